@@ -1,0 +1,64 @@
+# Two commands: `make demo` and `make test`. Both create .venv and install what they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+# An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
+SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
+
+.PHONY: help demo test test-cpp test-python test-sanitizers lint check-tools bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: $(VENV)/.installed  ## export, build and run the reference NaViT on real photographs
+	$(PY) examples/demo.py
+
+test: test-cpp test-python  ## every test, C++ and Python
+
+test-cpp: $(VENV)/.installed
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset release -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset release --parallel
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset release
+
+test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefined-behaviour and thread sanitizers
+	for preset in asan tsan; do \
+	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset $$preset -DPython_EXECUTABLE="$(CURDIR)/$(PY)"; \
+	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset $$preset --parallel; \
+	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset $$preset; \
+	done
+
+test-python: $(VENV)/.installed
+	$(PY) -m pytest
+
+lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell, stubtest
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure
+	$(PY) -m mypy.stubtest navit_edge._core
+
+bench: $(VENV)/.installed  ## throughput against PyTorch, ONNX Runtime and OpenVINO one image at a time
+	$(PY) benchmarks/end_to_end.py
+
+clean:  ## everything that was built here, the virtual environment included
+	rm -rf build demo $(VENV)
+
+check-tools:
+	@bash cmake/check_tools.sh
+
+$(VENV)/bin/python: | check-tools
+	"$$(bash cmake/check_tools.sh --python)" -m venv $(VENV)
+
+# Development tools and third-party packages; again where the lists change.
+$(VENV)/.packages: constraints.txt requirements-dev.txt | $(VENV)/bin/python
+	$(PIP) install -r requirements-dev.txt
+	touch $@
+
+# The package itself, editable; compiled again where a native source changes.
+$(VENV)/.installed: $(VENV)/.packages $(SOURCES)
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	touch $@

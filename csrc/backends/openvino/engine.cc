@@ -1,0 +1,136 @@
+#include "engine.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <openvino/runtime/properties.hpp>
+
+#include "navit_edge/types.h"
+
+namespace navit_edge::openvino {
+namespace {
+
+/// A read-only mapping of a file for as long as it lives.
+class MappedFile {
+ public:
+  explicit MappedFile(const char* path) {
+    const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+    struct stat status {};
+    if (fd < 0 || ::fstat(fd, &status) != 0) {
+      const std::string why = std::strerror(errno);
+      if (fd >= 0) ::close(fd);
+      throw BackendError(std::string("cannot read the engine ") + path + ": " + why);
+    }
+    bytes_ = static_cast<std::size_t>(status.st_size);
+    // Private and writable: OpenVINO takes a mutable tensor; it never writes to it.
+    data_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    const int map_error = errno;
+    ::close(fd);
+    if (data_ == MAP_FAILED) {
+      throw BackendError(std::string("cannot map the engine ") + path + ": " + std::strerror(map_error));
+    }
+  }
+  ~MappedFile() { ::munmap(data_, bytes_); }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  [[nodiscard]] void* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+ov::element::Type element_type(std::int32_t dtype) {
+  switch (static_cast<DType>(dtype)) {
+    case DType::kFloat32:
+      return ov::element::f32;
+    case DType::kFloat16:
+      return ov::element::f16;
+    case DType::kBFloat16:
+      return ov::element::bf16;
+    case DType::kUInt8:
+      return ov::element::u8;
+    case DType::kInt32:
+      return ov::element::i32;
+  }
+  throw BackendError("element type " + std::to_string(dtype) + " is not one that this backend knows");
+}
+
+ov::Tensor borrow(const navit_edge_tensor& tensor) {
+  ov::Shape shape(tensor.rank);
+  for (std::int32_t axis = 0; axis < tensor.rank; ++axis) shape[axis] = static_cast<std::size_t>(tensor.shape[axis]);
+  return {element_type(tensor.dtype), shape, tensor.data};
+}
+
+ov::AnyMap config_of(const navit_edge_engine_desc& desc, const std::string& device) {
+  ov::AnyMap config;
+  config[ov::hint::inference_precision.name()] = std::string(desc.precision) == "bf16"   ? ov::element::bf16
+                                                 : std::string(desc.precision) == "fp16" ? ov::element::f16
+                                                                                         : ov::element::f32;
+  if (device == "CPU") {
+    config[ov::num_streams.name()] = ov::streams::Num(desc.slots);
+    if (desc.threads > 0) config[ov::inference_num_threads.name()] = desc.threads;
+    config[ov::hint::enable_cpu_pinning.name()] = false;  // other threads of the process pack at the same time
+  }
+  return config;
+}
+
+}  // namespace
+
+ov::Core& core() {
+  static ov::Core instance;
+  return instance;
+}
+
+std::string device_of(const navit_edge_engine_desc& desc) {
+  std::string device = "CPU";
+  for (std::size_t i = 0; i < desc.option_count; ++i) {
+    if (std::string_view(desc.options[i].key) == "device") device = desc.options[i].value;
+  }
+  return device;
+}
+
+void require_precision(const std::string& device, const std::string& precision) {
+  const std::string wanted = precision == "bf16" ? "BF16" : precision == "fp16" ? "FP16" : "FP32";
+  const auto offered = core().get_property(device, ov::device::capabilities);
+  if (std::find(offered.begin(), offered.end(), wanted) != offered.end()) return;
+  std::string list;
+  for (const auto& one : offered) list += (list.empty() ? "" : ", ") + one;
+  throw BackendError("the engine computes in " + precision + ", which this " + device + " does not offer (it offers " +
+                     list + "); build one for it: navit-edge build-engine BUNDLE --backend openvino --precision fp32");
+}
+
+Engine::Engine(const navit_edge_engine_desc& desc) {
+  const std::string device = device_of(desc);
+  require_precision(device, desc.precision);
+  const auto file = std::make_shared<MappedFile>(desc.path);
+  const ov::Tensor blob(ov::Tensor(ov::element::u8, {file->bytes()}, file->data()), file);  // keeps the mapping
+  model_ = core().import_model(blob, device, config_of(desc, device));
+  requests_.reserve(static_cast<std::size_t>(desc.slots));
+  for (std::int32_t slot = 0; slot < desc.slots; ++slot) requests_.push_back(model_.create_infer_request());
+}
+
+void Engine::run(std::int32_t slot, std::span<const navit_edge_tensor> inputs,
+                 std::span<const navit_edge_tensor> outputs) {
+  ov::InferRequest& request = requests_.at(static_cast<std::size_t>(slot));
+  for (const auto& tensor : inputs) request.set_tensor(tensor.name, borrow(tensor));
+  for (const auto& tensor : outputs) request.set_tensor(tensor.name, borrow(tensor));
+  request.infer();
+  for (const auto& tensor : outputs) {
+    const ov::Tensor made = request.get_tensor(tensor.name);
+    const ov::Tensor ours = borrow(tensor);
+    if (made.get_shape() != ours.get_shape()) {
+      throw BackendError(std::string("output ") + tensor.name + " has another shape than the manifest says; rebuild the engine");
+    }
+    if (made.data() != ours.data()) made.copy_to(ours);
+  }
+}
+
+}  // namespace navit_edge::openvino

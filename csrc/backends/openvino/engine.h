@@ -1,0 +1,37 @@
+// One compiled OpenVINO model with one infer request per slot.
+#pragma once
+
+#include <memory>
+#include <openvino/runtime/compiled_model.hpp>
+#include <openvino/runtime/core.hpp>
+#include <openvino/runtime/infer_request.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "navit_edge/backend_sdk.h"
+
+namespace navit_edge::openvino {
+
+/// The process's one ov::Core: it owns the plug-ins, whose threads and caches are worth sharing.
+ov::Core& core();
+
+/// "CPU" unless the options name another OpenVINO device.
+std::string device_of(const navit_edge_engine_desc& desc);
+
+/// Throws BackendError where `device` cannot compute in `precision`: OpenVINO itself would fall back in silence.
+void require_precision(const std::string& device, const std::string& precision);
+
+class Engine {
+ public:
+  explicit Engine(const navit_edge_engine_desc& desc);
+
+  /// Binds the caller's memory to the slot's request and runs it: nothing is copied. One thread per slot.
+  void run(std::int32_t slot, std::span<const navit_edge_tensor> inputs, std::span<const navit_edge_tensor> outputs);
+
+ private:
+  ov::CompiledModel model_;
+  std::vector<ov::InferRequest> requests_;  // [slots]
+};
+
+}  // namespace navit_edge::openvino

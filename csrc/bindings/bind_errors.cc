@@ -1,0 +1,55 @@
+// C++ errors become the classes of python/navit_edge/errors.py.
+#include <exception>
+
+#include "bindings.h"
+#include "navit_edge/error.h"
+
+namespace py = pybind11;
+
+namespace navit_edge::bindings {
+namespace {
+
+py::object python_class(ErrorCode code) {
+  const py::module_ errors = py::module_::import("navit_edge.errors");
+  switch (code) {
+    case ErrorCode::kInvalidInput:
+      return errors.attr("InvalidInputError");
+    case ErrorCode::kOverBudget:
+      return errors.attr("OverBudgetError");
+    case ErrorCode::kBundle:
+      return errors.attr("BundleError");
+    case ErrorCode::kBackend:
+      return errors.attr("BackendError");
+    case ErrorCode::kCancelled:
+      return errors.attr("CancelledError");
+    case ErrorCode::kOk:
+      break;
+  }
+  return errors.attr("NavitEdgeError");
+}
+
+}  // namespace
+
+py::object python_error(const std::exception_ptr& error) {
+  if (!error) return py::none();
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    return python_class(e.code())(e.what());
+  } catch (const std::exception& e) {
+    return py::module_::import("navit_edge.errors").attr("NavitEdgeError")(e.what());
+  }
+}
+
+void bind_errors(py::module_& /*module*/) {
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const Error& e) {
+      const py::object type = python_class(e.code());
+      py::set_error(type, e.what());
+    }
+  });
+}
+
+}  // namespace navit_edge::bindings

@@ -1,0 +1,70 @@
+// Backends and engines: found, checked, loaded on demand, behind the C table of backend_abi.h.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "navit_edge/manifest.h"
+#include "navit_edge/pack.h"
+
+namespace navit_edge {
+
+/// Where backend libraries are searched: `explicit_dirs`, then NAVIT_EDGE_BACKEND_DIR, then beside this library,
+/// then the install directory. Never the working directory.
+struct BackendSearch {
+  std::vector<std::filesystem::path> explicit_dirs;
+  /// Directories of vendor libraries (for instance the openvino wheel's libs), opened before the backend is.
+  std::vector<std::filesystem::path> vendor_dirs;
+};
+
+/// A loaded backend library. Loaded once per process and never unloaded.
+class NAVIT_EDGE_API Backend {
+ public:
+  /// Throws BackendError listing every path that was tried and why it failed.
+  static const Backend& load(const std::string& name, const BackendSearch& search);
+
+  [[nodiscard]] const std::string& name() const noexcept;
+  [[nodiscard]] const std::filesystem::path& path() const noexcept;
+
+  /// What would run `engine` here, or throws BackendError saying why nothing can.
+  struct Probe {
+    std::string library_version;
+    std::string device;
+  };
+  [[nodiscard]] Probe probe(const EngineSpec& engine) const;
+
+ private:
+  friend class Engine;
+  struct Impl;
+  explicit Backend(std::unique_ptr<Impl> impl);
+  ~Backend();
+  std::unique_ptr<Impl> impl_;
+};
+
+struct EngineOptions {
+  int slots = 1;                               // runs in flight at once
+  int threads = 0;                             // for all slots together; 0: all cores
+  std::map<std::string, std::string> backend;  // added to the manifest's options, the caller's win
+};
+
+/// One opened engine. `run` may be called from several threads at once with different slots.
+class NAVIT_EDGE_API Engine {
+ public:
+  Engine(const Backend& backend, const Manifest& manifest, const EngineSpec& spec, const EngineOptions& options);
+  ~Engine();
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+
+  /// Runs one pack. Borrows every tensor until it returns. `outputs` have their final shapes.
+  void run(int slot, std::span<const HostTensor> inputs, std::span<HostTensor> outputs);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace navit_edge

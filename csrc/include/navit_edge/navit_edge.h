@@ -1,0 +1,12 @@
+// Everything an application needs.
+#pragma once
+
+#include "navit_edge/engine.h"    // IWYU pragma: export
+#include "navit_edge/error.h"     // IWYU pragma: export
+#include "navit_edge/image.h"     // IWYU pragma: export
+#include "navit_edge/manifest.h"  // IWYU pragma: export
+#include "navit_edge/pack.h"      // IWYU pragma: export
+#include "navit_edge/plan.h"      // IWYU pragma: export
+#include "navit_edge/session.h"   // IWYU pragma: export
+#include "navit_edge/types.h"     // IWYU pragma: export
+#include "navit_edge/unpack.h"    // IWYU pragma: export

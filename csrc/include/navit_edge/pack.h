@@ -1,0 +1,83 @@
+// Packing: pixels and a plan become graph inputs, in one pass, on many threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "navit_edge/image.h"
+#include "navit_edge/manifest.h"
+#include "navit_edge/plan.h"
+#include "navit_edge/types.h"
+
+namespace navit_edge {
+
+/// A host tensor that owns its bytes (64-byte aligned) and grows without giving memory back.
+class NAVIT_EDGE_API HostTensor {
+ public:
+  HostTensor() = default;
+  HostTensor(std::string name, DType dtype);
+  ~HostTensor();
+  HostTensor(HostTensor&&) noexcept;
+  HostTensor& operator=(HostTensor&&) noexcept;
+  HostTensor(const HostTensor&) = delete;
+  HostTensor& operator=(const HostTensor&) = delete;
+
+  /// Sets the shape; reallocates only where the bytes do not fit. Contents are unspecified afterwards.
+  void resize(std::span<const std::int64_t> shape);
+
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] DType dtype() const noexcept { return dtype_; }
+  [[nodiscard]] std::span<const std::int64_t> shape() const noexcept { return shape_; }
+  [[nodiscard]] std::size_t bytes() const noexcept;
+  [[nodiscard]] std::byte* data() noexcept { return data_; }
+  [[nodiscard]] const std::byte* data() const noexcept { return data_; }
+
+  template <class T>
+  [[nodiscard]] T* as() noexcept {
+    return reinterpret_cast<T*>(data_);
+  }
+  template <class T>
+  [[nodiscard]] const T* as() const noexcept {
+    return reinterpret_cast<const T*>(data_);
+  }
+
+ private:
+  std::string name_;
+  DType dtype_ = DType::kFloat32;
+  std::vector<std::int64_t> shape_;
+  std::byte* data_ = nullptr;
+  std::size_t capacity_bytes_ = 0;
+};
+
+/// One image of a pack: where it lies.
+struct Segment {
+  std::int32_t image = 0;        // index into the caller's images
+  std::int32_t first_token = 0;  // row of its first token (a prefix token, where the model has any)
+  Grid grid;
+};
+
+/// The inputs of one pass, ready for the engine, and the segments needed to take results apart.
+struct Pack {
+  std::vector<HostTensor> inputs;  // in the order of GraphSpec::inputs
+  std::vector<Segment> segments;   // [images of the pack], in pack order
+  std::int32_t images = 0;         // N as the graph sees it (>= segments.size() where N is padded)
+  std::int32_t tokens = 0;         // T as the graph sees it, padding included
+  std::int32_t used_tokens = 0;
+  std::int32_t longest = 0;  // L
+};
+
+/// Resizes, patchifies and writes one pack into `out`, whose buffers are reused from call to call.
+/// `grids` are the resize targets of all `images`. `budget` says how far T and N are padded when
+/// `dynamic_tokens` is false. `threads` workers, 1 = the caller's own thread. Throws InvalidInput.
+NAVIT_EDGE_API void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
+                               const PreprocessSpec& preprocess, const ModelSpec& model, const GraphSpec& graph,
+                               const Budget& budget, bool dynamic_tokens, int threads, Pack& out);
+
+/// Resizes one image as Pillow does (8-bit fixed-point separable convolution, antialiased), bit for bit.
+/// `out` is [target.height_px, target.width_px, channels] u8, rows adjacent. `filter`: "bilinear" | "bicubic".
+NAVIT_EDGE_API void resize_image(const ImageView& image, Size target, std::string_view filter, std::uint8_t* out);
+
+}  // namespace navit_edge

@@ -1,0 +1,43 @@
+// Plain values shared by every header. Letters used everywhere: T tokens in a pack (padding included),
+// N images in a pack, P patch side in pixels, C channels, F = P*P*C, D width, L longest image in tokens.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "navit_edge/export.h"
+
+namespace navit_edge {
+
+/// Element types of graph inputs and outputs. Values are part of the backend ABI: never renumber.
+enum class DType : std::int32_t {
+  kFloat32 = 1,
+  kFloat16 = 2,
+  kBFloat16 = 3,
+  kUInt8 = 4,
+  kInt32 = 5,
+};
+
+/// Bytes of one element.
+NAVIT_EDGE_API std::size_t element_bytes(DType dtype) noexcept;
+
+/// "float32", "uint8", ...: the spelling of the manifest.
+NAVIT_EDGE_API std::string_view dtype_name(DType dtype) noexcept;
+
+/// A raster size in pixels.
+struct Size {
+  std::int32_t height_px = 0;
+  std::int32_t width_px = 0;
+  friend bool operator==(const Size&, const Size&) = default;
+};
+
+/// A patch grid: rows * cols patch tokens, prefix tokens (CLS, registers) not counted.
+struct Grid {
+  std::int32_t rows = 0;
+  std::int32_t cols = 0;
+  [[nodiscard]] std::int64_t tokens() const noexcept { return std::int64_t{rows} * cols; }
+  friend bool operator==(const Grid&, const Grid&) = default;
+};
+
+}  // namespace navit_edge

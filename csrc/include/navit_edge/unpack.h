@@ -1,0 +1,42 @@
+// Unpacking: raw outputs of a pack become one result per image, as views that share the pack's memory.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "navit_edge/pack.h"
+#include "navit_edge/types.h"
+
+namespace navit_edge {
+
+/// A float32 view that keeps the pack's output alive.
+struct OutputView {
+  std::shared_ptr<const HostTensor> owner;  // null where the bundle does not offer this output
+  const float* data = nullptr;
+  std::int64_t rows = 0;  // 1 for logits and embedding
+  std::int64_t cols = 0;
+  [[nodiscard]] bool empty() const noexcept { return data == nullptr; }
+};
+
+/// The result of one image.
+struct Result {
+  Size image;                 // as given
+  Grid grid;                  // as run; the image was resized to grid * P pixels
+  std::int32_t tokens = 0;    // prefix tokens included
+  std::int32_t pack = -1;     // which pass of this run
+  double latency_us = 0;      // from the start of its pack's preprocessing to its pack's outputs
+  OutputView logits;          // [1, classes]
+  OutputView embedding;       // [1, D]
+  OutputView token_features;  // [rows * cols, D], row-major over the grid, prefix tokens left out
+  std::exception_ptr error;   // set instead of the outputs where this image failed
+};
+
+/// Fills the outputs of the results of one pack. `outputs` are named as in GraphSpec::outputs.
+NAVIT_EDGE_API void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>> outputs,
+                           const ModelSpec& model, std::span<Result> results);
+
+}  // namespace navit_edge

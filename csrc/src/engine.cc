@@ -1,0 +1,81 @@
+#include "navit_edge/engine.h"
+
+#include <utility>
+
+#include "backend_impl.h"
+#include "navit_edge/error.h"
+
+namespace navit_edge {
+namespace {
+
+navit_edge_tensor c_tensor(const HostTensor& tensor) {
+  return {tensor.name().c_str(), static_cast<std::int32_t>(tensor.dtype()),
+          static_cast<std::int32_t>(tensor.shape().size()), tensor.shape().data(),
+          // The table has one tensor type for both directions; backends do not write to inputs.
+          const_cast<std::byte*>(tensor.data())};
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(const navit_edge_backend_table* t, std::string engine_id) : table(t), id(std::move(engine_id)) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (handle != nullptr) table->close(handle);
+  }
+
+  const navit_edge_backend_table* table;
+  std::string id;
+  int slots = 1;
+  navit_edge_engine* handle = nullptr;
+  std::vector<std::vector<navit_edge_tensor>> tensors;  // [slots] scratch: a slot belongs to one thread at a time
+};
+
+Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpec& spec, const EngineOptions& options)
+    : impl_(std::make_unique<Impl>(backend.impl_->table, spec.id)) {
+  if (options.slots < 1 || options.threads < 0) {
+    throw InvalidInput("an engine was asked for " + std::to_string(options.slots) + " slots and " +
+                       std::to_string(options.threads) + " threads; expected at least 1 slot and 0 or more threads");
+  }
+  const std::filesystem::path file = manifest.verified_file(spec.file);
+  const std::string path = file.string();
+  std::map<std::string, std::string> merged = options.backend;
+  merged.insert(spec.options.begin(), spec.options.end());  // does not replace: the caller's win
+  const auto pairs = c_options(merged);
+  navit_edge_engine_desc desc{};
+  desc.path = path.c_str();
+  desc.precision = spec.precision.c_str();
+  desc.slots = options.slots;
+  desc.threads = options.threads;
+  desc.options = pairs.data();
+  desc.option_count = pairs.size();
+  navit_edge_error error{};
+  impl_->slots = options.slots;
+  impl_->tensors.resize(static_cast<std::size_t>(options.slots));
+  check_backend_call(impl_->table->open(&desc, &impl_->handle, &error), error, "engine " + spec.id + " did not open");
+  if (impl_->handle == nullptr) {
+    throw BackendError("engine " + spec.id + " did not open: the backend " + backend.name() + " returned no engine");
+  }
+}
+
+Engine::~Engine() = default;
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+
+void Engine::run(int slot, std::span<const HostTensor> inputs, std::span<HostTensor> outputs) {
+  if (slot < 0 || slot >= impl_->slots) {
+    throw InvalidInput("slot " + std::to_string(slot) + " of engine " + impl_->id + " does not exist; it has " +
+                       std::to_string(impl_->slots));
+  }
+  auto& tensors = impl_->tensors[static_cast<std::size_t>(slot)];
+  tensors.clear();
+  for (const HostTensor& tensor : inputs) tensors.push_back(c_tensor(tensor));
+  for (const HostTensor& tensor : outputs) tensors.push_back(c_tensor(tensor));
+  navit_edge_error error{};
+  const std::int32_t code = impl_->table->run(impl_->handle, slot, tensors.data(), inputs.size(),
+                                              tensors.data() + inputs.size(), outputs.size(), &error);
+  check_backend_call(code, error, "engine " + impl_->id);
+}
+
+}  // namespace navit_edge

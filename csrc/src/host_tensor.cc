@@ -1,0 +1,60 @@
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+#include "navit_edge/pack.h"
+
+namespace navit_edge {
+
+namespace {
+constexpr std::size_t kAlignment = 64;
+}
+
+HostTensor::HostTensor(std::string name, DType dtype) : name_(std::move(name)), dtype_(dtype) {}
+
+HostTensor::~HostTensor() { std::free(data_); }
+
+HostTensor::HostTensor(HostTensor&& other) noexcept
+    : name_(std::move(other.name_)),
+      dtype_(other.dtype_),
+      shape_(std::move(other.shape_)),
+      data_(std::exchange(other.data_, nullptr)),
+      capacity_bytes_(std::exchange(other.capacity_bytes_, 0)) {
+  other.shape_.clear();
+}
+
+HostTensor& HostTensor::operator=(HostTensor&& other) noexcept {
+  if (this != &other) {
+    std::free(data_);
+    name_ = std::move(other.name_);
+    dtype_ = other.dtype_;
+    shape_ = std::move(other.shape_);
+    other.shape_.clear();
+    data_ = std::exchange(other.data_, nullptr);
+    capacity_bytes_ = std::exchange(other.capacity_bytes_, 0);
+  }
+  return *this;
+}
+
+std::size_t HostTensor::bytes() const noexcept {
+  if (data_ == nullptr) return 0;
+  std::size_t count = element_bytes(dtype_);
+  for (const std::int64_t extent : shape_) count *= static_cast<std::size_t>(extent);
+  return count;
+}
+
+void HostTensor::resize(std::span<const std::int64_t> shape) {
+  std::size_t needed = element_bytes(dtype_);
+  for (const std::int64_t extent : shape) needed *= static_cast<std::size_t>(extent);
+  if (needed > capacity_bytes_ || data_ == nullptr) {
+    const std::size_t capacity = (needed / kAlignment + 1) * kAlignment;
+    auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
+    if (data == nullptr) throw std::bad_alloc();
+    std::free(data_);
+    data_ = data;
+    capacity_bytes_ = capacity;
+  }
+  shape_.assign(shape.begin(), shape.end());
+}
+
+}  // namespace navit_edge

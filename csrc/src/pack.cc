@@ -1,0 +1,251 @@
+#include "navit_edge/pack.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "graph_check.h"
+#include "image_check.h"
+#include "navit_edge/error.h"
+#include "resize.h"
+#include "thread_pool.h"
+
+namespace navit_edge {
+namespace {
+
+/// Some patch rows of one image: a unit of work. Bands of an image share no byte of the output.
+struct Band {
+  std::size_t segment = 0;
+  std::int32_t row_begin = 0;  // patch rows
+  std::int32_t row_end = 0;
+};
+
+/// What write_pack needs per calling thread, kept from call to call.
+struct Workspace {
+  std::vector<Band> bands;
+};
+
+std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
+
+HostTensor& input_tensor(Pack& pack, std::size_t i, const TensorSpec& spec) {
+  if (pack.inputs.size() <= i || pack.inputs[i].name() != spec.name || pack.inputs[i].dtype() != spec.dtype) {
+    if (pack.inputs.size() <= i) pack.inputs.resize(i + 1);
+    pack.inputs[i] = HostTensor(spec.name, spec.dtype);
+  }
+  return pack.inputs[i];
+}
+
+/// Copies row y of a resized image to where its patches lie: `first_patch` is the image's first patch row of F bytes.
+/// kRowBytes: P * C where it is known when compiling, 0 elsewhere.
+template <std::size_t kRowBytes>
+void scatter_row(const std::uint8_t* row, std::int32_t y, std::int32_t patch_px, Grid grid, std::uint8_t* first_patch) {
+  const std::size_t row_bytes = kRowBytes != 0 ? kRowBytes : index(patch_px) * kChannels;
+  const std::size_t patch_bytes = row_bytes * index(patch_px);
+  std::uint8_t* out =
+      first_patch + index(y / patch_px) * index(grid.cols) * patch_bytes + index(y % patch_px) * row_bytes;
+  for (std::int32_t c = 0; c < grid.cols; ++c, row += row_bytes, out += patch_bytes) std::memcpy(out, row, row_bytes);
+}
+
+void write_band(const Band& band, const ImageView& image, Grid grid, Filter filter, std::int32_t patch_px,
+                std::uint8_t* first_patch) {
+  thread_local Resizer resizer;
+  const Size target{grid.rows * patch_px, grid.cols * patch_px};
+  const auto run = [&](auto scatter) {
+    resizer.rows(image, target, filter, band.row_begin * patch_px, band.row_end * patch_px,
+                 [&](std::int32_t y, const std::uint8_t* row) { scatter(row, y, patch_px, grid, first_patch); });
+  };
+  switch (patch_px) {
+    case 16:
+      return run(scatter_row<16 * kChannels>);
+    case 14:
+      return run(scatter_row<14 * kChannels>);
+    case 32:
+      return run(scatter_row<32 * kChannels>);
+    default:
+      return run(scatter_row<0>);
+  }
+}
+
+/// Splits large images, so that the threads end together. One thread takes every image whole.
+void split_into_bands(const Pack& pack, std::span<const ImageView> images, std::int32_t patch_px, int threads,
+                      std::vector<Band>& bands) {
+  const auto cost = [&](const Segment& segment) {
+    const ImageView& image = images[index(segment.image)];
+    return std::int64_t{image.height_px} * image.width_px + segment.grid.tokens() * patch_px * patch_px;
+  };
+  std::int64_t total = 0;
+  for (const Segment& segment : pack.segments) total += cost(segment);
+  constexpr std::int64_t kLeastPixels = 1 << 16;  // below, a band costs more than it saves
+  const std::int64_t share = std::max(kLeastPixels, total / (std::int64_t{4} * threads));
+  bands.clear();
+  for (std::size_t s = 0; s < pack.segments.size(); ++s) {
+    const std::int32_t rows = pack.segments[s].grid.rows;
+    const auto pieces =
+        static_cast<std::int32_t>(threads > 1 ? std::clamp<std::int64_t>(cost(pack.segments[s]) / share, 1, rows) : 1);
+    for (std::int32_t piece = 0; piece < pieces; ++piece) {
+      bands.push_back({s, static_cast<std::int32_t>(std::int64_t{rows} * piece / pieces),
+                       static_cast<std::int32_t>(std::int64_t{rows} * (piece + 1) / pieces)});
+    }
+  }
+}
+
+/// Lays the images out: segments, T, N, L.
+void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
+             const PreprocessSpec& preprocess, const ModelSpec& model, const Budget& budget, bool dynamic_tokens,
+             Pack& out) {
+  if (grids.size() != images.size()) {
+    throw InvalidInput("write_pack was given " + std::to_string(images.size()) + " images and " +
+                       std::to_string(grids.size()) + " grids; expected one grid an image");
+  }
+  if (plan.images.empty()) throw InvalidInput("the pack holds no image; expected at least one");
+  out.segments.clear();
+  out.longest = 0;
+  std::int64_t tokens = 0;
+  for (const std::int32_t i : plan.images) {
+    if (i < 0 || index(i) >= images.size()) {
+      throw InvalidInput("the plan names image " + std::to_string(i) + "; there are " + std::to_string(images.size()));
+    }
+    check_image(images[index(i)], "image " + std::to_string(i));
+    const Grid grid = grids[index(i)];
+    if (grid.rows < 1 || grid.cols < 1 ||
+        std::max(grid.rows, grid.cols) > std::numeric_limits<std::int32_t>::max() / preprocess.patch_px) {
+      throw InvalidInput("image " + std::to_string(i) + " has a grid of " + std::to_string(grid.rows) + " x " +
+                         std::to_string(grid.cols) + " patches; expected the result of resize_target");
+    }
+    const std::int64_t length = grid.tokens() + model.prefix_tokens;
+    out.segments.push_back({i, static_cast<std::int32_t>(tokens), grid});
+    tokens += length;
+    if (tokens > budget.tokens) {
+      throw InvalidInput("the pack needs more than its budget of " + std::to_string(budget.tokens) +
+                         " tokens at image " + std::to_string(i) + "; plan it with plan_packs");
+    }
+    out.longest = std::max(out.longest, static_cast<std::int32_t>(length));
+  }
+  const auto count = static_cast<std::int64_t>(out.segments.size());
+  if (count > budget.images) {
+    throw InvalidInput("the pack holds " + std::to_string(count) + " images; its budget is " +
+                       std::to_string(budget.images) + "; plan it with plan_packs");
+  }
+  out.used_tokens = static_cast<std::int32_t>(tokens);
+  out.tokens = dynamic_tokens ? out.used_tokens : budget.tokens;
+  out.images = dynamic_tokens ? static_cast<std::int32_t>(count) : budget.images;
+}
+
+std::int32_t length_of(const Segment& segment, const ModelSpec& model) {
+  return static_cast<std::int32_t>(segment.grid.tokens()) + model.prefix_tokens;
+}
+
+void fill_positions(const Pack& pack, const ModelSpec& model, std::int32_t* out) {  // [T, 2]
+  for (const Segment& segment : pack.segments) {
+    for (std::int32_t k = 0; k < model.prefix_tokens; ++k) {
+      *out++ = -1 - k;
+      *out++ = -1 - k;
+    }
+    for (std::int32_t row = 0; row < segment.grid.rows; ++row) {
+      for (std::int32_t col = 0; col < segment.grid.cols; ++col) {
+        *out++ = row;
+        *out++ = col;
+      }
+    }
+  }
+  std::fill_n(out, 2 * (pack.tokens - pack.used_tokens), 0);
+}
+
+void fill_segment_ids(const Pack& pack, const ModelSpec& model, std::int32_t* out) {  // [T]
+  std::int32_t id = 0;
+  for (const Segment& segment : pack.segments) out = std::fill_n(out, length_of(segment, model), id++);
+  std::fill_n(out, pack.tokens - pack.used_tokens, pack.images);
+}
+
+void fill_grid_hw(const Pack& pack, std::int32_t* out) {  // [N, 2]
+  for (const Segment& segment : pack.segments) {
+    *out++ = segment.grid.rows;
+    *out++ = segment.grid.cols;
+  }
+  std::fill_n(out, 2 * (index(pack.images) - pack.segments.size()), 1);
+}
+
+void fill_attention_index(const Pack& pack, const ModelSpec& model, std::int32_t* out) {  // [N, L]
+  for (const Segment& segment : pack.segments) {
+    const std::int32_t length = length_of(segment, model);
+    for (std::int32_t l = 0; l < length; ++l) *out++ = segment.first_token + l;
+    out = std::fill_n(out, pack.longest - length, -1);
+  }
+  std::fill_n(out, (index(pack.images) - pack.segments.size()) * index(pack.longest), -1);
+}
+
+void fill_token_index(const Pack& pack, const ModelSpec& model, std::int32_t* out) {  // [T]
+  std::int32_t start = 0;
+  for (const Segment& segment : pack.segments) {
+    const std::int32_t length = length_of(segment, model);
+    for (std::int32_t l = 0; l < length; ++l) *out++ = start + l;
+    start += pack.longest;
+  }
+  std::fill_n(out, pack.tokens - pack.used_tokens, 0);
+}
+
+void fill_patches(const Pack& pack, std::span<const ImageView> images, const PreprocessSpec& preprocess,
+                  const ModelSpec& model, int threads, std::uint8_t* out) {  // [T, F]
+  const std::size_t patch_bytes = index(preprocess.patch_px) * index(preprocess.patch_px) * kChannels;
+  for (const Segment& segment : pack.segments) {
+    std::memset(out + index(segment.first_token) * patch_bytes, 0, index(model.prefix_tokens) * patch_bytes);
+  }
+  std::memset(out + index(pack.used_tokens) * patch_bytes, 0, index(pack.tokens - pack.used_tokens) * patch_bytes);
+
+  const Filter filter = parse_filter(preprocess.filter);
+  thread_local Workspace workspace;
+  std::vector<Band>& bands = workspace.bands;  // the caller's, also inside of the workers
+  split_into_bands(pack, images, preprocess.patch_px, threads, bands);
+  parallel_for(bands.size(), threads, [&](std::size_t i) {
+    const Segment& segment = pack.segments[bands[i].segment];
+    write_band(bands[i], images[index(segment.image)], segment.grid, filter, preprocess.patch_px,
+               out + index(segment.first_token + model.prefix_tokens) * patch_bytes);
+  });
+}
+
+}  // namespace
+
+void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
+                const PreprocessSpec& preprocess, const ModelSpec& model, const GraphSpec& graph, const Budget& budget,
+                bool dynamic_tokens, int threads, Pack& out) {
+  lay_out(plan, images, grids, preprocess, model, budget, dynamic_tokens, out);
+  const std::int64_t tokens = out.tokens;
+  const std::int64_t count = out.images;
+  const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;
+  if (out.inputs.size() > graph.inputs.size()) out.inputs.resize(graph.inputs.size());
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+    const TensorSpec& spec = graph.inputs[i];
+    const GraphInput input = graph_input(graph, spec, preprocess);
+    HostTensor& tensor = input_tensor(out, i, spec);
+    switch (input) {
+      case GraphInput::kPatches:
+        tensor.resize(std::array{tokens, patch_values});
+        fill_patches(out, images, preprocess, model, threads, tensor.as<std::uint8_t>());
+        break;
+      case GraphInput::kPositions:
+        tensor.resize(std::array{tokens, std::int64_t{2}});
+        fill_positions(out, model, tensor.as<std::int32_t>());
+        break;
+      case GraphInput::kSegmentIds:
+        tensor.resize(std::array{tokens});
+        fill_segment_ids(out, model, tensor.as<std::int32_t>());
+        break;
+      case GraphInput::kGridHw:
+        tensor.resize(std::array{count, std::int64_t{2}});
+        fill_grid_hw(out, tensor.as<std::int32_t>());
+        break;
+      case GraphInput::kAttentionIndex:
+        tensor.resize(std::array{count, std::int64_t{out.longest}});
+        fill_attention_index(out, model, tensor.as<std::int32_t>());
+        break;
+      case GraphInput::kTokenIndex:
+        tensor.resize(std::array{tokens});
+        fill_token_index(out, model, tensor.as<std::int32_t>());
+        break;
+    }
+  }
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,42 @@
+// SHA-256 (FIPS 180-4), by the CPU's own instructions where it has them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace navit_edge {
+
+enum class Sha256Kernel { kPortable, kX86ShaNi, kArmV8 };
+
+/// The fastest kernel this CPU runs.
+Sha256Kernel best_sha256_kernel() noexcept;
+
+/// Incremental hash. Not thread-safe; one object a stream.
+class Sha256 {
+ public:
+  explicit Sha256(Sha256Kernel kernel = best_sha256_kernel()) noexcept;
+  void update(std::span<const std::byte> bytes) noexcept;
+  /// Lower-case hex of the digest. Ends the stream.
+  std::string finish();
+
+ private:
+  void compress(const std::uint8_t* blocks, std::size_t count) noexcept;
+
+  Sha256Kernel kernel_;
+  std::array<std::uint32_t, 8> state_;
+  std::array<std::uint8_t, 64> tail_;
+  std::uint64_t total_bytes_ = 0;
+};
+
+/// Hash and size of a file, read in blocks of 1 MiB. Throws std::system_error where it cannot be read.
+struct FileDigest {
+  std::string sha256;
+  std::uint64_t bytes = 0;
+};
+FileDigest sha256_of_file(const std::filesystem::path& path);
+
+}  // namespace navit_edge

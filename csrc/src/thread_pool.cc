@@ -1,0 +1,146 @@
+#include "thread_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace navit_edge {
+namespace {
+
+/// One parallel_for. Whoever has a free hand claims the next index; the caller never waits for a worker that has not
+/// started, so a busy pool costs speed and cannot cause a deadlock.
+struct Job {
+  Job(std::size_t n, const std::function<void(std::size_t)>& f) : count(n), body(f) {}
+
+  void work() noexcept {
+    for (;;) {
+      const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
+      if (index >= count) return;
+      try {
+        body(index);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (error == nullptr || index < error_index) {
+          error = std::current_exception();
+          error_index = index;
+        }
+        next.store(count, std::memory_order_relaxed);
+      }
+    }
+  }
+
+  const std::size_t count;
+  const std::function<void(std::size_t)>& body;  // the caller's; touched only while the caller waits
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::condition_variable idle;
+  int helpers = 0;      // workers inside work(); guarded by mutex
+  bool closed = false;  // no further helper may enter; guarded by mutex
+  std::exception_ptr error;
+  std::size_t error_index = 0;
+};
+
+class Pool {
+ public:
+  // Never destroyed: workers may outlive static destructors of the application.
+  static Pool& instance() {
+    static auto* pool = new Pool;
+    return *pool;
+  }
+
+  void invite(const std::shared_ptr<Job>& job, int helpers) {
+    {
+      const std::lock_guard lock(mutex_);
+      const int wanted = std::min(helpers, kMostWorkers);
+      try {
+        while (workers_ < wanted) {
+          std::thread(&Pool::serve, this).detach();
+          ++workers_;
+        }
+      } catch (const std::system_error&) {
+        // No thread to be had: those there are do the work, the caller at least.
+      }
+      for (int i = 0; i < helpers; ++i) invitations_.push_back(job);
+    }
+    if (helpers == 1) {
+      wake_.notify_one();
+    } else {
+      wake_.notify_all();
+    }
+  }
+
+ private:
+  static constexpr int kMostWorkers = 256;
+
+  [[noreturn]] void serve() {
+    for (;;) {
+      std::shared_ptr<Job> job;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [&] { return !invitations_.empty(); });
+        job = std::move(invitations_.front());
+        invitations_.pop_front();
+      }
+      {
+        const std::lock_guard lock(job->mutex);
+        if (job->closed) continue;
+        ++job->helpers;
+      }
+      job->work();
+      {
+        const std::lock_guard lock(job->mutex);
+        --job->helpers;
+      }
+      job->idle.notify_one();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Job>> invitations_;
+  int workers_ = 0;
+};
+
+}  // namespace
+
+int usable_cores() noexcept {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void parallel_for(std::size_t count, int threads, const std::function<void(std::size_t)>& body) {
+  if (count == 0) return;
+  if (count == 1 || threads <= 1) {
+    for (std::size_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+  const auto job = std::make_shared<Job>(count, body);
+  const auto useful = std::min(count, static_cast<std::size_t>(threads));
+  Pool::instance().invite(job, static_cast<int>(useful) - 1);
+  job->work();
+  std::exception_ptr error;
+  {
+    std::unique_lock lock(job->mutex);
+    job->closed = true;
+    job->idle.wait(lock, [&] { return job->helpers == 0; });
+    error = std::exchange(job->error, nullptr);  // this thread's alone: late helpers still hold the job
+  }
+  if (error != nullptr) std::rethrow_exception(error);
+}
+
+}  // namespace navit_edge

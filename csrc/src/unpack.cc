@@ -1,0 +1,51 @@
+#include "navit_edge/unpack.h"
+
+#include <string>
+
+#include "navit_edge/error.h"
+
+namespace navit_edge {
+namespace {
+
+void expect_rows(const HostTensor& output, std::int64_t rows, const char* letter) {
+  if (output.dtype() == DType::kFloat32 && output.shape().size() == 2 && output.shape()[0] == rows) return;
+  throw BundleError("output " + output.name() + " is " + std::string(dtype_name(output.dtype())) + " of rank " +
+                    std::to_string(output.shape().size()) + "; expected float32 [" + letter + " = " +
+                    std::to_string(rows) + ", width]; export the model again");
+}
+
+OutputView rows_of(const std::shared_ptr<const HostTensor>& output, std::int64_t first, std::int64_t count) {
+  const std::int64_t cols = output->shape()[1];
+  return {output, output->as<float>() + first * cols, count, cols};
+}
+
+}  // namespace
+
+void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>> outputs, const ModelSpec& model,
+            std::span<Result> results) {
+  for (const auto& output : outputs) {
+    const bool per_token = output->name() == "tokens";
+    if (!per_token && output->name() != "logits" && output->name() != "embedding") {
+      throw BundleError("the graph has an output '" + output->name() +
+                        "', which this version does not know; known: logits, embedding, tokens; update navit-edge");
+    }
+    expect_rows(*output, per_token ? pack.tokens : pack.images, per_token ? "T" : "N");
+    for (std::size_t n = 0; n < pack.segments.size(); ++n) {
+      const Segment& segment = pack.segments[n];
+      if (segment.image < 0 || static_cast<std::size_t>(segment.image) >= results.size()) {
+        throw InvalidInput("the pack holds image " + std::to_string(segment.image) + "; there are " +
+                           std::to_string(results.size()) + " results");
+      }
+      Result& result = results[static_cast<std::size_t>(segment.image)];
+      if (per_token) {
+        result.token_features =
+            rows_of(output, std::int64_t{segment.first_token} + model.prefix_tokens, segment.grid.tokens());
+      } else {
+        OutputView& view = output->name() == "logits" ? result.logits : result.embedding;
+        view = rows_of(output, static_cast<std::int64_t>(n), 1);
+      }
+    }
+  }
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,186 @@
+// A backend for tests: integer arithmetic in place of a model, so that equal images give equal bits, and faults on
+// demand. The results of an image depend on its own pixels, positions and grid only.
+//   embedding [N, D]: D weighted sums over the patches and positions of the image
+//   logits [N, C]: C other ones, and its grid
+//   tokens [T, D]: per token
+// FAKE_ABI changes the version it claims to speak; FAKE_NEEDS_VENDOR makes it need a library that lies elsewhere.
+#include "fake_backend.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "navit_edge/backend_sdk.h"
+
+#if !defined(FAKE_ABI)
+#define FAKE_ABI NAVIT_EDGE_BACKEND_ABI_VERSION
+#endif
+
+#if defined(FAKE_NEEDS_VENDOR)
+extern "C" int fake_vendor_version();
+#endif
+
+namespace {
+
+namespace sdk = navit_edge::sdk;
+
+struct Counters {
+  std::atomic<std::int32_t> opened{0}, closed{0}, runs{0}, most_in_flight{0}, slots{0}, threads{0}, misuse{0};
+};
+Counters counters;
+
+std::map<std::string, std::string> options_of(const navit_edge_engine_desc& desc) {
+  std::map<std::string, std::string> options;
+  for (std::size_t i = 0; i < desc.option_count; ++i) options[desc.options[i].key] = desc.options[i].value;
+  return options;
+}
+
+struct Inputs {
+  std::map<std::string, const navit_edge_tensor*> by_name;
+
+  [[nodiscard]] const navit_edge_tensor& at(const std::string& name) const {
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) throw navit_edge::BackendError("the fake engine wants the input " + name);
+    return *found->second;
+  }
+  [[nodiscard]] const std::int32_t* ints(const std::string& name) const {
+    return static_cast<const std::int32_t*>(at(name).data);
+  }
+};
+
+}  // namespace
+
+struct navit_edge_engine {
+  explicit navit_edge_engine(const navit_edge_engine_desc& desc)
+      : options(options_of(desc)), busy(static_cast<std::size_t>(desc.slots)) {
+    if (options.contains("fail_open")) throw navit_edge::BackendError(options["fail_open"]);
+    ++counters.opened;
+    counters.slots = desc.slots;
+    counters.threads = desc.threads;
+  }
+  ~navit_edge_engine() { ++counters.closed; }
+
+  void run(std::int32_t slot, const Inputs& inputs, const navit_edge_tensor* outputs, std::size_t output_count) {
+    if (slot < 0 || static_cast<std::size_t>(slot) >= busy.size() ||
+        busy[static_cast<std::size_t>(slot)].exchange(true)) {
+      ++counters.misuse;
+      throw navit_edge::BackendError("slot misused");
+    }
+    ++counters.runs;
+    const std::int32_t flying = ++in_flight;
+    for (std::int32_t seen = counters.most_in_flight; seen < flying;) {
+      if (counters.most_in_flight.compare_exchange_weak(seen, flying)) break;
+    }
+    const std::int32_t number = started++;
+    if (options.contains("stall_us")) {
+      std::this_thread::sleep_for(std::chrono::microseconds(std::stoi(options.at("stall_us"))));
+    }
+    for (std::size_t i = 0; i < output_count; ++i) compute(inputs, outputs[i]);
+    --in_flight;
+    busy[static_cast<std::size_t>(slot)] = false;
+    if (options.contains("fail_on_run") && number == std::stoi(options.at("fail_on_run"))) {
+      throw navit_edge::BackendError("run " + std::to_string(number) + " was told to fail");
+    }
+  }
+
+  static void compute(const Inputs& inputs, const navit_edge_tensor& output) {
+    const navit_edge_tensor& patches = inputs.at("patches");
+    const std::int64_t tokens = patches.shape[0];
+    const std::int64_t patch_bytes = patches.shape[1];
+    const auto* pixels = static_cast<const std::uint8_t*>(patches.data);
+    const std::int32_t* ids = inputs.ints("segment_ids");
+    const std::int32_t* positions = inputs.ints("positions");
+    const std::int32_t* grids = inputs.ints("grid_hw");
+    const std::int64_t images = inputs.at("grid_hw").shape[0];
+    const std::int64_t width = output.shape[1];
+    const bool per_token = std::string(output.name) == "tokens";
+    const std::uint32_t salt = std::string(output.name) == "logits" ? 31U : 7U;
+
+    std::vector<std::uint32_t> sums(static_cast<std::size_t>((per_token ? tokens : images) * width), 0);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      if (!per_token && ids[t] >= images) continue;  // padding
+      std::uint32_t* row = sums.data() + static_cast<std::size_t>((per_token ? t : ids[t]) * width);
+      for (std::int64_t d = 0; d < width; ++d) {
+        const auto weight = static_cast<std::uint32_t>(d) + salt;
+        std::uint32_t sum = 0;
+        for (std::int64_t f = 0; f < patch_bytes; ++f) {
+          sum += (static_cast<std::uint32_t>(f) % weight + 1U) * pixels[t * patch_bytes + f];
+        }
+        row[d] += sum * 2654435761U +
+                  static_cast<std::uint32_t>(positions[2 * t] * 1009 + positions[2 * t + 1] * 31) * weight;
+      }
+    }
+    for (std::int64_t n = 0; !per_token && n < images; ++n) {
+      sums[static_cast<std::size_t>(n * width)] += static_cast<std::uint32_t>(grids[2 * n] * 65537 + grids[2 * n + 1]);
+    }
+    auto* out = static_cast<float*>(output.data);
+    for (std::size_t i = 0; i < sums.size(); ++i) out[i] = static_cast<float>(sums[i] >> 8);  // 24 bits: exact
+  }
+
+  std::map<std::string, std::string> options;
+  std::vector<std::atomic<bool>> busy;  // [slots]
+  std::atomic<std::int32_t> in_flight{0};
+  std::atomic<std::int32_t> started{0};
+};
+
+namespace {
+
+std::int32_t probe(const navit_edge_engine_desc* desc, const navit_edge_option*, std::size_t, navit_edge_probe* out,
+                   navit_edge_error* error) {
+  return sdk::guard(error, [&] {
+    const auto options = options_of(*desc);
+    if (const auto refuse = options.find("refuse"); refuse != options.end()) {
+      throw navit_edge::BackendError(refuse->second);
+    }
+    std::strcpy(out->library_version, "1.2.3");
+#if defined(FAKE_NEEDS_VENDOR)
+    if (fake_vendor_version() != 123) throw navit_edge::BackendError("not the fake vendor's library");
+#endif
+    std::strcpy(out->device, "an abacus");
+  });
+}
+
+std::int32_t open(const navit_edge_engine_desc* desc, navit_edge_engine** out, navit_edge_error* error) {
+  return sdk::guard(error, [&] { *out = std::make_unique<navit_edge_engine>(*desc).release(); });
+}
+
+std::int32_t run(navit_edge_engine* engine, std::int32_t slot, const navit_edge_tensor* inputs, std::size_t input_count,
+                 const navit_edge_tensor* outputs, std::size_t output_count, navit_edge_error* error) {
+  return sdk::guard(error, [&] {
+    Inputs named;
+    for (std::size_t i = 0; i < input_count; ++i) named.by_name[inputs[i].name] = &inputs[i];
+    engine->run(slot, named, outputs, output_count);
+  });
+}
+
+void close(navit_edge_engine* engine) { delete engine; }
+
+const navit_edge_backend_table kTable = {FAKE_ABI, "fake", probe, open, run, close};
+
+}  // namespace
+
+NAVIT_EDGE_BACKEND_EXPORT void fake_backend_stats(FakeStats* out, std::int32_t reset) {
+  if (out != nullptr) {
+    *out = {counters.opened, counters.closed,  counters.runs,  counters.most_in_flight,
+            counters.slots,  counters.threads, counters.misuse};
+  }
+  if (reset != 0) {
+    counters.opened = counters.closed = counters.runs = counters.most_in_flight = counters.misuse = 0;
+  }
+}
+
+#if !defined(FAKE_HIDES_ITS_TABLE)
+NAVIT_EDGE_BACKEND_EXPORT const navit_edge_backend_table* navit_edge_backend(std::uint32_t abi_version) {
+#if defined(FAKE_REFUSES_ABI)
+  return abi_version == 0 ? &kTable : nullptr;
+#else
+  (void)abi_version;
+  return &kTable;
+#endif
+}
+#endif

@@ -1,0 +1,197 @@
+#include "navit_edge/manifest.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "navit_edge/error.h"
+#include "test_bundle.h"
+
+using namespace navit_edge;
+using nlohmann::json;
+
+TEST_CASE("a manifest is read as it was written") {
+  TestBundle bundle;
+  bundle.json["engines"][0]["options"] = {{"streams", "2"}};
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK(manifest.name == "test");
+  CHECK(manifest.model.width == 5);
+  CHECK(manifest.model.prefix_tokens == 0);
+  CHECK(manifest.preprocess.sizing.rule == "token-cap");
+  CHECK(manifest.preprocess.sizing.max_tokens == 64);
+  CHECK(manifest.preprocess.patch_px == 4);
+  CHECK(manifest.labels == std::vector<std::string>{"zero", "one", "two"});
+  const GraphSpec& graph = manifest.graph("padded");
+  REQUIRE(graph.inputs.size() == 6);
+  CHECK(graph.inputs[0].name == "patches");
+  CHECK(graph.inputs[0].dtype == DType::kUInt8);
+  CHECK(graph.inputs[0].shape[0].symbol == 'T');
+  CHECK(graph.inputs[0].shape[1].symbol == '\0');
+  CHECK(graph.inputs[0].shape[1].extent == 48);
+  CHECK(graph.inputs[4].shape[1].symbol == 'L');
+  const EngineSpec& engine = manifest.engine("fake-cpu-fp32");
+  CHECK(engine.dynamic_tokens);
+  CHECK(engine.budgets.size() == 1);
+  CHECK(engine.budgets[0].target_tokens == 96);
+  CHECK(engine.options.at("streams") == "2");
+  CHECK(engine.builder.at("fake") == "1.2.3");
+  CHECK(manifest.verified_file("engines/fake.bin") == bundle.path() / "engines/fake.bin");
+}
+
+TEST_CASE("a bundle without engines, labels and files is read") {
+  TestBundle bundle;
+  bundle.json.erase("engines");
+  bundle.json.erase("labels");
+  bundle.json.erase("files");
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK(manifest.engines.empty());
+  CHECK_THROWS_WITH_AS(manifest.engine("x"), "it has: none", BundleError);
+}
+
+TEST_CASE("unknown ids are answered with those there are") {
+  TestBundle bundle;
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK_THROWS_WITH_AS(manifest.engine("nope"), "has no engine 'nope'; it has: fake-cpu-fp32", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.graph("nope"), "has no graph 'nope'; it has: padded", BundleError);
+}
+
+TEST_CASE("every way a manifest can be wrong names the field, what was found and what was expected") {
+  struct Fault {
+    std::function<void(json&)> make;
+    std::string message;
+  };
+  const std::vector<Fault> faults{
+      {[](json& j) { j["schema_version"] = 2; }, "schema_version is 2; expected 1"},
+      {[](json& j) { j.erase("schema_version"); }, "the field schema_version is missing"},
+      {[](json& j) { j["schema_version"] = "1"; }, "schema_version is \"1\"; expected an integer"},
+      {[](json& j) { j.erase("name"); }, "the field name is missing"},
+      {[](json& j) { j["name"] = 7; }, "name is 7; expected a string"},
+      {[](json& j) { j["model"] = json::array(); }, "model is []; expected an object"},
+      {[](json& j) { j["model"]["width"] = 0; }, "model.width is 0; expected an integer from 1"},
+      {[](json& j) { j["model"]["width"] = 1.5; }, "model.width is 1.5; expected an integer"},
+      {[](json& j) { j["model"]["prefix_tokens"] = -1; }, "model.prefix_tokens is -1"},
+      {[](json& j) { j["preprocess"]["sizing"]["rule"] = "square"; }, "expected one of token-cap, native"},
+      {[](json& j) { j["preprocess"]["sizing"].erase("max_tokens"); }, "max_tokens of at least 1"},
+      {[](json& j) { j["preprocess"]["filter"] = "nearest"; }, "expected one of box, bilinear"},
+      {[](json& j) { j["preprocess"]["channels"] = 4; }, "preprocess.channels is 4"},
+      {[](json& j) { j["preprocess"]["patch_px"] = 18446744073709551615U; }, "preprocess.patch_px"},
+      {[](json& j) { j["graphs"] = json::object(); }, "graphs is {}; expected an array"},
+      {[](json& j) { j["graphs"][0]["inputs"] = json::array(); }, "at least one tensor"},
+      {[](json& j) { j["graphs"][0]["inputs"][0]["dtype"] = "float64"; }, "expected one of float32"},
+      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = "B"; }, "expected one of T, N, L"},
+      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = -4; }, "graphs[0].inputs[0].shape[0] is -4"},
+      {[](json& j) { j["graphs"][0]["inputs"][1]["name"] = "patches"; }, "no other tensor"},
+      {[](json& j) { j["graphs"][0]["lowering"] = "sparse"; }, "expected one of masked, padded, packed"},
+      {[](json& j) { j["graphs"].push_back(j["graphs"][0]); }, "'padded' is there twice"},
+      {[](json& j) { j["engines"][0]["graph"] = "masked"; }, "one of the bundle's graphs: padded"},
+      {[](json& j) { j["engines"][0]["precision"] = "int4"; }, "expected one of fp32, fp16, bf16"},
+      {[](json& j) { j["engines"][0]["strategy"] = "magic"; }, "expected one of first-fit-decreasing"},
+      {[](json& j) { j["engines"][0]["backend"] = "../evil"; }, "a backend's name"},
+      {[](json& j) { j["engines"][0]["dynamic_tokens"] = "yes"; }, "expected true or false"},
+      {[](json& j) { j["engines"][0]["budgets"] = json::array(); }, "at least one budget"},
+      {[](json& j) { j["engines"][0]["budgets"][0]["tokens"] = 3000000000; }, "budgets[0].tokens is 3000000000"},
+      {[](json& j) { j["engines"][0]["budgets"][0]["target_tokens"] = 129; }, "target_tokens is 129"},
+      {[](json& j) { j["engines"][0]["budgets"].push_back(j["engines"][0]["budgets"][0]); }, "ascend in tokens"},
+      {[](json& j) { j["engines"][0]["file"] = "engines/other.bin"; }, "`files` lists"},
+      {[](json& j) { j["engines"][0]["file"] = "../fake.bin"; }, "relative path inside of the bundle"},
+      {[](json& j) { j["engines"][0]["file"] = "/etc/passwd"; }, "relative path inside of the bundle"},
+      {[](json& j) { j["engines"][0]["options"] = {{"a", 1}}; }, "engines[0].options.a is 1; expected a string"},
+      {[](json& j) { j["engines"].push_back(j["engines"][0]); }, "'fake-cpu-fp32' is there twice"},
+      {[](json& j) { j["files"]["a/../../b"] = j["files"]["engines/fake.bin"]; }, "a file inside of the bundle"},
+      {[](json& j) { j["files"]["engines/fake.bin"]["sha256"] = "ABC"; }, "64 lower-case hexadecimal digits"},
+      {[](json& j) { j["files"]["engines/fake.bin"]["bytes"] = -1; }, "bytes is -1"},
+      {[](json& j) { j["labels"] = {1}; }, "labels[0] is 1; expected a string"},
+      {[](json& j) { j = json::array(); }, "the document is []; expected an object"},
+  };
+  for (const Fault& fault : faults) {
+    TestBundle bundle;
+    fault.make(bundle.json);
+    bundle.write();
+    CHECK_THROWS_WITH_AS(Manifest::load(bundle.path()), fault.message, BundleError);
+  }
+}
+
+TEST_CASE("text that is not JSON, cut short or empty is a BundleError") {
+  TestBundle bundle;
+  const std::string whole = bundle.json.dump();
+  for (const std::string& text : {std::string(), std::string("{"), whole.substr(0, whole.size() / 2),
+                                  std::string("\xFF\xFE\x00", 3), std::string(100000, '[')}) {
+    bundle.write_text(text);
+    CHECK_THROWS_WITH_AS(Manifest::load(bundle.path()), "is not JSON", BundleError);
+  }
+}
+
+TEST_CASE("no part of a manifest can be swapped for another kind without a BundleError or a good read") {
+  TestBundle bundle;
+  const json original = bundle.json;
+  const std::vector<json> values{nullptr, true, -1, 1e300, "", json::array(), json::object()};
+  const std::function<void(const json&, const json::json_pointer&)> walk = [&](const json& node,
+                                                                               const json::json_pointer& where) {
+    for (const json& value : values) {
+      bundle.json = original;
+      bundle.json[where] = value;
+      bundle.write();
+      try {
+        (void)Manifest::load(bundle.path());
+        CHECK(true);
+      } catch (const BundleError&) {
+        CHECK(true);
+      }
+    }
+    if (node.is_object()) {
+      for (const auto& [key, child] : node.items()) walk(child, where / key);
+    } else if (node.is_array()) {
+      for (std::size_t i = 0; i < node.size() && i < 2; ++i) walk(node[i], where / i);
+    }
+  };
+  walk(original, json::json_pointer());
+}
+
+TEST_CASE("a bundle that is not there, or is no directory, is said to be so") {
+  const TempDir dir;
+  CHECK_THROWS_WITH_AS(Manifest::load(dir.path() / "nothing.navit"), "no bundle at", BundleError);
+  CHECK_THROWS_WITH_AS(Manifest::load(dir.path()), "manifest.json is missing", BundleError);
+  std::ofstream(dir.path() / "file") << "x";
+  CHECK_THROWS_WITH_AS(Manifest::load(dir.path() / "file"), "not a directory", BundleError);
+}
+
+TEST_CASE("a file that is missing, altered, truncated or unlisted is not handed out") {
+  TestBundle bundle;
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/other"), "is not listed", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_file("../x"), "leaves the bundle", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_file("/etc/hostname"), "leaves the bundle", BundleError);
+  const auto file = bundle.path() / "engines/fake.bin";
+  std::ofstream(file, std::ios::binary) << "An engine";  // as long as before
+  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "was altered: its sha256 is", BundleError);
+  std::ofstream(file, std::ios::binary) << "an";
+  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "has 2 bytes; the manifest says 9", BundleError);
+  std::filesystem::remove(file);
+  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "is missing", BundleError);
+  std::filesystem::create_directory(file);
+  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "not a regular file", BundleError);
+}
+
+TEST_CASE("a link out of the bundle is not followed, one within it is") {
+  TestBundle bundle;
+  const TempDir outside;
+  std::ofstream(outside.path() / "engine", std::ios::binary) << "an engine";
+  const Manifest manifest = Manifest::load(bundle.write());
+  const auto file = bundle.path() / "engines/fake.bin";
+  std::filesystem::rename(file, bundle.path() / "engines/real.bin");
+  std::filesystem::create_symlink("real.bin", file);
+  CHECK(manifest.verified_file("engines/fake.bin") == file);
+  std::filesystem::remove(file);
+  std::filesystem::create_symlink(outside.path() / "engine", file);
+  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "outside of the bundle", BundleError);
+}
+
+TEST_CASE("a bundle reached through a link is a bundle") {
+  TestBundle bundle;
+  bundle.write();
+  const TempDir dir;
+  std::filesystem::create_directory_symlink(bundle.path(), dir.path() / "link.navit");
+  const Manifest manifest = Manifest::load(dir.path() / "link.navit");
+  CHECK(manifest.verified_file("engines/fake.bin") == dir.path() / "link.navit/engines/fake.bin");
+}

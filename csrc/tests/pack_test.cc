@@ -1,0 +1,281 @@
+// Judged by a plain restatement of the graph contract: resize, then cut into patches, one value at a time.
+#include "navit_edge/pack.h"
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "navit_edge/error.h"
+#include "navit_edge/plan.h"
+
+using namespace navit_edge;
+
+namespace {
+
+using Ints = std::vector<std::int32_t>;
+
+struct Picture {
+  Picture(std::mt19937& random, std::int32_t height, std::int32_t width)
+      : pixels(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3) {
+    for (auto& byte : pixels) byte = static_cast<std::uint8_t>(random());
+    view = {pixels.data(), height, width, 3, 0};
+  }
+  std::vector<std::uint8_t> pixels;
+  ImageView view;
+};
+
+Dim letter(char symbol) { return {symbol, 0}; }
+Dim fixed(std::int64_t extent) { return {'\0', extent}; }
+
+struct Setup {
+  explicit Setup(std::int32_t patch_px = 4, std::int32_t prefix = 0) {
+    preprocess.sizing = {"native", 0};
+    preprocess.filter = "bilinear";
+    preprocess.patch_px = patch_px;
+    model.prefix_tokens = prefix;
+    graph.id = "padded";
+    graph.inputs = {{"patches", DType::kUInt8, {letter('T'), fixed(std::int64_t{3} * patch_px * patch_px)}},
+                    {"positions", DType::kInt32, {letter('T'), fixed(2)}},
+                    {"segment_ids", DType::kInt32, {letter('T')}},
+                    {"grid_hw", DType::kInt32, {letter('N'), fixed(2)}},
+                    {"attention_index", DType::kInt32, {letter('N'), letter('L')}},
+                    {"token_index", DType::kInt32, {letter('T')}}};
+  }
+
+  Pack write(const std::vector<Picture>& pictures, const Ints& order, bool dynamic = true, int threads = 1) {
+    views.clear();
+    for (const Picture& picture : pictures) views.push_back(picture.view);
+    grids.clear();
+    for (const ImageView& view : views) grids.push_back(resize_target(view.size(), preprocess));
+    PackPlan plan;
+    plan.images = order;
+    Pack pack;
+    write_pack(plan, views, grids, preprocess, model, graph, budget, dynamic, threads, pack);
+    return pack;
+  }
+
+  PreprocessSpec preprocess;
+  ModelSpec model;
+  GraphSpec graph;
+  Budget budget{4096, 16, 4096};
+  std::vector<ImageView> views;
+  std::vector<Grid> grids;
+};
+
+const HostTensor& input(const Pack& pack, const std::string& name) {
+  const auto found =
+      std::find_if(pack.inputs.begin(), pack.inputs.end(), [&](const HostTensor& one) { return one.name() == name; });
+  if (found == pack.inputs.end()) throw std::runtime_error("no input " + name);
+  return *found;
+}
+
+Ints ints(const Pack& pack, const std::string& name) {
+  const HostTensor& tensor = input(pack, name);
+  return {tensor.as<std::int32_t>(), tensor.as<std::int32_t>() + tensor.bytes() / 4};
+}
+
+std::vector<std::uint8_t> patches(const Pack& pack) {
+  const HostTensor& tensor = input(pack, "patches");
+  return {tensor.as<std::uint8_t>(), tensor.as<std::uint8_t>() + tensor.bytes()};
+}
+
+/// The patches of one image in (row, column, channel) order, row-major over the grid.
+std::vector<std::uint8_t> plain_patches(const ImageView& view, Grid grid, std::int32_t patch_px) {
+  const Size target{grid.rows * patch_px, grid.cols * patch_px};
+  std::vector<std::uint8_t> resized(static_cast<std::size_t>(target.height_px) *
+                                    static_cast<std::size_t>(target.width_px) * 3);
+  resize_image(view, target, "bilinear", resized.data());
+  std::vector<std::uint8_t> out;
+  for (std::int32_t r = 0; r < grid.rows; ++r) {
+    for (std::int32_t c = 0; c < grid.cols; ++c) {
+      for (std::int32_t i = 0; i < patch_px; ++i) {
+        for (std::int32_t j = 0; j < patch_px; ++j) {
+          for (std::int32_t k = 0; k < 3; ++k) {
+            out.push_back(
+                resized[static_cast<std::size_t>(((r * patch_px + i) * target.width_px + c * patch_px + j) * 3 + k)]);
+          }
+        }
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("the pixels of every image lie in patch order, images one after another, prefix rows zero") {
+  std::mt19937 random(7);
+  for (const std::int32_t patch_px : {4, 14, 16}) {
+    for (const std::int32_t prefix : {0, 2}) {
+      Setup setup(patch_px, prefix);
+      std::vector<Picture> pictures;
+      for (int i = 0; i < 5; ++i) {
+        pictures.emplace_back(random, 1 + static_cast<std::int32_t>(random() % 90),
+                              1 + static_cast<std::int32_t>(random() % 90));
+      }
+      pictures.emplace_back(random, 3 * patch_px, 2 * patch_px);  // needs no resize
+      const Ints order{5, 0, 3, 1};
+      const Pack pack = setup.write(pictures, order);
+      const std::size_t patch_bytes = static_cast<std::size_t>(patch_px * patch_px * 3);
+      std::vector<std::uint8_t> expected;
+      for (const std::int32_t image : order) {
+        expected.insert(expected.end(), static_cast<std::size_t>(prefix) * patch_bytes, 0);
+        const auto at = static_cast<std::size_t>(image);
+        const auto own = plain_patches(setup.views[at], setup.grids[at], patch_px);
+        expected.insert(expected.end(), own.begin(), own.end());
+      }
+      CHECK(patches(pack) == expected);
+      CHECK(pack.used_tokens == static_cast<std::int32_t>(expected.size() / patch_bytes));
+      CHECK(pack.tokens == pack.used_tokens);
+    }
+  }
+}
+
+TEST_CASE("the index inputs say what the graph contract says") {
+  std::mt19937 random(8);
+  Setup setup(4, 1);
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 8, 12);  // 2 x 3
+  pictures.emplace_back(random, 4, 4);   // 1 x 1
+  const Pack pack = setup.write(pictures, {1, 0});
+  CHECK(pack.images == 2);
+  CHECK(pack.longest == 7);
+  CHECK(ints(pack, "positions") == Ints{-1, -1, 0, 0, -1, -1, 0, 0, 0, 1, 0, 2, 1, 0, 1, 1, 1, 2});
+  CHECK(ints(pack, "segment_ids") == Ints{0, 0, 1, 1, 1, 1, 1, 1, 1});
+  CHECK(ints(pack, "grid_hw") == Ints{1, 1, 2, 3});
+  CHECK(ints(pack, "attention_index") == Ints{0, 1, -1, -1, -1, -1, -1, 2, 3, 4, 5, 6, 7, 8});
+  CHECK(ints(pack, "token_index") == Ints{0, 1, 7, 8, 9, 10, 11, 12, 13});
+  REQUIRE(pack.segments.size() == 2);
+  CHECK(pack.segments[0].image == 1);
+  CHECK(pack.segments[1].image == 0);
+  CHECK(pack.segments[1].first_token == 2);
+  CHECK(pack.segments[1].grid == Grid{2, 3});
+}
+
+TEST_CASE("a static engine's pack is padded to its budget in tokens and images") {
+  std::mt19937 random(9);
+  Setup setup(4, 2);
+  setup.budget = {12, 4, 12};
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 8, 8);
+  const Pack dynamic = setup.write(pictures, {0});
+  const Pack pack = setup.write(pictures, {0}, false);
+  CHECK(pack.tokens == 12);
+  CHECK(pack.used_tokens == 6);
+  CHECK(pack.images == 4);
+  CHECK(ints(pack, "segment_ids") == Ints{0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4});
+  CHECK(ints(pack, "positions") == Ints{-1, -1, -2, -2, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+  CHECK(ints(pack, "grid_hw") == Ints{2, 2, 1, 1, 1, 1, 1, 1});
+  CHECK(ints(pack, "attention_index") ==
+        Ints{0, 1, 2, 3, 4, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1});
+  CHECK(ints(pack, "token_index") == Ints{0, 1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0});
+  auto expected = patches(dynamic);
+  expected.resize(12 * 48, 0);
+  CHECK(patches(pack) == expected);
+}
+
+TEST_CASE("the number of threads does not change a byte") {
+  std::mt19937 random(10);
+  Setup setup(16);
+  setup.budget.tokens = 1 << 20;
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 701, 433);
+  pictures.emplace_back(random, 30, 1000);
+  pictures.emplace_back(random, 512, 512);
+  pictures.emplace_back(random, 3, 3);
+  setup.preprocess.sizing = {"token-cap", 300};
+  const Ints order{2, 0, 1, 3};
+  const auto one = patches(setup.write(pictures, order, true, 1));
+  for (const int threads : {2, 3, 8}) CHECK(patches(setup.write(pictures, order, true, threads)) == one);
+}
+
+TEST_CASE("a pack's buffers are used again and keep nothing of the pack before") {
+  std::mt19937 random(11);
+  Setup setup(4, 1);
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 40, 40);
+  pictures.emplace_back(random, 9, 5);
+  const Pack fresh = setup.write(pictures, {1});
+  Pack reused = setup.write(pictures, {0});
+  const std::byte* before = input(reused, "patches").data();
+  PackPlan plan;
+  plan.images = {1};
+  write_pack(plan, setup.views, setup.grids, setup.preprocess, setup.model, setup.graph, setup.budget, true, 1, reused);
+  CHECK(input(reused, "patches").data() == before);
+  for (const HostTensor& tensor : fresh.inputs) {
+    const HostTensor& other = input(reused, tensor.name());
+    REQUIRE(other.bytes() == tensor.bytes());
+    CHECK(std::memcmp(other.data(), tensor.data(), tensor.bytes()) == 0);
+  }
+}
+
+TEST_CASE("a graph gets the inputs it names, in its order, and no others") {
+  std::mt19937 random(12);
+  Setup setup;
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 8, 8);
+  setup.graph.inputs = {setup.graph.inputs[3], setup.graph.inputs[0]};
+  const Pack pack = setup.write(pictures, {0});
+  REQUIRE(pack.inputs.size() == 2);
+  CHECK(pack.inputs[0].name() == "grid_hw");
+  CHECK(pack.inputs[1].name() == "patches");
+}
+
+TEST_CASE("graphs that ask for what the contract does not know are refused") {
+  std::mt19937 random(13);
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 8, 8);
+  const auto with = [&](TensorSpec spec) {
+    Setup setup;
+    setup.graph.inputs[0] = std::move(spec);
+    return setup.write(pictures, {0});
+  };
+  CHECK_THROWS_WITH_AS(with({"mask", DType::kFloat32, {letter('T'), letter('T')}}), "has the input 'mask'",
+                       BundleError);
+  CHECK_THROWS_WITH_AS(with({"patches", DType::kFloat32, {letter('T'), fixed(48)}}),
+                       "patches is float32 [T, 48]; expected uint8 [T, 48]", BundleError);
+  CHECK_THROWS_WITH_AS(with({"patches", DType::kUInt8, {letter('T'), fixed(49)}}), "expected uint8 [T, 48]",
+                       BundleError);
+  CHECK_THROWS_WITH_AS(with({"positions", DType::kInt32, {letter('T')}}), "expected int32 [T, 2]", BundleError);
+  CHECK_THROWS_WITH_AS(with({"grid_hw", DType::kInt32, {letter('T'), fixed(2)}}), "expected int32 [N, 2]", BundleError);
+}
+
+TEST_CASE("plans and images that do not fit are refused") {
+  std::mt19937 random(14);
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 16, 16);
+  pictures.emplace_back(random, 16, 16);
+  Setup setup;
+  CHECK_THROWS_WITH_AS(setup.write(pictures, {}), "no image", InvalidInput);
+  CHECK_THROWS_WITH_AS(setup.write(pictures, {2}), "there are 2", InvalidInput);
+  CHECK_THROWS_WITH_AS(setup.write(pictures, {-1}), "image -1", InvalidInput);
+  setup.budget = {31, 16, 31};
+  CHECK_THROWS_WITH_AS(setup.write(pictures, {0, 1}), "budget of 31 tokens", InvalidInput);
+  setup.budget = {64, 1, 64};
+  CHECK_THROWS_WITH_AS(setup.write(pictures, {0, 1}), "its budget is 1", InvalidInput);
+  pictures[1].view.data = nullptr;
+  CHECK_THROWS_WITH_AS(setup.write(pictures, {1}), "image 1", InvalidInput);
+}
+
+TEST_CASE("a tensor grows, keeps its memory when it shrinks, and moves") {
+  HostTensor tensor("x", DType::kInt32);
+  CHECK(tensor.bytes() == 0);
+  tensor.resize(std::vector<std::int64_t>{10, 3});
+  CHECK(tensor.bytes() == 120);
+  CHECK(reinterpret_cast<std::uintptr_t>(tensor.data()) % 64 == 0);
+  const std::byte* data = tensor.data();
+  tensor.resize(std::vector<std::int64_t>{2});
+  CHECK(tensor.data() == data);
+  CHECK(tensor.bytes() == 8);
+  HostTensor moved = std::move(tensor);
+  CHECK(moved.data() == data);
+  CHECK(tensor.data() == nullptr);
+  CHECK(tensor.bytes() == 0);
+  tensor = std::move(moved);
+  CHECK(tensor.data() == data);
+  tensor.resize(std::vector<std::int64_t>{0, 5});
+  CHECK(tensor.bytes() == 0);
+}

@@ -1,0 +1,56 @@
+#include "thread_pool.h"
+
+#include <atomic>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+
+using navit_edge::parallel_for;
+
+TEST_CASE("every index is called once, whatever the number of threads") {
+  for (const int threads : {1, 2, 3, 8}) {
+    for (const std::size_t count : {0U, 1U, 2U, 7U, 500U}) {
+      std::vector<std::atomic<int>> calls(count);
+      parallel_for(count, threads, [&](std::size_t i) { ++calls[i]; });
+      for (const auto& one : calls) CHECK(one == 1);
+    }
+  }
+}
+
+TEST_CASE("the lowest failing index is the one that is reported, after all began ones ended") {
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> inside{0};
+    try {
+      parallel_for(64, 4, [&](std::size_t i) {
+        ++inside;
+        if (i >= 3) {
+          --inside;
+          throw std::runtime_error("index " + std::to_string(i));
+        }
+        std::this_thread::yield();
+        --inside;
+      });
+      CHECK(false);
+    } catch (const std::runtime_error& e) {
+      CHECK(std::string(e.what()) == "index 3");
+    }
+    CHECK(inside == 0);
+  }
+}
+
+TEST_CASE("calls from many threads at once and from inside of a call do not wait for each other") {
+  std::atomic<int> sum{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 8; ++c) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 20; ++round) {
+        parallel_for(4, 3, [&](std::size_t) { parallel_for(5, 2, [&](std::size_t) { ++sum; }); });
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(sum == 8 * 20 * 4 * 5);
+}

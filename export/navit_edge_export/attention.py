@@ -1,0 +1,98 @@
+"""Attention inside each image of a pack, in two lowerings behind one interface.
+
+Letters: T tokens in a pack, N images, L longest image, D width, H heads, dh = D / H. Queries, keys and values come
+packed, [T, H, dh]; what comes back is packed, [T, D]. A token attends to the tokens of its own image only.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from navit_edge_export.norms import make_head_norm
+
+LOWERINGS = ("masked", "padded")
+
+# Added to the score of a key that is not there. Finite, so that an image without tokens gives numbers, not NaN; exp of
+# it is 0 in every format; float16 holds it.
+ABSENT = -30000.0
+
+
+class Lowering(Protocol):
+    """How one graph computes attention."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """query, key, value [T, H, dh] -> [T, H*dh]"""
+        ...
+
+
+class MaskedLowering:
+    """One T x T softmax over the pack; foreign pairs get -inf.
+
+    TensorRT recognizes this plain form (float32 scores, -inf, float32 softmax, int32 ids) and compiles it to a kernel
+    that compares ids inside and skips foreign tiles. Padding rows have an id of their own, so no row is empty.
+    """
+
+    def __init__(self, segment_ids: Tensor) -> None:
+        """segment_ids [T] int32"""
+        self._same = segment_ids.unsqueeze(1) == segment_ids.unsqueeze(0)  # [T, T]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """See Lowering."""
+        q, k, v = (x.transpose(0, 1) for x in (query, key, value))  # [H, T, dh]
+        scores = ((q * scale) @ k.transpose(-1, -2)).float() + torch.where(self._same, 0.0, -torch.inf)
+        mixed = scores.softmax(-1).to(v.dtype) @ v  # [H, T, dh]
+        return mixed.transpose(0, 1).flatten(1)
+
+
+class PaddedLowering:
+    """Only attention leaves the packed form: it gathers to [N, H, L, dh] and back."""
+
+    def __init__(self, attention_index: Tensor, token_index: Tensor) -> None:
+        """attention_index [N, L] int32, token_index [T] int32 (preprocess.Pack)"""
+        self._shape = attention_index.shape
+        self._rows = attention_index.clamp(min=0).flatten()  # [N*L]
+        self._mask = torch.where(attention_index >= 0, 0.0, ABSENT)[:, None, None, :]  # [N, 1, 1, L]
+        self._token_index = token_index
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """See Lowering."""
+        q, k, v = (self._gather(x) for x in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._mask, scale=scale)  # [N, H, L, dh]
+        return mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._token_index)
+
+    def _gather(self, packed: Tensor) -> Tensor:
+        """[T, H, dh] -> [N, H, L, dh]"""
+        images, longest = self._shape
+        gathered = packed.index_select(0, self._rows)
+        return gathered.view(images, longest, *packed.shape[1:]).transpose(1, 2)
+
+
+def split_heads(joint: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """[T, parts*H*dh] -> ``parts`` tensors [T, H, dh]"""
+    return joint.view(joint.shape[0], parts, heads, joint.shape[1] // (parts * heads)).unbind(1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention on packed tokens, with optional normalization of queries and keys per head."""
+
+    def __init__(
+        self, width: int, heads: int, *, qkv_bias: bool, proj_bias: bool, qk_norm: str, norm_bias: bool, eps: float
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.query_norm = make_head_norm(qk_norm, width // heads, bias=norm_bias, eps=eps)
+        self.key_norm = make_head_norm(qk_norm, width // heads, bias=norm_bias, eps=eps)
+        self.proj = nn.Linear(width, width, bias=proj_bias)
+
+    def forward(self, tokens: Tensor, lowering: Lowering) -> Tensor:
+        """tokens [T, D] -> [T, D]"""
+        query, key, value = split_heads(self.qkv(tokens), 3, self.heads)
+        mixed = lowering.attend(self.query_norm(query), self.key_norm(key), value, self.scale)
+        projected: Tensor = self.proj(mixed)
+        return projected

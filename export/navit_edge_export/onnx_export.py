@@ -1,0 +1,339 @@
+"""From a model to a bundle: both graphs, one weights file, the manifest.
+
+Letters: T tokens in a pack, N images, L longest image, F features of a patch, D width (docs/model.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import opset20 as op
+from torch import Tensor, nn
+
+from navit_edge import bundle as bundles
+from navit_edge.errors import InvalidInputError
+from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge_export.model.config import NaViTConfig
+from navit_edge_export.model.embed import FoldedPatchEmbed
+from navit_edge_export.model.navit import NaViT
+from navit_edge_export.preprocess import FILTERS, pack
+from navit_edge_export.weights_file import WeightsFile
+
+OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
+LOWERINGS = ("masked", "padded")
+SIZING_RULES = ("token-cap", "native")
+
+Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+_INPUTS = {
+    "masked": ("patches", "positions", "segment_ids", "grid_hw"),
+    "padded": ("patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index"),
+}
+_DYNAMIC = {
+    "patches": {0: "T"},
+    "positions": {0: "T"},
+    "segment_ids": {0: "T"},
+    "grid_hw": {0: "N"},
+    "attention_index": {0: "N", 1: "L"},
+    "token_index": {0: "T"},
+}
+
+
+def export_bundle(
+    model: NaViT | NaViTConfig,
+    out: Path,
+    *,
+    name: str | None = None,
+    labels: Sequence[str] | None = None,
+    seed: int = 0,
+    weights: str | None = None,
+    sizing: str = "token-cap",
+    max_tokens: int = 1024,
+    resample: str = "bilinear",
+    outputs: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes ``out`` (``NAME.navit``) and returns its path. The same model, options and versions give the same bytes.
+
+    Args:
+        model: A model, or a config, whose weights are then drawn from ``seed``.
+        name: The bundle's name; ``out``'s without its suffix if not given.
+        labels: One per class.
+        weights: For the record: where the weights came from, such as the checkpoint's name.
+        sizing: "token-cap" (at most ``max_tokens`` patches an image) or "native".
+        resample: "bilinear" or "bicubic".
+        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image.
+
+    Raises:
+        InvalidInputError: options that do not fit the model.
+        BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
+    """
+    config = model if isinstance(model, NaViTConfig) else model.config
+    chosen = _chosen_outputs(config, outputs)
+    _check_options(config, labels=labels, sizing=sizing, max_tokens=max_tokens, resample=resample)
+    report = progress or (lambda what, done, total: None)
+    steps = len(LOWERINGS) + 2
+    with bundles.staged_bundle(out, overwrite=overwrite) as staging:
+        report("making the model", 0, steps)
+        if isinstance(model, NaViTConfig):
+            weights = weights or f"random, seed {seed}"
+            model = NaViT(config, seed=seed)
+        graph_model = _graph_model(model)
+        parameters = {parameter for parameter, _ in graph_model.named_parameters()}
+        (staging / "graphs").mkdir()
+        graphs = []
+        with WeightsFile(staging / "graphs" / "weights.bin") as file:
+            for step, lowering in enumerate(LOWERINGS):
+                report(f"exporting the {lowering} graph", step + 1, steps)
+                exported = export_graph(graph_model, lowering, chosen)
+                file.move_out(exported.graph, parameters)
+                graphs.append(_save_graph(exported, lowering, staging))
+        report("writing the bundle", steps - 1, steps)
+        for graph in graphs:
+            onnx.checker.check_model(staging / graph.file)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            name=name if name is not None else Path(out).name.removesuffix(".navit"),
+            created_by=_created_by(weights),
+            model=Model(
+                family="navit",
+                width=config.width,
+                depth=config.depth,
+                heads=config.heads,
+                prefix_tokens=config.prefix_tokens,
+                parameters=sum(parameter.numel() for parameter in model.parameters()),
+                config=config.to_dict(),
+            ),
+            preprocess=Preprocess(
+                sizing=Sizing(rule=sizing, max_tokens=max_tokens if sizing == "token-cap" else 0),
+                filter=resample,
+                patch_px=config.patch_px,
+                channels=config.channels,
+                mean=config.mean,
+                std=config.std,
+            ),
+            graphs=tuple(graphs),
+            labels=tuple(labels or ()),
+        )
+        bundles.seal(staging, manifest)
+    report("done", steps, steps)
+    return Path(out)
+
+
+def export_graph(graph_model: NaViT, lowering: str, outputs: Sequence[str]) -> ir.Model:
+    """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
+    ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
+    names = _INPUTS[lowering]
+    sample = _sample_inputs(graph_model.config)
+    dims = {letter: torch.export.Dim(letter) for letter in "TNL"}
+    traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            _Outputs(graph_model, traced),
+            kwargs={name: sample[name] for name in names},
+            dynamic_shapes={name: {axis: dims[letter] for axis, letter in _DYNAMIC[name].items()} for name in names},
+            output_names=traced,
+            opset_version=OPSET,
+            dynamo=True,
+            custom_translation_table={
+                torch.ops.aten.index_select.default: _gather,
+                torch.ops.aten.floor_divide.default: _whole,
+            },
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing; this is a bug in the exporter")
+    model = program.model
+    _tidy(model, outputs)
+    return model
+
+
+class _Outputs(nn.Module):
+    """The model with its outputs in a fixed order."""
+
+    def __init__(self, model: NaViT, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(
+        self,
+        patches: Tensor,
+        positions: Tensor,
+        segment_ids: Tensor,
+        grid_hw: Tensor,
+        attention_index: Tensor | None = None,
+        token_index: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        results = self.model(patches, positions, segment_ids, grid_hw, attention_index, token_index)
+        return tuple(results[name] for name in self.outputs)
+
+
+def _gather(self: Any, dim: int, index: Any) -> Any:
+    """aten.index_select as Gather on the ids as they are; torch's own translation casts them to int64."""
+    return op.Gather(self, index, axis=dim)
+
+
+def _whole(self: ir.Value, divisor: ir.Value) -> ir.Value:
+    """aten.floor_divide of int32 as integer Div, which rounds towards 0: the same wherever the quotient is not negative,
+    and negative ones are clamped to 0 (positions.py). torch's own translation goes through float."""
+    quotient: ir.Value = op.Div(self, divisor)
+    return quotient
+
+
+def _graph_model(model: NaViT) -> NaViT:
+    """A model for inference whose patch embedding is folded; it shares the other weights."""
+    other = sorted({str(p.dtype) for p in model.parameters() if p.dtype != torch.float32})
+    if other:
+        raise InvalidInputError(
+            f"the model has parameters of {', '.join(other)}; graphs are float32; call model.float()"
+        )
+    graph_model = copy.copy(model)
+    graph_model._modules = dict(model._modules)
+    graph_model.embed = FoldedPatchEmbed(model.embed)
+    return graph_model
+
+
+def _sample_inputs(config: NaViTConfig) -> dict[str, Tensor]:
+    """Three small images; every extent differs and none is 0 or 1, which torch would fix."""
+    grids = [(2, 3), (3, 4), (1, 5)]
+    images = [np.zeros((r * config.patch_px, c * config.patch_px, config.channels), np.uint8) for r, c in grids]
+    sample = pack(images, patch_px=config.patch_px, prefix_tokens=config.prefix_tokens, padding_tokens=2)
+    return {name: torch.from_numpy(array) for name, array in sample.inputs().items()}
+
+
+def _tidy(model: ir.Model, outputs: Sequence[str]) -> None:
+    """Drops what the contract does not want: the output ``tokens`` if not asked for, unused inputs and initializers,
+    and the exporter's notes (they hold paths and stack traces)."""
+    graph = model.graph
+    by_name = {value.name: value for value in graph.outputs}
+    graph.outputs[:] = [by_name[name] for name in outputs]
+    for value in list(graph.inputs):
+        if not value.uses():
+            graph.inputs.remove(value)
+    for name, value in list(graph.initializers.items()):
+        if name.startswith("model."):
+            del graph.initializers[name]
+            value.name = name.removeprefix("model.")
+            graph.initializers[value.name] = value
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph:
+        node.metadata_props.clear()
+        node.meta.clear()
+        node.doc_string = None
+        values.extend(node.outputs)
+    for value in values:
+        value.metadata_props.clear()
+        value.meta.clear()
+        value.doc_string = None
+    graph.metadata_props.clear()
+    model.metadata_props.clear()
+    model.doc_string = graph.doc_string = None
+    graph.name = "navit"
+    model.producer_name, model.producer_version = "navit-edge", None
+
+
+def _save_graph(exported: ir.Model, lowering: str, staging: Path) -> Graph:
+    """Stores the graph with inferred shapes; returns its manifest entry."""
+    proto = ir.to_proto(exported)
+    proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    file = f"graphs/{lowering}.onnx"
+    (staging / file).write_bytes(proto.SerializeToString(deterministic=True))
+    return Graph(
+        id=lowering,
+        lowering=lowering,
+        file=file,
+        opset=OPSET,
+        inputs=tuple(_spec(value) for value in proto.graph.input),
+        outputs=tuple(_spec(value) for value in proto.graph.output),
+    )
+
+
+_DTYPES: dict[int, str] = {
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.FLOAT: "float32",
+}
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
+    return TensorSpec(name=value.name, dtype=_DTYPES[tensor.elem_type], shape=shape)
+
+
+def _chosen_outputs(config: NaViTConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:
+    offered = config.outputs()
+    if outputs is None:
+        return tuple(name for name in offered if name != "tokens")
+    unknown = [name for name in outputs if name not in offered]
+    if unknown or not outputs or len(set(outputs)) != len(outputs):
+        raise InvalidInputError(
+            f"outputs are {', '.join(outputs) or 'empty'}; expected one or more of {', '.join(offered)}, each once"
+            + ("; logits need a classifier: num_classes above 0" if "logits" in unknown else "")
+        )
+    return tuple(name for name in offered if name in outputs)
+
+
+def _check_options(
+    config: NaViTConfig, *, labels: Sequence[str] | None, sizing: str, max_tokens: int, resample: str
+) -> None:
+    if labels and len(labels) != config.num_classes:
+        raise InvalidInputError(
+            f"found {len(labels)} labels; the model has {config.num_classes} classes; give one label per class or none"
+        )
+    if sizing not in SIZING_RULES:
+        raise InvalidInputError(f'sizing rule "{sizing}" is unknown; expected one of {", ".join(SIZING_RULES)}')
+    if sizing == "token-cap" and max_tokens < 1:
+        raise InvalidInputError(f"max_tokens is {max_tokens}; expected at least 1")
+    if resample not in FILTERS:
+        raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
+
+
+def _created_by(weights: str | None) -> dict[str, str]:
+    """Versions of what wrote the bundle and where the weights came from."""
+    created = {"tool": "navit-edge export"}
+    for package in ("navit-edge", "torch", "onnx", "onnxscript"):
+        created[package] = _version(package)
+    created["weights"] = weights or "given by the caller"
+    return created
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return "not installed"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's chatter off the terminal; errors still raise."""
+    names = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

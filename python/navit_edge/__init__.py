@@ -1,0 +1,39 @@
+"""navit-edge: native-resolution vision transformers, from a PyTorch checkpoint to a C++ runtime.
+
+import navit_edge as ne
+
+session = ne.Session("model.navit")
+results = session.run(images)
+"""
+
+from navit_edge._core import Result, __version__
+from navit_edge.errors import (
+    BackendError,
+    BundleError,
+    CancelledError,
+    InvalidInputError,
+    MissingPackageError,
+    NavitEdgeError,
+    OverBudgetError,
+)
+from navit_edge.manifest import Manifest
+from navit_edge.manifest import load as load_manifest
+from navit_edge.planning import plan, resize
+from navit_edge.session import Session
+
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "CancelledError",
+    "InvalidInputError",
+    "Manifest",
+    "MissingPackageError",
+    "NavitEdgeError",
+    "OverBudgetError",
+    "Result",
+    "Session",
+    "__version__",
+    "load_manifest",
+    "plan",
+    "resize",
+]

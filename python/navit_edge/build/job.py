@@ -1,0 +1,78 @@
+"""What the parent hands to a build's own process, and what comes back. Plain data: it travels as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from navit_edge.manifest import Budget, Graph, Model
+
+
+class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the manifest that a job will make."""
+
+    id: str
+    target: str
+    precision: str
+    options: dict[str, str] = {}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One file to build, in one process. Several engines may share it (OpenVINO decides the precision at import)."""
+
+    backend: str
+    name: str  # of the file, without extension: "tensorrt-rtx-sm86+sm89-bf16"
+    extension: str
+    graph: Graph
+    model: Model
+    engines: tuple[EnginePlan, ...]
+    strategy: str
+    dynamic_tokens: bool
+    budgets: tuple[Budget, ...]
+    compute_capabilities: tuple[str, ...] = ()
+    versions: dict[str, str] = {}  # of the packages that take part, part of the build's key
+    notes: tuple[str, ...] = ()  # what the user should know before the build
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Shapes of one input of one optimization profile."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build says about itself."""
+
+    budgets: tuple[Budget, ...]  # with activation_bytes where the builder says
+    builder: dict[str, str]  # library -> full version
+    profiles: tuple[dict[str, Profile], ...] = ()  # one a budget: input -> shapes
+    details: dict[str, Any] = {}  # for the report
+    peak_memory_bytes: int = 0  # of the process, on the host; the worker fills it in
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A job and where its files lie on this machine."""
+
+    job: Job
+    graph_path: str
+    output_path: str
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line from a build's process. ``fraction`` is None where the length of the phase is not known."""
+
+    engine: str = ""
+    phase: str = ""
+    fraction: float | None = None
+    note: str = ""  # a sentence for the user
+    outcome: Outcome | None = None
+    error: str = ""
+    error_type: str = ""
+    traceback: str = ""
+
+
+Emit = Callable[[Event], None]

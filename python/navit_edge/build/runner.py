@@ -1,0 +1,259 @@
+"""Builds engines into a bundle: one process per build, progress on the way, published whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, Protocol, cast
+
+import msgspec
+
+from navit_edge import bundle as bundles
+from navit_edge import errors
+from navit_edge import manifest as manifests
+from navit_edge.build.job import EnginePlan, Event, Job, Outcome, Task
+from navit_edge.build.report import BuildReport, ProfileReport, host_description
+from navit_edge.build.request import BACKENDS, BuildRequest
+from navit_edge.manifest import Engine, File, Manifest
+
+Progress = Callable[[Event], None]
+
+
+class Builder(Protocol):
+    """What a module of a backend offers."""
+
+    def plan(self, manifest: Manifest, request: BuildRequest) -> list[Job]:
+        """The files to build, best first. Runs in the caller's process and refuses what cannot be built."""
+
+    def build(self, task: Task, emit: Progress) -> Outcome:
+        """Builds one file. Runs in a process of its own."""
+
+
+def build_engines(bundle: Path, request: BuildRequest, progress: Progress | None = None) -> list[Engine]:
+    """Builds the engines that ``request`` asks for and adds them to ``bundle``.
+
+    Args:
+        bundle: A bundle that export made.
+        request: What to build.
+        progress: Called with each Event, in this thread.
+
+    Returns:
+        The engines as they now stand in the manifest, in order of preference, also those that were there already.
+
+    Raises:
+        BundleError: The bundle is damaged, or changed during the build, or the disk is full; it is as it was before.
+        BackendError: The vendor's library refuses or fails.
+        InvalidInputError: The backend cannot do what is asked here.
+        MissingPackageError: The backend's package is not installed.
+        KeyboardInterrupt: The build was interrupted; its process has ended and the bundle is as it was before.
+    """
+    report_progress = progress or (lambda event: None)
+    bundle = Path(os.path.abspath(bundle))
+    manifest = manifests.load(bundle)
+    builder = cast(Builder, importlib.import_module(BACKENDS[request.backend]))
+    jobs = builder.plan(manifest, request)
+    inputs = {job.graph.id: _inputs(manifest, job) for job in jobs}
+    for names in inputs.values():
+        bundles.verify_files(bundle, manifest, list(names))
+    finished: list[Engine] = []
+    for job in jobs:
+        for note in job.notes:
+            report_progress(Event(engine=job.name, note=note))
+        standing = None if request.force else _standing(bundle, job, inputs[job.graph.id])
+        if standing:
+            report_progress(Event(engine=job.name, phase="already built", fraction=1.0))
+            finished += standing
+        else:
+            finished += _build(bundle, job, inputs[job.graph.id], report_progress)
+    return finished
+
+
+def _build(bundle: Path, job: Job, inputs: dict[str, File], progress: Progress) -> list[Engine]:
+    with bundles.staging_directory(bundle) as staging:
+        output = staging / f"{job.name}.{job.extension}"
+        task = Task(job=job, graph_path=str(bundle / job.graph.file), output_path=str(output))
+        started = time.perf_counter()
+        outcome, notes = _run_worker(task, staging / "build.log", progress)
+        seconds = time.perf_counter() - started
+        if not output.is_file():
+            raise errors.BackendError(f"{job.backend} reported success but wrote no engine; this is a bug")
+        profiles = outcome.profiles or ({},) * len(outcome.budgets)
+        staged = []
+        for plan in job.engines:
+            report = BuildReport(
+                id=plan.id,
+                key=_key(job, plan, inputs),
+                backend=job.backend,
+                target=plan.target,
+                precision=plan.precision,
+                graph=job.graph.id,
+                seconds=round(seconds, 3),
+                peak_memory_bytes=outcome.peak_memory_bytes,
+                engine_bytes=output.stat().st_size,
+                profiles=tuple(
+                    ProfileReport(budget=budget, shapes=shapes)
+                    for budget, shapes in zip(outcome.budgets, profiles, strict=True)
+                ),
+                versions={**job.versions, **outcome.builder},
+                host=host_description(),
+                built_from=inputs,
+                options=plan.options,
+                notes=(*job.notes, *notes),
+                details=outcome.details,
+            )
+            report_path = staging / f"build-{plan.id}.json"
+            report_path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+            engine = Engine(
+                id=plan.id,
+                backend=job.backend,
+                target=plan.target,
+                precision=plan.precision,
+                graph=job.graph.id,
+                strategy=job.strategy,
+                dynamic_tokens=job.dynamic_tokens,
+                budgets=outcome.budgets,
+                file=f"engines/{output.name}",
+                builder=outcome.builder,
+                options=plan.options,
+                report=f"reports/{report_path.name}",
+            )
+            staged.append(bundles.StagedEngine(engine=engine, file=output, report=report_path))
+        return bundles.add_engines(bundle, staged, built_from=inputs)
+
+
+def _run_worker(task: Task, log_path: Path, progress: Progress) -> tuple[Outcome, list[str]]:
+    """Runs one build in its own process; ends that process whatever happens here."""
+    read_end, write_end = os.pipe()
+    with contextlib.ExitStack() as stack:
+        events = stack.enter_context(os.fdopen(read_end, "rb"))
+        with os.fdopen(write_end, "wb"), log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "navit_edge.build.worker", str(write_end)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(write_end,),
+                cwd=log_path.parent,  # Python looks for modules there; the caller's may hold anything
+                start_new_session=True,  # a Ctrl-C reaches this process, which then ends that one
+                env=_worker_environment(),
+            )
+        stack.callback(_end, process)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(msgspec.json.encode(task))
+        outcome: Outcome | None = None
+        notes: list[str] = []
+        failure: Event | None = None
+        for line in events:
+            event = msgspec.json.decode(line, type=Event)
+            if event.outcome is not None:
+                outcome = event.outcome
+            elif event.error:
+                failure = event
+            else:
+                if event.note:
+                    notes.append(event.note)
+                progress(msgspec.structs.replace(event, engine=task.job.name))
+        code = process.wait()
+    if failure is not None:
+        _raise(task.job, failure)
+    if code != 0 or outcome is None:
+        _raise_crash(task.job, code, log_path)
+    return outcome, notes
+
+
+class WorkerError(Exception):
+    """The traceback of a build's process, as the cause of the error that is raised here."""
+
+
+def _raise(job: Job, failure: Event) -> NoReturn:
+    cause = WorkerError(f"in the build's process:\n{failure.traceback}")
+    if failure.error_type == "DiskFull":
+        raise errors.BundleError(
+            f"the disk is full: {failure.error}; the bundle is as it was before; free some space and build again"
+        ) from cause
+    kind = getattr(errors, failure.error_type, None)
+    if failure.error_type == "MissingPackageError" or not (
+        isinstance(kind, type) and issubclass(kind, errors.NavitEdgeError)
+    ):
+        message = f"building {job.name} failed: {failure.error_type}: {failure.error}"
+        raise errors.BackendError(f"{message}; run again with --debug for the details") from cause
+    raise kind(failure.error) from cause
+
+
+def _raise_crash(job: Job, code: int, log_path: Path) -> NoReturn:
+    tail = log_path.read_text(errors="replace").strip().splitlines()[-20:]
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    hint = "; the machine may be out of memory" if code == -signal.SIGKILL else ""
+    last = f"; it said last: {tail[-1]}" if tail else ""
+    raise errors.BackendError(
+        f"building {job.name} failed: its process {how}{hint}{last}; the bundle is as it was before"
+    ) from WorkerError("its output:\n" + "\n".join(tail))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _worker_environment() -> dict[str, str]:
+    """The worker imports this very package, wherever it was imported from, and from no other working directory."""
+    here = str(Path(__file__).resolve().parents[2])
+    installed = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*([] if here in installed else [here]), *given])}
+
+
+def _inputs(manifest: Manifest, job: Job) -> dict[str, File]:
+    """The files that the build reads: the graph and the weights that lie beside it."""
+    directory = job.graph.file.rpartition("/")[0]
+    return {
+        name: file
+        for name, file in manifest.files.items()
+        if name == job.graph.file or (name.rpartition("/")[0] == directory and not name.endswith(".onnx"))
+    }
+
+
+def _key(job: Job, plan: EnginePlan, inputs: dict[str, File]) -> str:
+    """What decides one engine: the graph, the options and the versions. Notes are for the reader."""
+    decisive = msgspec.structs.replace(job, engines=(plan,), notes=())
+    content = msgspec.json.encode({"job": decisive, "inputs": inputs}, order="deterministic")
+    return hashlib.sha256(content).hexdigest()
+
+
+def _standing(bundle: Path, job: Job, inputs: dict[str, File]) -> list[Engine]:
+    """The job's engines, where the bundle holds all of them, built of the same things and unaltered; else []."""
+    manifest = manifests.load(bundle)
+    by_id = {engine.id: engine for engine in manifest.engines}
+    standing: list[Engine] = []
+    for plan in job.engines:
+        engine = by_id.get(plan.id)
+        if engine is None or engine.report is None:
+            return []
+        try:
+            bundles.verify_files(bundle, manifest, _unique([engine.file, engine.report]))
+            report = msgspec.json.decode((bundle / engine.report).read_bytes(), type=BuildReport)
+        except (errors.BundleError, msgspec.DecodeError):
+            return []
+        if report.key != _key(job, plan, inputs):
+            return []
+        standing.append(engine)
+    return standing
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))

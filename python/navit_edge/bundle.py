@@ -1,0 +1,379 @@
+"""Bundles on disk: hashed, checked, and published whole or not at all.
+
+A whole bundle (export) is written into a directory beside its target and renamed. An engine (build-engine) is
+written into a staging directory inside of the bundle; then, under the bundle's lock, its files are renamed into
+place under names that the current manifest does not use, and `manifest.json` is replaced. At every moment the
+manifest on disk names only files that are complete, so a build that is killed or runs out of disk changes nothing;
+what it left is swept by the next build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from navit_edge import manifest as manifest_module
+from navit_edge.errors import BundleError
+from navit_edge.manifest import MANIFEST, Engine, File, Manifest, fsync_directory, is_inside
+
+_STAGING = ".building-"  # staging directories inside of a bundle
+_CHUNK_BYTES = 1 << 20
+
+
+def hash_file(path: Path) -> File:
+    """SHA-256 and size of a file, read once."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return File(sha256=digest.hexdigest(), bytes=size)
+
+
+def describe_files(root: Path) -> dict[str, File]:
+    """Every file under ``root`` but the manifest and hidden ones, by its name in the bundle ("graphs/masked.onnx")."""
+    names = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return {
+        name.as_posix(): hash_file(root / name)
+        for name in names
+        if name.as_posix() != MANIFEST and not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def seal(directory: Path, manifest: Manifest) -> Manifest:
+    """Fills ``manifest.files`` from what lies in ``directory`` and writes ``manifest.json``; returns what it wrote."""
+    sealed = msgspec.structs.replace(manifest, files=describe_files(directory))
+    manifest_module.save(sealed, directory)
+    return sealed
+
+
+def missing_files(bundle: Path, manifest: Manifest) -> list[str]:
+    """Names that the manifest lists and the bundle lacks."""
+    return [name for name in manifest.files if not (bundle / name).is_file()]
+
+
+def verify_files(bundle: Path, manifest: Manifest, names: Sequence[str] | None = None) -> None:
+    """Checks size and SHA-256 of ``names``, or of every file. Raises BundleError at the first that differs."""
+    for name in manifest.files if names is None else names:
+        expected = manifest.files.get(name)
+        if expected is None or not is_inside(name):
+            raise BundleError(f"{name!r} is not a file of {bundle}; it lists {', '.join(manifest.files) or 'none'}")
+        path = bundle / name
+        if not path.is_file():
+            raise BundleError(f"{path} is missing; the manifest lists it with {expected.bytes} bytes; {_remedy(name)}")
+        size = path.stat().st_size
+        if size != expected.bytes:
+            raise BundleError(
+                f"{path} was altered: it has {size} bytes; the manifest says {expected.bytes}; {_remedy(name)}"
+            )
+        found = hash_file(path)
+        if found.sha256 != expected.sha256:
+            raise BundleError(
+                f"{path} was altered: its sha256 is {found.sha256}; "
+                f"the manifest says {expected.sha256}; {_remedy(name)}"
+            )
+
+
+def _remedy(name: str) -> str:
+    if name.startswith("engines/"):
+        return "build the engine again with `navit-edge build-engine … --force`"
+    return "copy the bundle again or export the model again"
+
+
+# --- a whole bundle ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def staged_bundle(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yields an empty directory beside ``target``; publishes it when the block ends well, removes it when it does not.
+
+    The block writes the bundle's files and calls ``seal``.
+
+    Raises:
+        BundleError: ``target`` exists and ``overwrite`` is false, or is not a bundle, or the disk is full.
+    """
+    target = Path(os.path.realpath(target))
+    _check_target(target, overwrite)
+    prefix = f".{target.name}.building-"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_staging(target.parent, prefix)
+        staging, lock = _make_staging(target.parent, prefix)
+    except OSError as error:
+        raise BundleError(f"cannot write beside {target}: {error.strerror}; choose another --output") from error
+    try:
+        yield staging
+        publish_bundle(staging, target, overwrite=overwrite)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(target, error) from error
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)  # gone already where it was published
+        os.close(lock)
+
+
+def publish_bundle(staging: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Makes the sealed bundle ``staging`` appear at ``target`` (same file system) in one step.
+
+    Raises:
+        BundleError: ``staging`` is not a complete bundle, or ``target`` exists and ``overwrite`` is false or it is
+            not a bundle. ``target`` is then as it was.
+    """
+    target = Path(os.path.realpath(target))
+    manifest = manifest_module.load(staging)
+    missing = missing_files(staging, manifest)
+    if missing:
+        raise BundleError(f"{staging} is not complete: {', '.join(missing)} missing; this is a bug in the exporter")
+    for name in manifest.files:
+        _fsync(staging / name)
+    for directory in {(staging / name).parent for name in manifest.files} | {staging}:
+        fsync_directory(directory)
+    _check_target(target, overwrite)
+    try:
+        if target.exists():
+            with locked(target):
+                _exchange(staging, target)
+        else:
+            os.rename(staging, target)
+    except OSError as error:
+        raise BundleError(f"{target} could not be published: {error.strerror}; it is as it was before") from error
+    fsync_directory(target.parent)
+    if staging.exists():  # now the old bundle
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir():
+        raise BundleError(f"{target} exists and is not a directory; expected a free name or a bundle; remove it first")
+    if not any(target.iterdir()):
+        return
+    if not (target / MANIFEST).is_file():
+        raise BundleError(f"{target} exists and is not a bundle (no {MANIFEST}); choose another --output")
+    if not overwrite:
+        raise BundleError(f"{target} exists; expected a free name; choose another --output or give --overwrite")
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swaps two directories in one step (renameat2 with RENAME_EXCHANGE), or in two where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    at_fdcwd, rename_exchange = -100, 2
+    if renameat2 is not None:
+        if renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(code, os.strerror(code))
+    aside = Path(tempfile.mkdtemp(prefix=f".{other.name}.old-", dir=other.parent))
+    os.rename(other, aside / "bundle")
+    try:
+        os.rename(one, other)
+    except OSError:
+        os.rename(aside / "bundle", other)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+# --- an engine of a bundle --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(bundle: Path) -> Iterator[None]:
+    """Holds the bundle's lock (advisory, of the directory itself: it leaves no file and ends with the process)."""
+    while True:
+        try:
+            handle = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise BundleError(f"{bundle} cannot be opened: {error.strerror}; expected a bundle directory") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_still(bundle, handle):  # else it was replaced while this process waited
+                yield
+                return
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise BundleError(f"{bundle} lies on a file system without locks; copy it to a local disk") from error
+            raise
+        finally:
+            os.close(handle)
+
+
+def _is_still(bundle: Path, handle: int) -> bool:
+    opened = os.fstat(handle)
+    try:
+        named = os.stat(bundle)
+    except FileNotFoundError:
+        return False
+    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
+
+
+@contextlib.contextmanager
+def staging_directory(bundle: Path) -> Iterator[Path]:
+    """Yields a directory inside of ``bundle`` for a build's files; removes it when the block ends.
+
+    Sweeps first what killed builds left: a staging directory is locked for as long as its build lives.
+    """
+    try:
+        with locked(bundle):
+            sweep(bundle, manifest_module.load(bundle))
+            staging, lock = _make_staging(bundle, _STAGING)
+    except OSError as error:
+        raise BundleError(f"cannot write into {bundle}: {error.strerror}; check its permissions") from error
+    try:
+        yield staging
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(bundle, error) from error
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        os.close(lock)
+
+
+class StagedEngine(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine that lies complete in a staging directory.
+
+    ``engine.file`` and ``engine.report`` are the names wanted in the bundle; ``file`` and ``report`` are where the
+    contents lie now. Several engines may share one file.
+    """
+
+    engine: Engine
+    file: Path
+    report: Path
+
+
+def add_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: dict[str, File]) -> list[Engine]:
+    """Adds engines to a bundle, all of them or none; an engine with an id that exists takes its place.
+
+    Args:
+        bundle: The bundle.
+        staged: In order of preference.
+        built_from: The files that the engines were built from, as they were then; they must be the same now.
+
+    Returns:
+        The engines as they stand in the manifest: where a name is in use by an engine that is being replaced, the
+        new file carries the start of its hash, so that the current manifest stays true until the new one stands.
+    """
+    for item in staged:
+        _fsync(item.file)
+        _fsync(item.report)
+    try:
+        with locked(bundle):
+            current = manifest_module.load(bundle)
+            for name, file in built_from.items():
+                if current.files.get(name) != file:
+                    raise BundleError(
+                        f"{bundle / name} changed while the engine was being built; expected the graph it was built "
+                        "from; build again"
+                    )
+            files = dict(current.files)
+            moved: dict[Path, str] = {}
+            engines: list[Engine] = []
+            try:
+                for item in staged:
+                    names = []
+                    for source, wanted in ((item.file, item.engine.file), (item.report, item.engine.report or "")):
+                        if source not in moved:
+                            description = hash_file(source)
+                            name = _free_name(wanted, description, files)
+                            (bundle / name).parent.mkdir(exist_ok=True)
+                            os.replace(source, bundle / name)
+                            files[name] = description
+                            moved[source] = name
+                        names.append(moved[source])
+                    engines.append(msgspec.structs.replace(item.engine, file=names[0], report=names[1]))
+                for directory in {(bundle / name).parent for name in moved.values()}:
+                    fsync_directory(directory)
+                manifest_module.save(_with_engines(current, engines, files), bundle)
+            finally:
+                sweep(bundle, manifest_module.load(bundle))  # by what stands on disk, however far this came
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(bundle, error) from error
+        raise BundleError(f"{bundle} could not be changed: {error.strerror}; it is as it was before") from error
+    return engines
+
+
+def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str, File]) -> Manifest:
+    """The manifest with ``engines`` in place of their namesakes (or at the end) and without files nobody uses."""
+    ids = {engine.id for engine in engines}
+    kept = [engine for engine in current.engines if engine.id not in ids]
+    first = next((i for i, engine in enumerate(current.engines) if engine.id in ids), None)
+    at = len(kept) if first is None else sum(1 for engine in current.engines[:first] if engine in kept)
+    merged = (*kept[:at], *engines, *kept[at:])
+    used = {engine.file for engine in merged} | {engine.report for engine in merged}
+    before = {engine.file for engine in current.engines} | {engine.report for engine in current.engines}
+    kept_files = {name: file for name, file in files.items() if name in used or name not in before}
+    return msgspec.structs.replace(current, engines=merged, files=kept_files)
+
+
+def _free_name(wanted: str, description: File, files: dict[str, File]) -> str:
+    """``wanted``, or ``wanted`` with the start of its hash where another content has that name."""
+    if files.get(wanted, description) == description:
+        return wanted
+    stem, dot, extension = wanted.rpartition(".")
+    return f"{stem}.{description.sha256[:12]}{dot}{extension}"
+
+
+def sweep(bundle: Path, manifest: Manifest) -> None:
+    """Removes what killed builds left; call it under the bundle's lock. Files of other origin stay."""
+    _sweep_staging(bundle, _STAGING)
+    for path in (*bundle.glob("engines/*.blob"), *bundle.glob("engines/*.plan"), *bundle.glob("reports/build-*.json")):
+        if path.relative_to(bundle).as_posix() not in manifest.files:
+            path.unlink(missing_ok=True)
+    for path in bundle.glob(f".{MANIFEST}.*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _make_staging(parent: Path, prefix: str) -> tuple[Path, int]:
+    """A new directory and the lock that shows that its maker lives."""
+    staging = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    staging.chmod(0o755)  # it may become the bundle
+    lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
+    with contextlib.suppress(OSError):  # without locks nothing is swept either
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return staging, lock
+
+
+def _sweep_staging(parent: Path, prefix: str) -> None:
+    for path in parent.glob(f"{prefix}*"):
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue  # its build lives
+        finally:
+            os.close(handle)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _disk_full(where: Path, error: OSError) -> BundleError:
+    free = shutil.disk_usage(where if where.exists() else where.parent).free
+    return BundleError(
+        f"the disk is full ({error.strerror}, {free / 2**20:.0f} MiB free) while writing {where}; it is as it was "
+        "before; free some space and run the command again"
+    )

@@ -1,0 +1,114 @@
+"""What the commands share: errors to exit codes, consoles, progress.
+
+Exit codes: 0, 2 for usage (typer's own), 1 for a failure, 130 for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from navit_edge.errors import NavitEdgeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_debug = False
+
+
+def _set_debug(value: bool) -> bool:
+    global _debug
+    _debug = _debug or value
+    return value
+
+
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", metavar="", help="Show the traceback of an error.", callback=_set_debug, show_default=False
+    ),
+]
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Ends a command with one paragraph on standard error and the right exit code, whatever it raises."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except NavitEdgeError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            if _debug:
+                traceback.print_exc()
+            sys.stderr.write("interrupted\n")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # the reader of standard output has gone, as in `… | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.strerror:
+                fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+            fail(f"unexpected {type(error).__name__}: {error}; this is a bug; run again with --debug and report it")
+
+    return run
+
+
+def fail(message: str) -> NoReturn:
+    """Prints ``error: …`` as one paragraph, the traceback before it with --debug, and exits with 1."""
+    if _debug and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    raise typer.Exit(1)
+
+
+def err_console() -> Console:
+    """Standard error, for what is not the result."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def out_console() -> Console:
+    """Standard output; as wide as it takes where nobody looks."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def make_progress(console: Console) -> Progress:
+    """Bars for work of known length, a spinner until that is known."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[phase]}"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def size_text(count: int) -> str:
+    """12345678 -> "11.8 MiB"."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"

@@ -1,0 +1,149 @@
+"""`navit-edge export`: checkpoint to bundle."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from navit_edge.cli.common import DebugOption, command, err_console, make_progress, size_text
+from navit_edge.errors import InvalidInputError, import_or_explain
+
+if TYPE_CHECKING:
+    from navit_edge_export.model.config import NaViTConfig
+    from navit_edge_export.model.navit import NaViT
+
+
+class ModelSize(str, Enum):
+    """The reference sizes (navit_edge_export.model.config.SIZES)."""
+
+    TI16 = "ti16"
+    S16 = "s16"
+    B16 = "b16"
+    L16 = "l16"
+
+
+class SizingRule(str, Enum):
+    """docs/preprocessing.md"""
+
+    TOKEN_CAP = "token-cap"
+    NATIVE = "native"
+
+
+class Filter(str, Enum):
+    """As Pillow computes them."""
+
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+
+
+@command
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle to write.", metavar="NAME.navit")],
+    model: Annotated[ModelSize | None, typer.Option(help="Size of the reference NaViT.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="JSON file with fields of the model's config; they change those of --model.", metavar="FILE"),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Weights (.safetensors); its config is in its metadata.", metavar="FILE"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of random weights, without --checkpoint.")] = 0,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Most patches of an image; larger ones are scaled down.")
+    ] = 1024,
+    sizing: Annotated[SizingRule, typer.Option(help="Which grid an image is resized to.")] = SizingRule.TOKEN_CAP,
+    resample: Annotated[Filter, typer.Option("--filter", help="Filter of the resize.")] = Filter.BILINEAR,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file with a class name in each line.", metavar="FILE")
+    ] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of logits,embedding,tokens.", show_default="what gives one row an image", metavar="LIST"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace a bundle of that name.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    r"""Export a model: ONNX graphs, weights and manifest in one bundle.
+
+    Needs torch: pip install "navit-edge\[export]".
+    """
+    if model is None and config is None and checkpoint is None:
+        raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
+    for package in ("torch", "onnx", "onnxscript", "safetensors"):
+        import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
+    from navit_edge_export.onnx_export import export_bundle
+
+    source = _load(model.value if model else None, config, checkpoint)
+    console = err_console()
+    with make_progress(console) as progress:
+        bar = progress.add_task("export", total=None, phase="")
+        export_bundle(
+            source,
+            output,
+            labels=_read_labels(labels),
+            seed=seed,
+            weights=checkpoint.name if checkpoint else None,
+            sizing=sizing.value,
+            max_tokens=max_tokens,
+            resample=resample.value,
+            outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
+            progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
+            overwrite=overwrite,
+        )
+    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    typer.echo(f"{output} ({size_text(size)})")
+    console.print(
+        f"next: navit-edge build-engine {output} --backend openvino", style="dim", markup=False, soft_wrap=True
+    )
+
+
+def _load(size: str | None, config: Path | None, checkpoint: Path | None) -> NaViT | NaViTConfig:
+    from navit_edge_export.model.checkpoint import load_checkpoint
+
+    chosen = _load_config(size, config)
+    if checkpoint is not None:
+        return load_checkpoint(checkpoint, chosen)
+    if chosen is None:
+        raise InvalidInputError("no model config; give --model or --config")
+    return chosen
+
+
+def _load_config(size: str | None, path: Path | None) -> NaViTConfig | None:
+    from navit_edge_export.model.config import NaViTConfig, sized
+
+    if path is None:
+        return None if size is None else sized(size)
+    if size is None:
+        return NaViTConfig.from_file(path)
+    try:
+        changes: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(f"cannot read the model config {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInputError(
+            f"the model config {path} is not JSON: {error}; expected an object of fields"
+        ) from error
+    if not isinstance(changes, dict):
+        raise InvalidInputError(f"the model config {path} is a {type(changes).__name__}; expected an object of fields")
+    stated = changes.pop("size", size)
+    if stated != size:
+        raise InvalidInputError(f"{path} is for size {stated!r} and --model says {size!r}; leave one of them out")
+    return NaViTConfig.from_dict({**sized(size).to_dict(), **changes})
+
+
+def _read_labels(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"cannot read the labels {path}: {error}; expected UTF-8 text, a name a line"
+        ) from error

@@ -1,0 +1,66 @@
+"""The entry point: `navit-edge`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated
+
+import typer
+
+from navit_edge.cli.build_engine import build_engine
+from navit_edge.cli.common import DebugOption
+from navit_edge.cli.export import export
+from navit_edge.cli.inspect import inspect
+from navit_edge.cli.run import run
+
+app = typer.Typer(
+    name="navit-edge",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="export → build-engine → run. A bundle is a directory NAME.navit; docs/bundle.md says what lies in it.",
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"navit-edge {version()}")
+        raise typer.Exit
+
+
+def version() -> str:
+    """The installed version."""
+    try:
+        return importlib.metadata.version("navit-edge")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar="", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Native-resolution vision transformers on edge devices: from a PyTorch checkpoint to engines to results."""
+
+
+app.command("export")(export)
+app.command("build-engine")(build_engine)
+app.command("run")(run)
+app.command("inspect")(inspect)
+
+
+def main() -> None:
+    """Runs the command line; exits the process."""
+    app(prog_name="navit-edge")
+
+
+if __name__ == "__main__":
+    main()

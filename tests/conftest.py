@@ -1,0 +1,118 @@
+"""Fixtures for every test: real photographs, and one small bundle with its engines, made once a run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    import navit_edge as ne
+    from navit_edge_export.model import NaViT
+
+Photographs = Mapping[str, npt.NDArray[np.uint8]]
+
+#: Photographs that the wheels of scikit-image and scikit-learn hold: name -> (package, file, crop).
+PHOTOGRAPHS = {
+    "astronaut": ("skimage", "data/astronaut.png", None),  # 512 x 512
+    "cat": ("skimage", "data/chelsea.png", None),  # 451 x 300
+    "coffee": ("skimage", "data/coffee.png", (0, 60, 600, 160)),  # wide
+    "rocket": ("skimage", "data/rocket.jpg", (250, 0, 380, 427)),  # tall
+    "page": ("skimage", "data/page.png", None),  # 384 x 191
+    "china": ("sklearn", "datasets/images/china.jpg", None),  # 640 x 427
+    "flower": ("sklearn", "datasets/images/flower.jpg", (200, 80, 437, 250)),
+    "eye": ("skimage", "data/chelsea.png", (100, 60, 150, 95)),  # 50 x 35
+}
+#: The small model: random weights, the same in every run.
+TINY_SEED = 7
+TINY_MAX_TOKENS = 256
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the source tree."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Photographs:
+    """Real photographs of different sizes and aspects, uint8 [height_px, width_px, 3]."""
+    images = {}
+    for name, (package, file, crop) in PHOTOGRAPHS.items():
+        spec = find_spec(package)
+        assert spec is not None, f"{package} is not installed: pip install navit-edge[demo]"
+        assert spec.origin is not None
+        with Image.open(Path(spec.origin).parent / file) as image:
+            images[name] = np.array((image.crop(crop) if crop else image).convert("RGB"))
+    assert len({image.shape for image in images.values()}) == len(images)
+    return images
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> NaViT:
+    """A NaViT of 2 layers and width 64 with random weights."""
+    from navit_edge_export.model import NaViT, NaViTConfig
+
+    config = NaViTConfig(width=64, depth=2, heads=4, mlp_width=128, position_entries=16, num_classes=10)
+    return NaViT(config, seed=TINY_SEED).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_model: NaViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model as a bundle, all three outputs, with OpenVINO engines of every precision this CPU has."""
+    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge_export.onnx_export import export_bundle
+
+    path = tmp_path_factory.mktemp("bundle") / "tiny.navit"
+    export_bundle(tiny_model, path, max_tokens=TINY_MAX_TOKENS, outputs=("logits", "embedding", "tokens"))
+    build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_budget_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same bundle with an engine that takes 64 tokens at most, so that larger images fit no budget."""
+    from navit_edge.build import BuildRequest, build_engines
+
+    path = tmp_path_factory.mktemp("small") / "small.navit"
+    shutil.copytree(tiny_bundle, path)
+    request = BuildRequest(backend="openvino", token_budgets=(64,), precision=("fp32",), force=True)
+    build_engines(path, request)
+    return path
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the small bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "copy.navit"))
+
+
+@pytest.fixture(scope="session")
+def pytorch_alone(tiny_model: NaViT) -> Callable[[npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.float32]]]:
+    """The oracle: PyTorch on one image at a time, resized by Pillow. Gives logits, embedding and tokens."""
+    import torch
+
+    from navit_edge_export.preprocess import prepare
+
+    def run(image: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        sized = prepare(image, patch_px=tiny_model.config.patch_px, max_tokens=TINY_MAX_TOKENS)
+        with torch.no_grad():
+            outputs = tiny_model.forward_images([sized])
+        return {name: value.numpy()[0] if name != "tokens" else value.numpy() for name, value in outputs.items()}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_session(tiny_bundle: Path) -> ne.Session:
+    """A session on the small bundle's float32 engine."""
+    import navit_edge as ne
+
+    return ne.Session(tiny_bundle, precision="fp32")

@@ -1,0 +1,249 @@
+"""TensorRT-RTX engines, compiled for real and ahead of time; no GPU, so nothing here runs one.
+
+That attention is fused shows in the activation memory: it grows with the budget, not with its square.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import onnx
+import onnx.helper
+import pytest
+from tiny_bundle import TinyConfig, make_bundle, make_graph
+
+from navit_edge import bundle as bundles
+from navit_edge import manifest as manifests
+from navit_edge.build import BuildRequest, Event, build_engines, tensorrt_common, tensorrt_rtx
+from navit_edge.build import tensorrt as tensorrt_builder
+from navit_edge.build.job import Outcome, Task
+from navit_edge.build.report import BuildReport
+from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
+from navit_edge.manifest import Budget
+
+#: Realistic width, few layers: what is fused does not depend on depth.
+SMALL = TinyConfig(width=384, depth=2, heads=6, patch_px=16)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("small") / "small.navit", SMALL)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "tiny.navit")
+
+
+def read_report(bundle: Path, report: str | None) -> BuildReport:
+    assert report is not None
+    return msgspec.json.decode((bundle / report).read_bytes(), type=BuildReport)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_activation_memory_grows_linearly_with_the_budget(small: Path, tmp_path: Path, precision: str) -> None:
+    bundle = shutil.copytree(small, tmp_path / "small.navit")
+    events: list[Event] = []
+    request = BuildRequest(
+        backend="tensorrt-rtx", token_budgets=(8192, 4096), precision=(precision,), targets=("sm86", "sm89", "sm120")
+    )
+    (engine,) = build_engines(bundle, request, events.append)
+    assert [budget.tokens for budget in engine.budgets] == [4096, 8192]
+    at_4096, at_8192 = (budget.activation_bytes for budget in engine.budgets)
+    assert at_4096 is not None
+    assert at_8192 is not None
+    scores_bytes = SMALL.heads * 4096 * 4096 * 2  # one T x T table of 16-bit scores
+    assert at_4096 < scores_bytes / 2
+    assert at_8192 / at_4096 <= 2.2
+    assert not [event.note for event in events if event.note]
+    report = read_report(bundle, engine.report)
+    assert [profile.budget for profile in report.profiles] == list(engine.budgets)
+
+
+def test_an_unfused_graph_is_noticed_and_said(small: Path, tmp_path: Path) -> None:
+    """Float32 attention is not fused: a control for the test above."""
+    model = make_graph(TinyConfig(width=384, depth=1, heads=6, patch_px=16), "masked")
+    onnx.save(model, tmp_path / "masked.onnx")
+    (job,) = tensorrt_rtx.plan(
+        manifests.load(small),
+        BuildRequest(backend="tensorrt-rtx", token_budgets=(1024, 4096), precision=("fp32",), targets=("sm89",)),
+    )
+    task = Task(job=job, graph_path=str(tmp_path / "masked.onnx"), output_path=str(tmp_path / "out.plan"))
+    events: list[Event] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorrt_common.precisions, "convert", lambda model, *_, **__: model)
+        outcome = tensorrt_rtx.build(task, events.append)
+    first, last = (budget.activation_bytes for budget in outcome.budgets)
+    assert first is not None
+    assert last is not None
+    assert last / first > 6
+    (note,) = [event.note for event in events if event.note]
+    assert "from 1024 to 4096 tokens; expected 4.0 with fused attention" in note
+
+
+def test_sm75_gets_an_engine_of_its_own_in_fp16(bundle: Path) -> None:
+    request = BuildRequest(backend="tensorrt-rtx", token_budgets=(64, 256), targets=("sm89", "sm75", "sm86"))
+    engines = build_engines(bundle, request)
+    assert [(engine.id, engine.target, engine.precision) for engine in engines] == [
+        ("tensorrt-rtx-sm86+sm89-bf16", "sm86+sm89", "bf16"),
+        ("tensorrt-rtx-sm75-fp16", "sm75", "fp16"),
+    ]
+    for engine in engines:
+        assert engine.file == f"engines/{engine.id}.plan"
+        assert engine.graph == "masked"
+        assert (engine.strategy, engine.dynamic_tokens) == ("first-fit-decreasing", False)
+        assert [(b.tokens, b.images, b.target_tokens) for b in engine.budgets] == [(64, 2, 64), (256, 8, 256)]
+        assert all(budget.activation_bytes for budget in engine.budgets)
+        report = read_report(bundle, engine.report)
+        assert report.details["compute_capabilities"] == engine.target.split("+")
+        assert report.engine_bytes == (bundle / engine.file).stat().st_size
+        shapes = report.profiles[1].shapes
+        assert shapes["patches"].min == shapes["patches"].opt == shapes["patches"].max == (256, 48)
+        assert shapes["grid_hw"].max == (8, 2)
+        assert set(report.versions) == {"tensorrt-rtx", "onnx"}
+    bundles.verify_files(bundle, manifests.load(bundle))
+
+
+def test_a_second_build_gives_the_same_bytes(bundle: Path) -> None:
+    request = BuildRequest(
+        backend="tensorrt-rtx", token_budgets=(64,), precision=("fp16",), targets=("sm86",), force=True
+    )
+    first, second = ((bundle / build_engines(bundle, request)[0].file).read_bytes() for _ in range(2))
+    assert first == second
+
+
+def test_images_may_be_given_for_each_budget(bundle: Path) -> None:
+    request = BuildRequest(backend="tensorrt-rtx", token_budgets=(256, 64), max_images=(3, 100))
+    assert tensorrt_common.make_budgets(request) == (
+        Budget(tokens=64, images=64, target_tokens=64),
+        Budget(tokens=256, images=3, target_tokens=256),
+    )
+
+
+def test_what_the_parser_refuses_is_quoted(bundle: Path, tmp_path: Path) -> None:
+    model = make_graph(TinyConfig(), "masked")
+    model.graph.node.append(onnx.helper.make_node("Det", ["tokens"], ["unused"], name="determinant"))
+    onnx.save(model, tmp_path / "masked.onnx")
+    (job,) = tensorrt_rtx.plan(
+        manifests.load(bundle), BuildRequest(backend="tensorrt-rtx", token_budgets=(64,), targets=("sm89",))
+    )
+    task = Task(job=job, graph_path=str(tmp_path / "masked.onnx"), output_path=str(tmp_path / "out.plan"))
+    with pytest.raises(BackendError, match=r"tensorrt-rtx .* cannot parse graphs/masked\.onnx: .*Det \(determinant\)"):
+        tensorrt_rtx.build(task, lambda event: None)
+
+
+def test_what_the_compiler_refuses_is_quoted(bundle: Path, tmp_path: Path) -> None:
+    (job,) = tensorrt_rtx.plan(
+        manifests.load(bundle),
+        BuildRequest(backend="tensorrt-rtx", token_budgets=(64,), precision=("bf16",), targets=("sm89",)),
+    )
+    job = msgspec.structs.replace(job, compute_capabilities=("sm75",))  # past the check that refuses it
+    graph = str(bundle / "graphs" / "masked.onnx")
+    with pytest.raises(BackendError, match=r"cannot build tensorrt-rtx-sm89-bf16: .*sm75"):
+        tensorrt_rtx.build(Task(job=job, graph_path=graph, output_path=str(tmp_path / "x")), lambda event: None)
+
+
+def test_without_tensorrt_rtx_the_command_that_installs_it_is_given(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"pip install navit-edge\[tensorrt-rtx\]"):
+        build_engines(bundle, BuildRequest(backend="tensorrt-rtx"))
+
+
+# --- tensorrt: the same code; what of it runs without a GPU
+
+
+def test_without_tensorrt_the_remedy_fits_the_machine(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    for machine, remedy in (("x86_64", "python3-libnvinfer"), ("aarch64", "nvidia-jetpack")):
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        with pytest.raises(MissingPackageError, match=remedy):
+            build_engines(bundle, BuildRequest(backend="tensorrt"))
+
+
+def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, version: str, capability: int) -> None:
+    fake = SimpleNamespace(__version__=version, Builder=object)
+    monkeypatch.setattr(tensorrt_builder, "_import_tensorrt", lambda: fake)
+    monkeypatch.setattr(tensorrt_builder, "device_capability", lambda: capability)
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "options", "kind", "message"),
+    [
+        ("8.6.1", 87, {}, BackendError, "TensorRT 8.6 is installed; expected 10.3 or later"),
+        ("10.3.0.26", 87, {}, BackendError, "wrong numbers for engines with several profiles, and 3 budgets"),
+        ("10.14.1", 75, {"precision": ("bf16",)}, InvalidInputError, "bf16 for sm75; it can do fp16, fp32"),
+    ],
+)
+def test_tensorrt_refuses_what_would_go_wrong(
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    capability: int,
+    options: dict[str, tuple[str, ...]],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    fake_tensorrt(monkeypatch, version, capability)
+    with pytest.raises(kind, match=message):
+        tensorrt_builder.plan(manifests.load(bundle), BuildRequest(backend="tensorrt", **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("capability", "precision"), [(75, "fp16"), (87, "bf16")])
+def test_tensorrt_plans_for_the_gpu_of_this_machine(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capability: int, precision: str
+) -> None:
+    fake_tensorrt(monkeypatch, "10.14.1.48", capability)
+    (job,) = tensorrt_builder.plan(manifests.load(bundle), BuildRequest(backend="tensorrt"))
+    assert job.name == f"tensorrt-sm{capability}-{precision}"
+    assert [budget.tokens for budget in job.budgets] == [256, 1024, 4096]
+
+
+def test_one_budget_is_taken_where_several_profiles_are_unsafe(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_tensorrt(monkeypatch, "10.3.0.26", 87)
+    (job,) = tensorrt_builder.plan(manifests.load(bundle), BuildRequest(backend="tensorrt", token_budgets=(1024,)))
+    assert [budget.tokens for budget in job.budgets] == [1024]
+
+
+def test_without_a_driver_the_two_ways_out_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    with pytest.raises(BackendError, match=r"no NVIDIA driver here .*run the build on the target, or .*tensorrt-rtx"):
+        tensorrt_builder.device_capability()
+
+
+def test_tensorrt_builds_by_the_same_code(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT-RTX's module stands in for TensorRT's, of which it has the interface, given a target to compile for."""
+    import tensorrt_rtx as trt
+
+    def plan() -> Task:
+        fake_tensorrt(monkeypatch, "10.14.1", 89)
+        (job,) = tensorrt_builder.plan(manifests.load(bundle), BuildRequest(backend="tensorrt", token_budgets=(64,)))
+        graph = str(bundle / "graphs" / "masked.onnx")
+        return Task(job=job, graph_path=graph, output_path=str(tmp_path / "out.plan"))
+
+    real = tensorrt_common.build
+
+    def build_for_sm89(*args: object, **kwargs: object) -> Outcome:
+        def configure(_: object, config: trt.IBuilderConfig) -> None:
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+
+        return real(*args, **{**kwargs, "configure": configure})  # type: ignore[arg-type]
+
+    task = plan()
+    monkeypatch.setattr(tensorrt_builder, "_import_tensorrt", lambda: trt)
+    monkeypatch.setattr(tensorrt_common, "build", build_for_sm89)
+    outcome = tensorrt_builder.build(task, lambda event: None)
+    assert (tmp_path / "out.plan").stat().st_size > 100_000
+    assert outcome.builder == {"tensorrt": trt.__version__}
+    assert outcome.budgets[0].activation_bytes

@@ -1,0 +1,171 @@
+"""The wheel: small, without other people's libraries, quick to import, clear where an optional package is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+MOST_WHEEL_BYTES = 5_000_000
+MOST_IMPORT_MS = 150.0
+OWN_LIBRARIES = {"libnavit_edge.so", "libnavit_edge_openvino.so", "libnavit_edge_tensorrt.so", "_core"}
+
+
+@pytest.fixture(scope="session")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built as a user would; what the editable install compiled is not compiled again."""
+    folder = tmp_path_factory.mktemp("wheel")
+    finished = subprocess.run(
+        [
+            sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(repository),
+            "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stdout
+    (path,) = folder.glob("navit_edge-*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, unpacked into a folder of its own: no openvino lies beside it."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def python(code: str, *, path: Path | None = None, arguments: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter, with ``path`` first in sys.path."""
+    prelude = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else ""
+    return subprocess.run(
+        [sys.executable, "-c", prelude + code, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < MOST_WHEEL_BYTES, f"{wheel.name} has {wheel.stat().st_size} bytes"
+
+
+def test_the_wheel_holds_no_library_of_others(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    libraries = [Path(name).name for name in names if ".so" in name or name.endswith((".a", ".dylib", ".dll"))]
+    assert {"libnavit_edge.so", "libnavit_edge_openvino.so"} <= set(libraries)
+    for library in libraries:
+        assert library in OWN_LIBRARIES or library.startswith("_core."), library
+
+
+def test_the_wheel_holds_both_packages_their_types_and_the_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {
+        "navit_edge/__init__.py",
+        "navit_edge/_core.pyi",
+        "navit_edge/py.typed",
+        "navit_edge/build/__init__.py",
+        "navit_edge/cli/main.py",
+        "navit_edge_export/__init__.py",
+        "navit_edge_export/model/navit.py",
+    } <= names
+    assert any(name.endswith("LICENSE") for name in names)
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"navit_edge", "navit_edge_export"}
+
+
+@pytest.mark.parametrize("module", ["navit_edge", "navit_edge.cli.main", "navit_edge_export"])
+def test_importing_brings_in_nothing_heavy(module: str) -> None:
+    finished = python(f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))")
+    assert finished.returncode == 0, finished.stderr
+    loaded = {name.partition(".")[0] for name in json.loads(finished.stdout)}
+    heavy = {"torch", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "polygraphy", "PIL"}
+    assert loaded.isdisjoint(heavy)
+
+
+def test_importing_navit_edge_takes_less_than_150_ms() -> None:
+    """Best of several fresh interpreters, in processor time, which other work on the machine does not change much."""
+    code = "import time; a = time.process_time(); import {}; print((time.process_time() - a) * 1000)"
+
+    def best(module: str) -> float:
+        times = []
+        for _ in range(7):
+            finished = python(code.format(module))
+            assert finished.returncode == 0, finished.stderr
+            times.append(float(finished.stdout))
+        return min(times)
+
+    whole, numpy = best("navit_edge"), best("numpy")
+    assert whole < MOST_IMPORT_MS, f"import navit_edge took {whole:.0f} ms, {whole - numpy:.0f} more than numpy alone"
+
+
+def test_a_bundle_without_openvino_installed_says_what_to_install(installed: Path, tiny_bundle: Path) -> None:
+    code = """
+import sys
+class Hide:  # as if openvino were not installed
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "openvino":
+            raise ModuleNotFoundError(name, name=name)
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "openvino" else real(name, *rest)
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__.lower()]
+import navit_edge as ne
+assert ne.__file__.startswith(sys.path[0]), ne.__file__
+try:
+    ne.Session(sys.argv[1])
+except ne.BackendError as error:
+    print(error)
+"""
+    finished = python(code, path=installed, arguments=(str(tiny_bundle),))
+    assert finished.returncode == 0, finished.stderr
+    assert "libopenvino" in finished.stdout
+    assert "pip install" in finished.stdout
+    assert "openvino" in finished.stdout
+
+
+def test_export_without_torch_says_what_to_install(installed: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+sys.argv = ["navit-edge", "export", "--model", "ti16", "-o", sys.argv[1]]
+from navit_edge.cli.main import main
+main()
+"""
+    finished = python(code, path=installed, arguments=(str(tmp_path / "x.navit"),))
+    assert finished.returncode == 1
+    assert "torch" in finished.stderr
+    assert "navit-edge[export]" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_the_version_is_one_number(repository: Path, wheel: Path) -> None:
+    import navit_edge as ne
+
+    (line,) = (x for x in (repository / "pyproject.toml").read_text().splitlines() if x.startswith("version = "))
+    version = line.partition('"')[2].rstrip('"')
+    assert ne.__version__ == version
+    assert wheel.name.startswith(f"navit_edge-{version}-")
+
+
+def test_the_photographs_of_the_demo_are_in_the_wheels_of_their_packages(repository: Path) -> None:
+    """The demo must not download: every file that it takes is one that the package itself installs."""
+    sys.path.insert(0, str(repository / "examples"))
+    try:
+        from photographs import PHOTOGRAPHS
+    finally:
+        sys.path.pop(0)
+    assert len(PHOTOGRAPHS) >= 6
+    for photograph in PHOTOGRAPHS:
+        spec = find_spec(photograph.package)
+        assert spec is not None
+        assert spec.origin is not None
+        assert (Path(spec.origin).parent / photograph.file).is_file(), photograph

@@ -1,0 +1,126 @@
+"""The README shows code that runs, commands that exist and files that are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_of_the_readme_is_the_quickstart(readme: str, repository: Path) -> None:
+    (block,) = blocks(readme, "python")
+    source = (repository / "examples" / "quickstart.py").read_text(encoding="utf-8")
+    assert source.endswith(block)
+    assert len(block.splitlines()) <= 20
+
+
+def test_the_quickstart_runs(
+    repository: Path, tiny_bundle: Path, photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    """In a folder that looks like the repository after `make demo`, with the small bundle in place of the large one."""
+    (tmp_path / "demo" / "images").mkdir(parents=True)
+    (tmp_path / "demo" / "navit-s16.navit").symlink_to(tiny_bundle)
+    for name, image in photographs.items():
+        Image.fromarray(image).save(tmp_path / "demo" / "images" / f"{name}.png")
+    (tmp_path / "demo" / "images" / "broken.png").write_bytes(b"no image")
+    finished = subprocess.run(
+        [sys.executable, repository / "examples" / "quickstart.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    for name in photographs:
+        assert re.search(rf"^{name}\.png \d+x\d+ patches in pack \d+: class \d", finished.stdout, re.MULTILINE)
+    assert "broken.png: not an image" in finished.stdout
+    assert finished.stdout.count("embedding: (64,) float32") == len(photographs)
+
+
+def test_the_cpp_of_the_readme_is_a_part_of_the_tested_example(readme: str, repository: Path) -> None:
+    (block,) = blocks(readme, "cpp")
+    assert block in (repository / "examples" / "cpp" / "run_images.cc").read_text(encoding="utf-8")
+    assert len(block.splitlines()) <= 20
+
+
+def test_every_command_of_the_readme_exists_with_its_options(readme: str) -> None:
+    commands = re.findall(r"^\$ navit-edge (.+)$", readme, re.MULTILINE)
+    assert {command.split()[0] for command in commands} == {"export", "build-engine", "run", "inspect"}
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    for command in commands:
+        name, *arguments = command.split()
+        finished = subprocess.run(
+            [sys.executable, "-m", "navit_edge.cli.main", name, "--help"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stderr
+        for option in (argument for argument in arguments if argument.startswith("-")):
+            assert re.search(rf"(^|\s){re.escape(option)}\s", finished.stdout), f"{name} has no {option}"
+
+
+def test_every_make_target_of_the_readme_exists(readme: str, repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"\bmake ([a-z-]+)\b", readme))
+    assert {"demo", "test"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/map.md", "docs/dependencies.md", "docs/bundle.md", "CHANGELOG.md"])
+def test_links_and_named_files_are_there(repository: Path, page: str) -> None:
+    path = repository / page
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
+        assert (path.parent / target).exists(), target
+    for name in re.findall(r"`((?:csrc|python|export|tests|examples|cmake|docs|benchmarks)/[\w./-]+)`", text):
+        if not name.endswith(".json"):  # those are what a command writes
+            assert (repository / name).exists(), name
+
+
+def test_the_map_lists_every_folder_with_sources(repository: Path) -> None:
+    text = (repository / "docs" / "map.md").read_text(encoding="utf-8")
+    top = ("csrc", "python", "export", "tests", "benchmarks", "examples", "cmake", "docs")
+    for folder in top:
+        suffixes = {".py", ".cc", ".h", ".md", ".cmake"}
+        holders = {path.parent for path in (repository / folder).rglob("*") if path.suffix in suffixes}
+        for holder in holders:
+            name = holder.relative_to(repository).as_posix()
+            shown = re.sub(r"^csrc/backends/.+", "csrc/backends/<name>", name)
+            shown = shown.replace("examples/cpp", "examples")
+            assert f"`{shown}/`" in text, f"docs/map.md does not name {name}/"
+
+
+def test_the_demo_names_at_least_six_photographs_of_different_sizes(repository: Path, tmp_path: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(repository / 'examples')!r}); from pathlib import Path\n"
+    code += f"from photographs import write_photographs; write_photographs(Path({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    sizes = []
+    for path in tmp_path.glob("*.png"):
+        with Image.open(path) as image:
+            sizes.append(image.size)
+    assert len(sizes) >= 6
+    assert len(set(sizes)) == len(sizes)
+    aspects = [width / height for width, height in sizes]
+    assert min(aspects) < 0.5
+    assert max(aspects) > 2
