@@ -1,4 +1,7 @@
-"""What a user would pick instead, each as good as its tool makes it: the same weights, patches cut beforehand (not timed)."""
+"""What a user would pick instead, each as good as its tool makes it.
+
+All have the same weights, and their patches are cut beforehand, untimed.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from navit_edge_export.attention import ABSENT
 from navit_edge_export.model.embed import CENTRE, FoldedPatchEmbed
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.pooling import Segments
 from navit_edge_export.positions import grid_of_tokens
 from navit_edge_export.preprocess import pack
-from torch import Tensor, nn
-from torch.nn import functional
 
 Images = list[npt.NDArray[np.uint8]]
 Run = Callable[[], list[npt.NDArray[np.float32]]]  # one pass over a set -> logits [classes] of each image
 
 
 class _Dense:
-    """Attention of a dense batch [B, L], as PyTorch users write it: scaled_dot_product_attention, with a key mask if padded."""
+    """Attention of a dense batch [B, L] as PyTorch users write it, with a key mask if padded."""
 
     def __init__(self, batch: int, mask: Tensor | None) -> None:
         self.batch = batch
@@ -134,11 +138,13 @@ def onnxruntime_masked(bundle: Path, images: Images, packs: list[list[int]], pat
 
 def export_dense(model: NaViT, path: Path) -> Path:
     """A plain graph for one image, as torch.onnx.export makes it."""
-    sample = _alone(np.zeros((4 * model.config.patch_px, 5 * model.config.patch_px, 3), np.uint8), model.config.patch_px)
+    patch_px = model.config.patch_px
+    sample = _alone(np.zeros((4 * patch_px, 5 * patch_px, 3), np.uint8), patch_px)
     tokens = torch.export.Dim("T")
-    shapes: dict[str, Any] = {"patches": {0: tokens}, "positions": {0: tokens}, "segment_ids": {0: tokens}, "grid_hw": {}}
+    per_token = {name: {0: tokens} for name in ("patches", "positions", "segment_ids")}
+    shapes: dict[str, Any] = {**per_token, "grid_hw": {}}
     program = torch.onnx.export(
-        DenseNaViT(model), kwargs=sample, dynamic_shapes={**shapes}, output_names=["logits"], dynamo=True, verbose=False
+        DenseNaViT(model), kwargs=sample, dynamic_shapes=shapes, output_names=["logits"], dynamo=True, verbose=False
     )
     assert program is not None
     program.save(path, external_data=True)

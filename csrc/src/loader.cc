@@ -174,7 +174,7 @@ const std::string& Backend::name() const noexcept { return impl_->name; }
 const fs::path& Backend::path() const noexcept { return impl_->path; }
 
 const Backend& Backend::load(const std::string& name, const BackendSearch& search) {
-  // Leaked on purpose: backends live as long as the process, past the destructors of statics.
+  // Leaked on purpose: backends live as long as the process, past every static destructor.
   static auto* mutex = new std::mutex;
   static auto* loaded = new std::map<std::string, const Backend*>;
   const std::lock_guard lock(*mutex);

@@ -188,9 +188,9 @@ def _gather(self: Any, dim: int, index: Any) -> Any:
 
 
 def _whole(self: ir.Value, divisor: ir.Value) -> ir.Value:
-    """aten.floor_divide of int32 as integer Div, which rounds towards 0: the same wherever the quotient is not negative,
+    """aten.floor_divide of int32 as integer Div, which rounds towards 0: the same where the quotient is not negative,
     and negative ones are clamped to 0 (positions.py). torch's own translation goes through float."""
-    quotient: ir.Value = op.Div(self, divisor)
+    quotient: ir.Value = op.Div(self, divisor)  # type: ignore[type-var]
     return quotient
 
 

@@ -3,8 +3,8 @@
 Source: Dehghani et al., "Patch n' Pack: NaViT" (arXiv:2307.06304), section 2.1: absolute p in [0, side) or fractional
 r = p / side; learned, sinusoidal or Fourier; combined by sum or concatenation. Letters: T tokens in a pack, D width.
 
-Whole and fractional parts are told apart in int32, so that an engine that computes in 16 bits (whose integers end at 256
-or 2048) still reads the right entry and the right phase: only values in [0, 1) and angles below 2 pi are rounded.
+Whole and fractional parts are told apart in int32, so that an engine that computes in 16 bits (whose integers end at
+256 or 2048) still reads the right entry and the right phase: only values in [0, 1) and angles below 2 pi are rounded.
 """
 
 from __future__ import annotations

@@ -22,19 +22,23 @@ def plan(
 ) -> list[list[int]]:
     """Distributes images over packs.
 
-    token_counts: tokens of each image. token_budget: most tokens in a pack, or the budgets to choose from. max_images:
-    most images in a pack. strategy: "first-fit-decreasing" wastes the fewest tokens; "similar-length" puts images of
-    like length together, for attention that pads within a pack.
+    token_counts: tokens of each image.
+    token_budget: most tokens in a pack, or the budgets to choose from.
+    max_images: most images in a pack.
+    strategy: "first-fit-decreasing" wastes the fewest tokens; "similar-length" puts images of like length together, for
+        attention that pads within a pack.
 
-    Returns the packs, each a list of indices into ``token_counts``; every image is in exactly one. Raises OverBudgetError
-    for an image above every budget, InvalidInputError for counts or limits below 1.
+    Returns the packs, each a list of indices into ``token_counts``; every image is in exactly one. Raises
+    OverBudgetError for an image above every budget, InvalidInputError for counts or limits below 1.
     """
     budgets = [token_budget] if isinstance(token_budget, int) else sorted(token_budget)
     return _core.plan(token_counts, token_budgets=budgets, max_images=max_images, strategy=strategy)
 
 
 def resize(
-    image: npt.NDArray[np.uint8], size: tuple[int, int], filter: Literal["bilinear", "bicubic"] = "bilinear"
+    image: npt.NDArray[np.uint8],
+    size: tuple[int, int],
+    filter: Literal["bilinear", "bicubic"] = "bilinear",
 ) -> npt.NDArray[np.uint8]:
-    """``image`` uint8 [h, w, 3] at ``size`` (height_px, width_px), bit for bit as Pillow's ``Image.resize`` gives it."""
+    """``image`` uint8 [h, w, 3] at ``size`` (height_px, width_px), bit for bit as Pillow's ``Image.resize``."""
     return _core.resize(image, size, filter)

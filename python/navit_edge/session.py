@@ -122,12 +122,13 @@ class Session:
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.
 
-        Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only; None
-        where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack`` and ``latency_ms``.
+        Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
+        None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack`` and ``latency_ms``.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Sequence):
-            raise InvalidInputError(f"images is of type {type(images).__name__}; expected a list of images: run([image])")
+            kind = type(images).__name__
+            raise InvalidInputError(f"images is of type {kind}; expected a list of images: run([image])")
         if on_error not in ("raise", "return"):
             raise InvalidInputError(f'on_error is {on_error!r}; expected "raise" or "return"')
         if len(images) == 0:

@@ -65,18 +65,17 @@ def test_the_wheel_holds_no_library_of_others(wheel: Path) -> None:
         assert library in OWN_LIBRARIES or library.startswith("_core."), library
 
 
-def test_the_wheel_holds_both_packages_their_types_and_the_licence(wheel: Path) -> None:
+def test_the_wheel_holds_both_packages_whole_their_types_and_the_licence(repository: Path, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {
-        "navit_edge/__init__.py",
-        "navit_edge/_core.pyi",
-        "navit_edge/py.typed",
-        "navit_edge/build/__init__.py",
-        "navit_edge/cli/main.py",
-        "navit_edge_export/__init__.py",
-        "navit_edge_export/model/navit.py",
-    } <= names
+    sources = {
+        path.relative_to(root).as_posix()
+        for root in (repository / "python", repository / "export")
+        for pattern in ("*.py", "*.pyi", "py.typed")
+        for path in root.rglob(pattern)
+    }
+    assert {"navit_edge/_core.pyi", "navit_edge/py.typed", "navit_edge_export/model/navit.py"} <= sources
+    assert sources - names == set()
     assert any(name.endswith("LICENSE") for name in names)
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"navit_edge", "navit_edge_export"}

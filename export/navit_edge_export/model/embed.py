@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-# Taken off every pixel before the linear layer: -128..127 is exact in 8 bits of mantissa, and products of centred pixels
-# lose a quarter as much to 16-bit weights as products of 0..255.
+#: Taken off every pixel before the linear layer: -128..127 is exact in 8 bits of mantissa, and products of centred
+#: pixels lose a quarter as much to 16-bit weights as products of 0..255.
 CENTRE = 128.0
 
 
