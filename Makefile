@@ -41,8 +41,10 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell, stubt
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure
 	$(PY) -m mypy.stubtest navit_edge._core
 
-bench: $(VENV)/.installed  ## throughput against PyTorch, ONNX Runtime and OpenVINO one image at a time
+bench: $(VENV)/.installed  ## throughput and cold start against PyTorch, ONNX Runtime and OpenVINO; writes README.md
 	$(PY) benchmarks/end_to_end.py
+	$(PY) benchmarks/cold_start.py
+	$(PY) benchmarks/readme_table.py
 
 clean:  ## everything that was built here, the virtual environment included
 	rm -rf build demo $(VENV)

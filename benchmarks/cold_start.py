@@ -2,8 +2,8 @@
 
     python benchmarks/cold_start.py [--runs 7] [--bundle DIR] [--output benchmarks/cold_start.json]
 
-Every run is a process of its own, so nothing is warm but the operating system's file cache. The image is a photograph of
-427 x 640 pixels (27 x 40 patches, capped to 1024 tokens).
+Every run is a process of its own, so nothing is warm but the operating system's file cache. The image is a photograph
+of 427 x 640 pixels, which the bundle's cap of 1024 tokens takes to 26 x 39 patches.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 import images as image_sets
 import numpy as np
 from end_to_end import hardware
-from navit_edge_export.model.config import NaViTConfig
-from navit_edge_export.onnx_export import export_bundle
 from rich.console import Console
 from rich.table import Table
 
 from navit_edge.build import BuildRequest, build_engines
+from navit_edge_export.model.config import NaViTConfig
+from navit_edge_export.onnx_export import export_bundle
 
 TARGETS = {"import": 0.150, "session and one image": 1.5}
 
@@ -65,9 +65,10 @@ def main() -> None:
         report = {"hardware": hardware(), "runs": arguments.runs, "seconds": {}}
         for precision in precisions:
             command = [sys.executable, "-c", PROBE, str(bundle), str(image), precision]
-            runs = []
-            for _ in range(arguments.runs + 1):  # the first warms the file cache
-                runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            runs = [
+                json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                for _ in range(arguments.runs + 1)  # the first warms the file cache
+            ]
             report["seconds"][precision] = {name: [run[name] for run in runs[1:]] for name in runs[0]}
 
     table = Table(title="cold start, S/16, seconds: median (min to max)")

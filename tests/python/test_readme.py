@@ -124,3 +124,10 @@ def test_the_demo_names_at_least_six_photographs_of_different_sizes(repository: 
     aspects = [width / height for width, height in sizes]
     assert min(aspects) < 0.5
     assert max(aspects) > 2
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks_json(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, repository / "benchmarks" / "readme_table.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
