@@ -54,9 +54,10 @@ void bind_result(py::module_& module) {
       .def_property_readonly("embedding", [](const PyResult& self) { return array_of(self.result.embedding, true); })
       .def_property_readonly("tokens", [](const PyResult& self) { return array_of(self.result.token_features, false); })
       .def_property_readonly(
-          "pixels", [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); })
-      .def_property_readonly("grid",
-                             [](const PyResult& self) { return py::make_tuple(self.result.grid.rows, self.result.grid.cols); })
+          "pixels",
+          [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); })
+      .def_property_readonly(
+          "grid", [](const PyResult& self) { return py::make_tuple(self.result.grid.rows, self.result.grid.cols); })
       .def_property_readonly("token_count", [](const PyResult& self) { return self.result.tokens; })
       .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
       .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })
@@ -84,8 +85,9 @@ void bind_session(py::module_& module) {
              py::gil_scoped_release release;
              return std::make_unique<Session>(bundle, std::move(session));
            }),
-           py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"), py::arg("threads"),
-           py::arg("max_tokens_per_image"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"))
+           py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
+           py::arg("threads"), py::arg("max_tokens_per_image"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
+           py::arg("options"))
       .def(
           "run",
           [](Session& self, const py::list& images) {
@@ -118,8 +120,9 @@ void bind_session(py::module_& module) {
         for (const auto& one : self.candidates()) out.append(py::make_tuple(one.engine, one.usable, one.detail));
         return out;
       });
-  module.def("check_image", [](const py::object& image, const std::string& who) { image_view(image, who); },
-             py::arg("image"), py::arg("who"), "Raises InvalidInputError where `image` is not what run() takes.");
+  module.def(
+      "check_image", [](const py::object& image, const std::string& who) { image_view(image, who); }, py::arg("image"),
+      py::arg("who"), "Raises InvalidInputError where `image` is not what run() takes.");
 }
 
 }  // namespace navit_edge::bindings

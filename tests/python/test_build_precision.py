@@ -100,6 +100,64 @@ def test_products_are_in_the_precision_of_the_policy(policy: str, linear: int, a
         assert found[f"layers.0.{name}.weight"] == linear
 
 
+def test_strict_changes_nothing() -> None:
+    model = make_graph(TinyConfig(), "masked")
+    converted = precision.convert(model, "fp32", strict=True)
+    assert list(converted.graph.node) == list(model.graph.node)
+    assert {kind for _, kind in precision.precision_map(model, "fp32", strict=True).values()} == {"fp32"}
+
+
+def test_the_sum_through_all_layers_is_float32_under_every_policy() -> None:
+    model = make_graph(TinyConfig(depth=3), "masked")
+    for policy in POLICIES:
+        types = types_of(precision.convert(model, policy))
+        norms = [node for node in nodes_of(model, "LayerNormalization") if node.output[0] != "tokens"]
+        assert len(norms) == 6
+        for norm in norms:
+            assert types.get(norm.input[0]) == TensorProto.FLOAT
+
+
+@pytest.mark.parametrize(("policy", "low"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
+def test_with_a_float32_trunk_only_attention_is_in_16_bits(policy: str, low: int) -> None:
+    model = make_graph(TinyConfig(depth=2), "masked")
+    converted = precision.convert(model, policy, fp32_trunk=True)
+    onnx.checker.check_model(converted, full_check=True)
+    types = types_of(converted)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    products = nodes_of(model, "MatMul")
+    attention = [p for p in products if p.input[1] not in weights and p.input[1] != "tokens"]  # tokens: pooling
+    assert len(attention) == 4
+    for product in products:
+        assert types[product.output[0]] == (low if product in attention else TensorProto.FLOAT)
+
+
+def test_a_float32_trunk_brings_bf16_nearer_to_float32() -> None:
+    model = make_graph(TinyConfig(depth=8), "masked")
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(["tokens"], INPUTS)
+    used = sum(r * c for r, c in GRIDS)
+
+    def error(fp32_trunk: bool) -> float:
+        converted = precision.convert(model, "bf16", fp32_trunk=fp32_trunk)
+        (found,) = ReferenceEvaluator(converted).run(["tokens"], INPUTS)
+        return float(np.sqrt(np.square(found[:used] - expected[:used]).mean()))
+
+    assert error(True) < 0.5 * error(False)
+
+
+def test_the_precision_map_is_what_the_conversion_does() -> None:
+    model = make_graph(TinyConfig(), "masked")
+    found = precision.precision_map(model, "bf16")
+    converted = precision.convert(model, "bf16")
+    types = types_of(converted)
+    names = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
+    nodes = {node.name: node for node in converted.graph.node}
+    assert len(found) > 60
+    for name, (operator, kind) in found.items():
+        assert nodes[name].op_type == operator
+        if operator in ("MatMul", "Softmax", "LayerNormalization", "Gelu", "Transpose"):
+            assert names[types[nodes[name].output[0]]] == kind
+
+
 def test_without_float32_products_there_is_none() -> None:
     converted = precision.convert(make_graph(TinyConfig(), "masked"), "fp16", float32_products=False)
     onnx.checker.check_model(converted, full_check=True)

@@ -9,14 +9,17 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import pytest
 from tiny_bundle import make_bundle
 
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, Event, build_engines, runner
+from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines, runner
 from navit_edge.build import openvino as openvino_builder
+from navit_edge.build import tensorrt as tensorrt_builder
 from navit_edge.build.job import Task
 from navit_edge.errors import BackendError, BundleError
 
@@ -117,6 +120,82 @@ def test_an_interrupted_build_ends_its_process_and_leaves_the_bundle_as_it_was(b
     assert len(started) == 1
     assert not alive(started[0])
     assert listing(bundle) == before
+
+
+def test_an_interrupted_tensorrt_build_is_cancelled_by_its_progress_monitor(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process ends by itself with code 1; a signal would show as a negative code."""
+    before = listing(bundle)
+    codes: list[int | None] = []
+    real = runner._end
+
+    def end(process: subprocess.Popen[bytes], events: IO[bytes]) -> None:
+        assert process.poll() is None
+        real(process, events)
+        codes.append(process.poll())
+
+    def interrupt(event: Event) -> None:
+        if event.phase == "compiling":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_end", end)
+    budgets = tuple(64 * i for i in range(1, 13))
+    with pytest.raises(KeyboardInterrupt):
+        build_engines(bundle, BuildRequest(backend="tensorrt-rtx", token_budgets=budgets), interrupt)
+    assert codes == [1]
+    assert listing(bundle) == before
+
+
+def test_each_option_that_decides_the_engine_is_part_of_its_key(bundle: Path) -> None:
+    options: list[dict[str, object]] = [
+        {},
+        {"precision": ("fp16",)},
+        {"precision": ("fp32",)},
+        {"precision": ("fp32",), "strict": True},
+        {"fp32_trunk": True},
+        {"targets": ("sm86",)},
+        {"token_budgets": (256,)},
+        {"max_images": (4,)},
+        {"compiler": CompilerOptions(optimization_level=5)},
+        {"compiler": CompilerOptions(workspace_bytes=1 << 30)},
+        {"compiler": CompilerOptions(max_aux_streams=1)},
+        {"compiler": CompilerOptions(version_compatible=True)},
+        {"compiler": CompilerOptions(profiling_verbosity="detailed")},
+        {"compiler": CompilerOptions(strip_plan=True)},
+    ]
+    keys = []
+    for option in options:
+        (item,) = runner.plan_builds(bundle, BuildRequest(backend="tensorrt-rtx", **option))  # type: ignore[arg-type]
+        keys += item.keys
+    assert len(set(keys)) == len(options)
+    (same,) = runner.plan_builds(bundle, BuildRequest(backend="tensorrt-rtx", require_fused=True, lowering="masked"))
+    assert same.keys == (keys[0],)  # what only checks or explains is not
+
+
+def test_the_version_of_the_library_and_of_the_driver_are_part_of_the_key(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys(version: str, driver: str) -> set[str]:
+        fake = SimpleNamespace(__version__=version, Builder=object)
+        monkeypatch.setattr(tensorrt_builder, "_import_tensorrt", lambda: fake)
+        monkeypatch.setattr(tensorrt_builder, "device_capability", lambda: 87)
+        monkeypatch.setattr("navit_edge.build.device.driver_versions", lambda: {"cuda-driver": driver})
+        (item,) = runner.plan_builds(bundle, BuildRequest(backend="tensorrt"))
+        return set(item.keys)
+
+    assert len(keys("10.8.0.1", "12.6") | keys("10.8.0.2", "12.6") | keys("10.8.0.1", "12.8")) == 3
+    assert keys("10.8.0.1", "12.6") == keys("10.8.0.1", "12.6")
+
+
+def test_an_engine_whose_fusion_was_not_proven_is_built_again_where_that_is_required(bundle: Path) -> None:
+    request = BuildRequest(backend="tensorrt-rtx", token_budgets=(512, 4096), targets=("sm89",))
+    strictly = BuildRequest(backend="tensorrt-rtx", token_budgets=(512, 4096), targets=("sm89",), require_fused=True)
+    build_engines(bundle, request)
+    for wanted, phases in ((request, {"already built"}), (strictly, {"proving fusion"}), (strictly, {"already built"})):
+        events: list[Event] = []
+        build_engines(bundle, wanted, events.append)
+        assert phases <= {event.phase for event in events}
 
 
 def test_a_killed_build_takes_its_process_along_and_the_next_build_sweeps_what_it_left(bundle: Path) -> None:

@@ -6,6 +6,7 @@ That attention is fused shows in the activation memory: it grows with the budget
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,9 @@ from tiny_bundle import TinyConfig, make_bundle, make_graph
 
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, Event, build_engines, tensorrt_common, tensorrt_rtx
+from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines, tensorrt_common, tensorrt_rtx
 from navit_edge.build import tensorrt as tensorrt_builder
-from navit_edge.build.job import Outcome, Task
+from navit_edge.build.job import Emit, Outcome, Task
 from navit_edge.build.report import BuildReport
 from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
 from navit_edge.manifest import Budget
@@ -81,8 +82,31 @@ def test_an_unfused_graph_is_noticed_and_said(small: Path, tmp_path: Path) -> No
     assert first is not None
     assert last is not None
     assert last / first > 6
+    assert outcome.fusion is not None
+    assert outcome.fusion.fused is False
+    assert [point.tokens for point in outcome.fusion.points] == [4096, 8192, 16384]
+    assert (outcome.fusion.bytes_per_token_pair or 0) > 2 * SMALL.heads  # a 16-bit score for each head at least
     (note,) = [event.note for event in events if event.note]
-    assert "from 1024 to 4096 tokens; expected 4.0 with fused attention" in note
+    assert note.startswith("attention is not fused: a build with 4096, 8192 and 16384 tokens takes ")
+    required = msgspec.structs.replace(task, require_fused=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorrt_common.precisions, "convert", lambda model, *_, **__: model)
+        with pytest.raises(BackendError, match=r"is not fused, and --require-fused was given: .* square"):
+            tensorrt_rtx.build(required, events.append)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(192, 3), (768, 12), (1024, 16)])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_fusion_is_proven_at_every_width(tmp_path: Path, width: int, heads: int, precision: str) -> None:
+    bundle = make_bundle(tmp_path / "wide.navit", TinyConfig(width=width, depth=1, heads=heads, patch_px=16))
+    request = BuildRequest(
+        backend="tensorrt-rtx", token_budgets=(256,), precision=(precision,), targets=("sm89",), require_fused=True
+    )
+    (engine,) = build_engines(bundle, request)
+    fusion = read_report(bundle, engine.report).fusion
+    assert fusion is not None
+    assert fusion.fused
+    assert abs(fusion.bytes_per_token_pair or 0) < 0.25
 
 
 def test_sm75_gets_an_engine_of_its_own_in_fp16(bundle: Path) -> None:
@@ -178,8 +202,22 @@ def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, version: str, capability: int
     ("version", "capability", "options", "kind", "message"),
     [
         ("8.6.1", 87, {}, BackendError, "TensorRT 8.6 is installed; expected 10.3 or later"),
-        ("10.3.0.26", 87, {}, BackendError, "wrong numbers for engines with several profiles, and 3 budgets"),
         ("10.14.1", 75, {"precision": ("bf16",)}, InvalidInputError, "bf16 for sm75; it can do fp16, fp32"),
+        (
+            "10.14.1",
+            86,
+            {"precision": ("fp8",)},
+            InvalidInputError,
+            "fp8 for sm86; it can do bf16, fp16, fp32; fp8 needs",
+        ),
+        ("10.14.1", 89, {"precision": ("fp8",)}, InvalidInputError, "fp8 needs a quantized graph"),
+        (
+            "10.14.1",
+            75,
+            {"compiler": CompilerOptions(hardware_compatibility="ampere+")},
+            InvalidInputError,
+            r"ampere\+ on sm75; expected sm80",
+        ),
     ],
 )
 def test_tensorrt_refuses_what_would_go_wrong(
@@ -187,7 +225,7 @@ def test_tensorrt_refuses_what_would_go_wrong(
     monkeypatch: pytest.MonkeyPatch,
     version: str,
     capability: int,
-    options: dict[str, tuple[str, ...]],
+    options: dict[str, object],
     kind: type[Exception],
     message: str,
 ) -> None:
@@ -206,10 +244,35 @@ def test_tensorrt_plans_for_the_gpu_of_this_machine(
     assert [budget.tokens for budget in job.budgets] == [256, 1024, 4096]
 
 
-def test_one_budget_is_taken_where_several_profiles_are_unsafe(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("version", "asked", "expected"),
+    [
+        ("10.3.0.26", False, [[4096], [1024], [256]]),
+        ("10.7.0", False, [[4096], [1024], [256]]),
+        ("10.8.0", False, [[256, 1024, 4096]]),
+        ("10.8.0", True, [[4096], [1024], [256]]),
+    ],
+)
+def test_where_several_profiles_are_unsafe_each_budget_gets_an_engine_the_largest_first(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, version: str, asked: bool, expected: list[list[int]]
+) -> None:
+    fake_tensorrt(monkeypatch, version, 87)
+    request = BuildRequest(backend="tensorrt", engine_per_budget=asked)
+    jobs = tensorrt_builder.plan(manifests.load(bundle), request)
+    assert [[budget.tokens for budget in job.budgets] for job in jobs] == expected
+    if len(jobs) > 1:
+        assert [job.engines[0].id for job in jobs] == [f"tensorrt-sm87-bf16-t{t}" for (t,) in expected]
+        notes = " ".join(jobs[0].notes)
+        assert "a session opens one of them, the one of 4096 tokens unless another is named" in notes
+        assert ("wrong numbers for engines with several profiles" in notes) == (not asked)
+        assert not any(job.notes for job in jobs[1:])
+
+
+def test_one_budget_needs_no_engine_of_its_own(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_tensorrt(monkeypatch, "10.3.0.26", 87)
     (job,) = tensorrt_builder.plan(manifests.load(bundle), BuildRequest(backend="tensorrt", token_budgets=(1024,)))
-    assert [budget.tokens for budget in job.budgets] == [1024]
+    assert job.name == "tensorrt-sm87-bf16"
+    assert job.notes == ()
 
 
 def test_without_a_driver_the_two_ways_out_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,17 +296,31 @@ def test_tensorrt_builds_by_the_same_code(bundle: Path, tmp_path: Path, monkeypa
 
     real = tensorrt_common.build
 
-    def build_for_sm89(*args: object, **kwargs: object) -> Outcome:
-        def configure(_: object, config: trt.IBuilderConfig) -> None:
+    def build_for_sm89(task: Task, emit: Emit, library: tensorrt_common.Library) -> Outcome:
+        def configure(config: trt.IBuilderConfig) -> None:
             config.num_compute_capabilities = 1
             config.set_compute_capability(trt.ComputeCapability.SM89, 0)
 
-        return real(*args, **{**kwargs, "configure": configure})  # type: ignore[arg-type]
+        return real(task, emit, dataclasses.replace(library, configure=configure))
 
-    task = plan()
+    cache = tmp_path / "timing.cache"
+    task = msgspec.structs.replace(plan(), timing_cache_path=str(cache))
     monkeypatch.setattr(tensorrt_builder, "_import_tensorrt", lambda: trt)
     monkeypatch.setattr(tensorrt_common, "build", build_for_sm89)
     outcome = tensorrt_builder.build(task, lambda event: None)
     assert (tmp_path / "out.plan").stat().st_size > 100_000
     assert outcome.builder == {"tensorrt": trt.__version__}
     assert outcome.budgets[0].activation_bytes
+    assert outcome.fusion is not None
+    assert outcome.fusion.fused is None  # one small budget proves nothing, and a second build costs minutes on a device
+    first = cache.read_bytes()
+    assert first
+    assert not list(tmp_path.glob(".timing*"))
+    proven = msgspec.structs.replace(task, require_fused=True, timing_cache_path=None)
+    fusion = tensorrt_builder.build(proven, lambda event: None).fusion
+    assert fusion is not None
+    assert fusion.fused is True
+    cache.write_bytes(b"not a cache")
+    with pytest.raises(BackendError, match=r"timing\.cache is no timing cache of this version and this GPU; remove it"):
+        tensorrt_builder.build(task, lambda event: None)
+    assert cache.read_bytes() == b"not a cache"

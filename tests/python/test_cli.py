@@ -97,7 +97,14 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     ("options", "message"),
     [
         (["--backend", "onnx"], "unknown backend 'onnx'; known: openvino, tensorrt-rtx, tensorrt"),
-        (["--precision", "int4"], "unknown precision 'int4'; known: fp32, fp16, bf16"),
+        (["--precision", "int4"], "unknown precision 'int4'; known: fp32, fp16, bf16, int8, fp8"),
+        (
+            ["--backend", "tensorrt-rtx", "--precision", "fp8"],
+            "fp8 for sm86; it can do bf16, fp16, fp32; fp8 needs sm89",
+        ),
+        (["--strip-plan", "--workspace", "1G"], "--workspace, --strip-plan with openvino, which has no such option"),
+        (["--backend", "tensorrt", "--workspace", "much"], "workspace 'much'; expected a size such as 512"),
+        (["--lowering", "packed"], "lowering packed for openvino, which has no such kernel; it can do padded, masked"),
         (
             ["--backend", "tensorrt-rtx", "--target", "sm87"],
             "unknown target 'sm87' for tensorrt-rtx; known: sm75, sm80",
@@ -272,6 +279,63 @@ def test_build_engine_takes_lists(tmp_path: Path) -> None:
     assert [engine.id for engine in engines] == ["tensorrt-rtx-sm86+sm89-fp16", "tensorrt-rtx-sm86+sm89-bf16"]
     assert [(budget.tokens, budget.images) for budget in engines[0].budgets] == [(64, 2), (256, 8)]
     assert "64 × 2, " in result.stdout
+
+
+def test_a_dry_run_shows_what_would_be_built_and_builds_nothing(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    before = sorted(bundle.rglob("*"))
+    options = ["--backend", "tensorrt-rtx", "--target", "sm75,sm89", "--token-budgets", "64,256", "--workspace", "1G"]
+    text = invoke("build-engine", bundle, *options, "--dry-run")
+    assert text.exit_code == 0, text.stderr
+    for shown in (
+        "tensorrt-rtx-sm89-bf16 (to be built)",
+        "tensorrt-rtx-sm75-fp16 (to be built)",
+        "256 × 48",
+        "nodes in bf16",
+        "auto: the bundle has no packed graph",
+        "--workspace 1073741824B",
+        "nothing was built",
+    ):
+        assert shown in text.stdout
+    assert sorted(bundle.rglob("*")) == before
+
+    result = invoke("build-engine", bundle, *options, "--dry-run", "--json")
+    content = json.loads(result.stdout)
+    assert content["dry_run"] is True
+    ada, turing = content["engines"]
+    assert [profile["tokens"] for profile in ada["profiles"]] == [64, 256]
+    assert ada["profiles"][1]["shapes"]["patches"] == {kind: [256, 48] for kind in ("min", "opt", "max")}
+    assert ada["operators"]["Softmax"] == {"fp32": 2}
+    assert "bf16" in ada["operators"]["MatMul"]
+    assert "bf16" not in str(turing["operators"])
+    assert len(ada["precision_map"]) == sum(sum(counts.values()) for counts in ada["operators"].values())
+    assert ada["key"] != turing["key"]
+    assert not ada["already_built"]
+    assert sorted(bundle.rglob("*")) == before
+
+
+def test_what_was_built_is_printed_as_json_with_the_key_that_the_dry_run_gave(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    options = ["--backend", "tensorrt-rtx", "--target", "sm89", "--token-budgets", "512,4096", "--json"]
+    (planned,) = json.loads(invoke("build-engine", bundle, *options, "--dry-run").stdout)["engines"]
+    result = invoke("build-engine", bundle, *options)
+    assert result.exit_code == 0, result.stderr
+    (engine,) = json.loads(result.stdout)["engines"]
+    assert engine["id"] == planned["id"] == "tensorrt-rtx-sm89-bf16"
+    assert engine["key"] == planned["key"]
+    assert engine["fused"] is True
+    assert engine["bytes"] == (bundle / engine["file"]).stat().st_size
+    assert [budget["tokens"] for budget in engine["budgets"]] == [512, 4096]
+    (again,) = json.loads(invoke("build-engine", bundle, *options, "--dry-run").stdout)["engines"]
+    assert again["already_built"] is True
+
+
+def test_a_dry_run_shows_openvino_too(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    result = invoke("build-engine", bundle, "--precision", "fp32", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert "openvino-cpu-fp32 (to be built)" in result.stdout
+    assert "attention_index" in result.stdout
 
 
 def test_a_build_that_fails_ends_with_1(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,9 @@ std::int32_t probe(const navit_edge_engine_desc* desc, const navit_edge_option* 
     const std::string version = ov::get_openvino_version().buildNumber;
     for (std::size_t i = 0; i < builder_count; ++i) {
       if (std::string(builder[i].key) == "openvino" && version != builder[i].value) {
-        throw BackendError("the engine was built by OpenVINO " + std::string(builder[i].value) + "; this is OpenVINO " + version +
-                           ", which cannot open it; rebuild it here: navit-edge build-engine BUNDLE --backend openvino");
+        throw BackendError(
+            "the engine was built by OpenVINO " + std::string(builder[i].value) + "; this is OpenVINO " + version +
+            ", which cannot open it; rebuild it here: navit-edge build-engine BUNDLE --backend openvino");
       }
     }
     const std::string device = navit_edge::openvino::device_of(*desc);

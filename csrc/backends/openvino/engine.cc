@@ -20,7 +20,7 @@ class MappedFile {
  public:
   explicit MappedFile(const char* path) {
     const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    struct stat status {};
+    struct stat status{};
     if (fd < 0 || ::fstat(fd, &status) != 0) {
       const std::string why = std::strerror(errno);
       if (fd >= 0) ::close(fd);
@@ -127,7 +127,8 @@ void Engine::run(std::int32_t slot, std::span<const navit_edge_tensor> inputs,
     const ov::Tensor made = request.get_tensor(tensor.name);
     const ov::Tensor ours = borrow(tensor);
     if (made.get_shape() != ours.get_shape()) {
-      throw BackendError(std::string("output ") + tensor.name + " has another shape than the manifest says; rebuild the engine");
+      throw BackendError(std::string("output ") + tensor.name +
+                         " has another shape than the manifest says; rebuild the engine");
     }
     if (made.data() != ours.data()) made.copy_to(ours);
   }

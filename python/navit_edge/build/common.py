@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import sysconfig
 from collections.abc import Sequence
+from pathlib import Path
 
 from navit_edge.errors import BundleError
 from navit_edge.manifest import Budget, Graph, Manifest
@@ -37,3 +40,11 @@ def cap_note(manifest: Manifest, budgets: Sequence[Budget]) -> tuple[str, ...]:
         f"the largest budget is {largest} tokens, but preprocessing lets images of {longest} through; such images will "
         "be refused; give a larger --token-budgets or run with a lower max_tokens_per_image",
     )
+
+
+def worker_environment() -> dict[str, str]:
+    """For processes that build: they import this very package, wherever it was imported from."""
+    here = str(Path(__file__).resolve().parents[2])
+    installed = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*([] if here in installed else [here]), *given])}

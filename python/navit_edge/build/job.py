@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from navit_edge.build.compiler_options import CompilerOptions
+from navit_edge.build.fusion import Fusion
 from navit_edge.manifest import Budget, Graph, Model
 
 
@@ -33,7 +35,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...]
     compute_capabilities: tuple[str, ...] = ()
     versions: dict[str, str] = {}  # of the packages that take part, part of the build's key
+    compiler: CompilerOptions = CompilerOptions()
+    strict: bool = False  # fp32 without 16-bit attention
+    fp32_trunk: bool = False  # only attention in the 16-bit precision
+    lowering_reason: str = ""  # why this graph; for the reader
     notes: tuple[str, ...] = ()  # what the user should know before the build
+
+    def decisive(self, engine: EnginePlan) -> Job:
+        """What decides the bytes of one engine: without what is for the reader."""
+        return msgspec.structs.replace(self, engines=(engine,), lowering_reason="", notes=())
+
+    def settings(self) -> dict[str, str]:
+        """The options that were given, by their names on the command line."""
+        flags = {"--strict": self.strict, "--fp32-trunk": self.fp32_trunk}
+        return {**{name: "true" for name, given in flags.items() if given}, **self.compiler.given()}
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +65,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...]  # with activation_bytes where the builder says
     builder: dict[str, str]  # library -> full version
     profiles: tuple[dict[str, Profile], ...] = ()  # one a budget: input -> shapes
+    fusion: Fusion | None = None  # where the backend has the notion
     details: dict[str, Any] = {}  # for the report
     peak_memory_bytes: int = 0  # of the process, on the host; the worker fills it in
 
@@ -60,6 +76,17 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     graph_path: str
     output_path: str
+    require_fused: bool = False
+    known_fusion: Fusion | None = None  # of another build of the same graph, precision and target
+    timing_cache_path: str | None = None  # read where it is there, written when the build is done
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build would do, without building."""
+
+    profiles: tuple[dict[str, Profile], ...]
+    precisions: dict[str, str] = {}  # node of the graph -> "fp32", "fp16", "bf16"; where build-engine decides it
+    operators: dict[str, dict[str, int]] = {}  # the same counted: operator -> precision -> nodes
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

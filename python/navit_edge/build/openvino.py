@@ -1,4 +1,4 @@
-"""OpenVINO engines for the CPU, compiled from the `padded` graph with dynamic T, N and L.
+"""OpenVINO engines for the CPU, compiled from the `padded` graph (or the `masked` one) with dynamic T, N and L.
 
 The exported blob holds the optimized graph with float32 weights; precision and streams are decided when it is imported
 (INFERENCE_PRECISION_HINT, NUM_STREAMS). So one file serves the bf16 and the fp32 engine.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.build.common import cap_note, find_graph, package_version
-from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Profile, Task
+from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.build.request import BuildRequest
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
 from navit_edge.manifest import Budget, Manifest
@@ -44,16 +44,18 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
     tokens = max(request.token_budgets, default=DEFAULT_MAX_TOKENS)
     images = max(request.max_images, default=min(DEFAULT_MAX_IMAGES, tokens))
     budget = Budget(tokens=tokens, images=images, target_tokens=min(TARGET_TOKENS, tokens))
+    lowering = "padded" if request.lowering == "auto" else request.lowering
+    name = "openvino-cpu" if lowering == "padded" else f"openvino-cpu-{lowering}"
     return [
         Job(
             backend="openvino",
-            name="openvino-cpu",
+            name=name,
             extension="blob",
-            graph=find_graph(manifest, "padded"),
+            graph=find_graph(manifest, lowering),
             model=manifest.model,
             engines=tuple(
                 EnginePlan(
-                    id=f"openvino-cpu-{precision}",
+                    id=f"{name}-{precision}",
                     target="cpu",
                     precision=precision,
                     options={"INFERENCE_PRECISION_HINT": _HINTS[precision]},
@@ -64,6 +66,9 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
             dynamic_tokens=True,
             budgets=(budget,),
             versions={"openvino": package_version("openvino")},
+            lowering_reason="auto: on a CPU attention per image costs less than a mask over the whole pack"
+            if request.lowering == "auto"
+            else "asked for",
             notes=cap_note(manifest, (budget,)),
         )
     ]
@@ -112,19 +117,32 @@ def build(task: Task, emit: Emit) -> Outcome:
         _require_finite(engine.id, {port.any_name: outputs[port] for port in imported.outputs})
 
     emit(Event(phase="done", fraction=1.0))
-    profile = {
-        spec.name: Profile(
-            min=tuple(1 if isinstance(e, str) else e for e in spec.shape),
-            opt=tuple(_extent(e, task.job.budgets[0], target=True) for e in spec.shape),
-            max=tuple(_extent(e, task.job.budgets[0], target=False) for e in spec.shape),
-        )
-        for spec in task.job.graph.inputs
-    }
     return Outcome(
         budgets=task.job.budgets,
         builder={"openvino": openvino.get_version()},
-        profiles=(profile,),
+        profiles=_profiles(task.job),
         details={"seconds": {name: round(value, 3) for name, value in seconds.items()}},
+    )
+
+
+def preview(job: Job, graph_path: Path) -> Preview:
+    """What ``build`` would do. Precision is decided when an engine is imported, not by build-engine."""
+    del graph_path
+    return Preview(profiles=_profiles(job))
+
+
+def _profiles(job: Job) -> tuple[dict[str, Profile], ...]:
+    """The bounds of the one dynamic budget."""
+    (budget,) = job.budgets
+    return (
+        {
+            spec.name: Profile(
+                min=tuple(1 if isinstance(e, str) else e for e in spec.shape),
+                opt=tuple(_extent(e, budget, target=True) for e in spec.shape),
+                max=tuple(_extent(e, budget, target=False) for e in spec.shape),
+            )
+            for spec in job.graph.inputs
+        },
     )
 
 
@@ -135,7 +153,7 @@ def _extent(extent: int | str, budget: Budget, *, target: bool) -> int:
 
 
 def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
-    """Inputs of a pack of one image of 2 x 3 patches, mid-grey, for a graph of the padded lowering."""
+    """Inputs of a pack of one image of 2 x 3 patches, mid-grey."""
     import numpy as np
 
     rows, columns = 2, 3

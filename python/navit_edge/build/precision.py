@@ -4,10 +4,12 @@ The graph is cut by two values that the contract names. What flows from `patches
 else (positions, masks, pooling, head) stays in float32. Policies for the trunk:
 
 * "fp16", "bf16": matrix products and element-wise work in 16 bits. Float32 islands: normalizations and other
-  statistics, softmax with the scores and the mask that lead to it, activation functions. The product of the pixels is
-  in fp16 under both: a byte is exact in it, and in bf16 this one product made half of the whole model's error.
+  statistics, softmax with the scores and the mask that lead to it, activation functions, and the sum that runs through
+  all layers, which only norms and itself read. The product of the pixels is in fp16 under both: a byte is exact in it, and in bf16 this one product made half of the whole model's error.
 * "fp32": all of it in float32, but queries, keys, values and their products with the probabilities in fp16, since
   TensorRT fuses attention in 16 bits only; unfused, its memory grows with the square of T. The scores are float32.
+  "strict" leaves out even this.
+* "fp16", "bf16" with a float32 trunk: as "fp32", with attention in the precision that is named.
 
 Weights stay float32 in the bundle's weights file, each behind a Cast that the compiler folds. The graph's inputs and
 outputs keep their types.
@@ -46,7 +48,14 @@ _PRODUCTS = frozenset(("MatMul", "Gemm"))
 _MOVES = frozenset(("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Identity"))
 
 
-def convert(model: onnx.ModelProto, precision: str, *, float32_products: bool = True) -> onnx.ModelProto:
+def convert(
+    model: onnx.ModelProto,
+    precision: str,
+    *,
+    float32_products: bool = True,
+    strict: bool = False,
+    fp32_trunk: bool = False,
+) -> onnx.ModelProto:
     """Returns the graph with the casts of a precision policy; see the module.
 
     Args:
@@ -54,12 +63,26 @@ def convert(model: onnx.ModelProto, precision: str, *, float32_products: bool = 
         precision: "fp32", "fp16" or "bf16".
         float32_products: Whether the target computes matrix products in float32 at all (TensorRT-RTX does not on
             sm75); where not, those of positions, pooling and head are in 16 bits as well.
+        strict: With "fp32": no 16 bits anywhere, and attention is not fused.
+        fp32_trunk: With "fp16" and "bf16": only attention in 16 bits.
 
     Raises:
         BundleError: The graph does not follow the contract: no `patches`, no `tokens`.
         BackendError: The graph holds control flow, which has no place in it.
     """
-    return _Converter(model, precision, float32_products).run()
+    return _Converter(model, precision, float32_products, strict, fp32_trunk).run()
+
+
+def precision_map(
+    model: onnx.ModelProto,
+    precision: str,
+    *,
+    float32_products: bool = True,
+    strict: bool = False,
+    fp32_trunk: bool = False,
+) -> dict[str, tuple[str, str]]:
+    """Node that computes with floats -> (its operator, the precision it is given by ``convert``), in graph order."""
+    return _Converter(model, precision, float32_products, strict, fp32_trunk).describe()
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -76,14 +99,17 @@ def load(path: Path) -> onnx.ModelProto:
 
 
 class _Converter:
-    def __init__(self, model: onnx.ModelProto, precision: str, float32_products: bool) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, precision: str, float32_products: bool, strict: bool, fp32_trunk: bool
+    ) -> None:
         self._onnx = import_or_explain("onnx", purpose="building a TensorRT engine", remedy="pip install onnx")
         types = self._onnx.TensorProto
         self._float = int(types.FLOAT)
         self._half = int(types.FLOAT16)
         self._low = int(types.BFLOAT16) if precision == "bf16" else self._half
-        self._low_trunk = precision != "fp32"
+        self._low_trunk = precision != "fp32" and not fp32_trunk
         self._float32_products = float32_products
+        self._strict = strict
         self._model = type(model)()
         self._model.CopyFrom(model)
         self._graph = self._model.graph
@@ -96,11 +122,27 @@ class _Converter:
                 self._consumers[name].append(i)
 
     def run(self) -> onnx.ModelProto:
+        self._rewrite(self._low_nodes())
+        return self._model
+
+    def describe(self) -> dict[str, tuple[str, str]]:
+        types = self._low_nodes()
+        names = {self._float: "fp32", self._half: "fp16", int(self._onnx.TensorProto.BFLOAT16): "bf16"}
+        return {
+            node.name or f"{node.op_type}_{index}": (node.op_type, names[types.get(index, self._float)])
+            for index, node in enumerate(self._nodes)
+            if self._is_float_node(index)
+        }
+
+    def _low_nodes(self) -> dict[int, int]:
+        """Node -> the 16-bit type that it computes in."""
         kinds = self._onnx.AttributeProto
         for node in self._nodes:
             if any(attribute.type in (kinds.GRAPH, kinds.GRAPHS) for attribute in node.attribute):
                 raise BackendError(f"node {node.name!r} ({node.op_type}) is control flow; expected a graph without")
         trunk = self._trunk()
+        if self._strict:
+            return {}
         low = self._attention_products()
         if self._low_trunk:
             low |= trunk - self._float32_islands()
@@ -111,8 +153,7 @@ class _Converter:
         types = dict.fromkeys(low, self._low)
         if self._low_trunk:
             types |= dict.fromkeys(self._patch_product(), self._half)
-        self._rewrite(types)
-        return self._model
+        return types
 
     # --- what there is
 

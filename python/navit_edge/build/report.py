@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from navit_edge.build.fusion import Fusion
 from navit_edge.build.job import Profile
 from navit_edge.manifest import Budget, File
 
@@ -33,9 +34,14 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     host: dict[str, str]
     built_from: dict[str, File]
-    options: dict[str, str]
-    notes: tuple[str, ...]
-    details: dict[str, Any]  # what only this backend says
+    options: dict[str, str]  # handed to the backend
+    settings: dict[str, str] = {}  # of the build, as on the command line
+    lowering: str = ""
+    lowering_reason: str = ""
+    fused: bool | None = None  # whether attention is one kernel; None where not known
+    fusion: Fusion | None = None  # the evidence
+    notes: tuple[str, ...] = ()
+    details: dict[str, Any] = {}  # what only this backend says
 
 
 def host_description() -> dict[str, str]:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol, cast
+from typing import IO, NoReturn, Protocol, cast
 
 import msgspec
 
 from navit_edge import bundle as bundles
 from navit_edge import errors
 from navit_edge import manifest as manifests
-from navit_edge.build.job import EnginePlan, Event, Job, Outcome, Task
+from navit_edge.build.common import worker_environment
+from navit_edge.build.fusion import Fusion
+from navit_edge.build.job import EnginePlan, Event, Job, Outcome, Preview, Task
 from navit_edge.build.report import BuildReport, ProfileReport, host_description
 from navit_edge.build.request import BACKENDS, BuildRequest
 from navit_edge.manifest import Engine, File, Manifest
 
 Progress = Callable[[Event], None]
+#: An interrupted build may end by itself at its next step; then it is asked, then killed.
+_GRACE_SECONDS = 5.0
 
 
 class Builder(Protocol):
@@ -33,6 +37,9 @@ class Builder(Protocol):
 
     def plan(self, manifest: Manifest, request: BuildRequest) -> list[Job]:
         """The files to build, best first. Runs in the caller's process and refuses what cannot be built."""
+
+    def preview(self, job: Job, graph_path: Path) -> Preview:
+        """What ``build`` would do, without the vendor's compiler."""
 
     def build(self, task: Task, emit: Progress) -> Outcome:
         """Builds one file. Runs in a process of its own."""
@@ -57,6 +64,33 @@ def build_engines(bundle: Path, request: BuildRequest, progress: Progress | None
         KeyboardInterrupt: The build was interrupted; its process has ended and the bundle is as it was before.
     """
     report_progress = progress or (lambda event: None)
+    planned = plan_builds(bundle, request)
+    finished: list[Engine] = []
+    fusions: dict[bytes, Fusion] = {}
+    for item in planned:
+        for note in item.job.notes:
+            report_progress(Event(engine=item.job.name, note=note))
+        if item.standing:
+            report_progress(Event(engine=item.job.name, phase="already built", fraction=1.0))
+            finished += item.standing
+        else:
+            finished += _build(item, request, fusions, report_progress)
+    return finished
+
+
+class PlannedBuild(msgspec.Struct, frozen=True, kw_only=True):
+    """One file that a request asks for."""
+
+    bundle: Path
+    job: Job
+    inputs: dict[str, File]  # what it is built from
+    keys: tuple[str, ...]  # one for each engine
+    standing: list[Engine]  # the same engines, where the bundle holds them already; else []
+    preview: Callable[[], Preview]
+
+
+def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
+    """What ``build_engines`` would build, best first; raises what it would raise before the first build."""
     bundle = Path(os.path.abspath(bundle))
     manifest = manifests.load(bundle)
     builder = cast(Builder, importlib.import_module(BACKENDS[request.backend]))
@@ -64,34 +98,48 @@ def build_engines(bundle: Path, request: BuildRequest, progress: Progress | None
     inputs = {job.graph.id: _inputs(manifest, job) for job in jobs}
     for names in inputs.values():
         bundles.verify_files(bundle, manifest, list(names))
-    finished: list[Engine] = []
-    for job in jobs:
-        for note in job.notes:
-            report_progress(Event(engine=job.name, note=note))
-        standing = None if request.force else _standing(bundle, job, inputs[job.graph.id])
-        if standing:
-            report_progress(Event(engine=job.name, phase="already built", fraction=1.0))
-            finished += standing
-        else:
-            finished += _build(bundle, job, inputs[job.graph.id], report_progress)
-    return finished
+    return [
+        PlannedBuild(
+            bundle=bundle,
+            job=job,
+            inputs=inputs[job.graph.id],
+            keys=tuple(_key(job, engine, inputs[job.graph.id]) for engine in job.engines),
+            standing=[]
+            if request.force
+            else _standing(bundle, job, inputs[job.graph.id], require_fused=request.require_fused),
+            preview=functools.partial(builder.preview, job, bundle / job.graph.file),
+        )
+        for job in jobs
+    ]
 
 
-def _build(bundle: Path, job: Job, inputs: dict[str, File], progress: Progress) -> list[Engine]:
+def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusion], progress: Progress) -> list[Engine]:
+    """Builds one file and publishes its engines. ``fusions`` hands on what is known of their kin."""
+    bundle, job, inputs = item.bundle, item.job, item.inputs
+    kin = _kin(job)
     with bundles.staging_directory(bundle) as staging:
         output = staging / f"{job.name}.{job.extension}"
-        task = Task(job=job, graph_path=str(bundle / job.graph.file), output_path=str(output))
+        task = Task(
+            job=job,
+            graph_path=str(bundle / job.graph.file),
+            output_path=str(output),
+            require_fused=request.require_fused,
+            known_fusion=fusions.get(kin),
+            timing_cache_path=None if request.timing_cache is None else os.path.abspath(request.timing_cache),
+        )
         started = time.perf_counter()
         outcome, notes = _run_worker(task, staging / "build.log", progress)
         seconds = time.perf_counter() - started
+        if outcome.fusion is not None and outcome.fusion.fused is not None:
+            fusions[kin] = outcome.fusion
         if not output.is_file():
             raise errors.BackendError(f"{job.backend} reported success but wrote no engine; this is a bug")
         profiles = outcome.profiles or ({},) * len(outcome.budgets)
         staged = []
-        for plan in job.engines:
+        for plan, key in zip(job.engines, item.keys, strict=True):
             report = BuildReport(
                 id=plan.id,
-                key=_key(job, plan, inputs),
+                key=key,
                 backend=job.backend,
                 target=plan.target,
                 precision=plan.precision,
@@ -107,6 +155,11 @@ def _build(bundle: Path, job: Job, inputs: dict[str, File], progress: Progress) 
                 host=host_description(),
                 built_from=inputs,
                 options=plan.options,
+                settings=job.settings(),
+                lowering=job.graph.lowering,
+                lowering_reason=job.lowering_reason,
+                fused=None if outcome.fusion is None else outcome.fusion.fused,
+                fusion=outcome.fusion,
                 notes=(*job.notes, *notes),
                 details=outcome.details,
             )
@@ -144,9 +197,9 @@ def _run_worker(task: Task, log_path: Path, progress: Progress) -> tuple[Outcome
                 pass_fds=(write_end,),
                 cwd=log_path.parent,  # Python looks for modules there; the caller's may hold anything
                 start_new_session=True,  # a Ctrl-C reaches this process, which then ends that one
-                env=_worker_environment(),
+                env=worker_environment(),
             )
-        stack.callback(_end, process)
+        stack.callback(_end, process, events)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(msgspec.json.encode(task))
@@ -162,7 +215,8 @@ def _run_worker(task: Task, log_path: Path, progress: Progress) -> tuple[Outcome
             else:
                 if event.note:
                     notes.append(event.note)
-                progress(msgspec.structs.replace(event, engine=task.job.name))
+                if event.note or event.phase:
+                    progress(msgspec.structs.replace(event, engine=task.job.name))
         code = process.wait()
     if failure is not None:
         _raise(task.job, failure)
@@ -200,22 +254,20 @@ def _raise_crash(job: Job, code: int, log_path: Path) -> NoReturn:
     ) from WorkerError("its output:\n" + "\n".join(tail))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+def _end(process: subprocess.Popen[bytes], events: IO[bytes]) -> None:
+    """Ends a build that is still running: nobody listens to it any more, at which TensorRT's monitor cancels it."""
+    events.close()
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_GRACE_SECONDS)
+            return
         process.terminate()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_GRACE_SECONDS)
+    finally:  # also where a second Ctrl-C ends the waiting
+        if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def _worker_environment() -> dict[str, str]:
-    """The worker imports this very package, wherever it was imported from, and from no other working directory."""
-    here = str(Path(__file__).resolve().parents[2])
-    installed = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
-    given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*([] if here in installed else [here]), *given])}
 
 
 def _inputs(manifest: Manifest, job: Job) -> dict[str, File]:
@@ -230,13 +282,20 @@ def _inputs(manifest: Manifest, job: Job) -> dict[str, File]:
 
 def _key(job: Job, plan: EnginePlan, inputs: dict[str, File]) -> str:
     """What decides one engine: the graph, the options and the versions. Notes are for the reader."""
-    decisive = msgspec.structs.replace(job, engines=(plan,), notes=())
-    content = msgspec.json.encode({"job": decisive, "inputs": inputs}, order="deterministic")
+    content = msgspec.json.encode({"job": job.decisive(plan), "inputs": inputs}, order="deterministic")
     return hashlib.sha256(content).hexdigest()
 
 
-def _standing(bundle: Path, job: Job, inputs: dict[str, File]) -> list[Engine]:
-    """The job's engines, where the bundle holds all of them, built of the same things and unaltered; else []."""
+def _kin(job: Job) -> bytes:
+    """The same for jobs that differ in nothing but their budgets: what is fused in one is fused in all."""
+    return msgspec.json.encode(msgspec.structs.replace(job.decisive(job.engines[0]), name="", engines=(), budgets=()))
+
+
+def _standing(bundle: Path, job: Job, inputs: dict[str, File], *, require_fused: bool) -> list[Engine]:
+    """The job's engines, where the bundle holds all of them, built of the same things and unaltered; else [].
+
+    With ``require_fused`` an engine whose fusion was not proven as strictly does not count.
+    """
     manifest = manifests.load(bundle)
     by_id = {engine.id: engine for engine in manifest.engines}
     standing: list[Engine] = []
@@ -250,6 +309,8 @@ def _standing(bundle: Path, job: Job, inputs: dict[str, File]) -> list[Engine]:
         except (errors.BundleError, msgspec.DecodeError):
             return []
         if report.key != _key(job, plan, inputs):
+            return []
+        if require_fused and not (report.fused and report.fusion is not None and report.fusion.method == "probe"):
             return []
         standing.append(engine)
     return standing

@@ -8,30 +8,44 @@ is no longer linear.
 
 from __future__ import annotations
 
-import re
-import sys
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from navit_edge.build import compiler_options, fusion
 from navit_edge.build import precision as precisions
-from navit_edge.build.job import Emit, Event, Job, Outcome, Profile, Task
+from navit_edge.build.common import cap_note
+from navit_edge.build.fusion import Fusion
+from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
+from navit_edge.build.lowering import Choice
 from navit_edge.build.request import BuildRequest
+from navit_edge.build.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
-from navit_edge.manifest import Budget, TensorSpec
+from navit_edge.manifest import Budget, Manifest, TensorSpec
 
 DEFAULT_BUDGETS = (256, 1024, 4096)
 #: Images of a budget where the caller says nothing: one for each 32 tokens, and no more than pooling makes cheap, since
 #: the memory of attention pooling grows with tokens times images.
 TOKENS_PER_IMAGE = 32
 DEFAULT_MAX_IMAGES = 256
-#: Growth of activation memory over growth of tokens, between budgets, above which attention cannot be fused.
-_FUSED_GROWTH = 1.3
+#: The library says so and goes on with an empty cache.
+_CACHE_REFUSAL = "Failed to deserialize timing cache"
 
-_ACTIVATION = re.compile(r"Total Activation Memory: (\d+) bytes")
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """What differs between the two libraries."""
+
+    trt: Any  # the module
+    name: str  # in the manifest's `builder`
+    float32_products: bool = True  # see ``precision.convert``
+    configure: Callable[[Any], None] = lambda config: None  # for what only this library has
+    probe_always: bool = False  # a build takes seconds and no device: prove fusion by one of its own where need be
 
 
 def make_budgets(request: BuildRequest) -> tuple[Budget, ...]:
@@ -45,7 +59,78 @@ def make_budgets(request: BuildRequest) -> tuple[Budget, ...]:
     )
 
 
-def build_profiles(job: Job) -> tuple[dict[str, Profile], ...]:
+def make_jobs(
+    manifest: Manifest,
+    request: BuildRequest,
+    lowering: Choice,
+    *,
+    target: str,
+    precision: str,
+    capabilities: Sequence[str],
+    versions: dict[str, str],
+    per_budget: bool,
+) -> list[Job]:
+    """One job, or one for each budget, the largest first: a session that opens one engine can then hold every image."""
+    budgets = make_budgets(request)
+    suffix = "-strict" if request.strict else "-fp32-trunk" if request.fp32_trunk else ""
+    stem = f"{request.backend}-{target}-{precision}{suffix}"
+    sets = [(f"{stem}-t{b.tokens}", (b,)) for b in reversed(budgets)] if per_budget else [(stem, budgets)]
+    return [
+        Job(
+            backend=request.backend,
+            name=name,
+            extension="plan",
+            graph=lowering.graph,
+            model=manifest.model,
+            engines=(
+                EnginePlan(
+                    id=name,
+                    target=target,
+                    precision=precision,
+                    options={"version_compatible": "true"} if request.compiler.version_compatible else {},
+                ),
+            ),
+            strategy="first-fit-decreasing",
+            dynamic_tokens=False,
+            budgets=held,
+            compute_capabilities=tuple(capabilities),
+            versions=versions,
+            compiler=request.compiler,
+            strict=request.strict,
+            fp32_trunk=request.fp32_trunk,
+            lowering_reason=lowering.reason,
+            notes=_notes(manifest, request, budgets, per_budget),
+        )
+        for name, held in sets
+    ]
+
+
+def notes_once(jobs: Sequence[Job], *first: str) -> list[Job]:
+    """The jobs of a request have the same notes; the first keeps them."""
+    return [
+        msgspec.structs.replace(job, notes=(*first, *job.notes) if index == 0 else ()) for index, job in enumerate(jobs)
+    ]
+
+
+def _notes(manifest: Manifest, request: BuildRequest, budgets: tuple[Budget, ...], per_budget: bool) -> tuple[str, ...]:
+    notes = list(cap_note(manifest, budgets))
+    if per_budget and len(budgets) > 1:
+        notes.append(
+            f"one engine for each of {len(budgets)} budgets: a session opens one of them, the one of "
+            f"{budgets[-1].tokens} tokens unless another is named (run --engine ID), and pads every pack to its budget"
+        )
+    if request.strict:
+        notes.append(
+            "--strict: attention in float32 is not fused, so its memory grows with the square of the token budget"
+        )
+    if request.compiler.strip_plan:
+        notes.append(
+            "--strip-plan: the engine holds no weights; it must be refitted before it runs, which run does not"
+        )
+    return tuple(notes)
+
+
+def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[dict[str, Profile], ...]:
     """One a budget: the shapes of each input."""
 
     def shape(spec: TensorSpec, budget: Budget) -> tuple[int, ...]:
@@ -57,87 +142,140 @@ def build_profiles(job: Job) -> tuple[dict[str, Profile], ...]:
 
     return tuple(
         {spec.name: Profile(min=s, opt=s, max=s) for spec in job.graph.inputs for s in (shape(spec, budget),)}
-        for budget in job.budgets
+        for budget in (job.budgets if budgets is None else budgets)
     )
 
 
-def build(
-    task: Task,
-    emit: Emit,
-    trt: Any,
-    *,
-    library: str,
-    float32_products: bool,
-    configure: Callable[[Any, Any], None],
-) -> Outcome:
-    """Builds a strongly typed engine and writes it.
+def preview(job: Job, graph_path: Path, *, float32_products: bool) -> Preview:
+    """Profiles and the precision of each node, for --dry-run."""
+    nodes = precisions.precision_map(
+        precisions.load(graph_path),
+        job.engines[0].precision,
+        float32_products=float32_products,
+        strict=job.strict,
+        fp32_trunk=job.fp32_trunk,
+    )
+    operators: dict[str, Counter[str]] = {}
+    for operator, precision in nodes.values():
+        operators.setdefault(operator, Counter())[precision] += 1
+    return Preview(
+        profiles=build_profiles(job),
+        precisions={name: precision for name, (_, precision) in nodes.items()},
+        operators={operator: dict(counts) for operator, counts in sorted(operators.items())},
+    )
 
-    Args:
-        task: The job and its files.
-        emit: Takes progress.
-        trt: The module `tensorrt` or `tensorrt_rtx`.
-        library: Its name in the manifest's `builder`.
-        float32_products: See ``precision.convert``.
-        configure: Called with the builder and its config, for what only this library has.
+
+def build(task: Task, emit: Emit, library: Library) -> Outcome:
+    """Builds a strongly typed engine, writes it, and says whether attention was fused.
 
     Raises:
-        BackendError: The parser or the compiler refuses; the message quotes it.
+        BackendError: The parser or the compiler refuses; the message quotes it. Or fusion is required and not proven.
+        CancelledError: Nobody listens to ``emit`` any more.
     """
     job = task.job
-    engine = job.engines[0]
     emit(Event(phase="reading the graph"))
-    graph_path = Path(task.graph_path)
-    model = precisions.convert(precisions.load(graph_path), engine.precision, float32_products=float32_products)
-
-    log = _make_logger(trt)
-    builder = trt.Builder(log)
-    if not builder:
-        raise BackendError(f"{library} gives no builder: {log.last_error() or 'it does not say why'}")
-    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # else there is no other way
-    network = builder.create_network(0 if typed is None else 1 << int(typed))
-    parser = trt.OnnxParser(network, log)
-    emit(Event(phase="parsing"))
-    if not parser.parse(model.SerializeToString(), str(graph_path)):
-        found = "; ".join(_parse_error(parser.get_error(i)) for i in range(parser.num_errors))
-        raise BackendError(f"{library} {trt.__version__} cannot parse {job.graph.file}: {found or log.last_error()}")
-
-    config = builder.create_builder_config()
-    config.max_aux_streams = 0  # streams of their own cost memory each; the session runs packs side by side instead
-    if hasattr(trt.BuilderFlag, "TF32"):
-        config.clear_flag(trt.BuilderFlag.TF32)  # float32 islands are float32
-    configure(builder, config)
-    profiles = build_profiles(job)
-    for shapes in profiles:
-        profile = builder.create_optimization_profile()
-        for name, s in shapes.items():
-            profile.set_shape(name, s.min, s.opt, s.max)
-        if config.add_optimization_profile(profile) < 0:
-            raise BackendError(f"{library} refuses the profile {shapes}: {log.last_error()}")
-    monitor = _make_monitor(trt, emit)
-    config.progress_monitor = monitor
-
-    emit(Event(phase="compiling", fraction=0.0))
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        if monitor.cancelled:
-            raise CancelledError(f"building {job.name} was cancelled")
-        raise BackendError(f"{library} {trt.__version__} cannot build {job.name}: {log.last_error()}")
+    compilation = _Compilation(task, emit, library)
+    plan, budgets, warnings = compilation.run(job.budgets, timing_cache=task.timing_cache_path)
     emit(Event(phase="writing", fraction=1.0))
     Path(task.output_path).write_bytes(memoryview(plan))
+    del plan
 
-    budgets = _with_activation(job.budgets, log.lines)
-    for note in _growth_notes(budgets):
-        emit(Event(note=note))
+    found = _prove_fusion(task, budgets, compilation, library)
+    if task.require_fused and not found.fused:
+        verdict = "is not fused" if found.fused is False else "is not proven to be fused"
+        raise BackendError(
+            f"attention of {job.name} {verdict}, and --require-fused was given: {found.evidence}; another --precision "
+            "may help (fp16 and bf16 fuse; float32 does not)"
+        )
+    if found.fused is False and not job.strict:
+        emit(Event(note=f"attention is not fused: {found.evidence}; another --precision may help"))
     return Outcome(
         budgets=budgets,
-        builder={library: str(trt.__version__)},
-        profiles=profiles,
+        builder={library.name: str(library.trt.__version__)},
+        profiles=build_profiles(job),
+        fusion=found,
         details={
             "compute_capabilities": list(job.compute_capabilities),
             "strongly_typed": True,
-            "warnings": log.warnings(),
+            "warnings": warnings,
         },
     )
+
+
+def _prove_fusion(task: Task, budgets: Sequence[Budget], compilation: _Compilation, library: Library) -> Fusion:
+    """By the engine's own budgets; by a build of its own where that is required, or cheap and undecided."""
+    found = fusion.from_budgets(budgets, task.job.model.heads)
+    known = task.known_fusion
+    if known is not None and (known.method == "probe" or not task.require_fused) and found.fused is None:
+        return known
+    if task.require_fused or (library.probe_always and found.fused is None):
+        try:
+            _, points, _ = compilation.run(fusion.probe_budgets(budgets), phase="proving fusion")
+        except BackendError as error:
+            return msgspec.structs.replace(found, evidence=f"{found.evidence}; the build to prove it failed: {error}")
+        return fusion.from_probe(points)
+    return found
+
+
+class _Compilation:
+    """The converted graph of a task, to be compiled for one set of budgets or another."""
+
+    def __init__(self, task: Task, emit: Emit, library: Library) -> None:
+        job, self._path = task.job, Path(task.graph_path)
+        self._job, self._emit, self._library = job, emit, library
+        model = precisions.convert(
+            precisions.load(self._path),
+            job.engines[0].precision,
+            float32_products=library.float32_products,
+            strict=job.strict,
+            fp32_trunk=job.fp32_trunk,
+        )
+        self._graph: bytes = model.SerializeToString()
+
+    def run(
+        self, budgets: Sequence[Budget], *, phase: str = "compiling", timing_cache: str | None = None
+    ) -> tuple[Any, tuple[Budget, ...], list[str]]:
+        """The plan, the budgets with their activation memory, and the library's warnings."""
+        trt, name, job = self._library.trt, self._library.name, self._job
+        log = make_logger(trt)
+        builder = trt.Builder(log)
+        if not builder:
+            raise BackendError(f"{name} gives no builder: {log.last_error()}")
+        typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # else there is no other way
+        network = builder.create_network(0 if typed is None else 1 << int(typed))
+        parser = trt.OnnxParser(network, log)
+        self._emit(Event(phase="parsing"))
+        if not parser.parse(self._graph, str(self._path)):
+            found = "; ".join(_parse_error(parser.get_error(i)) for i in range(parser.num_errors))
+            raise BackendError(f"{name} {trt.__version__} cannot parse {job.graph.file}: {found or log.last_error()}")
+
+        config = builder.create_builder_config()
+        if hasattr(trt.BuilderFlag, "TF32"):
+            config.clear_flag(trt.BuilderFlag.TF32)  # float32 islands are float32
+        compiler_options.apply(trt, config, job.compiler, library=name)
+        self._library.configure(config)
+        if timing_cache is not None:
+            _load_timing_cache(trt, config, Path(timing_cache), log)
+        for shapes in build_profiles(job, budgets):
+            profile = builder.create_optimization_profile()
+            for input_name, s in shapes.items():
+                profile.set_shape(input_name, s.min, s.opt, s.max)
+            if config.add_optimization_profile(profile) < 0:
+                raise BackendError(f"{name} refuses the profile {shapes}: {log.last_error()}")
+        monitor = make_monitor(trt, self._emit, phase)
+        config.progress_monitor = monitor
+
+        self._emit(Event(phase=phase, fraction=0.0))
+        plan = builder.build_serialized_network(network, config)
+        if monitor.cancelled:
+            raise CancelledError(f"building {job.name} was cancelled")
+        if plan is None:
+            error = log.last_error()
+            hint = compiler_options.explain_refusal(error, job.compiler, library=name)
+            raise BackendError(f"{name} {trt.__version__} cannot build {job.name}: {error}{hint}")
+        if timing_cache is not None:
+            _save_timing_cache(config, Path(timing_cache))
+        return plan, _with_activation(budgets, log.lines), log.warnings()
 
 
 def _parse_error(error: Any) -> str:
@@ -147,7 +285,7 @@ def _parse_error(error: Any) -> str:
 
 def _with_activation(budgets: Sequence[Budget], lines: Sequence[str]) -> tuple[Budget, ...]:
     """Fills in what the builder's log says of each profile, in order."""
-    found = [int(match[1]) for line in lines if (match := _ACTIVATION.search(line))]
+    found = activation_bytes(lines)
     if len(found) != len(budgets):
         return tuple(budgets)
     return tuple(
@@ -155,71 +293,30 @@ def _with_activation(budgets: Sequence[Budget], lines: Sequence[str]) -> tuple[B
     )
 
 
-def _growth_notes(budgets: Sequence[Budget]) -> list[str]:
-    """Says so where memory grows faster than the budget: then attention is not one fused kernel."""
-    notes = []
-    for small, large in pairwise(budgets):
-        if small.activation_bytes and large.activation_bytes:
-            growth = large.activation_bytes / small.activation_bytes
-            if growth > _FUSED_GROWTH * large.tokens / small.tokens:
-                notes.append(
-                    f"activation memory grows {growth:.1f} times from {small.tokens} to {large.tokens} tokens; "
-                    f"expected {large.tokens / small.tokens:.1f} with fused attention; fewer --max-images or another "
-                    "--precision may help"
-                )
-    return notes
+def _load_timing_cache(trt: Any, config: Any, path: Path, log: Any) -> None:
+    """Raises BackendError where the file is no timing cache for here: it would be overwritten with another content."""
+    if not hasattr(config, "create_timing_cache"):
+        raise BackendError(f"TensorRT {trt.__version__} has no timing cache; leave out --timing-cache")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise BackendError(f"timing cache {path} cannot be read: {error.strerror}; name another file") from error
+    cache = config.create_timing_cache(content)
+    refused = content and any(_CACHE_REFUSAL in warning for warning in log.warnings())
+    if cache is None or refused or not config.set_timing_cache(cache, False):
+        raise BackendError(
+            f"{path} is no timing cache of this version and this GPU; remove it, or name another file for --timing-cache"
+        )
 
 
-def _make_logger(trt: Any) -> Any:
-    """Keeps every line; prints those of INFO and above to standard error, which is the build's log."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.lines: list[str] = []
-            self._errors: list[str] = []
-            self._warnings: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                self._errors.append(message)
-            elif severity == trt.ILogger.WARNING:
-                self._warnings.append(message)
-            if severity <= trt.ILogger.INFO:
-                self.lines.append(message)
-                print(message, file=sys.stderr)
-
-        def last_error(self) -> str:
-            return self._errors[-1] if self._errors else "it does not say why"
-
-        def warnings(self) -> list[str]:
-            return list(dict.fromkeys(self._warnings))
-
-    return Logger()
-
-
-def _make_monitor(trt: Any, emit: Emit) -> Any:
-    """Reports the outermost phase; cancels where nobody listens any more."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.cancelled = False
-            self._steps: dict[str, int] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            if parent_phase is None:
-                self._steps[phase_name] = max(1, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            if phase_name in self._steps:
-                try:
-                    emit(Event(phase="compiling", fraction=min(1.0, (step + 1) / self._steps[phase_name])))
-                except OSError:
-                    self.cancelled = True
-            return not self.cancelled
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._steps.pop(phase_name, None)
-
-    return Monitor()
+def _save_timing_cache(config: Any, path: Path) -> None:
+    """Whole or not at all, since the next build reads it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(memoryview(config.get_timing_cache().serialize()))
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise BackendError(f"timing cache {path} cannot be written: {error.strerror}; name another file") from error

@@ -1,4 +1,4 @@
-"""TensorRT-RTX engines for chosen compute capabilities, compiled ahead of time from the `masked` graph.
+"""TensorRT-RTX engines for chosen compute capabilities, compiled ahead of time.
 
 No GPU is needed to build. sm75 gets an engine of its own: in a list with others it would give all of them Turing's
 kernels, and it has neither bf16 nor float32 matrix products.
@@ -6,60 +6,87 @@ kernels, and it has neither bf16 nor float32 matrix products.
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from navit_edge.build import tensorrt_common
-from navit_edge.build.common import cap_note, find_graph, package_version
-from navit_edge.build.job import Emit, EnginePlan, Job, Outcome, Task
+from navit_edge.build import device, lowering, tensorrt_common
+from navit_edge.build.common import package_version
+from navit_edge.build.job import Emit, Job, Outcome, Preview, Task
 from navit_edge.build.request import BuildRequest
-from navit_edge.errors import MissingPackageError, import_or_explain
+from navit_edge.build.targets import (
+    COMPUTE_CAPABILITIES,
+    DEFAULT_TARGETS,
+    NATIVE,
+    TURING,
+    check_fp32_trunk,
+    check_precision,
+    number,
+    precisions_of,
+)
+from navit_edge.errors import BackendError, MissingPackageError, import_or_explain
 from navit_edge.manifest import Manifest
-
-#: RTX cards of the generations Ampere, Ada and Blackwell: one engine runs on all of them.
-DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
-TURING = "sm75"
 
 _PURPOSE = "building a TensorRT-RTX engine"
 _REMEDY = "pip install navit-edge[tensorrt-rtx]"
 
 
 def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
-    """A job for each precision of each group of targets."""
+    """Jobs for each precision of each group of targets."""
     _require_package()
     targets = request.targets or DEFAULT_TARGETS
-    ordered = sorted(targets, key=lambda name: int(name.removeprefix("sm")))
-    groups = [group for group in ([t for t in ordered if t == TURING], [t for t in ordered if t != TURING]) if group]
-    budgets = tensorrt_common.make_budgets(request)
+    if targets == (NATIVE,):
+        targets = (native_target(),)
+        for precision in request.precision:
+            check_precision(request.backend, precision, targets)
+        if request.fp32_trunk:
+            check_fp32_trunk(request.backend, targets)
+    ordered = sorted(targets, key=number)
+    groups = [group for group in ([t for t in ordered if t != TURING], [t for t in ordered if t == TURING]) if group]
+    chosen = lowering.choose(
+        manifest,
+        request.lowering,
+        backend=request.backend,
+        probe=partial(lowering.packed_kernel, "tensorrt_rtx", ordered),
+    )
     jobs: list[Job] = []
-    for group in reversed(groups):
-        target = "+".join(group)
-        for precision in request.precision or default_precisions(group):
-            name = f"tensorrt-rtx-{target}-{precision}"
-            jobs.append(
-                Job(
-                    backend="tensorrt-rtx",
-                    name=name,
-                    extension="plan",
-                    graph=find_graph(manifest, "masked"),
-                    model=manifest.model,
-                    engines=(EnginePlan(id=name, target=target, precision=precision),),
-                    strategy="first-fit-decreasing",
-                    dynamic_tokens=False,
-                    budgets=budgets,
-                    compute_capabilities=tuple(group),
-                    versions={
-                        "tensorrt-rtx": package_version("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx"),
-                        "onnx": package_version("onnx"),
-                    },
-                    notes=cap_note(manifest, budgets) if not jobs else (),
-                )
+    for group in groups:
+        for precision in request.precision or precisions_of(request.backend, group[0])[:1]:
+            jobs += tensorrt_common.make_jobs(
+                manifest,
+                request,
+                chosen,
+                target="+".join(group),
+                precision=precision,
+                capabilities=group,
+                versions={
+                    "tensorrt-rtx": package_version("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx"),
+                    "onnx": package_version("onnx"),
+                },
+                per_budget=request.engine_per_budget,
             )
-    return jobs
+    return tensorrt_common.notes_once(jobs)
 
 
-def default_precisions(targets: list[str]) -> tuple[str, ...]:
-    """bf16, whose range is that of float32, so that no checkpoint overflows; fp16 where there is no bf16."""
-    return ("fp16",) if TURING in targets else ("bf16",)
+def native_target() -> str:
+    """The GPU of this machine, where TensorRT-RTX compiles for it; the same engine as if it were named."""
+    capability = device.device_capability(
+        what="--target native builds for the GPU of this machine",
+        otherwise=f"name the GPUs it is to run on, which needs none here: --target sm86,sm89 "
+        f"(known: {', '.join(COMPUTE_CAPABILITIES)})",
+    )
+    target = f"sm{capability}"
+    if target not in COMPUTE_CAPABILITIES:
+        raise BackendError(
+            f"the GPU of this machine is {target}; TensorRT-RTX compiles for {', '.join(COMPUTE_CAPABILITIES)}; "
+            "use --backend tensorrt"
+        )
+    return target
+
+
+def preview(job: Job, graph_path: Path) -> Preview:
+    """What ``build`` would do."""
+    return tensorrt_common.preview(job, graph_path, float32_products=_has_float32_products(job))
 
 
 def build(task: Task, emit: Emit) -> Outcome:
@@ -67,15 +94,23 @@ def build(task: Task, emit: Emit) -> Outcome:
     trt = import_or_explain("tensorrt_rtx", purpose=_PURPOSE, remedy=_REMEDY)
     targets = task.job.compute_capabilities
 
-    def configure(builder: Any, config: Any) -> None:
-        del builder
+    def configure(config: Any) -> None:
         config.num_compute_capabilities = len(targets)  # unset, it would compile for a GPU of this machine
         for index, target in enumerate(targets):
             config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
 
-    return tensorrt_common.build(
-        task, emit, trt, library="tensorrt-rtx", float32_products=TURING not in targets, configure=configure
+    library = tensorrt_common.Library(
+        trt=trt,
+        name="tensorrt-rtx",
+        float32_products=_has_float32_products(task.job),
+        configure=configure,
+        probe_always=True,
     )
+    return tensorrt_common.build(task, emit, library)
+
+
+def _has_float32_products(job: Job) -> bool:
+    return TURING not in job.compute_capabilities
 
 
 def _require_package() -> None:

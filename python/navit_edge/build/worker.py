@@ -7,6 +7,7 @@ parent, and on SIGTERM.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import importlib
@@ -36,10 +37,13 @@ def main() -> int:
             outcome = builder.build(task, emit)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             emit(Event(outcome=msgspec.structs.replace(outcome, peak_memory_bytes=peak)))
+        except BrokenPipeError:
+            return 1  # the parent has stopped listening: the build is cancelled
         except Exception as error:
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = "DiskFull" if full else type(error).__name__
-            emit(Event(error=str(error), error_type=kind, traceback=traceback.format_exc()))
+            with contextlib.suppress(BrokenPipeError):
+                emit(Event(error=str(error), error_type=kind, traceback=traceback.format_exc()))
             return 1
     return 0
 

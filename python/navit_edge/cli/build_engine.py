@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console, size_text
+from navit_edge.cli.build_output import BuildProgress, print_engines, print_plan
+from navit_edge.cli.common import DebugOption, command, err_console, make_progress
 from navit_edge.errors import InvalidInputError
 
-if TYPE_CHECKING:
-    from navit_edge.build import BuildRequest, Event
-    from navit_edge.manifest import Budget, Engine
+
+_GPU = "TensorRT"
+_COMPILER = "TensorRT's compiler (as trtexec)"
 
 
 @command
@@ -48,80 +49,178 @@ def build_engine(
     target: Annotated[
         str | None,
         typer.Option(
-            help="Compute capabilities for tensorrt-rtx: sm75, sm80, sm86, sm89, sm120, sm121.",
+            help="GPUs for tensorrt-rtx: sm75, sm80, sm86, sm89, sm120, sm121; or native, the one of this machine.",
             show_default="sm86,sm89,sm120; else this machine",
             metavar="LIST",
         ),
     ] = None,
+    lowering: Annotated[
+        str,
+        typer.Option(
+            help="Form of attention: auto, masked, padded (openvino) or packed (where TensorRT has the kernel)."
+        ),
+    ] = "auto",
     force: Annotated[
         bool, typer.Option("--force", metavar="", help="Build again what the bundle holds already.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", metavar="", help="Show engines, shapes, precisions and keys; build nothing."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of a table.")
+    ] = False,
+    engine_per_budget: Annotated[
+        bool,
+        typer.Option(
+            "--engine-per-budget",
+            metavar="",
+            help="An engine for each budget instead of one for all; TensorRT 10.3 to 10.7 always does so.",
+            rich_help_panel=_GPU,
+        ),
+    ] = False,
+    fp32_trunk: Annotated[
+        bool,
+        typer.Option(
+            "--fp32-trunk",
+            metavar="",
+            help="With fp16 or bf16: only attention in it, all else in float32. For checkpoints that lose accuracy.",
+            rich_help_panel=_GPU,
+        ),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            metavar="",
+            help="With fp32: attention in float32 too. It is not fused then; memory grows with tokens squared.",
+            rich_help_panel=_GPU,
+        ),
+    ] = False,
+    require_fused: Annotated[
+        bool,
+        typer.Option(
+            "--require-fused",
+            metavar="",
+            help="Fail unless a second build proves that activation memory is linear in the tokens.",
+            rich_help_panel=_GPU,
+        ),
+    ] = False,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Read timings of kernels from FILE and write them back; tensorrt only.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_COMPILER,
+        ),
+    ] = None,
+    builder_optimization_level: Annotated[
+        int | None,
+        typer.Option(
+            help="0 (fast build) to 5 (fast engine).",
+            metavar="N",
+            show_default="the library's, 3",
+            rich_help_panel=_COMPILER,
+        ),
+    ] = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            help="Most scratch memory: 512M, 2G, or a number of MiB.",
+            metavar="SIZE",
+            show_default="all of the device",
+            rich_help_panel=_COMPILER,
+        ),
+    ] = None,
+    max_aux_streams: Annotated[
+        int | None,
+        typer.Option(
+            help="CUDA streams of the engine's own; each costs memory.",
+            metavar="N",
+            show_default="0",
+            rich_help_panel=_COMPILER,
+        ),
+    ] = None,
+    version_compatible: Annotated[
+        bool,
+        typer.Option(
+            "--version-compatible",
+            metavar="",
+            help="Run under later versions too, through the lean runtime of the device.",
+            rich_help_panel=_COMPILER,
+        ),
+    ] = False,
+    hardware_compatibility_level: Annotated[
+        str,
+        typer.Option(
+            help="none, ampere+ or sameComputeCapability; tensorrt only (for tensorrt-rtx name several --target).",
+            metavar="LEVEL",
+            rich_help_panel=_COMPILER,
+        ),
+    ] = "none",
+    profiling_verbosity: Annotated[
+        str | None,
+        typer.Option(
+            help="What the engine tells of its layers: none, layer_names_only or detailed.",
+            metavar="LEVEL",
+            show_default="layer_names_only",
+            rich_help_panel=_COMPILER,
+        ),
+    ] = None,
+    strip_plan: Annotated[
+        bool,
+        typer.Option(
+            "--strip-plan",
+            metavar="",
+            help="Leave the weights out; the engine must be refitted before it runs. Needs the GPU.",
+            rich_help_panel=_COMPILER,
+        ),
     ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Build engines from a bundle's graphs and add them to it.
 
-    Needs no torch and, for openvino and tensorrt-rtx, no GPU. An interrupted build leaves the bundle as it was.
+    Needs no torch and, for openvino and tensorrt-rtx, no GPU. An engine that the bundle holds already, built of the
+    same graph with the same options and versions, is not built again. Ctrl-C leaves the bundle as it was.
     """
-    from navit_edge.build import build_engines
-
-    request = _request(backend, token_budgets, max_images, precision, target, force)
-    console = err_console()
-    with make_progress(console) as progress:
-        bars: dict[str, int] = {}
-
-        def show(event: Event) -> None:
-            if event.note:
-                console.print(f"note: {event.note}", style="yellow", markup=False, soft_wrap=True)
-            if event.phase:
-                if event.engine not in bars:
-                    bars[event.engine] = progress.add_task(event.engine, total=None, phase="")
-                progress.update(
-                    bars[event.engine],  # type: ignore[arg-type]
-                    phase=event.phase,
-                    total=None if event.fraction is None else 1.0,
-                    completed=event.fraction or 0.0,
-                )
-
-        engines = build_engines(bundle, request, show)
-    _print_engines(bundle, engines)
-
-
-def _request(
-    backend: str,
-    token_budgets: str | None,
-    max_images: str | None,
-    precision: str | None,
-    target: str | None,
-    force: bool,
-) -> BuildRequest:
-    """Raises BadParameter, which ends with exit code 2."""
-    from navit_edge.build.request import BuildRequest, parse_numbers, parse_words
+    from navit_edge.build import BuildRequest, CompilerOptions, build_engines
+    from navit_edge.build.compiler_options import parse_size
+    from navit_edge.build.dry_run import describe
+    from navit_edge.build.request import parse_numbers, parse_words
 
     try:
-        return BuildRequest(
+        request = BuildRequest(
             backend=backend,
             token_budgets=() if token_budgets is None else parse_numbers(token_budgets, what="token budgets"),
             max_images=() if max_images is None else parse_numbers(max_images, what="max images"),
             precision=() if precision is None else parse_words(precision),
             targets=() if target is None else parse_words(target),
+            lowering=lowering,
             force=force,
+            engine_per_budget=engine_per_budget,
+            strict=strict,
+            fp32_trunk=fp32_trunk,
+            require_fused=require_fused,
+            timing_cache=timing_cache,
+            compiler=CompilerOptions(
+                optimization_level=builder_optimization_level,
+                workspace_bytes=None if workspace is None else parse_size(workspace),
+                max_aux_streams=max_aux_streams,
+                version_compatible=version_compatible,
+                hardware_compatibility=hardware_compatibility_level,
+                profiling_verbosity=profiling_verbosity,
+                strip_plan=strip_plan,
+            ),
         )
     except InvalidInputError as error:
         raise typer.BadParameter(str(error)) from error
 
-
-def _print_engines(bundle: Path, engines: list[Engine]) -> None:
-    from rich.table import Table
-
-    table = Table("engine", "precision", "budgets (tokens × images, activations)", "file", "size")
-    for engine in engines:
-        budgets = "\n".join(budget_text(budget) for budget in engine.budgets)
-        size = size_text((bundle / engine.file).stat().st_size)
-        table.add_row(engine.id, engine.precision, budgets, engine.file, size)
-    out_console().print(table)
-
-
-def budget_text(budget: Budget) -> str:
-    """ "4096 × 128, 37.8 MiB" """
-    activations = f", {size_text(budget.activation_bytes)}" if budget.activation_bytes is not None else ""
-    return f"{budget.tokens} × {budget.images}{activations}"
+    if dry_run:
+        plan: list[dict[str, Any]] = describe(bundle, request)
+        print_plan(plan, as_json=as_json)
+        return
+    console = err_console()
+    with make_progress(console) as progress:
+        engines = build_engines(bundle, request, BuildProgress(console, progress))
+    print_engines(bundle, engines, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.cli.build_engine import budget_text
+from navit_edge.cli.build_output import budget_text
 from navit_edge.cli.common import DebugOption, command, fail, out_console, size_text
 
 if TYPE_CHECKING:

@@ -1,0 +1,140 @@
+"""What build-engine shows: bars while it works, then engines or, with --dry-run, what they would be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from navit_edge.cli.common import err_console, out_console, size_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from navit_edge.build import Event
+    from navit_edge.build.report import BuildReport
+    from navit_edge.manifest import Budget, Engine
+
+
+class BuildProgress:
+    """A bar for each engine; notes above the bars."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console = console
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.note:
+            print_note(self._console, event.note)
+        if event.phase:
+            if event.engine not in self._bars:
+                self._bars[event.engine] = self._progress.add_task(event.engine, total=None, phase="")
+            self._progress.update(
+                self._bars[event.engine],
+                phase=event.phase,
+                total=None if event.fraction is None else 1.0,
+                completed=event.fraction or 0.0,
+            )
+
+
+def print_note(console: Console, note: str) -> None:
+    console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+
+
+def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None:
+    """The engines as they stand in the bundle, with what their reports say."""
+    from rich.table import Table
+
+    reports = [_read_report(bundle, engine) for engine in engines]
+    if as_json:
+        import msgspec
+
+        records = [
+            {
+                **msgspec.to_builtins(engine),
+                "bytes": (bundle / engine.file).stat().st_size,
+                "key": report.key,
+                "seconds": report.seconds,
+                "lowering": report.lowering,
+                "lowering_reason": report.lowering_reason,
+                "fused": report.fused,
+                "settings": report.settings,
+                "notes": report.notes,
+            }
+            for engine, report in zip(engines, reports, strict=True)
+        ]
+        typer.echo(json.dumps({"bundle": str(bundle), "engines": records}, indent=2, ensure_ascii=False))
+        return
+    table = Table("engine", "precision", "fused", "budgets (tokens × images, activations)", "file", "size")
+    for engine, report in zip(engines, reports, strict=True):
+        budgets = "\n".join(budget_text(budget) for budget in engine.budgets)
+        size = size_text((bundle / engine.file).stat().st_size)
+        fused = {True: "yes", False: "no", None: "-"}[report.fused]
+        table.add_row(engine.id, engine.precision, fused, budgets, engine.file, size)
+    out_console().print(table)
+
+
+def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
+    """What --dry-run found; see ``navit_edge.build.dry_run``."""
+    from rich.table import Table
+
+    if as_json:
+        typer.echo(json.dumps({"dry_run": True, "engines": engines}, indent=2, ensure_ascii=False))
+        return
+    console = out_console()
+    for engine in engines:
+        for note in engine["notes"]:
+            print_note(err_console(), note)
+        state = "already built" if engine["already_built"] else "to be built"
+        console.print(f"[bold]{engine['id']}[/bold] ({state})")
+        console.print(f"  file      {engine['file']}", markup=False)
+        console.print(f"  graph     {engine['graph']}, lowering {engine['lowering']} ({engine['lowering_reason']})")
+        versions = ", ".join(f"{name} {version}" for name, version in engine["versions"].items())
+        console.print(f"  library   {versions}", markup=False)
+        settings = " ".join(
+            name if value == "true" else f"{name} {value}" for name, value in engine["settings"].items()
+        )
+        console.print(f"  options   {settings or 'the defaults'}", markup=False)
+        console.print(f"  key       {engine['key']}", markup=False)
+        shapes = Table("budget", "input", "min", "opt", "max")
+        for profile in engine["profiles"]:
+            budget = f"{profile['tokens']} × {profile['images']}"
+            for name, shape in profile["shapes"].items():
+                shapes.add_row(budget, name, *(_shape_text(shape[kind]) for kind in ("min", "opt", "max")))
+                budget = ""
+        console.print(shapes)
+        if engine["operators"]:
+            kinds = [p for p in ("bf16", "fp16", "fp32") if any(p in counts for counts in engine["operators"].values())]
+            operators = Table("operator", *(f"nodes in {kind}" for kind in kinds))
+            for operator, counts in engine["operators"].items():
+                operators.add_row(operator, *(str(counts.get(kind, "")) for kind in kinds))
+            console.print(operators)
+    console.print("nothing was built (--dry-run)")
+
+
+def budget_text(budget: Budget) -> str:
+    """ "4096 × 128, 37.8 MiB" """
+    activations = f", {size_text(budget.activation_bytes)}" if budget.activation_bytes is not None else ""
+    return f"{budget.tokens} × {budget.images}{activations}"
+
+
+def _shape_text(shape: list[int]) -> str:
+    return " × ".join(str(extent) for extent in shape)
+
+
+def _read_report(bundle: Path, engine: Engine) -> BuildReport:
+    import msgspec
+
+    from navit_edge.build.report import BuildReport
+    from navit_edge.errors import BundleError
+
+    try:
+        return msgspec.json.decode((bundle / str(engine.report)).read_bytes(), type=BuildReport)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(
+            f"report of engine {engine.id} cannot be read: {error}; build it again with --force"
+        ) from error

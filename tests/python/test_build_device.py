@@ -1,0 +1,134 @@
+"""The driver, asked through stand-ins for its library; and options set on stand-ins for a library that lacks them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tiny_bundle import make_bundle
+
+from navit_edge import manifest as manifests
+from navit_edge.build import BuildRequest, CompilerOptions, compiler_options, device, tensorrt_rtx
+from navit_edge.errors import BackendError, InvalidInputError
+
+
+def stand_in_driver(capability: tuple[int, int], *, init: int = 0) -> SimpleNamespace:
+    """The four functions of libcuda that are called."""
+
+    def attribute(out: Any, number: int, _: object) -> int:
+        out._obj.value = capability[0] if number == 75 else capability[1]
+        return 0
+
+    def version(out: Any) -> int:
+        out._obj.value = 12080
+        return 0
+
+    return SimpleNamespace(
+        cuInit=lambda flags: init,
+        cuDeviceGet=lambda out, index: 0,
+        cuDeviceGetAttribute=attribute,
+        cuDriverGetVersion=version,
+    )
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[[SimpleNamespace | None], None]:
+    def install(found: SimpleNamespace | None) -> None:
+        def load(name: str) -> SimpleNamespace:
+            if found is None:
+                raise OSError(f"{name}: cannot open shared object file")
+            return found
+
+        monkeypatch.setattr(ctypes, "CDLL", load)
+
+    return install
+
+
+Install = Callable[[SimpleNamespace | None], None]
+
+
+def test_the_capability_and_the_versions_of_the_driver_are_read(
+    driver: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(stand_in_driver((8, 7)))
+    assert device.device_capability(what="w", otherwise="o") == 87
+    monkeypatch.setattr(device, "_KERNEL_DRIVER", tmp_path / "version")
+    assert device.driver_versions() == {"cuda-driver": "12.8"}  # as on a Jetson
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.10  Thu Jan 1\n")
+    assert device.driver_versions() == {"cuda-driver": "12.8", "nvidia-driver": "570.86.10"}
+    driver(None)
+    assert device.driver_versions() == {}
+
+
+def test_a_driver_without_a_gpu_is_said(driver: Install) -> None:
+    driver(stand_in_driver((0, 0), init=100))
+    with pytest.raises(BackendError, match=r"finds no usable GPU \(CUDA error 100\); check `nvidia-smi`, or o"):
+        device.device_capability(what="w", otherwise="o")
+
+
+def test_native_is_refused_without_a_driver_and_says_what_needs_none(driver: Install, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    driver(None)
+    request = BuildRequest(backend="tensorrt-rtx", targets=("native",))
+    with pytest.raises(BackendError, match=r"no NVIDIA driver here .* which needs none here: --target sm86,sm89"):
+        tensorrt_rtx.plan(manifests.load(bundle), request)
+
+
+def test_native_is_the_engine_of_the_gpu_that_is_there(driver: Install, tmp_path: Path) -> None:
+    manifest = manifests.load(make_bundle(tmp_path / "tiny.navit"))
+    for capability, precision in (((8, 9), "bf16"), ((7, 5), "fp16")):
+        driver(stand_in_driver(capability))
+        name = f"sm{capability[0]}{capability[1]}"
+        (job,) = tensorrt_rtx.plan(manifest, BuildRequest(backend="tensorrt-rtx", targets=("native",)))
+        (named,) = tensorrt_rtx.plan(manifest, BuildRequest(backend="tensorrt-rtx", targets=(name,)))
+        assert job == named
+        assert (job.compute_capabilities, job.engines[0].precision) == ((name,), precision)
+    with pytest.raises(InvalidInputError, match="bf16 for sm75; it can do fp16"):
+        tensorrt_rtx.plan(manifest, BuildRequest(backend="tensorrt-rtx", targets=("native",), precision=("bf16",)))
+    driver(stand_in_driver((9, 0)))
+    with pytest.raises(
+        BackendError, match=r"this machine is sm90; TensorRT-RTX compiles for sm75, .*--backend tensorrt"
+    ):
+        tensorrt_rtx.plan(manifest, BuildRequest(backend="tensorrt-rtx", targets=("native",)))
+
+
+class Config:
+    """A builder's config that remembers what it was told."""
+
+    max_aux_streams = -1
+    hardware_compatibility_level = ""
+
+    def __init__(self) -> None:
+        self.flags: list[str] = []
+
+    def set_flag(self, flag: str) -> None:
+        self.flags.append(flag)
+
+
+def test_features_are_looked_for_and_their_absence_is_said() -> None:
+    old = SimpleNamespace(__version__="10.3.0", BuilderFlag=SimpleNamespace(VERSION_COMPATIBLE="VC"))
+    for options, lacking in (
+        (CompilerOptions(strip_plan=True), r"no BuilderFlag\.STRIP_PLAN; --strip-plan needs"),
+        (CompilerOptions(version_compatible=True), r"no BuilderFlag\.EXCLUDE_LEAN_RUNTIME; --version-compatible needs"),
+        (CompilerOptions(workspace_bytes=1), r"no MemoryPoolType\.WORKSPACE; --workspace needs"),
+        (CompilerOptions(profiling_verbosity="detailed"), r"no ProfilingVerbosity\.DETAILED; --profiling-verbosity"),
+        (CompilerOptions(optimization_level=1), "no builder_optimization_level; --builder-optimization-level needs"),
+        (CompilerOptions(hardware_compatibility="sameComputeCapability"), "Level.SAME_COMPUTE_CAPABILITY; --hardware"),
+    ):
+        with pytest.raises(BackendError, match=f"^tensorrt 10.3.0 has {'' if lacking[0] == 'n' else '.*'}{lacking}"):
+            compiler_options.apply(old, Config(), options, library="tensorrt")
+
+
+def test_a_version_compatible_plan_carries_no_runtime_to_be_executed() -> None:
+    flags = SimpleNamespace(VERSION_COMPATIBLE="VERSION_COMPATIBLE", EXCLUDE_LEAN_RUNTIME="EXCLUDE_LEAN_RUNTIME")
+    levels = SimpleNamespace(AMPERE_PLUS="AMPERE_PLUS")
+    trt = SimpleNamespace(__version__="10.8", BuilderFlag=flags, HardwareCompatibilityLevel=levels)
+    config = Config()
+    options = CompilerOptions(version_compatible=True, hardware_compatibility="ampere+")
+    compiler_options.apply(trt, config, options, library="tensorrt")
+    assert config.flags == ["VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"]
+    assert (config.hardware_compatibility_level, config.max_aux_streams) == ("AMPERE_PLUS", 0)

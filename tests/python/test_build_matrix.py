@@ -1,0 +1,160 @@
+"""Real builds, ahead of time, of what the exporter makes at the width of S/16, two layers deep: what is fused and what
+a target takes does not depend on depth. Nothing here runs an engine.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from navit_edge import bundle as bundles
+from navit_edge import manifest as manifests
+from navit_edge.build import BuildRequest, CompilerOptions, build_engines
+from navit_edge.build.report import BuildReport
+from navit_edge.errors import BackendError
+from navit_edge_export.model import NaViTConfig
+from navit_edge_export.onnx_export import export_bundle
+
+BUDGETS = {256: 8, 1024: 32, 4096: 128}  # tokens -> images, the defaults
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_bundle(NaViTConfig(depth=2), tmp_path_factory.mktemp("matrix") / "s16x2.navit")
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(exported, tmp_path / "s16x2.navit")
+
+
+def read_report(bundle: Path, name: str | None) -> BuildReport:
+    return msgspec.json.decode((bundle / str(name)).read_bytes(), type=BuildReport)
+
+
+@pytest.mark.parametrize(
+    ("targets", "precision"),
+    [("sm75", "fp16"), ("sm86+sm89+sm120", "bf16"), ("sm86+sm89+sm120", "fp16")],
+)
+def test_a_real_build_has_its_profiles_is_fused_and_comes_out_the_same_twice(
+    bundle: Path, targets: str, precision: str
+) -> None:
+    request = BuildRequest(
+        backend="tensorrt-rtx", precision=(precision,), targets=tuple(targets.split("+")), require_fused=True
+    )
+    (engine,) = build_engines(bundle, request)
+    bundles.verify_files(bundle, manifests.load(bundle))
+    assert (engine.target, engine.precision, engine.graph) == (targets, precision, "masked")
+    report = read_report(bundle, engine.report)
+    assert [(p.budget.tokens, p.budget.images) for p in report.profiles] == list(BUDGETS.items())
+    for profile in report.profiles:
+        tokens, images = profile.budget.tokens, profile.budget.images
+        expected = {
+            "patches": (tokens, 768),
+            "positions": (tokens, 2),
+            "segment_ids": (tokens,),
+            "grid_hw": (images, 2),
+        }
+        for name, shape in expected.items():
+            found = profile.shapes[name]
+            assert found.min == found.opt == found.max == shape
+        assert profile.budget.activation_bytes
+    assert report.fused is True
+    assert report.fusion is not None
+    assert report.fusion.method == "probe"
+    assert (report.fusion.bytes_per_token_pair or 0) < 0.5
+    assert report.details["strongly_typed"] is True
+    first = (bundle / engine.file).read_bytes()
+    again = build_engines(bundle, forced(request))
+    assert (bundle / again[0].file).read_bytes() == first
+
+
+def forced(request: BuildRequest) -> BuildRequest:
+    """The same request, built whatever stands."""
+    return BuildRequest(backend=request.backend, precision=request.precision, targets=request.targets, force=True)
+
+
+def test_turing_beside_others_gets_an_engine_of_its_own_in_what_it_can_do(bundle: Path) -> None:
+    request = BuildRequest(backend="tensorrt-rtx", targets=("sm75", "sm89"), token_budgets=(256,))
+    engines = build_engines(bundle, request)
+    assert [(engine.target, engine.precision) for engine in engines] == [("sm89", "bf16"), ("sm75", "fp16")]
+
+
+def test_strict_float32_is_not_fused_and_says_so(bundle: Path) -> None:
+    request = BuildRequest(
+        backend="tensorrt-rtx", precision=("fp32",), strict=True, targets=("sm89",), token_budgets=(1024, 4096)
+    )
+    (engine,) = build_engines(bundle, request)
+    assert engine.id == "tensorrt-rtx-sm89-fp32-strict"
+    report = read_report(bundle, engine.report)
+    assert report.fused is False
+    assert report.settings == {"--strict": "true"}
+    assert any("attention in float32 is not fused" in note for note in report.notes)
+    small, large = (budget.activation_bytes or 0 for budget in engine.budgets)
+    assert large / small > 8
+
+
+def test_a_float32_trunk_stays_fused(bundle: Path) -> None:
+    request = BuildRequest(
+        backend="tensorrt-rtx", fp32_trunk=True, targets=("sm89",), token_budgets=(1024,), require_fused=True
+    )
+    (engine,) = build_engines(bundle, request)
+    assert engine.id.endswith("-fp32-trunk")
+    assert read_report(bundle, engine.report).fused is True
+
+
+def test_an_engine_for_each_budget_holds_that_budget_alone(bundle: Path) -> None:
+    request = BuildRequest(
+        backend="tensorrt-rtx", engine_per_budget=True, targets=("sm89",), token_budgets=(256, 1024), force=True
+    )
+    large, small = build_engines(bundle, request)
+    assert [engine.id for engine in (large, small)] == ["tensorrt-rtx-sm89-bf16-t1024", "tensorrt-rtx-sm89-bf16-t256"]
+    assert [[budget.tokens for budget in engine.budgets] for engine in (large, small)] == [[1024], [256]]
+    assert large.file != small.file
+    reports = [read_report(bundle, engine.report) for engine in (large, small)]
+    assert [report.fused for report in reports] == [True, True]
+    assert reports[0].fusion == reports[1].fusion  # proven once
+    assert manifests.load(bundle).engines == (large, small)
+
+
+def test_options_of_the_compiler_reach_it_and_the_report(bundle: Path) -> None:
+    options = CompilerOptions(
+        optimization_level=4,
+        workspace_bytes=1 << 30,
+        max_aux_streams=1,
+        version_compatible=True,
+        profiling_verbosity="detailed",
+    )
+    request = BuildRequest(backend="tensorrt-rtx", targets=("sm89",), token_budgets=(256, 4096), compiler=options)
+    (engine,) = build_engines(bundle, request)
+    assert engine.options == {"version_compatible": "true"}
+    assert read_report(bundle, engine.report).settings == {
+        "--builder-optimization-level": "4",
+        "--workspace": "1073741824B",
+        "--max-aux-streams": "1",
+        "--version-compatible": "true",
+        "--profiling-verbosity": "detailed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            CompilerOptions(strip_plan=True),
+            "strips weights only with a GPU of the target at hand; leave out --strip-plan",
+        ),
+        (CompilerOptions(workspace_bytes=1024), "--workspace allows 1024 bytes; raise it or lower --token-budgets"),
+    ],
+)
+def test_what_the_compiler_refuses_because_of_an_option_is_said_with_the_remedy(
+    bundle: Path, options: CompilerOptions, message: str
+) -> None:
+    before = sorted(bundle.rglob("*"))
+    request = BuildRequest(backend="tensorrt-rtx", targets=("sm89",), token_budgets=(1024, 4096), compiler=options)
+    with pytest.raises(BackendError, match=message):
+        build_engines(bundle, request)
+    assert sorted(bundle.rglob("*")) == before
