@@ -11,7 +11,6 @@ from navit_edge.cli.build_output import BuildProgress, print_engines, print_plan
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress
 from navit_edge.errors import InvalidInputError
 
-
 _GPU = "TensorRT"
 _COMPILER = "TensorRT's compiler (as trtexec)"
 
