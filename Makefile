@@ -37,9 +37,8 @@ test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefin
 test-python: $(VENV)/.installed
 	$(PY) -m pytest
 
-lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell, stubtest
+lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure
-	$(PY) -m mypy.stubtest navit_edge._core
 
 bench: $(VENV)/.installed  ## throughput and cold start against PyTorch, ONNX Runtime and OpenVINO; writes README.md
 	$(PY) benchmarks/end_to_end.py
