@@ -12,7 +12,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-python test-sanitizers lint check-tools bench clean
+.PHONY: help demo test test-cpp test-python test-sanitizers lint check-tools bench gpu-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,6 +33,7 @@ test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefin
 	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset $$preset --parallel; \
 	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset $$preset; \
 	done
+	$(PY) tests/simulator/sanitized.py
 
 test-python: $(VENV)/.installed
 	$(PY) -m pytest
@@ -45,6 +46,9 @@ bench: $(VENV)/.installed  ## throughput and cold start against PyTorch, ONNX Ru
 	$(PY) benchmarks/cold_start.py
 	$(PY) benchmarks/readme_table.py
 
+gpu-check: $(VENV)/.installed  ## doctor, build, checks and bench on this machine's GPU, into one archive (BUNDLE=, BACKEND=)
+	$(PY) scripts/gpu_check.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(BACKEND),--backend "$(BACKEND)")
+
 clean:  ## everything that was built here, the virtual environment included
 	rm -rf build demo $(VENV)
 
@@ -55,8 +59,9 @@ $(VENV)/bin/python: | check-tools
 	"$$(bash cmake/check_tools.sh --python)" -m venv $(VENV)
 
 # Development tools and third-party packages; again where the lists change.
-$(VENV)/.packages: constraints.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/.packages: constraints.txt requirements-dev.txt requirements-headers.txt | $(VENV)/bin/python
 	$(PIP) install -r requirements-dev.txt
+	$(PIP) install --no-deps -r requirements-headers.txt
 	touch $@
 
 # The package itself, editable; compiled again where a native source changes.

@@ -70,6 +70,7 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
       try {
         choice.engine = *engine;
         for (const auto& [key, value] : options.backend) choice.engine.options[key] = value;
+        choice.engine.options.emplace("target", engine->target);  // what a backend checks its device against
         choice.backend = &Backend::load(engine->backend, options.search);
         choice.probe = choice.backend->probe(choice.engine);
         choice.candidates.push_back({engine->id, true, choice.probe.device});

@@ -26,7 +26,7 @@ std::string library_file_name(const std::string& backend) {
 /// The main library of each vendor, as a prefix of its file names.
 std::vector<std::string> vendor_prefixes(const std::string& backend) {
   if (backend == "openvino") return {"libopenvino.so"};
-  if (backend == "tensorrt") return {"libnvinfer.so"};
+  if (backend == "tensorrt") return {"libcudart.so", "libnvinfer.so", "libnvinfer_lean.so"};
   if (backend == "tensorrt-rtx") return {"libtensorrt_rtx.so"};
   return {};
 }
@@ -151,8 +151,14 @@ const navit_edge_backend_table* open_backend(const fs::path& file, Attempts& att
 
 std::string remedy_for(const std::string& backend) {
   if (backend == "openvino") return "install it with `pip install navit-edge[openvino]`";
-  if (backend == "tensorrt" || backend == "tensorrt-rtx") {
-    return "build it on a machine with the vendor's SDK, or choose an engine of another backend";
+  if (backend == "tensorrt") {
+    return "build it from navit-edge's sources, which needs TensorRT's headers: those of JetPack or apt are found, "
+           "others "
+           "with `pip install -C cmake.define.TensorRT_ROOT=DIR .`; or choose an engine of another backend";
+  }
+  if (backend == "tensorrt-rtx") {
+    return "build it from navit-edge's sources with the headers of NVIDIA's TensorRT-RTX SDK: `pip install -C "
+           "cmake.define.TensorRT_RTX_ROOT=DIR .`; or choose an engine of another backend";
   }
   return "check the backend's name";
 }

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from navit_edge.cli.bench import bench
 from navit_edge.cli.build_engine import build_engine
 from navit_edge.cli.common import DebugOption
+from navit_edge.cli.doctor import doctor
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.run import run
@@ -55,6 +57,8 @@ app.command("export")(export)
 app.command("build-engine")(build_engine)
 app.command("run")(run)
 app.command("inspect")(inspect)
+app.command("bench")(bench)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

@@ -1,0 +1,6 @@
+"""`navit-edge bench`: latency, throughput, stages and memory of an engine, per pack size and end to end."""
+
+from navit_edge.bench.measure import BenchOptions, Measurement, percentile
+from navit_edge.bench.suite import BenchReport, bench
+
+__all__ = ["BenchOptions", "BenchReport", "Measurement", "bench", "percentile"]

@@ -1,0 +1,153 @@
+"""Timing one workload on a session. Every number in a `Measurement` was measured, or is None."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from navit_edge.bench.memory import PeakMemory
+from navit_edge.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from navit_edge.session import Session
+
+    Images = Sequence[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """How long and what to report; names and meanings are trtexec's, and its defaults but for the percentiles.
+
+    warmup_ms: run unmeasured for at least this long, and at least once.
+    iterations: measure at least this many runs,
+    duration_s: and for at least this many seconds.
+    percentiles: of latency, 0 (the fastest run) to 100 (the slowest): see `percentile`.
+    """
+
+    warmup_ms: float = 200.0
+    iterations: int = 10
+    duration_s: float = 3.0
+    percentiles: tuple[float, ...] = (50.0, 90.0, 99.0)
+
+    def __post_init__(self) -> None:
+        if self.warmup_ms < 0 or self.duration_s < 0 or self.iterations < 1:
+            raise InvalidInputError(
+                f"warmup {self.warmup_ms:g} ms, {self.iterations} iterations, duration {self.duration_s:g} s; "
+                "expected 0 and up, 1 iteration and up, 0 and up"
+            )
+        if not self.percentiles or any(not 0 <= p <= 100 for p in self.percentiles):
+            text = ", ".join(f"{p:g}" for p in self.percentiles) or "none"
+            raise InvalidInputError(f"percentiles {text}; expected one or more from 0 to 100, as 50,90,99")
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The nearest-rank percentile of ascending values: one of them, never something between two.
+
+    The smallest value that at least ``percent`` % of the values do not exceed.
+    """
+    # The product is rounded first: 99.9 / 100 * 1000 is 999.0000000000001 in floating point.
+    rank = math.ceil(round(percent / 100 * len(ordered), 9))
+    return ordered[max(1, rank) - 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One workload's figures. A run is one call of ``Session.run`` with all of its images.
+
+    tokens: used by the images, in all packs of a run. capacity_tokens: what the engine computed, padding included.
+    latency_ms: wall time of a run: "mean", "min", "max" and one "pNN" for each percentile asked for.
+    preprocess_ms, engine_ms: mean for a run, added up over its packs. Where packs run side by side they may add up to
+        more than the wall time.
+    other_ms: mean of the wall time that is neither; None where a run has several packs, which may overlap.
+    peak_resident_bytes: highest resident memory of the whole process while this was measured; None where the system
+        does not say.
+    """
+
+    name: str
+    images: int
+    tokens: int
+    capacity_tokens: int
+    packs: int
+    budgets: tuple[int, ...]
+    runs: int
+    warmup_runs: int
+    first_ms: float
+    measured_s: float
+    latency_ms: dict[str, float]
+    images_per_s: float
+    tokens_per_s: float
+    preprocess_ms: float
+    engine_ms: float
+    other_ms: float | None
+    peak_resident_bytes: int | None
+
+    @property
+    def fill(self) -> float:
+        """Share of the computed tokens that belongs to images."""
+        return self.tokens / self.capacity_tokens
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields and `fill` as JSON values."""
+        return {**self.__dict__, "budgets": list(self.budgets), "fill": self.fill}
+
+
+def measure(session: Session, images: Images, options: BenchOptions, *, name: str) -> Measurement:
+    """Runs ``images`` through ``session`` as `options` say. Raises what ``Session.run`` raises."""
+    memory = PeakMemory()
+    start = time.perf_counter()
+    session.run(images)
+    first_ms = (time.perf_counter() - start) * 1e3
+    warmup_runs = 1
+    while (time.perf_counter() - start) * 1e3 < options.warmup_ms:
+        session.run(images)
+        warmup_runs += 1
+
+    latencies: list[float] = []  # ms
+    reports: list[dict[str, Any]] = []
+    start = time.perf_counter()
+    while len(latencies) < options.iterations or time.perf_counter() - start < options.duration_s:
+        begin = time.perf_counter()
+        session.run(images)
+        latencies.append((time.perf_counter() - begin) * 1e3)
+        reports.append(session.last_report)
+    measured_s = time.perf_counter() - start
+
+    packs = reports[-1]["packs"]
+    tokens = sum(pack["tokens"] for pack in packs)
+    stage = {
+        key: statistics.fmean(sum(pack[key] for pack in report["packs"]) for report in reports) / 1e3
+        for key in ("preprocess_us", "engine_us")
+    }
+    mean = statistics.fmean(latencies)
+    ordered = sorted(latencies)
+    return Measurement(
+        name=name,
+        images=len(images),
+        tokens=tokens,
+        capacity_tokens=sum(pack["capacity"] for pack in packs),
+        packs=len(packs),
+        budgets=tuple(sorted({pack["budget_tokens"] for pack in packs})),
+        runs=len(latencies),
+        warmup_runs=warmup_runs,
+        first_ms=first_ms,
+        measured_s=measured_s,
+        latency_ms={
+            "min": ordered[0],
+            "mean": mean,
+            "max": ordered[-1],
+            **{f"p{p:g}": percentile(ordered, p) for p in options.percentiles},
+        },
+        images_per_s=len(images) * len(latencies) / measured_s,
+        tokens_per_s=tokens * len(latencies) / measured_s,
+        preprocess_ms=stage["preprocess_us"],
+        engine_ms=stage["engine_us"],
+        other_ms=mean - stage["preprocess_us"] - stage["engine_us"] if len(packs) == 1 else None,
+        peak_resident_bytes=memory.peak_bytes(),
+    )

@@ -1,0 +1,136 @@
+"""All measurements of one engine, with what is needed to read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from navit_edge.bench.measure import BenchOptions, Measurement, measure
+from navit_edge.bench.memory import resident_bytes
+from navit_edge.bench.workload import Workload, ladder, ladder_images, mixed_sizes, synthetic
+from navit_edge.doctor.host import Host
+from navit_edge.manifest import Engine, Manifest
+from navit_edge.session import Session
+
+#: Libraries whose version changes the figures; those that are installed are named in a report.
+PACKAGES = ("navit-edge", "numpy", "openvino", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReport:
+    """What was measured, on what, how.
+
+    packs: one measurement for each rung of the ladder; each run is one pack of images that need no resize.
+    end_to_end: the whole set in one run: sizing, planning, resizing, all packs, results; decoding excluded.
+    """
+
+    bundle: str
+    engine: str
+    precision: str
+    device: str
+    strategy: str
+    dynamic_tokens: bool
+    budgets: tuple[int, ...]
+    threads: int
+    host: Host
+    versions: dict[str, str]
+    options: BenchOptions
+    open_ms: float
+    resident_before_bytes: int | None
+    source: str
+    decode_ms: float | None
+    refused: tuple[str, ...]
+    packs: tuple[Measurement, ...]
+    end_to_end: Measurement
+    unix_time: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            **self.__dict__,
+            "budgets": list(self.budgets),
+            "host": self.host.as_json(),
+            "options": {**self.options.__dict__, "percentiles": list(self.options.percentiles)},
+            "refused": list(self.refused),
+            "packs": [one.as_json() for one in self.packs],
+            "end_to_end": self.end_to_end.as_json(),
+        }
+
+
+def bench(
+    manifest: Manifest,
+    open_session: Callable[[], Session],
+    options: BenchOptions,
+    *,
+    workload: Workload | None = None,
+    bundle: Path,
+    threads: int = 0,
+    on_session: Callable[[Session], None] = lambda _: None,
+    on_step: Callable[[str, int], None] = lambda _name, _steps: None,
+) -> BenchReport:
+    """Measures the engine that ``open_session`` opens.
+
+    workload: the set for end to end; None takes the built-in one.
+    threads: what the session was asked for, for the record.
+    on_session: called once with the session; on_step: before each measurement, with its name and how many there are.
+    """
+    host = Host.read()
+    before = resident_bytes()
+    start = time.perf_counter()
+    session = open_session()
+    open_ms = (time.perf_counter() - start) * 1e3
+    on_session(session)
+    engine = next(one for one in manifest.engines if one.id == session.engine)
+    if workload is None:
+        workload = _built_in(manifest, engine)
+
+    rungs = ladder(manifest, engine)
+    packs = []
+    for grids in rungs:
+        tokens = sum(rows * cols + manifest.model.prefix_tokens for rows, cols in grids)
+        name = f"{tokens} tokens"
+        on_step(name, len(rungs) + 1)
+        packs.append(measure(session, ladder_images(manifest, grids), options, name=name))
+    on_step("end to end", len(rungs) + 1)
+    whole = measure(session, workload.images, options, name="end to end")
+    return BenchReport(
+        bundle=bundle.name,
+        engine=session.engine,
+        precision=session.precision,
+        device=session.device,
+        strategy=engine.strategy,
+        dynamic_tokens=engine.dynamic_tokens,
+        budgets=tuple(budget.tokens for budget in engine.budgets),
+        threads=threads or host.cores,
+        host=host,
+        versions=versions(),
+        options=options,
+        open_ms=open_ms,
+        resident_before_bytes=before,
+        source=workload.source,
+        decode_ms=workload.decode_ms,
+        refused=workload.refused,
+        packs=tuple(packs),
+        end_to_end=whole,
+        unix_time=time.time(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Installed package -> version."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _built_in(manifest: Manifest, engine: Engine) -> Workload:
+    images = synthetic(mixed_sizes(manifest, engine), channels=manifest.preprocess.channels)
+    return Workload(source=f"built-in set of {len(images)} random images, 32 tokens to the cap, seed 0", images=images)

@@ -1,0 +1,79 @@
+"""`navit-edge doctor`: what is here, what a bundle needs, how to mend what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+
+if TYPE_CHECKING:
+    from navit_edge.doctor import Finding, Report
+
+
+@command
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle whose engines are tried.", metavar="BUNDLE", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as one JSON object.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Examine this machine, and whether a bundle runs on it; for each mismatch, the command that mends it.
+
+    Needs no GPU. Each vendor's library is asked in a process of its own.
+    The exit code is 1 where a bundle is given and none of its engines runs
+    here; what is missing and not needed is no failure.
+    """
+    from navit_edge.doctor import examine
+
+    console = err_console()
+    with console.status("examining") as status:
+        report = examine(bundle, on_step=lambda name: status.update(f"examining {name}"))
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+    else:
+        _print(report)
+    if report.broken:
+        fail(report.broken)
+
+
+def _print(report: Report) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from navit_edge.doctor import State
+
+    marks = {State.FOUND: ("ok", "green"), State.ABSENT: ("–", "dim"), State.PROBLEM: ("!!", "red")}
+    console = out_console()
+    width = max(len(one.name) for section in report.sections for one in section.findings)
+    for number, section in enumerate(report.sections):
+        if number:
+            console.print()
+        console.print(Text(section.name, style="bold"))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(width=2)
+        table.add_column(width=width)
+        table.add_column(overflow="fold")
+        for one in section.findings:
+            mark, style = marks[one.state]
+            quiet = "dim" if one.state is State.ABSENT else ""
+            table.add_row(Text(mark, style=style), Text(one.name, style=quiet), Text(one.text, style=quiet))
+            if "needs" in one.facts:
+                table.add_row("", "", Text(f"needs {one.facts['needs']}", style="dim"))
+            for line in _shown(one):
+                table.add_row("", "", Text(f"$ {line}", style="cyan"))
+        console.print(table)
+    if report.bundle is not None and report.usable:
+        console.print()
+        console.print(Text(f"{report.bundle} runs here with {', '.join(report.usable)}", style="bold green"))
+
+
+def _shown(finding: Finding) -> tuple[str, ...]:
+    """Commands belong to what is broken; those for what is merely absent are in the JSON."""
+    from navit_edge.doctor import State
+
+    return finding.remedy if finding.state is State.PROBLEM else ()

@@ -1,0 +1,179 @@
+"""What each engine of a bundle needs, whether it runs here, and the command that mends it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from navit_edge.build.targets import COMPUTE_CAPABILITIES
+from navit_edge.doctor.finding import Finding, State
+from navit_edge.doctor.jetson import Jetson
+from navit_edge.doctor.nvidia import Nvidia
+from navit_edge.doctor.runtime import install_backend
+from navit_edge.manifest import Engine, Manifest
+
+Probe = Callable[..., dict[str, Any]]
+
+#: Compute capabilities that tensorrt-rtx builds for; sm87 (Orin) and others take the backend tensorrt.
+RTX_CAPABILITIES = tuple(int(name.removeprefix("sm")) for name in COMPUTE_CAPABILITIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a remedy depends on."""
+
+    nvidia: Nvidia
+    board: Jetson | None = None
+    system: str = ""  # "Ubuntu 22.04.5 LTS"
+    openvino: str = ""  # version, or "" where it does not load
+    openvino_capabilities: tuple[str, ...] = ()  # of the CPU
+    backends: frozenset[str] = field(default_factory=frozenset)  # whose library loads
+
+
+def engine_findings(bundle: Path, manifest: Manifest, machine: Machine, probe: Probe) -> tuple[Finding, ...]:
+    """One finding for each engine, in the bundle's order; each is opened in a process of its own.
+
+    An engine for a GPU is no problem on a machine without a driver where another engine runs.
+    """
+    findings = [engine_finding(bundle, engine, machine, probe) for engine in manifest.engines]
+    if not usable(findings):
+        return tuple(findings)
+    return tuple(
+        replace(finding, state=State.ABSENT, remedy=_install_driver(machine))
+        if finding.state is State.PROBLEM and _needs_gpu(engine) and not machine.nvidia.driver
+        else finding
+        for engine, finding in zip(manifest.engines, findings, strict=True)
+    )
+
+
+def engine_finding(bundle: Path, engine: Engine, machine: Machine, probe: Probe) -> Finding:
+    """Opens one engine here."""
+    answer = probe("engine", str(bundle), engine.id)
+    facts = {"engine": engine.id, "needs": needs(engine), "usable": "device" in answer}
+    name = f"engine {engine.id}"
+    if "device" in answer:
+        return Finding(name=name, state=State.FOUND, text=f"runs here on {answer['device']}", facts=facts)
+    return Finding(
+        name=name,
+        state=State.PROBLEM,
+        text=f"does not run here: {reason_of(engine.id, str(answer['error']))}",
+        remedy=remedy(bundle, engine, machine, answer),
+        facts={**facts, "error": str(answer["error"])},
+    )
+
+
+def needs(engine: Engine) -> str:
+    """In words: backend, versions, target, precision."""
+    built = ", ".join(f"{key} {value}" for key, value in engine.builder.items())
+    target = "a CPU" if engine.target == "cpu" else engine.target
+    return f"backend {engine.backend}, {target}, {engine.precision}" + (f", built with {built}" if built else "")
+
+
+def reason_of(engine_id: str, error: str) -> str:
+    """The session's reason for one engine as one line, without its frame and without advice, which `remedy` gives.
+
+    The whole error is in the report's JSON.
+    """
+    lines = error.splitlines()
+    frame = f"  {engine_id}: "
+    start = next((number for number, line in enumerate(lines) if line.startswith(frame)), None)
+    if start is not None:
+        lines = [lines[start][len(frame) :], *lines[start + 1 :]]
+        end = next((number for number, line in enumerate(lines) if line.startswith("build one for this")), len(lines))
+        lines = lines[:end]
+    first = lines[0].removeprefix(f"{engine_id}: ")
+    if first.endswith("did not load; tried:"):  # a list of places follows: those where something lies say more
+        tried = [line.strip() for line in lines[1:] if line.startswith("  ") and not line.endswith(": no such file")]
+        first = first.removesuffix("; tried:") + "".join(f"; {line}" for line in tried)
+        return first if tried else f"{first}: its library is not here"
+    return re.sub(r"; (?:build one|rebuild it|install |expected libcuda|export (?:it )?again).*", "", first).rstrip(
+        ".;:"
+    )
+
+
+def remedy(bundle: Path, engine: Engine, machine: Machine, answer: dict[str, Any]) -> tuple[str, ...]:
+    """Commands that make this engine, or one in its place, run here; best first."""
+    if answer.get("kind") == "BundleError":
+        return (rebuild(bundle, engine.backend, engine.precision, target=_target(engine)),)
+    if engine.backend == "openvino":
+        return _openvino_remedy(bundle, engine, machine)
+    return _gpu_remedy(bundle, engine, machine)
+
+
+def _openvino_remedy(bundle: Path, engine: Engine, machine: Machine) -> tuple[str, ...]:
+    if not machine.openvino:
+        return ("pip install navit-edge[openvino]",)
+    if "openvino" not in machine.backends:
+        return install_backend("openvino")
+    capability = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}.get(engine.precision, "")
+    if engine.target == "cpu" and machine.openvino_capabilities and capability not in machine.openvino_capabilities:
+        return (rebuild(bundle, "openvino", "fp32", force=False),)
+    return (rebuild(bundle, "openvino", engine.precision),)
+
+
+def _gpu_remedy(bundle: Path, engine: Engine, machine: Machine) -> tuple[str, ...]:
+    nvidia, jetson = machine.nvidia, machine.board is not None
+    on_cpu = rebuild(bundle, "openvino", None, force=False) + "  # an engine for the CPU"
+    if not nvidia.driver:
+        return (*_install_driver(machine), on_cpu)
+    if not nvidia.capabilities:
+        return ("nvidia-smi", on_cpu)
+    here = nvidia.capabilities[0]
+    built_for = {int(one) for one in re.findall(r"sm(\d+)", engine.target)}
+    if built_for and here not in built_for:
+        if engine.backend == "tensorrt-rtx" and here in RTX_CAPABILITIES:
+            return (rebuild(bundle, "tensorrt-rtx", _precision_for(engine, here), target=f"sm{here}", force=False),)
+        return (rebuild(bundle, "tensorrt", _precision_for(engine, here), force=False),)
+    if engine.backend not in machine.backends:
+        return install_backend(engine.backend, jetson=jetson)
+    library = nvidia.rtx if engine.backend == "tensorrt-rtx" else nvidia.tensorrt or nvidia.lean
+    if not library:
+        if engine.backend == "tensorrt-rtx":
+            return ("pip install navit-edge[tensorrt-rtx]",)
+        return ("sudo apt install nvidia-jetpack",) if jetson else ("pip install navit-edge[tensorrt]",)
+    return (rebuild(bundle, engine.backend, engine.precision, target=_target(engine)),)
+
+
+def _needs_gpu(engine: Engine) -> bool:
+    return engine.backend != "openvino" or engine.target not in ("cpu", "npu")
+
+
+def _install_driver(machine: Machine) -> tuple[str, ...]:
+    """The system's own command; none for a system whose command is not known here."""
+    if machine.board is not None:
+        return ("sudo apt install nvidia-jetpack",)
+    hint = "  # where this machine has an NVIDIA GPU"
+    if machine.system.startswith("Ubuntu"):
+        return ("sudo ubuntu-drivers install" + hint,)
+    return ("sudo apt install nvidia-driver" + hint,) if machine.system.startswith("Debian") else ()
+
+
+def _precision_for(engine: Engine, capability: int) -> str:
+    """bf16 needs sm80, fp8 sm89."""
+    least = {"bf16": 80, "fp8": 89}.get(engine.precision, 0)
+    return engine.precision if capability >= least else "fp16"
+
+
+def _target(engine: Engine) -> str | None:
+    return engine.target.replace("+", ",") if engine.backend == "tensorrt-rtx" else None
+
+
+def rebuild(bundle: Path, backend: str, precision: str | None, *, target: str | None = None, force: bool = True) -> str:
+    """The build-engine command."""
+    words = ["navit-edge", "build-engine", str(bundle), "--backend", backend]
+    if precision is not None:
+        words += ["--precision", precision]
+    if target is not None:
+        words += ["--target", target]
+    if force:
+        words.append("--force")
+    return shlex.join(words)
+
+
+def usable(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Ids of the engines that run here."""
+    return tuple(str(one.facts["engine"]) for one in findings if one.facts.get("usable"))

@@ -1,0 +1,80 @@
+"""The whole examination, in the order of the report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from navit_edge.doctor.engines import Machine, engine_findings, usable
+from navit_edge.doctor.finding import Finding, Report, Section, State
+from navit_edge.doctor.host import Host, host_findings
+from navit_edge.doctor.jetson import Jetson, jetson_findings
+from navit_edge.doctor.nvidia import Nvidia
+from navit_edge.doctor.probe import run_probe
+from navit_edge.doctor.runtime import BACKENDS, openvino_findings, runtime_findings
+
+Probe = Callable[..., dict[str, Any]]
+
+
+def examine(
+    bundle: Path | None = None,
+    *,
+    root: Path = Path("/"),
+    probe: Probe = run_probe,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Examines the machine and, where one is given, a bundle.
+
+    root: where the files of the system are looked for. probe: asks the vendors' libraries. on_step: called with what
+    comes next.
+
+    Raises BundleError where ``bundle`` is no bundle; everything else becomes a finding.
+    """
+    from navit_edge import manifest as manifests
+
+    manifest = None if bundle is None else manifests.load(bundle)
+    on_step("this machine")
+    host = Host.read(root)
+    board = Jetson.read(root)
+    on_step("NVIDIA")
+    nvidia = Nvidia.read(probe, root, board)
+    on_step("OpenVINO")
+    openvino = probe("openvino")
+    on_step("navit-edge")
+    runtime = runtime_findings(probe, jetson=board is not None)
+    sections = [
+        Section(name="this machine", findings=(*host_findings(host), *jetson_findings(board))),
+        Section(name="navit-edge", findings=runtime),
+        Section(name="OpenVINO", findings=openvino_findings(openvino)),
+        Section(name="NVIDIA", findings=nvidia.findings),
+    ]
+    if bundle is None or manifest is None:
+        return Report(sections=tuple(sections))
+
+    loaded = {name for name, one in zip(BACKENDS, runtime[1:], strict=True) if one.state is State.FOUND}
+    machine = Machine(
+        nvidia=nvidia,
+        board=board,
+        system=host.system,
+        openvino=openvino.get("version", ""),
+        openvino_capabilities=tuple(openvino.get("devices", {}).get("CPU", {}).get("capabilities", ())),
+        backends=frozenset(loaded),
+    )
+    on_step("the engines")
+    engines = engine_findings(bundle, manifest, machine, probe)
+    runs = usable(engines)
+    broken = ""
+    if not engines:
+        command = shlex.join(["navit-edge", "build-engine", str(bundle), "--backend", "openvino"])
+        engines = (
+            Finding(name="engines", state=State.PROBLEM, text="the bundle holds none; build one", remedy=(command,)),
+        )
+        broken = f"the bundle {bundle} holds no engine; build one: {command}"
+    elif not runs:
+        ids = ", ".join(one.id for one in manifest.engines)
+        command = shlex.join(["navit-edge", "build-engine", str(bundle), "--backend", "openvino"])
+        broken = f"no engine of the bundle {bundle} runs here ({ids}); mend one as said above, or build one: {command}"
+    sections.append(Section(name=f"bundle {bundle.name}", findings=engines))
+    return Report(sections=tuple(sections), bundle=str(bundle), usable=runs, broken=broken)

@@ -1,0 +1,108 @@
+"""The TensorRT backend and its stand-ins, built from this tree for tests, and processes that see chosen libraries."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from navit_edge import bundle as bundles
+from navit_edge import manifest as manifests
+from navit_edge.manifest import Budget, Engine
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REHEARSAL = REPOSITORY / "tests" / "simulator" / "rehearsal.py"
+#: The compute capability and the version that the stand-ins have unless told otherwise.
+TARGET = "sm89"
+VERSION = "10.14.1"
+
+
+def build(sanitize: str = "") -> Path:
+    """The build tree: ``lib`` holds the backend, ``simulator/{cuda,cudart,nvinfer}`` the stand-ins.
+
+    sanitize: as -fsanitize= takes it; each in a tree of its own.
+    """
+    tree = REPOSITORY / "build" / f"tensorrt-{sanitize.partition(',')[0] or 'tests'}"
+    tree.mkdir(parents=True, exist_ok=True)
+    with (tree / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _call(
+            *("cmake", "-S", str(REPOSITORY), "-B", str(tree), "-G", "Ninja", f"-DPython_EXECUTABLE={sys.executable}"),
+            *("-DNAVIT_EDGE_WERROR=ON", "-DNAVIT_EDGE_TENSORRT=ON", "-DNAVIT_EDGE_OPENVINO=ON"),
+            *("-DNAVIT_EDGE_BUILD_SIMULATOR=ON", "-DNAVIT_EDGE_BUILD_TESTS=OFF"),
+            *(f"-DNAVIT_EDGE_SANITIZE={sanitize}", f"-DCMAKE_BUILD_TYPE={'RelWithDebInfo' if sanitize else 'Release'}"),
+        )
+        targets = ["navit_edge_tensorrt", "simulated_cuda", "simulated_cudart", "simulated_nvinfer"]
+        targets += ["no_deepbind"] if sanitize else []
+        _call("cmake", "--build", str(tree), "--target", *targets)
+    return tree
+
+
+def _call(*command: str) -> None:
+    # Tools that pip installed lie beside the interpreter.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+def lean_runtime() -> Path:
+    """The directory of NVIDIA's own libnvinfer_lean.so.10."""
+    spec = find_spec("tensorrt_lean_libs")
+    assert spec is not None, "the lean runtime is missing: pip install --no-deps tensorrt-lean-cu12-libs==10.15.1.29"
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def rehearse(scenario: str, *, libraries: list[Path], settings: dict[str, str] | None = None, **arguments: Any) -> Any:
+    """Runs a scenario of tests/simulator/rehearsal.py in a process that finds these libraries; gives its result."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NAVIT_EDGE_")}
+    environment |= settings or {}
+    environment["LD_LIBRARY_PATH"] = ":".join(str(path) for path in libraries)
+    command = [sys.executable, str(REHEARSAL), scenario, json.dumps(arguments, default=str)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, f"{scenario} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def simulated_plan(onnx: Path, budgets: list[tuple[int, int]], *, memory_per_token: int = 4096) -> bytes:
+    """A plan file of the stand-in for TensorRT: fixed profiles of (tokens, images)."""
+    lines = ["navit-edge simulated plan", f"onnx {onnx}", f"memory_per_token {memory_per_token}"]
+    lines += [f"profile {tokens} {tokens} {images} {images}" for tokens, images in budgets]
+    return "\n".join(lines).encode()
+
+
+def with_tensorrt_engine(
+    bundle: Path,
+    plan: bytes,
+    budgets: list[tuple[int, int]],
+    *,
+    target: str = TARGET,
+    version: str = VERSION,
+    options: dict[str, str] | None = None,
+) -> str:
+    """Adds an engine of the backend "tensorrt" to a bundle, in place; gives its id."""
+    manifest = manifests.load(bundle)
+    engine = Engine(
+        id="tensorrt-test",
+        backend="tensorrt",
+        target=target,
+        precision="fp32",
+        graph="masked",
+        strategy="first-fit-decreasing",
+        dynamic_tokens=False,
+        budgets=tuple(Budget(tokens=t, images=n, target_tokens=t) for t, n in budgets),
+        file="engines/tensorrt-test.plan",
+        builder={"tensorrt": version},
+        options=options or {},
+    )
+    (bundle / "engines").mkdir(exist_ok=True)
+    (bundle / engine.file).write_bytes(plan)
+    bundles.seal(bundle, msgspec.structs.replace(manifest, engines=(*manifest.engines, engine)))
+    return engine.id
