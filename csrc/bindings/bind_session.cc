@@ -22,7 +22,7 @@ py::object array_of(const OutputView& view, bool flat) {
   shape.push_back(static_cast<py::ssize_t>(view.cols));
   py::array_t<float> array(shape, view.data, capsule);
   array.attr("setflags")(py::arg("write") = false);
-  return std::move(array);
+  return array;
 }
 
 struct PyResult {
