@@ -59,7 +59,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_the_commands_and_each_has_its_own() -> None:
     text = invoke("--help").stdout
-    for name in ("export", "build-engine", "run", "inspect"):
+    for name in ("export", "build-engine", "run", "inspect", "bench", "doctor"):
         assert name in text
         result = invoke(name, "--help")
         assert result.exit_code == 0

@@ -57,6 +57,11 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[max(1, rank) - 1]
 
 
+def ms_text(value: float) -> str:
+    """Milliseconds in three digits, without an exponent: 0.0123 -> "0.01", 12.34 -> "12.3", 1234.5 -> "1234"."""
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One workload's figures. A run is one call of ``Session.run`` with all of its images.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from navit_edge.bench.measure import ms_text
 from navit_edge.errors import InvalidInputError, import_or_explain
 
 if TYPE_CHECKING:
@@ -62,13 +63,12 @@ def _draw_latency(axes: Any, report: BenchReport) -> None:
     axes.fill_between(tokens, low, high, color=_BLUE, alpha=0.16, linewidth=0, label=f"min to {named[-1]}")
     axes.plot(tokens, centre, color=_BLUE, marker="o", markersize=4.5, label="median" if middle == "p50" else middle)
     for x, y in zip(tokens, centre, strict=True):
-        axes.annotate(
-            f"{y:.3g}", (x, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8, color=_BLUE
-        )
+        text = ms_text(y)
+        axes.annotate(text, (x, y), xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=8, color=_BLUE)
     axes.set_yscale("log")
     axes.set_title("Latency of one pack, ms", loc="left", fontsize=10.5)
     axes.set_ylim(min(low) / 1.4, max(high) * 1.6)
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    axes.legend(frameon=True, facecolor="white", edgecolor="none", framealpha=0.9, loc="upper left", fontsize=9)
 
 
 def _draw_throughput(axes: Any, report: BenchReport) -> None:
@@ -79,7 +79,7 @@ def _draw_throughput(axes: Any, report: BenchReport) -> None:
     axes.axhline(whole, color=_GREY, linestyle=(0, (5, 3)), linewidth=1.2, label=f"end to end, {whole:.3g}")
     axes.set_title("Throughput, thousand image tokens a second", loc="left", fontsize=10.5)
     axes.set_ylim(0, max(*rate, whole) * 1.25)
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    axes.legend(frameon=True, facecolor="white", edgecolor="none", framealpha=0.9, loc="lower right", fontsize=9)
 
 
 def _dress(axes: Any, report: BenchReport) -> None:
@@ -87,6 +87,7 @@ def _dress(axes: Any, report: BenchReport) -> None:
 
     tokens = [one.tokens for one in report.packs]
     axes.set_xscale("log", base=2)
+    axes.set_xlim(min(tokens) / 1.35, max(tokens) * 1.2)
     axes.xaxis.set_major_locator(FixedLocator(tokens))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -100,4 +101,5 @@ def _dress(axes: Any, report: BenchReport) -> None:
     if not report.dynamic_tokens:
         for budget in report.budgets:
             if budget <= max(tokens):
-                axes.axvline(budget, color=_GREY, linewidth=0.9, linestyle=":", zorder=0)
+                axes.axvline(budget, color=_GREY, linewidth=1.1, linestyle=":", zorder=1)
+        axes.set_xlabel("tokens in the pack (dotted: budgets)")

@@ -236,33 +236,32 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Measurement]) -> T
 
 
 def _cells(row: Measurement) -> dict[str, str]:
+    from navit_edge.bench.measure import ms_text
+
     return {
         "tokens": str(row.tokens),
         "images": str(row.images),
         "budget": " ".join(str(budget) for budget in row.budgets),
         "packs": str(row.packs),
-        **{f"{name} ms": _ms(value) for name, value in row.latency_ms.items()},
+        **{f"{name} ms": ms_text(value) for name, value in row.latency_ms.items()},
         "images/s": f"{row.images_per_s:.1f}" if row.images_per_s < 1000 else f"{row.images_per_s:.0f}",
         "tokens/s": f"{row.tokens_per_s:.0f}",
         "fill": f"{row.fill:.0%}",
-        "preprocess ms": _ms(row.preprocess_ms),
-        "engine ms": _ms(row.engine_ms),
-        "other ms": "" if row.other_ms is None else _ms(row.other_ms),
+        "preprocess ms": ms_text(row.preprocess_ms),
+        "engine ms": ms_text(row.engine_ms),
+        "other ms": "" if row.other_ms is None else ms_text(row.other_ms),
         "peak memory": "unknown" if row.peak_resident_bytes is None else size_text(row.peak_resident_bytes),
         "runs": str(row.runs),
     }
 
 
-def _ms(value: float) -> str:
-    """Three digits, and no exponent."""
-    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
-
-
 def _notes(report: BenchReport) -> list[str]:
+    from navit_edge.bench.measure import ms_text
+
     whole = report.end_to_end
     notes = [f"end to end: {report.source}; decoding excluded"]
     if report.decode_ms is not None:
-        notes[0] += f" (it took {_ms(report.decode_ms / whole.images)} ms an image, timed once while loading)"
+        notes[0] += f" (it took {ms_text(report.decode_ms / whole.images)} ms an image, timed once while loading)"
     if whole.other_ms is None and whole.preprocess_ms + whole.engine_ms > whole.latency_ms["mean"]:
         notes.append("stages add up to more than the latency: packs ran side by side")
     highest = max(report.options.percentiles)
