@@ -42,9 +42,25 @@ def cap_note(manifest: Manifest, budgets: Sequence[Budget]) -> tuple[str, ...]:
     )
 
 
+#: What a build's process takes over of the caller's environment: what finds programs, libraries and devices.
+_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG")
+_ENVIRONMENT_PREFIXES = ("LC_", "LD_", "PYTHON", "CUDA", "NV", "TRT_", "TENSORRT", "OPENVINO", "OV_", "NAVIT_EDGE_")
+
+
 def worker_environment() -> dict[str, str]:
-    """For processes that build: they import this very package, wherever it was imported from."""
+    """For processes that build: they import this very package, wherever it was imported from.
+
+    Nothing else of the caller's is handed on than what a build may need, and strings hash alike in every process.
+    TensorRT-RTX 1.7 puts an engine's outputs in the order of their addresses, which the size of the environment moves:
+    the same build would come out in two forms.
+    """
     here = str(Path(__file__).resolve().parents[2])
     installed = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*([] if here in installed else [here]), *given])}
+    kept = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
+    paths = os.pathsep.join([*([] if here in installed else [here]), *given])
+    return {**kept, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"}

@@ -25,6 +25,7 @@ from navit_edge.build.request import BACKENDS
 
 def main() -> int:
     """Runs the build; 0 where an outcome was written, 1 where an error was."""
+    _keep_addresses()
     _end_with_parent()
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as events:
 
@@ -46,6 +47,19 @@ def main() -> int:
                 emit(Event(error=str(error), error_type=kind, traceback=traceback.format_exc()))
             return 1
     return 0
+
+
+def _keep_addresses() -> None:
+    """Starts this process anew without randomized addresses (Linux: personality ADDR_NO_RANDOMIZE), where it may.
+
+    The order of an engine's outputs depends on them: see ``worker_environment``.
+    """
+    personality = getattr(ctypes.CDLL(None), "personality", None)
+    if personality is None:
+        return
+    current = personality(ctypes.c_ulong(0xFFFFFFFF))
+    if current != -1 and not current & 0x0040000 and personality(ctypes.c_ulong(current | 0x0040000)) != -1:
+        os.execv(sys.executable, sys.orig_argv)
 
 
 def _end_with_parent() -> None:
