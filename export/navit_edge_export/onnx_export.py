@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -25,6 +26,8 @@ from torch import Tensor, nn
 from navit_edge import bundle as bundles
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge.verify.verify import TOLERANCES
+from navit_edge_export.golden import golden_images
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.embed import FoldedPatchEmbed
 from navit_edge_export.model.navit import NaViT
@@ -127,7 +130,9 @@ def export_bundle(
             ),
             graphs=tuple(graphs),
             labels=tuple(labels or ()),
+            tolerances=TOLERANCES,
         )
+        manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess))
         bundles.seal(staging, manifest)
     report("done", steps, steps)
     return Path(out)

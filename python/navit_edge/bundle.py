@@ -307,6 +307,33 @@ def add_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: dic
     return engines
 
 
+def write_report(bundle: Path, name: str, content: bytes) -> None:
+    """Puts a report into a bundle, in place of one of that name: `reports/parity.json`.
+
+    A bundle whose writer is killed in the middle has no report of that name; everything else stands.
+    """
+    path = bundle / name
+    with staging_directory(bundle) as staging:
+        staged = staging / path.name
+        staged.write_bytes(content)
+        _fsync(staged)
+        try:
+            with locked(bundle):
+                current = manifest_module.load(bundle)
+                others = {other: file for other, file in current.files.items() if other != name}
+                if len(others) != len(current.files):  # at no moment does a manifest name another content than stands
+                    manifest_module.save(msgspec.structs.replace(current, files=others), bundle)
+                path.parent.mkdir(exist_ok=True)
+                files = others | {name: hash_file(staged)}
+                os.replace(staged, path)
+                fsync_directory(path.parent)
+                manifest_module.save(msgspec.structs.replace(current, files=files), bundle)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _disk_full(bundle, error) from error
+            raise BundleError(f"{path} could not be written: {error.strerror}; check its permissions") from error
+
+
 def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str, File]) -> Manifest:
     """The manifest with ``engines`` in place of their namesakes (or at the end) and without files nobody uses."""
     ids = {engine.id for engine in engines}

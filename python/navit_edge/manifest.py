@@ -100,6 +100,23 @@ class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     bytes: int
 
 
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far an engine of one precision may lie from float32 before `navit-edge verify` fails it."""
+
+    min_cosine: float  # of every image's every output
+    max_relative: float  # largest difference of an output, over the largest absolute value of that output
+    min_top1: float = 0.0  # share of images of the same class; 0 where the model has no classes worth the name
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A drawn image (``navit_edge.verify.golden``) and what preprocessing made of it at export."""
+
+    height_px: int
+    width_px: int
+    grid: tuple[int, int]  # rows, columns
+    sha256: str  # of the patches, uint8 [rows * columns, F]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schema_version: int
     name: str
@@ -109,6 +126,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     graphs: tuple[Graph, ...]
     engines: tuple[Engine, ...] = ()  # in order of preference within a device
     labels: tuple[str, ...] = ()
+    tolerances: dict[str, Tolerance] = {}  # precision -> what `navit-edge verify` demands
+    golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow and numpy
     files: dict[str, File] = {}  # every file of the bundle but manifest.json
 
 
@@ -223,6 +242,7 @@ def check(manifest: Manifest, *, source: str) -> None:
             fail(f"`files` gives {name!r} the sha256 {file.sha256!r}; expected 64 lower-case hex digits, and a size")
 
     _check_preprocess(manifest, fail, known)
+    _check_verification(manifest, fail)
 
     for kind, ids in (("graph", [g.id for g in manifest.graphs]), ("engine", [e.id for e in manifest.engines])):
         for item in ids:
@@ -262,6 +282,20 @@ def check(manifest: Manifest, *, source: str) -> None:
                     f"{name} has a budget of {budget.tokens} tokens, {budget.images} images and target_tokens "
                     f"{budget.target_tokens}; expected 1 image and up, and 1 <= target_tokens <= tokens"
                 )
+
+
+def _check_verification(manifest: Manifest, fail: Callable[[str], NoReturn]) -> None:
+    for precision, tolerance in manifest.tolerances.items():
+        if precision not in _PRECISIONS:
+            fail(f"tolerances name the precision {precision!r}; known: {', '.join(_PRECISIONS)}")
+        if not (-1 <= tolerance.min_cosine <= 1 and tolerance.max_relative >= 0 and 0 <= tolerance.min_top1 <= 1):
+            fail(
+                f"the tolerance of {precision} is min_cosine {tolerance.min_cosine}, max_relative "
+                f"{tolerance.max_relative}, min_top1 {tolerance.min_top1}; expected -1 to 1, 0 and up, 0 to 1"
+            )
+    for golden in manifest.golden:
+        if min(golden.height_px, golden.width_px, *golden.grid) < 1 or not re.fullmatch(r"[0-9a-f]{64}", golden.sha256):
+            fail(f"golden image {golden.height_px} x {golden.width_px} px; expected sides, grid and sha256 of one")
 
 
 def _check_preprocess(

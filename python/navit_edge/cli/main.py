@@ -14,6 +14,7 @@ from navit_edge.cli.doctor import doctor
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.run import run
+from navit_edge.cli.verify import verify
 
 app = typer.Typer(
     name="navit-edge",
@@ -57,6 +58,7 @@ app.command("export")(export)
 app.command("build-engine")(build_engine)
 app.command("run")(run)
 app.command("inspect")(inspect)
+app.command("verify")(verify)
 app.command("bench")(bench)
 app.command("doctor")(doctor)
 

@@ -1,0 +1,105 @@
+"""`navit-edge verify`: the certificate of a bundle's engines on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from navit_edge.verify import Certificate, EngineCertificate
+    from navit_edge.verify.certificate import Check
+
+
+@command
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle with engines.", metavar="BUNDLE", show_default=False)],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Engine to examine; may be given again.", show_default="all that run here", metavar="ID"),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of images to judge by.", show_default="drawn images", metavar="DIR"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate as JSON.")] = False,
+    write: Annotated[bool, typer.Option("--write/--no-write", help="Keep it as reports/parity.json.")] = True,
+    debug: DebugOption = False,
+) -> None:
+    """Prove engines on this machine: against float32, alone against packed, and that no image sees another.
+
+    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 where an engine
+    is past the tolerance that the manifest gives for its precision, or breaks another promise.
+    """
+    from navit_edge.verify import verify as examine
+
+    console = err_console()
+    with console.status("reading the bundle") as status:
+        certificate = examine(
+            bundle,
+            engines=engine or (),
+            images=images,
+            write=write,
+            progress=lambda name, phase: status.update(f"{name}: {phase}" if name else phase),
+        )
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(certificate), indent=2).decode())
+    else:
+        _print(certificate)
+    for name, why in certificate.not_run.items():
+        console.print(f"not run here: {name}: {why}", style="yellow", soft_wrap=True, markup=False)
+    if broken := certificate.broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        fail(f"{broken[0]}{more}; do not use this engine: build it in another precision, or with --fp32-trunk")
+
+
+def _print(certificate: Certificate) -> None:
+    console = out_console()
+    console.print("the bundle on this machine", style="bold")
+    console.print(_table(certificate.bundle))
+    for one in certificate.engines:
+        _print_engine(one)
+
+
+def _table(checks: Sequence[Check]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "check", "found", "expected")
+    for check in checks:
+        mark = Text("yes", style="green") if check.holds else Text("NO", style="bold red")
+        table.add_row(mark, check.name, check.found, check.expected)
+    return table
+
+
+def _print_engine(one: EngineCertificate) -> None:
+    from rich.table import Table
+
+    console = out_console()
+    console.print(f"{one.engine} on {one.device}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"{one.images}; reference: {one.reference}", markup=False, soft_wrap=True)
+    if one.distances:
+        table = Table("output", "least cosine", "mean cosine", "max abs", "of the largest value", "same class")
+        for name, found in one.distances.items():
+            agreement = "" if found.top1_agreement is None else f"{found.top1_agreement:.0%}"
+            table.add_row(
+                name,
+                f"{found.least_cosine:.6f}",
+                f"{found.mean_cosine:.6f}",
+                f"{found.max_abs:.2e}",
+                f"{found.relative:.1e}",
+                agreement,
+            )
+        console.print(table)
+    console.print(_table(one.checks))
+    if one.worst_layer is not None:
+        worst = one.worst_layer
+        console.print(f"worst layer: {worst.words} ({worst.relative:.1e})", style="red", markup=False, soft_wrap=True)

@@ -1,0 +1,89 @@
+"""What `navit-edge verify` found: `reports/parity.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from navit_edge.manifest import Tolerance
+from navit_edge.verify.compare import Distance
+
+PARITY = "reports/parity.json"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One property, in words."""
+
+    name: str
+    holds: bool
+    found: str  # what was measured
+    expected: str
+
+
+class WorstLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where along the layers the tolerance is first passed."""
+
+    value: str  # of the graph: the first that is past it; "" where all up to `tokens` hold
+    after: str  # the last that is within it
+    relative: float  # of `value`
+    words: str
+    probes: dict[str, float] = {}  # value -> relative difference, of those that were looked at
+
+
+class EngineCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine on one machine."""
+
+    engine: str
+    sha256: str  # of the engine's file
+    precision: str
+    device: str
+    host: dict[str, str]
+    versions: dict[str, str]
+    unix_time: float
+    reference: str
+    images: str
+    tolerance: Tolerance
+    distances: dict[str, Distance] = {}
+    checks: tuple[Check, ...] = ()
+    worst_layer: WorstLayer | None = None
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """All engines that were examined; one entry an engine and device, the newest."""
+
+    bundle: tuple[Check, ...] = ()  # preprocessing and the float32 graphs, on the last machine that tried
+    engines: tuple[EngineCertificate, ...] = ()
+    not_run: dict[str, str] = {}  # engine -> why it could not be opened on the last machine that tried
+
+    @property
+    def broken(self) -> list[str]:
+        """In words, each check that does not hold."""
+        named = [("", check) for check in self.bundle]
+        named += [(f"{one.engine}: ", check) for one in self.engines for check in one.checks]
+        return [
+            f"{who}{check.name}: {check.found}, expected {check.expected}" for who, check in named if not check.holds
+        ]
+
+    def merged(self, other: Certificate, standing: dict[str, str]) -> Certificate:
+        """``other``'s entries over these, without those of engines that were built anew since.
+
+        Args:
+            other: The newer one.
+            standing: Engine -> sha256 of its file now.
+        """
+        newer = {(one.engine, one.device) for one in other.engines}
+        kept = [
+            one
+            for one in self.engines
+            if (one.engine, one.device) not in newer and standing.get(one.engine) == one.sha256
+        ]
+        return Certificate(bundle=other.bundle, engines=(*kept, *other.engines), not_run=other.not_run)
+
+
+def load(bundle: Path) -> Certificate:
+    """The bundle's certificate; an empty one where there is none or it is of another form."""
+    try:
+        return msgspec.json.decode((bundle / PARITY).read_bytes(), type=Certificate)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return Certificate()

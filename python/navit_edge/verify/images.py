@@ -1,0 +1,73 @@
+"""What an engine is judged on: images of many sizes, decoded from a folder or drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.manifest import Manifest
+from navit_edge.session import load_image
+
+Image = npt.NDArray[np.uint8]  # [height_px, width_px, C]
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: Decoded at most: more images make the certificate slower, not stronger.
+MOST_IMAGES = 64
+#: Drawn where no folder is given; the same in every version, since reports are compared.
+DRAWN = 12
+#: Sides of a drawn image, in patches.
+_SIDES = (2, 20)
+
+
+def drawn_images(manifest: Manifest, count: int = DRAWN) -> list[Image]:
+    """Random waves of colour in different sizes, no two alike; the same ones every time."""
+    rng = np.random.default_rng(0)
+    patch_px, channels = manifest.preprocess.patch_px, manifest.preprocess.channels
+    images = []
+    for _ in range(count):
+        height, width = (int(rng.integers(_SIDES[0] * patch_px, _SIDES[1] * patch_px)) for _ in range(2))
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        waves = [np.sin(y * rng.uniform(0, 0.2) + x * rng.uniform(0, 0.2) + rng.uniform(0, 6)) for _ in range(channels)]
+        noise = rng.normal(0, 8, (height, width, channels))
+        images.append(np.clip(np.stack(waves, axis=-1) * 90 + 128 + noise, 0, 255).astype(np.uint8))
+    return images
+
+
+def images_of(folder: Path) -> tuple[list[Image], list[str]]:
+    """The first images of a folder by name, and why files were left out.
+
+    Raises InvalidInputError where the folder holds fewer than two that can be decoded: with one nothing is packed.
+    """
+    if not folder.is_dir():
+        raise InvalidInputError(f"--images {folder}: found no such directory; expected a directory of images")
+    images: list[Image] = []
+    refused: list[str] = []
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    for file in files:
+        if len(images) == MOST_IMAGES:
+            refused.append(f"{len(files) - files.index(file)} more files: {MOST_IMAGES} images are taken")
+            break
+        try:
+            images.append(load_image(file))
+        except NavitEdgeError as error:
+            refused.append(str(error))
+    if len(images) < 2:
+        why = f" ({refused[0]})" if refused else ""
+        raise InvalidInputError(
+            f"--images {folder}: found {len(images)} images{why}; expected at least two, named {', '.join(SUFFIXES)}"
+        )
+    return images, refused
+
+
+def altered(image: Image) -> Image:
+    """Another image of the same size: every pixel changes."""
+    return 255 - image
+
+
+def count_of(images: Sequence[Image]) -> str:
+    sizes = {image.shape[:2] for image in images}
+    return f"{len(images)} images of {len(sizes)} sizes"

@@ -1,0 +1,187 @@
+"""The certificate: each engine that runs here against the float32 graph."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from navit_edge import bundle as bundles
+from navit_edge import manifest as manifests
+from navit_edge.build.report import host_description
+from navit_edge.errors import BackendError, BundleError, InvalidInputError
+from navit_edge.manifest import Engine, Manifest, Tolerance
+from navit_edge.session import Session
+from navit_edge.verify import certificate as certificates
+from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
+from navit_edge.verify.checks import check_engine, check_graphs
+from navit_edge.verify.golden import mismatches
+from navit_edge.verify.images import Image, count_of, drawn_images, images_of
+from navit_edge.verify.layers import worst_layer
+from navit_edge.verify.reference import Reference
+
+#: engine id, what is being done
+Progress = Callable[[str, str], None]
+
+#: Where the manifest says nothing of a precision. fp32 engines for GPUs keep attention in 16 bits.
+TOLERANCES = {
+    "fp32": Tolerance(min_cosine=0.9999, max_relative=5e-3),
+    "fp16": Tolerance(min_cosine=0.999, max_relative=2e-2),
+    "bf16": Tolerance(min_cosine=0.999, max_relative=5e-2),
+    "int8": Tolerance(min_cosine=0.98, max_relative=3e-1),
+    "fp8": Tolerance(min_cosine=0.98, max_relative=3e-1),
+}
+#: An image's tokens at most: the reference's attention is T x T.
+_MOST_TOKENS = 1024
+_PACKAGES = ("navit-edge", "numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx-cu12")
+
+
+def verify(
+    bundle: Path,
+    *,
+    engines: Sequence[str] = (),
+    images: Path | None = None,
+    write: bool = True,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Examines engines on this machine and records what was found in `reports/parity.json`.
+
+    Args:
+        bundle: A bundle with engines.
+        engines: Ids; all that this machine can run where empty. One that is named and cannot run is an error.
+        images: A folder of images; drawn ones where None.
+        write: Whether the bundle keeps the certificate.
+        progress: Called with each step.
+
+    Returns:
+        What was found in this call: an entry for each engine that ran, and why others did not.
+
+    Raises:
+        BundleError: The bundle is damaged, altered, or holds no float32 masked graph.
+        BackendError: No engine could be run.
+        InvalidInputError: No such engine; a folder without images.
+        MissingPackageError: ONNX Runtime is not installed.
+    """
+    step = progress or (lambda engine, phase: None)
+    manifest = manifests.load(bundle)
+    wanted = _wanted(bundle, manifest, engines)
+    bundles.verify_files(bundle, manifest, [name for name in manifest.files if name.startswith("graphs/")])
+    pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images)
+    source = "drawn" if images is None else "of the given folder"
+    words = ", ".join([f"{count_of(pictures)}, {source}", *[f"left out: {why}" for why in refused]])
+    references = _references(bundle, manifest, step)
+    found: list[EngineCertificate] = []
+    not_run: dict[str, str] = {}
+    bundle_checks: list[Check] = []
+    for engine in wanted:
+        step(engine.id, "opening")
+        cap = min(engine.budgets[-1].tokens - manifest.model.prefix_tokens, _MOST_TOKENS)
+        try:
+            session = Session(bundle, engine=engine.id, max_tokens_per_image=cap)
+        except BackendError as error:
+            if engines:
+                raise
+            not_run[engine.id] = " ".join(str(error).split())
+            continue
+        if not bundle_checks:
+            step("", "the graphs, by ONNX Runtime")
+            grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
+            bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
+        found.append(_examine(bundle, manifest, engine, session, references["masked"], pictures, words, step))
+    if not found:
+        reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
+        raise BackendError(f"no engine of {bundle} can run on this machine, so none was verified: {reasons}")
+    certificate = Certificate(bundle=tuple(bundle_checks), engines=tuple(found), not_run=not_run)
+    if write:
+        standing = {engine.id: manifest.files[engine.file].sha256 for engine in manifest.engines}
+        merged = certificates.load(bundle).merged(certificate, standing)
+        text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
+        bundles.write_report(bundle, certificates.PARITY, text)
+    return certificate
+
+
+def _wanted(bundle: Path, manifest: Manifest, ids: Sequence[str]) -> list[Engine]:
+    if not manifest.engines:
+        raise BackendError(
+            f"the bundle {bundle} holds no engine; build one with `navit-edge build-engine {bundle} --backend openvino`"
+        )
+    known = {engine.id: engine for engine in manifest.engines}
+    for name in ids:
+        if name not in known:
+            raise InvalidInputError(f"the bundle has no engine {name!r}; it has {', '.join(known)}")
+    return [known[name] for name in ids] if ids else list(known.values())
+
+
+def _references(bundle: Path, manifest: Manifest, step: Progress) -> dict[str, Reference]:
+    """Lowering -> its float32 graph, "masked" first; graphs of operators that are TensorRT's alone are left out."""
+    usable = [graph for graph in manifest.graphs if graph.lowering in ("masked", "padded")]
+    usable = [graph for graph in usable if getattr(graph, "quantization", "none") == "none"]
+    usable.sort(key=lambda graph: graph.lowering != "masked")
+    if not usable or usable[0].lowering != "masked":
+        found = ", ".join(graph.id for graph in manifest.graphs)
+        raise BundleError(f"the bundle {bundle} has the graphs {found}; expected a masked one; export the model again")
+    step("", "opening the graphs in ONNX Runtime")
+    return {graph.lowering: Reference(bundle, manifest, graph) for graph in usable}
+
+
+def _preprocessing(manifest: Manifest) -> Check:
+    if not manifest.golden:
+        return Check(
+            name="preprocessing as at export", holds=False, found="no golden hashes in the manifest",
+            expected="those that export writes; export the model again",
+        )  # fmt: skip
+    wrong = mismatches(manifest, manifest.golden)
+    return Check(
+        name="preprocessing as at export, to the bit",
+        holds=not wrong,
+        found="; ".join(wrong) or f"{len(manifest.golden)} images",
+        expected=f"{len(manifest.golden)} images",
+    )
+
+
+def _examine(
+    bundle: Path,
+    manifest: Manifest,
+    engine: Engine,
+    session: Session,
+    reference: Reference,
+    images: Sequence[Image],
+    words: str,
+    step: Progress,
+) -> EngineCertificate:
+    tolerance = manifest.tolerances.get(engine.precision) or TOLERANCES[engine.precision]
+    step(engine.id, "alone, packed, in another order, one image changed")
+    findings = check_engine(session, manifest, reference, images, tolerance)
+    worst = None
+    if any(found.relative > tolerance.max_relative for found in findings.distances.values()):
+        worst = worst_layer(
+            bundle,
+            manifest,
+            engine,
+            images,
+            findings.grids,
+            limit=tolerance.max_relative,
+            note=lambda what: step(engine.id, what),
+        )
+    return EngineCertificate(
+        engine=engine.id,
+        sha256=manifest.files[engine.file].sha256,
+        precision=engine.precision,
+        device=session.device,
+        host=host_description(),
+        versions={name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)},
+        unix_time=round(time.time(), 3),
+        reference=f"{reference.version}, float32, each image alone",
+        images=words,
+        tolerance=tolerance,
+        distances=findings.distances,
+        checks=findings.checks,
+        worst_layer=worst,
+    )
+
+
+def _installed(name: str) -> bool:
+    return next(iter(importlib.metadata.distributions(name=name)), None) is not None
