@@ -63,6 +63,8 @@ def lean_runtime() -> Path:
 def rehearse(scenario: str, *, libraries: list[Path], settings: dict[str, str] | None = None, **arguments: Any) -> Any:
     """Runs a scenario of tests/simulator/rehearsal.py in a process that finds these libraries; gives its result."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NAVIT_EDGE_")}
+    # A place without libraries, so that no wheel of NVIDIA's takes the place of a stand-in that a test leaves out.
+    environment["NAVIT_EDGE_TENSORRT_DIR"] = str(REHEARSAL.parent)
     environment |= settings or {}
     environment["LD_LIBRARY_PATH"] = ":".join(str(path) for path in libraries)
     command = [sys.executable, str(REHEARSAL), scenario, json.dumps(arguments, default=str)]
