@@ -45,8 +45,9 @@ class Logger final : public nvinfer1::ILogger {
       found.swap(logger_.first_[thread_]);
       if (!found.empty()) return found;
       if (logger_.strays_.empty()) return "it gave no reason";
+      if (logger_.first_.size() > 1) return logger_.strays_ + " (said while several slots ran; it may be another's)";
       found.swap(logger_.strays_);
-      return logger_.first_.size() == 1 ? found : found + " (said while several slots ran; it may be another's)";
+      return found;
     }
 
    private:
@@ -69,7 +70,7 @@ class Logger final : public nvinfer1::ILogger {
   static constexpr std::size_t kMost = 400;  // messages of the ABI hold 1024 characters
   std::mutex mutex_;
   std::map<std::thread::id, std::string> first_;  // of each call under way
-  std::string strays_;
+  std::string strays_;  // the first of another thread; forgotten when a call begins alone
 };
 
 }  // namespace navit_edge::tensorrt
