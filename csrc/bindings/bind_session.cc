@@ -114,6 +114,7 @@ void bind_session(py::module_& module) {
       .def_property_readonly("engine", [](const Session& self) { return self.engine().id; })
       .def_property_readonly("precision", [](const Session& self) { return self.engine().precision; })
       .def_property_readonly("device", [](const Session& self) { return self.device(); })
+      .def("engine_report", [](const Session& self) { return py::bytes(self.engine_report()); })
       .def_property_readonly("labels", [](const Session& self) { return self.manifest().labels; })
       .def_property_readonly("candidates", [](const Session& self) {
         py::list out;

@@ -1,5 +1,6 @@
 #include "navit_edge/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "backend_impl.h"
@@ -23,6 +24,12 @@ struct Engine::Impl {
   Impl& operator=(const Impl&) = delete;
   ~Impl() {
     if (handle != nullptr) table->close(handle);
+  }
+
+  void require_slot(int slot) const {
+    if (slot >= 0 && slot < slots) return;
+    throw InvalidInput("slot " + std::to_string(slot) + " of engine " + id + " does not exist; it has " +
+                       std::to_string(slots));
   }
 
   const navit_edge_backend_table* table;
@@ -64,10 +71,7 @@ Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 
 void Engine::run(int slot, std::span<const HostTensor> inputs, std::span<HostTensor> outputs) {
-  if (slot < 0 || slot >= impl_->slots) {
-    throw InvalidInput("slot " + std::to_string(slot) + " of engine " + impl_->id + " does not exist; it has " +
-                       std::to_string(impl_->slots));
-  }
+  impl_->require_slot(slot);
   auto& tensors = impl_->tensors[static_cast<std::size_t>(slot)];
   tensors.clear();
   for (const HostTensor& tensor : inputs) tensors.push_back(c_tensor(tensor));
@@ -76,6 +80,55 @@ void Engine::run(int slot, std::span<const HostTensor> inputs, std::span<HostTen
   const std::int32_t code = impl_->table->run(impl_->handle, slot, tensors.data(), inputs.size(),
                                               tensors.data() + inputs.size(), outputs.size(), &error);
   check_backend_call(code, error, "engine " + impl_->id);
+}
+
+std::span<std::byte> Engine::input_memory(int slot, const std::string& name, std::size_t bytes) {
+  impl_->require_slot(slot);
+  void* data = nullptr;
+  navit_edge_error error{};
+  check_backend_call(impl_->table->memory(impl_->handle, slot, name.c_str(), bytes, &data, &error), error,
+                     "engine " + impl_->id);
+  if (data == nullptr) return {};
+  return {static_cast<std::byte*>(data), bytes};
+}
+
+std::string Engine::report() const {
+  std::string text(1023, '\0');
+  while (true) {
+    std::size_t needed = 0;
+    navit_edge_error error{};
+    const std::int32_t code =
+        impl_->table->query(impl_->handle, "report", text.data(), text.size() + 1, &needed, &error);
+    check_backend_call(code, error, "engine " + impl_->id);
+    const bool whole = needed <= text.size() + 1;
+    text.resize(std::max<std::size_t>(needed, 1) - 1);
+    if (whole) return text;  // else again with room for all of it: beside runs it may have grown meanwhile
+  }
+}
+
+namespace {
+
+/// Bytes of `spec` in the largest pack of `budget`; 0 where they are not known before there is one.
+std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) {
+  std::size_t bytes = element_bytes(spec.dtype);
+  for (const Dim& dim : spec.shape) {
+    bytes *= static_cast<std::size_t>(dim.symbol == 'T'    ? budget.tokens
+                                      : dim.symbol == 'N'  ? budget.images
+                                      : dim.symbol == '\0' ? dim.extent
+                                                           : 0);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void lend_inputs(Engine& engine, int slot, const GraphSpec& graph, const Budget& budget, Pack& pack) {
+  pack.inputs.clear();  // tensors that lie in another slot's memory go
+  for (const TensorSpec& spec : graph.inputs) {
+    HostTensor& tensor = pack.inputs.emplace_back(spec.name, spec.dtype);
+    const std::size_t bytes = most_bytes(spec, budget);
+    if (bytes > 0) tensor.lend(engine.input_memory(slot, spec.name, bytes));
+  }
 }
 
 }  // namespace navit_edge

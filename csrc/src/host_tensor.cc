@@ -12,28 +12,38 @@ constexpr std::size_t kAlignment = 64;
 
 HostTensor::HostTensor(std::string name, DType dtype) : name_(std::move(name)), dtype_(dtype) {}
 
-HostTensor::~HostTensor() { std::free(data_); }
+HostTensor::~HostTensor() { std::free(own_); }
 
 HostTensor::HostTensor(HostTensor&& other) noexcept
     : name_(std::move(other.name_)),
       dtype_(other.dtype_),
       shape_(std::move(other.shape_)),
       data_(std::exchange(other.data_, nullptr)),
-      capacity_bytes_(std::exchange(other.capacity_bytes_, 0)) {
+      own_(std::exchange(other.own_, nullptr)),
+      own_bytes_(std::exchange(other.own_bytes_, 0)),
+      lent_(std::exchange(other.lent_, {})) {
   other.shape_.clear();
 }
 
 HostTensor& HostTensor::operator=(HostTensor&& other) noexcept {
   if (this != &other) {
-    std::free(data_);
+    std::free(own_);
     name_ = std::move(other.name_);
     dtype_ = other.dtype_;
     shape_ = std::move(other.shape_);
     other.shape_.clear();
     data_ = std::exchange(other.data_, nullptr);
-    capacity_bytes_ = std::exchange(other.capacity_bytes_, 0);
+    own_ = std::exchange(other.own_, nullptr);
+    own_bytes_ = std::exchange(other.own_bytes_, 0);
+    lent_ = std::exchange(other.lent_, {});
   }
   return *this;
+}
+
+void HostTensor::lend(std::span<std::byte> memory) noexcept {
+  lent_ = memory;
+  data_ = nullptr;
+  shape_.clear();
 }
 
 std::size_t HostTensor::bytes() const noexcept {
@@ -46,13 +56,18 @@ std::size_t HostTensor::bytes() const noexcept {
 void HostTensor::resize(std::span<const std::int64_t> shape) {
   std::size_t needed = element_bytes(dtype_);
   for (const std::int64_t extent : shape) needed *= static_cast<std::size_t>(extent);
-  if (needed > capacity_bytes_ || data_ == nullptr) {
-    const std::size_t capacity = (needed / kAlignment + 1) * kAlignment;
-    auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
-    if (data == nullptr) throw std::bad_alloc();
-    std::free(data_);
-    data_ = data;
-    capacity_bytes_ = capacity;
+  if (!lent_.empty() && needed <= lent_.size()) {
+    data_ = lent_.data();
+  } else {
+    if (needed > own_bytes_ || own_ == nullptr) {
+      const std::size_t capacity = (needed / kAlignment + 1) * kAlignment;
+      auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
+      if (memory == nullptr) throw std::bad_alloc();
+      std::free(own_);
+      own_ = memory;
+      own_bytes_ = capacity;
+    }
+    data_ = own_;
   }
   shape_.assign(shape.begin(), shape.end());
 }

@@ -142,7 +142,8 @@ const navit_edge_backend_table* open_backend(const fs::path& file, Attempts& att
     attempts.push_back(file.string() + ": it speaks version " + std::to_string(table->abi_version) + expected);
     return nullptr;
   }
-  if (table->probe == nullptr || table->open == nullptr || table->run == nullptr || table->close == nullptr) {
+  if (table->probe == nullptr || table->open == nullptr || table->run == nullptr || table->close == nullptr ||
+      table->query == nullptr || table->memory == nullptr) {
     attempts.push_back(file.string() + ": its table lacks a function; rebuild it against this navit-edge");
     return nullptr;
   }

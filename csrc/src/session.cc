@@ -238,5 +238,6 @@ const Manifest& Session::manifest() const noexcept { return impl_->manifest; }
 const EngineSpec& Session::engine() const noexcept { return impl_->choice.engine; }
 const std::vector<Candidate>& Session::candidates() const noexcept { return impl_->choice.candidates; }
 std::string Session::device() const { return impl_->choice.probe.device; }
+std::string Session::engine_report() const { return impl_->engine.report(); }
 
 }  // namespace navit_edge

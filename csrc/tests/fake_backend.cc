@@ -11,8 +11,10 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "navit_edge/backend_sdk.h"
@@ -88,6 +90,15 @@ struct navit_edge_engine {
     }
   }
 
+  /// Where option lend_bytes says how much: that many bytes for each input of each slot.
+  void* memory(std::int32_t slot, const std::string& name, std::size_t bytes) {
+    if (!options.contains("lend_bytes") || bytes > std::stoul(options.at("lend_bytes"))) return nullptr;
+    const std::lock_guard lock(lent_mutex);
+    auto& place = lent[{slot, name}];
+    if (place == nullptr) place = std::make_unique<Line[]>(std::stoul(options.at("lend_bytes")) / sizeof(Line) + 1);
+    return place.get();
+  }
+
   static void compute(const Inputs& inputs, const navit_edge_tensor& output) {
     const navit_edge_tensor& patches = inputs.at("patches");
     const std::int64_t tokens = patches.shape[0];
@@ -126,6 +137,12 @@ struct navit_edge_engine {
   std::vector<std::atomic<bool>> busy;  // [slots]
   std::atomic<std::int32_t> in_flight{0};
   std::atomic<std::int32_t> started{0};
+
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  std::mutex lent_mutex;
+  std::map<std::pair<std::int32_t, std::string>, std::unique_ptr<Line[]>> lent;
 };
 
 namespace {
@@ -160,7 +177,27 @@ std::int32_t run(navit_edge_engine* engine, std::int32_t slot, const navit_edge_
 
 void close(navit_edge_engine* engine) { delete engine; }
 
-const navit_edge_backend_table kTable = {FAKE_ABI, "fake", probe, open, run, close};
+std::int32_t query(navit_edge_engine* engine, const char* key, char* buffer, std::size_t capacity, std::size_t* needed,
+                   navit_edge_error* error) {
+  return sdk::guard(error, [&] {
+    if (std::string(key) != "report") sdk::refuse_key(key);
+    const auto padding = engine->options.find("report_bytes");  // a report longer than a first buffer
+    const std::size_t extra = padding == engine->options.end() ? 0 : std::stoul(padding->second);
+    const std::string text = sdk::JsonObject()
+                                 .number("slots", static_cast<std::int64_t>(engine->busy.size()))
+                                 .text("device", "an \"abacus\"\n")
+                                 .text("padding", std::string(extra, 'x'))
+                                 .done();
+    sdk::answer(text, buffer, capacity, needed);
+  });
+}
+
+std::int32_t memory(navit_edge_engine* engine, std::int32_t slot, const char* name, std::size_t bytes, void** data,
+                    navit_edge_error* error) {
+  return sdk::guard(error, [&] { *data = engine->memory(slot, name, bytes); });
+}
+
+const navit_edge_backend_table kTable = {FAKE_ABI, "fake", probe, open, run, close, query, memory};
 
 }  // namespace
 

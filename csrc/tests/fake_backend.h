@@ -3,6 +3,8 @@
 //   fail_open: TEXT     opening fails with TEXT
 //   fail_on_run: K      the K-th run of an engine (from 0) fails
 //   stall_us: N         a run takes at least this long
+//   lend_bytes: N       each input of each slot has this much memory of the engine's
+//   report_bytes: N     the report is longer by this much
 #pragma once
 
 #include <cstdint>

@@ -58,8 +58,8 @@ TEST_CASE("the working directory is not searched") {
 }
 
 TEST_CASE("libraries that are no backend, or speak another ABI, say so") {
-  CHECK(contains(load_error("fake-old", in(kFakes)), "speaks version 0; expected version 1"));
-  CHECK(contains(load_error("fake-refusing", in(kFakes)), "does not speak this ABI; expected version 1"));
+  CHECK(contains(load_error("fake-old", in(kFakes)), "speaks version 0; expected version 2"));
+  CHECK(contains(load_error("fake-refusing", in(kFakes)), "does not speak this ABI; expected version 2"));
   CHECK(contains(load_error("fake-hidden", in(kFakes)), "does not export navit_edge_backend"));
   const TempDir dir;
   std::ofstream(dir.path() / "libnavit_edge_garbage.so") << "not an ELF file";

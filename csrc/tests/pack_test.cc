@@ -2,6 +2,8 @@
 #include "navit_edge/pack.h"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstring>
 #include <random>
 #include <string>
@@ -278,4 +280,30 @@ TEST_CASE("a tensor grows, keeps its memory when it shrinks, and moves") {
   CHECK(tensor.data() == data);
   tensor.resize(std::vector<std::int64_t>{0, 5});
   CHECK(tensor.bytes() == 0);
+}
+
+TEST_CASE("a tensor lies in the memory it is lent wherever it fits there, and else in its own") {
+  alignas(64) std::array<std::byte, 128> memory{};
+  HostTensor tensor("x", DType::kInt32);
+  tensor.resize(std::vector<std::int64_t>{4});
+  const std::byte* own = tensor.data();
+  tensor.lend(memory);
+  CHECK(tensor.bytes() == 0);  // what it held before is not there
+  tensor.resize(std::vector<std::int64_t>{32});
+  CHECK(tensor.data() == memory.data());
+  CHECK(tensor.bytes() == 128);
+  tensor.resize(std::vector<std::int64_t>{33});
+  CHECK(tensor.data() != memory.data());
+  CHECK(tensor.bytes() == 132);
+  tensor.resize(std::vector<std::int64_t>{2});
+  CHECK(tensor.data() == memory.data());
+  HostTensor moved = std::move(tensor);
+  CHECK(moved.data() == memory.data());
+  CHECK(tensor.data() == nullptr);
+  tensor.resize(std::vector<std::int64_t>{1});  // what was lent went along
+  CHECK(tensor.data() != memory.data());
+  moved.lend({});
+  moved.resize(std::vector<std::int64_t>{2});
+  CHECK(moved.data() != memory.data());
+  CHECK(own != memory.data());
 }

@@ -6,7 +6,9 @@ the engine and unpacking are in ``csrc/src/session.cc``.
 
 from __future__ import annotations
 
+import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,10 +113,12 @@ class Session:
             max_tokens_per_image=max_tokens_per_image,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
-            options=dict(options or {}),
+            options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
         )
         #: What the last ``run`` did: {"packs": [...], "total_us": ...}.
         self.last_report: dict[str, Any] = {"packs": [], "total_us": 0.0}
+        self._budgets_seen: set[int] = set()
+        self._warned: set[str] = set()
 
     def run(self, images: Sequence[ImageLike], *, on_error: Literal["raise", "return"] = "raise") -> list[Result]:
         """Runs images of any size; returns one result per image, in input order.
@@ -144,6 +149,7 @@ class Session:
                 pixels.append(None)
                 refused[index] = error
         results, self.last_report = self._core.run(pixels)
+        self._warn_of_fallbacks()
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal)
         if on_error == "raise":
@@ -151,6 +157,26 @@ class Session:
                 if result.error is not None:
                     raise result.error
         return results
+
+    def _warn_of_fallbacks(self) -> None:
+        """A RuntimeWarning, once, where the engine does otherwise than it was meant to; the first pack of each budget
+        shows it."""
+        budgets = {int(pack["budget_tokens"]) for pack in self.last_report["packs"]}
+        if budgets <= self._budgets_seen:
+            return
+        self._budgets_seen |= budgets
+        for text in self.engine_report.get("warnings", []):
+            if text not in self._warned:
+                self._warned.add(text)
+                warnings.warn(f"engine {self.engine}: {text}", RuntimeWarning, stacklevel=3)
+
+    @property
+    def engine_report(self) -> dict[str, Any]:
+        """What the opened engine says of itself: library and version, device, slots, host memory, and for TensorRT the
+        arena and the CUDA graph of each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO
+        precisions, streams and threads. ``warnings`` lists what it does otherwise than it was meant to."""
+        report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
+        return report
 
     @property
     def engine(self) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from limits import Limits
 
 import navit_edge as ne
+
+if TYPE_CHECKING:
+    from conftest import OpenSession
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]
 
@@ -30,15 +34,15 @@ def test_arrays_are_float32_read_only_and_of_the_promised_shapes(session: ne.Ses
                 array[...] = 0
 
 
-def test_arrays_outlive_the_session_and_its_results(tiny_bundle: Path, photographs: Photographs) -> None:
-    session = ne.Session(tiny_bundle)
+def test_arrays_outlive_the_session_and_its_results(open_session: OpenSession, photographs: Photographs) -> None:
+    session = open_session()
     results = session.run(list(photographs.values()))
     arrays = [array for result in results for array in (result.logits, result.embedding, result.tokens)]
     copies = [array.copy() for array in arrays]
     del session, results
     gc.collect()
     churn = [np.full(1 << 16, 7.0, np.float32) for _ in range(64)]  # would land in memory that was given back
-    other = ne.Session(tiny_bundle)
+    other = open_session()
     other.run([255 - image for image in photographs.values()])
     for array, copy in zip(arrays, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
@@ -73,9 +77,9 @@ def test_eight_threads_on_one_session_get_the_numbers_of_one(session: ne.Session
                     assert one.tokens.tobytes() == other.tokens.tobytes()
 
 
-def test_two_sessions_on_one_bundle_work_side_by_side(tiny_bundle: Path, photographs: Photographs) -> None:
+def test_two_sessions_on_one_bundle_work_side_by_side(open_session: OpenSession, photographs: Photographs) -> None:
     images = list(photographs.values())
-    sessions = [ne.Session(tiny_bundle, precision="fp32") for _ in range(2)]
+    sessions = [open_session() for _ in range(2)]
     expected = sessions[0].run(images)
     with ThreadPoolExecutor(2) as pool:
         for results in pool.map(lambda session: session.run(images), sessions):
@@ -83,9 +87,11 @@ def test_two_sessions_on_one_bundle_work_side_by_side(tiny_bundle: Path, photogr
                 np.testing.assert_array_equal(one.logits, other.logits)
 
 
-def test_the_number_of_threads_changes_no_number(tiny_bundle: Path, photographs: Photographs) -> None:
+def test_the_number_of_threads_changes_no_number(
+    open_session: OpenSession, photographs: Photographs, limits: Limits
+) -> None:
     images = list(photographs.values())
-    one = ne.Session(tiny_bundle, precision="fp32", threads=1).run(images)
-    two = ne.Session(tiny_bundle, precision="fp32", threads=2).run(images)
+    one = open_session(threads=1).run(images)
+    two = open_session(threads=2).run(images)
     for a, b in zip(one, two, strict=True):
-        assert np.abs(a.logits - b.logits).max() <= 1e-5
+        assert np.abs(a.logits - b.logits).max() <= limits.packing

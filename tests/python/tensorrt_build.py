@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 REHEARSAL = REPOSITORY / "tests" / "simulator" / "rehearsal.py"
 #: The compute capability and the version that the stand-ins have unless told otherwise.
 TARGET = "sm89"
+#: What tests/conformance calls this backend, and the variable that has it run there: the sanitizers, or "-" for none.
+STAND_IN = "tensorrt on a stand-in"
+CONFORMANCE = "NAVIT_EDGE_CONFORMANCE_ON_A_STAND_IN"
 VERSION = "10.14.1"
 
 
@@ -62,8 +66,7 @@ def lean_runtime() -> Path:
 
 def rehearse(scenario: str, *, libraries: list[Path], settings: dict[str, str] | None = None, **arguments: Any) -> Any:
     """Runs a scenario of tests/simulator/rehearsal.py in a process that finds these libraries; gives its result."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NAVIT_EDGE_")}
-    environment |= settings or {}
+    environment = _without_navit_edge() | (settings or {})
     environment["LD_LIBRARY_PATH"] = ":".join(str(path) for path in libraries)
     command = [sys.executable, str(REHEARSAL), scenario, json.dumps(arguments, default=str)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
@@ -71,10 +74,34 @@ def rehearse(scenario: str, *, libraries: list[Path], settings: dict[str, str] |
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def simulated_plan(onnx: Path, budgets: list[tuple[int, int]], *, memory_per_token: int = 4096) -> bytes:
-    """A plan file of the stand-in for TensorRT: fixed profiles of (tokens, images)."""
+def conformance(sanitize: str = "", settings: dict[str, str] | None = None) -> str:
+    """Runs tests/conformance through the backend on the stand-ins, in a process of its own; gives what pytest said."""
+    tree = build(sanitize)
+    environment = _without_navit_edge() | {CONFORMANCE: sanitize or "-"} | (settings or {})
+    environment["LD_LIBRARY_PATH"] = ":".join(str(tree / "simulator" / name) for name in ("cuda", "cudart", "nvinfer"))
+    suite = REPOSITORY / "tests" / "conformance"
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(suite)]
+    command.append(f"--ignore={suite / 'test_tensorrt_on_a_stand_in.py'}")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"the suite ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _without_navit_edge() -> dict[str, str]:
+    """The environment less our variables; and no wheel of NVIDIA's takes the place of a stand-in that is left out."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NAVIT_EDGE_")}
+    environment["NAVIT_EDGE_TENSORRT_DIR"] = str(REHEARSAL.parent)  # a place without libraries
+    return environment
+
+
+def simulated_plan(
+    onnx: Path, budgets: Sequence[tuple[int | tuple[int, int], int | tuple[int, int]]], *, memory_per_token: int = 4096
+) -> bytes:
+    """A plan file of the stand-in for TensorRT: profiles of (tokens, images), each fixed or (least, most)."""
     lines = ["navit-edge simulated plan", f"onnx {onnx}", f"memory_per_token {memory_per_token}"]
-    lines += [f"profile {tokens} {tokens} {images} {images}" for tokens, images in budgets]
+    for budget in budgets:
+        ranges = [extent if isinstance(extent, tuple) else (extent, extent) for extent in budget]
+        lines.append("profile {} {} {} {}".format(*ranges[0], *ranges[1]))
     return "\n".join(lines).encode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,30 @@ class _Table(ctypes.Structure):
             ),
         ),
         ("close", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        (
+            "query",
+            ctypes.CFUNCTYPE(
+                ctypes.c_int32,
+                ctypes.c_void_p,
+                ctypes.c_char_p,
+                ctypes.c_char_p,
+                ctypes.c_size_t,
+                ctypes.POINTER(ctypes.c_size_t),
+                ctypes.POINTER(_Error),
+            ),
+        ),
+        (
+            "memory",
+            ctypes.CFUNCTYPE(
+                ctypes.c_int32,
+                ctypes.c_void_p,
+                ctypes.c_int32,
+                ctypes.c_char_p,
+                ctypes.c_size_t,
+                ctypes.POINTER(ctypes.c_void_p),
+                ctypes.POINTER(_Error),
+            ),
+        ),
     )
 
 
@@ -83,7 +108,7 @@ class OpenEngine:
     def __init__(self, library: str, plan: str, *, slots: int, options: dict[str, str] | None = None) -> None:
         entry = ctypes.CDLL(library).navit_edge_backend
         entry.restype = ctypes.POINTER(_Table)
-        self._table = entry(ctypes.c_uint32(1)).contents
+        self._table = entry(ctypes.c_uint32(2)).contents
         pairs = [(key.encode(), value.encode()) for key, value in (options or {}).items()]
         chosen = (_Option * len(pairs))(*pairs)
         description = _Description(plan.encode(), b"fp32", slots, 0, chosen, len(pairs))
@@ -102,6 +127,38 @@ class OpenEngine:
         if error.code != 0:
             raise BackendCallError(error.message.decode())
         return outputs
+
+    def query(self, key: str, capacity: int = 1 << 16) -> str:
+        """What the engine says under ``key``, cut off at ``capacity``."""
+        text, needed, error = ctypes.create_string_buffer(capacity), ctypes.c_size_t(), _Error()
+        self._table.query(self._handle, key.encode(), text, capacity, ctypes.byref(needed), ctypes.byref(error))
+        if error.code != 0:
+            raise BackendCallError(error.message.decode())
+        assert len(text.value) == min(needed.value, capacity) - 1
+        return text.value.decode()
+
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.query("report"))
+        return found
+
+    def memory(self, slot: int, name: str, size: int) -> int | None:
+        """The address of the engine's memory for an input of ``size`` bytes, where it has any."""
+        address, error = ctypes.c_void_p(), _Error()
+        self._table.memory(self._handle, slot, name.encode(), size, ctypes.byref(address), ctypes.byref(error))
+        if error.code != 0:
+            raise BackendCallError(error.message.decode())
+        return address.value
+
+    def lend(self, slot: int, inputs: Arrays) -> Arrays:
+        """The same inputs, written into the engine's own memory."""
+        lent: Arrays = {}
+        for name, array in inputs.items():
+            address = self.memory(slot, name, array.nbytes)
+            assert address is not None, name
+            place = (ctypes.c_uint8 * array.nbytes).from_address(address)
+            lent[name] = np.frombuffer(place, array.dtype).reshape(array.shape)
+            lent[name][...] = array
+        return lent
 
     def close(self) -> None:
         self._table.close(self._handle)

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <shared_mutex>
 #include <vector>
 
 #include "device.h"
@@ -28,11 +29,11 @@ struct CUgraphExec_st {
 
 namespace {
 
-std::mutex streams_mutex;
+std::shared_mutex streams_mutex;  // shared where a stream is looked up, which orders no two of them
 std::set<cudaStream_t> streams;
 
 bool exists(cudaStream_t stream) {
-  const std::lock_guard lock(streams_mutex);
+  const std::shared_lock lock(streams_mutex);
   return streams.contains(stream);
 }
 
@@ -151,7 +152,7 @@ cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned int flags) 
   if (const cudaError_t status = refused("cudaHostAlloc"); status != cudaSuccess) return status;
   if (must_fail("cudaHostAlloc")) return cudaErrorMemoryAllocation;
   *memory = simulator::allocate_pinned(bytes, (flags & cudaHostAllocMapped) != 0);
-  return cudaSuccess;
+  return *memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void* memory) {
@@ -178,6 +179,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     return cudaSuccess;
   });
   if (!pushed) violation("cudaMemcpyAsync was given no stream");
+  simulator::count_event(kind == cudaMemcpyHostToDevice ? "copy to the device" : "copy from the device");
   return pushed ? cudaSuccess : cudaErrorInvalidResourceHandle;
 }
 
@@ -212,7 +214,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     violation("cudaStreamSynchronize was given no stream");
     return cudaErrorInvalidResourceHandle;
   }
-  if (simulator::sticky() != cudaSuccess) return refused("");
+  if (simulator::sticky() != cudaSuccess) return simulator::sticky();  // it asks what became of the work
   if (stream->capturing) {
     violation("a stream was synchronized while it was captured");
     stream->capture_valid = false;

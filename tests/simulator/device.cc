@@ -5,33 +5,64 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <initializer_list>
 #include <map>
 #include <mutex>
+#include <shared_mutex>
 #include <sstream>
 #include <vector>
 
 namespace simulator {
 namespace {
 
+constexpr std::size_t kPage = 4096;
+
 struct Allocation {
-  std::size_t bytes = 0;
-  void* kept = nullptr;    // where the bytes are
-  void* device = nullptr;  // of page-locked memory: its device address, where it is mapped
+  Allocation(std::size_t size, void* bytes_kept, void* mapped_to) : bytes(size), kept(bytes_kept), device(mapped_to) {}
+  std::size_t bytes;
+  void* kept;                               // where the bytes are
+  void* device;                             // of page-locked memory: its device address, where it is mapped
+  std::atomic<cudaStream_t> user{nullptr};  // whose pass works in it
+};
+using Allocations = std::map<const char*, Allocation>;  // by address
+
+/// Counts of one kind of thing each, without an order between threads.
+class Counters {
+ public:
+  explicit Counters(std::initializer_list<const char*> kinds) {
+    for (const char* kind : kinds) counts_.emplace(kind, 0);
+  }
+  void add(const char* kind, long change) { counts_.at(kind).fetch_add(change, std::memory_order_relaxed); }
+  void clear() {
+    for (auto& [kind, count] : counts_) count = 0;
+  }
+  [[nodiscard]] const std::map<std::string, std::atomic<long>, std::less<>>& counts() const { return counts_; }
+
+ private:
+  std::map<std::string, std::atomic<long>, std::less<>> counts_;  // its keys never change
 };
 
+/// Nothing here orders the work of two streams: what every call touches is atomic and relaxed, what is looked up is
+/// under a lock that readers share. So the thread sanitizer sees a race of the host's between two slots as it is.
 struct State {
-  std::mutex mutex;
-  long calls = 0;
-  long fail_at = setting("FAIL_AT", 0);
-  std::string failed_call;
+  std::atomic<long> calls{0};
+  std::atomic<long> fail_at{setting("FAIL_AT", 0)};
+  std::atomic<const char*> failed_call{nullptr};
+  std::atomic<int> sticky{cudaSuccess};
+  std::atomic<long> generation{0};  // grows with every reset
+  Counters live{"device memory", "page-locked memory", "stream", "graph", "executable graph", "runtime",
+                "engine",        "execution context"};
+  Counters events{"enqueue", "capture", "replay", "copy to the device", "copy from the device", "lean runtime"};
+
+  std::mutex violations_mutex;  // taken where a rule is broken only
   std::vector<std::string> violations;
-  std::map<std::string, long> live;
-  std::map<std::string, long> events;
-  std::map<const char*, Allocation> device;  // by address
-  std::map<const char*, Allocation> pinned;
+
+  std::shared_mutex memory_mutex;  // shared where addresses are looked up, exclusive in the allocation functions
+  Allocations device;
+  Allocations pinned;
   std::size_t used = 0;
-  cudaError_t sticky = cudaSuccess;
-  long generation = 0;  // grows with every reset
 };
 
 State& state() {
@@ -39,8 +70,8 @@ State& state() {
   return *instance;
 }
 
-const Allocation* find(const std::map<const char*, Allocation>& allocations, const void* address, std::size_t bytes,
-                       std::size_t& offset) {
+/// Under memory_mutex.
+Allocation* find(Allocations& allocations, const void* address, std::size_t bytes, std::size_t& offset) {
   const auto* wanted = static_cast<const char*>(address);
   auto found = allocations.upper_bound(wanted);
   if (found == allocations.begin()) return nullptr;
@@ -73,55 +104,42 @@ long setting(const char* name, long otherwise) {
 
 bool must_fail(const char* call) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
-  if (++s.calls != s.fail_at) return false;
-  s.failed_call = call;
+  const long number = s.calls.fetch_add(1, std::memory_order_relaxed) + 1;
+  if (number != s.fail_at.load(std::memory_order_relaxed)) return false;
+  s.failed_call.store(call, std::memory_order_relaxed);
   return true;
 }
 
 void violation(const std::string& rule) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::lock_guard lock(s.violations_mutex);
   s.violations.push_back(rule);
 }
 
-void count_live(const char* kind, int change) {
-  State& s = state();
-  const std::lock_guard lock(s.mutex);
-  s.live[kind] += change;
-}
+void count_live(const char* kind, int change) { state().live.add(kind, change); }
 
-void count_event(const char* kind) {
-  State& s = state();
-  const std::lock_guard lock(s.mutex);
-  ++s.events[kind];
-}
+void count_event(const char* kind) { state().events.add(kind, 1); }
 
 void set_sticky(cudaError_t status) {
-  State& s = state();
-  const std::lock_guard lock(s.mutex);
-  if (s.sticky == cudaSuccess) s.sticky = status;
+  int none = cudaSuccess;
+  state().sticky.compare_exchange_strong(none, status, std::memory_order_relaxed);
 }
 
-cudaError_t sticky() {
-  State& s = state();
-  const std::lock_guard lock(s.mutex);
-  return s.sticky;
-}
+cudaError_t sticky() { return static_cast<cudaError_t>(state().sticky.load(std::memory_order_relaxed)); }
 
 cudaError_t refused(const char* call) {
-  State& s = state();
   thread_local long told = -1;
   const cudaError_t status = sticky();
   if (status == cudaSuccess) return status;
-  if (told == s.generation) violation(std::string(call) + " was called after an error that ends all work");
-  told = s.generation;
+  const long generation = state().generation.load(std::memory_order_relaxed);
+  if (told == generation) violation(std::string(call) + " was called after an error that ends all work");
+  told = generation;
   return status;
 }
 
 void* bytes_at(const void* address, std::size_t bytes) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::shared_lock lock(s.memory_mutex);
   std::size_t offset = 0;
   const Allocation* found = find(s.device, address, bytes, offset);
   return found != nullptr ? static_cast<char*>(found->kept) + offset : nullptr;
@@ -129,65 +147,92 @@ void* bytes_at(const void* address, std::size_t bytes) {
 
 bool is_pinned(const void* address, std::size_t bytes) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::shared_lock lock(s.memory_mutex);
   std::size_t offset = 0;
   return find(s.pinned, address, bytes, offset) != nullptr;
+}
+
+bool take_arena(const void* arena, cudaStream_t stream) {
+  State& s = state();
+  const std::shared_lock lock(s.memory_mutex);
+  std::size_t offset = 0;
+  Allocation* found = find(s.device, arena, 1, offset);
+  if (found == nullptr) return true;
+  cudaStream_t none = nullptr;
+  return found->user.compare_exchange_strong(none, stream, std::memory_order_relaxed) || none == stream;
+}
+
+void leave_arena(const void* arena) {
+  State& s = state();
+  const std::shared_lock lock(s.memory_mutex);
+  std::size_t offset = 0;
+  Allocation* found = find(s.device, arena, 1, offset);
+  if (found != nullptr) found->user.store(nullptr, std::memory_order_relaxed);
 }
 
 std::size_t all_bytes() { return static_cast<std::size_t>(setting("MEMORY_MIB", 8192)) << 20; }
 
 std::size_t free_bytes() {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::shared_lock lock(s.memory_mutex);
   return all_bytes() - s.used;
 }
 
 void* allocate_device(std::size_t bytes) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::lock_guard lock(s.memory_mutex);
   if (s.used + bytes > all_bytes()) return nullptr;
   void* address = reserve(bytes);
   void* kept = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  s.device[static_cast<const char*>(address)] = {bytes, kept, nullptr};
+  s.device.try_emplace(static_cast<const char*>(address), bytes, kept, nullptr);
   s.used += bytes;
-  ++s.live["device memory"];
+  s.live.add("device memory", 1);
   return address;
 }
 
 void* allocate_pinned(std::size_t bytes, bool mapped) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
-  void* kept = std::calloc(1, bytes);
+  // Whole pages, as page-locked memory has them, which a test can write-protect; to the byte where the address
+  // sanitizer watches the end.
+#if defined(__SANITIZE_ADDRESS__)
+  const std::size_t room = bytes;
+#else
+  const std::size_t room = (bytes + kPage - 1) / kPage * kPage;
+#endif
+  void* kept = nullptr;
+  if (::posix_memalign(&kept, kPage, room) != 0) return nullptr;
+  std::memset(kept, 0, room);
   void* device = mapped ? reserve(bytes) : nullptr;
-  if (mapped) s.device[static_cast<const char*>(device)] = {bytes, kept, nullptr};
-  s.pinned[static_cast<const char*>(kept)] = {bytes, kept, device};
-  ++s.live["page-locked memory"];
+  const std::lock_guard lock(s.memory_mutex);
+  if (mapped) s.device.try_emplace(static_cast<const char*>(device), bytes, kept, nullptr);
+  s.pinned.try_emplace(static_cast<const char*>(kept), bytes, kept, device);
+  s.live.add("page-locked memory", 1);
   return kept;
 }
 
 void* device_address_of(const void* pinned) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::shared_lock lock(s.memory_mutex);
   const auto found = s.pinned.find(static_cast<const char*>(pinned));
   return found != s.pinned.end() ? found->second.device : nullptr;
 }
 
 bool release_device(const void* address) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::lock_guard lock(s.memory_mutex);
   const auto found = s.device.find(static_cast<const char*>(address));
   if (found == s.device.end()) return false;
   ::munmap(found->second.kept, found->second.bytes);
   ::munmap(const_cast<void*>(address), found->second.bytes);
   s.used -= found->second.bytes;
   s.device.erase(found);
-  --s.live["device memory"];
+  s.live.add("device memory", -1);
   return true;
 }
 
 bool release_pinned(const void* address) {
   State& s = state();
-  const std::lock_guard lock(s.mutex);
+  const std::lock_guard lock(s.memory_mutex);
   const auto found = s.pinned.find(static_cast<const char*>(address));
   if (found == s.pinned.end()) return false;
   if (found->second.device != nullptr) {
@@ -196,40 +241,46 @@ bool release_pinned(const void* address) {
   }
   std::free(found->second.kept);
   s.pinned.erase(found);
-  --s.live["page-locked memory"];
+  s.live.add("page-locked memory", -1);
   return true;
 }
 
 }  // namespace simulator
 
-/// For tests: starts afresh, as a new process would, and lets call number `fail_at` fail (0: none).
+/// For tests: starts afresh, as a new process would, and lets call number `fail_at` fail (0: none). Not beside runs.
 extern "C" SIMULATOR_EXPORT void navit_edge_sim_reset(long fail_at) {
   auto& s = simulator::state();
-  const std::lock_guard lock(s.mutex);
+  const std::lock_guard lock(s.violations_mutex);
   s.calls = 0;
   s.fail_at = fail_at;
-  s.failed_call.clear();
+  s.failed_call = nullptr;
   s.violations.clear();
   s.events.clear();
   s.sticky = cudaSuccess;
   ++s.generation;
 }
 
-/// For tests: what happened since the last reset, as JSON.
+/// For tests: lets page-locked memory be read only, or read and written again, so that a write to it ends the process.
+extern "C" SIMULATOR_EXPORT int navit_edge_sim_protect(void* pinned, std::size_t bytes, int read_only) {
+  return ::mprotect(pinned, bytes, read_only != 0 ? PROT_READ : PROT_READ | PROT_WRITE);
+}
+
+/// For tests: what happened since the last reset, as JSON. Not beside runs.
 extern "C" SIMULATOR_EXPORT int navit_edge_sim_report(char* out, std::size_t size) {
   auto& s = simulator::state();
-  const std::lock_guard lock(s.mutex);
+  const std::lock_guard lock(s.violations_mutex);
+  const char* failed = s.failed_call;
   std::ostringstream text;
-  text << "{\"calls\": " << s.calls << ", \"failed_call\": " << simulator::quoted(s.failed_call)
+  text << "{\"calls\": " << s.calls << ", \"failed_call\": " << simulator::quoted(failed != nullptr ? failed : "")
        << ", \"violations\": [";
   for (std::size_t i = 0; i < s.violations.size(); ++i) {
     text << (i > 0 ? ", " : "") << simulator::quoted(s.violations[i]);
   }
   text << "]";
-  for (const auto& [name, counts] : {std::pair{"live", &s.live}, std::pair{"events", &s.events}}) {
+  for (const auto& [name, counters] : {std::pair{"live", &s.live}, std::pair{"events", &s.events}}) {
     text << ", \"" << name << "\": {";
     const char* comma = "";
-    for (const auto& [kind, count] : *counts) {
+    for (const auto& [kind, count] : counters->counts()) {
       if (count == 0) continue;
       text << comma << simulator::quoted(kind) << ": " << count;
       comma = ", ";

@@ -21,6 +21,10 @@ SIMULATOR_EXPORT bool must_fail(const char* call);
 /// Writes down a documented rule that the caller broke. Tests demand that there is none.
 SIMULATOR_EXPORT void violation(const std::string& rule);
 
+// What threads may do at once is what NVIDIA documents: contexts and streams belong to one thread at a time and are not
+// locked here; an engine is read by many; allocation functions may be called from anywhere. Nothing else orders
+// threads, since the thread sanitizer would take that for the host's own order.
+
 /// Counts objects of a kind that exist: +1 where one is made, -1 where it goes.
 SIMULATOR_EXPORT void count_live(const char* kind, int change);
 
@@ -38,6 +42,9 @@ SIMULATOR_EXPORT cudaError_t refused(const char* call);
 SIMULATOR_EXPORT void* bytes_at(const void* address, std::size_t bytes);
 /// Whether [address, address + bytes) lies in one page-locked allocation.
 SIMULATOR_EXPORT bool is_pinned(const void* address, std::size_t bytes);
+/// Whether no pass of another stream works in `arena`; it is `stream`'s until it is left.
+SIMULATOR_EXPORT bool take_arena(const void* arena, cudaStream_t stream);
+SIMULATOR_EXPORT void leave_arena(const void* arena);
 SIMULATOR_EXPORT void* allocate_device(std::size_t bytes);
 SIMULATOR_EXPORT void* allocate_pinned(std::size_t bytes, bool mapped);
 SIMULATOR_EXPORT void* device_address_of(const void* pinned);

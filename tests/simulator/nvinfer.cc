@@ -1,13 +1,14 @@
 // A stand-in for libnvinfer.so.10 at TensorRT's public interface, with the documented rules enforced and OpenVINO's
 // numbers. Not NVIDIA's: it shows that our host code keeps to the interface, not how TensorRT behaves.
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
+#include <thread>
 
 // NvInferRuntime.h comes first: it brings the apiv interfaces of NvInferImpl.h.
 #include "NvInferRuntime.h"
@@ -17,14 +18,28 @@
 
 using namespace nvinfer1;  // the interfaces that are implemented here, all of them NVIDIA's names
 
+#if defined(__SANITIZE_THREAD__)
+extern "C" void AnnotateIgnoreSyncBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreSyncEnd(const char* file, int line);
+#endif
+
 namespace simulator {
 namespace {
 
-void say(ILogger* logger, const std::string& text) { logger->log(ILogger::Severity::kERROR, text.c_str()); }
+/// OpenVINO's locks order the passes of two slots, which a GPU's streams do not: while it lives, the thread sanitizer
+/// takes no lock of this thread's for an order.
+struct Unordered {
+#if defined(__SANITIZE_THREAD__)
+  Unordered() { AnnotateIgnoreSyncBegin(__FILE__, __LINE__); }
+  ~Unordered() { AnnotateIgnoreSyncEnd(__FILE__, __LINE__); }
+#else
+  Unordered() {}
+#endif
+  Unordered(const Unordered&) = delete;
+  Unordered& operator=(const Unordered&) = delete;
+};
 
-/// Arenas that a pass is using, so that two contexts in flight with one arena are seen.
-std::mutex arenas_mutex;
-std::map<const void*, cudaStream_t> busy_arenas;
+void say(ILogger* logger, const std::string& text) { logger->log(ILogger::Severity::kERROR, text.c_str()); }
 
 class Context final : public IExecutionContext, public UnusedContextCalls {
  public:
@@ -103,7 +118,9 @@ class Context final : public IExecutionContext, public UnusedContextCalls {
   }
 
   bool enqueueV3(cudaStream_t stream) noexcept override {
-    if (refused("enqueueV3") != cudaSuccess) return fail("enqueueV3: CUDA refuses");
+    // No "refused": false does not tell the caller that CUDA has failed, so it may go on and ask.
+    if (sticky() != cudaSuccess) return fail("enqueueV3: CUDA refuses");
+    if (const long refuse = setting("REFUSE_ENQUEUE", 0); refuse != 0) return fail_slowly(refuse);
     if (must_fail("enqueueV3")) {
       if (is_capturing(stream)) invalidate_capture(stream);
       return fail("enqueueV3: simulated failure");
@@ -154,6 +171,20 @@ class Context final : public IExecutionContext, public UnusedContextCalls {
     say(logger_, text);
     return false;
   }
+  /// Says which budget failed, from this thread (1) or from one of its own (2), and returns when other threads have
+  /// failed too.
+  bool fail_slowly(long how) const noexcept {
+    const std::string text = "enqueueV3: refused at " +
+                             std::to_string(plan_->profiles[static_cast<std::size_t>(profile_)].tokens) + " tokens";
+    if (how == 2) {
+      std::thread([&] { say(logger_, text); }).join();
+    } else {
+      say(logger_, text);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (how == 1) say(logger_, "enqueueV3: what follows from it");
+    return false;
+  }
   bool rule(const std::string& text) const noexcept {
     violation(text);
     return fail(text);
@@ -168,11 +199,7 @@ class Context final : public IExecutionContext, public UnusedContextCalls {
   }
 
   cudaError_t compute(cudaStream_t stream, const std::map<std::string, Binding>& bindings) {
-    {
-      const std::lock_guard lock(arenas_mutex);
-      const auto [other, alone] = busy_arenas.emplace(arena_, stream);
-      if (!alone && other->second != stream) violation("two passes in flight use one arena");
-    }
+    if (!take_arena(arena_, stream)) violation("two passes in flight use one arena");
     cudaError_t status = cudaSuccess;
     try {
       // A pass may write anywhere in its arena.
@@ -184,7 +211,10 @@ class Context final : public IExecutionContext, public UnusedContextCalls {
         const ov::element::Type type = tensor.type == DataType::kUINT8 ? ov::element::u8 : ov::element::i32;
         request_.set_tensor(tensor.name, ov::Tensor(type, binding.shape, binding.data));
       }
-      request_.infer();
+      {
+        const Unordered unordered;
+        request_.infer();
+      }
       for (const SimulatedTensor& tensor : plan_->tensors) {
         if (tensor.input) continue;
         const ov::Tensor made = request_.get_tensor(tensor.name);
@@ -196,8 +226,7 @@ class Context final : public IExecutionContext, public UnusedContextCalls {
       say(logger_, e.what());
       status = cudaErrorLaunchFailure;
     }
-    const std::lock_guard lock(arenas_mutex);
-    busy_arenas.erase(arena_);
+    leave_arena(arena_);
     return status;
   }
 

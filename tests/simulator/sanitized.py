@@ -16,6 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 import tensorrt_build as trt
+from test_tensorrt_slots import check_faults_in_flight
 from tiny_bundle import make_bundle, pack_inputs
 
 BUDGETS = [(64, 4), (256, 8)]
@@ -60,11 +61,19 @@ def main() -> None:
             )
             assert not report["failures"], report
             print(f"{sanitize}: two slots at once: {report['events']}")
+            assert not report["violations"], report
+            swept = trt.rehearse("faults_in_flight", plan=place / "test.plan", packs=place / "packs.npz", **common)
+            check_faults_in_flight(swept["steps"], captures=True)
+            print(f"{sanitize}: a fault at each of {len(swept['steps'])} calls in turn, two slots in flight")
             report = trt.rehearse("threads", bundle=bundle, images=place / "images.npz", **common)
             assert not report["wrong"], report
             print(f"{sanitize}: four threads on one session: {report['events']}")
             swept = trt.rehearse("faults", bundle=bundle, images=place / "images.npz", **common)
+            wrong = [step for step in swept["steps"] if step["violations"] or step["live"] or step["wrong"]]
+            assert not wrong, wrong
             print(f"{sanitize}: a fault at each of {len(swept['steps']) - 1} calls in turn")
+            shown = trt.conformance(sanitize, common["settings"])
+            print(f"{sanitize}: tests/conformance: {shown.splitlines()[-1].strip('= ')}")
 
 
 def _runtime(name: str) -> str:

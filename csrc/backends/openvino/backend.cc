@@ -48,7 +48,21 @@ std::int32_t run(navit_edge_engine* engine, std::int32_t slot, const navit_edge_
 
 void close(navit_edge_engine* engine) { delete engine; }
 
-const navit_edge_backend_table kTable = {NAVIT_EDGE_BACKEND_ABI_VERSION, "openvino", probe, open, run, close};
+std::int32_t query(navit_edge_engine* engine, const char* key, char* buffer, std::size_t capacity, std::size_t* needed,
+                   navit_edge_error* error) {
+  return sdk::guard(error, [&] {
+    if (std::string_view(key) != "report") sdk::refuse_key(key);
+    sdk::answer(engine->engine.report(), buffer, capacity, needed);
+  });
+}
+
+/// None: `run` binds the caller's own memory, so there is no copy to save.
+std::int32_t memory(navit_edge_engine*, std::int32_t, const char*, std::size_t, void** data, navit_edge_error* error) {
+  return sdk::guard(error, [&] { *data = nullptr; });
+}
+
+const navit_edge_backend_table kTable = {
+    NAVIT_EDGE_BACKEND_ABI_VERSION, "openvino", probe, open, run, close, query, memory};
 
 }  // namespace
 

@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <openvino/core/model.hpp>
+#include <openvino/core/version.hpp>
 #include <openvino/runtime/properties.hpp>
 
 #include "navit_edge/types.h"
@@ -107,12 +110,11 @@ void require_precision(const std::string& device, const std::string& precision) 
                      list + "); build one for it: navit-edge build-engine BUNDLE --backend openvino --precision fp32");
 }
 
-Engine::Engine(const navit_edge_engine_desc& desc) {
-  const std::string device = device_of(desc);
-  require_precision(device, desc.precision);
+Engine::Engine(const navit_edge_engine_desc& desc) : device_(device_of(desc)) {
+  require_precision(device_, desc.precision);
   const auto file = std::make_shared<MappedFile>(desc.path);
   const ov::Tensor blob(ov::Tensor(ov::element::u8, {file->bytes()}, file->data()), file);  // keeps the mapping
-  model_ = core().import_model(blob, device, config_of(desc, device));
+  model_ = core().import_model(blob, device_, config_of(desc, device_));
   requests_.reserve(static_cast<std::size_t>(desc.slots));
   for (std::int32_t slot = 0; slot < desc.slots; ++slot) requests_.push_back(model_.create_infer_request());
 }
@@ -132,6 +134,31 @@ void Engine::run(std::int32_t slot, std::span<const navit_edge_tensor> inputs,
     }
     if (made.data() != ours.data()) made.copy_to(ours);
   }
+}
+
+std::string Engine::report() const {
+  sdk::JsonObject report;
+  report.text("library", "OpenVINO");
+  report.text("library_version", ov::get_openvino_version().buildNumber);
+  report.text("device", device_ + " (" + core().get_property(device_, ov::device::full_name) + ")");
+  report.number("slots", static_cast<std::int64_t>(requests_.size()));
+  report.text("host_memory", "the caller's");
+  // What was asked for, and what the model's operations run in: those that have no kernel of it run in another.
+  report.text("precision", model_.get_property(ov::hint::inference_precision).to_string());
+  std::map<std::string, std::int64_t> operations;
+  for (const auto& operation : model_.get_runtime_model()->get_ordered_ops()) {
+    const auto& info = operation->get_rt_info();
+    const auto found = info.find("runtimePrecision");
+    if (found != info.end()) ++operations[found->second.as<std::string>()];
+  }
+  sdk::JsonObject precisions;
+  for (const auto& [precision, count] : operations) precisions.number(precision, count);
+  report.json("operations_by_precision", precisions.done());
+  if (device_ == "CPU") {
+    report.number("streams", model_.get_property(ov::num_streams).num);
+    report.number("threads", model_.get_property(ov::inference_num_threads));
+  }
+  return report.done();
 }
 
 }  // namespace navit_edge::openvino

@@ -29,7 +29,11 @@ class Engine {
   /// Binds the caller's memory to the slot's request and runs it: nothing is copied. One thread per slot.
   void run(std::int32_t slot, std::span<const navit_edge_tensor> inputs, std::span<const navit_edge_tensor> outputs);
 
+  /// What the compiled model says of itself, a JSON object; from any thread.
+  [[nodiscard]] std::string report() const;
+
  private:
+  std::string device_;
   ov::CompiledModel model_;
   std::vector<ov::InferRequest> requests_;  // [slots]
 };

@@ -38,8 +38,21 @@ std::int32_t run(navit_edge_engine* engine, std::int32_t slot, const navit_edge_
 
 void close(navit_edge_engine* engine) { delete engine; }
 
+std::int32_t query(navit_edge_engine* engine, const char* key, char* buffer, std::size_t capacity, std::size_t* needed,
+                   navit_edge_error* error) {
+  return sdk::guard(error, [&] {
+    if (std::string_view(key) != "report") sdk::refuse_key(key);
+    sdk::answer(engine->engine.report(), buffer, capacity, needed);
+  });
+}
+
+std::int32_t memory(navit_edge_engine* engine, std::int32_t slot, const char* name, std::size_t bytes, void** data,
+                    navit_edge_error* error) {
+  return sdk::guard(error, [&] { *data = engine->engine.input_memory(slot, name, bytes); });
+}
+
 const navit_edge_backend_table kTable = {
-    NAVIT_EDGE_BACKEND_ABI_VERSION, NAVIT_EDGE_TENSORRT_BACKEND, probe, open, run, close};
+    NAVIT_EDGE_BACKEND_ABI_VERSION, NAVIT_EDGE_TENSORRT_BACKEND, probe, open, run, close, query, memory};
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "slot.h"
@@ -26,17 +27,26 @@ class Engine {
   /// that first cause: CUDA gives no later call a result that could be trusted.
   void run(std::int32_t slot, std::span<const navit_edge_tensor> inputs, std::span<const navit_edge_tensor> outputs);
 
+  /// Slot::input_memory; throws InvalidInput where there is no such slot.
+  void* input_memory(std::int32_t slot, std::string_view name, std::size_t bytes) const;
+
+  /// What docs/tensorrt-backend.md lists under "report", a JSON object. From any thread, beside runs.
+  std::string report() const;
+
  private:
-  void make_slots(std::int32_t count, bool mapped);
+  void make_slots(std::int32_t count);
+  [[nodiscard]] Slot& slot_at(std::int32_t slot) const;
+  [[nodiscard]] Slot::GraphState graph_state(std::size_t profile) const;
   void mark_broken(const std::string& cause);
 
   Options options_;
   const Library& library_;
   Device device_;
+  bool mapped_;  // the GPU works on page-locked host memory in place
   std::unique_ptr<Plan> plan_;
   std::vector<std::unique_ptr<Slot>> slots_;  // goes before the plan
   std::atomic<bool> broken_{false};
-  std::mutex cause_mutex_;
+  mutable std::mutex cause_mutex_;
   std::string cause_;  // of the first CUDA error
 };
 

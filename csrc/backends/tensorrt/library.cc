@@ -60,23 +60,40 @@ std::string cuda_words(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-/// The first of `names` that opens: in the directories that were given, then in the loader's own places, then in
-/// `last`.
-OpenLibrary open_first(const Options& options, const std::vector<std::string>& names, const std::string& last,
-                       const std::string& failure) {
-  std::vector<std::string> files;
-  for (const std::string& directory : options.library_dirs) {
-    for (const std::string& name : names) files.push_back(directory + "/" + name);
-  }
-  files.insert(files.end(), names.begin(), names.end());
-  for (const std::string& name : names) {
-    if (!last.empty()) files.push_back(last + "/" + name);
-  }
+/// Where a library may lie. An empty directory stands for the dynamic loader's own places.
+struct Place {
+  std::string directory;
+  std::string words;  // how it came to be looked at
+};
+
+/// In the order they are looked at. Never the working directory.
+std::vector<Place> places(const Options& options, const std::string& usual) {
+  std::vector<Place> all;
+  for (const std::string& directory : options.library_dirs) all.push_back({directory, options.library_dirs_from});
+  all.push_back({"", "the dynamic loader's own places"});
+  if (!usual.empty()) all.push_back({usual, "its usual place"});
+  for (const std::string& directory : options.wheel_dirs) all.push_back({directory, "an installed wheel"});
+  return all;
+}
+
+/// The first of `names` that opens, in the first of `where`; wheels count as one place, so that a name that comes first
+/// is looked for in all of them. `found` tells where, and what was passed over.
+OpenLibrary open_first(const std::vector<Place>& where, const std::vector<std::string>& names,
+                       const std::string& failure, std::string& found) {
   std::string tried;
-  for (const std::string& file : files) {
-    OpenLibrary opened(file);
-    if (opened) return opened;
-    tried += "\n  " + opened.error();
+  for (std::size_t begin = 0, end = 0; begin < where.size(); begin = end) {
+    while (end < where.size() && where[end].words == where[begin].words) ++end;
+    for (const std::string& name : names) {
+      for (std::size_t i = begin; i < end; ++i) {
+        const Place& place = where[i];
+        OpenLibrary opened(place.directory.empty() ? name : place.directory + "/" + name);
+        if (opened) {
+          found = name + " of " + place.words + (place.directory.empty() ? "" : " (" + place.directory + ")");
+          return opened;
+        }
+        tried += "\n  " + opened.error() + " [" + place.words + "]";
+      }
+    }
   }
   throw BackendError(failure + "; tried:" + tried);
 }
@@ -116,10 +133,11 @@ void open_cuda_runtime(Library& library, const Options& options) {
   for (int major = std::max(own + 1, 12); major <= 13; ++major)
     names.push_back("libcudart.so." + std::to_string(major));
   const OpenLibrary runtime =
-      open_first(options, names, "/usr/local/cuda/lib64",
+      open_first(places(options, "/usr/local/cuda/lib64"), names,
                  "no CUDA runtime library for a driver of CUDA " + cuda_words(library.driver_version) +
                      "; install it: pip install nvidia-cuda-runtime-cu12, or the CUDA toolkit, and name its directory "
-                     "in LD_LIBRARY_PATH");
+                     "in LD_LIBRARY_PATH",
+                 library.runtime_found);
   Api& api = library.api;
 #define NAVIT_EDGE_FIND(name) runtime.find(#name, api.name);
   NAVIT_EDGE_CUDA_SYMBOLS(NAVIT_EDGE_FIND)
@@ -142,9 +160,10 @@ void open_cuda_runtime(Library& library, const Options& options) {
 /// Opens the library and asks its version, which is safe without a driver; everything else is not.
 void open_tensorrt(Library& library, const Options& options) {
   const OpenLibrary opened =
-      open_first(options, {kLibraryNames.begin(), kLibraryNames.end()}, "",
+      open_first(places(options, ""), {kLibraryNames.begin(), kLibraryNames.end()},
                  "no " NAVIT_EDGE_TENSORRT_PRODUCT " library; install it: " + std::string(kInstall) +
-                     "; where it lies elsewhere, name its directory in NAVIT_EDGE_TENSORRT_DIR");
+                     "; where it lies elsewhere, name its directory in NAVIT_EDGE_TENSORRT_DIR",
+                 library.found);
   Api& api = library.api;
   opened.find("getInferLibVersion", api.getInferLibVersion);
   opened.find("createInferRuntime_INTERNAL", api.createInferRuntime_INTERNAL);
@@ -168,6 +187,7 @@ std::string version_words(std::int32_t version) {
 }
 
 std::string Library::version_text() const { return version_words(version); }
+std::string Library::driver_text() const { return "CUDA " + cuda_words(driver_version); }
 
 const Library& library(const Options& options) {
   // Leaked on purpose: engines may be closed by static destructors.

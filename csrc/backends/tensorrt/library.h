@@ -50,7 +50,10 @@ struct Library {
   int device_count = 0;                            // at least 1
   std::int32_t version = 0;                        // TensorRT's, as its headers count
   std::string path;                                // the file that was opened
+  std::string found;                               // where it was found and what was passed over, in words
+  std::string runtime_found;                       // the CUDA runtime, likewise
   [[nodiscard]] std::string version_text() const;  // "10.15.1"
+  [[nodiscard]] std::string driver_text() const;   // "CUDA 12.8"
 };
 
 /// Opens the libraries once a process and sees to it that driver, versions and a GPU are there before anything else is

@@ -37,6 +37,7 @@ Options parse_options(const navit_edge_engine_desc& desc) {
   Options options;
   if (const char* list = std::getenv("NAVIT_EDGE_TENSORRT_DIR"); list != nullptr) {
     options.library_dirs = parse_paths("NAVIT_EDGE_TENSORRT_DIR", list);
+    options.library_dirs_from = "NAVIT_EDGE_TENSORRT_DIR";
   }
   for (std::size_t i = 0; i < desc.option_count; ++i) {
     const std::string key = desc.options[i].key;
@@ -62,11 +63,16 @@ Options parse_options(const navit_edge_engine_desc& desc) {
       options.host_code = parse_bool(key, value);
     } else if (key == "tensorrt_dir") {
       options.library_dirs = parse_paths(key, value);
+      options.library_dirs_from = "option tensorrt_dir";
+    } else if (key == "tensorrt_wheels") {
+      options.wheel_dirs = parse_paths(key, value);
     } else if (key == "lean_runtime") {
       if (value.empty() || value.front() != '/') refuse(key, value, "the absolute path of a libnvinfer_lean.so");
       options.lean_runtime = value;
     }
   }
+  // Who names a directory chooses: a library from elsewhere must not take its place.
+  if (!options.library_dirs.empty()) options.wheel_dirs.clear();
   return options;
 }
 

@@ -20,6 +20,8 @@ struct Options {
   bool host_code = false;                      // engine_host_code: run the lean runtime that a plan brings along
   std::string lean_runtime;                    // libnvinfer_lean.so of the version that built a version-compatible plan
   std::vector<std::string> library_dirs;       // tensorrt_dir: where NVIDIA's libraries lie, before the usual places
+  std::string library_dirs_from;               // who named them, in words
+  std::vector<std::string> wheel_dirs;         // tensorrt_wheels: after the usual places; none where library_dirs are
 };
 
 /// Throws InvalidInput for a value that an option does not have; options of others are ignored.

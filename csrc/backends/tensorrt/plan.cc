@@ -90,14 +90,15 @@ bool within(const nvinfer1::Dims& shape, const nvinfer1::Dims& least, const nvin
 }  // namespace
 
 Plan::Plan(const Library& library, const Options& options, const char* path) : logger_(std::make_unique<Logger>()) {
+  Logger::Call said(*logger_);
   const std::vector<char> bytes = read_file(path);
   // A library of this major version that is older than the headers refuses the headers' version; what is called here
   // has been there since the oldest version that library.cc lets pass.
   const std::int32_t speak = std::min(kHeadersVersion, library.version);
   runtime_.reset(static_cast<nvinfer1::IRuntime*>(library.api.createInferRuntime_INTERNAL(logger_.get(), speak)));
   if (runtime_ == nullptr) {
-    throw BackendError(NAVIT_EDGE_TENSORRT_PRODUCT " " + library.version_text() +
-                       " does not start: " + logger_->take() + "; check nvidia-smi and the library at " + library.path);
+    throw BackendError(NAVIT_EDGE_TENSORRT_PRODUCT " " + library.version_text() + " does not start: " + said.take() +
+                       "; check nvidia-smi and the library at " + library.path);
   }
   if (options.host_code) runtime_->setEngineHostCodeAllowed(true);
   nvinfer1::IRuntime* opener = runtime_.get();
@@ -105,12 +106,12 @@ Plan::Plan(const Library& library, const Options& options, const char* path) : l
     lean_.reset(runtime_->loadRuntime(options.lean_runtime.c_str()));
     opener = lean_.get();
     if (opener == nullptr) {
-      throw BackendError("option lean_runtime names " + options.lean_runtime + ", which does not open: " +
-                         logger_->take() + "; expected the libnvinfer_lean.so of the TensorRT that built the engine");
+      throw BackendError("option lean_runtime names " + options.lean_runtime + ", which does not open: " + said.take() +
+                         "; expected the libnvinfer_lean.so of the TensorRT that built the engine");
     }
   }
   engine_.reset(opener->deserializeCudaEngine(bytes.data(), bytes.size()));
-  if (engine_ == nullptr) refuse_plan(library, options, bytes.size(), logger_->take());
+  if (engine_ == nullptr) refuse_plan(library, options, bytes.size(), said.take());
 
   for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
     const char* name = engine_->getIOTensorName(i);
@@ -137,9 +138,10 @@ Plan::Plan(const Library& library, const Options& options, const char* path) : l
       profile.most.push_back(engine_->getProfileShape(input.name.c_str(), index, Select::kMAX));
       if (profile.least.back().nbDims < 0 || profile.most.back().nbDims != profile.least.back().nbDims ||
           profile.arena_bytes < 0) {
-        throw BackendError("the engine does not describe its profile " + std::to_string(index) + ": " +
-                           logger_->take() + "; " + kRebuild);
+        throw BackendError("the engine does not describe its profile " + std::to_string(index) + ": " + said.take() +
+                           "; " + kRebuild);
       }
+      profile.fixed = profile.fixed && equal(profile.least.back(), profile.most.back());
     }
     profiles_.push_back(std::move(profile));
   }

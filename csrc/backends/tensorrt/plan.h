@@ -24,6 +24,7 @@ struct Profile {
   std::vector<nvinfer1::Dims> least;  // [inputs]
   std::vector<nvinfer1::Dims> most;   // [inputs]
   std::int64_t arena_bytes = 0;
+  bool fixed = true;  // least = most: every pack of this budget has the same shapes
 };
 
 class Plan {

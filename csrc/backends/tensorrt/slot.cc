@@ -32,31 +32,36 @@ std::vector<const navit_edge_tensor*> in_order(const std::vector<TensorInfo>& ex
 
 Slot::Slot(const Library& library, const Plan& plan, GraphMode graphs, bool mapped)
     : library_(library), api_(library.api), plan_(plan), graphs_(graphs), mapped_(mapped), stream_(make_stream(api_)) {
-  std::int64_t arena = 0;
-  for (const Profile& profile : plan.profiles()) arena = std::max(arena, profile.arena_bytes);
-  if (arena > 0) arena_ = allocate_device(api_, static_cast<std::size_t>(arena));
-  make_contexts();
-  make_staging();
+  Logger::Call said(plan.logger());
+  for (const Profile& profile : plan.profiles()) arena_bytes_ = std::max(arena_bytes_, profile.arena_bytes);
+  if (arena_bytes_ > 0) arena_ = allocate_device(api_, static_cast<std::size_t>(arena_bytes_));
+  make_contexts(said);
+  make_staging(said);
 }
 
-void Slot::make_contexts() {
+void Slot::make_contexts(Logger::Call& said) {
   for (const Profile& profile : plan_.profiles()) {
     Pass pass;
     pass.context.reset(make_context(plan_.engine()));
     const auto fail = [&](const char* what) {
-      throw BackendError(std::string(what) + " for the budget of " + plan_.words(profile) +
-                         " failed: " + plan_.logger().take() +
+      throw BackendError(std::string(what) + " for the budget of " + plan_.words(profile) + " failed: " + said.take() +
                          "; free memory of the GPU, or build the engine with fewer --token-budgets");
     };
     if (pass.context == nullptr) fail("making an execution context");
     if (profile.arena_bytes > 0) lend_arena(*pass.context, arena_.get(), profile.arena_bytes);
     if (!pass.context->setOptimizationProfileAsync(profile.index, stream_.get())) fail("choosing the profile");
+    if (graphs_ == GraphMode::kOff) {
+      pass.state = {GraphStage::kOff, "option cuda_graph"};
+    } else if (graphs_ == GraphMode::kAuto && !profile.fixed) {
+      // A graph is of one shape: where each pack has its own, capturing costs more than it saves.
+      pass.state = {GraphStage::kOff, "the shapes of this budget vary from pack to pack"};
+    }
     passes_.push_back(std::move(pass));
   }
   synchronize("binding contexts to their profiles");
 }
 
-void Slot::make_staging() {
+void Slot::make_staging(Logger::Call& said) {
   inputs_.resize(plan_.inputs().size());
   outputs_.resize(plan_.outputs().size());
   for (std::size_t p = 0; p < passes_.size(); ++p) {
@@ -67,7 +72,7 @@ void Slot::make_staging() {
       inputs_[i].capacity = std::max(inputs_[i].capacity, bytes_of(info, profile.most[i]));
       if (!context.setInputShape(info.name.c_str(), profile.most[i])) {
         throw BackendError("the engine refuses " + info.name + " " + words(profile.most[i]) +
-                           ", the largest shape of its own profile: " + plan_.logger().take());
+                           ", the largest shape of its own profile: " + said.take());
       }
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
@@ -91,7 +96,7 @@ void Slot::make_staging() {
   for (Pass& pass : passes_) {
     const auto bind = [&](const TensorInfo& info, const Staging& staging) {
       if (!pass.context->setTensorAddress(info.name.c_str(), staging.address)) {
-        throw BackendError("the engine refuses the memory of " + info.name + ": " + plan_.logger().take());
+        throw BackendError("the engine refuses the memory of " + info.name + ": " + said.take());
       }
     };
     for (std::size_t i = 0; i < inputs_.size(); ++i) bind(plan_.inputs()[i], inputs_[i]);
@@ -100,10 +105,11 @@ void Slot::make_staging() {
 }
 
 void Slot::run(std::span<const navit_edge_tensor> given_inputs, std::span<const navit_edge_tensor> given_outputs) {
+  Logger::Call said(plan_.logger());
   const auto inputs = in_order(plan_.inputs(), given_inputs);
   const auto outputs = in_order(plan_.outputs(), given_outputs);
   Pass& pass = passes_[plan_.profile_for(inputs)];
-  set_shapes(pass, inputs);
+  set_shapes(pass, inputs, said);
   std::vector<std::size_t> output_bytes;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const TensorInfo& info = plan_.outputs()[i];
@@ -118,7 +124,7 @@ void Slot::run(std::span<const navit_edge_tensor> given_inputs, std::span<const 
   // Inputs are refreshed whole before every pass: a CUDA graph replays addresses, not what lay there when it was made.
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const std::size_t bytes = bytes_of(plan_.inputs()[i], pass.shapes[i]);
-    std::memcpy(inputs_[i].host.get(), inputs[i]->data, bytes);
+    if (inputs[i]->data != inputs_[i].host.get()) std::memcpy(inputs_[i].host.get(), inputs[i]->data, bytes);
     if (mapped_) continue;
     check(api_,
           api_.cudaMemcpyAsync(inputs_[i].address, inputs_[i].host.get(), bytes, cudaMemcpyHostToDevice, stream_.get()),
@@ -129,7 +135,7 @@ void Slot::run(std::span<const navit_edge_tensor> given_inputs, std::span<const 
   if (replay) {
     check(api_, api_.cudaGraphLaunch(pass.graph.get(), stream_.get()), "launching the CUDA graph");
   } else {
-    enqueue(pass);
+    enqueue(pass, said);
   }
   for (std::size_t i = 0; !mapped_ && i < outputs.size(); ++i) {
     check(api_,
@@ -142,10 +148,27 @@ void Slot::run(std::span<const navit_edge_tensor> given_inputs, std::span<const 
     std::memcpy(outputs[i]->data, outputs_[i].host.get(), output_bytes[i]);
 
   // After a pass of the same shapes, as TensorRT asks, and with this pass's results in the caller's hands.
-  if (!replay && graphs_ != GraphMode::kOff && pass.graph_failure.empty()) capture(pass);
+  if (!replay && pass.state.stage != GraphStage::kOff && pass.state.stage != GraphStage::kFallback) capture(pass, said);
 }
 
-void Slot::set_shapes(Pass& pass, std::span<const navit_edge_tensor* const> inputs) {
+void* Slot::input_memory(std::string_view name, std::size_t bytes) const noexcept {
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    if (plan_.inputs()[i].name == name) return bytes <= inputs_[i].capacity ? inputs_[i].host.get() : nullptr;
+  }
+  return nullptr;
+}
+
+Slot::GraphState Slot::graph_state(std::size_t profile) const {
+  const std::lock_guard lock(states_mutex_);
+  return passes_.at(profile).state;
+}
+
+void Slot::set_state(Pass& pass, GraphStage stage, std::string reason) {
+  const std::lock_guard lock(states_mutex_);
+  pass.state = {stage, std::move(reason)};
+}
+
+void Slot::set_shapes(Pass& pass, std::span<const navit_edge_tensor* const> inputs, Logger::Call& said) {
   std::vector<nvinfer1::Dims> shapes;
   for (const navit_edge_tensor* tensor : inputs) shapes.push_back(dims_of(*tensor));
   if (pass.shapes.size() == shapes.size() && std::equal(shapes.begin(), shapes.end(), pass.shapes.begin(), equal))
@@ -154,29 +177,29 @@ void Slot::set_shapes(Pass& pass, std::span<const navit_edge_tensor* const> inpu
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const TensorInfo& info = plan_.inputs()[i];
     if (!pass.context->setInputShape(info.name.c_str(), shapes[i])) {
-      throw BackendError("the engine refuses " + info.name + " " + words(shapes[i]) + ": " + plan_.logger().take());
+      throw BackendError("the engine refuses " + info.name + " " + words(shapes[i]) + ": " + said.take());
     }
   }
   pass.shapes = std::move(shapes);
 }
 
-void Slot::enqueue(Pass& pass) {
-  plan_.logger().clear();
+void Slot::enqueue(Pass& pass, Logger::Call& said) {
+  said.clear();
   if (pass.context->enqueueV3(stream_.get())) return;
-  const std::string reason = plan_.logger().take();
+  const std::string reason = said.take();
   // What was enqueued before ends first: nothing of it may run into the next pack. Throws where CUDA itself failed.
   synchronize("enqueueing the engine");
   throw BackendError("TensorRT refuses to enqueue the engine: " + reason);
 }
 
-void Slot::capture(Pass& pass) {
-  const auto give_up = [&](std::string reason) {
+void Slot::capture(Pass& pass, Logger::Call& said) {
+  const auto give_up = [&](const std::string& reason) {
     static_cast<void>(api_.cudaGetLastError());  // a capture that failed leaves its error behind
     synchronize("giving up a CUDA graph");
+    set_state(pass, graphs_ == GraphMode::kOn ? GraphStage::kFailed : GraphStage::kFallback, reason);
     if (graphs_ == GraphMode::kOn) {
       throw BackendError("no CUDA graph: " + reason + "; option cuda_graph=auto runs without one");
     }
-    pass.graph_failure = std::move(reason);
   };
   const auto failed = [&](cudaError_t status, const char* what) {
     if (status == cudaSuccess) return false;
@@ -185,7 +208,7 @@ void Slot::capture(Pass& pass) {
     return true;
   };
 
-  plan_.logger().clear();
+  said.clear();
   // Thread-local: what other threads of the process do meanwhile, as allocating, is their own affair.
   if (failed(api_.cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "beginning the capture"))
     return;
@@ -193,12 +216,13 @@ void Slot::capture(Pass& pass) {
   cudaGraph_t captured = nullptr;
   const cudaError_t ended = api_.cudaStreamEndCapture(stream_.get(), &captured);
   const Graph graph(captured, api_.cudaGraphDestroy);
-  if (!enqueued) return give_up("TensorRT refuses the capture: " + plan_.logger().take());
+  if (!enqueued) return give_up("TensorRT refuses the capture: " + said.take());
   if (failed(ended, "ending the capture")) return;
   cudaGraphExec_t executable = nullptr;
   if (failed(api_.cudaGraphInstantiateWithFlags(&executable, graph.get(), 0), "instantiating the CUDA graph")) return;
   pass.graph = ExecutableGraph(executable, api_.cudaGraphExecDestroy);
   pass.graph_shapes = pass.shapes;
+  set_state(pass, GraphStage::kCaptured);
 }
 
 void Slot::synchronize(const char* what) { check(api_, api_.cudaStreamSynchronize(stream_.get()), what); }

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cuda.h"
@@ -20,8 +22,21 @@ class Slot {
   /// follows can be trusted; another error where only this run failed.
   void run(std::span<const navit_edge_tensor> inputs, std::span<const navit_edge_tensor> outputs);
 
+  /// Page-locked memory of input `name`: `run` recognizes it and copies nothing on the host. Null where there is no
+  /// such input, or not that much. Outputs have none: what the next pass overwrites is nothing to hand out.
+  [[nodiscard]] void* input_memory(std::string_view name, std::size_t bytes) const noexcept;
+
   /// Bytes of one slot's inputs and outputs at their largest, on the GPU or mapped.
   [[nodiscard]] std::size_t tensor_bytes() const noexcept { return tensor_bytes_; }
+  [[nodiscard]] std::int64_t arena_bytes() const noexcept { return arena_bytes_; }
+
+  /// How far the CUDA graph of a budget has come. From any thread.
+  enum class GraphStage { kOff, kPending, kCaptured, kFailed, kFallback };  // the last is what a report is after
+  struct GraphState {
+    GraphStage stage = GraphStage::kPending;
+    std::string reason;  // of kOff, kFailed and kFallback
+  };
+  [[nodiscard]] GraphState graph_state(std::size_t profile) const;
 
  private:
   /// One input or output: the caller's bytes go through page-locked memory, which the GPU reads asynchronously.
@@ -38,14 +53,15 @@ class Slot {
     std::vector<nvinfer1::Dims> shapes;  // [inputs] as set; empty before the first run
     std::vector<nvinfer1::Dims> graph_shapes;
     ExecutableGraph graph;
-    std::string graph_failure;  // why this budget has no graph; not tried again
+    GraphState state;  // under states_mutex_
   };
 
-  void make_contexts();
-  void make_staging();
-  void set_shapes(Pass& pass, std::span<const navit_edge_tensor* const> inputs);
-  void enqueue(Pass& pass);
-  void capture(Pass& pass);
+  void make_contexts(Logger::Call& said);
+  void make_staging(Logger::Call& said);
+  void set_shapes(Pass& pass, std::span<const navit_edge_tensor* const> inputs, Logger::Call& said);
+  void enqueue(Pass& pass, Logger::Call& said);
+  void capture(Pass& pass, Logger::Call& said);
+  void set_state(Pass& pass, GraphStage stage, std::string reason = {});
   /// Waits for the stream; a failure is a CudaError.
   void synchronize(const char* what);
 
@@ -55,6 +71,8 @@ class Slot {
   GraphMode graphs_;
   bool mapped_;
   std::size_t tensor_bytes_ = 0;
+  std::int64_t arena_bytes_ = 0;
+  mutable std::mutex states_mutex_;
   Stream stream_;
   DeviceMemory arena_;
   std::vector<Staging> inputs_;

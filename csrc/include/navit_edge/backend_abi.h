@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define NAVIT_EDGE_BACKEND_ABI_VERSION 1u
+#define NAVIT_EDGE_BACKEND_ABI_VERSION 2u
 #define NAVIT_EDGE_ERROR_CHARS 1024
 
 /* Caller-owned. `code` is a value of navit_edge::ErrorCode, 0 for success. */
@@ -49,8 +49,8 @@ typedef struct navit_edge_probe {
 
 typedef struct navit_edge_engine navit_edge_engine; /* opaque */
 
-/* All functions return 0 or the code that `error` holds. `run` may be called from several threads at once with
- * different slots; every other function needs the engine to itself. */
+/* All functions return 0 or the code that `error` holds. `run` and `memory` may be called from several threads at once
+ * with different slots, and `query` beside them; every other function needs the engine to itself. */
 typedef struct navit_edge_backend_table {
   uint32_t abi_version;
   const char* name;
@@ -62,6 +62,18 @@ typedef struct navit_edge_backend_table {
   int32_t (*run)(navit_edge_engine* engine, int32_t slot, const navit_edge_tensor* inputs, size_t input_count,
                  const navit_edge_tensor* outputs, size_t output_count, navit_edge_error* error);
   void (*close)(navit_edge_engine* engine);
+  /* What the engine says of itself: a text for `key`. Every backend knows "report", a JSON object: see
+   * docs/tensorrt-backend.md. Writes at most `capacity` bytes, the last of them a zero, and to `needed` how many the
+   * whole text takes with its zero: where that is more, the text was cut off. `buffer` may be NULL where `capacity`
+   * is 0. */
+  int32_t (*query)(navit_edge_engine* engine, const char* key, char* buffer, size_t capacity, size_t* needed,
+                   navit_edge_error* error);
+  /* Memory of the slot where the caller may write input `name`, `bytes` long: `run` recognizes the address and copies
+   * nothing on the host. 64-byte aligned, the same address at every call, the engine's until `close`; `run` may still
+   * be given any other memory. To `data` goes NULL where the engine has none, or less: that is no error. Not to be
+   * written to while a run of this slot is under way. */
+  int32_t (*memory)(navit_edge_engine* engine, int32_t slot, const char* name, size_t bytes, void** data,
+                    navit_edge_error* error);
 } navit_edge_backend_table;
 
 /* The one exported symbol. NULL where the backend does not speak `abi_version`. */

@@ -1,9 +1,14 @@
 // For authors of backends: exceptions inside, codes outside.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
+#include <string>
+#include <string_view>
 
 #include "navit_edge/backend_abi.h"
 #include "navit_edge/error.h"
@@ -39,6 +44,61 @@ std::int32_t guard(navit_edge_error* error, Body&& body) noexcept {
   } catch (...) {
     return fail(error, ErrorCode::kBackend, "unknown exception in the backend");
   }
+}
+
+/// Answers a query of the table with `text`.
+inline void answer(std::string_view text, char* buffer, std::size_t capacity, std::size_t* needed) {
+  *needed = text.size() + 1;
+  if (capacity == 0) return;
+  const std::size_t written = std::min(text.size(), capacity - 1);
+  std::memcpy(buffer, text.data(), written);
+  buffer[written] = '\0';
+}
+
+/// Throws what a query for an unknown key is answered with.
+[[noreturn]] inline void refuse_key(std::string_view key) {
+  throw InvalidInput("the engine has nothing under '" + std::string(key) + "'; expected report");
+}
+
+/// A JSON object, written member by member.
+class JsonObject {
+ public:
+  JsonObject& text(std::string_view key, std::string_view value) { return json(key, quoted(value)); }
+  JsonObject& number(std::string_view key, std::int64_t value) { return json(key, std::to_string(value)); }
+  /// `value` is JSON already.
+  JsonObject& json(std::string_view key, std::string_view value) {
+    body_ += body_.empty() ? "{" : ", ";
+    body_.append(quoted(key)).append(": ").append(value);
+    return *this;
+  }
+  [[nodiscard]] std::string done() const { return body_.empty() ? "{}" : body_ + "}"; }
+
+  static std::string quoted(std::string_view value) {
+    std::string text = "\"";
+    for (const char c : value) {
+      if (c == '"' || c == '\\') {
+        text.append(1, '\\').append(1, c);
+      } else if (static_cast<unsigned char>(c) < 0x20) {
+        std::array<char, 8> escaped{};
+        std::snprintf(escaped.data(), escaped.size(), "\\u%04x", static_cast<unsigned>(c));
+        text += escaped.data();
+      } else {
+        text += c;
+      }
+    }
+    return text + "\"";
+  }
+
+ private:
+  std::string body_;
+};
+
+/// JSON values as a JSON list.
+template <class Values>
+std::string json_list(const Values& values) {
+  std::string text;
+  for (const auto& value : values) text.append(text.empty() ? "" : ", ").append(value);
+  return "[" + text + "]";
 }
 
 }  // namespace navit_edge::sdk

@@ -14,7 +14,8 @@
 
 namespace navit_edge {
 
-/// A host tensor that owns its bytes (64-byte aligned) and grows without giving memory back.
+/// A host tensor: its bytes (64-byte aligned) lie in memory that it owns and that grows without being given back, or in
+/// memory that it is lent.
 class NAVIT_EDGE_API HostTensor {
  public:
   HostTensor() = default;
@@ -27,6 +28,11 @@ class NAVIT_EDGE_API HostTensor {
 
   /// Sets the shape; reallocates only where the bytes do not fit. Contents are unspecified afterwards.
   void resize(std::span<const std::int64_t> shape);
+
+  /// Lends the tensor memory, where it lies from the next `resize` on whenever its bytes fit there; else in memory of
+  /// its own. Borrows `memory` until the tensor goes or is lent another; an empty span ends it. Leaves it without
+  /// bytes.
+  void lend(std::span<std::byte> memory) noexcept;
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
@@ -48,8 +54,10 @@ class NAVIT_EDGE_API HostTensor {
   std::string name_;
   DType dtype_ = DType::kFloat32;
   std::vector<std::int64_t> shape_;
-  std::byte* data_ = nullptr;
-  std::size_t capacity_bytes_ = 0;
+  std::byte* data_ = nullptr;  // in own_ or lent_
+  std::byte* own_ = nullptr;
+  std::size_t own_bytes_ = 0;
+  std::span<std::byte> lent_;
 };
 
 /// One image of a pack: where it lies.

@@ -64,6 +64,8 @@ class NAVIT_EDGE_API Session {
   [[nodiscard]] const EngineSpec& engine() const noexcept;
   [[nodiscard]] const std::vector<Candidate>& candidates() const noexcept;
   [[nodiscard]] std::string device() const;  // in words, as the backend says
+  /// What the opened engine says of itself, a JSON object: Engine::report.
+  [[nodiscard]] std::string engine_report() const;
 
  private:
   struct Impl;

@@ -19,7 +19,7 @@ from typing import Any
 TIMEOUT_S = 120.0
 #: Without the current directory in the path, where a file may bear a vendor's name.
 _MAIN = "import sys; sys.path[:] = filter(None, sys.path); from navit_edge.doctor.probe import main; main()"
-_ABI_VERSION = 1  # NAVIT_EDGE_BACKEND_ABI_VERSION
+_ABI_VERSION = 2  # NAVIT_EDGE_BACKEND_ABI_VERSION
 _CUDA_NAME_BYTES = 256
 #: cuDeviceGetAttribute: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR, CU_DEVICE_ATTRIBUTE_INTEGRATED.
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
