@@ -120,6 +120,9 @@ struct navit_edge_engine {
     if (const int runs = number("wait_for_runs", 0); !wait_until([&] { return counters.runs >= runs; })) {
       ++counters.gave_up;
     }
+    if (const int ends = number("wait_for_ends", 0); !wait_until([&] { return counters.ended >= ends; })) {
+      ++counters.gave_up;
+    }
     std::this_thread::sleep_for(std::chrono::microseconds(number("stall_us", 0)));
     for (std::size_t i = 0; i < output_count; ++i) compute(inputs, outputs[i]);
     if (run == number("fail_on_run", -1)) fail();

@@ -4,9 +4,9 @@
 //   fail_on_run: K      the K-th run of an engine (from 0) fails when it is done
 //   fail_early_on_run: K  the K-th run of an engine fails as soon as another is in flight, without stalling
 //   stall_us: N         a run takes at least this long
-//   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset; it gives
-//   up
-//                       after ten seconds, which is counted
+//   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after ten
+//                       seconds, which are counted
+//   wait_for_ends: N    the same for runs that have ended
 //   most_slots: N       opening with more fails, as for want of memory
 //   tokens: T           T of the only packs it takes, as an engine with one fixed profile
 #pragma once
