@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 import navit_edge as ne
-from navit_edge.manifest import Engine, Manifest
+from navit_edge.manifest import Engine, Manifest, find_engine
 
 Images = list[npt.NDArray[np.uint8]]
 Outputs = list[dict[str, npt.NDArray[np.float32]]]  # one dictionary an image: logits, embedding, tokens
@@ -42,6 +42,8 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = ne.load_manifest(arguments.bundle)
     engines = [engine for engine in manifest.engines if engine.backend == arguments.backend]
+    groups = dict.fromkeys(engine.group.id for engine in engines if engine.group is not None)
+    engines += [find_engine(manifest, group) for group in groups]
     if not engines:
         sys.exit(f"error: {arguments.bundle} holds no engine of {arguments.backend}; build one with build-engine")
     images = make_images(manifest)

@@ -35,9 +35,12 @@ py::dict report_dict(const RunReport& report) {
   for (const auto& pack : report.packs) {
     packs.append(py::dict(py::arg("images") = pack.images, py::arg("tokens") = pack.tokens,
                           py::arg("capacity") = pack.capacity, py::arg("budget_tokens") = pack.budget_tokens,
-                          py::arg("preprocess_us") = pack.preprocess_us, py::arg("engine_us") = pack.engine_us));
+                          py::arg("start_us") = pack.start_us, py::arg("preprocess_us") = pack.preprocess_us,
+                          py::arg("engine_us") = pack.engine_us, py::arg("slot") = pack.slot,
+                          py::arg("engine") = pack.engine));
   }
-  return py::dict(py::arg("packs") = packs, py::arg("total_us") = report.total_us);
+  return py::dict(py::arg("packs") = packs, py::arg("most_in_flight") = report.most_in_flight,
+                  py::arg("total_us") = report.total_us);
 }
 
 void bind_result(py::module_& module) {
@@ -70,7 +73,7 @@ void bind_session(py::module_& module) {
   bind_result(module);
   py::class_<Session>(module, "Session")
       .def(py::init([](const std::filesystem::path& bundle, const std::string& device, const std::string& engine,
-                       const std::string& precision, int threads, std::int32_t max_tokens_per_image,
+                       const std::string& precision, int threads, int slots, std::int32_t max_tokens_per_image,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options) {
              SessionOptions session;
@@ -78,6 +81,7 @@ void bind_session(py::module_& module) {
              session.engine = engine;
              session.precision = precision;
              session.threads = threads;
+             session.slots = slots;
              session.max_tokens_per_image = max_tokens_per_image;
              session.search.explicit_dirs = std::move(backend_dirs);
              session.search.vendor_dirs = std::move(vendor_dirs);
@@ -86,7 +90,7 @@ void bind_session(py::module_& module) {
              return std::make_unique<Session>(bundle, std::move(session));
            }),
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
-           py::arg("threads"), py::arg("max_tokens_per_image"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
+           py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
            py::arg("options"))
       .def(
           "run",
@@ -113,6 +117,7 @@ void bind_session(py::module_& module) {
           py::arg("images"))
       .def_property_readonly("engine", [](const Session& self) { return self.engine().id; })
       .def_property_readonly("precision", [](const Session& self) { return self.engine().precision; })
+      .def_property_readonly("slots", [](const Session& self) { return self.slots(); })
       .def_property_readonly("device", [](const Session& self) { return self.device(); })
       .def("engine_report", [](const Session& self) { return py::bytes(self.engine_report()); })
       .def_property_readonly("labels", [](const Session& self) { return self.manifest().labels; })

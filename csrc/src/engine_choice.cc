@@ -35,13 +35,85 @@ std::string mismatch(const EngineSpec& engine, const SessionOptions& options) {
   return {};
 }
 
-std::vector<const EngineSpec*> in_order_of_preference(const Manifest& manifest, const SessionOptions& options) {
-  if (!options.engine.empty()) return {&manifest.engine(options.engine)};
-  std::vector<const EngineSpec*> engines;
-  for (const EngineSpec& engine : manifest.engines) engines.push_back(&engine);
-  std::stable_partition(engines.begin(), engines.end(),
-                        [](const EngineSpec* engine) { return device_of(*engine) != "cpu"; });
-  return engines;
+/// What a session may run: an engine, or those of a group that the bundle holds.
+struct Entry {
+  std::string id;
+  std::vector<const EngineSpec*> members;  // ascending in their largest budget
+  bool is_group = false;
+};
+
+Entry group_of(const Manifest& manifest, const std::string& id) {
+  Entry entry{id, {}, true};
+  for (const EngineSpec& engine : manifest.engines) {
+    if (engine.group.id == id) entry.members.push_back(&engine);
+  }
+  std::stable_sort(entry.members.begin(), entry.members.end(), [](const EngineSpec* a, const EngineSpec* b) {
+    return a->budgets.back().tokens < b->budgets.back().tokens;
+  });
+  return entry;
+}
+
+std::vector<Entry> in_order_of_preference(const Manifest& manifest, const SessionOptions& options) {
+  if (!options.engine.empty()) {
+    Entry group = group_of(manifest, options.engine);
+    if (!group.members.empty()) return {group};
+    return {{options.engine, {&manifest.engine(options.engine)}}};
+  }
+  std::vector<Entry> entries;
+  for (const EngineSpec& engine : manifest.engines) {
+    if (engine.group.id.empty()) {
+      entries.push_back({engine.id, {&engine}});
+    } else if (std::none_of(entries.begin(), entries.end(), [&](const Entry& e) { return e.id == engine.group.id; })) {
+      entries.push_back(group_of(manifest, engine.group.id));
+    }
+  }
+  std::stable_partition(entries.begin(), entries.end(),
+                        [](const Entry& entry) { return !runs_on_cpu(*entry.members.front()); });
+  return entries;
+}
+
+/// Throws BundleError where the engines of a group are not all there or do not fit together.
+void check_group(const Entry& entry) {
+  const EngineSpec& first = *entry.members.front();
+  const auto fail = [&](const std::string& what) {
+    throw BundleError("the group " + entry.id + what +
+                      "; build it again with `navit-edge build-engine`, or name one of its engines alone");
+  };
+  for (const std::string& id : first.group.members) {
+    const auto same = [&](const EngineSpec* engine) { return engine->id == id; };
+    if (std::none_of(entry.members.begin(), entry.members.end(), same)) fail(" lacks its engine " + id);
+  }
+  std::int32_t tokens = 0;
+  for (const EngineSpec* engine : entry.members) {
+    const bool fits = engine->group.members == first.group.members && engine->backend == first.backend &&
+                      engine->target == first.target && engine->precision == first.precision &&
+                      engine->graph == first.graph && engine->strategy == first.strategy && !engine->dynamic_tokens;
+    if (!fits) {
+      fail(": its engines " + first.id + " and " + engine->id +
+           " differ in members, backend, target, precision, graph or strategy, or have dynamic tokens");
+    }
+    if (engine->budgets.front().tokens <= tokens) {
+      fail(": the budgets of " + engine->id + " overlap those of another of its engines");
+    }
+    tokens = engine->budgets.back().tokens;
+  }
+}
+
+/// The members of `entry` with what the caller adds to their options, and all of them as one.
+void take(const Entry& entry, const SessionOptions& options, EngineChoice& choice) {
+  choice.members.clear();
+  choice.member_of.clear();
+  std::vector<Budget> budgets;
+  for (const EngineSpec* member : entry.members) {
+    EngineSpec& taken = choice.members.emplace_back(*member);
+    for (const auto& [key, value] : options.backend) taken.options[key] = value;
+    taken.options.emplace("target", taken.target);  // what a backend checks its device against
+    budgets.insert(budgets.end(), taken.budgets.begin(), taken.budgets.end());
+    choice.member_of.resize(budgets.size(), choice.members.size() - 1);
+  }
+  choice.engine = choice.members.back();
+  choice.engine.id = entry.id;
+  choice.engine.budgets = std::move(budgets);
 }
 
 [[noreturn]] void fail(const Manifest& manifest, const SessionOptions& options,
@@ -59,27 +131,28 @@ std::vector<const EngineSpec*> in_order_of_preference(const Manifest& manifest, 
 
 }  // namespace
 
+bool runs_on_cpu(const EngineSpec& engine) { return device_of(engine) == "cpu"; }
+
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
   expect_one_of("device", options.device, std::array<std::string_view, 4>{"auto", "cpu", "gpu", "npu"});
   expect_one_of("precision", options.precision, std::array<std::string_view, 4>{"auto", "fp32", "fp16", "bf16"});
 
   EngineChoice choice;
-  for (const EngineSpec* engine : in_order_of_preference(manifest, options)) {
-    std::string reason = mismatch(*engine, options);
+  for (const Entry& entry : in_order_of_preference(manifest, options)) {
+    std::string reason = mismatch(*entry.members.front(), options);
     if (reason.empty()) {
       try {
-        choice.engine = *engine;
-        for (const auto& [key, value] : options.backend) choice.engine.options[key] = value;
-        choice.engine.options.emplace("target", engine->target);  // what a backend checks its device against
-        choice.backend = &Backend::load(engine->backend, options.search);
-        choice.probe = choice.backend->probe(choice.engine);
-        choice.candidates.push_back({engine->id, true, choice.probe.device});
+        if (entry.is_group) check_group(entry);
+        take(entry, options, choice);
+        choice.backend = &Backend::load(choice.engine.backend, options.search);
+        for (const EngineSpec& member : choice.members) choice.probe = choice.backend->probe(member);
+        choice.candidates.push_back({entry.id, true, choice.probe.device});
         return choice;
       } catch (const Error& e) {
         reason = e.what();
       }
     }
-    choice.candidates.push_back({engine->id, false, reason});
+    choice.candidates.push_back({entry.id, false, reason});
   }
   fail(manifest, options, choice.candidates);
 }

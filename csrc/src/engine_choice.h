@@ -1,6 +1,7 @@
-// Which engine of a bundle runs here.
+// Which engine of a bundle, or which group of engines, runs here.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -9,15 +10,20 @@
 namespace navit_edge {
 
 struct EngineChoice {
-  EngineSpec engine;  // with the caller's backend options merged in
-  const Backend* backend = nullptr;
+  EngineSpec engine;  // as one: of a group its id, the budgets of all its engines, the rest of the largest
+  std::vector<EngineSpec> members;     // what is opened, largest budget last; the caller's backend options merged in
+  std::vector<std::size_t> member_of;  // [budgets] index into `members`
+  const Backend* backend = nullptr;    // of all members
   Backend::Probe probe;
   std::vector<Candidate> candidates;  // in the order they were considered; the last one is `engine`
 };
 
-/// Walks the engines of the bundle: accelerators before CPUs, the manifest's order within. An engine named in
-/// `options.engine` is the only candidate. Throws BackendError listing every candidate and its reason where none can
-/// run.
+/// Whether it computes on the cores that preprocess, too.
+bool runs_on_cpu(const EngineSpec& engine);
+
+/// Walks the engines of the bundle: accelerators before CPUs, the manifest's order within; a group stands where its
+/// first engine does, and is whole or not taken. What `options.engine` names is the only candidate: an engine, of a
+/// group too, or a group. Throws BackendError listing every candidate and its reason where none can run.
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options);
 
 }  // namespace navit_edge

@@ -128,6 +128,18 @@ std::string backend_name(const JsonReader& json) {
   return name;
 }
 
+EngineGroup parse_group(const JsonReader& json, const std::string& engine) {
+  EngineGroup group;
+  group.id = identifier(json.at("id"));
+  const JsonReader members = json.at("members");
+  for (const JsonReader& item : members.array()) group.members.push_back(identifier(item));
+  const std::set<std::string> different(group.members.begin(), group.members.end());
+  if (different.size() < 2 || different.size() != group.members.size() || !different.contains(engine)) {
+    members.fail("ids of two or more engines, each once and '" + engine + "' among them");
+  }
+  return group;
+}
+
 EngineSpec parse_engine(const JsonReader& json) {
   EngineSpec engine;
   engine.id = identifier(json.at("id"));
@@ -141,6 +153,7 @@ EngineSpec parse_engine(const JsonReader& json) {
   engine.file = file_name(json.at("file"));
   engine.builder = json.at("builder").string_map();
   if (json.has("options")) engine.options = json.at("options").string_map();
+  if (json.has("group")) engine.group = parse_group(json.at("group"), engine.id);
   return engine;
 }
 
@@ -266,6 +279,12 @@ Manifest Manifest::load(const fs::path& bundle) {
       if (!manifest.files.contains(engine.file)) item.at("file").fail("a file that `files` lists with its sha256");
     }
     check_unique_ids(json.at("engines"), manifest.engines);
+    for (const EngineSpec& engine : manifest.engines) {
+      const auto same = [&](const EngineSpec& other) { return other.group.id == engine.id; };
+      if (std::any_of(manifest.engines.begin(), manifest.engines.end(), same)) {
+        json.at("engines").fail("ids of groups that are no engine's; '" + engine.id + "' is both");
+      }
+    }
   }
   if (json.has("labels")) {
     for (const JsonReader& item : json.at("labels").array()) manifest.labels.push_back(item.string());
@@ -320,7 +339,13 @@ fs::path Manifest::verified_file(const std::string& file) const {
 }
 
 const EngineSpec& Manifest::engine(const std::string& id) const {
-  return find_id(engines, id, "engine", *this, "name one of these, or build it with `navit-edge build-engine`");
+  std::set<std::string> groups;
+  for (const EngineSpec& engine : engines) {
+    if (!engine.group.id.empty()) groups.insert(engine.group.id);
+  }
+  std::string remedy = "name one of these, or build it with `navit-edge build-engine`";
+  for (const std::string& group : groups) remedy = "the group " + group + "; " + remedy;
+  return find_id(engines, id, "engine", *this, remedy.c_str());
 }
 
 const GraphSpec& Manifest::graph(const std::string& id) const { return find_id(graphs, id, "graph", *this, kRemedy); }

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine_choice.h"
+#include "engine_set.h"
 #include "graph_check.h"
 #include "image_check.h"
 #include "navit_edge/error.h"
@@ -67,11 +68,14 @@ std::vector<HostTensor> outputs_for(const GraphSpec& graph, const Pack& pack) {
 struct Session::Impl {
   /// Everything one run needs besides the session.
   struct Run {
+    Clock::time_point start;
     std::span<const ImageView> images;
     std::vector<Grid> grids;          // [images], valid where the result has no error
     std::vector<PackPlan> plans;      // image indices are the caller's
     std::vector<Result> results;      // [images]
     std::vector<PackReport> reports;  // [plans]
+    std::atomic<std::int32_t> in_flight{0};
+    std::atomic<std::int32_t> most_in_flight{0};
   };
 
   Impl(const std::filesystem::path& bundle, SessionOptions o)
@@ -82,15 +86,13 @@ struct Session::Impl {
         graph(checked(manifest.graph(choice.engine.graph), preprocess)),
         strategy(parse_strategy(choice.engine.strategy)),
         threads(options.threads > 0 ? options.threads : usable_cores()),
-        engine(open_engine(1)) {}
+        engines(open_engines(manifest, choice, options)) {}
 
-  Engine open_engine(int slots) const {
-    EngineOptions engine_options;
-    engine_options.slots = slots;
-    engine_options.threads = options.threads;
-    engine_options.backend = options.backend;
-    return {*choice.backend, manifest, choice.engine, engine_options};
+  /// Whether streams are for the session to choose: a CPU computes one pack on all its cores, or two on half of them.
+  [[nodiscard]] bool may_pair() const {
+    return options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots;
   }
+  [[nodiscard]] int slots() const { return may_pair() ? kPairedSlots : engines.slots(); }
 
   /// Grids and plans of the images that can run; the results of the others get their error.
   void plan(Run& run) const {
@@ -122,17 +124,20 @@ struct Session::Impl {
     run.reports.resize(run.plans.size());
   }
 
-  /// Pack, engine, unpack. Touches only the results of this pack's images.
-  void run_pack(Run& run, std::size_t index, Engine& on, int slot, int pack_threads, Pack& pack) const {
+  /// Pack, engine, unpack. Touches only the results of this pack's images. `lock` is released once the pack is written.
+  void run_pack(Run& run, std::size_t index, EngineSet& on, int slot, int pack_threads,
+                std::unique_lock<std::mutex>& lock) {
     const PackPlan& plan = run.plans[index];
     const Budget& budget = choice.engine.budgets[static_cast<std::size_t>(plan.budget)];
+    Pack& pack = on.pack(plan.budget, slot);
     try {
       const auto start = Clock::now();
       write_pack(plan, run.images, run.grids, preprocess, manifest.model, graph, budget, choice.engine.dynamic_tokens,
                  pack_threads, pack);
       const double preprocess_us = microseconds_since(start);
+      if (lock.owns_lock()) lock.unlock();
       std::vector<HostTensor> outputs = outputs_for(graph, pack);
-      on.run(slot, pack.inputs, outputs);
+      on.run(plan.budget, slot, outputs);
       const double latency_us = microseconds_since(start);
 
       std::vector<std::shared_ptr<const HostTensor>> shared;
@@ -148,8 +153,11 @@ struct Session::Impl {
                             pack.used_tokens,
                             pack.tokens,
                             budget.tokens,
+                            std::chrono::duration<double, std::micro>(start - run.start).count(),
                             preprocess_us,
-                            latency_us - preprocess_us};
+                            latency_us - preprocess_us,
+                            slot,
+                            on.id_of(plan.budget)};
     } catch (const std::exception& e) {
       const auto* error = dynamic_cast<const Error*>(&e);
       throw_error(error != nullptr ? error->code() : ErrorCode::kBackend,
@@ -159,44 +167,55 @@ struct Session::Impl {
     }
   }
 
-  /// The first `count` packs, each on the slot that is free first. After a failure the pack in flight on the other slot
-  /// is waited for, no further pack starts, and the first cause is thrown.
-  void run_paired(Run& run, std::size_t count) {
-    std::atomic<std::size_t> next{0};
+  /// Packs [begin, end), each on the slot of `on` that is free first. After a failure the packs in flight on other
+  /// slots are waited for, no further pack starts, and the first cause is thrown.
+  ///
+  /// A CPU shares its cores between the slots, a core of preprocessing each. An accelerator leaves them free: packs are
+  /// preprocessed one after the other with all threads, so that the first is on its way soonest, while others run.
+  void run_packs(Run& run, std::size_t begin, std::size_t end, EngineSet& on) {
+    const std::size_t lanes = std::min(static_cast<std::size_t>(on.slots()), end - begin);
+    const bool share = lanes > 1 && runs_on_cpu(choice.engine);
+    std::mutex preprocessing;
+    std::size_t next = begin;  // guarded by preprocessing
     std::atomic<bool> failed{false};
     std::exception_ptr cause;
-    parallel_for(kSlots, kSlots, [&](std::size_t slot) {
-      while (!failed.load()) {
-        const std::size_t index = next.fetch_add(1);
-        if (index >= count) return;
+    side_by_side(lanes, [&](std::size_t slot) {
+      for (;;) {
+        std::unique_lock lock(preprocessing);
+        if (failed.load() || next >= end) return;
+        const std::size_t index = next++;
+        if (share) lock.unlock();
+        const std::int32_t flying = ++run.in_flight;
+        std::int32_t most = run.most_in_flight.load();
+        while (most < flying && !run.most_in_flight.compare_exchange_weak(most, flying)) {
+        }
         try {
-          run_pack(run, index, *paired_engine, static_cast<int>(slot), 1, packs[slot]);
+          run_pack(run, index, on, static_cast<int>(slot), share ? 1 : threads, lock);
         } catch (...) {
           if (!failed.exchange(true)) cause = std::current_exception();
-          return;
         }
+        --run.in_flight;
       }
     });
     if (cause != nullptr) std::rethrow_exception(cause);
   }
 
-  /// Two streams while two packs wait, then one by one with all cores.
+  /// On all slots; where streams are the session's to choose, on two while two packs wait, then one by one.
   void execute(Run& run) {
-    std::size_t paired = 0;
-    if (choice.engine.dynamic_tokens && threads >= 2 && run.plans.size() >= 2) {
+    std::size_t paired_packs = 0;
+    if (may_pair() && run.plans.size() >= 2) {
       std::vector<std::int32_t> tokens;
       for (const PackPlan& plan : run.plans) tokens.push_back(plan.tokens);
-      paired = packs_on_two_streams(tokens);
+      paired_packs = packs_on_two_streams(tokens);
     }
-    if (paired > 0) {
-      if (!paired_engine) paired_engine.emplace(open_engine(kSlots));
-      run_paired(run, paired);
+    if (paired_packs > 0) {
+      if (!paired) paired.emplace(manifest, choice, options, kPairedSlots);
+      run_packs(run, 0, paired_packs, *paired);
     }
-    for (std::size_t index = paired; index < run.plans.size(); ++index)
-      run_pack(run, index, engine, 0, threads, packs[0]);
+    run_packs(run, paired_packs, run.plans.size(), engines);
   }
 
-  static constexpr int kSlots = 2;
+  static constexpr int kPairedSlots = 2;
 
   SessionOptions options;
   Manifest manifest;
@@ -205,9 +224,8 @@ struct Session::Impl {
   GraphSpec graph;
   Strategy strategy;
   int threads;
-  Engine engine;                        // one slot, all cores
-  std::optional<Engine> paired_engine;  // kSlots slots; opened when two packs first wait at once
-  Pack packs[kSlots];                   // buffers, reused from run to run
+  EngineSet engines;
+  std::optional<EngineSet> paired;  // kPairedSlots slots; opened when two packs first wait at once
   std::mutex turn;
 };
 
@@ -221,6 +239,7 @@ std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* r
   if (images.empty()) throw InvalidInput("the list of images is empty; expected at least one image");
   const auto start = Clock::now();
   Impl::Run run;
+  run.start = start;
   run.images = images;
   impl_->plan(run);
   {
@@ -229,6 +248,7 @@ std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* r
   }
   if (report != nullptr) {
     report->packs = std::move(run.reports);
+    report->most_in_flight = run.most_in_flight;
     report->total_us = microseconds_since(start);
   }
   return std::move(run.results);
@@ -236,8 +256,9 @@ std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* r
 
 const Manifest& Session::manifest() const noexcept { return impl_->manifest; }
 const EngineSpec& Session::engine() const noexcept { return impl_->choice.engine; }
+int Session::slots() const noexcept { return impl_->slots(); }
 const std::vector<Candidate>& Session::candidates() const noexcept { return impl_->choice.candidates; }
 std::string Session::device() const { return impl_->choice.probe.device; }
-std::string Session::engine_report() const { return impl_->engine.report(); }
+std::string Session::engine_report() const { return impl_->engines.report(); }
 
 }  // namespace navit_edge

@@ -59,10 +59,13 @@ class Pool {
     return *pool;
   }
 
-  void invite(const std::shared_ptr<Job>& job, int helpers) {
+  /// Calls `helpers` workers to the job. `keep`: they wait there, so others are to be had for what computes.
+  void invite(const std::shared_ptr<Job>& job, int helpers, bool keep) {
     {
       const std::lock_guard lock(mutex_);
-      const int wanted = std::min(helpers, kMostWorkers);
+      int& count = keep ? kept_ : shared_;
+      count = keep ? count + helpers : std::max(count, helpers);
+      const int wanted = std::min(shared_ + kept_, kMostWorkers);
       try {
         while (workers_ < wanted) {
           std::thread(&Pool::serve, this).detach();
@@ -78,6 +81,12 @@ class Pool {
     } else {
       wake_.notify_all();
     }
+  }
+
+  /// Ends what `invite` with `keep` began.
+  void give_back(int helpers) {
+    const std::lock_guard lock(mutex_);
+    kept_ -= helpers;
   }
 
  private:
@@ -110,7 +119,25 @@ class Pool {
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Job>> invitations_;
   int workers_ = 0;
+  int shared_ = 0;  // the most that one parallel_for asked for
+  int kept_ = 0;    // by all side_by_side that run
 };
+
+void run_job(std::size_t count, std::size_t threads, bool keep, const std::function<void(std::size_t)>& body) {
+  const auto job = std::make_shared<Job>(count, body);
+  const int helpers = static_cast<int>(threads) - 1;
+  Pool::instance().invite(job, helpers, keep);
+  job->work();
+  std::exception_ptr error;
+  {
+    std::unique_lock lock(job->mutex);
+    job->closed = true;
+    job->idle.wait(lock, [&] { return job->helpers == 0; });
+    error = std::exchange(job->error, nullptr);  // this thread's alone: late helpers still hold the job
+  }
+  if (keep) Pool::instance().give_back(helpers);
+  if (error != nullptr) std::rethrow_exception(error);
+}
 
 }  // namespace
 
@@ -129,18 +156,12 @@ void parallel_for(std::size_t count, int threads, const std::function<void(std::
     for (std::size_t i = 0; i < count; ++i) body(i);
     return;
   }
-  const auto job = std::make_shared<Job>(count, body);
-  const auto useful = std::min(count, static_cast<std::size_t>(threads));
-  Pool::instance().invite(job, static_cast<int>(useful) - 1);
-  job->work();
-  std::exception_ptr error;
-  {
-    std::unique_lock lock(job->mutex);
-    job->closed = true;
-    job->idle.wait(lock, [&] { return job->helpers == 0; });
-    error = std::exchange(job->error, nullptr);  // this thread's alone: late helpers still hold the job
-  }
-  if (error != nullptr) std::rethrow_exception(error);
+  run_job(count, std::min(count, static_cast<std::size_t>(threads)), false, body);
+}
+
+void side_by_side(std::size_t count, const std::function<void(std::size_t)>& body) {
+  if (count <= 1) return parallel_for(count, 1, body);
+  run_job(count, count, true, body);
 }
 
 }  // namespace navit_edge

@@ -32,9 +32,27 @@ namespace {
 namespace sdk = navit_edge::sdk;
 
 struct Counters {
-  std::atomic<std::int32_t> opened{0}, closed{0}, runs{0}, most_in_flight{0}, slots{0}, threads{0}, misuse{0};
+  std::atomic<std::int32_t> opened{0}, closed{0}, runs{0}, most_in_flight{0}, slots{0}, threads{0}, misuse{0}, ended{0},
+      in_flight_of_all{0}, most_in_flight_of_all{0}, gave_up{0}, lent_inputs{0};
 };
 Counters counters;
+
+void raise_to(std::atomic<std::int32_t>& most, std::int32_t value) {
+  for (std::int32_t seen = most; seen < value;) {
+    if (most.compare_exchange_weak(seen, value)) break;
+  }
+}
+
+/// Waits until `done`; false where that takes more than ten seconds.
+template <class Done>
+bool wait_until(Done&& done) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  return true;
+}
 
 std::map<std::string, std::string> options_of(const navit_edge_engine_desc& desc) {
   std::map<std::string, std::string> options;
@@ -61,6 +79,10 @@ struct navit_edge_engine {
   explicit navit_edge_engine(const navit_edge_engine_desc& desc)
       : options(options_of(desc)), busy(static_cast<std::size_t>(desc.slots)) {
     if (options.contains("fail_open")) throw navit_edge::BackendError(options["fail_open"]);
+    if (const int most = number("most_slots", desc.slots); desc.slots > most) {
+      throw navit_edge::BackendError("out of beads at slot " + std::to_string(most + 1) + " of " +
+                                     std::to_string(desc.slots));
+    }
     ++counters.opened;
     counters.slots = desc.slots;
     counters.threads = desc.threads;
@@ -74,20 +96,44 @@ struct navit_edge_engine {
       throw navit_edge::BackendError("slot misused");
     }
     ++counters.runs;
-    const std::int32_t flying = ++in_flight;
-    for (std::int32_t seen = counters.most_in_flight; seen < flying;) {
-      if (counters.most_in_flight.compare_exchange_weak(seen, flying)) break;
+    raise_to(counters.most_in_flight, ++in_flight);
+    raise_to(counters.most_in_flight_of_all, ++counters.in_flight_of_all);
+    const std::int32_t run = started++;
+    struct Ending {
+      navit_edge_engine& engine;
+      std::size_t slot;
+      ~Ending() {
+        --engine.in_flight;
+        --counters.in_flight_of_all;
+        engine.busy[slot] = false;
+        ++counters.ended;
+      }
+    } const ending{*this, static_cast<std::size_t>(slot)};
+    const std::int64_t tokens = inputs.at("patches").shape[0];
+    if (const int only = number("tokens", -1); only >= 0 && tokens != only) {
+      throw navit_edge::BackendError("a pack of " + std::to_string(tokens) + " tokens; expected " +
+                                     std::to_string(only));
     }
-    const std::int32_t number = started++;
-    if (options.contains("stall_us")) {
-      std::this_thread::sleep_for(std::chrono::microseconds(std::stoi(options.at("stall_us"))));
+    const auto fail = [&] { throw navit_edge::BackendError("run " + std::to_string(run) + " was told to fail"); };
+    if (run == number("fail_early_on_run", -1)) {
+      wait_until([] { return counters.in_flight_of_all > 1; });
+      fail();
     }
+    if (const int runs = number("wait_for_runs", 0); !wait_until([&] { return counters.runs >= runs; })) {
+      ++counters.gave_up;
+    }
+    if (const int ends = number("wait_for_ends", 0); !wait_until([&] { return counters.ended >= ends; })) {
+      ++counters.gave_up;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(number("stall_us", 0)));
+    count_lent(slot, inputs);
     for (std::size_t i = 0; i < output_count; ++i) compute(inputs, outputs[i]);
-    --in_flight;
-    busy[static_cast<std::size_t>(slot)] = false;
-    if (options.contains("fail_on_run") && number == std::stoi(options.at("fail_on_run"))) {
-      throw navit_edge::BackendError("run " + std::to_string(number) + " was told to fail");
-    }
+    if (run == number("fail_on_run", -1)) fail();
+  }
+
+  [[nodiscard]] int number(const char* option, int otherwise) const {
+    const auto found = options.find(option);
+    return found == options.end() ? otherwise : std::stoi(found->second);
   }
 
   /// Where option lend_bytes says how much: that many bytes for each input of each slot.
@@ -97,6 +143,13 @@ struct navit_edge_engine {
     auto& place = lent[{slot, name}];
     if (place == nullptr) place = std::make_unique<Line[]>(std::stoul(options.at("lend_bytes")) / sizeof(Line) + 1);
     return place.get();
+  }
+
+  void count_lent(std::int32_t slot, const Inputs& inputs) {
+    const std::lock_guard lock(lent_mutex);
+    for (const auto& [key, place] : lent) {
+      if (key.first == slot && inputs.at(key.second).data == place.get()) ++counters.lent_inputs;
+    }
   }
 
   static void compute(const Inputs& inputs, const navit_edge_tensor& output) {
@@ -203,11 +256,13 @@ const navit_edge_backend_table kTable = {FAKE_ABI, "fake", probe, open, run, clo
 
 NAVIT_EDGE_BACKEND_EXPORT void fake_backend_stats(FakeStats* out, std::int32_t reset) {
   if (out != nullptr) {
-    *out = {counters.opened, counters.closed,  counters.runs,  counters.most_in_flight,
-            counters.slots,  counters.threads, counters.misuse};
+    *out = {counters.opened,     counters.closed, counters.runs,  counters.most_in_flight,        counters.slots,
+            counters.threads,    counters.misuse, counters.ended, counters.most_in_flight_of_all, counters.gave_up,
+            counters.lent_inputs};
   }
   if (reset != 0) {
     counters.opened = counters.closed = counters.runs = counters.most_in_flight = counters.misuse = 0;
+    counters.ended = counters.most_in_flight_of_all = counters.gave_up = counters.lent_inputs = 0;
   }
 }
 

@@ -1,10 +1,16 @@
 // What the fake backend counts, for the tests that open it. Its options, from the manifest or the caller:
 //   refuse: TEXT        the probe fails with TEXT
 //   fail_open: TEXT     opening fails with TEXT
-//   fail_on_run: K      the K-th run of an engine (from 0) fails
+//   fail_on_run: K      the K-th run of an engine (from 0) fails when it is done
+//   fail_early_on_run: K  the K-th run of an engine fails as soon as another is in flight, without stalling
 //   stall_us: N         a run takes at least this long
 //   lend_bytes: N       each input of each slot has this much memory of the engine's
 //   report_bytes: N     the report is longer by this much
+//   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after ten
+//                       seconds, which are counted
+//   wait_for_ends: N    the same for runs that have ended
+//   most_slots: N       opening with more fails, as for want of memory
+//   tokens: T           T of the only packs it takes, as an engine with one fixed profile
 #pragma once
 
 #include <cstdint>
@@ -16,7 +22,11 @@ struct FakeStats {
   std::int32_t most_in_flight;  // runs of one engine at once
   std::int32_t slots_of_last_open;
   std::int32_t threads_of_last_open;
-  std::int32_t misuse;  // a slot that does not exist or is in use
+  std::int32_t misuse;                 // a slot that does not exist or is in use
+  std::int32_t ended;                  // runs that returned or failed
+  std::int32_t most_in_flight_of_all;  // runs of all engines at once
+  std::int32_t gave_up;                // of wait_for_runs
+  std::int32_t lent_inputs;            // inputs of runs that lay in memory lent by the engine
 };
 
 /// Exported as "fake_backend_stats"; reset where `reset` is not 0.

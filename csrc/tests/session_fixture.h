@@ -25,13 +25,13 @@ inline SessionOptions options(int threads = 2) {
   return session_options;
 }
 
-/// Counters of the fake backend; reset by asking.
-inline FakeStats take_stats(const char* library = "libnavit_edge_fake.so") {
+/// Counters of the fake backend; reset by asking, unless told otherwise.
+inline FakeStats take_stats(const char* library = "libnavit_edge_fake.so", bool reset = true) {
   void* handle = ::dlopen((kFakes / library).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) throw std::runtime_error(::dlerror());
   const auto stats_of = reinterpret_cast<FakeStatsFn>(::dlsym(handle, "fake_backend_stats"));
   FakeStats stats{};
-  stats_of(&stats, 1);
+  stats_of(&stats, reset ? 1 : 0);
   return stats;
 }
 

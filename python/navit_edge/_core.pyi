@@ -39,6 +39,7 @@ class Session:
         engine: str,
         precision: str,
         threads: int,
+        slots: int,
         max_tokens_per_image: int,
         backend_dirs: Sequence[str],
         vendor_dirs: Sequence[str],
@@ -49,6 +50,8 @@ class Session:
     def engine(self) -> str: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def slots(self) -> int: ...
     @property
     def device(self) -> str: ...
     def engine_report(self) -> bytes: ...

@@ -48,6 +48,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     activation_bytes: int | None = None  # device memory for activations, where the builder says
 
 
+class EngineGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Engines that hold one budget each where others hold all of them: a session opens them together."""
+
+    id: str  # "tensorrt-sm87-fp16-t256+t1024"; no engine's id
+    members: tuple[str, ...]  # ids of its engines, this one's among them
+
+
 class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A compiled engine."""
 
@@ -63,6 +70,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     builder: dict[str, str]  # library -> version
     options: dict[str, str] = {}  # handed to the backend as they are
     report: str | None = None  # "reports/build-<id>.json"
+    group: EngineGroup | None = None
 
 
 class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -282,6 +290,39 @@ def check(manifest: Manifest, *, source: str) -> None:
                     f"{name} has a budget of {budget.tokens} tokens, {budget.images} images and target_tokens "
                     f"{budget.target_tokens}; expected 1 image and up, and 1 <= target_tokens <= tokens"
                 )
+        if engine.group is not None:
+            _check_group(engine, [e.id for e in manifest.engines], fail)
+
+
+def _check_group(engine: Engine, ids: list[str], fail: Callable[[str], NoReturn]) -> None:
+    """Whether all members are there is for the session to say: the bundle's other engines run without them."""
+    group = engine.group
+    assert group is not None
+    if not _ID.fullmatch(group.id) or group.id in ids:
+        fail(f"group id {group.id!r} of engine {engine.id!r}; expected letters, digits and . _ + -, and no engine's id")
+    if len(group.members) < 2 or len(set(group.members)) < len(group.members) or engine.id not in group.members:
+        fail(
+            f"the group of engine {engine.id!r} has the members {list(group.members)}; expected two or more engines, "
+            "each once and itself among them"
+        )
+
+
+def find_engine(manifest: Manifest, name: str) -> Engine:
+    """The engine of an id; of a group's id its engines as one, with all their budgets in ascending order.
+
+    Raises:
+        BundleError: The bundle holds neither.
+    """
+    for engine in manifest.engines:
+        if engine.id == name:
+            return engine
+    members = [e for e in manifest.engines if e.group is not None and e.group.id == name]
+    if not members:
+        found = ", ".join(engine.id for engine in manifest.engines) or "none"
+        raise BundleError(f"the bundle has no engine {name!r}; it has: {found}; name one of these, or build it")
+    budgets = sorted((budget for member in members for budget in member.budgets), key=lambda budget: budget.tokens)
+    largest = max(members, key=lambda member: member.budgets[-1].tokens)
+    return msgspec.structs.replace(largest, id=name, budgets=tuple(budgets))
 
 
 def _check_verification(manifest: Manifest, fail: Callable[[str], NoReturn]) -> None:

@@ -81,9 +81,12 @@ class Session:
 
     bundle: the ``.navit`` directory.
     device: "auto" (a GPU where an engine can use one, else the CPU), "cpu" or "gpu".
-    engine: the id of one engine of the bundle; never replaced by another.
+    engine: the id of one engine of the bundle, or of a group of engines (one for each token budget); never replaced by
+        another.
     precision: "auto" or "fp32", "fp16", "bf16": only engines of that precision.
     threads: CPU threads in all; 0 takes every core the process may use.
+    slots: packs in flight at once; an engine that cannot open so many is an error. 0, the default: on a GPU two, or one
+        where two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two packs wait.
     max_tokens_per_image: lowers the bundle's cap on patch tokens per image; 0 leaves it.
     backend_dirs: searched for backend libraries before the usual places.
     options: handed to the backend as they are.
@@ -100,6 +103,7 @@ class Session:
         engine: str = "",
         precision: str = "auto",
         threads: int = 0,
+        slots: int = 0,
         max_tokens_per_image: int = 0,
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
         options: Mapping[str, str] | None = None,
@@ -110,13 +114,15 @@ class Session:
             engine=engine,
             precision=precision,
             threads=threads,
+            slots=slots,
             max_tokens_per_image=max_tokens_per_image,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
         )
-        #: What the last ``run`` did: {"packs": [...], "total_us": ...}.
-        self.last_report: dict[str, Any] = {"packs": [], "total_us": 0.0}
+        #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ...}; of each pack also the
+        #: engine and the slot that ran it.
+        self.last_report: dict[str, Any] = {"packs": [], "most_in_flight": 0, "total_us": 0.0}
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
@@ -174,19 +180,25 @@ class Session:
     def engine_report(self) -> dict[str, Any]:
         """What the opened engine says of itself: library and version, device, slots, host memory, and for TensorRT the
         arena and the CUDA graph of each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO
-        precisions, streams and threads. ``warnings`` lists what it does otherwise than it was meant to."""
+        precisions, streams and threads. ``warnings`` lists what it does otherwise than it was meant to. Of a
+        group: {"engines": {id: report}, "warnings": [...]}."""
         report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
         return report
 
     @property
     def engine(self) -> str:
-        """Id of the engine in use."""
+        """Id of the engine or the group of engines in use."""
         return self._core.engine
 
     @property
     def precision(self) -> str:
         """Precision of the engine in use."""
         return self._core.precision
+
+    @property
+    def slots(self) -> int:
+        """How many packs may be in flight at once."""
+        return self._core.slots
 
     @property
     def device(self) -> str:
@@ -200,7 +212,10 @@ class Session:
 
     @property
     def candidates(self) -> list[tuple[str, bool, str]]:
-        """(engine id, usable, the device or why not) of every engine that was considered, in order."""
+        """(engine or group id, usable, the device or why not) of all that were considered, in order.
+
+        Where the one in use has one slot because two did not open, that follows the device.
+        """
         return self._core.candidates
 
     def __repr__(self) -> str:

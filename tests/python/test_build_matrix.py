@@ -123,7 +123,11 @@ def test_an_engine_for_each_budget_holds_that_budget_alone(bundle: Path) -> None
     reports = [read_report(bundle, engine.report) for engine in (large, small)]
     assert [report.fused for report in reports] == [True, True]
     assert reports[0].fusion == reports[1].fusion  # proven once
-    assert manifests.load(bundle).engines == (large, small)
+    manifest = manifests.load(bundle)
+    assert manifest.engines == (large, small)
+    group = manifests.find_engine(manifest, "tensorrt-rtx-sm89-bf16-t256+t1024")
+    assert [budget.tokens for budget in group.budgets] == [256, 1024]
+    assert all(engine.group is not None and engine.group.members == (small.id, large.id) for engine in (large, small))
 
 
 def test_options_of_the_compiler_reach_it_and_the_report(bundle: Path) -> None:

@@ -24,7 +24,7 @@ from navit_edge.build import tensorrt as tensorrt_builder
 from navit_edge.build.job import Emit, Outcome, Task
 from navit_edge.build.report import BuildReport
 from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
-from navit_edge.manifest import Budget
+from navit_edge.manifest import Budget, EngineGroup
 
 #: Realistic width, few layers: what is fused does not depend on depth.
 SMALL = TinyConfig(width=384, depth=2, heads=6, patch_px=16)
@@ -262,8 +262,14 @@ def test_where_several_profiles_are_unsafe_each_budget_gets_an_engine_the_larges
     assert [[budget.tokens for budget in job.budgets] for job in jobs] == expected
     if len(jobs) > 1:
         assert [job.engines[0].id for job in jobs] == [f"tensorrt-sm87-bf16-t{t}" for (t,) in expected]
+        for job in jobs:
+            assert job.engines[0].group == EngineGroup(
+                id="tensorrt-sm87-bf16-t256+t1024+t4096",
+                members=("tensorrt-sm87-bf16-t256", "tensorrt-sm87-bf16-t1024", "tensorrt-sm87-bf16-t4096"),
+            )
         notes = " ".join(jobs[0].notes)
-        assert "a session opens one of them, the one of 4096 tokens unless another is named" in notes
+        assert "a session opens them together" in notes
+        assert "run --engine tensorrt-sm87-bf16-t256+t1024+t4096" in notes
         assert ("wrong numbers for engines with several profiles" in notes) == (not asked)
         assert not any(job.notes for job in jobs[1:])
 
@@ -272,6 +278,7 @@ def test_one_budget_needs_no_engine_of_its_own(bundle: Path, monkeypatch: pytest
     fake_tensorrt(monkeypatch, "10.3.0.26", 87)
     (job,) = tensorrt_builder.plan(manifests.load(bundle), BuildRequest(backend="tensorrt", token_budgets=(1024,)))
     assert job.name == "tensorrt-sm87-bf16"
+    assert job.engines[0].group is None
     assert job.notes == ()
 
 

@@ -53,8 +53,8 @@ class Stand:
         assert self._library.navit_edge_sim_protect(address, size, int(read_only)) == 0
 
 
-def _session(bundle: str, backend: str, options: dict[str, str] | None = None) -> ne.Session:
-    return ne.Session(bundle, engine=ENGINE, backend_dirs=[backend], options=options)
+def _session(bundle: str, backend: str, options: dict[str, str] | None = None, slots: int = 0) -> ne.Session:
+    return ne.Session(bundle, engine=ENGINE, backend_dirs=[backend], options=options, slots=slots)
 
 
 def _images(path: str) -> Images:
@@ -292,13 +292,16 @@ def _two_threads(work: Callable[[int], None]) -> None:
 
 
 def faults(bundle: str, backend: str, images: str, options: dict[str, str] | None = None) -> dict[str, Any]:
-    """Lets each call fail in turn, first while the libraries are loaded, then in a whole life of a session."""
+    """Lets each call fail in turn, first while the libraries are loaded, then in a whole life of a session.
+
+    With one slot, which is an error where it does not open; the default would try again.
+    """
     stand, pixels = Stand(), _images(images)
     loading = []
     for number in range(1, 1000):
         stand.reset(number)
         try:
-            session = _session(bundle, backend, options)
+            session = _session(bundle, backend, options, slots=1)
         except ne.NavitEdgeError as error:
             loading.append({"call": stand.report()["failed_call"], "message": str(error)})
             continue
@@ -314,7 +317,7 @@ def faults(bundle: str, backend: str, images: str, options: dict[str, str] | Non
         step: dict[str, Any] = {"errors": [], "wrong": 0, "after": "not opened"}
         session = None
         try:
-            session = _session(bundle, backend, options)
+            session = _session(bundle, backend, options, slots=1)
         except ne.NavitEdgeError as error:
             step["errors"].append(f"{type(error).__name__}: {error}")
         if session is not None:
@@ -338,7 +341,7 @@ def faults(bundle: str, backend: str, images: str, options: dict[str, str] | Non
         if not step["failed_call"]:
             return {"loading": loading, "steps": steps}
         stand.reset()
-        _session(bundle, backend, options)  # a process that starts again works
+        _session(bundle, backend, options, slots=1)  # a process that starts again works
     raise AssertionError("the faults found no end")
 
 

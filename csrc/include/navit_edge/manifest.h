@@ -37,6 +37,12 @@ struct Budget {
   std::int32_t target_tokens = 0;  // the planner stops filling a pack here; = tokens where T is padded to the budget
 };
 
+/// Engines that hold one budget each where others hold all of them: a session opens them together.
+struct EngineGroup {
+  std::string id;                    // "tensorrt-sm87-fp16-t256+t1024"; no engine's id. Empty: none
+  std::vector<std::string> members;  // ids of its engines, the engine's own among them
+};
+
 struct EngineSpec {
   std::string id;               // "openvino-cpu-bf16"
   std::string backend;          // "openvino" | "tensorrt" | "tensorrt-rtx"
@@ -49,6 +55,7 @@ struct EngineSpec {
   std::string file;
   std::map<std::string, std::string> builder;  // library -> version it was built with
   std::map<std::string, std::string> options;  // handed to the backend as they are
+  EngineGroup group;
 };
 
 struct SizingSpec {

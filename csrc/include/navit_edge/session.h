@@ -16,10 +16,13 @@
 namespace navit_edge {
 
 struct SessionOptions {
-  std::string device = "auto";            // "auto" | "cpu" | "gpu"
-  std::string engine;                     // id from the manifest; empty: the first that can run on `device`
-  std::string precision = "auto";         // "auto" | "fp32" | "fp16" | "bf16"
-  int threads = 0;                        // 0: all cores the process may use
+  std::string device = "auto";     // "auto" | "cpu" | "gpu"
+  std::string engine;              // id of an engine or a group; empty: the first that can run on `device`
+  std::string precision = "auto";  // "auto" | "fp32" | "fp16" | "bf16"
+  int threads = 0;                 // 0: all cores the process may use
+  /// Packs in flight at once. An engine that cannot open so many is an error. 0: for engines of fixed tokens on an
+  /// accelerator two, or one where two do not open; on a CPU one with all cores, and two while two packs wait.
+  int slots = 0;
   std::int32_t max_tokens_per_image = 0;  // lowers the bundle's per-image cap; 0: as the bundle says
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
@@ -27,9 +30,9 @@ struct SessionOptions {
 
 /// What was considered when the engine was chosen, in order; the last one that can run is used.
 struct Candidate {
-  std::string engine;
+  std::string engine;  // or group
   bool usable = false;
-  std::string detail;  // the device in words, or why not
+  std::string detail;  // the device in words and, where it has one slot for want of memory, that; or why not
 };
 
 struct PackReport {
@@ -37,12 +40,16 @@ struct PackReport {
   std::int32_t tokens = 0;    // used
   std::int32_t capacity = 0;  // T as the graph saw it
   std::int32_t budget_tokens = 0;
+  double start_us = 0;  // when its preprocessing began, since the run did
   double preprocess_us = 0;
   double engine_us = 0;
+  std::int32_t slot = 0;
+  std::string engine;  // id of the engine that ran it; of a group that of its budget
 };
 
 struct RunReport {
   std::vector<PackReport> packs;
+  std::int32_t most_in_flight = 0;  // packs at once, from the start of preprocessing to the results
   double total_us = 0;
 };
 
@@ -61,7 +68,9 @@ class NAVIT_EDGE_API Session {
   std::vector<Result> run(std::span<const ImageView> images, RunReport* report = nullptr);
 
   [[nodiscard]] const Manifest& manifest() const noexcept;
+  /// What runs. For a group: its id, the budgets of all its engines, and the rest as its largest engine has it.
   [[nodiscard]] const EngineSpec& engine() const noexcept;
+  [[nodiscard]] int slots() const noexcept;  // packs that may be in flight at once
   [[nodiscard]] const std::vector<Candidate>& candidates() const noexcept;
   [[nodiscard]] std::string device() const;  // in words, as the backend says
   /// What the opened engine says of itself, a JSON object: Engine::report.

@@ -13,7 +13,7 @@ from navit_edge.bench.measure import BenchOptions, Measurement, measure
 from navit_edge.bench.memory import resident_bytes
 from navit_edge.bench.workload import Workload, ladder, ladder_images, mixed_sizes, synthetic
 from navit_edge.doctor.host import Host
-from navit_edge.manifest import Engine, Manifest
+from navit_edge.manifest import Engine, Manifest, find_engine
 from navit_edge.session import Session
 
 #: Libraries whose version changes the figures; those that are installed are named in a report.
@@ -36,6 +36,7 @@ class BenchReport:
     dynamic_tokens: bool
     budgets: tuple[int, ...]
     threads: int
+    slots: int
     host: Host
     versions: dict[str, str]
     options: BenchOptions
@@ -84,7 +85,7 @@ def bench(
     session = open_session()
     open_ms = (time.perf_counter() - start) * 1e3
     on_session(session)
-    engine = next(one for one in manifest.engines if one.id == session.engine)
+    engine = find_engine(manifest, session.engine)
     if workload is None:
         workload = _built_in(manifest, engine)
 
@@ -106,6 +107,7 @@ def bench(
         dynamic_tokens=engine.dynamic_tokens,
         budgets=tuple(budget.tokens for budget in engine.budgets),
         threads=threads or host.cores,
+        slots=session.slots,
         host=host,
         versions=versions(),
         options=options,

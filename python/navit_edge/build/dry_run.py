@@ -28,6 +28,7 @@ def describe(bundle: Path, request: BuildRequest) -> list[dict[str, Any]]:
                     "target": engine.target,
                     "precision": engine.precision,
                     "graph": job.graph.id,
+                    "group": msgspec.to_builtins(engine.group),
                     "lowering": job.graph.lowering,
                     "lowering_reason": job.lowering_reason,
                     "file": f"engines/{job.name}.{job.extension}" if standing is None else standing.file,

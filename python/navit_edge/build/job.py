@@ -9,7 +9,7 @@ import msgspec
 
 from navit_edge.build.compiler_options import CompilerOptions
 from navit_edge.build.fusion import Fusion
-from navit_edge.manifest import Budget, Graph, Model
+from navit_edge.manifest import Budget, EngineGroup, Graph, Model
 
 
 class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +19,7 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     precision: str
     options: dict[str, str] = {}
+    group: EngineGroup | None = None  # of the engines that jobs of the same request build for other budgets
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

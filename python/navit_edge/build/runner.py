@@ -178,6 +178,7 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
                 builder=outcome.builder,
                 options=plan.options,
                 report=f"reports/{report_path.name}",
+                group=plan.group,
             )
             staged.append(bundles.StagedEngine(engine=engine, file=output, report=report_path))
         return bundles.add_engines(bundle, staged, built_from=inputs)

@@ -26,7 +26,7 @@ from navit_edge.build.lowering import Choice
 from navit_edge.build.request import BuildRequest
 from navit_edge.build.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
-from navit_edge.manifest import Budget, Manifest, TensorSpec
+from navit_edge.manifest import Budget, EngineGroup, Manifest, TensorSpec
 
 DEFAULT_BUDGETS = (256, 1024, 4096)
 #: Images of a budget where the caller says nothing: one for each 32 tokens, and no more than pooling makes cheap, since
@@ -70,11 +70,12 @@ def make_jobs(
     versions: dict[str, str],
     per_budget: bool,
 ) -> list[Job]:
-    """One job, or one for each budget, the largest first: a session that opens one engine can then hold every image."""
+    """One job, or one for each budget, the largest first, whose engines form a group."""
     budgets = make_budgets(request)
     suffix = "-strict" if request.strict else "-fp32-trunk" if request.fp32_trunk else ""
     stem = f"{request.backend}-{target}-{precision}{suffix}"
     sets = [(f"{stem}-t{b.tokens}", (b,)) for b in reversed(budgets)] if per_budget else [(stem, budgets)]
+    group = _group(stem, budgets) if len(sets) > 1 else None
     return [
         Job(
             backend=request.backend,
@@ -88,6 +89,7 @@ def make_jobs(
                     target=target,
                     precision=precision,
                     options={"version_compatible": "true"} if request.compiler.version_compatible else {},
+                    group=group,
                 ),
             ),
             strategy="first-fit-decreasing",
@@ -99,7 +101,7 @@ def make_jobs(
             strict=request.strict,
             fp32_trunk=request.fp32_trunk,
             lowering_reason=lowering.reason,
-            notes=_notes(manifest, request, budgets, per_budget),
+            notes=_notes(manifest, request, budgets, group),
         )
         for name, held in sets
     ]
@@ -112,12 +114,22 @@ def notes_once(jobs: Sequence[Job], *first: str) -> list[Job]:
     ]
 
 
-def _notes(manifest: Manifest, request: BuildRequest, budgets: tuple[Budget, ...], per_budget: bool) -> tuple[str, ...]:
+def _group(stem: str, budgets: Sequence[Budget]) -> EngineGroup:
+    """The budgets are in its name, so that a later build with others makes another group."""
+    return EngineGroup(
+        id=f"{stem}-{'+'.join(f't{budget.tokens}' for budget in budgets)}",
+        members=tuple(f"{stem}-t{budget.tokens}" for budget in budgets),
+    )
+
+
+def _notes(
+    manifest: Manifest, request: BuildRequest, budgets: tuple[Budget, ...], group: EngineGroup | None
+) -> tuple[str, ...]:
     notes = list(cap_note(manifest, budgets))
-    if per_budget and len(budgets) > 1:
+    if group is not None:
         notes.append(
-            f"one engine for each of {len(budgets)} budgets: a session opens one of them, the one of "
-            f"{budgets[-1].tokens} tokens unless another is named (run --engine ID), and pads every pack to its budget"
+            f"one engine for each of {len(budgets)} budgets: a session opens them together, with the weights of each on "
+            f"the device, and gives every pack to the engine of its budget; run --engine {group.id}, or one of them alone"
         )
     if request.strict:
         notes.append(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console, size_text
-from navit_edge.cli.run import SUFFIXES, Device, Precision
+from navit_edge.cli.run import SUFFIXES, Device, Precision, SlotsOption, announce
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -28,11 +28,15 @@ _TRTEXEC = "Measuring (names and meanings as in trtexec)"
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
-        str, typer.Option(help="Engine to measure; see inspect.", show_default="the first that can run", metavar="ID")
+        str,
+        typer.Option(
+            help="Engine or group to measure; see inspect.", show_default="the first that can run", metavar="ID"
+        ),
     ] = "",
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="Precision of the engine.")] = Precision.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
+    slots: SlotsOption = 0,
     images: Annotated[
         Path | None,
         typer.Option(help="End to end on the images of this directory.", metavar="DIR", show_default=False),
@@ -100,13 +104,9 @@ def bench(
         console.print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
 
     def open_session() -> ne.Session:
-        return ne.Session(bundle, device=device.value, engine=engine, precision=precision.value, threads=threads)
-
-    def announce(session: ne.Session) -> None:
-        for candidate, usable, detail in session.candidates:
-            if not usable:
-                console.print(f"passed over {candidate}: {detail}", style="yellow", soft_wrap=True, markup=False)
-        console.print(f"engine {session.engine} on {session.device}", soft_wrap=True, markup=False)
+        return ne.Session(
+            bundle, device=device.value, engine=engine, precision=precision.value, threads=threads, slots=slots
+        )
 
     with make_progress(console) as progress:
         task = progress.add_task("opening", total=None, phase="")
@@ -177,6 +177,7 @@ def _print(report: BenchReport) -> None:
         ("engine", f"{report.engine} ({report.precision}); budgets of {budgets} tokens, {form}"),
         ("device", report.device),
         ("machine", f"{report.host.words}; {report.threads} threads; {report.host.system}"),
+        ("in flight", f"at most {report.slots} {'pack' if report.slots == 1 else 'packs'}"),
         ("versions", ", ".join(f"{key} {value}" for key, value in report.versions.items())),
         (
             "measured",

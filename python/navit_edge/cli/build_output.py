@@ -92,6 +92,8 @@ def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
         state = "already built" if engine["already_built"] else "to be built"
         console.print(f"[bold]{engine['id']}[/bold] ({state})")
         console.print(f"  file      {engine['file']}", markup=False)
+        if engine["group"] is not None:
+            console.print(f"  group     {engine['group']['id']}", markup=False)
         console.print(f"  graph     {engine['graph']}, lowering {engine['lowering']} ({engine['lowering_reason']})")
         versions = ", ".join(f"{name} {version}" for name, version in engine["versions"].items())
         console.print(f"  library   {versions}", markup=False)

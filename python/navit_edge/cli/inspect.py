@@ -118,7 +118,7 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool) -> None
         )  # fmt: skip
         for engine in manifest.engines:
             engines.add_row(
-                engine.id,
+                engine.id if engine.group is None else f"{engine.id}\nof group {engine.group.id}",
                 engine.target,
                 engine.graph,
                 "\n".join(budget_text(budget) for budget in engine.budgets),

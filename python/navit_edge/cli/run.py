@@ -42,6 +42,12 @@ class Precision(str, Enum):
     BF16 = "bf16"
 
 
+SlotsOption = Annotated[
+    int,
+    typer.Option(min=0, help="Packs in flight at once; 0: as suits the engine, on a GPU 2.", metavar="N"),
+]
+
+
 @command
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
@@ -54,10 +60,12 @@ def run(
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 3,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
     engine: Annotated[
-        str, typer.Option(help="Engine to use; see inspect.", show_default="the first that can run", metavar="ID")
+        str,
+        typer.Option(help="Engine or group to use; see inspect.", show_default="the first that can run", metavar="ID"),
     ] = "",
     precision: Annotated[Precision, typer.Option(help="Precision of the engine.")] = Precision.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
+    slots: SlotsOption = 0,
     max_tokens: Annotated[
         int, typer.Option(min=0, help="Scale images down to this many patches; 0: as the bundle says.")
     ] = 0,
@@ -76,9 +84,10 @@ def run(
         engine=engine,
         precision=precision.value,
         threads=threads,
+        slots=slots,
         max_tokens_per_image=max_tokens,
     )
-    _announce(session)
+    announce(session)
     rows: list[dict[str, Any]] = []
     failed = 0
     packs = 0
@@ -109,12 +118,14 @@ def _expand(paths: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _announce(session: Any) -> None:
-    """Which engine runs, and which were passed over, so that no fallback is silent."""
+def announce(session: Any) -> None:
+    """Which engine runs, which were passed over, and whether it has fewer slots, so that no fallback is silent."""
     console = err_console()
     for candidate, usable, detail in session.candidates:
         if not usable:
             console.print(f"passed over {candidate}: {detail}", style="yellow", soft_wrap=True, markup=False)
+        elif detail != session.device:
+            console.print(f"{candidate}: {detail}", style="yellow", soft_wrap=True, markup=False)
     console.print(f"engine {session.engine} on {session.device}", soft_wrap=True, markup=False)
 
 
