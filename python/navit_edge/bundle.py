@@ -334,6 +334,25 @@ def write_report(bundle: Path, name: str, content: bytes) -> None:
             raise BundleError(f"{path} could not be written: {error.strerror}; check its permissions") from error
 
 
+def regroup(bundle: Path, engines: Sequence[Engine]) -> list[Engine]:
+    """Makes engines of the bundle members of the groups that ``engines`` say; returns them as they stand then."""
+    try:
+        with locked(bundle):
+            current = manifest_module.load(bundle)
+            groups = {engine.id: engine.group for engine in engines}
+            moved = {
+                engine.id: msgspec.structs.replace(engine, group=groups[engine.id])
+                for engine in current.engines
+                if engine.id in groups
+            }
+            merged = tuple(moved.get(engine.id, engine) for engine in current.engines)
+            if merged != current.engines:
+                manifest_module.save(msgspec.structs.replace(current, engines=merged), bundle)
+    except OSError as error:
+        raise BundleError(f"{bundle} could not be changed: {error.strerror}; it is as it was before") from error
+    return [moved[engine.id] for engine in engines if engine.id in moved]
+
+
 def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str, File]) -> Manifest:
     """The manifest with ``engines`` in place of their namesakes (or at the end) and without files nobody uses."""
     ids = {engine.id for engine in engines}

@@ -13,7 +13,7 @@ import pytest
 
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, CompilerOptions, build_engines
+from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines
 from navit_edge.build.report import BuildReport
 from navit_edge.errors import BackendError
 from navit_edge_export.model import NaViTConfig
@@ -128,6 +128,23 @@ def test_an_engine_for_each_budget_holds_that_budget_alone(bundle: Path) -> None
     group = manifests.find_engine(manifest, "tensorrt-rtx-sm89-bf16-t256+t1024")
     assert [budget.tokens for budget in group.budgets] == [256, 1024]
     assert all(engine.group is not None and engine.group.members == (small.id, large.id) for engine in (large, small))
+
+    more = BuildRequest(
+        backend="tensorrt-rtx", engine_per_budget=True, targets=("sm89",), token_budgets=(256, 1024, 2048)
+    )
+    events: list[Event] = []
+    regrouped = build_engines(bundle, more, events.append)
+    assert {event.engine for event in events if event.phase == "already built"} == {large.id, small.id}
+    assert [engine.file for engine in regrouped[1:]] == [large.file, small.file]
+    manifest = manifests.load(bundle)
+    assert set(manifest.engines) == set(regrouped)
+    assert {engine.group.id for engine in regrouped if engine.group} == {"tensorrt-rtx-sm89-bf16-t256+t1024+t2048"}
+    assert [b.tokens for b in manifests.find_engine(manifest, "tensorrt-rtx-sm89-bf16-t256+t1024+t2048").budgets] == [
+        256,
+        1024,
+        2048,
+    ]
+    assert build_engines(bundle, more) == regrouped
 
 
 def test_options_of_the_compiler_reach_it_and_the_report(bundle: Path) -> None:

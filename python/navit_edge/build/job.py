@@ -43,8 +43,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  # what the user should know before the build
 
     def decisive(self, engine: EnginePlan) -> Job:
-        """What decides the bytes of one engine: without what is for the reader."""
-        return msgspec.structs.replace(self, engines=(engine,), lowering_reason="", notes=())
+        """What decides the bytes of one engine: without what is for the reader and the company it keeps."""
+        alone = msgspec.structs.replace(engine, group=None)
+        return msgspec.structs.replace(self, engines=(alone,), lowering_reason="", notes=())
 
     def settings(self) -> dict[str, str]:
         """The options that were given, by their names on the command line."""

@@ -72,10 +72,19 @@ def build_engines(bundle: Path, request: BuildRequest, progress: Progress | None
             report_progress(Event(engine=item.job.name, note=note))
         if item.standing:
             report_progress(Event(engine=item.job.name, phase="already built", fraction=1.0))
-            finished += item.standing
+            finished += _in_their_groups(item)
         else:
             finished += _build(item, request, fusions, report_progress)
     return finished
+
+
+def _in_their_groups(item: PlannedBuild) -> list[Engine]:
+    """Engines that stand already; a request with other budgets makes them members of another group."""
+    engines = [
+        engine if plan.group is None else msgspec.structs.replace(engine, group=plan.group)
+        for engine, plan in zip(item.standing, item.job.engines, strict=True)
+    ]
+    return engines if engines == item.standing else bundles.regroup(item.bundle, engines)
 
 
 class PlannedBuild(msgspec.Struct, frozen=True, kw_only=True):
