@@ -275,6 +275,7 @@ def test_the_report_says_what_ran_where_and_how(report: tuple[dict[str, Any], st
     content, stdout, _ = report
     assert content["engine"] == manifest.engines[0].id
     assert content["device"].startswith("CPU")
+    assert content["engine_report"]["library"] == "OpenVINO"
     assert content["host"]["cpu"] in stdout
     assert content["host"]["cores"] >= 1
     assert content["versions"]["navit-edge"] == ne.__version__

@@ -387,3 +387,15 @@ def test_no_message_runs_over_several_lines_or_lacks_an_end(tiny_session: ne.Ses
         text = str(result.error)
         assert "\n" not in text
         assert 20 < len(text) < 400
+
+
+def test_the_engine_says_what_it_is_and_how_it_runs(tiny_bundle: Path) -> None:
+    for precision, threads in (("fp32", 1), ("fp32", 2)):
+        session = ne.Session(tiny_bundle, precision=precision, threads=threads)
+        report = session.engine_report
+        assert report["library"] == "OpenVINO"
+        assert report["device"] == session.device
+        assert (report["slots"], report["streams"], report["threads"]) == (1, 1, threads)
+        assert report["precision"] == "f32"
+        assert report["operations_by_precision"]["f32"] > 0
+        assert "bf16" not in report["operations_by_precision"]

@@ -65,7 +65,8 @@ def _images(path: str) -> Images:
 def open_(bundle: str, backend: str, options: dict[str, str] | None = None) -> dict[str, Any]:
     """Opens a bundle: the device, or the error."""
     try:
-        return {"device": _session(bundle, backend, options).device}
+        session = _session(bundle, backend, options)
+        return {"device": session.device, "engine": session.engine_report}
     except ne.NavitEdgeError as error:
         return {"type": type(error).__name__, "message": str(error)}
 

@@ -47,6 +47,7 @@ class BenchReport:
     refused: tuple[str, ...]
     packs: tuple[Measurement, ...]
     end_to_end: Measurement
+    engine_report: dict[str, Any]  # Session.engine_report after all runs: what was captured, what fell back
     unix_time: float
 
     def as_json(self) -> dict[str, Any]:
@@ -118,6 +119,7 @@ def bench(
         refused=workload.refused,
         packs=tuple(packs),
         end_to_end=whole,
+        engine_report=session.engine_report,
         unix_time=time.time(),
     )
 

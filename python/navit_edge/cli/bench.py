@@ -128,6 +128,8 @@ def bench(
             on_step=step,
         )
         progress.remove_task(task)
+    for warning in report.engine_report.get("warnings", []):
+        console.print(warning, style="yellow", soft_wrap=True, markup=False)
     if to_stdout:
         typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
