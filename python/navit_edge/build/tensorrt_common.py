@@ -134,10 +134,10 @@ def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[d
     """One a budget: the shapes of each input."""
 
     def shape(spec: TensorSpec, budget: Budget) -> tuple[int, ...]:
-        letters = {"T": budget.tokens, "N": budget.images}
+        letters = {"T": budget.tokens, "N": budget.images, "N+1": budget.images + 1}
         unknown = [extent for extent in spec.shape if isinstance(extent, str) and extent not in letters]
         if unknown:
-            raise BackendError(f"input {spec.name!r} has extents {list(spec.shape)}; expected T, N and numbers")
+            raise BackendError(f"input {spec.name!r} has extents {list(spec.shape)}; expected T, N, N+1 and numbers")
         return tuple(extent if isinstance(extent, int) else letters[extent] for extent in spec.shape)
 
     return tuple(
