@@ -27,7 +27,7 @@ from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import Pack, pack
 
 TOLERANCE = 2e-5  # max abs, float32
-TOLERANCE_FP16 = 2e-2  # outputs have a deviation of about 1
+TOLERANCE_FP16 = 5e-3  # of outputs whose deviation is about 1
 
 Images = list[npt.NDArray[np.uint8]]
 Cut = Callable[[Outputs, Pack, int], Outputs]
@@ -121,6 +121,18 @@ def test_changing_one_image_leaves_every_other_bit_equal(
         one, other = per_image(before, inputs, n), per_image(after, inputs, n)
         for name in one:
             assert np.array_equal(one[name], other[name]) == (n != changed), (n, name)
+
+
+def test_padding_rows_that_no_sequence_held_would_spoil_every_image(packed: Exported, sized_photographs: Images) -> None:
+    """Why the graph makes the padding one more sequence: 0 times NaN in pooling. The same graph without it."""
+    graph = onnx.load(packed.bundle / "graphs" / "packed.onnx")
+    for node in graph.graph.node:
+        if node.op_type == packed_attention.OPERATOR:
+            node.input[4] = node.input[5] = "cu_seqlens"
+    session = session_of(graph)
+    inputs = packed_for(packed, sized_photographs[:2], padding_tokens=3).inputs()
+    spoilt = session.run(["embedding"], {spec.name: inputs[spec.name] for spec in session.get_inputs()})[0]
+    assert np.isnan(spoilt).all()
 
 
 def test_the_graph_holds_one_operator_a_block_with_lengths_of_its_own_for_keys(packed: Exported) -> None:

@@ -22,7 +22,7 @@ from navit_edge.build import precision as precisions
 from navit_edge.build.common import cap_note
 from navit_edge.build.fusion import Fusion
 from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
-from navit_edge.build.lowering import Choice
+from navit_edge.build.lowering import Choice, is_refusal
 from navit_edge.build.request import BuildRequest
 from navit_edge.build.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
@@ -272,6 +272,8 @@ class _Compilation:
         if plan is None:
             error = log.last_error()
             hint = compiler_options.explain_refusal(error, job.compiler, library=name)
+            if job.graph.lowering == "packed" and is_refusal(error):
+                hint += "; build with --lowering masked"
             raise BackendError(f"{name} {trt.__version__} cannot build {job.name}: {error}{hint}")
         if timing_cache is not None:
             _save_timing_cache(config, Path(timing_cache))
