@@ -123,7 +123,7 @@ def test_changing_one_image_leaves_every_other_bit_equal(
             assert np.array_equal(one[name], other[name]) == (n != changed), (n, name)
 
 
-def test_padding_rows_that_no_sequence_held_would_spoil_every_image(packed: Exported, sized_photographs: Images) -> None:
+def test_padding_rows_in_no_sequence_would_spoil_every_image(packed: Exported, sized_photographs: Images) -> None:
     """Why the graph makes the padding one more sequence: 0 times NaN in pooling. The same graph without it."""
     graph = onnx.load(packed.bundle / "graphs" / "packed.onnx")
     for node in graph.graph.node:
