@@ -165,7 +165,7 @@ def test_the_packed_graph_is_built_where_the_kernel_is_said_to_be_there(
     assert job.lowering_reason == "auto: the library has a kernel for packed attention"
     profiles = tensorrt_common.build_profiles(job)
     assert [p["cu_seqlens"] for p in profiles] == [Profile(min=(5,), opt=(5,), max=(5,))] * 2
-    with pytest.raises(BackendError, match=r"cannot build tensorrt-rtx-sm89-bf16: .*no fused kernel") as caught:
+    with pytest.raises(BackendError, match=r"cannot build tensorrt-rtx-sm89-bf16-packed: .*no fused kernel") as caught:
         build_engines(packed_bundle, request)
     assert str(caught.value).endswith("; build with --lowering masked")
 

@@ -73,6 +73,7 @@ def make_jobs(
     """One job, or one for each budget, the largest first: a session that opens one engine can then hold every image."""
     budgets = make_budgets(request)
     suffix = "-strict" if request.strict else "-fp32-trunk" if request.fp32_trunk else ""
+    suffix += "-packed" if lowering.graph.lowering == "packed" else ""  # beside a masked one, to be compared with it
     stem = f"{request.backend}-{target}-{precision}{suffix}"
     sets = [(f"{stem}-t{b.tokens}", (b,)) for b in reversed(budgets)] if per_budget else [(stem, budgets)]
     return [
