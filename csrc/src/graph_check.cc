@@ -13,25 +13,30 @@ namespace {
 struct Contract {
   std::string_view name;
   DType dtype;
-  std::string_view letters;  // one a dimension; '2' and 'F' are extents
+  std::string_view letters;  // one a dimension; '2' and 'F' are extents, '+' is N+1
 };
 
-constexpr std::array<Contract, 6> kInputs{{{"patches", DType::kUInt8, "TF"},
+constexpr std::array<Contract, 7> kInputs{{{"patches", DType::kUInt8, "TF"},
                                            {"positions", DType::kInt32, "T2"},
                                            {"segment_ids", DType::kInt32, "T"},
                                            {"grid_hw", DType::kInt32, "N2"},
                                            {"attention_index", DType::kInt32, "NL"},
-                                           {"token_index", DType::kInt32, "T"}}};
+                                           {"token_index", DType::kInt32, "T"},
+                                           {"cu_seqlens", DType::kInt32, "+"}}};
 
 // 'D' is any fixed extent.
 constexpr std::array<Contract, 3> kOutputs{
     {{"logits", DType::kFloat32, "ND"}, {"embedding", DType::kFloat32, "ND"}, {"tokens", DType::kFloat32, "TD"}}};
 
+std::string dim_in_words(const Dim& dim) {
+  if (dim.symbol == '\0') return std::to_string(dim.extent);
+  return dim.symbol + (dim.extent != 0 ? "+" + std::to_string(dim.extent) : std::string());
+}
+
 std::string shape_in_words(const TensorSpec& spec) {
   std::string words = std::string(dtype_name(spec.dtype)) + " [";
   for (std::size_t i = 0; i < spec.shape.size(); ++i) {
-    const Dim& dim = spec.shape[i];
-    words += (i > 0 ? ", " : "") + (dim.symbol != '\0' ? std::string(1, dim.symbol) : std::to_string(dim.extent));
+    words += (i > 0 ? ", " : "") + dim_in_words(spec.shape[i]);
   }
   return words + "]";
 }
@@ -44,8 +49,10 @@ bool dim_is(const Dim& dim, char letter, std::int64_t patch_values) {
       return dim.symbol == '\0' && dim.extent == patch_values;
     case 'D':
       return dim.symbol == '\0';
+    case '+':
+      return dim.symbol == '\0' || (dim.symbol == 'N' && dim.extent == 1);
     default:
-      return dim.symbol == letter || dim.symbol == '\0';  // an extent: a graph for one budget
+      return dim.symbol == '\0' || (dim.symbol == letter && dim.extent == 0);  // an extent: a graph for one budget
   }
 }
 
@@ -65,8 +72,9 @@ std::size_t find(const GraphSpec& graph, const TensorSpec& spec, const Preproces
     if (same) return i;
     std::string expected = std::string(dtype_name(contract.dtype)) + " [";
     for (std::size_t d = 0; d < contract.letters.size(); ++d) {
-      expected += (d > 0 ? ", " : "") +
-                  (contract.letters[d] == 'F' ? std::to_string(patch_values) : std::string(1, contract.letters[d]));
+      expected += (d > 0 ? ", " : "") + (contract.letters[d] == 'F'   ? std::to_string(patch_values)
+                                         : contract.letters[d] == '+' ? "N+1"
+                                                                      : std::string(1, contract.letters[d]));
     }
     throw BundleError("graph " + graph.id + ": " + kind + " " + spec.name + " is " + shape_in_words(spec) +
                       "; expected " + expected + "]; export the model again");

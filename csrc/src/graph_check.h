@@ -6,7 +6,7 @@
 namespace navit_edge {
 
 /// The inputs of the graph contract.
-enum class GraphInput { kPatches, kPositions, kSegmentIds, kGridHw, kAttentionIndex, kTokenIndex };
+enum class GraphInput { kPatches, kPositions, kSegmentIds, kGridHw, kAttentionIndex, kTokenIndex, kCuSeqlens };
 
 /// Which input `spec` is. Throws BundleError where its name is unknown or its type or shape is not the contract's.
 GraphInput graph_input(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess);

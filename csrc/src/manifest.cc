@@ -74,7 +74,8 @@ TensorSpec parse_tensor(const JsonReader& json) {
   for (const JsonReader& item : json.at("shape").array()) {
     Dim dim;
     if (item.is_string()) {
-      dim.symbol = one_of(item, {"T", "N", "L"}).front();
+      const std::string name = one_of(item, {"T", "N", "L", "N+1"});
+      dim = {name.front(), name == "N+1" ? 1 : 0};
     } else {
       dim.extent = item.int32(1);
     }

@@ -186,6 +186,15 @@ void fill_token_index(const Pack& pack, const ModelSpec& model, std::int32_t* ou
   std::fill_n(out, pack.tokens - pack.used_tokens, 0);
 }
 
+void fill_cu_seqlens(const Pack& pack, const ModelSpec& model, std::int32_t* out) {  // [N+1]
+  std::int32_t sum = 0;
+  for (const Segment& segment : pack.segments) {
+    *out++ = sum;
+    sum += length_of(segment, model);
+  }
+  std::fill_n(out, index(pack.images) + 1 - pack.segments.size(), sum);  // images without tokens, and the end
+}
+
 void fill_patches(const Pack& pack, std::span<const ImageView> images, const PreprocessSpec& preprocess,
                   const ModelSpec& model, int threads, std::uint8_t* out) {  // [T, F]
   const std::size_t patch_bytes = index(preprocess.patch_px) * index(preprocess.patch_px) * kChannels;
@@ -243,6 +252,10 @@ void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::sp
       case GraphInput::kTokenIndex:
         tensor.resize(std::array{tokens});
         fill_token_index(out, model, tensor.as<std::int32_t>());
+        break;
+      case GraphInput::kCuSeqlens:
+        tensor.resize(std::array{count + 1});
+        fill_cu_seqlens(out, model, tensor.as<std::int32_t>());
         break;
     }
   }

@@ -84,8 +84,8 @@ TEST_CASE("an altered engine and one that does not open are errors") {
 
 TEST_CASE("a graph that this version cannot feed or read is refused when the session opens") {
   TestBundle bundle;
-  bundle.json["graphs"][0]["inputs"][2]["name"] = "cu_seqlens";
-  CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "has the input 'cu_seqlens'", BundleError);
+  bundle.json["graphs"][0]["inputs"][2]["name"] = "max_seqlen";
+  CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "has the input 'max_seqlen'", BundleError);
   bundle.json["graphs"][0]["inputs"][2]["name"] = "segment_ids";
   bundle.json["graphs"][0]["outputs"][0]["name"] = "attention";
   CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "has the output 'attention'", BundleError);

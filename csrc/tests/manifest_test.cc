@@ -39,6 +39,16 @@ TEST_CASE("a manifest is read as it was written") {
   CHECK(manifest.verified_file("engines/fake.bin") == bundle.path() / "engines/fake.bin");
 }
 
+TEST_CASE("an extent of one more than the images is read") {
+  TestBundle bundle;
+  bundle.json["graphs"][0]["inputs"].push_back({{"name", "cu_seqlens"}, {"dtype", "int32"}, {"shape", {"N+1"}}});
+  const Manifest manifest = Manifest::load(bundle.write());
+  const Dim& dim = manifest.graph("padded").inputs.back().shape[0];
+  CHECK(dim.symbol == 'N');
+  CHECK(dim.extent == 1);
+  CHECK(manifest.graph("padded").inputs[3].shape[0].extent == 0);
+}
+
 TEST_CASE("a bundle without engines, labels and files is read") {
   TestBundle bundle;
   bundle.json.erase("engines");
@@ -79,7 +89,7 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["graphs"] = json::object(); }, "graphs is {}; expected an array"},
       {[](json& j) { j["graphs"][0]["inputs"] = json::array(); }, "at least one tensor"},
       {[](json& j) { j["graphs"][0]["inputs"][0]["dtype"] = "float64"; }, "expected one of float32"},
-      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = "B"; }, "expected one of T, N, L"},
+      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = "B"; }, "expected one of T, N, L, N+1"},
       {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = -4; }, "graphs[0].inputs[0].shape[0] is -4"},
       {[](json& j) { j["graphs"][0]["inputs"][1]["name"] = "patches"; }, "no other tensor"},
       {[](json& j) { j["graphs"][0]["lowering"] = "sparse"; }, "expected one of masked, padded, packed"},

@@ -44,7 +44,8 @@ struct Setup {
                     {"segment_ids", DType::kInt32, {letter('T')}},
                     {"grid_hw", DType::kInt32, {letter('N'), fixed(2)}},
                     {"attention_index", DType::kInt32, {letter('N'), letter('L')}},
-                    {"token_index", DType::kInt32, {letter('T')}}};
+                    {"token_index", DType::kInt32, {letter('T')}},
+                    {"cu_seqlens", DType::kInt32, {{'N', 1}}}};
   }
 
   Pack write(const std::vector<Picture>& pictures, const Ints& order, bool dynamic = true, int threads = 1) {
@@ -150,6 +151,7 @@ TEST_CASE("the index inputs say what the graph contract says") {
   CHECK(ints(pack, "grid_hw") == Ints{1, 1, 2, 3});
   CHECK(ints(pack, "attention_index") == Ints{0, 1, -1, -1, -1, -1, -1, 2, 3, 4, 5, 6, 7, 8});
   CHECK(ints(pack, "token_index") == Ints{0, 1, 7, 8, 9, 10, 11, 12, 13});
+  CHECK(ints(pack, "cu_seqlens") == Ints{0, 2, 9});
   REQUIRE(pack.segments.size() == 2);
   CHECK(pack.segments[0].image == 1);
   CHECK(pack.segments[1].image == 0);
@@ -174,6 +176,7 @@ TEST_CASE("a static engine's pack is padded to its budget in tokens and images")
   CHECK(ints(pack, "attention_index") ==
         Ints{0, 1, 2, 3, 4, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1});
   CHECK(ints(pack, "token_index") == Ints{0, 1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0});
+  CHECK(ints(pack, "cu_seqlens") == Ints{0, 6, 6, 6, 6});  // padding rows are no image's
   auto expected = patches(dynamic);
   expected.resize(12 * 48, 0);
   CHECK(patches(pack) == expected);
@@ -243,6 +246,10 @@ TEST_CASE("graphs that ask for what the contract does not know are refused") {
                        BundleError);
   CHECK_THROWS_WITH_AS(with({"positions", DType::kInt32, {letter('T')}}), "expected int32 [T, 2]", BundleError);
   CHECK_THROWS_WITH_AS(with({"grid_hw", DType::kInt32, {letter('T'), fixed(2)}}), "expected int32 [N, 2]", BundleError);
+  CHECK_THROWS_WITH_AS(with({"grid_hw", DType::kInt32, {{'N', 1}, fixed(2)}}), "is int32 [N+1, 2]; expected",
+                       BundleError);
+  CHECK_THROWS_WITH_AS(with({"cu_seqlens", DType::kInt32, {letter('N')}}), "is int32 [N]; expected int32 [N+1]",
+                       BundleError);
 }
 
 TEST_CASE("plans and images that do not fit are refused") {

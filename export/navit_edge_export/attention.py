@@ -1,4 +1,4 @@
-"""Attention inside each image of a pack, in two lowerings behind one interface.
+"""Attention inside each image of a pack, in three lowerings behind one interface.
 
 Letters: T tokens in a pack, N images, L longest image, D width, H heads, dh = D / H. Queries, keys and values come
 packed, [T, H, dh]; what comes back is packed, [T, D]. A token attends to the tokens of its own image only.
@@ -6,15 +6,17 @@ packed, [T, H, dh]; what comes back is packed, [T, D]. A token attends to the to
 
 from __future__ import annotations
 
+import itertools
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from navit_edge import packed_attention
 from navit_edge_export.norms import make_head_norm
 
-LOWERINGS = ("masked", "padded")
+LOWERINGS = ("masked", "padded", "packed")
 
 # Added to the score of a key that is not there. Finite, so that an image without tokens gives numbers, not NaN; exp of
 # it is 0 in every format; float16 holds it.
@@ -69,6 +71,43 @@ class PaddedLowering:
         images, longest = self._shape
         gathered = packed.index_select(0, self._rows)
         return gathered.view(images, longest, *packed.shape[1:]).transpose(1, 2)
+
+
+class PackedLowering:
+    """Attention as one operator over sequences that lie one after another: TensorRT's packed kernel.
+
+    The sequences are the images and, last, the padding rows: TensorRT asks that the lengths end at T, and what a kernel
+    leaves in rows that no sequence holds is not said. So every row is computed, and padding rows give finite numbers.
+    """
+
+    def __init__(self, cu_seqlens: Tensor, segment_ids: Tensor) -> None:
+        """cu_seqlens [N+1] int32 (preprocess.Pack), segment_ids [T]"""
+        rows = torch.full((1,), segment_ids.shape[0], dtype=cu_seqlens.dtype, device=cu_seqlens.device)
+        self._lengths = torch.cat([cu_seqlens, rows])  # [N+2]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """See Lowering."""
+        query = query * scale  # the operator does not scale
+        if not torch.onnx.is_in_onnx_export():
+            return self._one_by_one(query, key, value)
+        mixed: Tensor = torch.onnx.ops.symbolic(
+            f"{packed_attention.DOMAIN}::{packed_attention.OPERATOR}",
+            (query, key, value, None, self._lengths, self._lengths),
+            dict(packed_attention.ATTRIBUTES),
+            dtype=query.dtype,
+            shape=query.shape,
+            version=packed_attention.DOMAIN_VERSION,
+        )
+        return mixed.flatten(1)
+
+    def _one_by_one(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """What the operator computes, in PyTorch: one sequence after another."""
+        parts = []  # [H, end - start, dh] each
+        for start, end in itertools.pairwise(self._lengths.tolist()):
+            if end > start:
+                q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))
+                parts.append(functional.scaled_dot_product_attention(q, k, v, scale=1.0))
+        return torch.cat(parts, dim=1).transpose(0, 1).flatten(1)
 
 
 def split_heads(joint: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:

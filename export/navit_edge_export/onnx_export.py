@@ -1,4 +1,4 @@
-"""From a model to a bundle: both graphs, one weights file, the manifest.
+"""From a model to a bundle: its graphs, one weights file, the manifest.
 
 Letters: T tokens in a pack, N images, L longest image, F features of a patch, D width (docs/model.md).
 """
@@ -24,26 +24,25 @@ from onnxscript import opset20 as op
 from torch import Tensor, nn
 
 from navit_edge import bundle as bundles
+from navit_edge import packed_attention as packed
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.verify.verify import TOLERANCES
+from navit_edge_export.attention import LOWERINGS
 from navit_edge_export.golden import golden_images
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.embed import FoldedPatchEmbed
 from navit_edge_export.model.navit import NaViT
-from navit_edge_export.preprocess import FILTERS, pack
+from navit_edge_export.preprocess import FILTERS, GRAPH_INPUTS, pack
 from navit_edge_export.weights_file import WeightsFile
 
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
-LOWERINGS = ("masked", "padded")
+#: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
+DEFAULT_LOWERINGS = ("masked", "padded")
 SIZING_RULES = ("token-cap", "native")
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
-_INPUTS = {
-    "masked": ("patches", "positions", "segment_ids", "grid_hw"),
-    "padded": ("patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index"),
-}
 _DYNAMIC = {
     "patches": {0: "T"},
     "positions": {0: "T"},
@@ -51,7 +50,10 @@ _DYNAMIC = {
     "grid_hw": {0: "N"},
     "attention_index": {0: "N", 1: "L"},
     "token_index": {0: "T"},
+    "cu_seqlens": {0: "N1"},
 }
+#: torch cannot tie an extent to another called N (sympy has a function of that name): its name there -> here.
+_LENGTHS = {"N1": "N+1", "N1 + 1": "N+2"}
 
 
 def export_bundle(
@@ -66,6 +68,7 @@ def export_bundle(
     max_tokens: int = 1024,
     resample: str = "bilinear",
     outputs: Sequence[str] | None = None,
+    lowerings: Sequence[str] = DEFAULT_LOWERINGS,
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -79,6 +82,7 @@ def export_bundle(
         sizing: "token-cap" (at most ``max_tokens`` patches an image) or "native".
         resample: "bilinear" or "bicubic".
         outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image.
+        lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
 
     Raises:
         InvalidInputError: options that do not fit the model.
@@ -86,9 +90,10 @@ def export_bundle(
     """
     config = model if isinstance(model, NaViTConfig) else model.config
     chosen = _chosen_outputs(config, outputs)
+    wanted = _chosen_lowerings(lowerings)
     _check_options(config, labels=labels, sizing=sizing, max_tokens=max_tokens, resample=resample)
     report = progress or (lambda what, done, total: None)
-    steps = len(LOWERINGS) + 2
+    steps = len(wanted) + 2
     with bundles.staged_bundle(out, overwrite=overwrite) as staging:
         report("making the model", 0, steps)
         if isinstance(model, NaViTConfig):
@@ -99,7 +104,7 @@ def export_bundle(
         (staging / "graphs").mkdir()
         graphs = []
         with WeightsFile(staging / "graphs" / "weights.bin") as file:
-            for step, lowering in enumerate(LOWERINGS):
+            for step, lowering in enumerate(wanted):
                 report(f"exporting the {lowering} graph", step + 1, steps)
                 exported = export_graph(graph_model, lowering, chosen)
                 file.move_out(exported.graph, parameters)
@@ -141,9 +146,9 @@ def export_bundle(
 def export_graph(graph_model: NaViT, lowering: str, outputs: Sequence[str]) -> ir.Model:
     """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
     ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
-    names = _INPUTS[lowering]
+    names = GRAPH_INPUTS[lowering]
     sample = _sample_inputs(graph_model.config)
-    dims = {letter: torch.export.Dim(letter) for letter in "TNL"}
+    dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1")}
     traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -182,8 +187,9 @@ class _Outputs(nn.Module):
         grid_hw: Tensor,
         attention_index: Tensor | None = None,
         token_index: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        results = self.model(patches, positions, segment_ids, grid_hw, attention_index, token_index)
+        results = self.model(patches, positions, segment_ids, grid_hw, attention_index, token_index, cu_seqlens)
         return tuple(results[name] for name in self.outputs)
 
 
@@ -197,6 +203,37 @@ def _whole(self: ir.Value, divisor: ir.Value) -> ir.Value:
     and negative ones are clamped to 0 (positions.py). torch's own translation goes through float."""
     quotient: ir.Value = op.Div(self, divisor)  # type: ignore[type-var]
     return quotient
+
+
+def _separate_lengths(graph: ir.Graph) -> None:
+    """Gives all packed attentions a tensor of their own for the keys' lengths: TensorRT is said to crash where one
+    tensor stands in both places (NVIDIA's TensorRT Edge-LLM keeps them apart, too)."""
+    copies: dict[ir.Value, ir.Value] = {}
+    for node in [node for node in graph if node.op_type == packed.OPERATOR]:
+        lengths = node.inputs[packed.QUERY_LENGTHS]
+        producer = lengths.producer() if lengths is not None else None
+        if lengths is None or producer is None:
+            raise ValueError(f"the lengths of {node.name} are no node's output; this is a bug in the exporter")
+        if lengths not in copies:
+            output = ir.Value(name=f"{lengths.name}_of_keys", shape=lengths.shape, type=lengths.type)
+            copy_of = ir.Node(
+                producer.domain,
+                producer.op_type,
+                producer.inputs,
+                list(producer.attributes.values()),
+                outputs=[output],
+                name=f"{producer.name}_of_keys",
+            )
+            graph.insert_after(producer, copy_of)
+            copies[lengths] = output
+        node.replace_input_with(packed.KV_LENGTHS, copies[lengths])
+
+
+def _name_lengths(graph: ir.Graph) -> None:
+    """The extent of cu_seqlens, which torch cannot tie to N, by the contract's name."""
+    for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
+        if value.shape is not None:
+            value.shape = ir.Shape(_LENGTHS.get(str(dim), dim) for dim in value.shape)
 
 
 def _graph_model(model: NaViT) -> NaViT:
@@ -224,6 +261,8 @@ def _tidy(model: ir.Model, outputs: Sequence[str]) -> None:
     """Drops what the contract does not want: the output ``tokens`` if not asked for, unused inputs and initializers,
     and the exporter's notes (they hold paths and stack traces)."""
     graph = model.graph
+    _separate_lengths(graph)
+    _name_lengths(graph)
     by_name = {value.name: value for value in graph.outputs}
     graph.outputs[:] = [by_name[name] for name in outputs]
     for value in list(graph.inputs):
@@ -281,6 +320,16 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
     return TensorSpec(name=value.name, dtype=_DTYPES[tensor.elem_type], shape=shape)
+
+
+def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in lowerings if name not in LOWERINGS]
+    if unknown or not lowerings or len(set(lowerings)) != len(lowerings):
+        raise InvalidInputError(
+            f"lowerings are {', '.join(lowerings) or 'empty'}; expected one or more of {', '.join(LOWERINGS)}, "
+            "each once"
+        )
+    return tuple(name for name in LOWERINGS if name in lowerings)
 
 
 def _chosen_outputs(config: NaViTConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:

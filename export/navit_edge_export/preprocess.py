@@ -111,18 +111,25 @@ class Pack:
     grid_hw: Int32Array  # [N, 2] (rows, columns); (1, 1) for images that own no token
     attention_index: Int32Array  # [N, L] pack row of token l of image n; -1 where there is none
     token_index: Int32Array  # [T] n*L + l; 0 for padding rows
+    cu_seqlens: Int32Array  # [N+1] tokens of the images before image n; last, of all: padding rows do not count
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each image, prefix tokens included: N integers."""
-        return [int(n) for n in (self.attention_index >= 0).sum(axis=1)]
+        return [int(n) for n in np.diff(self.cu_seqlens)]
 
     def inputs(self) -> dict[str, npt.NDArray[np.uint8] | npt.NDArray[np.int32]]:
         """All graph inputs by name; a graph takes those it lists."""
         return {name: getattr(self, name) for name in INPUT_NAMES}
 
 
-INPUT_NAMES = ("patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index")
+INPUT_NAMES = ("patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index", "cu_seqlens")
+#: What the graph of a lowering may list.
+GRAPH_INPUTS = {
+    "masked": INPUT_NAMES[:4],
+    "padded": INPUT_NAMES[:6],
+    "packed": (*INPUT_NAMES[:4], "cu_seqlens"),
+}
 
 
 def pack(
@@ -171,7 +178,13 @@ def pack(
         grid_hw=np.array(grids, np.int32),
         attention_index=attention_index,
         token_index=token_index,
+        cu_seqlens=cumulative_lengths(lengths),
     )
+
+
+def cumulative_lengths(lengths: Sequence[int] | npt.NDArray[np.int64]) -> Int32Array:
+    """cu_seqlens [N+1] of N images with these token counts: 0, then the sum up to and with each image."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
 def index_tensors(

@@ -21,7 +21,7 @@ MANIFEST = "manifest.json"
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One input or output of a graph. ``shape`` mixes extents and the letters "T", "N", "L"."""
+    """One input or output of a graph. ``shape`` mixes extents with "T", "N", "N+1" and "L"."""
 
     name: str
     dtype: str
@@ -31,7 +31,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An ONNX graph in float32; its weights lie in ``graphs/weights.bin``, shared by all graphs."""
 
-    id: str  # "masked", "padded"
+    id: str  # "masked", "padded", "packed"
     lowering: str  # "masked" | "padded" | "packed"
     file: str  # "graphs/masked.onnx"
     opset: int
@@ -150,7 +150,7 @@ _PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 _SIZING_RULES = ("token-cap", "native")
 _FILTERS = ("bilinear", "bicubic")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
-_LETTERS = ("T", "N", "L")
+_LETTERS = ("T", "N", "N+1", "L")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -266,7 +266,8 @@ def check(manifest: Manifest, *, source: str) -> None:
             known(f"dtype of {tensor.name!r} of graph {graph.id!r}", tensor.dtype, _DTYPES)
             for extent in tensor.shape:
                 if extent not in _LETTERS if isinstance(extent, str) else extent < 1:
-                    fail(f"shape of {tensor.name!r} of graph {graph.id!r} has {extent!r}; expected T, N, L or 1 and up")
+                    expected = f"{', '.join(_LETTERS)} or 1 and up"
+                    fail(f"shape of {tensor.name!r} of graph {graph.id!r} has {extent!r}; expected {expected}")
             if tensor.name == "logits" and manifest.labels and tensor.shape[-1] != len(manifest.labels):
                 fail(f"{len(manifest.labels)} labels for logits of shape {list(tensor.shape)}; expected one a class")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
+from packed_definition import with_definition, written_out
 from tiny_bundle import TinyConfig, make_bundle, make_graph, pack_inputs
 
 from navit_edge.build import precision
@@ -98,6 +100,49 @@ def test_products_are_in_the_precision_of_the_policy(policy: str, linear: int, a
     assert found["position.weight"] == found["head.weight"] == TensorProto.FLOAT
     for name in ("q", "k", "v", "out", "up", "down"):
         assert found[f"layers.0.{name}.weight"] == linear
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_converted_packed_graph_gives_the_numbers_of_the_float32_graph(policy: str) -> None:
+    """With the operator's documented meaning in its place; rows that no sequence holds would be NaN."""
+    inputs = pack_inputs(GRIDS, tokens=32, images=4, packed=True)
+    expected = ReferenceEvaluator(make_graph(TinyConfig(), "masked")).run(None, INPUTS)
+    found = ReferenceEvaluator(written_out(precision.convert(make_graph(TinyConfig(), "packed"), policy))).run(
+        None, inputs
+    )
+    used = [3, 3, sum(r * c for r, c in GRIDS)]
+    for rows, e, f in zip(used, expected, found, strict=True):
+        np.testing.assert_allclose(f[:rows], e[:rows], atol=TOLERANCE[policy], rtol=0)
+        assert np.isfinite(f).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "low"),
+    [
+        ({"precision": "fp16"}, TensorProto.FLOAT16),
+        ({"precision": "bf16"}, TensorProto.BFLOAT16),
+        ({"precision": "fp32"}, TensorProto.FLOAT16),
+        ({"precision": "bf16", "fp32_trunk": True}, TensorProto.BFLOAT16),
+        ({"precision": "fp16", "float32_products": False}, TensorProto.FLOAT16),
+    ],
+)
+def test_packed_attention_takes_and_gives_16_bits_and_lengths_as_they_are(options: dict[str, Any], low: int) -> None:
+    model = make_graph(TinyConfig(), "packed")
+    converted = precision.convert(model, **options)
+    before = nodes_of(model, "TRT_Attention")
+    after = nodes_of(converted, "TRT_Attention")
+    types = types_of(with_definition(converted))
+    assert len(before) == len(after) == 2
+    for old, new in zip(before, after, strict=True):
+        assert [types[name] for name in new.input[:3]] == [low] * 3
+        assert types[new.output[0]] == low
+        assert list(new.input[3:]) == list(old.input[3:])
+        assert [types[name] for name in new.input[4:]] == [TensorProto.INT32] * 2
+        assert list(new.attribute) == list(old.attribute)
+    assert {types[norm.input[0]] for norm in nodes_of(converted, "LayerNormalization")} == {TensorProto.FLOAT}
+    described = precision.precision_map(model, **options)
+    kinds = {kind for operator, kind in described.values() if operator == "TRT_Attention"}
+    assert kinds == {"bf16" if low == TensorProto.BFLOAT16 else "fp16"}
 
 
 def test_strict_changes_nothing() -> None:

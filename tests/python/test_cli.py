@@ -211,12 +211,13 @@ def test_export_makes_a_bundle_from_a_size_and_a_config(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     bundle = tmp_path / "x.navit"
     options = ["--model", "ti16", "--config", tmp_path / "config.json", "--labels", tmp_path / "labels.txt"]
-    result = invoke("export", *options, "--max-tokens", 64, "--seed", 3, "-o", bundle)
+    result = invoke("export", *options, "--max-tokens", 64, "--seed", 3, "--lowerings", "padded, masked", "-o", bundle)
     assert result.exit_code == 0, result.stderr
     assert str(bundle) in result.stdout.replace("\n", "")
     manifest = manifests.load(bundle)
     assert (manifest.model.width, manifest.model.depth, manifest.labels) == (64, 1, ("cat", "dog"))
     assert manifest.preprocess.sizing.max_tokens == 64
+    assert [graph.lowering for graph in manifest.graphs] == ["masked", "padded"]
 
     again = invoke("export", *options, "-o", bundle)
     assert again.exit_code == 1

@@ -148,6 +148,20 @@ def test_what_is_not_asked_for_is_not_in_the_graph(tokens_only: tuple[NaViT, Pat
     assert not [name for name in names if name.startswith(("pooling.", "head."))]
 
 
+def test_the_packed_graph_is_made_where_it_is_asked_for_and_shares_the_weights(tmp_path: Path) -> None:
+    out = export_bundle(CONFIG, tmp_path / "packed.navit", seed=5, lowerings=("packed", "masked"))
+    manifest = manifests.load(out)
+    assert [graph.lowering for graph in manifest.graphs] == ["masked", "packed"]
+    assert set(manifest.files) == {"graphs/masked.onnx", "graphs/packed.onnx", "graphs/weights.bin"}
+    places = []
+    for graph in manifest.graphs:
+        model = onnx.load(out / graph.file, load_external_data=False)
+        external = [tensor for tensor in model.graph.initializer if tensor.external_data]
+        places.append({t.name: {entry.key: entry.value for entry in t.external_data} for t in external})
+    assert places[0] == places[1]
+    assert "blocks.0.attention.qkv.weight" in places[0]
+
+
 def test_an_existing_bundle_is_not_overwritten_unless_asked(bundle: Path) -> None:
     before = digests(bundle)
     with pytest.raises(BundleError, match="exists"):
@@ -176,6 +190,9 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path: Path) -> None:
         ({"sizing": "square"}, "expected one of token-cap, native"),
         ({"max_tokens": 0}, "max_tokens is 0; expected at least 1"),
         ({"resample": "nearest"}, "expected one of bilinear, bicubic"),
+        ({"lowerings": ("masked", "sparse")}, "lowerings are masked, sparse; expected one or more of masked, padded"),
+        ({"lowerings": ()}, "lowerings are empty"),
+        ({"lowerings": ("packed", "packed")}, "each once"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_a_pack_follows_the_graph_contract(
     count = len(images) + padding_images
     lengths = [prefix + r * c for r, c in shapes]
     assert packed.lengths == lengths + [0] * padding_images
+    assert packed.cu_seqlens.tolist() == [sum(packed.lengths[:n]) for n in range(count + 1)]
     assert packed.patches.shape == (sum(lengths) + padding_tokens, 12)
     assert packed.patches.dtype == np.uint8
     assert all(value.dtype == np.int32 for name, value in packed.inputs().items() if name != "patches")

@@ -11,7 +11,7 @@ import torch
 from navit_edge.errors import InvalidInputError
 from navit_edge_export.model import NaViT, NaViTConfig
 from navit_edge_export.model.token_drop import TokenDrop, drop_rates, drop_tokens
-from navit_edge_export.preprocess import Pack, pack
+from navit_edge_export.preprocess import GRAPH_INPUTS, Pack, pack
 
 GRIDS = ((6, 8), (1, 1), (3, 4), (10, 2))
 DRAWS = 40_000
@@ -95,16 +95,16 @@ def test_every_patch_is_as_likely_to_stay() -> None:
     assert abs(kept / 400 - 0.5).max() < 0.12  # 4.8 deviations
 
 
-@pytest.mark.parametrize("lowering", ["masked", "padded"])
+@pytest.mark.parametrize("lowering", list(GRAPH_INPUTS))
 def test_a_dropped_pack_gives_what_each_dropped_image_gives_alone(lowering: str) -> None:
     config = NaViTConfig(width=32, depth=2, heads=4, mlp_width=64, patch_px=4, num_classes=5)
     model = NaViT(config).eval()
     after = drop_tokens(packed(), TokenDrop(kind="constant", rate=0.5), np.random.default_rng(2))
 
     def run(inputs: dict[str, Any]) -> torch.Tensor:
-        names = list(inputs) if lowering == "padded" else list(inputs)[:4]
+        tensors = {name: torch.from_numpy(inputs[name]) for name in GRAPH_INPUTS[lowering]}
         with torch.no_grad():
-            logits: torch.Tensor = model(**{name: torch.from_numpy(inputs[name]) for name in names})["logits"]
+            logits: torch.Tensor = model(**tensors)["logits"]
         return logits
 
     together = run(after.inputs())
@@ -119,6 +119,7 @@ def test_a_dropped_pack_gives_what_each_dropped_image_gives_alone(lowering: str)
             "grid_hw": after.grid_hw[n : n + 1],
             "attention_index": index[None],
             "token_index": index,
+            "cu_seqlens": np.array([0, count], np.int32),
         }
         torch.testing.assert_close(together[n : n + 1], run(alone), atol=2e-6, rtol=0)
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from navit_edge.errors import InvalidInputError
 from navit_edge_export import norms
-from navit_edge_export.attention import MaskedLowering, PaddedLowering
+from navit_edge_export.attention import LOWERINGS, MaskedLowering, PackedLowering, PaddedLowering
 from navit_edge_export.model import SIZES, NaViT, NaViTConfig, load_checkpoint, save_checkpoint
 from navit_edge_export.model import config as config_module
 from navit_edge_export.model.embed import FoldedPatchEmbed
@@ -199,7 +199,7 @@ def test_every_token_gets_the_grid_of_its_own_image_and_padding_one_by_one() -> 
 
 @pytest.mark.parametrize("qk_norm", config_module.QK_NORMS)
 @pytest.mark.parametrize("pooling", config_module.POOLINGS)
-@pytest.mark.parametrize("lowering", ["masked", "padded"])
+@pytest.mark.parametrize("lowering", LOWERINGS)
 def test_packing_does_not_change_any_output(pooling: str, qk_norm: str, lowering: str) -> None:
     model = NaViT(small(pooling=pooling, qk_norm=qk_norm)).eval()
     images = random_images(*GRIDS)
@@ -211,17 +211,18 @@ def test_packing_does_not_change_any_output(pooling: str, qk_norm: str, lowering
         torch.testing.assert_close(value, torch.cat([one[name] for one in alone]), atol=5e-6, rtol=0)
 
 
-def test_both_lowerings_see_only_an_images_own_tokens() -> None:
+def test_every_lowering_sees_only_an_images_own_tokens() -> None:
     packed = pack(random_images(*GRIDS), patch_px=4, padding_tokens=4, padding_images=1)
     count = len(packed.patches)
     q, k, v = torch.randn(3, count, 2, 8, generator=torch.Generator().manual_seed(0)).unbind()
     masked = MaskedLowering(torch.from_numpy(packed.segment_ids))
     padded = PaddedLowering(torch.from_numpy(packed.attention_index), torch.from_numpy(packed.token_index))
+    one_by_one = PackedLowering(torch.from_numpy(packed.cu_seqlens), torch.from_numpy(packed.segment_ids))
     for n in range(len(GRIDS)):
         own = torch.from_numpy(packed.segment_ids == n)
         query, key, value = (x[own].transpose(0, 1) for x in (q, k, v))
         expected = functional.scaled_dot_product_attention(query, key, value, scale=0.25).transpose(0, 1)
-        for lowering in (masked, padded):
+        for lowering in (masked, padded, one_by_one):
             found = lowering.attend(q, k, v, 0.25)
             assert torch.isfinite(found).all()
             torch.testing.assert_close(found[own], expected.flatten(1), atol=1e-6, rtol=1e-5)
@@ -274,8 +275,8 @@ def test_the_seed_decides_the_weights() -> None:
 
 
 def test_an_unknown_lowering_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="masked, padded"):
-        NaViT(small()).forward_images(random_images((2, 2)), lowering="packed")
+    with pytest.raises(InvalidInputError, match="masked, padded, packed"):
+        NaViT(small()).forward_images(random_images((2, 2)), lowering="sparse")
 
 
 # --- configs and checkpoints -----------------------------------------------------------------------------------------

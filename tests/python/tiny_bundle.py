@@ -1,10 +1,11 @@
-"""A small vision transformer written out in ONNX by hand, in both lowerings, and published as a bundle.
+"""A small vision transformer written out in ONNX by hand, in every lowering, and published as a bundle.
 
 It follows the graph contract without torch, so that tests of building and of the CLI need no exporter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from navit_edge import bundle as bundles
+from navit_edge import packed_attention
 from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 
 Array = npt.NDArray[np.float32]
@@ -36,6 +38,7 @@ class _Writer:
         self.config = config
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        self.shapes: list[onnx.ValueInfoProto] = []
 
     def op(self, kind: str, *inputs: str, name: str = "", **attributes: object) -> str:
         output = name or f"{kind.lower()}_{len(self.nodes)}"
@@ -54,6 +57,15 @@ class _Writer:
         self.initializers[name] = numpy_helper.from_array(value, name)
         return name
 
+    def packed_attention(self, q: str, k: str, v: str, query_lengths: str, kv_lengths: str) -> str:
+        output = f"attention_{len(self.nodes)}"
+        node = packed_attention.make_node(q, k, v, query_lengths, kv_lengths, output, name=f"node_{output}")
+        self.nodes.append(node)
+        heads = self.config.heads
+        shape = ["T", heads, self.config.width // heads]
+        self.shapes.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))  # ONNX cannot infer it
+        return output
+
     def linear(self, x: str, name: str, fan_in: int, fan_out: int) -> str:
         product = self.op("MatMul", x, self.weight(f"{name}.weight", fan_in, fan_out))
         return self.op("Add", product, self.weight(f"{name}.bias", fan_out, scale=0.02))
@@ -66,7 +78,7 @@ class _Writer:
 
 
 def make_graph(config: TinyConfig, lowering: str) -> onnx.ModelProto:
-    """The graph of one lowering, "masked" or "padded", weights inside."""
+    """The graph of one lowering, "masked", "padded" or "packed", weights inside."""
     c, w = config, _Writer(config)
     d_head, f = c.width // c.heads, c.patch_px * c.patch_px * 3
     one = w.const([1])
@@ -88,6 +100,9 @@ def make_graph(config: TinyConfig, lowering: str) -> onnx.ModelProto:
         columns = w.op("Unsqueeze", "segment_ids", w.const([0]))
         same = w.op("Equal", rows, columns)
         bias = w.op("Where", same, w.const(0, np.float32), w.const(-np.inf, np.float32))
+    elif lowering == "packed":
+        rows = w.op("Cast", w.op("Shape", "segment_ids"), to=TensorProto.INT32)
+        lengths = [w.op("Concat", "cu_seqlens", rows, axis=0) for _ in range(2)]  # padding rows are one more sequence
     else:
         filled = w.op("GreaterOrEqual", "attention_index", w.const(0, np.int32))
         index = w.op("Max", "attention_index", w.const(0, np.int32))
@@ -106,13 +121,16 @@ def make_graph(config: TinyConfig, lowering: str) -> onnx.ModelProto:
                 parts.append(w.op("Transpose", p, perm=[0, 2, 1, 3]))
             else:
                 p = w.op("Reshape", p, w.const([-1, c.heads, d_head]))
-                parts.append(w.op("Transpose", p, perm=[1, 0, 2]))
+                parts.append(p if lowering == "packed" else w.op("Transpose", p, perm=[1, 0, 2]))
         q, k, v = parts
         q = w.op("Mul", q, w.const(d_head**-0.5, np.float32))
-        k = w.op("Transpose", k, perm=[0, 2, 1] if lowering == "masked" else [0, 1, 3, 2])
-        scores = w.op("Add", w.op("MatMul", q, k), bias)
-        y = w.op("MatMul", w.op("Softmax", scores, axis=-1), v)
-        y = w.op("Transpose", y, perm=[1, 0, 2] if lowering == "masked" else [0, 2, 1, 3])
+        if lowering == "packed":
+            y = w.packed_attention(q, k, v, *lengths)
+        else:
+            k = w.op("Transpose", k, perm=[0, 2, 1] if lowering == "masked" else [0, 1, 3, 2])
+            scores = w.op("Add", w.op("MatMul", q, k), bias)
+            y = w.op("MatMul", w.op("Softmax", scores, axis=-1), v)
+            y = w.op("Transpose", y, perm=[1, 0, 2] if lowering == "masked" else [0, 2, 1, 3])
         y = w.op("Reshape", y, w.const([-1, c.width]))
         if lowering == "padded":
             y = w.op("Gather", y, "token_index")
@@ -136,6 +154,8 @@ def make_graph(config: TinyConfig, lowering: str) -> onnx.ModelProto:
               ("grid_hw", i32, ["N", 2])]  # fmt: skip
     if lowering == "padded":
         inputs += [("attention_index", i32, ["N", "L"]), ("token_index", i32, ["T"])]
+    elif lowering == "packed":
+        inputs += [("cu_seqlens", i32, ["N+1"])]
     outputs = [("logits", f32, ["N", c.classes]), ("embedding", f32, ["N", c.width]), ("tokens", f32, ["T", c.width])]
     graph = helper.make_graph(
         w.nodes,
@@ -143,21 +163,27 @@ def make_graph(config: TinyConfig, lowering: str) -> onnx.ModelProto:
         [helper.make_tensor_value_info(*item) for item in inputs],
         [helper.make_tensor_value_info(*item) for item in outputs],
         list(w.initializers.values()),
+        value_info=w.shapes,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    opsets = [helper.make_opsetid("", 20)]
+    if lowering == "packed":
+        opsets.append(helper.make_opsetid(packed_attention.DOMAIN, packed_attention.DOMAIN_VERSION))
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def make_bundle(path: Path, config: TinyConfig | None = None) -> Path:
-    """Publishes the model as a bundle without engines, one weights file for both graphs."""
+def make_bundle(
+    path: Path, config: TinyConfig | None = None, *, lowerings: Sequence[str] = ("masked", "padded")
+) -> Path:
+    """Publishes the model as a bundle without engines, one weights file for all graphs."""
     config = config or TinyConfig()
     with bundles.staged_bundle(path) as staging:
         (staging / "graphs").mkdir()
         offsets: dict[str, tuple[int, int]] = {}
         graphs = []
         with (staging / "graphs" / "weights.bin").open("wb") as weights:
-            for lowering in ("masked", "padded"):
+            for lowering in lowerings:
                 model = make_graph(config, lowering)
                 graphs.append(_describe(model, lowering))
                 for tensor in model.graph.initializer:
@@ -226,6 +252,7 @@ def pack_inputs(
     tokens: int | None = None,
     images: int | None = None,
     padded: bool = False,
+    packed: bool = False,
     seed: int = 0,
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Graph inputs for images of ``grids`` (rows, cols) with random pixels; T and N padded where given."""
@@ -247,6 +274,9 @@ def pack_inputs(
         "segment_ids": segment_ids,
         "grid_hw": grid_hw,
     }
+    if packed:
+        lengths = [r * c for r, c in grids] + [0] * (n - len(grids))
+        inputs["cu_seqlens"] = np.cumsum([0, *lengths]).astype(np.int32)
     if padded:
         longest = max(r * c for r, c in grids)
         index = np.full((n, longest), -1, np.int32)

@@ -11,10 +11,10 @@
 
 namespace navit_edge {
 
-/// One dimension of a graph tensor: a fixed extent, or one of the letters "T", "N", "L".
+/// One dimension of a graph tensor: a fixed extent, or one of "T", "N", "L", "N+1".
 struct Dim {
   char symbol = '\0';       // 'T', 'N', 'L', or '\0' for a fixed extent
-  std::int64_t extent = 0;  // valid when symbol == '\0'
+  std::int64_t extent = 0;  // the fixed extent; with a symbol, what is added to it: 1 in "N+1"
 };
 
 struct TensorSpec {
@@ -24,7 +24,7 @@ struct TensorSpec {
 };
 
 struct GraphSpec {
-  std::string id;        // "masked", "padded"
+  std::string id;        // "masked", "padded", "packed"
   std::string lowering;  // "masked" | "padded" | "packed"
   std::string file;
   std::vector<TensorSpec> inputs;

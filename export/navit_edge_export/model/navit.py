@@ -10,19 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.attention import LOWERINGS, Lowering, MaskedLowering, PaddedLowering
+from navit_edge_export.attention import LOWERINGS, Lowering, MaskedLowering, PackedLowering, PaddedLowering
 from navit_edge_export.model.block import Block, Mlp
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.embed import FoldedPatchEmbed, PatchEmbed, PrefixTokens
 from navit_edge_export.model.init import init_weights
 from navit_edge_export.pooling import AttentionPool, ClsPooling, MapPooling, MeanPooling, MultiPooling, Segments
 from navit_edge_export.positions import FactorizedPositions, grid_of_tokens
-from navit_edge_export.preprocess import pack
+from navit_edge_export.preprocess import GRAPH_INPUTS, pack
 
 
 class NaViT(nn.Module):
     """A NaViT. Which lowering of attention it computes with is decided by its inputs: with ``attention_index`` and
-    ``token_index`` the padded one, without them the masked one. Both give the same numbers up to rounding."""
+    ``token_index`` the padded one, with ``cu_seqlens`` the packed one, without either the masked one. All
+    give the same numbers up to rounding."""
 
     def __init__(self, config: NaViTConfig, *, seed: int = 0) -> None:
         """``seed`` draws the weights (init.py)."""
@@ -49,17 +50,21 @@ class NaViT(nn.Module):
         grid_hw: Tensor,
         attention_index: Tensor | None = None,
         token_index: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """One pack (the graph contract): patches [T, F] uint8, positions [T, 2], segment_ids [T], grid_hw [N, 2] and,
-        for the padded lowering, attention_index [N, L] and token_index [T], all int32.
+        for the padded lowering, attention_index [N, L] and token_index [T], for the packed one cu_seqlens [N+1], all
+        int32.
 
         Returns "tokens" [T, D], "embedding" [N, D] and, with a classifier, "logits" [N, classes].
         """
         lowering: Lowering
-        if attention_index is None or token_index is None:
-            lowering = MaskedLowering(segment_ids)
-        else:
+        if attention_index is not None and token_index is not None:
             lowering = PaddedLowering(attention_index, token_index)
+        elif cu_seqlens is not None:
+            lowering = PackedLowering(cu_seqlens, segment_ids)
+        else:
+            lowering = MaskedLowering(segment_ids)
         token_grid = grid_of_tokens(grid_hw, segment_ids) if self.positions.uses_grid else None
         tokens = self.embed(patches) + self.positions(positions, token_grid)
         if self.prefix is not None:
@@ -78,10 +83,8 @@ class NaViT(nn.Module):
         if lowering not in LOWERINGS:
             raise InvalidInputError(f'lowering "{lowering}" is unknown; expected one of {", ".join(LOWERINGS)}')
         inputs = pack(images, patch_px=self.config.patch_px, prefix_tokens=self.config.prefix_tokens).inputs()
-        if lowering == "masked":
-            inputs = {name: inputs[name] for name in ("patches", "positions", "segment_ids", "grid_hw")}
         device = self.norm.weight.device
-        tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
+        tensors = {name: torch.from_numpy(inputs[name]).to(device) for name in GRAPH_INPUTS[lowering]}
         outputs: dict[str, Tensor] = self(**tensors)
         return outputs
 

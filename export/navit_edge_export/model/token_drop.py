@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.preprocess import Pack, index_tensors
+from navit_edge_export.preprocess import Pack, cumulative_lengths, index_tensors
 
 TOKEN_DROPS = ("none", "constant", "beta", "resolution")
 
@@ -104,4 +104,5 @@ def drop_tokens(pack: Pack, drop: TokenDrop, rng: np.random.Generator) -> Pack:
         grid_hw=pack.grid_hw,
         attention_index=attention_index,
         token_index=token_index,
+        cu_seqlens=cumulative_lengths(lengths[:images]),
     )

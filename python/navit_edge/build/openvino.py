@@ -149,7 +149,8 @@ def _profiles(job: Job) -> tuple[dict[str, Profile], ...]:
 def _extent(extent: int | str, budget: Budget, *, target: bool) -> int:
     """T and L are bounded by the tokens of a pack, N by its images."""
     tokens = budget.target_tokens if target else budget.tokens
-    return extent if isinstance(extent, int) else {"T": tokens, "L": tokens, "N": budget.images}[extent]
+    letters = {"T": tokens, "L": tokens, "N": budget.images, "N+1": budget.images + 1}
+    return extent if isinstance(extent, int) else letters[extent]
 
 
 def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
@@ -169,6 +170,7 @@ def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
         "grid_hw": np.array([[rows, columns]], np.int32),
         "attention_index": np.arange(t, dtype=np.int32)[None],
         "token_index": np.arange(t, dtype=np.int32),
+        "cu_seqlens": np.array([0, t], np.int32),
     }
     values["patches"][:prefix] = 0
     missing = [spec.name for spec in job.graph.inputs if spec.name not in values]

@@ -8,7 +8,8 @@ else (positions, masks, pooling, head) stays in float32. Policies for the trunk:
   all layers, which only norms and itself read. The product of the pixels is in fp16 under both: a byte is exact in it, and in bf16 this one product made half of the whole model's error.
 * "fp32": all of it in float32, but queries, keys, values and their products with the probabilities in fp16, since
   TensorRT fuses attention in 16 bits only; unfused, its memory grows with the square of T. The scores are float32.
-  "strict" leaves out even this.
+  "strict" leaves out even this. Packed attention is one node with queries, keys and values in 16 bits; how it computes
+  scores and softmax is the kernel's.
 * "fp16", "bf16" with a float32 trunk: as "fp32", with attention in the precision that is named.
 
 Weights stay float32 in the bundle's weights file, each behind a Cast that the compiler folds. The graph's inputs and
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from navit_edge import packed_attention
 from navit_edge.errors import BackendError, BundleError, import_or_explain
 
 if TYPE_CHECKING:
@@ -224,11 +226,13 @@ class _Converter:
         """The nodes of attention that are in 16 bits under every policy: scores, and probabilities times values.
 
         Found from each Softmax: upwards to the product whose result it normalizes, downwards to the product that it
-        weights. Moves in between go along.
+        weights. Moves in between go along. A packed attention is all of it in one node.
         """
         found: set[int] = set()
-        for node in self._nodes:
-            if node.op_type == "Softmax":
+        for index, node in enumerate(self._nodes):
+            if node.op_type == packed_attention.OPERATOR:
+                found.add(index)
+            elif node.op_type == "Softmax":
                 above = self._products_above(node.input[0])
                 below = self._products_below(node.output[0])
                 if above and below:

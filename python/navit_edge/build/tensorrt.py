@@ -43,12 +43,19 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
         if capability < _AMPERE:
             raise InvalidInputError(f"--hardware-compatibility-level ampere+ on {target}; expected sm80 or later")
         target = "ampere+"
+    precisions = request.precision or precisions_of(request.backend, f"sm{capability}")[:1]
+    budgets = tensorrt_common.make_budgets(request)
+    asked = lowering.question(manifest, "tensorrt", (), precisions=precisions, largest=budgets[-1])
     chosen = lowering.choose(
-        manifest, request.lowering, backend=request.backend, probe=partial(lowering.packed_kernel, "tensorrt")
+        manifest,
+        request.lowering,
+        backend=request.backend,
+        probe=partial(lowering.packed_kernels, [asked]),
+        strict=request.strict,
     )
-    unsafe = version < _PROFILES_FIXED and len(tensorrt_common.make_budgets(request)) > 1
+    unsafe = version < _PROFILES_FIXED and len(budgets) > 1
     jobs: list[Job] = []
-    for precision in request.precision or precisions_of(request.backend, f"sm{capability}")[:1]:
+    for precision in precisions:
         jobs += tensorrt_common.make_jobs(
             manifest,
             request,

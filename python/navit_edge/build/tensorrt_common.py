@@ -22,7 +22,7 @@ from navit_edge.build import precision as precisions
 from navit_edge.build.common import cap_note
 from navit_edge.build.fusion import Fusion
 from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
-from navit_edge.build.lowering import Choice
+from navit_edge.build.lowering import Choice, is_refusal
 from navit_edge.build.request import BuildRequest
 from navit_edge.build.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
@@ -73,6 +73,7 @@ def make_jobs(
     """One job, or one for each budget, the largest first, whose engines form a group."""
     budgets = make_budgets(request)
     suffix = "-strict" if request.strict else "-fp32-trunk" if request.fp32_trunk else ""
+    suffix += "-packed" if lowering.graph.lowering == "packed" else ""  # beside a masked one, to be compared with it
     stem = f"{request.backend}-{target}-{precision}{suffix}"
     sets = [(f"{stem}-t{b.tokens}", (b,)) for b in reversed(budgets)] if per_budget else [(stem, budgets)]
     group = _group(stem, budgets) if len(sets) > 1 else None
@@ -146,10 +147,10 @@ def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[d
     """One a budget: the shapes of each input."""
 
     def shape(spec: TensorSpec, budget: Budget) -> tuple[int, ...]:
-        letters = {"T": budget.tokens, "N": budget.images}
+        letters = {"T": budget.tokens, "N": budget.images, "N+1": budget.images + 1}
         unknown = [extent for extent in spec.shape if isinstance(extent, str) and extent not in letters]
         if unknown:
-            raise BackendError(f"input {spec.name!r} has extents {list(spec.shape)}; expected T, N and numbers")
+            raise BackendError(f"input {spec.name!r} has extents {list(spec.shape)}; expected T, N, N+1 and numbers")
         return tuple(extent if isinstance(extent, int) else letters[extent] for extent in spec.shape)
 
     return tuple(
@@ -284,6 +285,8 @@ class _Compilation:
         if plan is None:
             error = log.last_error()
             hint = compiler_options.explain_refusal(error, job.compiler, library=name)
+            if job.graph.lowering == "packed" and is_refusal(error):
+                hint += "; build with --lowering masked"
             raise BackendError(f"{name} {trt.__version__} cannot build {job.name}: {error}{hint}")
         if timing_cache is not None:
             _save_timing_cache(config, Path(timing_cache))

@@ -43,15 +43,22 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
             check_fp32_trunk(request.backend, targets)
     ordered = sorted(targets, key=number)
     groups = [group for group in ([t for t in ordered if t != TURING], [t for t in ordered if t == TURING]) if group]
+    precisions = {tuple(group): request.precision or precisions_of(request.backend, group[0])[:1] for group in groups}
+    largest = tensorrt_common.make_budgets(request)[-1]
+    asked = [
+        lowering.question(manifest, "tensorrt_rtx", group, precisions=wanted, largest=largest)
+        for group, wanted in precisions.items()
+    ]
     chosen = lowering.choose(
         manifest,
         request.lowering,
         backend=request.backend,
-        probe=partial(lowering.packed_kernel, "tensorrt_rtx", ordered),
+        probe=partial(lowering.packed_kernels, asked),
+        strict=request.strict,
     )
     jobs: list[Job] = []
-    for group in groups:
-        for precision in request.precision or precisions_of(request.backend, group[0])[:1]:
+    for group, wanted in precisions.items():
+        for precision in wanted:
             jobs += tensorrt_common.make_jobs(
                 manifest,
                 request,

@@ -67,6 +67,15 @@ def export(
             help="Some of logits,embedding,tokens.", show_default="what gives one row an image", metavar="LIST"
         ),
     ] = None,
+    lowerings: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of masked,padded,packed: a graph for each form of attention. packed is for TensorRT libraries "
+            "that have its kernel.",
+            show_default="masked,padded",
+            metavar="LIST",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace a bundle of that name.")] = False,
     debug: DebugOption = False,
 ) -> None:
@@ -78,7 +87,7 @@ def export(
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
-    from navit_edge_export.onnx_export import export_bundle
+    from navit_edge_export.onnx_export import DEFAULT_LOWERINGS, export_bundle
 
     source = _load(model.value if model else None, config, checkpoint)
     console = err_console()
@@ -94,6 +103,7 @@ def export(
             max_tokens=max_tokens,
             resample=resample.value,
             outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
+            lowerings=[name.strip() for name in lowerings.split(",")] if lowerings else DEFAULT_LOWERINGS,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
             overwrite=overwrite,
         )
