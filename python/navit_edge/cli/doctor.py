@@ -47,7 +47,12 @@ def _print(report: Report) -> None:
 
     from navit_edge.doctor import State
 
-    marks = {State.FOUND: ("ok", "green"), State.ABSENT: ("–", "dim"), State.PROBLEM: ("!!", "red")}
+    marks = {
+        State.FOUND: ("ok", "green"),
+        State.ABSENT: ("–", "dim"),
+        State.HINT: ("!", "yellow"),
+        State.PROBLEM: ("!!", "red"),
+    }
     console = out_console()
     width = max(len(one.name) for section in report.sections for one in section.findings)
     for number, section in enumerate(report.sections):
@@ -73,7 +78,7 @@ def _print(report: Report) -> None:
 
 
 def _shown(finding: Finding) -> tuple[str, ...]:
-    """Commands belong to what is broken; those for what is merely absent are in the JSON."""
+    """Commands belong to what is broken or could be better; those for what is merely absent are in the JSON."""
     from navit_edge.doctor import State
 
-    return finding.remedy if finding.state is State.PROBLEM else ()
+    return finding.remedy if finding.state in (State.PROBLEM, State.HINT) else ()
