@@ -1,6 +1,5 @@
 // navit_edge._core: the C++ runtime, as Python sees it. One file a noun; stubs in python/navit_edge/_core.pyi.
 #include "bindings.h"
-
 #include "navit_edge/backend_abi.h"
 
 PYBIND11_MODULE(_core, module) {

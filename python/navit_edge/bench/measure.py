@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from navit_edge.bench.device import DeviceMemory
     from navit_edge.session import Session
 
     Images = Sequence[npt.NDArray[np.uint8]]
@@ -68,11 +69,16 @@ class Measurement:
 
     tokens: used by the images, in all packs of a run. capacity_tokens: what the engine computed, padding included.
     latency_ms: wall time of a run: "mean", "min", "max" and one "pNN" for each percentile asked for.
+    plan_ms: sizing and planning, the same for every run: as the session reports it, else timed apart through the same
+        C++ functions; None where it was not timed.
     preprocess_ms, engine_ms: mean for a run, added up over its packs. Where packs run side by side they may add up to
         more than the wall time.
-    other_ms: mean of the wall time that is neither; None where a run has several packs, which may overlap.
+    unpack_ms: mean for a run; None where the session does not report it: it is then part of other_ms.
+    other_ms: mean of the wall time that is none of the stages that the session reports, so planning that was timed apart
+        is in it; None where a run has several packs, which may overlap.
     peak_resident_bytes: highest resident memory of the whole process while this was measured; None where the system
         does not say.
+    device_memory_bytes: in use on the GPU after this was measured, by all processes (DeviceMemory); None without one.
     """
 
     name: str
@@ -88,10 +94,13 @@ class Measurement:
     latency_ms: dict[str, float]
     images_per_s: float
     tokens_per_s: float
+    plan_ms: float | None
     preprocess_ms: float
     engine_ms: float
+    unpack_ms: float | None
     other_ms: float | None
     peak_resident_bytes: int | None
+    device_memory_bytes: int | None = None
 
     @property
     def fill(self) -> float:
@@ -103,8 +112,19 @@ class Measurement:
         return {**self.__dict__, "budgets": list(self.budgets), "fill": self.fill}
 
 
-def measure(session: Session, images: Images, options: BenchOptions, *, name: str) -> Measurement:
-    """Runs ``images`` through ``session`` as `options` say. Raises what ``Session.run`` raises."""
+def measure(
+    session: Session,
+    images: Images,
+    options: BenchOptions,
+    *,
+    name: str,
+    plan_ms: float | None = None,
+    device_memory: DeviceMemory | None = None,
+) -> Measurement:
+    """Runs ``images`` through ``session`` as `options` say. Raises what ``Session.run`` raises.
+
+    plan_ms: of sizing and planning these images, timed apart, for sessions that do not report it.
+    """
     memory = PeakMemory()
     start = time.perf_counter()
     session.run(images)
@@ -126,11 +146,12 @@ def measure(session: Session, images: Images, options: BenchOptions, *, name: st
 
     packs = reports[-1]["packs"]
     tokens = sum(pack["tokens"] for pack in packs)
-    stage = {
-        key: statistics.fmean(sum(pack[key] for pack in report["packs"]) for report in reports) / 1e3
-        for key in ("preprocess_us", "engine_us")
-    }
+    preprocess_ms = statistics.fmean(sum(pack["preprocess_us"] for pack in one["packs"]) for one in reports) / 1e3
+    engine_ms = statistics.fmean(sum(pack["engine_us"] for pack in one["packs"]) for one in reports) / 1e3
+    told_ms = reported_ms(reports, "plan_us")
+    unpack_ms = reported_ms(reports, "unpack_us")
     mean = statistics.fmean(latencies)
+    known = preprocess_ms + engine_ms + (told_ms or 0) + (unpack_ms or 0)
     ordered = sorted(latencies)
     return Measurement(
         name=name,
@@ -151,8 +172,20 @@ def measure(session: Session, images: Images, options: BenchOptions, *, name: st
         },
         images_per_s=len(images) * len(latencies) / measured_s,
         tokens_per_s=tokens * len(latencies) / measured_s,
-        preprocess_ms=stage["preprocess_us"],
-        engine_ms=stage["engine_us"],
-        other_ms=mean - stage["preprocess_us"] - stage["engine_us"] if len(packs) == 1 else None,
+        plan_ms=plan_ms if told_ms is None else told_ms,
+        preprocess_ms=preprocess_ms,
+        engine_ms=engine_ms,
+        unpack_ms=unpack_ms,
+        other_ms=mean - known if len(packs) == 1 else None,
         peak_resident_bytes=memory.peak_bytes(),
+        device_memory_bytes=None if device_memory is None else device_memory.used_bytes(),
     )
+
+
+def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
+    """Mean of a stage that the session times as a whole, or pack by pack; None where it does neither."""
+    if all(key in one for one in reports):
+        return statistics.fmean(one[key] for one in reports) / 1e3
+    if all(key in pack for one in reports for pack in one["packs"]):
+        return statistics.fmean(sum(pack[key] for pack in one["packs"]) for one in reports) / 1e3
+    return None
