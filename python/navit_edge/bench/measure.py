@@ -74,7 +74,7 @@ class Measurement:
     preprocess_ms, engine_ms: mean for a run, added up over its packs. Where packs run side by side they may add up to
         more than the wall time.
     unpack_ms: mean for a run; None where the session does not report it: it is then part of other_ms.
-    other_ms: mean of the wall time that is none of the stages that the session reports, so planning that was timed apart
+    other_ms: mean of the wall time that is none of the stages that the session reports: planning that was timed apart
         is in it; None where a run has several packs, which may overlap.
     peak_resident_bytes: highest resident memory of the whole process while this was measured; None where the system
         does not say.
