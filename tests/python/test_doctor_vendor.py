@@ -22,6 +22,7 @@ from navit_edge import _core
 from navit_edge.build import BuildRequest, build_engines
 from navit_edge.doctor import State
 from navit_edge.doctor.driver import TensorRT, needs_finding
+from navit_edge.doctor.jetson import Jetson
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.probe import run_probe
 from navit_edge.doctor.runtime import backend_finding, install_backend, plugin_files
@@ -81,12 +82,16 @@ def test_a_library_of_another_major_version_than_the_plug_ins_cannot_run() -> No
     assert f"where the plug-in was compiled for {major}" in one.text
 
 
-def test_a_library_in_pips_directory_alone_is_not_taken_for_one_that_the_plug_in_finds() -> None:
-    told = nvidia(86, lean="10.15.1", unreached=frozenset({"lean"}))
-    one = backend_finding(run_probe, "tensorrt", nvidia=told)
-    assert one.state is State.PROBLEM
-    assert "in pip's directory, where the plug-in does not look" in one.text
-    assert one.remedy[0].startswith("export NAVIT_EDGE_TENSORRT_DIR=/")
+def test_a_library_from_pip_is_looked_for_last_and_not_where_a_directory_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = tensorrt_files("libnvinfer_lean.so", "tensorrt_lean_libs")
+    assert list(files.values())[-1] == "pip"
+    assert next(iter(files.values())) == "the dynamic loader"
+    monkeypatch.setenv("NAVIT_EDGE_TENSORRT_DIR", str(tmp_path))
+    named = tensorrt_files("libnvinfer_lean.so", "tensorrt_lean_libs")
+    assert "pip" not in named.values()
+    assert next(iter(named)) == f"{tmp_path}/libnvinfer_lean.so.10"
 
 
 def test_a_missing_plug_in_is_said_with_the_commands_that_build_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +228,17 @@ def test_a_driver_too_old_gets_a_new_driver_or_the_library_for_the_old_one() -> 
     assert one.remedy[1].startswith("pip install tensorrt-cu12")
     board = needs_finding(library, 12060, (87,), system="Ubuntu 22.04", jetson=True)
     assert "apt" in board.remedy[0]
+
+
+def test_jetpacks_module_outside_the_environment_gets_the_environment_that_sees_it(tmp_path: Path) -> None:
+    status = tmp_path / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    status.write_text("Package: python3-libnvinfer\nStatus: install ok installed\nVersion: 10.3.0.30-1+cuda12.5\n")
+    board = Jetson(model="Orin", l4t="36.4.3", jetpack="6.2", packages={})
+    found = {one.name: one for one in Nvidia.read(lambda *_: {"absent": "x"}, tmp_path, board).findings}
+    builder = found["TensorRT, Python builder"]
+    assert builder.state is State.HINT
+    assert "--system-site-packages" in builder.remedy[0]
 
 
 def test_cuda_of_jetpacks_tensorrt_is_read_from_its_package(tmp_path: Path) -> None:

@@ -29,9 +29,11 @@ def run_gpu_check(
 ) -> subprocess.CompletedProcess[str]:
     script = repository / "scripts" / "gpu_check.py"
     command = [sys.executable, str(script), "--backend", backend, "--bundle", str(bundle), "--output", str(output)]
+    # The suite runs whole in `make test`; here two of its tests show that the step reaches it.
+    few = "-k 'results_come_in_input_order or same_run_gives_the_same_bits'"
     return subprocess.run(
         [*command, "--precision", "fp32", "--duration", "0", *options], capture_output=True, text=True, check=False,
-        timeout=300, env={**os.environ, **(environment or {})},
+        timeout=300, env={**os.environ, "PYTEST_ADDOPTS": few, **(environment or {})},
     )  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def test_one_command_leaves_one_archive_with_every_result_and_the_bundle_as_it_w
         "conformance",
         "bench-openvino-cpu-fp32",
     ]
-    assert b" passed" in files["05-conformance.log"]
+    assert b"2 passed" in files["05-conformance.log"]
     assert summary["versions"]["navit-edge"] == ne.__version__
     assert summary["problem"] is None
     engine = "openvino-cpu-fp32"

@@ -25,7 +25,6 @@ _JETPACK_COMMAND = "sudo apt install nvidia-jetpack"
 class Nvidia:
     """capabilities: of each GPU, as 87 for 8.7; empty where none can be used. driver: whether libcuda is here.
     cuda: what the driver serves, as "12.8", or "". tensorrt, lean, rtx: version of the runtime library, or "".
-    unreached: those of the three that only pip's own directory holds, where the plug-in does not look by itself.
     """
 
     driver: bool
@@ -35,7 +34,6 @@ class Nvidia:
     lean: str
     rtx: str
     findings: tuple[Finding, ...]
-    unreached: frozenset[str] = frozenset()
 
     @classmethod
     def read(
@@ -68,9 +66,6 @@ class Nvidia:
             "lean": _version(answers["lean"], tensorrt_version),
             "rtx": _version(answers["rtx"], rtx_version),
         }
-        unreached = frozenset(
-            name for name, one in answers.items() if versions[name] and files[name].get(one["file"]) == "pip"
-        )
         packages = debian_packages(root)
         libraries = tuple(
             TensorRT(
@@ -83,7 +78,7 @@ class Nvidia:
             if versions[name]
         )
         capabilities = tuple(gpu["capability"] for gpu in driver.get("gpus", ()))
-        told = {name: _Told(answer=one, files=files[name], gpu=usable) for name, one in answers.items()}
+        told = {name: _Told(answer=one, files=files[name]) for name, one in answers.items()}
         return cls(
             driver="absent" not in driver and "error" not in driver,
             capabilities=capabilities,
@@ -91,7 +86,6 @@ class Nvidia:
             tensorrt=versions["tensorrt"],
             lean=versions["lean"],
             rtx=versions["rtx"],
-            unreached=unreached,
             findings=(
                 *driver_findings(driver, read_text(root / _DRIVER_FILE), jetson=jetson),
                 runtime_finding(runtime, cuda_major, jetson=jetson, files=files["cuda"]),
@@ -106,8 +100,10 @@ class Nvidia:
                          ("pip install navit-edge[tensorrt-rtx]",)),
                 *(needs_finding(one, cuda or 0, capabilities, system=system, jetson=jetson)
                   for one in libraries if usable),
-                _builder("TensorRT, Python builder", builders["tensorrt"], "tensorrt",
-                         _JETPACK_COMMAND if jetson else "pip install navit-edge[tensorrt]"),
+                _jetpacks_builder(packages)
+                if jetson and "absent" in builders["tensorrt"] and "python3-libnvinfer" in packages
+                else _builder("TensorRT, Python builder", builders["tensorrt"], "tensorrt",
+                              _JETPACK_COMMAND if jetson else "pip install navit-edge[tensorrt]"),
                 _builder("TensorRT for RTX, Python builder", builders["tensorrt_rtx"], "tensorrt-rtx",
                          "pip install navit-edge[tensorrt-rtx]"),
                 *vendor.wheel_findings(wheels),
@@ -117,11 +113,10 @@ class Nvidia:
 
 @dataclass(frozen=True, kw_only=True)
 class _Told:
-    """A probe's answer, the files that it tried with their origins, and whether a GPU is here to use it."""
+    """A probe's answer, and the files that it tried with their origins."""
 
     answer: dict[str, Any]
     files: dict[str, str]
-    gpu: bool
 
 
 def runtime_finding(
@@ -130,7 +125,7 @@ def runtime_finding(
     """libcudart. ``served``: the major version of CUDA that the driver serves, 0 where there is no driver."""
     install = (_JETPACK_COMMAND if jetson else "pip install nvidia-cuda-runtime-cu12",)
     absent = "no libcudart; TensorRT engines need it, all else does not"
-    told = _Told(answer=answer, files=files or {}, gpu=served > 0)
+    told = _Told(answer=answer, files=files or {})
     found = _library("CUDA runtime", told, cuda_version, absent, install)
     if served and answer.get("version", 0) // 1000 > served:
         text = (
@@ -166,16 +161,9 @@ def _library(name: str, told: _Told, words: Callable[[int], str], absent: str, i
     text = f"{facts['version']} ({where})"
     if origin == vendor.TENSORRT_DIR:
         text += f", which {vendor.TENSORRT_DIR} names"
-    if origin != "pip":
-        return Finding(name=name, state=State.FOUND, text=text, facts=facts)
-    text += "; pip's directory is not searched by the plug-in unless it is named"
-    return Finding(
-        name=name,
-        state=State.HINT if told.gpu else State.FOUND,
-        text=text,
-        remedy=(f"export {vendor.TENSORRT_DIR}={Path(file).parent}",),
-        facts=facts,
-    )
+    elif origin == "pip":
+        text = f"{facts['version']}, from pip ({where})"
+    return Finding(name=name, state=State.FOUND, text=text, facts=facts)
 
 
 def _builder(name: str, answer: dict[str, Any], backend: str, install: str) -> Finding:
@@ -185,3 +173,14 @@ def _builder(name: str, answer: dict[str, Any], backend: str, install: str) -> F
     if "version" not in answer:
         return Finding(name=name, state=State.PROBLEM, text=str(answer["error"]), remedy=(install,))
     return Finding(name=name, state=State.FOUND, text=str(answer["version"]), facts={"version": answer["version"]})
+
+
+def _jetpacks_builder(packages: dict[str, str]) -> Finding:
+    """JetPack's module is there, and this environment does not see it."""
+    return Finding(
+        name="TensorRT, Python builder",
+        state=State.HINT,
+        text=f"{packages['python3-libnvinfer']} is installed for the system's Python, and this environment does not "
+        "see it; only build-engine needs it",
+        remedy=("python3 -m venv --system-site-packages ~/navit  # then install navit-edge into that one",),
+    )

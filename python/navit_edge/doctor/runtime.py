@@ -117,7 +117,6 @@ def _gpu_parts(
     product = _PRODUCT[name]
     full = "" if nvidia is None else nvidia.rtx if name == "tensorrt-rtx" else nvidia.tensorrt
     lean = "" if nvidia is None or name == "tensorrt-rtx" else nvidia.lean
-    key = "rtx" if name == "tensorrt-rtx" else "tensorrt" if full else "lean"
     found = full or lean
     missing = False
     remedy: tuple[str, ...] = ()
@@ -129,20 +128,11 @@ def _gpu_parts(
         if name == "tensorrt" and served and int(found.partition(".")[0]) != served:
             library += f" where the plug-in was compiled for {served}"
             missing, remedy = True, install_backend(name, jetson=jetson)
-        elif nvidia is not None and key in nvidia.unreached:
-            library += " in pip's directory, where the plug-in does not look"
-            missing, remedy = True, (_export(key),)
     if nvidia is None or not nvidia.driver:
         return library, "driver not found", True, remedy
     if not nvidia.capabilities:
         return library, "driver found, GPU not", True, remedy or ("nvidia-smi",)
     return library, f"driver found (CUDA {nvidia.cuda})", missing, remedy
-
-
-def _export(key: str) -> str:
-    package = {"rtx": "tensorrt_rtx_libs", "tensorrt": "tensorrt_libs", "lean": "tensorrt_lean_libs"}[key]
-    files = shared_objects(package, "lib*.so.*")
-    return f"export {vendor.TENSORRT_DIR}={Path(files[0]).parent}" if files else f"pip show -f {package}"
 
 
 def _install_library(name: str, *, jetson: bool) -> tuple[str, ...]:

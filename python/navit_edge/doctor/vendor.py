@@ -50,7 +50,7 @@ def variable_findings() -> tuple[Finding, ...]:
 
 
 def tensorrt_files(stem: str, package: str, majors: tuple[int, ...] = MAJORS) -> dict[str, str]:
-    """File -> origin, in the order of the plug-in, then what pip brought. stem: "libnvinfer.so"."""
+    """File -> origin, in the order of the plug-in, which ends with what pip brought. stem: "libnvinfer.so"."""
     return _files([f"{stem}.{major}" for major in majors], [(package, ".", f"{stem}.*")])
 
 
@@ -73,9 +73,10 @@ def _files(names: list[str], wheels: list[tuple[str, str, str]], last: str = "")
     found.update(dict.fromkeys(names, "the dynamic loader"))
     if last:
         found.update({f"{last}/{name}": last for name in names})
-    for package, folder, pattern in wheels:
-        for file in shared_objects(package, pattern, folder):
-            found.setdefault(file, "pip")
+    if not directories_of(TENSORRT_DIR)[0]:  # a place that is named takes the place of the wheels
+        for package, folder, pattern in wheels:
+            for file in shared_objects(package, pattern, folder):
+                found.setdefault(file, "pip")
     return found
 
 
