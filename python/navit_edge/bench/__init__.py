@@ -1,7 +1,6 @@
-"""`navit-edge bench`: latency, throughput, stages and memory of an engine; several engines compared."""
+"""`navit-edge bench`: latency, throughput, stages and memory of an engine, per pack size and end to end."""
 
-from navit_edge.bench.compare import CompareReport, compare
 from navit_edge.bench.measure import BenchOptions, Measurement, percentile
 from navit_edge.bench.suite import BenchReport, bench
 
-__all__ = ["BenchOptions", "BenchReport", "CompareReport", "Measurement", "bench", "compare", "percentile"]
+__all__ = ["BenchOptions", "BenchReport", "Measurement", "bench", "percentile"]

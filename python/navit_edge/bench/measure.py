@@ -69,16 +69,15 @@ class Measurement:
 
     tokens: used by the images, in all packs of a run. capacity_tokens: what the engine computed, padding included.
     latency_ms: wall time of a run: "mean", "min", "max" and one "pNN" for each percentile asked for.
-    plan_ms: sizing and planning, the same for every run: as the session reports it, else timed apart through the same
-        C++ functions; None where it was not timed.
+    plan_ms: sizing and planning: mean for a run where the session reports it, else timed apart through the same C++
+        functions; None where neither was done. unpack_ms: mean for a run; None where the session does not report it.
+        Both are part of other_ms.
+    device_memory_bytes: in use on the GPU after this was measured, by all processes (DeviceMemory); None without one.
     preprocess_ms, engine_ms: mean for a run, added up over its packs. Where packs run side by side they may add up to
         more than the wall time.
-    unpack_ms: mean for a run; None where the session does not report it: it is then part of other_ms.
-    other_ms: mean of the wall time that is none of the stages that the session reports: planning that was timed apart
-        is in it; None where a run has several packs, which may overlap.
+    other_ms: mean of the wall time that is neither; None where a run has several packs, which may overlap.
     peak_resident_bytes: highest resident memory of the whole process while this was measured; None where the system
         does not say.
-    device_memory_bytes: in use on the GPU after this was measured, by all processes (DeviceMemory); None without one.
     """
 
     name: str
@@ -95,12 +94,12 @@ class Measurement:
     images_per_s: float
     tokens_per_s: float
     plan_ms: float | None
+    unpack_ms: float | None
+    device_memory_bytes: int | None
     preprocess_ms: float
     engine_ms: float
-    unpack_ms: float | None
     other_ms: float | None
     peak_resident_bytes: int | None
-    device_memory_bytes: int | None = None
 
     @property
     def fill(self) -> float:
@@ -110,6 +109,15 @@ class Measurement:
     def as_json(self) -> dict[str, Any]:
         """The fields and `fill` as JSON values."""
         return {**self.__dict__, "budgets": list(self.budgets), "fill": self.fill}
+
+
+def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
+    """Mean of a stage that the session times as a whole, or pack by pack; None where it does neither."""
+    if all(key in one for one in reports):
+        return statistics.fmean(one[key] for one in reports) / 1e3
+    if all(key in pack for one in reports for pack in one["packs"]):
+        return statistics.fmean(sum(pack[key] for pack in one["packs"]) for one in reports) / 1e3
+    return None
 
 
 def measure(
@@ -146,12 +154,12 @@ def measure(
 
     packs = reports[-1]["packs"]
     tokens = sum(pack["tokens"] for pack in packs)
-    preprocess_ms = statistics.fmean(sum(pack["preprocess_us"] for pack in one["packs"]) for one in reports) / 1e3
-    engine_ms = statistics.fmean(sum(pack["engine_us"] for pack in one["packs"]) for one in reports) / 1e3
-    told_ms = reported_ms(reports, "plan_us")
-    unpack_ms = reported_ms(reports, "unpack_us")
+    stage = {
+        key: statistics.fmean(sum(pack[key] for pack in report["packs"]) for report in reports) / 1e3
+        for key in ("preprocess_us", "engine_us")
+    }
+    told_plan_ms = reported_ms(reports, "plan_us")
     mean = statistics.fmean(latencies)
-    known = preprocess_ms + engine_ms + (told_ms or 0) + (unpack_ms or 0)
     ordered = sorted(latencies)
     return Measurement(
         name=name,
@@ -172,20 +180,11 @@ def measure(
         },
         images_per_s=len(images) * len(latencies) / measured_s,
         tokens_per_s=tokens * len(latencies) / measured_s,
-        plan_ms=plan_ms if told_ms is None else told_ms,
-        preprocess_ms=preprocess_ms,
-        engine_ms=engine_ms,
-        unpack_ms=unpack_ms,
-        other_ms=mean - known if len(packs) == 1 else None,
-        peak_resident_bytes=memory.peak_bytes(),
+        plan_ms=plan_ms if told_plan_ms is None else told_plan_ms,
+        unpack_ms=reported_ms(reports, "unpack_us"),
         device_memory_bytes=None if device_memory is None else device_memory.used_bytes(),
+        preprocess_ms=stage["preprocess_us"],
+        engine_ms=stage["engine_us"],
+        other_ms=mean - stage["preprocess_us"] - stage["engine_us"] if len(packs) == 1 else None,
+        peak_resident_bytes=memory.peak_bytes(),
     )
-
-
-def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
-    """Mean of a stage that the session times as a whole, or pack by pack; None where it does neither."""
-    if all(key in one for one in reports):
-        return statistics.fmean(one[key] for one in reports) / 1e3
-    if all(key in pack for one in reports for pack in one["packs"]):
-        return statistics.fmean(sum(pack[key] for pack in one["packs"]) for one in reports) / 1e3
-    return None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from navit_edge.bench import BenchReport, CompareReport, Measurement
+    from navit_edge.bench import BenchReport, Measurement
+    from navit_edge.bench.compare import CompareReport
     from navit_edge.bench.device import Gpu
     from navit_edge.bench.workload import Workload
     from navit_edge.manifest import Manifest
@@ -95,9 +96,10 @@ def bench(
     processes. Two or more engines run in turn, and the table has ratios.
     """
     import navit_edge as ne
-    from navit_edge.bench import BenchOptions, CompareReport
+    from navit_edge.bench import BenchOptions
     from navit_edge.bench import bench as run_bench
-    from navit_edge.bench import compare as run_compare
+    from navit_edge.bench.compare import CompareReport
+    from navit_edge.bench.compare import compare as run_compare
     from navit_edge.bench.plot import check_plot, plot, plot_comparison
     from navit_edge.build.request import parse_numbers
     from navit_edge.doctor.engines import reason_of
@@ -264,9 +266,10 @@ def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequenc
     whole = rows[0] is report.end_to_end
     head = ["tokens", "images"] + (["packs"] if whole else [] if report.dynamic_tokens else ["budget"])
     speed = [f"p{p:g} ms" for p in report.options.percentiles] + ["images/s", "tokens/s", "fill"]
-    stages = ["plan ms", "preprocess ms", "engine ms", "unpack ms", "other ms", "peak memory", "GPU memory"]
+    stages = ["preprocess ms", "engine ms", *([] if whole and rows[0].other_ms is None else ["other ms"])]
+    stages += ["unpack ms", "peak memory", "GPU memory"]
     # What was not measured of any row gets no column; the JSON has it as null.
-    stages = [name for name in stages if any(_cells(row)[name] for row in rows)] + ["runs"]
+    stages = [name for name in ["plan ms", *stages] if any(_cells(row)[name] for row in rows)] + ["runs"]
     single = _table(title, head + speed + stages, rows)
     unbounded = console.options.update(width=1000)
     if console.measure(single, options=unbounded).maximum <= console.width:
@@ -311,12 +314,12 @@ def _cells(row: Measurement) -> dict[str, str]:
         "images/s": f"{row.images_per_s:.1f}" if row.images_per_s < 1000 else f"{row.images_per_s:.0f}",
         "tokens/s": f"{row.tokens_per_s:.0f}",
         "fill": f"{row.fill:.0%}",
-        "plan ms": "" if row.plan_ms is None else ms_text(row.plan_ms),
         "preprocess ms": ms_text(row.preprocess_ms),
         "engine ms": ms_text(row.engine_ms),
         "unpack ms": "" if row.unpack_ms is None else ms_text(row.unpack_ms),
         "other ms": "" if row.other_ms is None else ms_text(row.other_ms),
         "peak memory": "" if row.peak_resident_bytes is None else size_text(row.peak_resident_bytes),
+        "plan ms": "" if row.plan_ms is None else ms_text(row.plan_ms),
         "GPU memory": "" if row.device_memory_bytes is None else size_text(row.device_memory_bytes),
         "runs": str(row.runs),
     }
