@@ -216,8 +216,7 @@ def gpu_of(doctor: Path) -> str:
 
 def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
     """The steps, in order. Returns what makes the whole run void, or ""."""
-    check.run("doctor", [*NAVIT_EDGE, "doctor"])
-    save_json(check.folder / "doctor.json", [*NAVIT_EDGE, "doctor", "--json"])
+    check.run("doctor", [*NAVIT_EDGE, "doctor", "--json-file", check.folder / "doctor.json"])
     if shutil.which("nvidia-smi") is not None:
         fields = "name,driver_version,memory.total,power.limit,clocks.max.sm"  # no serial number, no other processes
         check.run("nvidia-smi", ["nvidia-smi", f"--query-gpu={fields}", "--format=csv"])
@@ -257,8 +256,7 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
     for engine in engines_of(bundle):
         if engine.get("report") and (bundle / engine["report"]).is_file():
             shutil.copy(bundle / engine["report"], check.folder / f"build-{engine['id']}.json")
-    check.run("doctor-bundle", [*NAVIT_EDGE, "doctor", bundle])
-    save_json(check.folder / "doctor-bundle.json", [*NAVIT_EDGE, "doctor", bundle, "--json"])
+    check.run("doctor-bundle", [*NAVIT_EDGE, "doctor", bundle, "--json-file", check.folder / "doctor-bundle.json"])
     wanted = arguments.precision.split(",") if arguments.precision else None
     engines = [
         engine["id"]
@@ -312,12 +310,6 @@ def engines_of(bundle: Path) -> list[dict[str, Any]]:
     """The bundle's engines, as the manifest describes them."""
     engines: list[dict[str, Any]] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["engines"]
     return engines
-
-
-def save_json(path: Path, command: Sequence[str | Path]) -> None:
-    """What a command prints on standard output, whatever its exit code."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    path.write_text(done.stdout, encoding="utf-8")
 
 
 def print_summary(steps: Sequence[Step], output: Path) -> None:

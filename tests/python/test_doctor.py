@@ -351,11 +351,15 @@ def test_on_a_jetson_the_remedies_are_those_of_jetpack(tmp_path: Path) -> None:
 # --- bundles, for real
 
 
-def test_a_bundle_that_runs_here_ends_with_0_and_names_its_engine(built: Path) -> None:
-    result = invoke("doctor", built)
+def test_a_bundle_that_runs_here_ends_with_0_and_names_its_engine(built: Path, tmp_path: Path) -> None:
+    written = tmp_path / "doctor.json"
+    result = invoke("doctor", built, "--json-file", written)
     assert result.exit_code == 0, result.stderr
     assert "runs here with openvino-cpu-fp32" in result.stdout
-    content = json.loads(invoke("doctor", built, "--json").stdout)
+    content = json.loads(written.read_text())
+    assert set(content) == {"schema_version", "bundle", "usable_engines", "broken", "sections"}
+    states = {one["state"] for section in content["sections"] for one in section["findings"]}
+    assert states <= {"found", "absent", "hint", "problem"}
     assert content["usable_engines"] == ["openvino-cpu-fp32"]
     assert content["broken"] is None
 
@@ -372,9 +376,10 @@ def test_an_engine_for_a_gpu_is_no_failure_where_another_engine_runs(with_engine
 
 def test_a_bundle_of_which_nothing_runs_ends_with_1_and_its_command_mends_it(with_engines: Callable[..., Path]) -> None:
     bundle = with_engines({"builder": {"openvino": "2020.1.0-1-x"}})
-    broken = invoke("doctor", bundle)
+    broken = invoke("doctor", bundle, "--json")
     assert broken.exit_code == 1
-    assert "built by OpenVINO 2020.1.0-1-x; this is OpenVINO" in " ".join(broken.stdout.split())
+    assert "built by OpenVINO 2020.1.0-1-x; this is OpenVINO" in broken.stdout
+    assert json.loads(broken.stdout)["broken"] in broken.stderr
     assert "error: no engine of the bundle" in broken.stderr
     assert_mended(bundle, "engine openvino-cpu-fp32")
 

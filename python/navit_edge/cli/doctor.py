@@ -20,6 +20,10 @@ def doctor(
         Path | None, typer.Argument(help="Bundle whose engines are tried.", metavar="BUNDLE", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as one JSON object.")] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(help="The same as JSON into FILE, beside the table.", metavar="FILE", show_default=False),
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Examine this machine, and whether a bundle runs on it; for each mismatch, the command that mends it.
@@ -37,6 +41,9 @@ def doctor(
         typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
         _print(report)
+    if json_file is not None:
+        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+        json_file.write_text(text + "\n", encoding="utf-8")
     if report.broken:
         fail(report.broken)
 
