@@ -319,8 +319,8 @@ def print_summary(steps: Sequence[Step], output: Path) -> None:
         seconds = f"{step.seconds:7.1f} s" if step.state != "skipped" else " " * 9
         reason = step.reason if len(step.reason) <= 120 else f"{step.reason[:120]}… ({step.log})"
         print(f"{step.state:8}{step.name:{width}}{seconds}  {reason}")
-    size = output.stat().st_size / 2**20
-    print(f"\n{output} ({size:.1f} MiB): attach it to a report; what is in it stands in docs/on-device.md")
+    size = output.stat().st_size / 2**10
+    print(f"\n{output} ({size:.0f} KiB): attach it to a report; what is in it stands in docs/on-device.md")
 
 
 if __name__ == "__main__":
