@@ -46,8 +46,8 @@ bench: $(VENV)/.installed  ## throughput and cold start against PyTorch, ONNX Ru
 	$(PY) benchmarks/cold_start.py
 	$(PY) benchmarks/readme_table.py
 
-gpu-check: $(VENV)/.installed  ## doctor, build, checks and bench on this machine's GPU, into one archive (BUNDLE=, BACKEND=)
-	$(PY) scripts/gpu_check.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(BACKEND),--backend "$(BACKEND)")
+gpu-check: $(VENV)/.installed  ## doctor, build, checks, conformance, bench on this GPU; one archive (BUNDLE=, BACKEND=, ARGS=)
+	$(PY) scripts/gpu_check.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(BACKEND),--backend "$(BACKEND)") $(ARGS)
 
 clean:  ## everything that was built here, the virtual environment included
 	rm -rf build demo $(VENV)

@@ -1,22 +1,26 @@
 # navit_edge_find_tensorrt(): headers for the TensorRT backends; no library of NVIDIA's is linked.
-#   TensorRT_FOUND      TensorRT_INCLUDE_DIR: TensorRT_ROOT, the system's, then those in the kernel-lens wheel
+#   TensorRT_FOUND      TensorRT_INCLUDE_DIR: TensorRT_ROOT, NAVIT_EDGE_HEADERS, the system's, then the kernel-lens wheel's
 #   TensorRT_RTX_FOUND  TensorRT_RTX_INCLUDE_DIR: only TensorRT_RTX_ROOT, since TensorRT's own headers do not fit that library
-#   both need           TensorRT_CUDA_INCLUDE_DIR: CUDAToolkit_ROOT, the system's, then those in PyPI's CUDA 13 wheels
+#   both need           TensorRT_CUDA_INCLUDE_DIR: CUDAToolkit_ROOT, NAVIT_EDGE_HEADERS, the system's, then PyPI's CUDA 13 wheels
+# pip builds in an environment of its own, which sees no other package: NAVIT_EDGE_HEADERS names the directory into which
+# `pip install --target DIR --no-deps -c constraints.txt -r requirements-headers.txt` laid the same wheels.
 macro(navit_edge_find_tensorrt)
   set(TensorRT_FOUND FALSE)
   set(TensorRT_RTX_FOUND FALSE)
-  set(_headers_remedy "set TensorRT_ROOT and CUDAToolkit_ROOT, or pip install --no-deps -r requirements-headers.txt")
+  string(CONCAT _headers_remedy "set TensorRT_ROOT and CUDAToolkit_ROOT, or NAVIT_EDGE_HEADERS to the directory given to "
+    "pip install --target DIR --no-deps -c constraints.txt -r requirements-headers.txt")
   if(NOT NAVIT_EDGE_TENSORRT STREQUAL "OFF")
     navit_edge_python_says(_tensorrt_wheel
       "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('kernel_lens').origin).parent / 'include/tensorrt')")
     navit_edge_python_says(_cuda_wheel
       "import importlib.util as u; print(list(u.find_spec('nvidia.cu13').submodule_search_locations)[0] + '/include')")
     find_path(TensorRT_INCLUDE_DIR NvInferRuntime.h
-      HINTS "${TensorRT_ROOT}" "$ENV{TensorRT_ROOT}" PATH_SUFFIXES include "include/${CMAKE_LIBRARY_ARCHITECTURE}"
+      HINTS "${TensorRT_ROOT}" "$ENV{TensorRT_ROOT}" "${NAVIT_EDGE_HEADERS}/kernel_lens/include/tensorrt"
+      PATH_SUFFIXES include "include/${CMAKE_LIBRARY_ARCHITECTURE}"
       PATHS "${_tensorrt_wheel}" DOC "Directory of NvInferRuntime.h, TensorRT 10 or 11")
     # The header that cuda_runtime_api.h includes and that NVIDIA ships in another package (cuda-crt, or nvcc's).
     find_path(TensorRT_CUDA_INCLUDE_DIR crt/host_defines.h
-      HINTS "${CUDAToolkit_ROOT}" "$ENV{CUDA_HOME}" PATH_SUFFIXES include
+      HINTS "${CUDAToolkit_ROOT}" "$ENV{CUDA_HOME}" "${NAVIT_EDGE_HEADERS}/nvidia/cu13" PATH_SUFFIXES include
       PATHS /usr/local/cuda "${_cuda_wheel}" DOC "Directory of cuda_runtime_api.h and crt/host_defines.h")
     set(_cuda_headers FALSE)
     if(TensorRT_CUDA_INCLUDE_DIR AND EXISTS "${TensorRT_CUDA_INCLUDE_DIR}/cuda_runtime_api.h")

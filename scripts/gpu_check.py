@@ -1,12 +1,13 @@
-"""Everything that a person with a device can run in one command: doctor, build, checks, bench; one archive of results.
+"""Everything that a person with a device can run in one command: doctor, build, checks, conformance, bench.
 
     python scripts/gpu_check.py [--bundle DIR] [--backend tensorrt] [--precision LIST] [--output FILE.tar.gz]
     make gpu-check [BUNDLE=DIR] [BACKEND=tensorrt]
 
 Works on a copy of the bundle; without one, exports S/16 with random weights (needs torch, so a PC makes the bundle for
-a board). A step that fails does not stop the next that can do without it. The archive holds what each step printed, the
-reports as JSON, the plots, and summary.json; no weights, no images, no names of machine or user, but paths as the tools
-print them. docs/on-device.md says what to look at.
+a board). A step that fails, crashes or hangs does not stop the next that can do without it, and Ctrl-C keeps what is
+there. Without a usable GPU only doctor runs. The archive holds what each step printed, the reports as JSON, the plots,
+and summary.json with versions; no weights, no images, no environment, no name of machine or user.
+docs/on-device.md says what to look at. The exit code is 0 where every step passed.
 """
 
 from __future__ import annotations
@@ -14,20 +15,33 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from gpu_check_private import Private
 
 HERE = Path(__file__).resolve().parent
 NAVIT_EDGE = (sys.executable, "-m", "navit_edge.cli.main")
 BACKENDS = ("tensorrt", "tensorrt-rtx", "openvino")
+#: Whose version bears on the results; no list of all that is installed, which is nobody's business.
+PACKAGES = (
+    "navit-edge", "numpy", "onnx", "openvino", "torch", "tensorrt", "tensorrt-cu12", "tensorrt-cu13",
+    "tensorrt-lean-cu12-libs", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13",
+)  # fmt: skip
+STEP_LIMIT_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +49,7 @@ class Step:
     """One command and what became of it."""
 
     name: str
-    state: str  # "passed" | "failed" | "skipped"
+    state: str  # "passed" | "failed" | "skipped" (for a failure before it) | "left out" (does not apply here)
     seconds: float = 0.0
     exit_code: int | None = None
     log: str = ""  # file in the archive
@@ -48,9 +62,20 @@ class Check:
 
     folder: Path
     steps: list[Step] = field(default_factory=list)
+    limit_s: float = STEP_LIMIT_S
 
-    def run(self, name: str, command: Sequence[str | Path]) -> bool:
-        """Runs a command with its output in a log and on the screen; whether it succeeded."""
+    def run(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> bool:
+        """Runs a command with its output in a log and on the screen; whether it succeeded. It is killed at the limit.
+
+        environment: set beside this process's own.
+        """
         log = f"{len(self.steps) + 1:02d}-{name}.log"
         print(f"\n== {name}", flush=True)
         start = time.perf_counter()
@@ -59,25 +84,47 @@ class Check:
             file.flush()
             process = subprocess.Popen(
                 [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                errors="replace",
+                errors="replace", env={**os.environ, **(environment or {})}, cwd=cwd,
             )  # fmt: skip
+            hung = threading.Event()
+
+            def end() -> None:
+                hung.set()
+                process.kill()
+
+            timer = threading.Timer(self.limit_s, end)
+            timer.start()
             last = error = ""
-            for line in process.stdout or ():
-                file.write(line)
-                sys.stdout.write(line)
-                last = line.strip() or last
-                error = line.strip() if line.startswith("error: ") else error
-            code = process.wait()
+            try:
+                for line in process.stdout or ():
+                    file.write(line)
+                    sys.stdout.write(line)
+                    last = line.strip() or last
+                    error = line.strip() if line.startswith("error: ") else error
+                code = process.wait()
+            except KeyboardInterrupt:
+                process.kill()
+                self.steps.append(Step(name=name, state="failed", log=log, reason="interrupted"))
+                raise
+            finally:
+                timer.cancel()
+            if hung.is_set():
+                error = f"error: no end within {self.limit_s:g} s; it said last: {last}"
         state = "passed" if code == 0 else "failed"
         seconds = round(time.perf_counter() - start, 1)
-        reason = (error or last) if code else ""
+        reason = (error or last or f"exit code {code}, no output") if code else ""
         self.steps.append(Step(name=name, state=state, seconds=seconds, exit_code=code, log=log, reason=reason))
         return code == 0
 
     def skip(self, name: str, reason: str) -> None:
-        """Says why a step was not run."""
+        """A step that a failure before it made impossible."""
         print(f"\n== {name}: skipped, {reason}", flush=True)
         self.steps.append(Step(name=name, state="skipped", reason=reason))
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """A step that this machine has no use for: no failure."""
+        print(f"\n== {name}: left out, {reason}", flush=True)
+        self.steps.append(Step(name=name, state="left out", reason=reason))
 
 
 def main() -> None:
@@ -87,6 +134,7 @@ def main() -> None:
     parser.add_argument("--precision", help="for build-engine, as fp16,bf16; its own default where not given")
     parser.add_argument("--workspace", help="for build-engine, as 2G: bounds the compiler's memory on a small board")
     parser.add_argument("--duration", default="3", help="seconds of each measurement of bench")
+    parser.add_argument("--step-limit", type=float, default=STEP_LIMIT_S, help="seconds after which a step is ended")
     parser.add_argument("--output", type=Path, help="default gpu-check-DATE-TIME.tar.gz here")
     arguments = parser.parse_args()
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d-%H%M%S")
@@ -98,36 +146,94 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as scratch:
         results = Path(scratch) / f"gpu-check-{stamp}"
         results.mkdir()
-        check = Check(folder=results)
-        run_all(check, arguments, Path(scratch))
-        summary = {
-            "backend": arguments.backend,
-            "date": stamp,
-            "steps": [asdict(step) for step in check.steps],
-            "not_run": ["navit-edge verify: not part of this version; scripts/engine_checks.py stands in for it"],
-        }
-        (results / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        with tarfile.open(output, "w:gz") as archive:
-            archive.add(results, arcname=results.name)
+        check = Check(folder=results, limit_s=arguments.step_limit)
+        problem = ""
+        try:
+            problem = run_all(check, arguments, Path(scratch))
+        except KeyboardInterrupt:
+            problem = "interrupted; the archive holds the steps up to here"
+        except Exception as error:  # whatever goes wrong here, the archive is what the person has waited for
+            problem = f"gpu_check itself failed ({type(error).__name__}: {error}); this is a bug; send the archive"
+        finally:
+            summary = {
+                "schema_version": 1,
+                "backend": arguments.backend,
+                "date": stamp,
+                "versions": versions(),
+                "problem": problem or None,
+                "steps": [asdict(step) for step in check.steps],
+                "not_run": ["navit-edge verify: not part of this version; scripts/engine_checks.py stands in for it"],
+            }
+            (results / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            bundle = {} if arguments.bundle is None else {arguments.bundle.resolve().parent: "BUNDLES"}
+            Private({Path(scratch): "SCRATCH", HERE.parent: "CHECKOUT", **bundle}).clean_folder(results)
+            with tarfile.open(output, "w:gz") as archive:
+                archive.add(results, arcname=results.name, filter=nobody)
     print_summary(check.steps, output)
-    if any(step.state != "passed" for step in check.steps):
+    if problem:
+        sys.exit(f"error: {problem}")
+    if any(step.state in ("failed", "skipped") for step in check.steps):
         sys.exit(1)
 
 
-def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> None:
-    """The steps, in order."""
-    check.run("doctor", [*NAVIT_EDGE, "doctor"])
-    save_json(check.folder / "doctor.json", [*NAVIT_EDGE, "doctor", "--json"])
+def nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """An archive names its owner, too."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def versions() -> dict[str, str]:
+    """What took part: Python, system, packages, and the commit of the checkout where there is one."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    git = shutil.which("git")
+    if git is not None and (HERE.parent / ".git").exists():
+        done = subprocess.run(
+            [git, "-C", str(HERE.parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            found["commit"] = done.stdout.strip()
+    return found
+
+
+def gpu_of(doctor: Path) -> str:
+    """The first GPU that doctor found, in words; "" where none can be used."""
+    try:
+        sections = json.loads(doctor.read_text(encoding="utf-8"))["sections"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    findings = {one["name"]: one for section in sections for one in section["findings"]}
+    return str(findings["GPU 0"]["text"]) if "GPU 0" in findings else ""
+
+
+def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
+    """The steps, in order. Returns what makes the whole run void, or ""."""
+    check.run("doctor", [*NAVIT_EDGE, "doctor", "--json-file", check.folder / "doctor.json"])
     if shutil.which("nvidia-smi") is not None:
         fields = "name,driver_version,memory.total,power.limit,clocks.max.sm"  # no serial number, no other processes
         check.run("nvidia-smi", ["nvidia-smi", f"--query-gpu={fields}", "--format=csv"])
+    if arguments.backend != "openvino" and not gpu_of(check.folder / "doctor.json"):
+        for name in ("build-engine", "doctor-bundle", "engine-checks", "conformance", "bench"):
+            check.skip(name, "no usable NVIDIA GPU")
+        return (
+            f"no usable NVIDIA GPU on this machine, so nothing was built or measured for {arguments.backend}; what "
+            "doctor found is in the archive; run this on the device, or rehearse it on the CPU with --backend openvino"
+        )
     bundle = scratch / "check.navit"
     if arguments.bundle is not None:
         shutil.copytree(arguments.bundle, bundle)
     elif not check.run("export", [*NAVIT_EDGE, "export", "--model", "s16", "--seed", "0", "-o", bundle]):
-        for name in ("build-engine", "doctor-bundle", "engine-checks", "bench"):
+        for name in ("build-engine", "doctor-bundle", "engine-checks", "conformance", "bench"):
             check.skip(name, "there is no bundle; make one on a PC and give it with --bundle")
-        return
+        return ""
 
     build: list[str | Path] = [*NAVIT_EDGE, "build-engine", bundle, "--backend", arguments.backend, "--force"]
     build += ["--precision", arguments.precision] if arguments.precision else []
@@ -150,8 +256,7 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> None:
     for engine in engines_of(bundle):
         if engine.get("report") and (bundle / engine["report"]).is_file():
             shutil.copy(bundle / engine["report"], check.folder / f"build-{engine['id']}.json")
-    check.run("doctor-bundle", [*NAVIT_EDGE, "doctor", bundle])
-    save_json(check.folder / "doctor-bundle.json", [*NAVIT_EDGE, "doctor", bundle, "--json"])
+    check.run("doctor-bundle", [*NAVIT_EDGE, "doctor", bundle, "--json-file", check.folder / "doctor-bundle.json"])
     wanted = arguments.precision.split(",") if arguments.precision else None
     engines = [
         engine["id"]
@@ -159,34 +264,52 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> None:
         if engine["backend"] == arguments.backend and (wanted is None or engine["precision"] in wanted)
     ]
     if not built or not engines:
-        for name in ("engine-checks", "bench"):
+        for name in ("engine-checks", "conformance", "bench"):
             check.skip(name, f"no engine of {arguments.backend} was built")
-        return
+        return ""
 
     checks: list[str | Path] = [sys.executable, HERE / "engine_checks.py", bundle, "--backend", arguments.backend]
     check.run("engine-checks", [*checks, "--json", check.folder / "engine-checks.json"])
+    precisions = dict.fromkeys(engine["precision"] for engine in engines_of(bundle) if engine["id"] in engines)
+    conformance(check, arguments.backend, list(precisions))
+    plots = find_spec("matplotlib") is not None
+    if not plots:
+        print("no plots: pip install matplotlib")
     for name in engines:
         bench: list[str | Path] = [*NAVIT_EDGE, "bench", bundle, "--engine", name, "--duration", arguments.duration]
         bench += ["--json", check.folder / f"bench-{name}.json"]
-        try:
-            import matplotlib  # noqa: F401
-
-            bench += ["--plot", check.folder / f"bench-{name}.png"]
-        except ImportError:
-            print("no plot: pip install matplotlib")
+        bench += ["--plot", check.folder / f"bench-{name}.png"] if plots else []
         check.run(f"bench-{name}", bench)
+    if len(engines) > 1:
+        bench = [*NAVIT_EDGE, "bench", bundle, "--duration", arguments.duration]
+        bench += [word for name in engines for word in ("--engine", name)]
+        bench += ["--json", check.folder / "bench-compare.json"]
+        bench += ["--plot", check.folder / "bench-compare.png"] if plots else []
+        check.run("bench-compare", bench)
+    return ""
+
+
+def conformance(check: Check, backend: str, precisions: Sequence[str]) -> None:
+    """The suite that every backend must pass, on a small model that it exports itself and builds for this backend."""
+    suite = HERE.parent / "tests" / "conformance"
+    missing = [name for name in ("pytest", "torch", "onnxscript", "skimage", "sklearn") if find_spec(name) is None]
+    if not suite.is_dir() or missing:
+        what = f"it needs {', '.join(missing)}" if missing else "this is no checkout of navit-edge"
+        check.leave_out("conformance", f"{what} (pip install -r requirements-dev.txt)")
+        return
+    command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", suite]
+    floats = [precision for precision in precisions if precision in ("fp32", "fp16", "bf16")]
+    if not floats:
+        check.leave_out("conformance", f"its small model is not quantized, and the engines are {', '.join(precisions)}")
+        return
+    wanted = {"NAVIT_EDGE_CONFORMANCE_BACKEND": backend, "NAVIT_EDGE_CONFORMANCE_PRECISIONS": ",".join(floats)}
+    check.run("conformance", command, environment=wanted, cwd=HERE.parent)
 
 
 def engines_of(bundle: Path) -> list[dict[str, Any]]:
     """The bundle's engines, as the manifest describes them."""
     engines: list[dict[str, Any]] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["engines"]
     return engines
-
-
-def save_json(path: Path, command: Sequence[str | Path]) -> None:
-    """What a command prints on standard output, whatever its exit code."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    path.write_text(done.stdout, encoding="utf-8")
 
 
 def print_summary(steps: Sequence[Step], output: Path) -> None:
@@ -196,8 +319,8 @@ def print_summary(steps: Sequence[Step], output: Path) -> None:
         seconds = f"{step.seconds:7.1f} s" if step.state != "skipped" else " " * 9
         reason = step.reason if len(step.reason) <= 120 else f"{step.reason[:120]}… ({step.log})"
         print(f"{step.state:8}{step.name:{width}}{seconds}  {reason}")
-    size = output.stat().st_size / 2**20
-    print(f"\n{output} ({size:.1f} MiB): attach it to a report; what is in it stands in docs/on-device.md")
+    size = output.stat().st_size / 2**10
+    print(f"\n{output} ({size:.0f} KiB): attach it to a report; what is in it stands in docs/on-device.md")
 
 
 if __name__ == "__main__":

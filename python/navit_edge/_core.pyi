@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 __version__: str
+backend_abi_version: int
 
 class Result:
     @staticmethod

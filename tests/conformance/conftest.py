@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import built_here
 import pytest
 from limits import LIMITS, Limits
 
@@ -38,7 +39,7 @@ def _engines() -> list[str]:
         return [trt.STAND_IN]
     from navit_edge.build.openvino import cpu_precisions
 
-    return [f"openvino-cpu-{precision}" for precision in cpu_precisions()]
+    return built_here.engines() or [f"openvino-cpu-{precision}" for precision in cpu_precisions()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,11 +82,16 @@ def open_session(
             places[small] = path
         options["backend_dirs"] = [trt.build(os.environ[trt.CONFORMANCE].strip("-")) / "lib"]
 
+    elif engine in built_here.engines():
+        for small, tokens in {False: built_here.TOKENS, True: SMALL_TOKENS}.items():
+            folder = tmp_path_factory.mktemp("built_here")
+            places[small], options["engine"] = built_here.build(engine, tiny_bundle, folder, tokens=tokens)
+
     def call(*, small: bool = False, bundle: Path | None = None, **more: Any) -> ne.Session:
         chosen = dict(options)
         if small and True not in places:
             places[True] = request.getfixturevalue("small_budget_bundle")
-        if small and engine != trt.STAND_IN:
+        if small and engine.startswith("openvino-cpu"):
             chosen["engine"] = "openvino-cpu-fp32"  # the one that the bundle was given again, with a small budget
         return ne.Session(bundle or places[small], **chosen, **more)
 
@@ -101,7 +107,7 @@ def session(open_session: OpenSession) -> ne.Session:
 
 @pytest.fixture
 def limits(session: ne.Session) -> Limits:
-    return LIMITS[session.precision]
+    return LIMITS[built_here.limits_name(session.precision, session.device)]
 
 
 @pytest.fixture(scope="session")

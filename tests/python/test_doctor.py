@@ -26,19 +26,15 @@ from navit_edge import manifest as manifests
 from navit_edge.build import BuildRequest, build_engines
 from navit_edge.cli.main import app
 from navit_edge.doctor import Finding, Report, State, examine
+from navit_edge.doctor.driver import driver_findings
 from navit_edge.doctor.engines import Machine, needs, reason_of, remedy
 from navit_edge.doctor.host import Host
 from navit_edge.doctor.jetson import Jetson, jetpack_of, jetson_findings, parse_release
-from navit_edge.doctor.nvidia import (
-    Nvidia,
-    cuda_version,
-    driver_findings,
-    rtx_version,
-    runtime_finding,
-    tensorrt_version,
-)
+from navit_edge.doctor.nvidia import Nvidia, runtime_finding
 from navit_edge.doctor.probe import run_probe
+from navit_edge.doctor.rebuild import recipe_of
 from navit_edge.doctor.runtime import backend_finding, openvino_findings
+from navit_edge.doctor.versions import cuda_version, rtx_version, tensorrt_version
 from navit_edge.manifest import Engine
 
 _ORIN_DATE, _THOR_DATE = "Wed Jan  8 01:49:37 UTC 2025", "Fri Aug 22 00:55:42 UTC 2025"
@@ -355,11 +351,15 @@ def test_on_a_jetson_the_remedies_are_those_of_jetpack(tmp_path: Path) -> None:
 # --- bundles, for real
 
 
-def test_a_bundle_that_runs_here_ends_with_0_and_names_its_engine(built: Path) -> None:
-    result = invoke("doctor", built)
+def test_a_bundle_that_runs_here_ends_with_0_and_names_its_engine(built: Path, tmp_path: Path) -> None:
+    written = tmp_path / "doctor.json"
+    result = invoke("doctor", built, "--json-file", written)
     assert result.exit_code == 0, result.stderr
     assert "runs here with openvino-cpu-fp32" in result.stdout
-    content = json.loads(invoke("doctor", built, "--json").stdout)
+    content = json.loads(written.read_text())
+    assert set(content) == {"schema_version", "bundle", "usable_engines", "broken", "sections"}
+    states = {one["state"] for section in content["sections"] for one in section["findings"]}
+    assert states <= {"found", "absent", "hint", "problem"}
     assert content["usable_engines"] == ["openvino-cpu-fp32"]
     assert content["broken"] is None
 
@@ -376,9 +376,10 @@ def test_an_engine_for_a_gpu_is_no_failure_where_another_engine_runs(with_engine
 
 def test_a_bundle_of_which_nothing_runs_ends_with_1_and_its_command_mends_it(with_engines: Callable[..., Path]) -> None:
     bundle = with_engines({"builder": {"openvino": "2020.1.0-1-x"}})
-    broken = invoke("doctor", bundle)
+    broken = invoke("doctor", bundle, "--json")
     assert broken.exit_code == 1
-    assert "built by OpenVINO 2020.1.0-1-x; this is OpenVINO" in " ".join(broken.stdout.split())
+    assert "built by OpenVINO 2020.1.0-1-x; this is OpenVINO" in broken.stdout
+    assert json.loads(broken.stdout)["broken"] in broken.stderr
     assert "error: no engine of the bundle" in broken.stderr
     assert_mended(bundle, "engine openvino-cpu-fp32")
 
@@ -489,18 +490,24 @@ def engine(built: Path) -> Engine:
         ),
     ],
 )  # fmt: skip
-def test_each_mismatch_gets_its_command(engine: Engine, change: dict[str, Any], where: Machine, expected: str) -> None:
+def test_each_mismatch_gets_its_command(
+    engine: Engine, built: Path, change: dict[str, Any], where: Machine, expected: str
+) -> None:
     changed = msgspec.structs.replace(engine, **change)
-    (first, *_) = remedy(Path("my bundle.navit"), changed, where, {"error": "x", "kind": "BackendError"})
+    recipe = recipe_of(built, manifests.load(built), changed)
+    (first, *_) = remedy(Path("my bundle.navit"), changed, where, {"error": "x", "kind": "BackendError"}, recipe)
     if expected.startswith("--"):
         expected = f"navit-edge build-engine 'my bundle.navit' {expected}"
+    # Budgets, kept from the built engine, stand between target and --force.
+    first = first.replace(" --token-budgets 16384 --max-images 1024", "")
     assert first.partition("  #")[0] == expected
 
 
 def test_commands_for_rtx_cards_are_accepted_by_build_engine(engine: Engine, built: Path) -> None:
     for capability in (75, 120):
         changed = msgspec.structs.replace(engine, **GPU_ENGINE)
-        (command,) = remedy(built, changed, machine(capability), {"error": "x", "kind": "BackendError"})
+        recipe = recipe_of(built, manifests.load(built), changed)
+        (command,) = remedy(built, changed, machine(capability), {"error": "x", "kind": "BackendError"}, recipe)
         run_command(f"{command} --dry-run")
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from navit_edge.bench.device import DeviceMemory
     from navit_edge.session import Session
 
     Images = Sequence[npt.NDArray[np.uint8]]
@@ -68,6 +69,10 @@ class Measurement:
 
     tokens: used by the images, in all packs of a run. capacity_tokens: what the engine computed, padding included.
     latency_ms: wall time of a run: "mean", "min", "max" and one "pNN" for each percentile asked for.
+    plan_ms: sizing and planning: mean for a run where the session reports it, else timed apart through the same C++
+        functions; None where neither was done. unpack_ms: mean for a run; None where the session does not report it.
+        Both are part of other_ms.
+    device_memory_bytes: in use on the GPU after this was measured, by all processes (DeviceMemory); None without one.
     preprocess_ms, engine_ms: mean for a run, added up over its packs. Where packs run side by side they may add up to
         more than the wall time.
     other_ms: mean of the wall time that is neither; None where a run has several packs, which may overlap.
@@ -88,6 +93,9 @@ class Measurement:
     latency_ms: dict[str, float]
     images_per_s: float
     tokens_per_s: float
+    plan_ms: float | None
+    unpack_ms: float | None
+    device_memory_bytes: int | None
     preprocess_ms: float
     engine_ms: float
     other_ms: float | None
@@ -103,8 +111,28 @@ class Measurement:
         return {**self.__dict__, "budgets": list(self.budgets), "fill": self.fill}
 
 
-def measure(session: Session, images: Images, options: BenchOptions, *, name: str) -> Measurement:
-    """Runs ``images`` through ``session`` as `options` say. Raises what ``Session.run`` raises."""
+def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
+    """Mean of a stage that the session times as a whole, or pack by pack; None where it does neither."""
+    if all(key in one for one in reports):
+        return statistics.fmean(one[key] for one in reports) / 1e3
+    if all(key in pack for one in reports for pack in one["packs"]):
+        return statistics.fmean(sum(pack[key] for pack in one["packs"]) for one in reports) / 1e3
+    return None
+
+
+def measure(
+    session: Session,
+    images: Images,
+    options: BenchOptions,
+    *,
+    name: str,
+    plan_ms: float | None = None,
+    device_memory: DeviceMemory | None = None,
+) -> Measurement:
+    """Runs ``images`` through ``session`` as `options` say. Raises what ``Session.run`` raises.
+
+    plan_ms: of sizing and planning these images, timed apart, for sessions that do not report it.
+    """
     memory = PeakMemory()
     start = time.perf_counter()
     session.run(images)
@@ -130,6 +158,7 @@ def measure(session: Session, images: Images, options: BenchOptions, *, name: st
         key: statistics.fmean(sum(pack[key] for pack in report["packs"]) for report in reports) / 1e3
         for key in ("preprocess_us", "engine_us")
     }
+    told_plan_ms = reported_ms(reports, "plan_us")
     mean = statistics.fmean(latencies)
     ordered = sorted(latencies)
     return Measurement(
@@ -151,6 +180,9 @@ def measure(session: Session, images: Images, options: BenchOptions, *, name: st
         },
         images_per_s=len(images) * len(latencies) / measured_s,
         tokens_per_s=tokens * len(latencies) / measured_s,
+        plan_ms=plan_ms if told_plan_ms is None else told_plan_ms,
+        unpack_ms=reported_ms(reports, "unpack_us"),
+        device_memory_bytes=None if device_memory is None else device_memory.used_bytes(),
         preprocess_ms=stage["preprocess_us"],
         engine_ms=stage["engine_us"],
         other_ms=mean - stage["preprocess_us"] - stage["engine_us"] if len(packs) == 1 else None,

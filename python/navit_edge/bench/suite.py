@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from navit_edge.bench.device import DeviceMemory, Gpu, read_gpu
 from navit_edge.bench.measure import BenchOptions, Measurement, measure
 from navit_edge.bench.memory import resident_bytes
-from navit_edge.bench.workload import Workload, ladder, ladder_images, mixed_sizes, synthetic
+from navit_edge.bench.workload import Workload, ladder, ladder_images, mixed_sizes, planning_ms, synthetic
 from navit_edge.doctor.host import Host
 from navit_edge.manifest import Engine, Manifest, find_engine
 from navit_edge.session import Session
@@ -20,9 +21,16 @@ from navit_edge.session import Session
 PACKAGES = ("navit-edge", "numpy", "openvino", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12")
 
 
+#: Of the JSON: raised where a key is renamed or goes away, not where one is added.
+SCHEMA_VERSION = 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchReport:
     """What was measured, on what, how.
+
+    gpu: the device of an engine for one; None for the CPU's. device_memory_before_bytes: in use on it before the engine
+        was opened.
 
     packs: one measurement for each rung of the ladder; each run is one pack of images that need no resize.
     end_to_end: the whole set in one run: sizing, planning, resizing, all packs, results; decoding excluded.
@@ -41,6 +49,8 @@ class BenchReport:
     versions: dict[str, str]
     options: BenchOptions
     open_ms: float
+    gpu: Gpu | None
+    device_memory_before_bytes: int | None
     resident_before_bytes: int | None
     source: str
     decode_ms: float | None
@@ -53,7 +63,10 @@ class BenchReport:
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "engine",
             **self.__dict__,
+            "gpu": None if self.gpu is None else self.gpu.as_json(),
             "budgets": list(self.budgets),
             "host": self.host.as_json(),
             "options": {**self.options.__dict__, "percentiles": list(self.options.percentiles)},
@@ -71,6 +84,7 @@ def bench(
     workload: Workload | None = None,
     bundle: Path,
     threads: int = 0,
+    budgets: Sequence[int] = (),
     on_session: Callable[[Session], None] = lambda _: None,
     on_step: Callable[[str, int], None] = lambda _name, _steps: None,
 ) -> BenchReport:
@@ -78,27 +92,36 @@ def bench(
 
     workload: the set for end to end; None takes the built-in one.
     threads: what the session was asked for, for the record.
+    budgets: only packs of so many tokens; empty: the ladder.
     on_session: called once with the session; on_step: before each measurement, with its name and how many there are.
     """
     host = Host.read()
     before = resident_bytes()
+    gpu = read_gpu() if any(one.backend != "openvino" for one in manifest.engines) else None
+    device_memory = None if gpu is None else DeviceMemory(unified=gpu.unified)
+    device_before = None if device_memory is None else device_memory.used_bytes()
     start = time.perf_counter()
     session = open_session()
     open_ms = (time.perf_counter() - start) * 1e3
     on_session(session)
     engine = find_engine(manifest, session.engine)
     if workload is None:
-        workload = _built_in(manifest, engine)
+        workload = built_in(manifest, engine)
+    if engine.backend == "openvino":
+        gpu, device_memory, device_before = None, None, None
 
-    rungs = ladder(manifest, engine)
+    rungs = ladder(manifest, engine, budgets)
     packs = []
     for grids in rungs:
         tokens = sum(rows * cols + manifest.model.prefix_tokens for rows, cols in grids)
         name = f"{tokens} tokens"
         on_step(name, len(rungs) + 1)
-        packs.append(measure(session, ladder_images(manifest, grids), options, name=name))
+        images = ladder_images(manifest, grids)
+        plan_ms = planning_ms(manifest, engine, images)
+        packs.append(measure(session, images, options, name=name, plan_ms=plan_ms, device_memory=device_memory))
     on_step("end to end", len(rungs) + 1)
-    whole = measure(session, workload.images, options, name="end to end")
+    plan_ms = planning_ms(manifest, engine, workload.images)
+    whole = measure(session, workload.images, options, name="end to end", plan_ms=plan_ms, device_memory=device_memory)
     return BenchReport(
         bundle=bundle.name,
         engine=session.engine,
@@ -113,6 +136,8 @@ def bench(
         versions=versions(),
         options=options,
         open_ms=open_ms,
+        gpu=gpu,
+        device_memory_before_bytes=device_before,
         resident_before_bytes=before,
         source=workload.source,
         decode_ms=workload.decode_ms,
@@ -135,6 +160,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _built_in(manifest: Manifest, engine: Engine) -> Workload:
+def built_in(manifest: Manifest, engine: Engine) -> Workload:
+    """The set for end to end where none is given."""
     images = synthetic(mixed_sizes(manifest, engine), channels=manifest.preprocess.channels)
     return Workload(source=f"built-in set of {len(images)} random images, 32 tokens to the cap, seed 0", images=images)

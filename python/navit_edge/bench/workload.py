@@ -38,8 +38,10 @@ class Workload:
     refused: tuple[str, ...] = ()  # why files were left out
 
 
-def ladder(manifest: Manifest, engine: Engine) -> list[list[Grid]]:
+def ladder(manifest: Manifest, engine: Engine, only: Sequence[int] = ()) -> list[list[Grid]]:
     """Packs to measure, ascending in tokens: for each the grids of its images.
+
+    only: these token counts instead of the ones below; InvalidInputError for one that no pack can have.
 
     Token counts are powers of two from 64, every budget and the planner's fill target, up to the largest pack that the
     planner makes: that target, or the longest image alone. A pack that cannot be met exactly gets a little less; a rung
@@ -57,6 +59,14 @@ def ladder(manifest: Manifest, engine: Engine) -> list[list[Grid]]:
     top = max(fill, longest + prefix)
     wanted = {2**power for power in range(int(math.log2(LADDER_START)), 31) if 2**power < top}
     wanted |= {budget.tokens for budget in engine.budgets if budget.tokens < top} | {fill, top}
+    if only:
+        for tokens in only:
+            if not prefix < tokens <= top:
+                raise InvalidInputError(
+                    f"a pack of {tokens} tokens; expected {prefix + 1} to {top}, the largest pack of {engine.id}; "
+                    "give other --budgets, or an engine with a larger budget"
+                )
+        wanted = set(only)
     rungs: dict[int, list[Grid]] = {}
     for tokens in sorted(wanted):
         # The planner stops filling at the target; above it only a single image makes a larger pack.
@@ -138,6 +148,27 @@ def tokens_of(manifest: Manifest, size: Size) -> int:
         *size, patch_px=pre.patch_px, rule=pre.sizing.rule, max_tokens=pre.sizing.max_tokens
     )
     return rows * cols
+
+
+def planning_ms(manifest: Manifest, engine: Engine, images: Sequence[npt.NDArray[np.uint8]]) -> float:
+    """Sizing and planning of these images through the session's own C++ functions, without its pixels: median of 5."""
+    import statistics
+
+    from navit_edge.planning import Strategy, plan
+
+    largest = engine.budgets[-1]
+    budgets = [budget.target_tokens for budget in engine.budgets]
+    strategy: Strategy = "similar-length" if engine.strategy == "similar-length" else "first-fit-decreasing"
+    sizes = [(image.shape[0], image.shape[1]) for image in images]
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        tokens = [tokens_of(manifest, size) + manifest.model.prefix_tokens for size in sizes]
+        # An image alone may be longer than the fill target, up to the budget.
+        plan(tokens, token_budget=[*budgets[:-1], max(budgets[-1], *tokens)], max_images=largest.images,
+             strategy=strategy)  # fmt: skip
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times)
 
 
 def read_sizes(path: Path) -> list[Size]:

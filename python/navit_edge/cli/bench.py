@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from navit_edge.cli.bench_compare import print_comparison
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console, size_text
 from navit_edge.cli.run import SUFFIXES, Device, Precision, SlotsOption, announce
 from navit_edge.errors import InvalidInputError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from navit_edge.bench import BenchReport, Measurement
+    from navit_edge.bench.compare import CompareReport
+    from navit_edge.bench.device import Gpu
     from navit_edge.bench.workload import Workload
     from navit_edge.manifest import Manifest
 
@@ -28,11 +31,17 @@ _TRTEXEC = "Measuring (names and meanings as in trtexec)"
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Engine or group to measure; see inspect.", show_default="the first that can run", metavar="ID"
+            help="Engine or group to measure; see inspect. Given twice or more: compared, the first is the reference.",
+            show_default="the first that can run",
+            metavar="ID",
         ),
-    ] = "",
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure this engine in turn with the other: ratios.", metavar="ID", show_default=False),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="Precision of the engine.")] = Precision.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
@@ -47,6 +56,14 @@ def bench(
             help="End to end on random images of these sizes: lines height,width in pixels.",
             metavar="FILE",
             show_default="a built-in set of mixed sizes",
+        ),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            help="Only packs of these token counts, as 256,1024.",
+            metavar="LIST",
+            show_default="powers of two, and the engine's budgets",
         ),
     ] = None,
     json_file: Annotated[
@@ -76,19 +93,29 @@ def bench(
 
     A run is one call of Session.run. In the packs, images are whole patches
     and need no resize; end to end counts everything but decoding. Memory is
-    the peak of the whole process, Python included.
+    the peak of the whole process, Python included; GPU memory is that of all
+    processes. Two or more engines run in turn, and the table has ratios.
     """
     import navit_edge as ne
-    from navit_edge.bench import BenchOptions
+    from navit_edge.bench import BenchOptions, BenchReport
     from navit_edge.bench import bench as run_bench
-    from navit_edge.bench.plot import check_plot, plot
+    from navit_edge.bench.compare import CompareReport
+    from navit_edge.bench.compare import compare as run_compare
+    from navit_edge.bench.plot import check_plot, plot, plot_comparison
+    from navit_edge.build.request import parse_numbers
 
+    names = [*(engine or []), *(compare or [])]
+    if compare and not engine:
+        names.insert(0, "")
     try:
         if images is not None and sizes is not None:
             raise InvalidInputError("both --images and --sizes; expected one of them; leave one out")
         options = BenchOptions(
             warmup_ms=warmup, iterations=iterations, duration_s=duration, percentiles=_parse_percentiles(percentile)
         )
+        only = () if budgets is None else parse_numbers(budgets, what="budgets")
+        if len(set(names)) != len(names):
+            raise InvalidInputError(f"engines {', '.join(names)} name one of them twice; expected different ones")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error)) from error
     if plot_file is not None:
@@ -103,9 +130,9 @@ def bench(
     for reason in workload.refused if workload is not None else ():
         console.print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
 
-    def open_session() -> ne.Session:
+    def open_engine(name: str) -> ne.Session:
         return ne.Session(
-            bundle, device=device.value, engine=engine, precision=precision.value, threads=threads, slots=slots
+            bundle, device=device.value, engine=name, precision=precision.value, threads=threads, slots=slots
         )
 
     with make_progress(console) as progress:
@@ -117,28 +144,49 @@ def bench(
             done += 1
             progress.update(task, description="measuring", phase=name, completed=done, total=steps)
 
-        report = run_bench(
-            manifest,
-            open_session,
-            options,
-            workload=workload,
-            bundle=bundle,
-            threads=threads,
-            on_session=announce,
-            on_step=step,
-        )
+        report: BenchReport | CompareReport
+        if len(names) > 1:
+            report = run_compare(
+                manifest,
+                open_engine,
+                names,
+                options,
+                workload=workload,
+                bundle=bundle,
+                threads=threads,
+                budgets=only,
+                on_step=step,
+            )
+        else:
+            report = run_bench(
+                manifest,
+                lambda: open_engine(names[0] if names else ""),
+                options,
+                workload=workload,
+                bundle=bundle,
+                threads=threads,
+                budgets=only,
+                on_session=announce,
+                on_step=step,
+            )
         progress.remove_task(task)
-    for warning in report.engine_report.get("warnings", []):
+    for warning in report.engine_report.get("warnings", []) if isinstance(report, BenchReport) else ():
         console.print(warning, style="yellow", soft_wrap=True, markup=False)
     if to_stdout:
         typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
-        _print(report)
+        if isinstance(report, CompareReport):
+            print_comparison(report)
+        else:
+            _print(report)
         if json_file is not None:
             json_file.write_text(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
     if plot_file is not None:
-        plot(report, plot_file)
+        if isinstance(report, CompareReport):
+            plot_comparison(report, plot_file)
+        else:
+            plot(report, plot_file)
         console.print(f"wrote {plot_file}", soft_wrap=True, markup=False)
 
 
@@ -178,6 +226,7 @@ def _print(report: BenchReport) -> None:
         ("bundle", report.bundle),
         ("engine", f"{report.engine} ({report.precision}); budgets of {budgets} tokens, {form}"),
         ("device", report.device),
+        *([("GPU", _gpu_words(report.gpu))] if report.gpu is not None else []),
         ("machine", f"{report.host.words}; {report.threads} threads; {report.host.system}"),
         ("in flight", f"at most {report.slots} {'pack' if report.slots == 1 else 'packs'}"),
         ("versions", ", ".join(f"{key} {value}" for key, value in report.versions.items())),
@@ -199,13 +248,26 @@ def _print(report: BenchReport) -> None:
         console.print(Text(note, style="dim"))
 
 
+def _gpu_words(gpu: Gpu) -> str:
+    parts = [gpu.name]
+    parts += [f"driver {gpu.driver}"] if gpu.driver else []
+    parts += [size_text(gpu.memory_bytes)] if gpu.memory_bytes is not None else []
+    parts += ["memory shared with the CPU"] if gpu.unified else []
+    parts += [f"power mode {gpu.board['power_mode']}"] if gpu.board.get("power_mode") else []
+    if gpu.board.get("clocks_fixed") is False:
+        parts.append("clocks not fixed (sudo jetson_clocks)")
+    return ", ".join(parts)
+
+
 def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequence[Measurement]) -> None:
     """One table, or two where the terminal is too narrow for one."""
     whole = rows[0] is report.end_to_end
     head = ["tokens", "images"] + (["packs"] if whole else [] if report.dynamic_tokens else ["budget"])
     speed = [f"p{p:g} ms" for p in report.options.percentiles] + ["images/s", "tokens/s", "fill"]
     stages = ["preprocess ms", "engine ms", *([] if whole and rows[0].other_ms is None else ["other ms"])]
-    stages += ["peak memory", "runs"]
+    stages += ["unpack ms", "peak memory", "GPU memory"]
+    # What was not measured of any row gets no column; the JSON has it as null.
+    stages = [name for name in ["plan ms", *stages] if any(_cells(row)[name] for row in rows)] + ["runs"]
     single = _table(title, head + speed + stages, rows)
     unbounded = console.options.update(width=1000)
     if console.measure(single, options=unbounded).maximum <= console.width:
@@ -252,8 +314,11 @@ def _cells(row: Measurement) -> dict[str, str]:
         "fill": f"{row.fill:.0%}",
         "preprocess ms": ms_text(row.preprocess_ms),
         "engine ms": ms_text(row.engine_ms),
+        "unpack ms": "" if row.unpack_ms is None else ms_text(row.unpack_ms),
         "other ms": "" if row.other_ms is None else ms_text(row.other_ms),
-        "peak memory": "unknown" if row.peak_resident_bytes is None else size_text(row.peak_resident_bytes),
+        "peak memory": "" if row.peak_resident_bytes is None else size_text(row.peak_resident_bytes),
+        "plan ms": "" if row.plan_ms is None else ms_text(row.plan_ms),
+        "GPU memory": "" if row.device_memory_bytes is None else size_text(row.device_memory_bytes),
         "runs": str(row.runs),
     }
 
@@ -267,6 +332,11 @@ def _notes(report: BenchReport) -> list[str]:
         notes[0] += f" (it took {ms_text(report.decode_ms / whole.images)} ms an image, timed once while loading)"
     if whole.other_ms is None and whole.preprocess_ms + whole.engine_ms > whole.latency_ms["mean"]:
         notes.append("stages add up to more than the latency: packs ran side by side")
+    if report.gpu is not None and report.device_memory_before_bytes is not None:
+        notes.append(
+            f"GPU memory: in use by all processes; {size_text(report.device_memory_before_bytes)} before the engine "
+            "was opened"
+        )
     highest = max(report.options.percentiles)
     fewest = min(row.runs for row in (*report.packs, whole))
     if fewest * (100 - highest) < 100 and highest < 100:

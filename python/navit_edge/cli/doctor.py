@@ -20,6 +20,10 @@ def doctor(
         Path | None, typer.Argument(help="Bundle whose engines are tried.", metavar="BUNDLE", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as one JSON object.")] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(help="The same as JSON into FILE, beside the table.", metavar="FILE", show_default=False),
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Examine this machine, and whether a bundle runs on it; for each mismatch, the command that mends it.
@@ -37,6 +41,9 @@ def doctor(
         typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
         _print(report)
+    if json_file is not None:
+        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+        json_file.write_text(text + "\n", encoding="utf-8")
     if report.broken:
         fail(report.broken)
 
@@ -47,7 +54,12 @@ def _print(report: Report) -> None:
 
     from navit_edge.doctor import State
 
-    marks = {State.FOUND: ("ok", "green"), State.ABSENT: ("–", "dim"), State.PROBLEM: ("!!", "red")}
+    marks = {
+        State.FOUND: ("ok", "green"),
+        State.ABSENT: ("–", "dim"),
+        State.HINT: ("!", "yellow"),
+        State.PROBLEM: ("!!", "red"),
+    }
     console = out_console()
     width = max(len(one.name) for section in report.sections for one in section.findings)
     for number, section in enumerate(report.sections):
@@ -73,7 +85,7 @@ def _print(report: Report) -> None:
 
 
 def _shown(finding: Finding) -> tuple[str, ...]:
-    """Commands belong to what is broken; those for what is merely absent are in the JSON."""
+    """Commands belong to what is broken or could be better; those for what is merely absent are in the JSON."""
     from navit_edge.doctor import State
 
-    return finding.remedy if finding.state is State.PROBLEM else ()
+    return finding.remedy if finding.state in (State.PROBLEM, State.HINT) else ()

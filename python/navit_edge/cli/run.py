@@ -120,10 +120,13 @@ def _expand(paths: Sequence[Path]) -> Iterator[Path]:
 
 def announce(session: Any) -> None:
     """Which engine runs, which were passed over, and whether it has fewer slots, so that no fallback is silent."""
+    from navit_edge.doctor.engines import reason_of
+
     console = err_console()
     for candidate, usable, detail in session.candidates:
         if not usable:
-            console.print(f"passed over {candidate}: {detail}", style="yellow", soft_wrap=True, markup=False)
+            why = reason_of(candidate, f"  {candidate}: {detail}")
+            console.print(f"passed over {candidate}: {why}", style="yellow", soft_wrap=True, markup=False)
         elif detail != session.device:
             console.print(f"{candidate}: {detail}", style="yellow", soft_wrap=True, markup=False)
     console.print(f"engine {session.engine} on {session.device}", soft_wrap=True, markup=False)

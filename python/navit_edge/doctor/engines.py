@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from navit_edge.build.targets import COMPUTE_CAPABILITIES
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.jetson import Jetson
 from navit_edge.doctor.nvidia import Nvidia
+from navit_edge.doctor.rebuild import Recipe, for_cpu, for_target, recipe_of
 from navit_edge.doctor.runtime import install_backend
 from navit_edge.manifest import Engine, Manifest
 
@@ -39,7 +39,7 @@ def engine_findings(bundle: Path, manifest: Manifest, machine: Machine, probe: P
 
     An engine for a GPU is no problem on a machine without a driver where another engine runs.
     """
-    findings = [engine_finding(bundle, engine, machine, probe) for engine in manifest.engines]
+    findings = [engine_finding(bundle, manifest, engine, machine, probe) for engine in manifest.engines]
     if not usable(findings):
         return tuple(findings)
     return tuple(
@@ -50,7 +50,7 @@ def engine_findings(bundle: Path, manifest: Manifest, machine: Machine, probe: P
     )
 
 
-def engine_finding(bundle: Path, engine: Engine, machine: Machine, probe: Probe) -> Finding:
+def engine_finding(bundle: Path, manifest: Manifest, engine: Engine, machine: Machine, probe: Probe) -> Finding:
     """Opens one engine here."""
     answer = probe("engine", str(bundle), engine.id)
     facts = {"engine": engine.id, "needs": needs(engine), "usable": "device" in answer}
@@ -61,7 +61,7 @@ def engine_finding(bundle: Path, engine: Engine, machine: Machine, probe: Probe)
         name=name,
         state=State.PROBLEM,
         text=f"does not run here: {reason_of(engine.id, str(answer['error']))}",
-        remedy=remedy(bundle, engine, machine, answer),
+        remedy=remedy(bundle, engine, machine, answer, recipe_of(bundle, manifest, engine)),
         facts={**facts, "error": str(answer["error"])},
     )
 
@@ -89,35 +89,35 @@ def reason_of(engine_id: str, error: str) -> str:
     if first.endswith("did not load; tried:"):  # a list of places follows: those where something lies say more
         tried = [line.strip() for line in lines[1:] if line.startswith("  ") and not line.endswith(": no such file")]
         first = first.removesuffix("; tried:") + "".join(f"; {line}" for line in tried)
-        return first if tried else f"{first}: its library is not here"
+        return first if tried else f"{first}: the plug-in is not here"
     return re.sub(r"; (?:build one|rebuild it|install |expected libcuda|export (?:it )?again).*", "", first).rstrip(
         ".;:"
     )
 
 
-def remedy(bundle: Path, engine: Engine, machine: Machine, answer: dict[str, Any]) -> tuple[str, ...]:
-    """Commands that make this engine, or one in its place, run here; best first."""
+def remedy(bundle: Path, engine: Engine, machine: Machine, answer: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
+    """Commands that make this engine, or one in its place, run here; best first. recipe: how it was built."""
     if answer.get("kind") == "BundleError":
-        return (rebuild(bundle, engine.backend, engine.precision, target=_target(engine)),)
+        return (recipe.command(bundle),)
     if engine.backend == "openvino":
-        return _openvino_remedy(bundle, engine, machine)
-    return _gpu_remedy(bundle, engine, machine)
+        return _openvino_remedy(bundle, engine, machine, recipe)
+    return _gpu_remedy(bundle, engine, machine, recipe)
 
 
-def _openvino_remedy(bundle: Path, engine: Engine, machine: Machine) -> tuple[str, ...]:
+def _openvino_remedy(bundle: Path, engine: Engine, machine: Machine, recipe: Recipe) -> tuple[str, ...]:
     if not machine.openvino:
         return ("pip install navit-edge[openvino]",)
     if "openvino" not in machine.backends:
         return install_backend("openvino")
     capability = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}.get(engine.precision, "")
     if engine.target == "cpu" and machine.openvino_capabilities and capability not in machine.openvino_capabilities:
-        return (rebuild(bundle, "openvino", "fp32", force=False),)
-    return (rebuild(bundle, "openvino", engine.precision),)
+        return (for_target(recipe, backend="openvino", precision="fp32").command(bundle, force=False),)
+    return (recipe.command(bundle),)
 
 
-def _gpu_remedy(bundle: Path, engine: Engine, machine: Machine) -> tuple[str, ...]:
+def _gpu_remedy(bundle: Path, engine: Engine, machine: Machine, recipe: Recipe) -> tuple[str, ...]:
     nvidia, jetson = machine.nvidia, machine.board is not None
-    on_cpu = rebuild(bundle, "openvino", None, force=False) + "  # an engine for the CPU"
+    on_cpu = for_cpu().command(bundle, force=False) + "  # an engine for the CPU"
     if not nvidia.driver:
         return (*_install_driver(machine), on_cpu)
     if not nvidia.capabilities:
@@ -125,9 +125,12 @@ def _gpu_remedy(bundle: Path, engine: Engine, machine: Machine) -> tuple[str, ..
     here = nvidia.capabilities[0]
     built_for = {int(one) for one in re.findall(r"sm(\d+)", engine.target)}
     if built_for and here not in built_for:
+        precision = _precision_for(engine, here)
         if engine.backend == "tensorrt-rtx" and here in RTX_CAPABILITIES:
-            return (rebuild(bundle, "tensorrt-rtx", _precision_for(engine, here), target=f"sm{here}", force=False),)
-        return (rebuild(bundle, "tensorrt", _precision_for(engine, here), force=False),)
+            elsewhere = for_target(recipe, backend="tensorrt-rtx", precision=precision, target=f"sm{here}")
+        else:
+            elsewhere = for_target(recipe, backend="tensorrt", precision=precision)
+        return (elsewhere.command(bundle, force=False),)
     if engine.backend not in machine.backends:
         return install_backend(engine.backend, jetson=jetson)
     library = nvidia.rtx if engine.backend == "tensorrt-rtx" else nvidia.tensorrt or nvidia.lean
@@ -135,7 +138,7 @@ def _gpu_remedy(bundle: Path, engine: Engine, machine: Machine) -> tuple[str, ..
         if engine.backend == "tensorrt-rtx":
             return ("pip install navit-edge[tensorrt-rtx]",)
         return ("sudo apt install nvidia-jetpack",) if jetson else ("pip install navit-edge[tensorrt]",)
-    return (rebuild(bundle, engine.backend, engine.precision, target=_target(engine)),)
+    return (recipe.command(bundle),)
 
 
 def _needs_gpu(engine: Engine) -> bool:
@@ -156,22 +159,6 @@ def _precision_for(engine: Engine, capability: int) -> str:
     """bf16 needs sm80, fp8 sm89."""
     least = {"bf16": 80, "fp8": 89}.get(engine.precision, 0)
     return engine.precision if capability >= least else "fp16"
-
-
-def _target(engine: Engine) -> str | None:
-    return engine.target.replace("+", ",") if engine.backend == "tensorrt-rtx" else None
-
-
-def rebuild(bundle: Path, backend: str, precision: str | None, *, target: str | None = None, force: bool = True) -> str:
-    """The build-engine command."""
-    words = ["navit-edge", "build-engine", str(bundle), "--backend", backend]
-    if precision is not None:
-        words += ["--precision", precision]
-    if target is not None:
-        words += ["--target", target]
-    if force:
-        words.append("--force")
-    return shlex.join(words)
 
 
 def usable(findings: Sequence[Finding]) -> tuple[str, ...]:

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from navit_edge.doctor.board import Board, board_findings
 from navit_edge.doctor.engines import Machine, engine_findings, usable
 from navit_edge.doctor.finding import Finding, Report, Section, State
 from navit_edge.doctor.host import Host, host_findings
 from navit_edge.doctor.jetson import Jetson, jetson_findings
+from navit_edge.doctor.limits import Limits, limit_findings
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.probe import run_probe
-from navit_edge.doctor.runtime import BACKENDS, openvino_findings, runtime_findings
+from navit_edge.doctor.runtime import BACKENDS, openvino_findings, plugin_files, runtime_findings
+from navit_edge.doctor.storage import storage_findings
+from navit_edge.doctor.vendor import served_major
 
 Probe = Callable[..., dict[str, Any]]
 
@@ -39,13 +43,20 @@ def examine(
     host = Host.read(root)
     board = Jetson.read(root)
     on_step("NVIDIA")
-    nvidia = Nvidia.read(probe, root, board)
+    plugin = next((file for file, _ in plugin_files("tensorrt") if file.is_file()), None)
+    served = 0 if plugin is None else served_major(plugin)
+    nvidia = Nvidia.read(probe, root, board, system=host.system, served=served)
     on_step("OpenVINO")
     openvino = probe("openvino")
     on_step("navit-edge")
-    runtime = runtime_findings(probe, jetson=board is not None)
+    runtime = runtime_findings(
+        probe, jetson=board is not None, nvidia=nvidia, openvino=f"OpenVINO {openvino.get('version', '')}".strip()
+    )
+    machine_findings = [*host_findings(host), *limit_findings(Limits.read(root)), *storage_findings(bundle)]
+    if board is not None:
+        machine_findings += [*jetson_findings(board), *board_findings(Board.read(probe, root), host.memory_bytes)]
     sections = [
-        Section(name="this machine", findings=(*host_findings(host), *jetson_findings(board))),
+        Section(name="this machine", findings=tuple(machine_findings)),
         Section(name="navit-edge", findings=runtime),
         Section(name="OpenVINO", findings=openvino_findings(openvino)),
         Section(name="NVIDIA", findings=nvidia.findings),
@@ -53,14 +64,14 @@ def examine(
     if bundle is None or manifest is None:
         return Report(sections=tuple(sections))
 
-    loaded = {name for name, one in zip(BACKENDS, runtime[1:], strict=True) if one.state is State.FOUND}
+    opened = {one.name for one in runtime if one.facts.get("opens")}
     machine = Machine(
         nvidia=nvidia,
         board=board,
         system=host.system,
         openvino=openvino.get("version", ""),
         openvino_capabilities=tuple(openvino.get("devices", {}).get("CPU", {}).get("capabilities", ())),
-        backends=frozenset(loaded),
+        backends=frozenset(name for name in BACKENDS if f"backend {name}" in opened),
     )
     on_step("the engines")
     engines = engine_findings(bundle, manifest, machine, probe)

@@ -6,12 +6,16 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+#: Of the JSON: raised where a key or a state is renamed or goes away, not where one is added.
+SCHEMA_VERSION = 1
+
 
 class State(str, Enum):
     """How a finding bears on running a bundle here."""
 
     FOUND = "found"  # here, and fit for use
     ABSENT = "absent"  # not here; no fault where nothing needs it
+    HINT = "hint"  # here and it works; the remedy makes it faster, safer or its figures steadier
     PROBLEM = "problem"  # here, and it does not work
 
 
@@ -56,8 +60,9 @@ class Report:
     broken: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
+        """The report as JSON values; docs/on-device.md describes them."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "bundle": self.bundle,
             "usable_engines": list(self.usable),
             "broken": self.broken or None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from dataclasses import dataclass
@@ -10,9 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from navit_edge.doctor.finding import Finding, State
+from navit_edge.doctor.limits import Limits
+from navit_edge.doctor.text import gib, read_text
 
 #: Instructions that decide how fast a CPU engine is, as /proc/cpuinfo names them (x86, then Arm).
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16", "i8mm")
+FLAGS = (
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
+    "asimd", "asimdhp", "asimddp", "sve", "bf16", "i8mm",
+)  # fmt: skip
+#: Precision -> the instructions of which one computes in it without a detour over float32.
+NATIVE = {
+    "bf16": ("avx512_bf16", "amx_bf16", "bf16"),
+    "fp16": ("avx512_fp16", "asimdhp"),
+    "int8": ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +47,14 @@ class Host:
     def read(cls, root: Path = Path("/")) -> Host:
         """root: where /proc, /etc and /sys are looked for."""
         info = read_text(root / "proc/cpuinfo")
+        limits = Limits.read(root)
         memory = _meminfo(read_text(root / "proc/meminfo"))
         return cls(
             cpu=_cpu_name(info, root),
             machine=platform.machine(),
-            cores=usable_cores(root),
+            cores=limits.cores,
             flags=tuple(flag for flag in FLAGS if flag in _flags(info)),
-            memory_bytes=_least(memory.get("MemTotal"), _group_limit(root)),
+            memory_bytes=_least(memory.get("MemTotal"), limits.memory_bytes),
             available_bytes=memory.get("MemAvailable"),
             swap_bytes=memory.get("SwapTotal"),
             system=_system(read_text(root / "etc/os-release")),
@@ -66,7 +77,12 @@ class Host:
 
 def host_findings(host: Host) -> tuple[Finding, ...]:
     """The machine as findings."""
+    native = native_precisions(host.flags)
     flags = ", ".join(host.flags) or "none of those that speed up a CPU engine"
+    if native:
+        flags += f": {' and '.join(native)} in hardware beside fp32"
+    elif host.flags:
+        flags += ": fp32 only; an engine of another precision would be slower or refused"
     memory = "unknown" if host.memory_bytes is None else gib(host.memory_bytes)
     if host.available_bytes is not None:
         memory += f", {gib(host.available_bytes)} available"
@@ -74,7 +90,12 @@ def host_findings(host: Host) -> tuple[Finding, ...]:
         memory += f", {gib(host.swap_bytes)} of swap" if host.swap_bytes else ", no swap"
     return (
         Finding(name="processor", state=State.FOUND, text=f"{host.cpu} ({host.machine}), {host.cores} usable cores"),
-        Finding(name="instructions", state=State.FOUND, text=flags, facts={"flags": list(host.flags)}),
+        Finding(
+            name="instructions",
+            state=State.FOUND,
+            text=flags,
+            facts={"flags": list(host.flags), "native_precisions": ["fp32", *native]},
+        ),
         Finding(
             name="memory",
             state=State.FOUND,
@@ -89,26 +110,9 @@ def host_findings(host: Host) -> tuple[Finding, ...]:
     )
 
 
-def gib(count: float) -> str:
-    """8123456789 -> "7.6 GiB"."""
-    return f"{count / 2**30:.1f} GiB"
-
-
-def read_text(path: Path) -> str:
-    """The text of a file, NUL bytes stripped; "" where it cannot be read."""
-    try:
-        return path.read_text(errors="replace").strip("\0")
-    except OSError:
-        return ""
-
-
-def usable_cores(root: Path = Path("/")) -> int:
-    """Cores that this process may use: affinity, cut by the control group's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = read_text(root / "sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit() and int(quota[1]) > 0:
-        cores = min(cores, max(1, -(-int(quota[0]) // int(quota[1]))))
-    return cores
+def native_precisions(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Beside fp32: what the processor multiplies in one instruction."""
+    return tuple(name for name, needed in NATIVE.items() if any(flag in flags for flag in needed))
 
 
 def _cpu_name(info: str, root: Path) -> str:
@@ -131,14 +135,6 @@ def _flags(info: str) -> set[str]:
 def _meminfo(text: str) -> dict[str, int]:
     """Name -> bytes."""
     return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-
-
-def _group_limit(root: Path) -> int | None:
-    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = read_text(root / name).strip()
-        if text.isdigit():
-            return int(text)
-    return None
 
 
 def _least(*values: int | None) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.host import read_text
+from navit_edge.doctor.text import read_text
 
 #: L4T release -> JetPack, as NVIDIA's JetPack archive pairs them.
 _JETPACK = {
@@ -65,7 +65,10 @@ def debian_packages(root: Path) -> dict[str, str]:
         name = fields.get("Package", "")
         if not fields.get("Status", "").endswith(" installed") or "Version" not in fields:
             continue
-        if re.fullmatch(r"nvidia-jetpack|nvidia-l4t-core|libnvinfer\d+|libnvinfer-lean\d+|cuda-cudart-\d+-\d+", name):
+        if re.fullmatch(
+            r"nvidia-jetpack|nvidia-l4t-core|libnvinfer\d+|libnvinfer-lean\d+|python3-libnvinfer|cuda-cudart-\d+-\d+",
+            name,
+        ):
             found[name] = fields["Version"]
     return found
 

@@ -8,23 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from navit_edge.doctor import vendor
+from navit_edge.doctor.driver import TensorRT, driver_findings, needs_finding
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.host import gib, read_text
-from navit_edge.doctor.jetson import Jetson
-from navit_edge.doctor.probe import shared_objects
+from navit_edge.doctor.jetson import Jetson, debian_packages
+from navit_edge.doctor.text import read_text
+from navit_edge.doctor.versions import cuda_version, rtx_version, tensorrt_version
 
 Probe = Callable[..., dict[str, Any]]
 
 _DRIVER_FILE = "proc/driver/nvidia/version"
 _JETPACK_COMMAND = "sudo apt install nvidia-jetpack"
-_MAJORS = (11, 10)
-_CUDA_MAJORS = (13, 12)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nvidia:
     """capabilities: of each GPU, as 87 for 8.7; empty where none can be used. driver: whether libcuda is here.
-    cuda: what the driver serves, as "12.8", or "". tensorrt, rtx: version of the runtime library, or ""."""
+    cuda: what the driver serves, as "12.8", or "". tensorrt, lean, rtx: version of the runtime library, or "".
+    """
 
     driver: bool
     capabilities: tuple[int, ...]
@@ -35,106 +36,97 @@ class Nvidia:
     findings: tuple[Finding, ...]
 
     @classmethod
-    def read(cls, probe: Probe, root: Path = Path("/"), board: Jetson | None = None) -> Nvidia:
-        """Asks every library in a process of its own, through ``probe``."""
+    def read(
+        cls, probe: Probe, root: Path = Path("/"), board: Jetson | None = None, *, system: str = "", served: int = 0
+    ) -> Nvidia:
+        """Asks every library in a process of its own, through ``probe``.
+
+        served: the major version of TensorRT that the plug-in was compiled for, which is looked for first; 0 for none.
+        """
         driver = probe("cuda")
-        served = driver.get("driver", 0) // 1000
-        runtime = probe("library_version", "cudaRuntimeGetVersion", *_cuda_runtimes(served))
-        system = probe("library_version", "getInferLibVersion", *_named("libnvinfer.so", "tensorrt_libs"))
-        lean = probe("library_version", "getInferLibVersion", *_named("libnvinfer_lean.so", "tensorrt_lean_libs"))
-        rtx = probe("library_version", "getInferLibVersion", *_rtx())
+        cuda_major = driver.get("driver", 0) // 1000
+        majors = tuple(sorted(vendor.MAJORS, key=lambda major: major != served))
+        files = {
+            "cuda": vendor.cuda_runtime_files(cuda_major),
+            "tensorrt": vendor.tensorrt_files("libnvinfer.so", "tensorrt_libs", majors),
+            "lean": vendor.tensorrt_files("libnvinfer_lean.so", "tensorrt_lean_libs", majors),
+            "rtx": vendor.rtx_files(),
+        }
+        runtime = probe("library_version", "cudaRuntimeGetVersion", *files["cuda"])
+        answers = {
+            name: probe("library_version", "getInferLibVersion", *files[name]) for name in files if name != "cuda"
+        }
+        wheels = probe("wheels")
         builders = {name: probe("python_module", name) for name in ("tensorrt", "tensorrt_rtx")}
         jetson = board is not None
+        usable = bool(driver.get("gpus"))
         cuda = driver.get("driver")
+        versions = {
+            "tensorrt": _version(answers["tensorrt"], tensorrt_version),
+            "lean": _version(answers["lean"], tensorrt_version),
+            "rtx": _version(answers["rtx"], rtx_version),
+        }
+        packages = debian_packages(root)
+        libraries = tuple(
+            TensorRT(
+                version=versions[name],
+                product="TensorRT for RTX" if name == "rtx" else "TensorRT",
+                cuda_major=vendor.cuda_of_wheel(answers[name]["file"], wheels)
+                or (_cuda_of_package(packages, versions[name]) if name == "tensorrt" else 0),
+            )
+            for name in answers
+            if versions[name]
+        )
+        capabilities = tuple(gpu["capability"] for gpu in driver.get("gpus", ()))
+        told = {name: _Told(answer=one, files=files[name]) for name, one in answers.items()}
         return cls(
             driver="absent" not in driver and "error" not in driver,
-            capabilities=tuple(gpu["capability"] for gpu in driver.get("gpus", ())),
+            capabilities=capabilities,
             cuda=cuda_version(cuda) if cuda else "",
-            tensorrt=_version(system, tensorrt_version),
-            lean=_version(lean, tensorrt_version),
-            rtx=_version(rtx, rtx_version),
+            tensorrt=versions["tensorrt"],
+            lean=versions["lean"],
+            rtx=versions["rtx"],
             findings=(
                 *driver_findings(driver, read_text(root / _DRIVER_FILE), jetson=jetson),
-                runtime_finding(runtime, served, jetson=jetson),
-                _library("TensorRT", system, tensorrt_version,
+                runtime_finding(runtime, cuda_major, jetson=jetson, files=files["cuda"]),
+                _library("TensorRT", told["tensorrt"], tensorrt_version,
                          "no libnvinfer; engines of the backend tensorrt need it",
                          (_JETPACK_COMMAND,) if jetson else ("pip install navit-edge[tensorrt]",)),
-                _library("TensorRT, lean runtime", lean, tensorrt_version,
+                _library("TensorRT, lean runtime", told["lean"], tensorrt_version,
                          "no libnvinfer_lean; only engines built with --version-compatible can use it",
                          ("pip install tensorrt-lean-cu12-libs",)),
-                _library("TensorRT for RTX", rtx, rtx_version,
+                _library("TensorRT for RTX", told["rtx"], rtx_version,
                          "no libtensorrt_rtx; engines of the backend tensorrt-rtx need it",
                          ("pip install navit-edge[tensorrt-rtx]",)),
-                _builder("TensorRT, Python builder", builders["tensorrt"], "tensorrt",
-                         _JETPACK_COMMAND if jetson else "pip install navit-edge[tensorrt]"),
+                *(needs_finding(one, cuda or 0, capabilities, system=system, jetson=jetson)
+                  for one in libraries if usable),
+                _jetpacks_builder(packages)
+                if jetson and "absent" in builders["tensorrt"] and "python3-libnvinfer" in packages
+                else _builder("TensorRT, Python builder", builders["tensorrt"], "tensorrt",
+                              _JETPACK_COMMAND if jetson else "pip install navit-edge[tensorrt]"),
                 _builder("TensorRT for RTX, Python builder", builders["tensorrt_rtx"], "tensorrt-rtx",
                          "pip install navit-edge[tensorrt-rtx]"),
+                *vendor.wheel_findings(wheels),
             ),
         )  # fmt: skip
 
 
-def driver_findings(answer: dict[str, Any], kernel: str, *, jetson: bool) -> tuple[Finding, ...]:
-    """The driver and each GPU. ``answer``: of the probe "cuda"; ``kernel``: /proc/driver/nvidia/version."""
-    install = (_JETPACK_COMMAND,) if jetson else ()
-    if "absent" in answer:
-        text = "none (no libcuda.so.1); only engines for a GPU need one"
-        if kernel:
-            text = "the kernel has its module and this process cannot see libcuda.so.1; in a container, give it the GPU"
-            install = ("docker run --gpus all IMAGE",)
-        return (
-            Finding(name="NVIDIA driver", state=State.PROBLEM if kernel else State.ABSENT, text=text, remedy=install),
-        )
-    if "error" in answer:
-        return (
-            Finding(
-                name="NVIDIA driver",
-                state=State.PROBLEM,
-                text=f"asking it failed: {answer['error']}",
-                remedy=("nvidia-smi",),
-            ),
-        )
-    match = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", kernel)
-    words = f"{match[1]}, " if match is not None else ""
-    words += f"serves CUDA {cuda_version(answer['driver'])}" if "driver" in answer else "does not say its version"
-    if "init_error" in answer:
-        return (
-            Finding(
-                name="NVIDIA driver",
-                state=State.PROBLEM,
-                text=f"{words}, and does not start: {answer['init_error']}",
-                remedy=("nvidia-smi", *(() if jetson else ("sudo reboot  # after an upgrade of the driver",))),
-                facts=answer,
-            ),
-        )
-    gpus = [
-        Finding(
-            name=f"GPU {ordinal}",
-            state=State.FOUND,
-            text=f"{gpu['name']}, sm{gpu['capability']}, {gib(gpu['memory_bytes'])}"
-            + (", shared with the CPU" if gpu["integrated"] else ""),
-            facts=gpu,
-        )
-        for ordinal, gpu in enumerate(answer["gpus"])
-    ]
-    if not gpus:
-        words += "; it finds no GPU (is CUDA_VISIBLE_DEVICES empty?)"
-    return (
-        Finding(
-            name="NVIDIA driver",
-            state=State.FOUND if gpus else State.PROBLEM,
-            text=words,
-            remedy=() if gpus else ("nvidia-smi", "unset CUDA_VISIBLE_DEVICES"),
-            facts=answer,
-        ),
-        *gpus,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """A probe's answer, and the files that it tried with their origins."""
+
+    answer: dict[str, Any]
+    files: dict[str, str]
 
 
-def runtime_finding(answer: dict[str, Any], served: int, *, jetson: bool) -> Finding:
+def runtime_finding(
+    answer: dict[str, Any], served: int, *, jetson: bool, files: dict[str, str] | None = None
+) -> Finding:
     """libcudart. ``served``: the major version of CUDA that the driver serves, 0 where there is no driver."""
     install = (_JETPACK_COMMAND if jetson else "pip install nvidia-cuda-runtime-cu12",)
     absent = "no libcudart; TensorRT engines need it, all else does not"
-    found = _library("CUDA runtime", answer, cuda_version, absent, install)
+    told = _Told(answer=answer, files=files or {})
+    found = _library("CUDA runtime", told, cuda_version, absent, install)
     if served and answer.get("version", 0) // 1000 > served:
         text = (
             f"{found.text} is newer than the driver, which serves CUDA {served}; upgrade the driver, or install CUDA 12"
@@ -143,37 +135,35 @@ def runtime_finding(answer: dict[str, Any], served: int, *, jetson: bool) -> Fin
     return found
 
 
-def cuda_version(number: int) -> str:
-    """12080 -> "12.8"."""
-    return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def tensorrt_version(number: int) -> str:
-    """What getInferLibVersion gives: 101501 -> "10.15.1"; before 10, 8601 -> "8.6.1"."""
-    if number < 10000:
-        return f"{number // 1000}.{number % 1000 // 100}.{number % 100}"
-    return f"{number // 10000}.{number % 10000 // 100}.{number % 100}"
-
-
-def rtx_version(number: int) -> str:
-    """What TensorRT-RTX's getInferLibVersion gives: 1701 or 10701 -> "1.7.1"."""
-    unit = 10000 if number >= 10000 else 1000
-    return f"{number // unit}.{number % unit // 100}.{number % 100}"
-
-
 def _version(answer: dict[str, Any], words: Callable[[int], str]) -> str:
     return words(answer["version"]) if "version" in answer else ""
 
 
-def _library(
-    name: str, answer: dict[str, Any], words: Callable[[int], str], absent: str, install: tuple[str, ...]
-) -> Finding:
+def _cuda_of_package(packages: dict[str, str], version: str) -> int:
+    """Of the Debian package of this version, "10.3.0.30-1+cuda12.5" -> 12; 0 where it is from elsewhere."""
+    for name, stated in packages.items():
+        match = re.search(r"\+cuda(\d+)\.", stated)
+        if re.fullmatch(r"libnvinfer\d+", name) and stated.startswith(f"{version}.") and match is not None:
+            return int(match[1])
+    return 0
+
+
+def _library(name: str, told: _Told, words: Callable[[int], str], absent: str, install: tuple[str, ...]) -> Finding:
+    answer = told.answer
     if "absent" in answer:
         return Finding(name=name, state=State.ABSENT, text=absent, remedy=install)
     if "version" not in answer:
         return Finding(name=name, state=State.PROBLEM, text=f"it does not load: {answer['error']}", remedy=install)
-    facts = {"version": words(answer["version"]), "file": answer["file"]}
-    return Finding(name=name, state=State.FOUND, text=f"{facts['version']} ({answer['file']})", facts=facts)
+    file = answer["file"]
+    origin = told.files.get(file, "the dynamic loader")
+    where = answer.get("path") or file
+    facts = {"version": words(answer["version"]), "file": where, "origin": origin}
+    text = f"{facts['version']} ({where})"
+    if origin == vendor.TENSORRT_DIR:
+        text += f", which {vendor.TENSORRT_DIR} names"
+    elif origin == "pip":
+        text = f"{facts['version']}, from pip ({where})"
+    return Finding(name=name, state=State.FOUND, text=text, facts=facts)
 
 
 def _builder(name: str, answer: dict[str, Any], backend: str, install: str) -> Finding:
@@ -185,18 +175,12 @@ def _builder(name: str, answer: dict[str, Any], backend: str, install: str) -> F
     return Finding(name=name, state=State.FOUND, text=str(answer["version"]), facts={"version": answer["version"]})
 
 
-def _named(stem: str, module: str) -> list[str]:
-    """The loader's own places first, then the package's."""
-    return [f"{stem}.{major}" for major in _MAJORS] + shared_objects(module, f"{stem}.*")
-
-
-def _rtx() -> list[str]:
-    return ["libtensorrt_rtx.so.1", *shared_objects("tensorrt_rtx_libs", "libtensorrt_rtx.so.*")]
-
-
-def _cuda_runtimes(served: int) -> list[str]:
-    """In the order of the backend: the newest that the driver serves, older ones, then newer ones."""
-    found = [f"libcudart.so.{major}" for major in sorted(_CUDA_MAJORS, key=lambda major: (major > served > 0, -major))]
-    for module in ("nvidia.cuda_runtime", "nvidia.cu13"):
-        found += shared_objects(module, "libcudart.so.*", "lib")
-    return found
+def _jetpacks_builder(packages: dict[str, str]) -> Finding:
+    """JetPack's module is there, and this environment does not see it."""
+    return Finding(
+        name="TensorRT, Python builder",
+        state=State.HINT,
+        text=f"{packages['python3-libnvinfer']} is installed for the system's Python, and this environment does not "
+        "see it; only build-engine needs it",
+        remedy=("python3 -m venv --system-site-packages ~/navit  # then install navit-edge into that one",),
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 120.0
+_TOOL_TIMEOUT_S = 10.0
 #: Without the current directory in the path, where a file may bear a vendor's name.
 _MAIN = "import sys; sys.path[:] = filter(None, sys.path); from navit_edge.doctor.probe import main; main()"
-_ABI_VERSION = 2  # NAVIT_EDGE_BACKEND_ABI_VERSION
 _CUDA_NAME_BYTES = 256
 #: cuDeviceGetAttribute: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR, CU_DEVICE_ATTRIBUTE_INTEGRATED.
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
@@ -112,10 +113,23 @@ def library_version(function: str, *files: str) -> dict[str, Any]:
         if function.startswith("cuda"):
             number = ctypes.c_int()
             code = symbol(ctypes.byref(number))
-            return {"file": file, "version": number.value} if code == 0 else {"error": f"{function} gave {code}"}
+            if code != 0:
+                return {"error": f"{function} gave {code}"}
+            return {"file": file, "path": _loaded_from(file), "version": number.value}
         symbol.restype = ctypes.c_int32
-        return {"file": file, "version": symbol()}
+        return {"file": file, "path": _loaded_from(file), "version": symbol()}
     return {"absent": "; ".join(reasons)}
+
+
+def _loaded_from(file: str) -> str:
+    """The path that the dynamic loader took for a name, as the process's own map says; else the name."""
+    try:
+        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return file
+    wanted = Path(file).name
+    paths = (line.partition("/")[2] for line in lines if "/" in line)
+    return next((f"/{path}" for path in paths if Path(path).name.startswith(wanted)), file)
 
 
 def python_module(name: str) -> dict[str, Any]:
@@ -164,10 +178,13 @@ def backend(file: str, *vendor_files: str) -> dict[str, Any]:
     symbol = getattr(library, "navit_edge_backend", None)
     if symbol is None:
         return {"error": f"{file} does not export navit_edge_backend, so it is no backend"}
+    from navit_edge import _core
+
+    abi = _core.backend_abi_version
     symbol.restype = ctypes.c_void_p
-    if not symbol(ctypes.c_uint32(_ABI_VERSION)):
-        return {"error": f"{file} does not speak version {_ABI_VERSION} of the backend ABI; it is of another release"}
-    return {"abi": _ABI_VERSION}
+    if not symbol(ctypes.c_uint32(abi)):
+        return {"error": f"{file} does not speak version {abi} of the backend ABI; it is of another release"}
+    return {"abi": abi}
 
 
 def engine(bundle: str, engine_id: str) -> dict[str, Any]:
@@ -181,6 +198,38 @@ def engine(bundle: str, engine_id: str) -> dict[str, Any]:
     return {"device": session.device}
 
 
+def command(*words: str) -> dict[str, Any]:
+    """Runs a tool that only reads: {"text": what it printed, "code": 0}, {"absent": why} or {"error": why}."""
+    try:
+        done = subprocess.run(
+            list(words), capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_S, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except FileNotFoundError:
+        return {"absent": f"no {words[0]}"}
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"error": f"{words[0]}: {error}"}
+    return {"text": done.stdout, "code": done.returncode}
+
+
+def wheels() -> dict[str, Any]:
+    """NVIDIA's packages from pip: {"wheels": {"tensorrt-lean-cu12-libs": {"version": ..., "directory": ...}}}.
+
+    directory: of the first shared library, "" where the package has none.
+    """
+    from importlib.metadata import distributions
+
+    found: dict[str, dict[str, str]] = {}
+    for one in distributions():
+        name = re.sub(r"[-_.]+", "-", one.metadata["Name"] or "").lower()
+        if name in found or not re.fullmatch(r"tensorrt(-.+)?|nvidia-cuda-runtime(-cu\d+)?", name):
+            continue
+        library = next((file for file in one.files or () if re.search(r"\.so(\.\d+)*$", file.name)), None)
+        directory = "" if library is None else str(Path(str(one.locate_file(library))).parent)
+        found[name] = {"version": one.version, "directory": directory}
+    return {"wheels": found}
+
+
 PROBES: dict[str, Callable[..., dict[str, Any]]] = {
     "cuda": cuda,
     "library_version": library_version,
@@ -188,6 +237,8 @@ PROBES: dict[str, Callable[..., dict[str, Any]]] = {
     "openvino": openvino,
     "backend": backend,
     "engine": engine,
+    "command": command,
+    "wheels": wheels,
 }
 
 

@@ -1,14 +1,15 @@
-"""navit-edge itself, its backend libraries, and OpenVINO."""
+"""navit-edge itself, its plug-ins, and OpenVINO."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from navit_edge.doctor import vendor
 from navit_edge.doctor.finding import Finding, State
+from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.probe import shared_objects
 
 Probe = Callable[..., dict[str, Any]]
@@ -16,6 +17,7 @@ Probe = Callable[..., dict[str, Any]]
 BACKENDS = ("openvino", "tensorrt", "tensorrt-rtx")
 _OPENVINO = "pip install navit-edge[openvino]"
 _REINSTALL = "pip install --force-reinstall --no-deps navit-edge"
+_PRODUCT = {"openvino": "OpenVINO", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
 
 
 def openvino_findings(answer: dict[str, Any]) -> tuple[Finding, ...]:
@@ -40,53 +42,148 @@ def openvino_findings(answer: dict[str, Any]) -> tuple[Finding, ...]:
     )
 
 
-def runtime_findings(probe: Probe, *, jetson: bool) -> tuple[Finding, ...]:
-    """navit-edge's version, and each backend library: found and loadable, or why not."""
+def runtime_findings(
+    probe: Probe, *, jetson: bool, nvidia: Nvidia | None = None, openvino: str = ""
+) -> tuple[Finding, ...]:
+    """navit-edge's version, and each plug-in: whether it, its library and its driver are here.
+
+    openvino: the library that Python finds, in words, or "".
+    """
     try:
         here = version("navit-edge")
     except PackageNotFoundError:
         here = "of no stated version (not installed)"
     return (
         Finding(name="navit-edge", state=State.FOUND, text=here, facts={"version": here}),
-        *(backend_finding(probe, name, jetson=jetson) for name in BACKENDS),
+        *vendor.variable_findings(),
+        *(backend_finding(probe, name, jetson=jetson, nvidia=nvidia, openvino=openvino) for name in BACKENDS),
     )
 
 
-def backend_finding(probe: Probe, name: str, *, jetson: bool = False) -> Finding:
-    """One backend's library."""
-    file_name = f"libnavit_edge_{name.replace('-', '_')}.so"
-    places = backend_places()
-    file = next((place / file_name for place in places if (place / file_name).is_file()), None)
+def backend_finding(
+    probe: Probe, name: str, *, jetson: bool = False, nvidia: Nvidia | None = None, openvino: str = ""
+) -> Finding:
+    """One plug-in: found or not, its library found or not, its driver found or not, so whether it can run.
+
+    Facts: "file" and "origin" of the plug-in that the session takes, "opens" (the dynamic loader takes it), "can_run".
+    """
     title = f"backend {name}"
-    if file is None:
-        text = f"no {file_name} in {', '.join(str(place) for place in places)}"
-        return Finding(name=title, state=State.ABSENT, text=text, remedy=install_backend(name, jetson=jetson))
-    vendor = shared_objects("openvino", "libopenvino.so.*", "libs") if name == "openvino" else []
-    answer = probe("backend", str(file), *vendor)
-    if "error" in answer:
-        remedy = (_OPENVINO,) if name == "openvino" else (_REINSTALL,)
-        return Finding(name=title, state=State.PROBLEM, text=f"it does not load: {answer['error']}", remedy=remedy)
-    return Finding(name=title, state=State.FOUND, text=f"loads ({file})", facts={"file": str(file), **answer})
+    gpu = nvidia is not None and bool(nvidia.capabilities)
+    files = [(file, origin) for file, origin in plugin_files(name) if file.is_file()]
+    if not files:
+        places = ", ".join(dict.fromkeys(str(file.parent) for file, _ in plugin_files(name) if file.parent.is_dir()))
+        return Finding(
+            name=title,
+            # A GPU that nothing here can use is worth a word; without one nothing is amiss.
+            state=State.PROBLEM if gpu and name == "tensorrt" else State.ABSENT,
+            text=f"cannot run: plug-in not found (no {files_name(name)} in {places})",
+            remedy=install_backend(name, jetson=jetson),
+            facts={"opens": False, "can_run": False},
+        )
+    libraries = shared_objects("openvino", "libopenvino.so.*", "libs") if name == "openvino" else []
+    refused: list[str] = []
+    taken: tuple[Path, str] | None = None
+    answer: dict[str, Any] = {}
+    for file, origin in files:
+        answer = probe("backend", str(file), *libraries)
+        if "error" not in answer:
+            taken = (file, origin)
+            break
+        refused.append(f"{file}: {answer['error']}")
+    if taken is None:
+        again = (_OPENVINO,) if name == "openvino" else (_REINSTALL,)
+        text = f"cannot run: plug-in found, and it does not open: {'; '.join(refused)}"
+        facts = {"opens": False, "can_run": False}
+        return Finding(name=title, state=State.PROBLEM, text=text, remedy=again, facts=facts)
+    file, origin = taken
+    plugin = "plug-in found" + (f" at {file}, which {origin} names" if origin == vendor.BACKEND_DIR else "")
+    if refused:
+        plugin += f" (passed over: {'; '.join(refused)})"
+    told: dict[str, Any] = {"file": str(file), "origin": origin, "opens": True, **answer}
+    if name == "openvino":
+        text = f"can run: {plugin}, library {openvino or 'of OpenVINO'} found"
+        return Finding(name=title, state=State.FOUND, text=text, facts={**told, "can_run": True})
+    library, driver, missing, remedy = _gpu_parts(name, vendor.served_major(file), nvidia, jetson=jetson)
+    told["can_run"] = not missing
+    text = f"{'cannot' if missing else 'can'} run: {plugin}, {library}, {driver}"
+    state = State.FOUND if not missing else State.PROBLEM if gpu else State.ABSENT
+    return Finding(name=title, state=state, text=text, remedy=remedy, facts=told)
+
+
+def _gpu_parts(
+    name: str, served: int, nvidia: Nvidia | None, *, jetson: bool
+) -> tuple[str, str, bool, tuple[str, ...]]:
+    """(what is said of the library, of the driver, whether something is missing, the remedy)."""
+    product = _PRODUCT[name]
+    full = "" if nvidia is None else nvidia.rtx if name == "tensorrt-rtx" else nvidia.tensorrt
+    lean = "" if nvidia is None or name == "tensorrt-rtx" else nvidia.lean
+    found = full or lean
+    missing = False
+    remedy: tuple[str, ...] = ()
+    if not found:
+        library, missing = f"library of {product} not found", True
+        remedy = _install_library(name, jetson=jetson)
+    else:
+        library = f"library {product} {found} found" + ("" if full else " (lean: version-compatible engines only)")
+        if name == "tensorrt" and served and int(found.partition(".")[0]) != served:
+            library += f" where the plug-in was compiled for {served}"
+            missing, remedy = True, install_backend(name, jetson=jetson)
+    if nvidia is None or not nvidia.driver:
+        return library, "driver not found", True, remedy
+    if not nvidia.capabilities:
+        return library, "driver found, GPU not", True, remedy or ("nvidia-smi",)
+    return library, f"driver found (CUDA {nvidia.cuda})", missing, remedy
+
+
+def _install_library(name: str, *, jetson: bool) -> tuple[str, ...]:
+    if name == "tensorrt-rtx":
+        return ("pip install navit-edge[tensorrt-rtx]",)
+    return ("sudo apt install nvidia-jetpack",) if jetson else ("pip install navit-edge[tensorrt]",)
 
 
 def install_backend(name: str, *, jetson: bool = False) -> tuple[str, ...]:
-    """How to get the backend's library where it was not built."""
+    """How to get the backend's library where it was not built.
+
+    A wheel holds the TensorRT plug-in where its build saw headers of TensorRT and CUDA. They are no requirement of
+    the build, since most machines have no use for them, and pip builds apart from what is installed: so either the
+    system has them, or they are laid into a directory that the build is told of.
+    """
     if name == "openvino":
         return (_OPENVINO, _REINSTALL)
     if name == "tensorrt-rtx":
         return ("TensorRT_RTX_ROOT=/path/to/TensorRT-RTX pip install .  # in a checkout of navit-edge",)
     if jetson:
-        return ("sudo apt install nvidia-jetpack", "pip install .  # in a checkout of navit-edge")
-    return ("TensorRT_ROOT=/path/to/TensorRT pip install .  # in a checkout of navit-edge",)
+        return (
+            "sudo apt install nvidia-jetpack",
+            "pip install -C cmake.define.NAVIT_EDGE_TENSORRT=ON .  # in a checkout of navit-edge",
+        )
+    return (
+        "pip install --target build/headers --no-deps -c constraints.txt -r requirements-headers.txt"
+        "  # in a checkout of navit-edge",
+        'pip install -C cmake.define.NAVIT_EDGE_TENSORRT=ON -C cmake.define.NAVIT_EDGE_HEADERS="$PWD/build/headers" .',
+    )
 
 
-def backend_places() -> list[Path]:
-    """Directories that the session searches: NAVIT_EDGE_BACKEND_DIR, then beside its own library."""
+def files_name(backend: str) -> str:
+    """ "tensorrt-rtx" -> "libnavit_edge_tensorrt_rtx.so"."""
+    return f"libnavit_edge_{backend.replace('-', '_')}.so"
+
+
+def plugin_files(backend: str) -> list[tuple[Path, str]]:
+    """(file, origin) in the order in which the session tries them (csrc/src/loader.cc): the first that opens is taken.
+
+    origin: NAVIT_EDGE_BACKEND_DIR, or "installed".
+    """
     from navit_edge import _core
 
-    places = [Path(part) for part in os.environ.get("NAVIT_EDGE_BACKEND_DIR", "").split(":") if part.startswith("/")]
-    origin = _core.__file__
-    if origin is not None:
-        here = Path(origin).resolve().parent
-        places += [place for place in (here / "lib", here / "lib64", here / "backends", here) if place.is_dir()]
-    return list(dict.fromkeys(places))
+    name = files_name(backend)
+    files = [(Path(part) / name, vendor.BACKEND_DIR) for part in vendor.directories_of(vendor.BACKEND_DIR)[0]]
+    if _core.__file__ is not None:
+        package = Path(_core.__file__).resolve().parent
+        here = package / "lib" if (package / "lib").is_dir() else package
+        folders = (here, here / "backends", here / "navit_edge/backends", package / "navit_edge/backends")
+        files += [(folder / name, "installed") for folder in folders]
+    first: dict[Path, str] = {}
+    for file, origin in files:
+        first.setdefault(file, origin)
+    return list(first.items())
