@@ -173,7 +173,9 @@ SizingSpec capped(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tok
       throw InvalidInput(found + "; the bundle's sizing rule smart-resize merges " + std::to_string(cell) +
                          " patches to one, so that an image has at least " + std::to_string(cell) + "; raise it");
     }
-    sizing.max_pixels = std::min(sizing.max_pixels, std::int64_t{max_tokens} * patch_px * patch_px);
+    const double most_pixels = static_cast<double>(max_tokens) * patch_px * patch_px;  // may pass 2^63
+    if (most_pixels < static_cast<double>(sizing.max_pixels))
+      sizing.max_pixels = static_cast<std::int64_t>(most_pixels);
     sizing.min_pixels = std::min(sizing.min_pixels, sizing.max_pixels);
   }
   if (sizing.rule == "fixed") {

@@ -81,7 +81,8 @@ class Session:
     engine: the id of one engine of the bundle; never replaced by another.
     precision: "auto" or "fp32", "fp16", "bf16": only engines of that precision.
     threads: CPU threads in all; 0 takes every core the process may use.
-    max_tokens_per_image: lowers the bundle's cap on patch tokens per image; 0 leaves it.
+    max_tokens_per_image: most patches of an image; lowers what the bundle's sizing rule gives, never raises it
+        (docs/preprocessing.md); 0 leaves the rule as it is.
     backend_dirs: searched for backend libraries before the usual places.
     options: handed to the backend as they are.
 
@@ -124,6 +125,7 @@ class Session:
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
         None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack`` and ``latency_ms``.
+        The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Sequence):

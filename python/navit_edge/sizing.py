@@ -151,7 +151,7 @@ def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
         cell = patch_px * sizing.merge
         return max(1, sizing.max_pixels // cell**2) * sizing.merge**2
     if sizing.rule == "longest-side":
-        return -((-sizing.longest_px // patch_px) ** 2)
+        return ((sizing.longest_px - 1) // patch_px + 1) ** 2
     if sizing.rule == "fixed":
         return (sizing.height_px // patch_px) * (sizing.width_px // patch_px)
     return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -24,7 +26,7 @@ from published_sizes import (
 import navit_edge as ne
 from navit_edge import _core
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.sizing import FIELDS, Sizing, fault, most_tokens, parse, to_json
+from navit_edge.sizing import FIELDS, Sizing, describe, example, fault, most_tokens, parse, to_json
 from navit_edge_export.preprocess import place, prepare
 from navit_edge_export.sizing import Placement, placement, target_grid
 
@@ -422,6 +424,49 @@ def test_examples_of_every_rule_are_accepted_and_keep_their_limit(rule: str) -> 
     assert tokens.max() <= (limit if limit is not None else sys.maxsize)
     if limit is not None:
         assert tokens.max() > 0.8 * limit
+
+
+def test_the_examples_of_the_documentation_are_what_the_rules_give(repository: Path) -> None:
+    text = (repository / "docs" / "preprocessing.md").read_text(encoding="utf-8")
+    row = r"\| (\d+) × (\d+) \| (\d+) \| `([^`]+)` \| (\d+) × (\d+) \| (\d+) × (\d+) \|"
+    rows = re.findall(row, text)
+    assert {parse(rule).rule for _, _, _, rule, *_ in rows} == set(FIELDS)
+    for height, width, patch, rule, *expected in rows:
+        grid = in_cpp(np.array([[height, width]], np.int32), int(patch), parse(rule))[0]
+        assert [*grid, *(grid * int(patch))] == [int(value) for value in expected], rule
+
+
+@pytest.mark.parametrize("rule", EXAMPLES)
+def test_a_rule_reads_back_as_it_is_described_and_written(rule: str) -> None:
+    sizing = EXAMPLES[rule]
+    assert msgspec.json.decode(to_json(sizing), type=Sizing) == sizing
+    assert describe(sizing).startswith(f"{sizing.rule} (")
+    assert fault(parse(example(sizing.rule)), 16) == ""
+
+
+def test_text_gives_a_rule_with_its_fields() -> None:
+    assert parse("native") == Sizing(rule="native")
+    assert parse("native:fit=pad,pad_rgb=1/2/3") == Sizing(rule="native", fit="pad", pad_rgb=(1, 2, 3))
+    assert parse("naflex", max_tokens=7) == Sizing(rule="naflex", max_tokens=7)
+    assert parse("naflex:max_tokens=5", max_tokens=7) == Sizing(rule="naflex", max_tokens=5)
+    assert parse("token-cap:upscale=true", max_tokens=9) == Sizing(rule="token-cap", max_tokens=9, upscale=True)
+    assert parse("native", max_tokens=7) == Sizing(rule="native")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("square", 'sizing rule "square" is unknown; expected one of token-cap, native'),
+        ("naflex:max_tokens", 'has "max_tokens"; expected naflex:max_tokens=256'),
+        ("naflex:merge=2", 'has "merge=2"; expected naflex:max_tokens=256, where naflex takes max_tokens'),
+        ("naflex:max_tokens=many", "Expected `int`, got `str`"),
+        ("naflex:max_tokens=5,max_tokens=6", "gives max_tokens twice"),
+        ("native:fit=pad,pad_rgb=1/2", "Expected `array` of length 3"),
+    ],
+)
+def test_text_that_gives_no_rule_is_refused_with_an_example(text: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        parse(text)
 
 
 def test_sizes_of_another_shape_or_type_are_refused() -> None:

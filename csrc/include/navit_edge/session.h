@@ -20,7 +20,7 @@ struct SessionOptions {
   std::string engine;                     // id from the manifest; empty: the first that can run on `device`
   std::string precision = "auto";         // "auto" | "fp32" | "fp16" | "bf16"
   int threads = 0;                        // 0: all cores the process may use
-  std::int32_t max_tokens_per_image = 0;  // lowers the bundle's per-image cap; 0: as the bundle says
+  std::int32_t max_tokens_per_image = 0;  // most patches of an image (sizing.h: capped); 0: as the bundle says
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
 };
