@@ -134,9 +134,8 @@ def example(rule: str) -> str:
 def describe(sizing: Sizing) -> str:
     """For people: the rule and its fields, as ``naflex (max_tokens 256)``."""
     values = {name: getattr(sizing, name) for name in FIELDS[sizing.rule]}
-    if sizing.rule == "native" and sizing.fit == "resize":
-        del values["pad_rgb"]
-    text = ", ".join(f"{name} {'/'.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in values.items())
+    shown = {name: value for name, value in values.items() if name == "fit" or value != _DEFAULTS[name]}
+    text = ", ".join(f"{name} {'/'.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in shown.items())
     return f"{sizing.rule} ({text})"
 
 

@@ -469,7 +469,7 @@ def test_inspect_shows_the_same_in_words(built: Path) -> None:
     text = invoke("inspect", built).stdout
     for expected in (
         "width 64",
-        "token-cap (at most 256 patches)",
+        "token-cap (max_tokens 256)",
         "masked",
         "openvino-cpu-fp32",
         "weights.bin",
