@@ -59,9 +59,9 @@ $(VENV)/bin/python: | check-tools
 	"$$(bash cmake/check_tools.sh --python)" -m venv $(VENV)
 
 # Development tools and third-party packages; again where the lists change.
-$(VENV)/.packages: constraints.txt requirements-dev.txt requirements-headers.txt | $(VENV)/bin/python
+$(VENV)/.packages: constraints.txt requirements-dev.txt requirements-headers.txt requirements-oracles.txt | $(VENV)/bin/python
 	$(PIP) install -r requirements-dev.txt
-	$(PIP) install --no-deps -r requirements-headers.txt
+	$(PIP) install --no-deps -r requirements-headers.txt -r requirements-oracles.txt
 	touch $@
 
 # The package itself, editable; compiled again where a native source changes.

@@ -349,8 +349,7 @@ def compare(runs: Sequence[EngineRun], paths: Sequence[Path], manifest: Manifest
         prepare(
             pixels_of(path),
             patch_px=preprocess.patch_px,
-            rule=preprocess.sizing.rule,
-            max_tokens=preprocess.sizing.max_tokens,
+            sizing=preprocess.sizing,
             resample=preprocess.filter,
         )
         for path in paths

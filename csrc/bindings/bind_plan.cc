@@ -11,19 +11,6 @@ namespace navit_edge::bindings {
 
 void bind_plan(py::module_& module) {
   module.def(
-      "resize_target",
-      [](std::int32_t height_px, std::int32_t width_px, std::int32_t patch_px, const std::string& rule,
-         std::int32_t max_tokens) {
-        PreprocessSpec preprocess;
-        preprocess.sizing = {rule, max_tokens};
-        preprocess.patch_px = patch_px;
-        const Grid grid = resize_target({height_px, width_px}, preprocess);
-        return py::make_tuple(grid.rows, grid.cols);
-      },
-      py::arg("height_px"), py::arg("width_px"), py::kw_only(), py::arg("patch_px"), py::arg("rule"),
-      py::arg("max_tokens"));
-
-  module.def(
       "plan",
       [](const std::vector<std::int32_t>& token_counts, const std::vector<std::int32_t>& token_budgets,
          std::int32_t max_images, const std::string& strategy) {

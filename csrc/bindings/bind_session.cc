@@ -61,6 +61,16 @@ void bind_result(py::module_& module) {
           [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); })
       .def_property_readonly(
           "grid", [](const PyResult& self) { return py::make_tuple(self.result.grid.rows, self.result.grid.cols); })
+      .def_property_readonly("scale",
+                             [](const PyResult& self) {
+                               const Placement& placement = self.result.placement;
+                               return py::make_tuple(placement.scale_y, placement.scale_x);
+                             })
+      .def_property_readonly("offset",
+                             [](const PyResult& self) {
+                               const Placement& placement = self.result.placement;
+                               return py::make_tuple(placement.top_px, placement.left_px);
+                             })
       .def_property_readonly("token_count", [](const PyResult& self) { return self.result.tokens; })
       .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
       .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })

@@ -13,6 +13,7 @@ void bind_errors(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
+void bind_sizing(pybind11::module_& module);
 
 /// A view of a contiguous uint8 array [height_px, width_px, 3]. Borrows the array. Throws InvalidInput, naming `who`.
 ImageView image_view(pybind11::handle array, const std::string& who);

@@ -12,6 +12,7 @@
 #include "navit_edge/plan.h"
 #include "resize.h"
 #include "sha256.h"
+#include "sizing_spec.h"
 
 namespace navit_edge {
 namespace {
@@ -160,15 +161,10 @@ EngineSpec parse_engine(const JsonReader& json) {
 
 PreprocessSpec parse_preprocess(const JsonReader& json) {
   PreprocessSpec preprocess;
-  const JsonReader sizing = json.at("sizing");
-  preprocess.sizing.rule = one_of(sizing.at("rule"), {"token-cap", "native"});
-  if (sizing.has("max_tokens")) preprocess.sizing.max_tokens = sizing.at("max_tokens").int32(0);
-  if (preprocess.sizing.rule == "token-cap" && preprocess.sizing.max_tokens < 1) {
-    sizing.fail("max_tokens of at least 1 for the rule token-cap");
-  }
   preprocess.filter = one_of(json.at("filter"), resize_filter_names());
   preprocess.patch_px = static_cast<std::int32_t>(json.at("patch_px").integer(1, 1024));
   preprocess.channels = static_cast<std::int32_t>(json.at("channels").integer(3, 3));
+  preprocess.sizing = read_sizing(json.at("sizing"), preprocess.patch_px);
   return preprocess;
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "fit.h"
 #include "graph_check.h"
 #include "image_check.h"
 #include "navit_edge/error.h"
@@ -48,13 +49,16 @@ void scatter_row(const std::uint8_t* row, std::int32_t y, std::int32_t patch_px,
   for (std::int32_t c = 0; c < grid.cols; ++c, row += row_bytes, out += patch_bytes) std::memcpy(out, row, row_bytes);
 }
 
-void write_band(const Band& band, const ImageView& image, Grid grid, Filter filter, std::int32_t patch_px,
-                std::uint8_t* first_patch) {
+void write_band(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
+                Filter filter, std::uint8_t* first_patch) {
   thread_local Resizer resizer;
+  const Grid grid = segment.grid;
+  const std::int32_t patch_px = preprocess.patch_px;
   const Size target{grid.rows * patch_px, grid.cols * patch_px};
   const auto run = [&](auto scatter) {
-    resizer.rows(image, target, filter, band.row_begin * patch_px, band.row_end * patch_px,
-                 [&](std::int32_t y, const std::uint8_t* row) { scatter(row, y, patch_px, grid, first_patch); });
+    fit_rows(resizer, image, segment.placement, target, filter, preprocess.sizing.pad_rgb, band.row_begin * patch_px,
+             band.row_end * patch_px,
+             [&](std::int32_t y, const std::uint8_t* row) { scatter(row, y, patch_px, grid, first_patch); });
   };
   switch (patch_px) {
     case 16:
@@ -115,7 +119,8 @@ void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<
                          std::to_string(grid.cols) + " patches; expected the result of resize_target");
     }
     const std::int64_t length = grid.tokens() + model.prefix_tokens;
-    out.segments.push_back({i, static_cast<std::int32_t>(tokens), grid});
+    out.segments.push_back(
+        {i, static_cast<std::int32_t>(tokens), grid, placement_of(images[index(i)].size(), grid, preprocess)});
     tokens += length;
     if (tokens > budget.tokens) {
       throw InvalidInput("the pack needs more than its budget of " + std::to_string(budget.tokens) +
@@ -209,7 +214,7 @@ void fill_patches(const Pack& pack, std::span<const ImageView> images, const Pre
   split_into_bands(pack, images, preprocess.patch_px, threads, bands);
   parallel_for(bands.size(), threads, [&](std::size_t i) {
     const Segment& segment = pack.segments[bands[i].segment];
-    write_band(bands[i], images[index(segment.image)], segment.grid, filter, preprocess.patch_px,
+    write_band(bands[i], images[index(segment.image)], segment, preprocess, filter,
                out + index(segment.first_token + model.prefix_tokens) * patch_bytes);
   });
 }

@@ -101,47 +101,7 @@ void check_budgets(std::span<const Budget> budgets) {
   }
 }
 
-/// side / P rounded half up, at least 1.
-std::int32_t native_count(std::int32_t side_px, std::int32_t patch_px) {
-  const std::int64_t count = (std::int64_t{2} * side_px + patch_px) / (std::int64_t{2} * patch_px);
-  return static_cast<std::int32_t>(std::max<std::int64_t>(1, count));
-}
-
 }  // namespace
-
-Grid resize_target(Size image, const PreprocessSpec& preprocess) {
-  if (image.height_px < 1 || image.width_px < 1) {
-    throw InvalidInput("an image of " + std::to_string(image.height_px) + " x " + std::to_string(image.width_px) +
-                       " pixels (height x width) has no grid; both sides must be at least 1");
-  }
-  if (preprocess.patch_px < 1) {
-    throw InvalidInput("patch_px is " + std::to_string(preprocess.patch_px) + "; it must be at least 1");
-  }
-  const Grid native{native_count(image.height_px, preprocess.patch_px),
-                    native_count(image.width_px, preprocess.patch_px)};
-  const SizingSpec& sizing = preprocess.sizing;
-  if (sizing.rule == "native") return native;
-  if (sizing.rule != "token-cap") {
-    throw InvalidInput("unknown sizing rule '" + sizing.rule + "'; known: token-cap, native");
-  }
-  if (sizing.max_tokens < 1) {
-    throw InvalidInput("max_tokens is " + std::to_string(sizing.max_tokens) +
-                       "; the sizing rule token-cap needs at least 1");
-  }
-  if (native.tokens() <= sizing.max_tokens) return native;
-
-  // Scale the image up from nothing: each side gains a patch where it crosses a rounding boundary, (n + 1/2) patches.
-  // The products stay below 2^63: rows <= 2^31 / P and sides < 2^31.
-  Grid grid{1, 1};
-  for (;;) {
-    const bool rows_first =
-        (std::int64_t{2} * grid.rows + 1) * image.width_px <= (std::int64_t{2} * grid.cols + 1) * image.height_px;
-    const bool rows_grow = grid.cols >= native.cols || (rows_first && grid.rows < native.rows);
-    const Grid next = rows_grow ? Grid{grid.rows + 1, grid.cols} : Grid{grid.rows, grid.cols + 1};
-    if (next.tokens() > sizing.max_tokens) return grid;
-    grid = next;
-  }
-}
 
 Strategy parse_strategy(std::string_view name) {
   if (name == "first-fit-decreasing") return Strategy::kFirstFitDecreasing;

@@ -13,6 +13,7 @@
 #include "navit_edge/error.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
+#include "navit_edge/sizing.h"
 #include "plan_detail.h"
 #include "schedule.h"
 #include "thread_pool.h"
@@ -26,17 +27,9 @@ double microseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
 }
 
-/// The bundle's preprocessing with the caller's cap on tokens.
-PreprocessSpec capped(PreprocessSpec preprocess, std::int32_t max_tokens) {
-  if (max_tokens < 0) {
-    throw InvalidInput("max_tokens_per_image is " + std::to_string(max_tokens) +
-                       "; expected at least 1, or 0 for the bundle's own cap");
-  }
-  if (max_tokens > 0) {
-    SizingSpec& sizing = preprocess.sizing;
-    sizing.max_tokens = sizing.rule == "token-cap" ? std::min(sizing.max_tokens, max_tokens) : max_tokens;
-    sizing.rule = "token-cap";
-  }
+/// The bundle's preprocessing with the caller's cap on tokens, where there is one.
+PreprocessSpec with_cap(PreprocessSpec preprocess, std::int32_t max_tokens) {
+  if (max_tokens != 0) preprocess.sizing = capped(preprocess.sizing, preprocess.patch_px, max_tokens);
   return preprocess;
 }
 
@@ -81,7 +74,7 @@ struct Session::Impl {
   Impl(const std::filesystem::path& bundle, SessionOptions o)
       : options(std::move(o)),
         manifest(Manifest::load(bundle)),
-        preprocess(capped(manifest.preprocess, options.max_tokens_per_image)),
+        preprocess(with_cap(manifest.preprocess, options.max_tokens_per_image)),
         choice(choose_engine(manifest, options)),
         graph(checked(manifest.graph(choice.engine.graph), preprocess)),
         strategy(parse_strategy(choice.engine.strategy)),

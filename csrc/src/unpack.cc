@@ -37,6 +37,7 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
                            std::to_string(results.size()) + " results");
       }
       Result& result = results[static_cast<std::size_t>(segment.image)];
+      result.placement = segment.placement;
       if (per_token) {
         result.token_features =
             rows_of(output, std::int64_t{segment.first_token} + model.prefix_tokens, segment.grid.tokens());

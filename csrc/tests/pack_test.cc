@@ -7,6 +7,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -34,7 +35,7 @@ Dim fixed(std::int64_t extent) { return {'\0', extent}; }
 
 struct Setup {
   explicit Setup(std::int32_t patch_px = 4, std::int32_t prefix = 0) {
-    preprocess.sizing = {"native", 0};
+    preprocess.sizing.rule = "native";
     preprocess.filter = "bilinear";
     preprocess.patch_px = patch_px;
     model.prefix_tokens = prefix;
@@ -182,6 +183,41 @@ TEST_CASE("a static engine's pack is padded to its budget in tokens and images")
   CHECK(patches(pack) == expected);
 }
 
+TEST_CASE("a padded or cropped image keeps its pixels, and the colour fills the rest") {
+  std::mt19937 random(12);
+  Setup setup(4);
+  std::vector<Picture> pictures;
+  for (const auto& [height, width] : std::vector<std::pair<int, int>>{{9, 14}, {3, 18}, {18, 3}, {8, 8}, {1, 1}}) {
+    pictures.emplace_back(random, height, width);
+  }
+  const std::array<std::uint8_t, 3> colour{5, 6, 7};
+  setup.preprocess.sizing.pad_rgb = colour;
+  for (const char* fit : {"pad", "crop"}) {
+    setup.preprocess.sizing.fit = fit;
+    for (const int threads : {1, 3}) {
+      const Pack pack = setup.write(pictures, {0, 1, 2, 3, 4}, true, threads);
+      const auto found = patches(pack);
+      std::size_t at = 0;
+      for (const Segment& segment : pack.segments) {
+        const ImageView& view = setup.views[static_cast<std::size_t>(segment.image)];
+        const Grid grid = segment.grid;
+        CHECK(!segment.placement.resized);
+        for (std::int32_t t = 0; t < grid.tokens(); ++t) {
+          for (std::int32_t i = 0; i < 16; ++i) {  // pixels of a patch
+            const std::int32_t y = t / grid.cols * 4 + i / 4 - segment.placement.top_px;
+            const std::int32_t x = t % grid.cols * 4 + i % 4 - segment.placement.left_px;
+            const bool inside = y >= 0 && x >= 0 && y < view.height_px && x < view.width_px;
+            const std::uint8_t* pixel = inside ? view.data + (y * view.width_px + x) * 3 : colour.data();
+            CHECK(std::memcmp(found.data() + at, pixel, 3) == 0);
+            at += 3;
+          }
+        }
+      }
+      CHECK(at == found.size());
+    }
+  }
+}
+
 TEST_CASE("the number of threads does not change a byte") {
   std::mt19937 random(10);
   Setup setup(16);
@@ -191,7 +227,8 @@ TEST_CASE("the number of threads does not change a byte") {
   pictures.emplace_back(random, 30, 1000);
   pictures.emplace_back(random, 512, 512);
   pictures.emplace_back(random, 3, 3);
-  setup.preprocess.sizing = {"token-cap", 300};
+  setup.preprocess.sizing.rule = "token-cap";
+  setup.preprocess.sizing.max_tokens = 300;
   const Ints order{2, 0, 1, 3};
   const auto one = patches(setup.write(pictures, order, true, 1));
   for (const int threads : {2, 3, 8}) CHECK(patches(setup.write(pictures, order, true, threads)) == one);

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from navit_edge import bundle as bundles
 from navit_edge import packed_attention as packed
+from navit_edge import sizing as sizings
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.verify.verify import TOLERANCES
@@ -39,7 +40,6 @@ from navit_edge_export.weights_file import WeightsFile
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
 #: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
 DEFAULT_LOWERINGS = ("masked", "padded")
-SIZING_RULES = ("token-cap", "native")
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
@@ -64,7 +64,7 @@ def export_bundle(
     labels: Sequence[str] | None = None,
     seed: int = 0,
     weights: str | None = None,
-    sizing: str = "token-cap",
+    sizing: Sizing | str = "token-cap",
     max_tokens: int = 1024,
     resample: str = "bilinear",
     outputs: Sequence[str] | None = None,
@@ -79,7 +79,8 @@ def export_bundle(
         name: The bundle's name; ``out``'s without its suffix if not given.
         labels: One per class.
         weights: For the record: where the weights came from, such as the checkpoint's name.
-        sizing: "token-cap" (at most ``max_tokens`` patches an image) or "native".
+        sizing: The rule, as a struct or as text (``navit_edge.sizing.parse``): "smart-resize:merge=2,min_pixels=…".
+        max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
         resample: "bilinear" or "bicubic".
         outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image.
         lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
@@ -91,7 +92,8 @@ def export_bundle(
     config = model if isinstance(model, NaViTConfig) else model.config
     chosen = _chosen_outputs(config, outputs)
     wanted = _chosen_lowerings(lowerings)
-    _check_options(config, labels=labels, sizing=sizing, max_tokens=max_tokens, resample=resample)
+    rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
+    _check_options(config, labels=labels, sizing=rule, resample=resample)
     report = progress or (lambda what, done, total: None)
     steps = len(wanted) + 2
     with bundles.staged_bundle(out, overwrite=overwrite) as staging:
@@ -126,7 +128,7 @@ def export_bundle(
                 config=config.to_dict(),
             ),
             preprocess=Preprocess(
-                sizing=Sizing(rule=sizing, max_tokens=max_tokens if sizing == "token-cap" else 0),
+                sizing=rule,
                 filter=resample,
                 patch_px=config.patch_px,
                 channels=config.channels,
@@ -345,17 +347,13 @@ def _chosen_outputs(config: NaViTConfig, outputs: Sequence[str] | None) -> tuple
     return tuple(name for name in offered if name in outputs)
 
 
-def _check_options(
-    config: NaViTConfig, *, labels: Sequence[str] | None, sizing: str, max_tokens: int, resample: str
-) -> None:
+def _check_options(config: NaViTConfig, *, labels: Sequence[str] | None, sizing: Sizing, resample: str) -> None:
     if labels and len(labels) != config.num_classes:
         raise InvalidInputError(
             f"found {len(labels)} labels; the model has {config.num_classes} classes; give one label per class or none"
         )
-    if sizing not in SIZING_RULES:
-        raise InvalidInputError(f'sizing rule "{sizing}" is unknown; expected one of {", ".join(SIZING_RULES)}')
-    if sizing == "token-cap" and max_tokens < 1:
-        raise InvalidInputError(f"max_tokens is {max_tokens}; expected at least 1")
+    if wrong := sizings.fault(sizing, config.patch_px):
+        raise InvalidInputError(f"sizing: {wrong}")
     if resample not in FILTERS:
         raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
 

@@ -13,55 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.sizing import Sizing
+from navit_edge_export.sizing import Placement, placement, target_grid
 
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
 
 FILTERS = ("bilinear", "bicubic")
-
-
-def native_grid(height_px: int, width_px: int, patch_px: int) -> tuple[int, int]:
-    """(rows, columns) of the patch grid nearest to the image's own size: each side rounded half up, at least 1."""
-    if height_px < 1 or width_px < 1:
-        raise InvalidInputError(
-            f"the image is {height_px}x{width_px} pixels; both sides must be at least 1; leave empty images out"
-        )
-    rows = max(1, (2 * height_px + patch_px) // (2 * patch_px))
-    columns = max(1, (2 * width_px + patch_px) // (2 * patch_px))
-    return rows, columns
-
-
-def capped_grid(height_px: int, width_px: int, patch_px: int, max_tokens: int) -> tuple[int, int]:
-    """The largest (rows, columns) on the aspect-preserving path from 1x1 to the native grid with at most
-    ``max_tokens`` cells.
-
-    Scaling the image up from nothing, rows passes from r to r+1 where its scaled height reaches (r + 1/2) patches;
-    the side whose boundary comes first gains a patch. All in integers, so that C++ agrees exactly.
-    """
-    if max_tokens < 1:
-        raise InvalidInputError(f"max_tokens is {max_tokens}; it must be at least 1")
-    native_rows, native_columns = native_grid(height_px, width_px, patch_px)
-    if native_rows * native_columns <= max_tokens:
-        return native_rows, native_columns
-    rows = columns = 1
-    while True:
-        rows_first = (2 * rows + 1) * width_px <= (2 * columns + 1) * height_px
-        if columns == native_columns or (rows_first and rows < native_rows):
-            next_rows, next_columns = rows + 1, columns
-        else:
-            next_rows, next_columns = rows, columns + 1
-        if next_rows * next_columns > max_tokens:
-            return rows, columns
-        rows, columns = next_rows, next_columns
-
-
-def target_grid(height_px: int, width_px: int, *, patch_px: int, rule: str, max_tokens: int = 0) -> tuple[int, int]:
-    """(rows, columns) an image is resized to under the sizing rule ``token-cap`` or ``native``."""
-    if rule == "native":
-        return native_grid(height_px, width_px, patch_px)
-    if rule == "token-cap":
-        return capped_grid(height_px, width_px, patch_px, max_tokens)
-    raise InvalidInputError(f'sizing rule "{rule}" is unknown; expected "token-cap" or "native"')
 
 
 def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = "bilinear") -> UInt8Array:
@@ -76,11 +34,34 @@ def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = 
     return np.asarray(Image.fromarray(image).resize((width_px, height_px), method), dtype=np.uint8)
 
 
+def place(image: UInt8Array, height_px: int, width_px: int, at: Placement, pad_rgb: tuple[int, int, int]) -> UInt8Array:
+    """[height_px, width_px, 3] of the colour ``pad_rgb`` with the image [h, w, 3] on it; what sticks out is cut off."""
+    canvas = np.empty((height_px, width_px, 3), np.uint8)
+    canvas[:] = np.array(pad_rgb, np.uint8)
+    top, left = max(0, at.top_px), max(0, at.left_px)
+    part = image[max(0, -at.top_px) :, max(0, -at.left_px) :][: height_px - top, : width_px - left]
+    canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return canvas
+
+
 def prepare(
-    image: UInt8Array, *, patch_px: int, rule: str = "token-cap", max_tokens: int = 1024, resample: str = "bilinear"
+    image: UInt8Array,
+    *,
+    patch_px: int,
+    sizing: Sizing | None = None,
+    max_tokens: int = 1024,
+    resample: str = "bilinear",
 ) -> UInt8Array:
-    """An image [h, w, C] of any size, resized to its target grid: [rows*P, columns*P, C]."""
-    rows, columns = target_grid(image.shape[0], image.shape[1], patch_px=patch_px, rule=rule, max_tokens=max_tokens)
+    """An image [h, w, C] of any size, brought onto its grid by ``sizing``: [rows*P, columns*P, C].
+
+    Without ``sizing`` the rule is token-cap with ``max_tokens``.
+    """
+    rule = sizing or Sizing(rule="token-cap", max_tokens=max_tokens)
+    height_px, width_px = image.shape[:2]
+    rows, columns = target_grid(height_px, width_px, patch_px=patch_px, sizing=rule)
+    at = placement(height_px, width_px, patch_px=patch_px, sizing=rule)
+    if at is not None:
+        return place(image, rows * patch_px, columns * patch_px, at, rule.pad_rgb)
     return resize(image, rows * patch_px, columns * patch_px, resample=resample)
 
 

@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from navit_edge import sizing as sizings
 from navit_edge.errors import BundleError
+from navit_edge.sizing import Sizing as Sizing
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -71,13 +73,6 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     options: dict[str, str] = {}  # handed to the backend as they are
     report: str | None = None  # "reports/build-<id>.json"
     group: EngineGroup | None = None
-
-
-class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which grid an image is resized to (docs/preprocessing.md)."""
-
-    rule: str  # "token-cap" | "native"
-    max_tokens: int = 0  # patch tokens per image; "token-cap" only
 
 
 class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,7 +142,6 @@ class _Version(msgspec.Struct):
 _LOWERINGS = ("masked", "padded", "packed")
 _STRATEGIES = ("first-fit-decreasing", "similar-length")
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
-_SIZING_RULES = ("token-cap", "native")
 _FILTERS = ("bilinear", "bicubic")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
 _LETTERS = ("T", "N", "N+1", "L")
@@ -344,12 +338,11 @@ def _check_preprocess(
     manifest: Manifest, fail: Callable[[str], NoReturn], known: Callable[[str, str, tuple[str, ...]], None]
 ) -> None:
     pre = manifest.preprocess
-    known("preprocess.sizing.rule", pre.sizing.rule, _SIZING_RULES)
     known("preprocess.filter", pre.filter, _FILTERS)
-    if pre.sizing.rule == "token-cap" and pre.sizing.max_tokens < 1:
-        fail(f"preprocess.sizing.max_tokens is {pre.sizing.max_tokens}; expected 1 and up with the rule 'token-cap'")
     if pre.patch_px < 1 or pre.channels < 1:
         fail(f"preprocess has patch_px {pre.patch_px} and channels {pre.channels}; expected 1 and up")
+    if wrong := sizings.fault(pre.sizing, pre.patch_px):
+        fail(f"preprocess.sizing.{wrong}")
     if not len(pre.mean) == len(pre.std) == pre.channels:
         fail(f"preprocess has {len(pre.mean)} means and {len(pre.std)} stds; expected {pre.channels}, one a channel")
 

@@ -87,7 +87,8 @@ class Session:
     threads: CPU threads in all; 0 takes every core the process may use.
     slots: packs in flight at once; an engine that cannot open so many is an error. 0, the default: on a GPU two, or one
         where two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two packs wait.
-    max_tokens_per_image: lowers the bundle's cap on patch tokens per image; 0 leaves it.
+    max_tokens_per_image: most patches of an image; lowers what the bundle's sizing rule gives, never raises it
+        (docs/preprocessing.md); 0 leaves the rule as it is.
     backend_dirs: searched for backend libraries before the usual places.
     options: handed to the backend as they are.
 
@@ -135,6 +136,7 @@ class Session:
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
         None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack`` and ``latency_ms``.
+        The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Sequence):

@@ -21,12 +21,22 @@ from typer.testing import CliRunner
 import navit_edge as ne
 from navit_edge.bench import BenchOptions, percentile
 from navit_edge.bench.measure import measure
-from navit_edge.bench.workload import from_files, ladder, ladder_images, mixed_sizes, pack_of, read_sizes, squarish
+from navit_edge.bench.workload import (
+    from_files,
+    grid_of,
+    ladder,
+    ladder_images,
+    mixed_sizes,
+    pack_of,
+    read_sizes,
+    squarish,
+)
 from navit_edge.build import BuildRequest, build_engines
 from navit_edge.cli.main import app
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import Budget, Engine, Manifest
 from navit_edge.session import load_image
+from navit_edge.sizing import Sizing
 
 QUICK = ("--warmup", "0", "--iterations", "3", "--duration", "0")
 
@@ -212,6 +222,26 @@ def test_the_ladder_respects_the_limit_of_images(manifest: Manifest) -> None:
     rungs = ladder(manifest, engine)
     assert max(len(grids) for grids in rungs) == 2
     assert sum(rows * cols for rows, cols in rungs[-1]) == 2 * manifest.preprocess.sizing.max_tokens
+
+
+@pytest.mark.parametrize(
+    "sizing",
+    [
+        Sizing(rule="naflex", max_tokens=100),
+        Sizing(rule="fixed", height_px=16, width_px=24),
+        Sizing(rule="token-cap", max_tokens=100, upscale=True),
+        Sizing(rule="longest-side", longest_px=64),
+    ],
+    ids=lambda sizing: sizing.rule,
+)
+def test_the_ladder_is_of_images_that_the_sizing_rule_leaves_as_they_are(manifest: Manifest, sizing: Sizing) -> None:
+    preprocess = msgspec.structs.replace(manifest.preprocess, sizing=sizing)
+    changed = msgspec.structs.replace(manifest, preprocess=preprocess)
+    rungs = ladder(changed, fixed_engine(manifest, (1024, 32)))
+    assert rungs
+    side = preprocess.patch_px
+    for rows, cols in {grid for grids in rungs for grid in grids}:
+        assert grid_of(changed, (rows * side, cols * side)) == (rows, cols)
 
 
 def test_the_built_in_set_fits_an_engine_of_small_budgets(manifest: Manifest) -> None:

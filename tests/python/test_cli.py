@@ -22,6 +22,7 @@ from navit_edge import manifest as manifests
 from navit_edge.cli.export import ModelSize
 from navit_edge.cli.main import app
 from navit_edge.errors import BackendError
+from navit_edge.sizing import Sizing
 
 runner = CliRunner()
 COMMAND = [sys.executable, "-m", "navit_edge.cli.main"]
@@ -211,12 +212,14 @@ def test_export_makes_a_bundle_from_a_size_and_a_config(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     bundle = tmp_path / "x.navit"
     options = ["--model", "ti16", "--config", tmp_path / "config.json", "--labels", tmp_path / "labels.txt"]
-    result = invoke("export", *options, "--max-tokens", 64, "--seed", 3, "--lowerings", "padded, masked", "-o", bundle)
+    sizing = ["--sizing", "token-cap:upscale=true", "--max-tokens", 64, "--lowerings", "padded, masked"]
+    result = invoke("export", *options, *sizing, "--seed", 3, "-o", bundle)
     assert result.exit_code == 0, result.stderr
     assert str(bundle) in result.stdout.replace("\n", "")
     manifest = manifests.load(bundle)
     assert (manifest.model.width, manifest.model.depth, manifest.labels) == (64, 1, ("cat", "dog"))
-    assert manifest.preprocess.sizing.max_tokens == 64
+    assert manifest.preprocess.sizing == Sizing(rule="token-cap", max_tokens=64, upscale=True)
+    assert "token-cap (max_tokens 64, upscale True)" in invoke("inspect", bundle).stdout.replace("\n", " ")
     assert [graph.lowering for graph in manifest.graphs] == ["masked", "padded"]
 
     again = invoke("export", *options, "-o", bundle)
@@ -467,7 +470,7 @@ def test_inspect_shows_the_same_in_words(built: Path) -> None:
     text = invoke("inspect", built).stdout
     for expected in (
         "width 64",
-        "token-cap (at most 256 patches)",
+        "token-cap (max_tokens 256)",
         "masked",
         "openvino-cpu-fp32",
         "weights.bin",

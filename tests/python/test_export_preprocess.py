@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.preprocess import capped_grid, native_grid, pack, patchify, prepare, resize, target_grid
+from navit_edge.sizing import Sizing
+from navit_edge_export.preprocess import pack, patchify, prepare, resize
+from navit_edge_export.sizing import capped_grid, native_grid, target_grid
 
 sides = st.integers(1, 3000)
 patch_sides = st.sampled_from([4, 14, 16, 32])
@@ -65,14 +67,15 @@ def test_the_cap_is_kept_and_the_aspect_is_within_a_patch(height: int, width: in
 
 
 def test_sizing_rules_are_told_apart() -> None:
-    assert target_grid(640, 480, patch_px=16, rule="native") == (40, 30)
-    assert target_grid(640, 480, patch_px=16, rule="token-cap", max_tokens=300) == (20, 15)
-    with pytest.raises(InvalidInputError, match='"token-cap" or "native"'):
-        target_grid(640, 480, patch_px=16, rule="square")
+    native = Sizing(rule="native")
+    assert target_grid(640, 480, patch_px=16, sizing=native) == (40, 30)
+    assert target_grid(640, 480, patch_px=16, sizing=Sizing(rule="token-cap", max_tokens=300)) == (20, 15)
+    with pytest.raises(InvalidInputError, match="rule is 'square'; known: token-cap, native"):
+        target_grid(640, 480, patch_px=16, sizing=Sizing(rule="square"))
     with pytest.raises(InvalidInputError, match="max_tokens is 0"):
-        target_grid(640, 480, patch_px=16, rule="token-cap")
+        target_grid(640, 480, patch_px=16, sizing=Sizing(rule="token-cap"))
     with pytest.raises(InvalidInputError, match="0x480 pixels"):
-        target_grid(0, 480, patch_px=16, rule="native")
+        target_grid(0, 480, patch_px=16, sizing=native)
 
 
 @pytest.mark.parametrize("resample", ["bilinear", "bicubic"])

@@ -1,6 +1,7 @@
 // The bundle's manifest, read and checked. The schema is written down in docs/bundle.md.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -58,9 +59,20 @@ struct EngineSpec {
   EngineGroup group;
 };
 
+/// Which grid an image gets. A rule reads its own fields; the others keep their defaults.
 struct SizingSpec {
-  std::string rule;             // "token-cap" | "native"
-  std::int32_t max_tokens = 0;  // patch tokens per image; "token-cap" only
+  std::string rule;             // "token-cap" | "native" | "naflex" | "smart-resize" | "longest-side" | "fixed"
+  std::int32_t max_tokens = 0;  // token-cap, naflex: most patches of an image
+  bool upscale = false;         // token-cap: small images are scaled up to max_tokens, too
+  std::string fit = "resize";   // native: "resize" | "pad" | "crop"
+  std::array<std::uint8_t, 3> pad_rgb{};  // native with pad or crop: colour of what the image does not cover
+  std::int32_t merge = 0;                 // smart-resize: sides are multiples of P * merge
+  std::int64_t min_pixels = 0;            // smart-resize
+  std::int64_t max_pixels = 0;            // smart-resize
+  std::int32_t longest_px = 0;            // longest-side
+  std::int32_t height_px = 0;             // fixed
+  std::int32_t width_px = 0;              // fixed
+  std::int32_t cap_tokens = 0;            // the session's own limit (sizing.h: capped), not in the manifest; 0: none
 };
 
 struct PreprocessSpec {

@@ -10,6 +10,7 @@
 #include "navit_edge/image.h"
 #include "navit_edge/manifest.h"
 #include "navit_edge/plan.h"
+#include "navit_edge/sizing.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {
@@ -65,6 +66,7 @@ struct Segment {
   std::int32_t image = 0;        // index into the caller's images
   std::int32_t first_token = 0;  // row of its first token (a prefix token, where the model has any)
   Grid grid;
+  Placement placement{};  // how the image's pixels come onto the grid
 };
 
 /// The inputs of one pass, ready for the engine, and the segments needed to take results apart.

@@ -1,4 +1,4 @@
-// Planning: integers only. Which grid each image is resized to, and which images share a pack.
+// Planning: integers only. Which images share a pack.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,6 @@
 #include "navit_edge/types.h"
 
 namespace navit_edge {
-
-/// The grid an image is resized to under `rule` (docs/preprocessing.md). Throws InvalidInput for an empty image.
-NAVIT_EDGE_API Grid resize_target(Size image, const PreprocessSpec& preprocess);
 
 enum class Strategy { kFirstFitDecreasing, kSimilarLength };
 

@@ -23,7 +23,7 @@ struct SessionOptions {
   /// Packs in flight at once. An engine that cannot open so many is an error. 0: for engines of fixed tokens on an
   /// accelerator two, or one where two do not open; on a CPU one with all cores, and two while two packs wait.
   int slots = 0;
-  std::int32_t max_tokens_per_image = 0;  // lowers the bundle's per-image cap; 0: as the bundle says
+  std::int32_t max_tokens_per_image = 0;  // most patches of an image (sizing.h: capped); 0: as the bundle says
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
 };

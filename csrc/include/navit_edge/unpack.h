@@ -25,7 +25,8 @@ struct OutputView {
 /// The result of one image.
 struct Result {
   Size image;                 // as given
-  Grid grid;                  // as run; the image was resized to grid * P pixels
+  Grid grid;                  // as run: grid * P pixels
+  Placement placement;        // where the image lies on them
   std::int32_t tokens = 0;    // prefix tokens included
   std::int32_t pack = -1;     // which pass of this run
   double latency_us = 0;      // from the start of its pack's preprocessing to its pack's outputs

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.sizing import keeps_whole_patches, most_tokens, to_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,8 +52,9 @@ def ladder(manifest: Manifest, engine: Engine, only: Sequence[int] = ()) -> list
     prefix = manifest.model.prefix_tokens
     sizing = manifest.preprocess.sizing
     longest = largest.tokens - prefix  # patch tokens of one image
-    if sizing.rule == "token-cap":
-        longest = min(longest, sizing.max_tokens)
+    most = most_tokens(sizing, manifest.preprocess.patch_px)
+    if most is not None:
+        longest = min(longest, most)
     if longest < 1:
         return []
     fill = min(largest.target_tokens, largest.images * (longest + prefix))
@@ -68,9 +70,15 @@ def ladder(manifest: Manifest, engine: Engine, only: Sequence[int] = ()) -> list
                 )
         wanted = set(only)
     rungs: dict[int, list[Grid]] = {}
+    side = manifest.preprocess.patch_px
     for tokens in sorted(wanted):
         # The planner stops filling at the target; above it only a single image makes a larger pack.
-        grids = pack_of(tokens, prefix, longest, most_images=largest.images if tokens <= fill else 1)
+        most_images = largest.images if tokens <= fill else 1
+        if keeps_whole_patches(sizing):
+            grids = pack_of(tokens, prefix, longest, most_images=most_images)
+        else:  # the rule gives every square of this size one grid, and an image of that grid keeps it
+            rows, cols = grid_of(manifest, (side * math.isqrt(longest), side * math.isqrt(longest)))
+            grids = [(rows, cols)] * min(most_images, tokens // (rows * cols + prefix))
         if grids:
             rungs.setdefault(sum(rows * cols + prefix for rows, cols in grids), grids)
     return [rungs[tokens] for tokens in sorted(rungs)]
@@ -126,7 +134,7 @@ def mixed_sizes(manifest: Manifest, engine: Engine, count: int = MIXED_COUNT, se
 
     pre = manifest.preprocess
     most = engine.budgets[-1].tokens - manifest.model.prefix_tokens
-    most = min(most, pre.sizing.max_tokens) if pre.sizing.rule == "token-cap" else min(most, 1024)
+    most = min(most, most_tokens(pre.sizing, pre.patch_px) or 1024)
     least = min(32, most)
     rng = np.random.default_rng(seed)
     sizes: list[Size] = []
@@ -139,14 +147,21 @@ def mixed_sizes(manifest: Manifest, engine: Engine, count: int = MIXED_COUNT, se
     return sizes
 
 
-def tokens_of(manifest: Manifest, size: Size) -> int:
-    """Patch tokens that the session gives an image of ``size``."""
+def grid_of(manifest: Manifest, size: Size) -> Grid:
+    """The grid that the session gives an image of ``size``."""
+    import numpy as np
+
     from navit_edge import _core
 
     pre = manifest.preprocess
-    rows, cols = _core.resize_target(
-        *size, patch_px=pre.patch_px, rule=pre.sizing.rule, max_tokens=pre.sizing.max_tokens
-    )
+    sizes = np.array([size], np.int32)
+    rows, cols = _core.resize_targets(sizes, patch_px=pre.patch_px, sizing=to_json(pre.sizing))[0]
+    return int(rows), int(cols)
+
+
+def tokens_of(manifest: Manifest, size: Size) -> int:
+    """Patch tokens that the session gives an image of ``size``."""
+    rows, cols = grid_of(manifest, size)
     return rows * cols
 
 

@@ -26,13 +26,6 @@ class ModelSize(str, Enum):
     L16 = "l16"
 
 
-class SizingRule(str, Enum):
-    """docs/preprocessing.md"""
-
-    TOKEN_CAP = "token-cap"
-    NATIVE = "native"
-
-
 class Filter(str, Enum):
     """As Pillow computes them."""
 
@@ -54,9 +47,16 @@ def export(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of random weights, without --checkpoint.")] = 0,
     max_tokens: Annotated[
-        int, typer.Option(min=1, help="Most patches of an image; larger ones are scaled down.")
+        int, typer.Option(min=1, help="Most patches of an image, for the sizing rules token-cap and naflex.")
     ] = 1024,
-    sizing: Annotated[SizingRule, typer.Option(help="Which grid an image is resized to.")] = SizingRule.TOKEN_CAP,
+    sizing: Annotated[
+        str,
+        typer.Option(
+            help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side or fixed, with its "
+            "fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (docs/preprocessing.md).",
+            metavar="RULE[:KEY=VALUE,…]",
+        ),
+    ] = "token-cap",
     resample: Annotated[Filter, typer.Option("--filter", help="Filter of the resize.")] = Filter.BILINEAR,
     labels: Annotated[
         Path | None, typer.Option(help="Text file with a class name in each line.", metavar="FILE")
@@ -99,7 +99,7 @@ def export(
             labels=_read_labels(labels),
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
-            sizing=sizing.value,
+            sizing=sizing,
             max_tokens=max_tokens,
             resample=resample.value,
             outputs=[name.strip() for name in outputs.split(",")] if outputs else None,

@@ -77,10 +77,10 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool) -> None
     from rich.table import Table
     from rich.text import Text
 
+    from navit_edge.sizing import describe as describe_sizing
+
     console = out_console()
     model, preprocess = manifest.model, manifest.preprocess
-    sizing = preprocess.sizing
-    cap = f"at most {sizing.max_tokens} patches" if sizing.rule == "token-cap" else "no cap"
 
     facts = Table.grid(padding=(0, 2))
     prefix = f", {model.prefix_tokens} prefix tokens" if model.prefix_tokens else ""
@@ -93,7 +93,7 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool) -> None
         ),
         (
             "preprocessing",
-            f"{sizing.rule} ({cap}), {preprocess.filter}, patches of {preprocess.patch_px} px, "
+            f"{describe_sizing(preprocess.sizing)}, {preprocess.filter}, patches of {preprocess.patch_px} px, "
             f"{preprocess.channels} channels",
         ),
         ("labels", str(len(manifest.labels)) if manifest.labels else "none"),
