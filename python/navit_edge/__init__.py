@@ -18,22 +18,26 @@ from navit_edge.errors import (
 )
 from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
-from navit_edge.planning import plan, resize
+from navit_edge.planning import CostModel, Plan, PlanLimits, plan, plan_packs, resize
 from navit_edge.session import Session
 
 __all__ = [
     "BackendError",
     "BundleError",
     "CancelledError",
+    "CostModel",
     "InvalidInputError",
     "Manifest",
     "MissingPackageError",
     "NavitEdgeError",
     "OverBudgetError",
+    "Plan",
+    "PlanLimits",
     "Result",
     "Session",
     "__version__",
     "load_manifest",
     "plan",
+    "plan_packs",
     "resize",
 ]

@@ -28,6 +28,10 @@ class Result:
     @property
     def latency_ms(self) -> float: ...
     @property
+    def scale(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+    @property
     def error(self) -> Exception | None: ...
 
 class Session:
@@ -40,6 +44,8 @@ class Session:
         precision: str,
         threads: int,
         max_tokens_per_image: int,
+        strategy: str,
+        overflow: str,
         backend_dirs: Sequence[str],
         vendor_dirs: Sequence[str],
         options: dict[str, str],
@@ -59,6 +65,17 @@ class Session:
 def check_image(image: object, who: str) -> None: ...
 def resize_target(height_px: int, width_px: int, *, patch_px: int, rule: str, max_tokens: int) -> tuple[int, int]: ...
 def plan(
-    token_counts: Sequence[int], *, token_budgets: Sequence[int], max_images: int, strategy: str
-) -> list[list[int]]: ...
+    token_counts: Sequence[int],
+    *,
+    budgets: Sequence[tuple[int, int, int, int]],
+    strategy: str,
+    base: str,
+    cost: Sequence[tuple[float, float, float]],
+    attention: str,
+    dynamic_tokens: bool,
+    streams: int,
+    deadlines_us: Sequence[float],
+) -> dict[str, Any]: ...
+def cost_model(bundle: str, engine: str) -> dict[str, Any]: ...
+def assumed_cost(*, width: int, depth: int, mlp_width: int, target: str) -> tuple[float, float, float]: ...
 def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], filter: str = "bilinear") -> npt.NDArray[np.uint8]: ...

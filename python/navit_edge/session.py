@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.planning import Strategy
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     ImageLike: TypeAlias = npt.NDArray[np.uint8] | Image.Image | str | os.PathLike[str]
 
 Result = _core.Result
+Overflow: TypeAlias = Literal["error", "downscale", "split"]
 
 
 def load_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
@@ -82,6 +84,9 @@ class Session:
     precision: "auto" or "fp32", "fp16", "bf16": only engines of that precision.
     threads: CPU threads in all; 0 takes every core the process may use.
     max_tokens_per_image: lowers the bundle's cap on patch tokens per image; 0 leaves it.
+    strategy: which images share a pack: "auto" (the least predicted time), or a name of ``navit_edge.plan``.
+    overflow: what becomes of an image that is longer than every budget: "error" (it fails with OverBudgetError) or
+        "downscale" (it is resized to the largest grid that fits; ``result.scale`` and ``result.reason`` say so).
     backend_dirs: searched for backend libraries before the usual places.
     options: handed to the backend as they are.
 
@@ -98,6 +103,8 @@ class Session:
         precision: str = "auto",
         threads: int = 0,
         max_tokens_per_image: int = 0,
+        strategy: Strategy = "auto",
+        overflow: Overflow = "error",
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
         options: Mapping[str, str] | None = None,
     ) -> None:
@@ -108,12 +115,16 @@ class Session:
             precision=precision,
             threads=threads,
             max_tokens_per_image=max_tokens_per_image,
+            strategy=strategy,
+            overflow=overflow,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options=dict(options or {}),
         )
-        #: What the last ``run`` did: {"packs": [...], "total_us": ...}.
-        self.last_report: dict[str, Any] = {"packs": [], "total_us": 0.0}
+        #: What the last ``run`` did: {"packs": [...], "total_us": ..., "predicted_us": ..., "cost_measured": ...}.
+        self.last_report: dict[str, Any] = {
+            "packs": [], "total_us": 0.0, "predicted_us": 0.0, "cost_measured": False
+        }  # fmt: skip
 
     def run(self, images: Sequence[ImageLike], *, on_error: Literal["raise", "return"] = "raise") -> list[Result]:
         """Runs images of any size; returns one result per image, in input order.
@@ -123,7 +134,8 @@ class Session:
             completes the rest.
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
-        None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack`` and ``latency_ms``.
+        None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
+        ``scale`` and ``reason`` where it had to be scaled down to fit a budget (1.0 and "" otherwise).
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Sequence):

@@ -21,6 +21,10 @@ struct SessionOptions {
   std::string precision = "auto";         // "auto" | "fp32" | "fp16" | "bf16"
   int threads = 0;                        // 0: all cores the process may use
   std::int32_t max_tokens_per_image = 0;  // lowers the bundle's per-image cap; 0: as the bundle says
+  std::string strategy = "auto";          // which images share a pack: a name of plan.h
+  /// What becomes of an image that is longer than every budget. "error": its result carries OverBudget. "downscale": it
+  /// is resized to the largest grid that fits, and its result says so. "split" is refused: no model allows it yet.
+  std::string overflow = "error";
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
 };
@@ -39,11 +43,14 @@ struct PackReport {
   std::int32_t budget_tokens = 0;
   double preprocess_us = 0;
   double engine_us = 0;
+  double predicted_us = 0;  // by the cost model, both together
 };
 
 struct RunReport {
   std::vector<PackReport> packs;
   double total_us = 0;
+  double predicted_us = 0;     // of all packs on the streams there are
+  bool cost_measured = false;  // the prediction rests on `bench --calibrate`; false: on the model's sizes
 };
 
 /// Runs images of any size. `run` may be called from any thread; concurrent calls take turns.

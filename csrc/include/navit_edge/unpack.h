@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "navit_edge/pack.h"
@@ -32,6 +33,8 @@ struct Result {
   OutputView logits;          // [1, classes]
   OutputView embedding;       // [1, D]
   OutputView token_features;  // [rows * cols, D], row-major over the grid, prefix tokens left out
+  double scale = 1;           // below 1: scaled down to fit the budget, by this much a side (SessionOptions::overflow)
+  std::string reason;         // why it was, in words; empty where it was not
   std::exception_ptr error;   // set instead of the outputs where this image failed
 };
 
