@@ -29,6 +29,27 @@ BudgetCost default_cost() {
   return assumed_cost(model, "gpu");
 }
 
+/// Image indices, the longest first, equals in the order given: by counting, since lengths are small integers.
+std::vector<std::int32_t> longest_first(std::span<const std::int32_t> token_counts) {
+  std::vector<std::int32_t> order(token_counts.size());
+  if (order.empty()) return order;
+  const std::int32_t most = *std::max_element(token_counts.begin(), token_counts.end());
+  const auto shorter_by = [&](std::int32_t tokens) { return static_cast<std::size_t>(most - tokens); };
+  if (static_cast<std::size_t>(most) > 64 * order.size() + 65536) {  // few images, very long ones
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return token_counts[static_cast<std::size_t>(a)] > token_counts[static_cast<std::size_t>(b)];
+    });
+    return order;
+  }
+  std::vector<std::size_t> next(static_cast<std::size_t>(most) + 1, 0);  // [length below the longest]
+  for (const std::int32_t tokens : token_counts) ++next[shorter_by(tokens)];
+  std::exclusive_scan(next.begin(), next.end(), next.begin(), std::size_t{0});
+  for (std::size_t i = 0; i < order.size(); ++i)
+    order[next[shorter_by(token_counts[i])]++] = static_cast<std::int32_t>(i);
+  return order;
+}
+
 void check_budgets(std::span<const Budget> budgets) {
   if (budgets.empty()) throw InvalidInput("the planner was given no token budget; give at least one");
   for (std::size_t i = 0; i < budgets.size(); ++i) {
@@ -164,10 +185,7 @@ Plan plan_packs(std::span<const std::int32_t> token_counts, const PlanLimits& gi
 
   std::vector<std::int32_t> order(token_counts.size());
   std::iota(order.begin(), order.end(), 0);
-  std::vector<std::int32_t> decreasing = order;
-  std::stable_sort(decreasing.begin(), decreasing.end(), [&](std::int32_t a, std::int32_t b) {
-    return token_counts[static_cast<std::size_t>(a)] > token_counts[static_cast<std::size_t>(b)];
-  });
+  const std::vector<std::int32_t> decreasing = longest_first(token_counts);
 
   Plan plan;
   if (limits.strategy == Strategy::kAuto) {

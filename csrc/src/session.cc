@@ -132,10 +132,9 @@ struct Session::Impl {
       grid = resize_target(result.image, capped(preprocess, most - prefix));
       if (grid.tokens() + prefix > most) throw OverBudget(message);
       result.scale = std::sqrt(static_cast<double>(grid.tokens()) / static_cast<double>(wanted.tokens()));
-      result.reason = "image " + std::to_string(index) + " needs " + std::to_string(wanted.tokens() + prefix) +
-                      " tokens (" + std::to_string(wanted.rows) + " x " + std::to_string(wanted.cols) +
-                      " patches); the engine takes " + std::to_string(most) + "; scaled down to " +
-                      std::to_string(grid.rows) + " x " + std::to_string(grid.cols) + " patches";
+      result.reason = "needs " + std::to_string(wanted.tokens() + prefix) + " tokens (" + std::to_string(wanted.rows) +
+                      " x " + std::to_string(wanted.cols) + " patches); the engine takes " + std::to_string(most) +
+                      "; scaled down to " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) + " patches";
     }
     result.grid = grid;
     result.tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from navit_edge.bench.measure import BenchOptions, Measurement, measure
@@ -26,6 +27,7 @@ class BenchReport:
 
     packs: one measurement for each rung of the ladder; each run is one pack of images that need no resize.
     end_to_end: the whole set in one run: sizing, planning, resizing, all packs, results; decoding excluded.
+    cost_measured: predictions rest on `bench --calibrate`; False: on the model's sizes.
     """
 
     bundle: str
@@ -46,7 +48,13 @@ class BenchReport:
     refused: tuple[str, ...]
     packs: tuple[Measurement, ...]
     end_to_end: Measurement
+    cost_measured: bool
     unix_time: float
+
+    @property
+    def prediction_error(self) -> float:
+        """Mean over the packs of |predicted - measured| / measured; of end to end where no pack was measured."""
+        return fmean(abs(one.prediction_error) for one in self.packs or (self.end_to_end,))
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -58,6 +66,7 @@ class BenchReport:
             "refused": list(self.refused),
             "packs": [one.as_json() for one in self.packs],
             "end_to_end": self.end_to_end.as_json(),
+            "prediction_error": self.prediction_error,
         }
 
 
@@ -116,6 +125,7 @@ def bench(
         refused=workload.refused,
         packs=tuple(packs),
         end_to_end=whole,
+        cost_measured=session.last_report["cost_measured"],
         unix_time=time.time(),
     )
 
