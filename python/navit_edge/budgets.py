@@ -3,7 +3,9 @@
 A run is a number of images that arrive at once. Where T is padded to its budget, a run of X tokens takes as many packs
 of the largest budget as it fills and the smallest budget that holds the rest. Over many runs drawn from the given
 sizes, the cost of a set of budgets is a sum over runs; the best K below a largest one are found by dynamic programming
-over candidates, for every largest one. What is reported was then planned by the runtime's planner, pack by pack.
+over candidates, for every largest one. That takes images for a liquid: 4096 tokens hold four images of 1024 tokens,
+4032 only three. So the best of these sets, and the best powers of two, are then moved one budget at a time while the
+runtime's own planner makes less of the runs' time. What is reported are other runs, planned by it as well.
 """
 
 from __future__ import annotations
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
 #: Budgets are multiples of it, the tile of the engines' matrix products.
 STEP = 64
 CANDIDATES = 48
-#: Runs that the search looks at, and that the report plans.
+#: Runs that the dynamic programming looks at, and that the report plans.
 SEARCH_RUNS = 2000
 REPORT_RUNS = 200
+#: Runs that are planned to compare two sets of budgets, and sets that the search starts from.
+PLANNED_RUNS = 60
+STARTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,24 +87,85 @@ def choose_budgets(
             f"an image has {longest} tokens and no budget may be above {max_tokens}; raise --max-budget, or lower "
             "the images' size with --max-tokens"
         )
+    powers = np.array([2**power for power in range(6, 31) if 2**power <= max_tokens], np.int64)
+    if powers_of_two and (not len(powers) or powers[-1] < longest):
+        raise InvalidInputError(f"no power of two up to {max_tokens} holds {longest} tokens; raise --max-budget")
     runs = draw_runs(token_counts, weights, images_per_run, count=SEARCH_RUNS, seed=seed)
     totals = np.array([sum(run) for run in runs], np.int64)
-    candidates = candidates_for(totals, longest, max_tokens)
-    if powers_of_two:
-        candidates = np.array([2**power for power in range(6, 31) if 2**power <= max_tokens], np.int64)
-        if not len(candidates) or candidates[-1] < longest:
-            raise InvalidInputError(f"no power of two holds {longest} tokens up to {max_tokens}; raise --max-budget")
+    candidates = powers if powers_of_two else candidates_for(totals, longest, max_tokens)
+    starts = _by_volume(totals, candidates, longest, count, cost)[:STARTS]
+    if not powers_of_two and len(powers) and powers[-1] >= longest:
+        starts += _by_volume(totals, powers, longest, count, cost)[:STARTS]
+    search = _Search(runs[:PLANNED_RUNS], [int(one) for one in candidates], longest, cost)
+    best = min((search.improve(start, tighten=not powers_of_two) for start in starts), key=search.ms)
+    report = draw_runs(token_counts, weights, images_per_run, count=REPORT_RUNS, seed=seed + 1)
+    return evaluate(best, None, report, cost)
+
+
+def _by_volume(
+    totals: Ints, candidates: Ints, longest: int, count: int, cost: tuple[float, float, float]
+) -> list[tuple[int, ...]]:
+    """For every largest budget the best set below it, images taken for a liquid; the best first."""
+    import numpy as np
+
     time_of = _times(candidates, cost)
-    best: tuple[float, tuple[int, ...]] = (math.inf, ())
+    found: list[tuple[float, tuple[int, ...]]] = []
     for top in range(len(candidates)):
         if candidates[top] < longest:
             continue
         full, rest = np.divmod(totals, candidates[top])
-        base = float(full.sum() * time_of[top])
-        found, chosen = _cover(rest[rest > 0], candidates[: top + 1], time_of[: top + 1], count)
-        if base + found < best[0] * (1 - 1e-9):
-            best = (base + found, tuple(int(candidates[index]) for index in chosen))
-    return evaluate(best[1], None, runs[:REPORT_RUNS], cost)
+        time, chosen = _cover(rest[rest > 0], candidates[: top + 1], time_of[: top + 1], count)
+        found.append((float(full.sum() * time_of[top]) + time, tuple(int(candidates[index]) for index in chosen)))
+    return [tokens for _, tokens in sorted(found)]
+
+
+class _Search:
+    """Sets of budgets compared by planning the same runs with each."""
+
+    def __init__(
+        self, runs: Sequence[Sequence[int]], candidates: list[int], longest: int, cost: tuple[float, float, float]
+    ) -> None:
+        self._runs = runs
+        self._candidates = candidates
+        self._longest = longest
+        self._cost = cost
+        self._most_images = max(len(run) for run in runs)
+        self._known: dict[tuple[int, ...], tuple[float, tuple[int, ...]]] = {}
+
+    def ms(self, tokens: tuple[int, ...]) -> float:
+        """Predicted time of all runs."""
+        return self._planned(tokens)[0]
+
+    def improve(self, tokens: tuple[int, ...], *, tighten: bool) -> tuple[int, ...]:
+        """Moves one budget at a time to a neighbouring candidate, or (``tighten``) down to what its packs need."""
+        best = tokens
+        while True:
+            moved = [self._moved(best, index, step) for index in range(len(best)) for step in (-3, -2, -1, 1, 2, 3)]
+            if tighten:
+                moved.append(tuple(sorted({min(b, n) for b, n in zip(best, self._planned(best)[1], strict=True)})))
+            good = [one for one in moved if one and one[-1] >= self._longest]
+            top = min(good, key=self.ms, default=best)
+            if self.ms(top) >= self.ms(best) * (1 - 1e-6):
+                return best
+            best = top
+
+    def _moved(self, tokens: tuple[int, ...], index: int, step: int) -> tuple[int, ...]:
+        near = min(range(len(self._candidates)), key=lambda i: abs(self._candidates[i] - tokens[index]))
+        at = near + step
+        if not 0 <= at < len(self._candidates):
+            return ()
+        return tuple(sorted({*tokens[:index], self._candidates[at], *tokens[index + 1 :]}))
+
+    def _planned(self, tokens: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
+        """(ms, what the fullest pack of each budget needs, up to a multiple of STEP)"""
+        if tokens not in self._known:
+            images = [min(one, self._most_images) for one in tokens]
+            plans = [_plan(run, tokens, images, self._cost) for run in self._runs]
+            needed = [STEP] * len(tokens)
+            for pack in (pack for plan in plans for pack in plan.packs):
+                needed[pack.budget] = max(needed[pack.budget], math.ceil(pack.tokens / STEP) * STEP)
+            self._known[tokens] = (sum(plan.predicted_ms for plan in plans), tuple(needed))
+        return self._known[tokens]
 
 
 def draw_runs(

@@ -10,11 +10,11 @@ namespace {
 /// What `assumed_cost` assumes of a device.
 struct Rates {
   double linear_flops_per_us;
-  double attention_flops_per_us;  // softmax and memory take their share: half of what linear layers reach
+  double attention_flops_per_us;  // softmax and memory take their share
   double fixed_us_per_layer;      // launches, and what else does not grow with the pack
 };
-constexpr Rates kCpu{200e3, 100e3, 100};  // 200 GFLOP/s: two cores with bf16
-constexpr Rates kGpu{20e6, 10e6, 40};     // 20 TFLOP/s
+constexpr Rates kCpu{300e3, 225e3, 150};  // 300 GFLOP/s: two cores with bf16
+constexpr Rates kGpu{20e6, 15e6, 40};     // 20 TFLOP/s
 
 }  // namespace
 
