@@ -37,11 +37,11 @@ PlanLimits limits_of(const std::vector<BudgetTuple>& budgets, const std::string&
 }
 
 py::dict plan_dict(const Plan& plan) {
-  py::list packs;
-  for (const PackPlan& pack : plan.packs) {
-    packs.append(py::dict(py::arg("images") = pack.images, py::arg("tokens") = pack.tokens,
-                          py::arg("longest") = pack.longest, py::arg("budget") = pack.budget,
-                          py::arg("predicted_us") = pack.predicted_us, py::arg("finish_us") = pack.finish_us));
+  py::list packs(plan.packs.size());  // of tuples, as navit_edge.planning.PackPlan has them
+  for (std::size_t i = 0; i < plan.packs.size(); ++i) {
+    const PackPlan& pack = plan.packs[i];
+    packs[i] = py::make_tuple(pack.images, pack.tokens, pack.longest, pack.budget, pack.predicted_us / 1e3,
+                              pack.finish_us / 1e3);
   }
   return py::dict(py::arg("packs") = packs, py::arg("late") = plan.late, py::arg("predicted_us") = plan.predicted_us,
                   py::arg("strategy") = strategy_names()[static_cast<std::size_t>(plan.strategy)]);

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +55,7 @@ class CostModel:
         return CostModel(attention=attention, dynamic_tokens=dynamic_tokens, budgets=(triple,))
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackPlan:
+class PackPlan(NamedTuple):
     """One pack of a plan.
 
     images: indices into the token counts, in the order they lie in the pack.
@@ -64,7 +63,7 @@ class PackPlan:
     predicted_ms: of the pack alone on the device; finish_ms: when it is done, from the start of the run.
     """
 
-    images: tuple[int, ...]
+    images: list[int]
     tokens: int
     longest: int
     budget: int
@@ -144,7 +143,7 @@ def plan(
     """
     budgets = [token_budget] if isinstance(token_budget, int) else sorted(token_budget)
     limits = PlanLimits(budgets=tuple((tokens, max_images, tokens, 0) for tokens in budgets), strategy=strategy)
-    return [list(pack.images) for pack in plan_packs(token_counts, limits).packs]
+    return [pack.images for pack in plan_packs(token_counts, limits).packs]
 
 
 def plan_packs(
@@ -180,17 +179,7 @@ def plan_packs(
         streams=limits.streams,
         deadlines_us=deadlines,
     )
-    packs = tuple(
-        PackPlan(
-            images=tuple(pack["images"]),
-            tokens=pack["tokens"],
-            longest=pack["longest"],
-            budget=pack["budget"],
-            predicted_ms=pack["predicted_us"] / 1e3,
-            finish_ms=pack["finish_us"] / 1e3,
-        )
-        for pack in made["packs"]
-    )
+    packs = tuple(map(PackPlan._make, made["packs"]))
     return Plan(
         packs=packs, late=tuple(made["late"]), predicted_ms=made["predicted_us"] / 1e3, strategy=made["strategy"]
     )
