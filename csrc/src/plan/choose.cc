@@ -40,15 +40,32 @@ void longest_first(std::vector<PackPlan>& packs, const PlanLimits& limits) {
                    [](const PackPlan& a, const PackPlan& b) { return a.predicted_us > b.predicted_us; });
 }
 
+/// True where no plan of `images` has fewer packs.
+bool is_fewest(const std::vector<PackPlan>& packs, ImageOrder images, TokenCounts tokens, const Budget& budget) {
+  std::int64_t total = 0;
+  for (const std::int32_t image : images) total += tokens[static_cast<std::size_t>(image)];
+  const std::int64_t by_tokens = (total + fill_limit(budget) - 1) / fill_limit(budget);
+  const std::int64_t by_images = (std::ssize(images) + budget.images - 1) / budget.images;
+  return std::ssize(packs) <= std::max(by_tokens, by_images);
+}
+
+/// Packs of one budget, as few as is found.
+std::vector<PackPlan> fewest_packs(ImageOrder decreasing, TokenCounts tokens, const Budget& budget) {
+  std::vector<PackPlan> fewest = first_fit(decreasing, tokens, budget);
+  for (const auto fit : {best_fit, tight_fit}) {
+    if (is_fewest(fewest, decreasing, tokens, budget)) break;
+    std::vector<PackPlan> packs = fit(decreasing, tokens, budget);
+    if (packs.size() < fewest.size()) fewest = std::move(packs);
+  }
+  return fewest;
+}
+
 /// T is the pack's own: what counts is how little attention is padded, how many packs there are, and how even.
-void enter_dynamic(Contest& contest, ImageOrder given, ImageOrder decreasing, TokenCounts tokens,
-                   const PlanLimits& limits) {
+void enter_dynamic(Contest& contest, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
   const Budget& largest = limits.budgets.back();
   const double worth = contest.best().packs.size() == 1 ? kWorthSplitting : kWorthChanging;
   if (limits.cost.attention == AttentionCost::kSegments) {
-    for (const Strategy strategy : {Strategy::kFirstFitDecreasing, Strategy::kBestFitDecreasing}) {
-      contest.enter(named_packs(strategy, given, decreasing, tokens, largest), strategy, worth);
-    }
+    contest.enter(fewest_packs(decreasing, tokens, largest), Strategy::kAuto, worth);
     return;
   }
   std::vector<PackPlan> cut = best_cut(decreasing, tokens, largest, limits.budgets.size() - 1, limits.cost);
@@ -97,13 +114,10 @@ void enter_fixed(Contest& contest, ImageOrder decreasing, TokenCounts tokens, co
     });
     const ImageOrder above(decreasing.begin(), below);
     const ImageOrder rest(below, decreasing.end());
-    for (const bool best : {false, true}) {
-      const auto fit = best ? best_fit : first_fit;
-      std::vector<PackPlan> packs = fit(above, tokens, limits.budgets.back());
-      std::vector<PackPlan> others = fit(rest, tokens, budget);
-      std::move(others.begin(), others.end(), std::back_inserter(packs));
-      contest.enter(split_loose(std::move(packs), tokens, limits), Strategy::kAuto, 1.0);
-    }
+    std::vector<PackPlan> packs = first_fit(above, tokens, limits.budgets.back());
+    std::vector<PackPlan> others = fewest_packs(rest, tokens, budget);
+    std::move(others.begin(), others.end(), std::back_inserter(packs));
+    contest.enter(split_loose(std::move(packs), tokens, limits), Strategy::kAuto, 1.0);
   }
 }
 
@@ -133,7 +147,7 @@ Plan choose_packs(ImageOrder given, ImageOrder decreasing, TokenCounts tokens, c
   Contest contest(limits);
   contest.enter(named_packs(limits.base, given, decreasing, tokens, limits.budgets.back()), limits.base, 1.0);
   if (limits.cost.dynamic_tokens) {
-    enter_dynamic(contest, given, decreasing, tokens, limits);
+    enter_dynamic(contest, decreasing, tokens, limits);
   } else {
     enter_fixed(contest, decreasing, tokens, limits);
   }
