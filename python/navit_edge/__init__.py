@@ -18,7 +18,7 @@ from navit_edge.errors import (
 )
 from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
-from navit_edge.planning import CostModel, Plan, PlanLimits, plan, plan_packs, resize
+from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
 from navit_edge.session import Session
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Session",
     "__version__",
     "load_manifest",
+    "pack",
     "plan",
     "plan_packs",
     "resize",

@@ -185,6 +185,54 @@ def plan_packs(
     )
 
 
+def pack(
+    images: Sequence[npt.NDArray[np.uint8]],
+    *,
+    patch_px: int = 16,
+    max_tokens: int = 0,
+    prefix_tokens: int = 0,
+    filter: Literal["bilinear", "bicubic"] = "bilinear",
+    pad_to: tuple[int, int] | None = None,
+    threads: int = 0,
+) -> dict[str, npt.NDArray[Any]]:
+    """Resizes images, cuts them into patches and lays them into one pack: the inputs of an exported graph.
+
+    images: uint8 [height_px, width_px, 3] each, in the order in which they shall lie in the pack (see ``plan``).
+    patch_px: P, the side of a patch in pixels.
+    max_tokens: most patches of an image (the rule "token-cap"); 0: each side is rounded to whole patches ("native").
+    prefix_tokens: rows of zeros (CLS, registers) at the start of each image, counted in T.
+    pad_to: (T, N) to pad to, as an engine with fixed budgets has them; None: as many as there are.
+    threads: CPU threads; 0: all.
+
+    Returns by name, with F = P * P * 3, pixels in (row, column, channel) order: ``patches`` uint8 [T, F];
+    ``positions`` int32 [T, 2], (row, column) in the image, (-1-k, -1-k) for prefix token k; ``segment_ids`` int32 [T],
+    which image, N for padding; ``grid_hw`` int32 [N, 2]; ``attention_index`` int32 [N, L], the pack row of token l of
+    image n, -1 where there is none; ``token_index`` int32 [T], n * L + l. A graph takes those that it lists. Raises
+    InvalidInputError for an image that cannot be used, and where the images need more than ``pad_to``.
+    """
+    rule = "token-cap" if max_tokens else "native"
+    views = [np.asarray(image) for image in images]
+    for index, image in enumerate(views):
+        _core.check_image(image, f"image {index}")
+    grids = [
+        _core.resize_target(image.shape[0], image.shape[1], patch_px=patch_px, rule=rule, max_tokens=max_tokens)
+        for image in views
+    ]
+    if pad_to is not None and min(pad_to) < 1:
+        raise InvalidInputError(f"pad_to is {pad_to}; expected (T, N), 1 and up each, or None")
+    pad_tokens, pad_images = pad_to or (0, 0)
+    return _core.pack(
+        views,
+        grids=grids,
+        patch_px=patch_px,
+        prefix_tokens=prefix_tokens,
+        filter=filter,
+        pad_tokens=pad_tokens,
+        pad_images=pad_images,
+        threads=threads or len(os.sched_getaffinity(0)),
+    )
+
+
 def resize(
     image: npt.NDArray[np.uint8],
     size: tuple[int, int],

@@ -37,17 +37,19 @@ class Shelves {
     return found == shelves_.end() ? none : static_cast<std::size_t>(found - shelves_.begin());
   }
 
-  /// The two images that fill `room` most, in time proportional to the number of lengths.
-  [[nodiscard]] Choice best_pair(std::int32_t room) const {
+  /// The two images that fill `room` most, besides one of shelf `taken`, in time proportional to the number of lengths.
+  [[nodiscard]] Choice best_pair(std::int32_t room, std::size_t taken = none) const {
+    const auto left = [&](std::size_t shelf) {
+      return shelves_[shelf].end - shelves_[shelf].next - (shelf == taken ? 1 : 0);
+    };
     Choice best{none, none, 0};
     std::size_t i = longest(room - shortest());
     if (i == none) return best;
     for (std::size_t j = shelves_.size(); j-- > i;) {
       while (i < j && shelves_[i].length + shelves_[j].length > room) ++i;
       const std::int32_t sum = shelves_[i].length + shelves_[j].length;
-      const bool there = i != j || shelves_[i].end - shelves_[i].next >= 2;
-      if (there && sum <= room && sum > best.tokens) best = {i, j, sum};
-      if (best.tokens == room) break;
+      const bool there = i != j ? left(i) >= 1 && left(j) >= 1 : left(i) >= 2;
+      if (there && sum <= room && sum >= best.tokens) best = {i, j, sum};
     }
     return best;
   }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 
 from navit_edge.bench.measure import BenchOptions, Measurement, measure
 from navit_edge.bench.memory import resident_bytes
-from navit_edge.bench.workload import Workload, ladder, ladder_images, mixed_sizes, synthetic
+from navit_edge.bench.workload import Grid, Workload, ladder, ladder_images, mixed_sizes, synthetic
 from navit_edge.doctor.host import Host
 from navit_edge.manifest import Engine, Manifest
+from navit_edge.planning import PlanLimits, plan_packs
 from navit_edge.session import Session
 
 #: Libraries whose version changes the figures; those that are installed are named in a report.
@@ -97,7 +98,8 @@ def bench(
     if workload is None:
         workload = _built_in(manifest, engine)
 
-    rungs = ladder(manifest, engine)
+    limits = PlanLimits.of(bundle, engine, threads=threads)
+    rungs = [grids for grids in ladder(manifest, engine) if _is_one_pack(grids, manifest, limits)]
     packs = []
     for grids in rungs:
         tokens = sum(rows * cols + manifest.model.prefix_tokens for rows, cols in grids)
@@ -128,6 +130,12 @@ def bench(
         cost_measured=session.last_report["cost_measured"],
         unix_time=time.time(),
     )
+
+
+def _is_one_pack(grids: Sequence[Grid], manifest: Manifest, limits: PlanLimits) -> bool:
+    """False where the session would rather run several packs of smaller budgets."""
+    tokens = [rows * cols + manifest.model.prefix_tokens for rows, cols in grids]
+    return len(plan_packs(tokens, limits).packs) == 1
 
 
 def versions() -> dict[str, str]:

@@ -225,9 +225,8 @@ def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequenc
     whole = rows[0] is report.end_to_end
     head = ["tokens", "images"] + (["packs"] if whole else [] if report.dynamic_tokens else ["budget"])
     speed = [f"p{p:g} ms" for p in report.options.percentiles] + ["images/s", "tokens/s", "fill"]
-    speed += ["predicted ms", "error"]
     stages = ["preprocess ms", "engine ms", *([] if whole and rows[0].other_ms is None else ["other ms"])]
-    stages += ["peak memory", "runs"]
+    stages += ["predicted ms", "error", "peak memory", "runs"]
     single = _table(title, head + speed + stages, rows)
     unbounded = console.options.update(width=1000)
     if console.measure(single, options=unbounded).maximum <= console.width:
