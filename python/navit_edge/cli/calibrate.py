@@ -23,8 +23,7 @@ def calibrate_engine(
 ) -> None:
     """Times packs, fits, prints (or writes JSON; - is standard output), and stores the result."""
     import navit_edge as ne
-    from navit_edge.bench import calibrate
-    from navit_edge.bench.calibrate import ROUNDS
+    from navit_edge.bench import calibration
     from navit_edge.bundle import set_cost
     from navit_edge.doctor.host import Host
     from navit_edge.planning import CostModel
@@ -36,13 +35,16 @@ def calibrate_engine(
         session = ne.Session(bundle, **{**session_options, "engine": engine.id}, strategy=engine.strategy)  # type: ignore[arg-type]
     console.print(f"engine {session.engine} on {session.device}", soft_wrap=True, markup=False)
     with make_progress(console) as progress:
-        task = progress.add_task("timing packs", total=ROUNDS, phase="")
-        found = calibrate(
+        task = progress.add_task("timing packs", total=calibration.ROUNDS, phase="")
+        found = calibration.calibrate(
             manifest,
             session,
             CostModel.of(bundle, engine.id).attention,
             threads=session_options["threads"] or Host.read().cores,
-            on_round=lambda done: progress.update(task, completed=min(done, ROUNDS), phase=f"round {done + 1}"),
+            seconds=calibration.SECONDS,
+            on_round=lambda done: progress.update(
+                task, completed=min(done, calibration.ROUNDS), phase=f"round {done + 1}"
+            ),
         )
         progress.remove_task(task)
     set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)

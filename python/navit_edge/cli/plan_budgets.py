@@ -156,7 +156,7 @@ def _line_through(tokens: list[int], times: list[float]) -> tuple[float, float]:
     """(at 0 tokens, per token), 0 and up, by least squares of relative errors."""
     import numpy as np
 
-    from navit_edge.bench.calibrate import non_negative_least_squares
+    from navit_edge.bench.calibration import non_negative_least_squares
 
     columns = [np.ones(len(tokens)), np.array(tokens, float)]
     fixed, per_token = non_negative_least_squares(columns, np.array(times))
