@@ -36,11 +36,12 @@ py::dict report_dict(const RunReport& report) {
     packs.append(py::dict(py::arg("images") = pack.images, py::arg("tokens") = pack.tokens,
                           py::arg("capacity") = pack.capacity, py::arg("budget_tokens") = pack.budget_tokens,
                           py::arg("start_us") = pack.start_us, py::arg("preprocess_us") = pack.preprocess_us,
-                          py::arg("engine_us") = pack.engine_us, py::arg("slot") = pack.slot,
-                          py::arg("engine") = pack.engine));
+                          py::arg("engine_us") = pack.engine_us, py::arg("predicted_us") = pack.predicted_us,
+                          py::arg("slot") = pack.slot, py::arg("engine") = pack.engine));
   }
   return py::dict(py::arg("packs") = packs, py::arg("most_in_flight") = report.most_in_flight,
-                  py::arg("total_us") = report.total_us);
+                  py::arg("total_us") = report.total_us, py::arg("predicted_us") = report.predicted_us,
+                  py::arg("cost_measured") = report.cost_measured);
 }
 
 void bind_result(py::module_& module) {
@@ -74,6 +75,7 @@ void bind_result(py::module_& module) {
       .def_property_readonly("token_count", [](const PyResult& self) { return self.result.tokens; })
       .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
       .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })
+      .def_property_readonly("reason", [](const PyResult& self) { return self.result.reason; })
       .def_readonly("error", &PyResult::error);
 }
 
@@ -84,6 +86,7 @@ void bind_session(py::module_& module) {
   py::class_<Session>(module, "Session")
       .def(py::init([](const std::filesystem::path& bundle, const std::string& device, const std::string& engine,
                        const std::string& precision, int threads, int slots, std::int32_t max_tokens_per_image,
+                       const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options) {
              SessionOptions session;
@@ -93,6 +96,8 @@ void bind_session(py::module_& module) {
              session.threads = threads;
              session.slots = slots;
              session.max_tokens_per_image = max_tokens_per_image;
+             session.strategy = strategy;
+             session.overflow = overflow;
              session.search.explicit_dirs = std::move(backend_dirs);
              session.search.vendor_dirs = std::move(vendor_dirs);
              session.backend = std::move(options);
@@ -100,8 +105,8 @@ void bind_session(py::module_& module) {
              return std::make_unique<Session>(bundle, std::move(session));
            }),
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
-           py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
-           py::arg("options"))
+           py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("strategy"),
+           py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"))
       .def(
           "run",
           [](Session& self, const py::list& images) {

@@ -104,16 +104,20 @@ void take(const Entry& entry, const SessionOptions& options, EngineChoice& choic
   choice.members.clear();
   choice.member_of.clear();
   std::vector<Budget> budgets;
+  std::vector<BudgetCost> cost;  // measured of all, or of none
   for (const EngineSpec* member : entry.members) {
     EngineSpec& taken = choice.members.emplace_back(*member);
     for (const auto& [key, value] : options.backend) taken.options[key] = value;
     taken.options.emplace("target", taken.target);  // what a backend checks its device against
     budgets.insert(budgets.end(), taken.budgets.begin(), taken.budgets.end());
+    cost.insert(cost.end(), taken.cost.begin(), taken.cost.end());
     choice.member_of.resize(budgets.size(), choice.members.size() - 1);
   }
   choice.engine = choice.members.back();
   choice.engine.id = entry.id;
+  if (cost.size() != budgets.size()) cost.clear();
   choice.engine.budgets = std::move(budgets);
+  choice.engine.cost = std::move(cost);
 }
 
 [[noreturn]] void fail(const Manifest& manifest, const SessionOptions& options,

@@ -1,5 +1,6 @@
 #include "json_reader.h"
 
+#include <cmath>
 #include <limits>
 
 #include "navit_edge/error.h"
@@ -55,6 +56,12 @@ std::int64_t JsonReader::integer(std::int64_t lowest, std::int64_t highest) cons
 
 std::int32_t JsonReader::int32(std::int32_t lowest) const {
   return static_cast<std::int32_t>(integer(lowest, std::numeric_limits<std::int32_t>::max()));
+}
+
+double JsonReader::positive_number() const {
+  const double number = value_->is_number() ? value_->get<double>() : -1;
+  if (!std::isfinite(number) || number < 0) fail("a finite number of 0 and up");
+  return number;
 }
 
 std::vector<JsonReader> JsonReader::array() const {

@@ -25,10 +25,12 @@ class JsonReader {
   [[nodiscard]] bool boolean() const;
   [[nodiscard]] std::int64_t integer(std::int64_t lowest, std::int64_t highest) const;
   [[nodiscard]] std::int32_t int32(std::int32_t lowest) const;
+  [[nodiscard]] double positive_number() const;  // 0 and up, finite
   [[nodiscard]] std::vector<JsonReader> array() const;
   [[nodiscard]] std::map<std::string, JsonReader> object() const;
   [[nodiscard]] std::map<std::string, std::string> string_map() const;
   [[nodiscard]] bool is_string() const { return value_->is_string(); }
+  [[nodiscard]] bool is_integer() const { return value_->is_number_integer(); }
 
   /// Throws BundleError about this value.
   [[noreturn]] void fail(const std::string& expected) const;

@@ -113,11 +113,23 @@ std::vector<Budget> parse_budgets(const JsonReader& json) {
     budget.tokens = item.at("tokens").int32(1);
     budget.images = item.at("images").int32(1);
     budget.target_tokens = static_cast<std::int32_t>(item.at("target_tokens").integer(1, budget.tokens));
+    if (item.has("longest")) budget.longest = static_cast<std::int32_t>(item.at("longest").integer(1, budget.tokens));
     if (!budgets.empty() && budget.tokens <= budgets.back().tokens) item.fail("budgets that ascend in tokens");
     budgets.push_back(budget);
   }
   if (budgets.empty()) json.fail("at least one budget");
   return budgets;
+}
+
+/// The coefficients that `bench --calibrate` measured, one set for each budget.
+std::vector<BudgetCost> parse_cost(const JsonReader& json, std::size_t budgets) {
+  std::vector<BudgetCost> cost;
+  for (const JsonReader& item : json.at("budgets").array()) {
+    cost.push_back({item.at("fixed_us").positive_number(), item.at("us_per_token").positive_number(),
+                    item.at("us_per_score").positive_number()});
+  }
+  if (cost.size() != budgets) json.at("budgets").fail("as many entries as the engine has budgets");
+  return cost;
 }
 
 /// Lower-case letters, digits, '-' and '_': the name becomes part of a library's file name.
@@ -149,9 +161,10 @@ EngineSpec parse_engine(const JsonReader& json) {
   engine.target = identifier(json.at("target"));
   engine.precision = one_of(json.at("precision"), {"fp32", "fp16", "bf16"});
   engine.graph = identifier(json.at("graph"));
-  engine.strategy = one_of(json.at("strategy"), {"first-fit-decreasing", "similar-length"});
+  engine.strategy = one_of(json.at("strategy"), strategy_names());
   engine.dynamic_tokens = json.at("dynamic_tokens").boolean();
   engine.budgets = parse_budgets(json.at("budgets"));
+  if (json.has("cost")) engine.cost = parse_cost(json.at("cost"), engine.budgets.size());
   engine.file = file_name(json.at("file"));
   engine.builder = json.at("builder").string_map();
   if (json.has("options")) engine.options = json.at("options").string_map();
@@ -168,10 +181,23 @@ PreprocessSpec parse_preprocess(const JsonReader& json) {
   return preprocess;
 }
 
+/// By the names that model configs have for it.
+std::int32_t mlp_width(const JsonReader& model, std::int32_t width) {
+  if (model.has("config")) {
+    const JsonReader config = model.at("config");
+    for (const char* name : {"mlp_width", "intermediate_size"}) {
+      if (config.has(name) && config.at(name).is_integer()) return config.at(name).int32(1);
+    }
+  }
+  return 4 * width;
+}
+
 ModelSpec parse_model(const JsonReader& json) {
   ModelSpec model;
   model.family = identifier(json.at("family"));
   model.width = json.at("width").int32(1);
+  model.depth = json.at("depth").int32(1);
+  model.mlp_width = mlp_width(json, model.width);
   model.prefix_tokens = static_cast<std::int32_t>(json.at("prefix_tokens").integer(0, 1024));
   return model;
 }

@@ -14,5 +14,7 @@ inline constexpr double kOneStreamCost = 1.1;
 /// How many of the first packs run on two streams at once; the rest follow one by one with all cores. `tokens` [packs].
 /// 0 or at least 2. The pack that starts next goes to the stream that is free first.
 std::size_t packs_on_two_streams(std::span<const std::int32_t> tokens) noexcept;
+/// The same from predicted times, in any unit.
+std::size_t packs_on_two_streams(std::span<const double> times) noexcept;
 
 }  // namespace navit_edge

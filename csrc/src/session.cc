@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <mutex>
 #include <optional>
 
@@ -31,6 +32,31 @@ double microseconds_since(Clock::time_point start) {
 PreprocessSpec with_cap(PreprocessSpec preprocess, std::int32_t max_tokens) {
   if (max_tokens != 0) preprocess.sizing = capped(preprocess.sizing, preprocess.patch_px, max_tokens);
   return preprocess;
+}
+
+/// True for "downscale". Throws InvalidInput for an unknown policy, and for "split".
+bool downscales(const std::string& overflow, const Manifest& manifest) {
+  if (overflow == "split") {
+    throw InvalidInput("overflow \"split\" is not possible for the model " + manifest.name + " (" +
+                       manifest.model.family +
+                       ") because each token attends to every other token of its image: parts of an image run apart "
+                       "would give other numbers; set overflow=\"downscale\", or build a larger token budget");
+  }
+  if (overflow != "error" && overflow != "downscale") {
+    throw InvalidInput("unknown overflow policy '" + overflow + "'; known: error, downscale");
+  }
+  return overflow == "downscale";
+}
+
+/// Limits of every plan of a session; deadlines apart.
+PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, const std::string& strategy, int threads) {
+  PlanLimits limits;
+  limits.budgets = engine.budgets;
+  limits.strategy = parse_strategy(strategy);
+  limits.base = parse_strategy(engine.strategy);
+  limits.cost = cost_model(manifest, engine);
+  limits.streams = engine.dynamic_tokens && threads >= 2 ? 2 : 1;
+  return limits;
 }
 
 const GraphSpec& checked(const GraphSpec& graph, const PreprocessSpec& preprocess) {
@@ -65,6 +91,7 @@ struct Session::Impl {
     std::span<const ImageView> images;
     std::vector<Grid> grids;          // [images], valid where the result has no error
     std::vector<PackPlan> plans;      // image indices are the caller's
+    double predicted_us = 0;          // of all plans
     std::vector<Result> results;      // [images]
     std::vector<PackReport> reports;  // [plans]
     std::atomic<std::int32_t> in_flight{0};
@@ -77,8 +104,9 @@ struct Session::Impl {
         preprocess(with_cap(manifest.preprocess, options.max_tokens_per_image)),
         choice(choose_engine(manifest, options)),
         graph(checked(manifest.graph(choice.engine.graph), preprocess)),
-        strategy(parse_strategy(choice.engine.strategy)),
         threads(options.threads > 0 ? options.threads : usable_cores()),
+        limits(plan_limits(manifest, choice.engine, options.strategy, threads)),
+        downscale(downscales(options.overflow, manifest)),
         engines(open_engines(manifest, choice, options)) {}
 
   /// Whether streams are for the session to choose: a CPU computes one pack on all its cores, or two on half of them.
@@ -87,9 +115,31 @@ struct Session::Impl {
   }
   [[nodiscard]] int slots() const { return may_pair() ? kPairedSlots : engines.slots(); }
 
+  /// Sets grid, tokens and, where it had to be scaled down to fit, the reason. Throws OverBudget.
+  void size(std::size_t index, Result& result) const {
+    const std::int32_t prefix = manifest.model.prefix_tokens;
+    const std::int32_t most = longest_image(limits.budgets);
+    Grid grid = resize_target(result.image, preprocess);
+    if (grid.tokens() + prefix > most) {
+      const std::string message = over_budget_message(index, grid.tokens() + prefix, limits.budgets);
+      if (!downscale || most - prefix < 1) throw OverBudget(message);
+      const Grid wanted = grid;
+      try {
+        grid = resize_target(result.image, with_cap(preprocess, most - prefix));
+      } catch (const InvalidInput& e) {  // a rule that cannot be capped
+        throw OverBudget(message + "; it cannot be scaled down: " + e.what());
+      }
+      if (grid.tokens() + prefix > most) throw OverBudget(message);
+      result.reason = "needs " + std::to_string(wanted.tokens() + prefix) + " tokens (" + std::to_string(wanted.rows) +
+                      " x " + std::to_string(wanted.cols) + " patches); the engine takes " + std::to_string(most) +
+                      "; scaled down to " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) + " patches";
+    }
+    result.grid = grid;
+    result.tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
+  }
+
   /// Grids and plans of the images that can run; the results of the others get their error.
   void plan(Run& run) const {
-    const std::vector<Budget>& budgets = choice.engine.budgets;
     std::vector<std::int32_t> token_counts;
     std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
     run.grids.resize(run.images.size());
@@ -99,18 +149,17 @@ struct Session::Impl {
       result.image = run.images[i].size();
       try {
         check_image(run.images[i], "image " + std::to_string(i));
-        run.grids[i] = resize_target(run.images[i].size(), preprocess);
-        const std::int64_t tokens = run.grids[i].tokens() + manifest.model.prefix_tokens;
-        if (tokens > budgets.back().tokens) throw OverBudget(over_budget_message(i, tokens, budgets));
-        result.grid = run.grids[i];
-        result.tokens = static_cast<std::int32_t>(tokens);
+        size(i, result);
+        run.grids[i] = result.grid;
         token_counts.push_back(result.tokens);
         image_of.push_back(static_cast<std::int32_t>(i));
       } catch (const Error&) {
         result.error = std::current_exception();
       }
     }
-    run.plans = plan_packs(token_counts, {budgets, strategy});
+    Plan plan = plan_packs(token_counts, limits);
+    run.plans = std::move(plan.packs);
+    run.predicted_us = plan.predicted_us;
     for (PackPlan& pack : run.plans) {
       for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];
     }
@@ -215,8 +264,9 @@ struct Session::Impl {
   PreprocessSpec preprocess;
   EngineChoice choice;
   GraphSpec graph;
-  Strategy strategy;
   int threads;
+  PlanLimits limits;
+  bool downscale;
   EngineSet engines;
   std::optional<EngineSet> paired;  // kPairedSlots slots; opened when two packs first wait at once
   std::mutex turn;
@@ -242,6 +292,9 @@ std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* r
   if (report != nullptr) {
     report->packs = std::move(run.reports);
     report->most_in_flight = run.most_in_flight;
+    for (std::size_t i = 0; i < run.plans.size(); ++i) report->packs[i].predicted_us = run.plans[i].predicted_us;
+    report->predicted_us = run.predicted_us;
+    report->cost_measured = impl_->limits.cost.measured;
     report->total_us = microseconds_since(start);
   }
   return std::move(run.results);

@@ -6,7 +6,8 @@
 //   stall_us: N         a run takes at least this long
 //   lend_bytes: N       each input of each slot has this much memory of the engine's
 //   report_bytes: N     the report is longer by this much
-//   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after ten
+//   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after
+//   ten
 //                       seconds, which are counted
 //   wait_for_ends: N    the same for runs that have ended
 //   most_slots: N       opening with more fails, as for want of memory

@@ -18,22 +18,27 @@ from navit_edge.errors import (
 )
 from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
-from navit_edge.planning import plan, resize
+from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
 from navit_edge.session import Session
 
 __all__ = [
     "BackendError",
     "BundleError",
     "CancelledError",
+    "CostModel",
     "InvalidInputError",
     "Manifest",
     "MissingPackageError",
     "NavitEdgeError",
     "OverBudgetError",
+    "Plan",
+    "PlanLimits",
     "Result",
     "Session",
     "__version__",
     "load_manifest",
+    "pack",
     "plan",
+    "plan_packs",
     "resize",
 ]

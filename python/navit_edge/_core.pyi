@@ -33,6 +33,8 @@ class Result:
     @property
     def latency_ms(self) -> float: ...
     @property
+    def reason(self) -> str: ...
+    @property
     def error(self) -> Exception | None: ...
 
 class Session:
@@ -46,6 +48,8 @@ class Session:
         threads: int,
         slots: int,
         max_tokens_per_image: int,
+        strategy: str,
+        overflow: str,
         backend_dirs: Sequence[str],
         vendor_dirs: Sequence[str],
         options: dict[str, str],
@@ -70,6 +74,28 @@ def resize_targets(
     sizes: npt.NDArray[np.int32], *, patch_px: int, sizing: str, max_tokens_per_image: int = 0
 ) -> npt.NDArray[np.int32]: ...
 def plan(
-    token_counts: Sequence[int], *, token_budgets: Sequence[int], max_images: int, strategy: str
-) -> list[list[int]]: ...
+    token_counts: Sequence[int],
+    *,
+    budgets: Sequence[tuple[int, int, int, int]],
+    strategy: str,
+    base: str,
+    cost: Sequence[tuple[float, float, float]],
+    attention: str,
+    dynamic_tokens: bool,
+    streams: int,
+    deadlines_us: Sequence[float],
+) -> dict[str, Any]: ...
+def cost_model(bundle: str, engine: str) -> dict[str, Any]: ...
+def assumed_cost(*, width: int, depth: int, mlp_width: int, target: str) -> tuple[float, float, float]: ...
+def pack(
+    images: list[npt.NDArray[np.uint8]],
+    *,
+    grids: Sequence[tuple[int, int]],
+    patch_px: int,
+    prefix_tokens: int,
+    filter: str,
+    pad_tokens: int,
+    pad_images: int,
+    threads: int,
+) -> dict[str, npt.NDArray[Any]]: ...
 def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], filter: str = "bilinear") -> npt.NDArray[np.uint8]: ...

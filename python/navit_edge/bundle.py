@@ -24,7 +24,7 @@ import msgspec
 
 from navit_edge import manifest as manifest_module
 from navit_edge.errors import BundleError
-from navit_edge.manifest import MANIFEST, Engine, File, Manifest, fsync_directory, is_inside
+from navit_edge.manifest import MANIFEST, Budget, Cost, Engine, File, Manifest, fsync_directory, is_inside
 
 _STAGING = ".building-"  # staging directories inside of a bundle
 _CHUNK_BYTES = 1 << 20
@@ -351,6 +351,27 @@ def regroup(bundle: Path, engines: Sequence[Engine]) -> list[Engine]:
     except OSError as error:
         raise BundleError(f"{bundle} could not be changed: {error.strerror}; it is as it was before") from error
     return [moved[engine.id] for engine in engines if engine.id in moved]
+
+
+def set_cost(bundle: Path, engine: str, cost: Cost, *, budgets: tuple[Budget, ...]) -> None:
+    """Stores what was measured of an engine in the manifest: whole or not at all.
+
+    budgets: what the engine had when it was measured; where it was rebuilt with others since, nothing is stored.
+
+    Raises:
+        BundleError: The bundle has no such engine any more, or it has other budgets.
+    """
+    with locked(bundle):
+        current = manifest_module.load(bundle)
+        found = next((one for one in current.engines if one.id == engine), None)
+        if found is None or found.budgets != budgets:
+            what = "is gone" if found is None else "has other budgets"
+            raise BundleError(
+                f"{bundle}: engine {engine} {what} since it was measured; expected the engine that was measured; "
+                "measure again: navit-edge bench --calibrate"
+            )
+        engines = tuple(msgspec.structs.replace(one, cost=cost) if one.id == engine else one for one in current.engines)
+        manifest_module.save(msgspec.structs.replace(current, engines=engines), bundle)
 
 
 def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str, File]) -> Manifest:

@@ -6,6 +6,7 @@ The C++ reader (``csrc/src/manifest.cc``) reads the same JSON; ``docs/bundle.md`
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 from collections.abc import Callable
@@ -20,6 +21,10 @@ from navit_edge.sizing import Sizing as Sizing
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+#: How images may be packed (csrc/include/navit_edge/plan.h).
+STRATEGIES = (
+    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
+)  # fmt: skip
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +53,26 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     images: int  # most images
     target_tokens: int  # the planner stops filling here; == tokens where T is padded to the budget
     activation_bytes: int | None = None  # device memory for activations, where the builder says
+    longest: int | None = None  # most tokens of one image (L of the padded lowering); None: as many as the pack holds
+
+
+class BudgetCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pack's predicted microseconds: fixed_us + us_per_token * T + us_per_score * S (docs/planning.md)."""
+
+    fixed_us: float
+    us_per_token: float
+    us_per_score: float
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `navit-edge bench --calibrate` measured of an engine, and how well the coefficients fit."""
+
+    budgets: tuple[BudgetCost, ...]  # one for each budget
+    packs: int  # how many different packs were timed
+    r_squared: float
+    mean_error: float  # mean of |predicted - measured| / measured
+    threads: int
+    device: str
 
 
 class EngineGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +90,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     target: str  # "cpu", "sm86+sm89"
     precision: str  # "fp32" | "fp16" | "bf16"
     graph: str  # id of the graph it was built from
-    strategy: str  # "first-fit-decreasing" | "similar-length"
+    strategy: str  # one of STRATEGIES: what "auto" measures the others against
     dynamic_tokens: bool  # T is the pack's own token count, not padded to the budget
     budgets: tuple[Budget, ...]  # ascending in tokens
     file: str  # "engines/openvino-cpu-bf16.blob"
@@ -73,6 +98,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     options: dict[str, str] = {}  # handed to the backend as they are
     report: str | None = None  # "reports/build-<id>.json"
     group: EngineGroup | None = None
+    cost: Cost | None = None  # measured on a device; None: assumed from the model's sizes
 
 
 class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,7 +166,6 @@ class _Version(msgspec.Struct):
 
 # What `load` accepts. Strings stay strings in the structs, so that a message can name the field and what is known.
 _LOWERINGS = ("masked", "padded", "packed")
-_STRATEGIES = ("first-fit-decreasing", "similar-length")
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 _FILTERS = ("bilinear", "bicubic")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
@@ -267,7 +292,7 @@ def check(manifest: Manifest, *, source: str) -> None:
 
     for engine in manifest.engines:
         name = f"engine {engine.id!r}"
-        known(f"strategy of {name}", engine.strategy, _STRATEGIES)
+        known(f"strategy of {name}", engine.strategy, STRATEGIES)
         known(f"precision of {name}", engine.precision, _PRECISIONS)
         listed(name, engine.file)
         if engine.report is not None:
@@ -287,6 +312,23 @@ def check(manifest: Manifest, *, source: str) -> None:
                 )
         if engine.group is not None:
             _check_group(engine, [e.id for e in manifest.engines], fail)
+            if budget.longest is not None and not 1 <= budget.longest <= budget.tokens:
+                fail(f"{name} has a budget of {budget.tokens} tokens with longest {budget.longest}; expected 1 to that")
+        if engine.cost is not None:
+            _check_cost(engine, fail)
+
+
+def _check_cost(engine: Engine, fail: Callable[[str], NoReturn]) -> None:
+    assert engine.cost is not None
+    if len(engine.cost.budgets) != len(engine.budgets):
+        fail(
+            f"engine {engine.id!r} has costs for {len(engine.cost.budgets)} budgets and {len(engine.budgets)} budgets; "
+            "measure them again: navit-edge bench --calibrate"
+        )
+    for cost in engine.cost.budgets:
+        values = (cost.fixed_us, cost.us_per_token, cost.us_per_score)
+        if not all(math.isfinite(value) and value >= 0 for value in values):
+            fail(f"cost of engine {engine.id!r} has the coefficients {values}; expected finite numbers, 0 and up")
 
 
 def _check_group(engine: Engine, ids: list[str], fail: Callable[[str], NoReturn]) -> None:
@@ -317,7 +359,7 @@ def find_engine(manifest: Manifest, name: str) -> Engine:
         raise BundleError(f"the bundle has no engine {name!r}; it has: {found}; name one of these, or build it")
     budgets = sorted((budget for member in members for budget in member.budgets), key=lambda budget: budget.tokens)
     largest = max(members, key=lambda member: member.budgets[-1].tokens)
-    return msgspec.structs.replace(largest, id=name, budgets=tuple(budgets))
+    return msgspec.structs.replace(largest, id=name, budgets=tuple(budgets), cost=None)
 
 
 def _check_verification(manifest: Manifest, fail: Callable[[str], NoReturn]) -> None:

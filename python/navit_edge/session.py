@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.planning import Strategy
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     ImageLike: TypeAlias = npt.NDArray[np.uint8] | Image.Image | str | os.PathLike[str]
 
 Result = _core.Result
+Overflow: TypeAlias = Literal["error", "downscale", "split"]
 
 
 def load_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
@@ -89,6 +91,9 @@ class Session:
         where two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two packs wait.
     max_tokens_per_image: most patches of an image; lowers what the bundle's sizing rule gives, never raises it
         (docs/preprocessing.md); 0 leaves the rule as it is.
+    strategy: which images share a pack: "auto" (the least predicted time), or a name of ``navit_edge.plan``.
+    overflow: what becomes of an image that is longer than every budget: "error" (it fails with OverBudgetError) or
+        "downscale" (it is resized to the largest grid that fits; ``result.reason`` says so).
     backend_dirs: searched for backend libraries before the usual places.
     options: handed to the backend as they are.
 
@@ -106,6 +111,8 @@ class Session:
         threads: int = 0,
         slots: int = 0,
         max_tokens_per_image: int = 0,
+        strategy: Strategy = "auto",
+        overflow: Overflow = "error",
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
         options: Mapping[str, str] | None = None,
     ) -> None:
@@ -117,13 +124,21 @@ class Session:
             threads=threads,
             slots=slots,
             max_tokens_per_image=max_tokens_per_image,
+            strategy=strategy,
+            overflow=overflow,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
         )
-        #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ...}; of each pack also the
-        #: engine and the slot that ran it.
-        self.last_report: dict[str, Any] = {"packs": [], "most_in_flight": 0, "total_us": 0.0}
+        #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
+        #: "cost_measured": ...}; of each pack also the engine and the slot that ran it.
+        self.last_report: dict[str, Any] = {
+            "packs": [],
+            "most_in_flight": 0,
+            "total_us": 0.0,
+            "predicted_us": 0.0,
+            "cost_measured": False,
+        }
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
@@ -135,7 +150,8 @@ class Session:
             completes the rest.
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
-        None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack`` and ``latency_ms``.
+        None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
+        ``reason`` where it had to be scaled down to fit a budget ("" otherwise).
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """

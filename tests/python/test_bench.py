@@ -125,7 +125,12 @@ class SlowSession:
             "preprocess_us": 1000.0,
             "engine_us": 3000.0,
         }
-        self.last_report = {"packs": [pack] * packs, "total_us": 5000.0}
+        self.last_report = {
+            "packs": [pack] * packs,
+            "total_us": 5000.0,
+            "predicted_us": 4400.0 * packs,
+            "cost_measured": True,
+        }
 
     def run(self, images: Any) -> list[None]:
         self.runs += 1
@@ -160,6 +165,7 @@ def test_figures_follow_from_what_the_session_reported() -> None:
     result = timed(SlowSession(), warmup_ms=0, iterations=4, duration_s=0)
     assert result.fill == 6 / 8
     assert (result.preprocess_ms, result.engine_ms) == (1, 3)
+    assert (result.predicted_ms, result.prediction_error) == (4.4, pytest.approx(0.1))  # of the 4 ms in the pack
     assert result.other_ms == pytest.approx(result.latency_ms["mean"] - 4)
     assert result.latency_ms["min"] >= 5
     assert result.images_per_s == pytest.approx(result.runs / result.measured_s)
@@ -212,7 +218,8 @@ def test_the_ladder_of_a_padded_engine_meets_every_budget_exactly(manifest: Mani
     counts = []
     for grids in ladder(manifest, engine):
         tokens = [rows * cols for rows, cols in grids]
-        assert len(ne.plan(tokens, token_budget=[256, 1024, 4096], max_images=128)) == 1
+        packs = ne.plan(tokens, token_budget=[256, 1024, 4096], max_images=128, strategy="first-fit-decreasing")
+        assert len(packs) == 1
         counts.append(sum(tokens))
     assert counts == [64, 128, 256, 512, 1024, 2048, 4096]
 

@@ -164,7 +164,11 @@ def set_path(content: Any, path: str, value: object) -> None:
         ("graphs.0.inputs.0.shape", ["T", 0], r"has 0; expected T, N, N\+1, L or 1 and up"),
         ("labels", ["cat"], "1 labels for logits of shape"),
         ("engines.0.graph", "padded", r"built from graph 'padded'; the bundle has \['masked'\]"),
-        ("engines.0.strategy", "random", "strategy of engine 'openvino-cpu-fp32' is 'random'; known: first-fit"),
+        (
+            "engines.0.strategy",
+            "random",
+            "strategy of engine 'openvino-cpu-fp32' is 'random'; known: auto, fifo, first-fit",
+        ),
         ("engines.0.precision", "fp12", "'fp12'; known: fp32, fp16, bf16"),
         ("engines.0.budgets", [], "has no budgets"),
         ("engines.0.budgets.0.tokens", 256, r"have \[256, 128\] tokens; expected ascending"),

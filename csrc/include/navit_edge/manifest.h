@@ -36,6 +36,14 @@ struct Budget {
   std::int32_t tokens = 0;         // most tokens in a pack
   std::int32_t images = 0;         // most images in a pack
   std::int32_t target_tokens = 0;  // the planner stops filling a pack here; = tokens where T is padded to the budget
+  std::int32_t longest = 0;        // most tokens of one image (L of the padded lowering); 0: as many as the pack holds
+};
+
+/// A pack takes `fixed_us + us_per_token * T + us_per_score * S`: cost.h says what S is, docs/planning.md the rest.
+struct BudgetCost {
+  double fixed_us = 0;
+  double us_per_token = 0;
+  double us_per_score = 0;
 };
 
 /// Engines that hold one budget each where others hold all of them: a session opens them together.
@@ -45,14 +53,15 @@ struct EngineGroup {
 };
 
 struct EngineSpec {
-  std::string id;               // "openvino-cpu-bf16"
-  std::string backend;          // "openvino" | "tensorrt" | "tensorrt-rtx"
-  std::string target;           // "cpu", "sm86+sm89"
-  std::string precision;        // "fp32" | "fp16" | "bf16"
-  std::string graph;            // id of the graph it was built from
-  std::string strategy;         // "first-fit-decreasing" | "similar-length"
-  bool dynamic_tokens = false;  // true: T is the pack's own token count; false: T is padded to the budget
-  std::vector<Budget> budgets;  // ascending in tokens
+  std::string id;                // "openvino-cpu-bf16"
+  std::string backend;           // "openvino" | "tensorrt" | "tensorrt-rtx"
+  std::string target;            // "cpu", "sm86+sm89"
+  std::string precision;         // "fp32" | "fp16" | "bf16"
+  std::string graph;             // id of the graph it was built from
+  std::string strategy;          // a name of plan.h: what the strategy "auto" measures the others against
+  bool dynamic_tokens = false;   // true: T is the pack's own token count; false: T is padded to the budget
+  std::vector<Budget> budgets;   // ascending in tokens
+  std::vector<BudgetCost> cost;  // [budgets], measured by `navit-edge bench --calibrate`; empty: not measured
   std::string file;
   std::map<std::string, std::string> builder;  // library -> version it was built with
   std::map<std::string, std::string> options;  // handed to the backend as they are
@@ -90,6 +99,8 @@ struct FileSpec {
 struct ModelSpec {
   std::string family;
   std::int32_t width = 0;          // D
+  std::int32_t depth = 0;          // layers
+  std::int32_t mlp_width = 0;      // of the model's config; 4 * D where that does not say
   std::int32_t prefix_tokens = 0;  // rows of CLS and registers at the start of each image
 };
 

@@ -1,6 +1,7 @@
 // Everything an application needs.
 #pragma once
 
+#include "navit_edge/cost.h"      // IWYU pragma: export
 #include "navit_edge/engine.h"    // IWYU pragma: export
 #include "navit_edge/error.h"     // IWYU pragma: export
 #include "navit_edge/image.h"     // IWYU pragma: export

@@ -24,6 +24,10 @@ struct SessionOptions {
   /// accelerator two, or one where two do not open; on a CPU one with all cores, and two while two packs wait.
   int slots = 0;
   std::int32_t max_tokens_per_image = 0;  // most patches of an image (sizing.h: capped); 0: as the bundle says
+  std::string strategy = "auto";          // which images share a pack: a name of plan.h
+  /// What becomes of an image that is longer than every budget. "error": its result carries OverBudget. "downscale": it
+  /// is resized to the largest grid that fits, and its result says so. "split" is refused: no model allows it yet.
+  std::string overflow = "error";
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
 };
@@ -44,13 +48,16 @@ struct PackReport {
   double preprocess_us = 0;
   double engine_us = 0;
   std::int32_t slot = 0;
-  std::string engine;  // id of the engine that ran it; of a group that of its budget
+  std::string engine;       // id of the engine that ran it; of a group that of its budget
+  double predicted_us = 0;  // by the cost model, both together
 };
 
 struct RunReport {
   std::vector<PackReport> packs;
   std::int32_t most_in_flight = 0;  // packs at once, from the start of preprocessing to the results
   double total_us = 0;
+  double predicted_us = 0;     // of all packs on the streams there are
+  bool cost_measured = false;  // the prediction rests on `bench --calibrate`; false: on the model's sizes
 };
 
 /// Runs images of any size. `run` may be called from any thread; concurrent calls take turns.

@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "navit_edge/pack.h"
@@ -33,7 +34,8 @@ struct Result {
   OutputView logits;          // [1, classes]
   OutputView embedding;       // [1, D]
   OutputView token_features;  // [rows * cols, D], row-major over the grid, prefix tokens left out
-  std::exception_ptr error;   // set instead of the outputs where this image failed
+  std::string reason;  // why it was scaled down to fit a budget (SessionOptions::overflow); empty where it was not
+  std::exception_ptr error;  // set instead of the outputs where this image failed
 };
 
 /// Fills the outputs of the results of one pack. `outputs` are named as in GraphSpec::outputs.

@@ -75,6 +75,7 @@ class Measurement:
     device_memory_bytes: in use on the GPU after this was measured, by all processes (DeviceMemory); None without one.
     preprocess_ms, engine_ms: mean for a run, added up over its packs. Where packs run side by side they may add up to
         more than the wall time.
+    predicted_ms: of a run's packs by the engine's cost model, preprocessing of whole patches included.
     other_ms: mean of the wall time that is neither; None where a run has several packs, which may overlap.
     peak_resident_bytes: highest resident memory of the whole process while this was measured; None where the system
         does not say.
@@ -98,6 +99,7 @@ class Measurement:
     device_memory_bytes: int | None
     preprocess_ms: float
     engine_ms: float
+    predicted_ms: float
     other_ms: float | None
     peak_resident_bytes: int | None
 
@@ -106,9 +108,20 @@ class Measurement:
         """Share of the computed tokens that belongs to images."""
         return self.tokens / self.capacity_tokens
 
+    @property
+    def prediction_error(self) -> float:
+        """(predicted - mean measured) / mean measured, of the time in packs where there is one, else of the run."""
+        measured = self.preprocess_ms + self.engine_ms if self.packs == 1 else self.latency_ms["mean"]
+        return self.predicted_ms / measured - 1
+
     def as_json(self) -> dict[str, Any]:
-        """The fields and `fill` as JSON values."""
-        return {**self.__dict__, "budgets": list(self.budgets), "fill": self.fill}
+        """The fields, `fill` and `prediction_error` as JSON values."""
+        return {
+            **self.__dict__,
+            "budgets": list(self.budgets),
+            "fill": self.fill,
+            "prediction_error": self.prediction_error,
+        }
 
 
 def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
@@ -185,6 +198,7 @@ def measure(
         device_memory_bytes=None if device_memory is None else device_memory.used_bytes(),
         preprocess_ms=stage["preprocess_us"],
         engine_ms=stage["engine_us"],
+        predicted_ms=reports[-1]["predicted_us"] / 1e3,
         other_ms=mean - stage["preprocess_us"] - stage["engine_us"] if len(packs) == 1 else None,
         peak_resident_bytes=memory.peak_bytes(),
     )

@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from navit_edge.bench.device import DeviceMemory, Gpu, read_gpu
 from navit_edge.bench.measure import BenchOptions, Measurement, measure
 from navit_edge.bench.memory import resident_bytes
-from navit_edge.bench.workload import Workload, ladder, ladder_images, mixed_sizes, planning_ms, synthetic
+from navit_edge.bench.workload import Grid, Workload, ladder, ladder_images, mixed_sizes, planning_ms, synthetic
 from navit_edge.doctor.host import Host
 from navit_edge.manifest import Engine, Manifest, find_engine
+from navit_edge.planning import PlanLimits, plan_packs
 from navit_edge.session import Session
 
 #: Libraries whose version changes the figures; those that are installed are named in a report.
@@ -34,6 +36,7 @@ class BenchReport:
 
     packs: one measurement for each rung of the ladder; each run is one pack of images that need no resize.
     end_to_end: the whole set in one run: sizing, planning, resizing, all packs, results; decoding excluded.
+    cost_measured: predictions rest on `bench --calibrate`; False: on the model's sizes.
     """
 
     bundle: str
@@ -58,7 +61,13 @@ class BenchReport:
     packs: tuple[Measurement, ...]
     end_to_end: Measurement
     engine_report: dict[str, Any]  # Session.engine_report after all runs: what was captured, what fell back
+    cost_measured: bool
     unix_time: float
+
+    @property
+    def prediction_error(self) -> float:
+        """Mean over the packs of |predicted - measured| / measured; of end to end where no pack was measured."""
+        return fmean(abs(one.prediction_error) for one in self.packs or (self.end_to_end,))
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -73,6 +82,7 @@ class BenchReport:
             "refused": list(self.refused),
             "packs": [one.as_json() for one in self.packs],
             "end_to_end": self.end_to_end.as_json(),
+            "prediction_error": self.prediction_error,
         }
 
 
@@ -110,7 +120,8 @@ def bench(
     if engine.backend == "openvino":
         gpu, device_memory, device_before = None, None, None
 
-    rungs = ladder(manifest, engine, budgets)
+    limits = PlanLimits.of(bundle, engine, threads=threads)
+    rungs = [grids for grids in ladder(manifest, engine, budgets) if _is_one_pack(grids, manifest, limits)]
     packs = []
     for grids in rungs:
         tokens = sum(rows * cols + manifest.model.prefix_tokens for rows, cols in grids)
@@ -145,8 +156,15 @@ def bench(
         packs=tuple(packs),
         end_to_end=whole,
         engine_report=session.engine_report,
+        cost_measured=session.last_report["cost_measured"],
         unix_time=time.time(),
     )
+
+
+def _is_one_pack(grids: Sequence[Grid], manifest: Manifest, limits: PlanLimits) -> bool:
+    """False where the session would rather run several packs of smaller budgets."""
+    tokens = [rows * cols + manifest.model.prefix_tokens for rows, cols in grids]
+    return len(plan_packs(tokens, limits).packs) == 1
 
 
 def versions() -> dict[str, str]:

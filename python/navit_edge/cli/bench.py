@@ -87,6 +87,14 @@ def bench(
     percentile: Annotated[
         str, typer.Option(help="Of latency, in percent.", metavar="LIST", rich_help_panel=_TRTEXEC)
     ] = "50,90,99",
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            metavar="",
+            help="Measure the engine's cost model instead, and store it in the bundle.",
+        ),
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Measure an engine on this machine: packs of growing size, then a set of images end to end.
@@ -118,12 +126,28 @@ def bench(
             raise InvalidInputError(f"engines {', '.join(names)} name one of them twice; expected different ones")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error)) from error
+    if calibrate and (images is not None or sizes is not None or plot_file is not None):
+        raise typer.BadParameter(
+            "--calibrate with --images, --sizes or --plot; it times packs of its own; leave the others out"
+        )
     if plot_file is not None:
         check_plot(plot_file)
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None and not to_stdout and not json_file.absolute().parent.is_dir():
         raise InvalidInputError(f"{json_file}: no such directory; create it: mkdir -p {json_file.parent}")
     manifest = ne.load_manifest(bundle)
+    if calibrate:
+        from navit_edge.cli.calibrate import calibrate_engine
+
+        calibrate_engine(
+            bundle,
+            manifest,
+            session_options={
+                "device": device.value, "engine": engine, "precision": precision.value, "threads": threads
+            },
+            json_file=json_file,
+        )  # fmt: skip
+        return
     workload = _workload(manifest, images, sizes)
 
     console = err_console()
@@ -265,7 +289,7 @@ def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequenc
     head = ["tokens", "images"] + (["packs"] if whole else [] if report.dynamic_tokens else ["budget"])
     speed = [f"p{p:g} ms" for p in report.options.percentiles] + ["images/s", "tokens/s", "fill"]
     stages = ["preprocess ms", "engine ms", *([] if whole and rows[0].other_ms is None else ["other ms"])]
-    stages += ["unpack ms", "peak memory", "GPU memory"]
+    stages += ["unpack ms", "predicted ms", "error", "peak memory", "GPU memory"]
     # What was not measured of any row gets no column; the JSON has it as null.
     stages = [name for name in ["plan ms", *stages] if any(_cells(row)[name] for row in rows)] + ["runs"]
     single = _table(title, head + speed + stages, rows)
@@ -312,6 +336,8 @@ def _cells(row: Measurement) -> dict[str, str]:
         "images/s": f"{row.images_per_s:.1f}" if row.images_per_s < 1000 else f"{row.images_per_s:.0f}",
         "tokens/s": f"{row.tokens_per_s:.0f}",
         "fill": f"{row.fill:.0%}",
+        "predicted ms": ms_text(row.predicted_ms),
+        "error": f"{row.prediction_error:+.0%}",
         "preprocess ms": ms_text(row.preprocess_ms),
         "engine ms": ms_text(row.engine_ms),
         "unpack ms": "" if row.unpack_ms is None else ms_text(row.unpack_ms),
@@ -330,6 +356,11 @@ def _notes(report: BenchReport) -> list[str]:
     notes = [f"end to end: {report.source}; decoding excluded"]
     if report.decode_ms is not None:
         notes[0] += f" (it took {ms_text(report.decode_ms / whole.images)} ms an image, timed once while loading)"
+    source = "measured by --calibrate" if report.cost_measured else "assumed from the model's sizes; see --calibrate"
+    notes.append(
+        f"predicted by the cost model ({source}): {report.prediction_error:.1%} off in the mean of the packs, "
+        f"{whole.prediction_error:+.1%} end to end, where images are resized, too"
+    )
     if whole.other_ms is None and whole.preprocess_ms + whole.engine_ms > whole.latency_ms["mean"]:
         notes.append("stages add up to more than the latency: packs ran side by side")
     if report.gpu is not None and report.device_memory_before_bytes is not None:

@@ -13,6 +13,8 @@ from navit_edge.cli.common import DebugOption
 from navit_edge.cli.doctor import doctor
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
+from navit_edge.cli.plan import plan
+from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.run import run
 from navit_edge.cli.verify import verify
 
@@ -59,6 +61,8 @@ app.command("build-engine")(build_engine)
 app.command("run")(run)
 app.command("inspect")(inspect)
 app.command("verify")(verify)
+app.command("plan")(plan)
+app.command("plan-budgets")(plan_budgets)
 app.command("bench")(bench)
 app.command("doctor")(doctor)
 

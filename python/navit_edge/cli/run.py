@@ -48,6 +48,14 @@ SlotsOption = Annotated[
 ]
 
 
+class Overflow(str, Enum):
+    """What becomes of an image that is longer than every token budget."""
+
+    ERROR = "error"
+    DOWNSCALE = "downscale"
+    SPLIT = "split"
+
+
 @command
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
@@ -69,13 +77,17 @@ def run(
     max_tokens: Annotated[
         int, typer.Option(min=0, help="Scale images down to this many patches; 0: as the bundle says.")
     ] = 0,
+    overflow: Annotated[
+        Overflow,
+        typer.Option(help="An image longer than every token budget fails, or is scaled down to the largest that fits."),
+    ] = Overflow.ERROR,
     debug: DebugOption = False,
 ) -> None:
     """Run images of any size through a bundle; one result per image, in order.
 
     An image that cannot be run is reported, and the others complete; the exit code is then 1.
     """
-    files = list(_expand(images))
+    files = list(expand(images))
     import navit_edge as ne
 
     session = ne.Session(
@@ -86,15 +98,20 @@ def run(
         threads=threads,
         slots=slots,
         max_tokens_per_image=max_tokens,
+        overflow=overflow.value,
     )
     announce(session)
     rows: list[dict[str, Any]] = []
+    console = err_console()
     failed = 0
     packs = 0
     remaining = iter(files)
     while chunk := list(islice(remaining, CHUNK)):
         records, packs = _run_chunk(session, chunk, top_k, packs)
         failed += sum("error" in record for record in records)
+        for record in records:
+            if "downscaled" in record:
+                console.print(f"{record['file']}: {record['downscaled']}", style="yellow", soft_wrap=True, markup=False)
         if as_json:
             for record in records:
                 typer.echo(json.dumps(record, ensure_ascii=False))
@@ -107,7 +124,7 @@ def run(
         fail(f"{failed} of {len(files)} images failed: {first}")
 
 
-def _expand(paths: Sequence[Path]) -> Iterator[Path]:
+def expand(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if not path.is_dir():
             yield path
@@ -162,7 +179,8 @@ def _run_chunk(session: Any, files: Sequence[Path], top_k: int, first_pack: int)
 
 
 def describe(result: Any, labels: Sequence[str], top_k: int) -> dict[str, Any]:
-    """A result as JSON: grid [rows, cols], tokens, pack, latency_ms, and top_k or embedding_norm."""
+    """A result as JSON: grid [rows, cols], tokens, pack, latency_ms, and top_k or embedding_norm; scale and downscaled
+    (why) where the image was scaled down to fit a budget."""
     import numpy as np
 
     record: dict[str, Any] = {
@@ -171,6 +189,8 @@ def describe(result: Any, labels: Sequence[str], top_k: int) -> dict[str, Any]:
         "pack": int(result.pack),
         "latency_ms": round(float(result.latency_ms), 3),
     }
+    if result.reason:
+        record |= {"scale": [round(side, 4) for side in result.scale], "downscaled": result.reason}
     if result.logits is not None:
         logits = np.asarray(result.logits, np.float64)
         scores = np.exp(logits - logits.max())

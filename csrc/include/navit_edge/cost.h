@@ -1,0 +1,53 @@
+// What a pack costs: predicted microseconds, measured coefficients or assumed ones (docs/planning.md).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "navit_edge/manifest.h"
+#include "navit_edge/types.h"
+
+namespace navit_edge {
+
+/// Which products of queries and keys a pack computes: S in the formula.
+enum class AttentionCost {
+  kPadded,    // N * L^2: every image as long as the longest
+  kSegments,  // the sum of l^2: every image as long as it is (packed; masked where foreign tiles are skipped)
+  kWhole,     // T^2: every token with every other
+};
+
+/// "padded" | "segments" | "whole"; throws InvalidInput for another name.
+NAVIT_EDGE_API AttentionCost parse_attention(std::string_view name);
+
+/// What decides a pack's time besides its budget.
+struct PackShape {
+  std::int64_t tokens = 0;   // used
+  std::int64_t images = 0;   // N
+  std::int64_t longest = 0;  // L
+  std::int64_t squares = 0;  // the sum of l^2
+};
+
+/// Predicted time of a pack alone on the whole device: fixed_us + us_per_token * T + us_per_score * S.
+struct NAVIT_EDGE_API CostModel {
+  AttentionCost attention = AttentionCost::kSegments;
+  bool dynamic_tokens = false;      // T is the pack's own; false: T is the budget's
+  bool measured = false;            // by `bench --calibrate`; false: assumed from the model's sizes
+  std::vector<BudgetCost> budgets;  // one for each budget, or one for all
+
+  [[nodiscard]] double pack_us(std::size_t budget, std::int32_t budget_tokens, const PackShape& pack) const noexcept;
+};
+
+/// Coefficients from the model's sizes alone: FLOPs of the linear layers and of attention at a stated rate, and a fixed
+/// time a layer. Right in proportion, not in size. `target`: of the engine, "cpu" or another.
+NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, std::string_view target) noexcept;
+
+/// The engine's measured coefficients, or `assumed_cost`.
+NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const EngineSpec& engine);
+/// The same of an engine or a group by id. A group's coefficients are its engines', where all were measured. Throws
+/// BundleError where the bundle holds neither.
+NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const std::string& id);
+
+}  // namespace navit_edge

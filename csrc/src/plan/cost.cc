@@ -1,0 +1,92 @@
+#include "navit_edge/cost.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "navit_edge/error.h"
+
+namespace navit_edge {
+namespace {
+
+/// What `assumed_cost` assumes of a device.
+struct Rates {
+  double linear_flops_per_us;
+  double attention_flops_per_us;  // softmax and memory take their share
+  double fixed_us_per_layer;      // launches, and what else does not grow with the pack
+};
+constexpr Rates kCpu{300e3, 225e3, 150};  // 300 GFLOP/s: two cores with bf16
+constexpr Rates kGpu{20e6, 15e6, 40};     // 20 TFLOP/s
+
+}  // namespace
+
+AttentionCost parse_attention(std::string_view name) {
+  if (name == "padded") return AttentionCost::kPadded;
+  if (name == "segments") return AttentionCost::kSegments;
+  if (name == "whole") return AttentionCost::kWhole;
+  throw InvalidInput("unknown form of attention '" + std::string(name) + "'; known: padded, segments, whole");
+}
+
+double CostModel::pack_us(std::size_t budget, std::int32_t budget_tokens, const PackShape& pack) const noexcept {
+  const BudgetCost& cost = budgets[budgets.size() == 1 ? 0 : budget];
+  const auto tokens = static_cast<double>(dynamic_tokens ? pack.tokens : budget_tokens);
+  double scores = 0;
+  switch (attention) {
+    case AttentionCost::kPadded:
+      scores = static_cast<double>(pack.images) * static_cast<double>(pack.longest) * static_cast<double>(pack.longest);
+      break;
+    case AttentionCost::kSegments:
+      scores = static_cast<double>(pack.squares);
+      break;
+    case AttentionCost::kWhole:
+      scores = tokens * tokens;
+      break;
+  }
+  return cost.fixed_us + cost.us_per_token * tokens + cost.us_per_score * scores;
+}
+
+BudgetCost assumed_cost(const ModelSpec& model, std::string_view target) noexcept {
+  const Rates& rates = target.starts_with("cpu") ? kCpu : kGpu;
+  const double width = model.width;
+  const double depth = model.depth;
+  // A multiply-add is two FLOPs. Queries, keys, values and projection: 4 D^2; the MLP: 2 D * its width. A score: one
+  // product with the keys and one with the values, D each.
+  const double linear = 2 * depth * (4 * width * width + 2 * width * model.mlp_width);
+  const double score = 4 * depth * width;
+  return {rates.fixed_us_per_layer * depth, linear / rates.linear_flops_per_us, score / rates.attention_flops_per_us};
+}
+
+CostModel cost_model(const Manifest& manifest, const EngineSpec& engine) {
+  CostModel model;
+  const std::string& lowering = manifest.graph(engine.graph).lowering;
+  // TensorRT compiles `masked` into a kernel that skips foreign tiles; a CPU computes the whole matrix.
+  model.attention = lowering == "padded"                                       ? AttentionCost::kPadded
+                    : lowering == "masked" && engine.target.starts_with("cpu") ? AttentionCost::kWhole
+                                                                               : AttentionCost::kSegments;
+  model.dynamic_tokens = engine.dynamic_tokens;
+  model.measured = !engine.cost.empty();
+  model.budgets = model.measured ? engine.cost : std::vector<BudgetCost>{assumed_cost(manifest.model, engine.target)};
+  return model;
+}
+
+CostModel cost_model(const Manifest& manifest, const std::string& id) {
+  std::vector<const EngineSpec*> members;
+  for (const EngineSpec& engine : manifest.engines) {
+    if (engine.group.id == id) members.push_back(&engine);
+  }
+  if (members.empty()) return cost_model(manifest, manifest.engine(id));
+  std::sort(members.begin(), members.end(), [](const EngineSpec* a, const EngineSpec* b) {
+    return a->budgets.back().tokens < b->budgets.back().tokens;
+  });
+  EngineSpec whole = *members.front();
+  whole.cost.clear();
+  whole.budgets.clear();
+  for (const EngineSpec* member : members) {
+    whole.cost.insert(whole.cost.end(), member->cost.begin(), member->cost.end());
+    whole.budgets.insert(whole.budgets.end(), member->budgets.begin(), member->budgets.end());
+  }
+  if (whole.cost.size() != whole.budgets.size()) whole.cost.clear();
+  return cost_model(manifest, whole);
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,182 @@
+"""`navit-edge plan`: which images would share a pack, how full the packs are, and how long they should take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from navit_edge.cli.common import DebugOption, command, err_console, out_console
+from navit_edge.errors import InvalidInputError
+from navit_edge.manifest import STRATEGIES
+
+if TYPE_CHECKING:
+    from navit_edge.manifest import Engine, Manifest
+    from navit_edge.planning import Plan, PlanLimits
+
+
+@command
+def plan(
+    bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Image files, or directories of them.", metavar="IMAGES...", show_default=False),
+    ] = None,
+    sizes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of images: lines height,width or height,width,count in pixels.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="Engine to plan for; see inspect.", show_default="the first of the bundle", metavar="ID"),
+    ] = "",
+    strategy: Annotated[str, typer.Option(help=", ".join(STRATEGIES) + ".", metavar="NAME")] = "auto",
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Finish as many images as possible within MS of the start.", metavar="MS", show_default=False
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of the session; 0: all.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object instead of a table.")] = False,
+    plot_file: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the packs.", metavar="FILE.png", show_default=False)
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Show which images would share a pack, without running any.
+
+    Times are predicted by the engine's cost model: measured where `bench
+    --calibrate` has run, else assumed from the model's sizes. The exit code
+    is 1 where an image is longer than every budget.
+    """
+    import navit_edge as ne
+    from navit_edge.cli.image_sizes import given_sizes, token_counts
+    from navit_edge.planning import PlanLimits, plan_packs
+
+    if strategy not in STRATEGIES:
+        raise typer.BadParameter(f"strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
+    manifest = ne.load_manifest(bundle)
+    chosen = engine_of(manifest, engine)
+    if plot_file is not None:
+        from navit_edge.plan_picture import check_picture
+
+        check_picture(plot_file)
+    given = given_sizes(images or [], sizes)
+    for reason in given.refused:
+        err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
+    names, pixels = given.expanded()
+    tokens = token_counts(manifest, pixels)
+    limits = PlanLimits.of(bundle, chosen, strategy=strategy, threads=threads)  # type: ignore[arg-type]
+    made = plan_packs(tokens, limits, deadlines_ms=deadline)
+    if as_json:
+        typer.echo(json.dumps(describe(chosen, limits, made, names, tokens), indent=2, ensure_ascii=False))
+    else:
+        _print(manifest, chosen, limits, made, names, tokens)
+    if plot_file is not None:
+        from navit_edge.plan_picture import draw
+
+        draw(made, limits, names, tokens, title=f"{manifest.name}: {chosen.id}", path=plot_file)
+        err_console().print(f"wrote {plot_file}", soft_wrap=True, markup=False)
+
+
+def engine_of(manifest: Manifest, engine: str) -> Engine:
+    """The engine of that id, or the first. Raises InvalidInputError, naming those there are."""
+    ids = [one.id for one in manifest.engines]
+    if not ids:
+        raise InvalidInputError(
+            f"bundle {manifest.name} has no engine to plan for; build one: navit-edge build-engine BUNDLE "
+            "--backend openvino"
+        )
+    if engine and engine not in ids:
+        raise InvalidInputError(f"bundle {manifest.name} has no engine {engine!r}; it has {', '.join(ids)}")
+    return manifest.engines[ids.index(engine) if engine else 0]
+
+
+def capacity_of(limits: PlanLimits, pack: Any) -> int:
+    """T of a pack as the engine computes it."""
+    return int(pack.tokens) if limits.cost.dynamic_tokens else limits.budgets[pack.budget][0]
+
+
+def describe(engine: Engine, limits: PlanLimits, made: Plan, names: list[str], tokens: list[int]) -> dict[str, Any]:
+    """The plan as JSON values."""
+    capacity = sum(capacity_of(limits, pack) for pack in made.packs)
+    return {
+        "engine": engine.id,
+        "strategy": made.strategy,
+        "cost": "measured" if limits.cost.measured else "assumed",
+        "streams": limits.streams,
+        "images": len(tokens),
+        "tokens": sum(tokens),
+        "computed_tokens": capacity,
+        "fill": sum(tokens) / capacity,
+        "predicted_ms": made.predicted_ms,
+        "late": [{"index": index, "image": names[index]} for index in made.late],
+        "packs": [
+            {
+                "images": [names[index] for index in pack.images],
+                "indices": list(pack.images),
+                "tokens": pack.tokens,
+                "longest": pack.longest,
+                "budget_tokens": limits.budgets[pack.budget][0],
+                "fill": pack.tokens / capacity_of(limits, pack),
+                "predicted_ms": pack.predicted_ms,
+                "finish_ms": pack.finish_ms,
+            }
+            for pack in made.packs
+        ],
+    }
+
+
+def _print(
+    manifest: Manifest, engine: Engine, limits: PlanLimits, made: Plan, names: list[str], tokens: list[int]
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console = out_console()
+    table = Table(
+        "pack", "images", "tokens", "budget", "fill", "longest", "padded", "predicted ms", "done at ms", "holds"
+    )
+    for column in table.columns[:-1]:
+        column.justify = "right"
+    for number, pack in enumerate(made.packs):
+        padded = len(pack.images) * pack.longest**2 / sum(tokens[index] ** 2 for index in pack.images)
+        listed = ", ".join(Path(names[index]).name for index in pack.images[:4])
+        table.add_row(
+            str(number),
+            str(len(pack.images)),
+            str(pack.tokens),
+            str(limits.budgets[pack.budget][0]),
+            f"{pack.tokens / capacity_of(limits, pack):.0%}",
+            str(pack.longest),
+            f"{padded:.2f} ×" if limits.cost.attention == "padded" else "-",
+            f"{pack.predicted_ms:.1f}",
+            f"{pack.finish_ms:.1f}",
+            Text(listed + (", …" if len(pack.images) > 4 else "")),
+        )
+    console.print(table)
+    facts = describe(engine, limits, made, names, tokens)
+    source = "measured by bench --calibrate" if limits.cost.measured else "assumed from the model's sizes"
+    streams = "two streams" if limits.streams == 2 else "one stream"
+    console.print(
+        f"{manifest.name}, {engine.id}: {len(tokens)} images, {sum(tokens)} tokens in {len(made.packs)} packs, "
+        f"{facts['fill']:.1%} full; predicted {made.predicted_ms:.1f} ms on {streams} (cost {source}); "
+        f"packed by {made.strategy}",
+        soft_wrap=True,
+        markup=False,
+    )
+    if limits.cost.attention == "padded":
+        console.print("padded: scores that padded attention computes, over those that exist", style="dim")
+    if made.late:
+        listed = ", ".join(names[index] for index in made.late[:5]) + (", …" if len(made.late) > 5 else "")
+        console.print(
+            Text(f"{len(made.late)} images are predicted to miss their deadline: {listed}", style="yellow"),
+            soft_wrap=True,
+        )

@@ -1,0 +1,184 @@
+"""`navit-edge plan-budgets`: which token budgets to build an engine with, for the images that are expected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from navit_edge.cli.common import DebugOption, command, err_console, out_console
+
+if TYPE_CHECKING:
+    from navit_edge.budgets import BudgetChoice
+    from navit_edge.manifest import Manifest
+
+
+@command
+def plan_budgets(
+    bundle: Annotated[
+        Path, typer.Argument(help="Bundle; it need not have an engine.", metavar="BUNDLE", show_default=False)
+    ],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Image files, or directories of them.", metavar="IMAGES...", show_default=False),
+    ] = None,
+    sizes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of images: a histogram, lines height,width or height,width,count in pixels.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    budgets: Annotated[int, typer.Option("--budgets", "-k", min=1, max=16, help="Most budgets to choose.")] = 3,
+    images_per_run: Annotated[
+        str,
+        typer.Option(help="How many images arrive at once: numbers, each as likely.", metavar="LIST"),
+    ] = "1,4,16,64",
+    max_budget: Annotated[int, typer.Option(min=64, help="Largest budget: activations grow with it.")] = 8192,
+    backend: Annotated[str, typer.Option(help="For the command that is printed: tensorrt-rtx or tensorrt.")] = (
+        "tensorrt-rtx"
+    ),
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Take the times of this engine, measured by bench --calibrate.",
+            metavar="ID",
+            show_default="assumed from the model's sizes",
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object instead of tables.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Choose the token budgets, and images in a pack, that take the least expected time.
+
+    For engines whose packs are padded to their budget (TensorRT). Runs are
+    drawn from the images' sizes, budgets chosen by dynamic programming, and
+    the result planned by the runtime's own planner, beside the best powers
+    of two and the largest budget alone.
+    """
+    import navit_edge as ne
+    from navit_edge.budgets import REPORT_RUNS, choose_budgets
+    from navit_edge.build.request import parse_numbers
+    from navit_edge.cli.image_sizes import given_sizes, token_counts
+    from navit_edge.errors import InvalidInputError
+
+    try:
+        per_run = parse_numbers(images_per_run, what="images per run")
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error)) from error
+    if backend not in ("tensorrt-rtx", "tensorrt"):
+        raise typer.BadParameter(f"backend {backend!r}; expected tensorrt-rtx or tensorrt, which pad packs to a budget")
+    manifest = ne.load_manifest(bundle)
+    cost, source = _cost(manifest, engine)
+    given = given_sizes(images or [], sizes)
+    for reason in given.refused:
+        err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
+    tokens = token_counts(manifest, given.sizes)
+
+    def choose(count: int, *, powers_of_two: bool = False) -> BudgetChoice:
+        return choose_budgets(
+            tokens,
+            given.counts,
+            count=count,
+            images_per_run=per_run,
+            cost=cost,
+            max_tokens=max_budget,
+            powers_of_two=powers_of_two,
+        )
+
+    chosen = choose(budgets)
+    rows = {"chosen": chosen, f"best {budgets} powers of two": choose(budgets, powers_of_two=True)}
+    if budgets > 1:
+        rows["best single budget"] = choose(1)
+    order = (
+        f"navit-edge build-engine {bundle} --backend {backend} "
+        f"--token-budgets {','.join(map(str, chosen.tokens))} --max-images {','.join(map(str, chosen.images))}"
+    )
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "images": sum(given.counts),
+                    "images_per_run": list(per_run),
+                    "runs": REPORT_RUNS,
+                    "cost": {"fixed_us": cost[0], "us_per_token": cost[1], "us_per_score": cost[2], "source": source},
+                    **{name.replace(" ", "_"): row.as_json() for name, row in rows.items()},
+                    "command": order,
+                },
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
+        return
+    _print(rows, chosen)
+    console = out_console()
+    console.print(
+        f"{REPORT_RUNS} runs of {', '.join(map(str, per_run))} images drawn from {sum(given.counts)} images of "
+        f"{min(tokens)} to {max(tokens)} tokens; times {source}",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(f"\n{order}", soft_wrap=True, markup=False)
+
+
+def _cost(manifest: Manifest, engine: str) -> tuple[tuple[float, float, float], str]:
+    """(fixed_us, us_per_token, us_per_score) of a pack by its budget, and where that is from."""
+    from navit_edge.cli.plan import engine_of
+    from navit_edge.errors import InvalidInputError
+    from navit_edge.planning import CostModel
+
+    if not engine:
+        assumed = CostModel.assumed(manifest, "gpu", attention="segments", dynamic_tokens=False)
+        return assumed.budgets[0], "assumed from the model's sizes: only their proportions count"
+    found = engine_of(manifest, engine)
+    if found.cost is None:
+        raise InvalidInputError(
+            f"engine {engine} has no measured cost; measure it: navit-edge bench BUNDLE --engine {engine} --calibrate"
+        )
+    costs = found.cost.budgets
+    if found.dynamic_tokens or len(costs) == 1:
+        one = costs[-1]
+        if not found.dynamic_tokens:
+            raise InvalidInputError(
+                f"engine {engine} has one budget: how time grows with the budget cannot be read from it; "
+                "leave out --engine, or build one with several budgets"
+            )
+        return (one.fixed_us, one.us_per_token, one.us_per_score), f"measured of {engine}"
+    line = _line_through([budget.tokens for budget in found.budgets], [one.fixed_us for one in costs])
+    per_score = sum(one.us_per_score for one in costs) / len(costs)
+    return (*line, per_score), f"measured of {engine}, a line through its budgets"
+
+
+def _line_through(tokens: list[int], times: list[float]) -> tuple[float, float]:
+    """(at 0 tokens, per token), 0 and up, by least squares of relative errors."""
+    import numpy as np
+
+    from navit_edge.bench.calibration import non_negative_least_squares
+
+    columns = [np.ones(len(tokens)), np.array(tokens, float)]
+    fixed, per_token = non_negative_least_squares(columns, np.array(times))
+    return fixed, per_token
+
+
+def _print(rows: dict[str, BudgetChoice], chosen: BudgetChoice) -> None:
+    from rich.table import Table
+
+    table = Table(
+        "", "budgets (tokens × images)", "share of packs", "fill", "packs a run", "ms a run", "against chosen"
+    )
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for name, row in rows.items():
+        table.add_row(
+            name,
+            "\n".join(f"{tokens} × {images}" for tokens, images in zip(row.tokens, row.images, strict=True)),
+            "\n".join(f"{share:.0%}" for share in row.used),
+            f"{row.fill:.1%}",
+            f"{row.packs_per_run:.2f}",
+            f"{row.ms_per_run:.2f}",
+            f"{row.ms_per_run / chosen.ms_per_run:.2f} ×",
+        )
+    out_console().print(table)

@@ -1,0 +1,397 @@
+"""plan, plan-budgets, bench --calibrate, run --overflow; and pack() and overflow in Python."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from tiny_bundle import make_bundle
+from typer.testing import CliRunner
+
+import navit_edge as ne
+from navit_edge import _core, budgets
+from navit_edge import build as build_package
+from navit_edge import bundle as bundles
+from navit_edge.bench.calibration import TimedPack, calibrate, fit, non_negative_least_squares, scores_of, shapes_of
+from navit_edge.cli.main import app
+from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.manifest import Budget, BudgetCost, Cost, Engine, Sizing
+from navit_edge.manifest import save as save_manifest
+
+runner = CliRunner()
+
+
+def invoke(*arguments: object) -> Any:
+    return runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160", "TERM": "dumb"})
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = make_bundle(tmp_path_factory.mktemp("plan") / "tiny.navit")
+    build_package.build_engines(bundle, build_package.BuildRequest(backend="openvino", precision=("fp32",)))
+    return bundle
+
+
+@pytest.fixture
+def bundle(built: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(built, tmp_path / "copy.navit"))
+
+
+def change_engine(bundle: Path, **fields: object) -> Engine:
+    manifest = ne.load_manifest(bundle)
+    engine = msgspec.structs.replace(manifest.engines[0], **fields)
+    save_manifest(msgspec.structs.replace(manifest, engines=(engine,)), bundle)
+    return engine
+
+
+def pixels(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+# --- plan
+
+
+def test_plan_shows_the_packs_that_the_session_then_makes(built: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        height, width = rng.integers(4, 90, 2).tolist()
+        Image.fromarray(pixels(height, width)).save(tmp_path / f"{index:02}.png")
+    result = invoke("plan", built, tmp_path, "--json", "--plot", tmp_path / "packs.png")
+    assert result.exit_code == 0, result.stderr
+    planned = json.loads(result.stdout)
+    session = ne.Session(built)
+    files = sorted(tmp_path.glob("[0-9]*.png"))
+    results = session.run(files)
+    made = [sorted(i for i, one in enumerate(results) if one.pack == number) for number in range(len(planned["packs"]))]
+    assert [sorted(pack["indices"]) for pack in planned["packs"]] == made
+    assert planned["tokens"] == sum(one.token_count for one in results)
+    assert planned["predicted_ms"] * 1e3 == pytest.approx(session.last_report["predicted_us"])
+    picture = np.asarray(Image.open(tmp_path / "packs.png").convert("RGB"))
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+
+
+def test_plan_takes_a_histogram_and_names_what_is_late(built: Path, tmp_path: Path) -> None:
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text("height,width,count\n# thumbnails\n16,16,5\n64,60,2\n")
+    result = invoke("plan", built, "--sizes", sizes, "--deadline", "0.001", "--json")
+    planned = json.loads(result.stdout)
+    assert planned["images"] == 7
+    assert planned["tokens"] == 5 * 16 + 2 * 240
+    assert [one["index"] for one in planned["late"]] == list(range(7))
+    table = invoke("plan", built, "--sizes", sizes, "--strategy", "fifo").stdout
+    assert "7 images, 560 tokens in 1 packs" in table
+    assert "packed by fifo" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 1, "neither images nor --sizes"),
+        (("--sizes", "{bad}"), 1, "line 2: '16,0'; expected lines height,width"),
+        (("--sizes", "{good}", "--strategy", "best"), 2, "known: auto, fifo"),
+        (("--sizes", "{good}", "--engine", "none"), 1, "has no engine 'none'; it has openvino-cpu-fp32"),
+        (("--sizes", "{good}", "--plot", "packs.gif"), 1, "ends in .png"),
+        (("{missing}",), 1, "none of 1 files is an image"),
+    ],
+)
+def test_wrong_input_of_plan_is_named(
+    built: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    (tmp_path / "bad").write_text("16,16\n16,0\n")
+    (tmp_path / "good").write_text("16,16\n")
+    names = {name: str(tmp_path / name) for name in ("bad", "good", "missing")}
+    result = invoke("plan", built, *(argument.format(**names) for argument in arguments))
+    assert result.exit_code == code
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+# --- plan-budgets
+
+
+def test_chosen_budgets_hold_every_image_and_are_no_slower_than_powers_of_two_or_one_budget() -> None:
+    rng = np.random.default_rng(0)
+    tokens = np.exp(rng.uniform(np.log(32), np.log(1000), 200)).astype(int).tolist()
+    cost = (500.0, 2.0, 0.0005)
+
+    def choose(count: int, **options: Any) -> budgets.BudgetChoice:
+        return budgets.choose_budgets(
+            tokens, count=count, images_per_run=[1, 4, 16, 64], cost=cost, max_tokens=8192, **options
+        )
+
+    chosen, powers, single = choose(3), choose(3, powers_of_two=True), choose(1)
+    assert len(chosen.tokens) <= 3
+    assert list(chosen.tokens) == sorted(set(chosen.tokens))
+    assert max(tokens) <= chosen.tokens[-1] <= 8192
+    assert all(one & (one - 1) == 0 for one in powers.tokens)
+    assert chosen.ms_per_run <= powers.ms_per_run * 1.01  # the runs of the report are others than those of the search
+    assert chosen.ms_per_run < single.ms_per_run * 0.97
+    assert sum(chosen.used) == pytest.approx(1)
+    assert 0.8 < chosen.fill <= 1
+
+
+def test_the_dynamic_programming_finds_the_best_set_that_exhaustive_search_finds() -> None:
+    rng = np.random.default_rng(1)
+    for count in (1, 2, 3):
+        for _ in range(20):
+            demand = rng.integers(1, 1000, 50)
+            candidates = np.unique(rng.integers(1, 16, 9) * 64)
+            candidates = np.append(candidates[candidates < 1024], 1024)
+            times = 50 + rng.uniform(0.5, 1.5) * candidates
+            found, chosen = budgets._cover(demand, candidates, times, count)
+            best = min(
+                sum(min(times[i] for i in (*others, len(candidates) - 1) if candidates[i] >= one) for one in demand)
+                for size in range(count)
+                for others in itertools.combinations(range(len(candidates) - 1), size)
+            )
+            assert found == pytest.approx(best)
+            assert chosen[-1] == len(candidates) - 1
+
+
+def test_plan_budgets_prints_a_command_that_build_engine_takes(bundle: Path, tmp_path: Path) -> None:
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text("16,16,50\n40,48,30\n64,60,10\n")
+    result = invoke("plan-budgets", bundle, "--sizes", sizes, "-k", "2", "--max-budget", "1024", "--json")
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(result.stdout)
+    chosen = content["chosen"]
+    assert len(chosen["tokens"]) <= 2
+    words = content["command"].split()
+    assert words[:3] == ["navit-edge", "build-engine", str(bundle)]
+    request = build_package.BuildRequest(
+        backend=words[words.index("--backend") + 1],
+        token_budgets=tuple(int(one) for one in words[words.index("--token-budgets") + 1].split(",")),
+        max_images=tuple(int(one) for one in words[words.index("--max-images") + 1].split(",")),
+    )
+    assert list(request.token_budgets) == chosen["tokens"]
+    table = invoke("plan-budgets", bundle, "--sizes", sizes, "-k", "2", "--max-budget", "1024")
+    assert "best 2 powers of two" in table.stdout
+    assert "against chosen" in table.stdout
+    small = invoke("plan-budgets", bundle, "--sizes", sizes, "--max-budget", "128")
+    assert small.exit_code == 1
+    assert "an image has 240 tokens and no budget may be above 128; raise --max-budget" in small.stderr
+
+
+# --- the measured cost model
+
+
+def test_the_fit_recovers_the_coefficients_that_made_the_times() -> None:
+    engine = fixed_engine(dynamic_tokens=True)
+    shapes = [(tokens, [length] * (tokens // length)) for tokens in (64, 256, 768) for length in (32, 64)]
+    packs = [
+        TimedPack(budget=0, tokens=tokens, images=len(own), longest=max(own),
+                  scores=scores_of("padded", tokens, own),
+                  measured_us=900 + 3.5 * tokens + 0.02 * scores_of("padded", tokens, own))
+        for tokens, own in shapes
+    ]  # fmt: skip
+    cost = fit(engine, packs, threads=2, device="a device")["cost"]
+    assert (cost.budgets[0].fixed_us, cost.budgets[0].us_per_token) == (pytest.approx(900), pytest.approx(3.5))
+    assert cost.budgets[0].us_per_score == pytest.approx(0.02)
+    assert cost.r_squared == pytest.approx(1)
+    assert cost.mean_error < 1e-9
+
+
+def fixed_engine(**fields: object) -> Engine:
+    engine = Engine(
+        id="e", backend="tensorrt", target="sm89", precision="fp16", graph="masked", strategy="first-fit-decreasing",
+        dynamic_tokens=False, budgets=(Budget(tokens=256, images=8, target_tokens=256),), file="f", builder={},
+    )  # fmt: skip
+    return msgspec.structs.replace(engine, **fields)
+
+
+def test_no_coefficient_is_negative_and_the_fit_is_the_best_of_those() -> None:
+    from scipy.optimize import nnls
+
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        columns = [np.ones(12), rng.uniform(1, 1000, 12), rng.uniform(1, 1e6, 12)]
+        times = np.abs(rng.normal(500, 200, 12)) + 50
+        ours = non_negative_least_squares(columns, times)
+        matrix = np.stack(columns, axis=1) / times[:, None]
+        scale = np.abs(matrix).max(axis=0)
+        best = nnls(matrix / scale, np.ones(12))[1]
+        assert min(ours) >= 0
+        assert np.linalg.norm(matrix @ np.array(ours) - 1) == pytest.approx(best, rel=1e-6)
+
+
+def test_calibration_measures_stores_and_changes_what_is_predicted(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("navit_edge.bench.calibration.SECONDS", 0.5)
+    before = ne.load_manifest(bundle).engines[0]
+    assert before.cost is None
+    result = invoke("bench", bundle, "--calibrate", "--json", tmp_path / "c.json")
+    assert result.exit_code == 0, result.stderr
+    cost = ne.load_manifest(bundle).engines[0].cost
+    assert cost is not None
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert len(content["packs"]) == cost.packs >= 8
+    assert "R²" in result.stdout
+    assert "residual ms" in result.stdout
+    measured = np.array([pack["measured_us"] for pack in content["packs"]])
+    predicted = np.array([pack["predicted_us"] for pack in content["packs"]])
+    assert cost.mean_error == pytest.approx(np.mean(np.abs(predicted - measured) / measured))
+    spread = np.sum((measured - measured.mean()) ** 2)
+    assert cost.r_squared == pytest.approx(1 - np.sum((predicted - measured) ** 2) / spread)
+    session = ne.Session(bundle)
+    session.run([pixels(64, 64)])
+    report = session.last_report
+    assert report["cost_measured"]
+    (one,) = cost.budgets
+    assert report["packs"][0]["predicted_us"] == pytest.approx(
+        one.fixed_us + one.us_per_token * 256 + one.us_per_score * 256**2
+    )
+    assert ne.CostModel.of(bundle, before.id).measured
+    shown = invoke("bench", bundle, "--iterations", "1", "--duration", "0", "--warmup", "0")
+    assert "predicted by the cost model (measured by --calibrate)" in " ".join(shown.stdout.split())
+
+
+def test_an_engine_of_fixed_budgets_is_calibrated_budget_by_budget(bundle: Path) -> None:
+    engine = change_engine(
+        bundle,
+        dynamic_tokens=False,
+        strategy="first-fit-decreasing",
+        budgets=tuple(Budget(tokens=t, images=16, target_tokens=t) for t in (128, 512)),
+    )
+    manifest = ne.load_manifest(bundle)
+    for index, (below, most) in enumerate(((0, 128), (128, 512))):
+        for grids in shapes_of(manifest, engine, index):
+            assert below < sum(rows * cols for rows, cols in grids) <= most
+    session = ne.Session(bundle, strategy="first-fit-decreasing")
+    found = calibrate(manifest, session, "segments", threads=2, rounds=2, seconds=0)
+    assert {pack.tokens for pack in found.packs} == {128, 512}
+    assert len(found.cost.budgets) == 2
+    assert all(one.us_per_token == 0 for one in found.cost.budgets)
+    bundles.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)
+    assert ne.load_manifest(bundle).engines[0].cost == found.cost
+    with pytest.raises(BundleError, match="has other budgets since it was measured"):
+        bundles.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets[:1])
+    with pytest.raises(BundleError, match="is gone since it was measured"):
+        bundles.set_cost(bundle, "other", found.cost, budgets=engine.budgets)
+
+
+def test_a_cost_that_does_not_fit_its_engine_is_refused(bundle: Path) -> None:
+    cost = Cost(
+        budgets=(BudgetCost(fixed_us=1.0, us_per_token=1.0, us_per_score=0.0),) * 2,
+        packs=3, r_squared=1.0, mean_error=0.0, threads=2, device="d",
+    )  # fmt: skip
+    with pytest.raises(BundleError, match="costs for 2 budgets and 1 budgets"):
+        change_engine(bundle, cost=cost)
+    path = bundle / "manifest.json"
+    content = json.loads(path.read_text())
+    content["engines"][0]["cost"] = msgspec.to_builtins(cost)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ne.BundleError, match="as many entries as the engine has budgets"):
+        ne.Session(bundle)
+    content["engines"][0]["cost"]["budgets"] = [{"fixed_us": -1, "us_per_token": 0, "us_per_score": 0}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ne.BundleError, match="0 and up"):
+        ne.Session(bundle)
+
+
+# --- overflow
+
+
+@pytest.fixture
+def small(bundle: Path) -> Path:
+    """Budgets of at most 100 tokens, and no cap on images."""
+    change_engine(bundle, budgets=(Budget(tokens=100, images=16, target_tokens=100),))
+    manifest = ne.load_manifest(bundle)
+    preprocess = msgspec.structs.replace(manifest.preprocess, sizing=Sizing(rule="native"))
+    save_manifest(msgspec.structs.replace(manifest, preprocess=preprocess), bundle)
+    return bundle
+
+
+def test_an_image_above_every_budget_fails_alone_unless_it_may_be_scaled_down(small: Path) -> None:
+    images = [pixels(40, 40), pixels(80, 60), pixels(8, 8)]
+    results = ne.Session(small).run(images, on_error="return")
+    assert [one.error is None for one in results] == [True, False, True]
+    assert isinstance(results[1].error, ne.OverBudgetError)
+    assert 'set overflow="downscale"' in str(results[1].error)
+
+    results = ne.Session(small, overflow="downscale").run(images)
+    assert (results[1].grid, results[1].scale) == ((11, 9), (11 * 4 / 80, 9 * 4 / 60))
+    assert [one.reason for one in results[::2]] == ["", ""]
+    assert results[1].reason == (
+        "needs 300 tokens (20 x 15 patches); the engine takes 100; scaled down to 11 x 9 patches"
+    )
+    assert results[1].grid == (11, 9)
+    shrunk = np.asarray(Image.fromarray(images[1]).resize((9 * 4, 11 * 4), Image.Resampling.BILINEAR))
+    alone = ne.Session(small).run([shrunk])[0]
+    assert alone.logits is not None
+    assert results[1].logits is not None
+    np.testing.assert_allclose(results[1].logits, alone.logits, atol=1e-4)
+
+
+def test_an_image_is_scaled_down_to_the_largest_grid_that_fits(small: Path) -> None:
+    session = ne.Session(small, overflow="downscale")
+    for seed in range(30):
+        height, width = np.random.default_rng(seed).integers(44, 400, 2).tolist()
+        (result,) = session.run([pixels(height, width)])
+        rows, cols = result.grid
+        assert (rows, cols) == _core.resize_target(height, width, patch_px=4, rule="token-cap", max_tokens=100)
+        assert rows * cols <= 100
+
+
+def test_split_is_refused_with_the_reason_and_unknown_policies_are_named(small: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"not possible for the model .* attends to every other token"):
+        ne.Session(small, overflow="split")
+    with pytest.raises(InvalidInputError, match="known: error, downscale"):
+        ne.Session(small, overflow="crop")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="known: auto, fifo"):
+        ne.Session(small, strategy="best")  # type: ignore[arg-type]
+
+
+def test_run_says_which_images_it_scaled_down(small: Path, tmp_path: Path) -> None:
+    Image.fromarray(pixels(80, 60)).save(tmp_path / "large.png")
+    assert invoke("run", small, tmp_path / "large.png").exit_code == 1
+    result = invoke("run", small, tmp_path / "large.png", "--overflow", "downscale", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "scaled down to 11 x 9 patches" in " ".join(result.stderr.split())
+    record = json.loads(result.stdout)
+    assert record["scale"] == pytest.approx(0.5745, abs=1e-3)
+    assert "needs 300 tokens" in record["downscaled"]
+    refused = invoke("run", small, tmp_path / "large.png", "--overflow", "split")
+    assert refused.exit_code == 1
+    assert "split" in refused.stderr
+
+
+# --- pack()
+
+
+@pytest.mark.parametrize("prefix_tokens", [0, 2])
+def test_pack_gives_the_inputs_that_the_reference_in_numpy_gives(prefix_tokens: int) -> None:
+    reference = pytest.importorskip("navit_edge_export.preprocess")
+    images = [pixels(30, 50, 1), pixels(64, 16, 2), pixels(16, 16, 3)]
+    ours = ne.pack(images, patch_px=16, prefix_tokens=prefix_tokens, pad_to=(40, 5))
+    sizes = [tuple(max(1, (2 * side + 16) // 32) * 16 for side in image.shape[:2]) for image in images]
+    resized = [
+        np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+        for image, size in zip(images, sizes, strict=True)
+    ]
+    used = sum((h // 16) * (w // 16) + prefix_tokens for h, w in sizes)
+    expected = reference.pack(
+        resized, patch_px=16, prefix_tokens=prefix_tokens, padding_tokens=40 - used, padding_images=2
+    ).inputs()
+    assert ours.keys() == expected.keys()
+    for name, array in expected.items():
+        assert ours[name].dtype == array.dtype
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
+
+
+def test_pack_refuses_what_does_not_fit() -> None:
+    with pytest.raises(InvalidInputError, match="more than its budget of 3 tokens"):
+        ne.pack([pixels(32, 32)], pad_to=(3, 1))
+    with pytest.raises(InvalidInputError, match="at least one"):
+        ne.pack([])
+    with pytest.raises(InvalidInputError, match="pad_to"):
+        ne.pack([pixels(32, 32)], pad_to=(0, 1))
+    assert ne.pack([pixels(100, 100)], max_tokens=9)["patches"].shape == (9, 768)
