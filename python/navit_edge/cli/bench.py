@@ -221,13 +221,14 @@ def _print(report: BenchReport) -> None:
 
 
 def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequence[Measurement]) -> None:
-    """One table, or two where the terminal is too narrow for one."""
+    """One table, or three where the terminal is too narrow for one."""
     whole = rows[0] is report.end_to_end
     head = ["tokens", "images"] + (["packs"] if whole else [] if report.dynamic_tokens else ["budget"])
     speed = [f"p{p:g} ms" for p in report.options.percentiles] + ["images/s", "tokens/s", "fill"]
     stages = ["preprocess ms", "engine ms", *([] if whole and rows[0].other_ms is None else ["other ms"])]
-    stages += ["predicted ms", "error", "peak memory", "runs"]
-    single = _table(title, head + speed + stages, rows)
+    stages += ["peak memory", "runs"]
+    model = ["predicted ms", "error"]
+    single = _table(title, head + speed + model + stages, rows)
     unbounded = console.options.update(width=1000)
     if console.measure(single, options=unbounded).maximum <= console.width:
         console.print(single)
@@ -235,6 +236,8 @@ def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequenc
     console.print(_table(title, head + speed, rows))
     console.print()
     console.print(_table(f"{title}: stages, memory", head + stages, rows))
+    console.print()
+    console.print(_table(f"{title}: by the cost model", [*head, *model], rows))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Measurement]) -> Table:
