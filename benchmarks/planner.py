@@ -237,8 +237,8 @@ def main() -> None:
             table.add_column(column, justify="left" if column == "planner" else "right")
         for planner, row in rows.items():
             table.add_row(
-                planner, str(row["packs"]), str(row["over_bound"]), f"{row['fill_of_bound']:.2%}", f"{row['cpu_ms']:.2f}",
-                f"{row['predicted_ms']:.0f}",
+                planner, str(row["packs"]), str(row["over_bound"]), f"{row['fill_of_bound']:.2%}",
+                f"{row['cpu_ms']:.2f}", f"{row['predicted_ms']:.0f}",
             )  # fmt: skip
         console.print(table)
     report["optimum"] = against_optimum(arguments.instances)
