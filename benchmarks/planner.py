@@ -114,7 +114,7 @@ def ours(strategy: str) -> Callable[[Sequence[int], int, int], list[list[int]]]:
 
 
 def compare(tokens: list[int], budget: int, max_images: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Of each planner: packs, fill of the bound, milliseconds, predicted ms of the set on a GPU of S/16."""
+    """Of each planner: packs, fill of the bound, CPU milliseconds, predicted ms of the set on a GPU of S/16."""
     planners: dict[str, Callable[[Sequence[int], int, int], list[list[int]]]] = {
         f"navit-edge {name}": ours(name) for name in STRATEGIES
     }
@@ -128,9 +128,9 @@ def compare(tokens: list[int], budget: int, max_images: int, rounds: int) -> dic
         limit = 1 if name == "binpacking" else rounds  # it takes seconds
         times = []
         for _ in range(limit):
-            start = time.perf_counter()
+            start = time.process_time()  # one thread; other work on the machine does not count
             packs = plan(tokens, budget, max_images)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         assert sorted(index for pack in packs for index in pack) == list(range(len(tokens)))
         assert all(sum(tokens[index] for index in pack) <= budget for pack in packs)
         squares = sum(length**2 for length in tokens)
@@ -138,7 +138,7 @@ def compare(tokens: list[int], budget: int, max_images: int, rounds: int) -> dic
             "packs": len(packs),
             "over_bound": len(packs) - bound,
             "fill_of_bound": bound / len(packs),
-            "ms": 1e3 * min(times),
+            "cpu_ms": 1e3 * min(times),
             "most_images": max(len(pack) for pack in packs),
             "predicted_ms": (len(packs) * (cost[0] + cost[1] * budget) + cost[2] * squares) / 1e3,
         }
@@ -174,8 +174,10 @@ def against_optimum(instances: int) -> dict[str, Any] | None:
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 2
         solver.parameters.max_time_in_seconds = 20
-        unproven += solver.solve(model) != cp_model.OPTIMAL
-        over.append(planned - round(solver.best_objective_bound))
+        if solver.solve(model) == cp_model.OPTIMAL:
+            over.append(planned - round(solver.objective_value))
+        else:
+            unproven += 1
     return {
         "instances": instances, "unproven": unproven, "most_over": max(over), "exact": sum(one == 0 for one in over)
     }  # fmt: skip
@@ -231,12 +233,12 @@ def main() -> None:
         table = Table(
             title=f"{name}: {len(tokens)} images, {statistics.fmean(tokens):.0f} tokens each, packs of {budget}"
         )
-        for column in ("planner", "packs", "over the bound", "fill of the bound", "ms", "predicted ms"):
+        for column in ("planner", "packs", "over the bound", "fill of the bound", "CPU ms", "predicted ms"):
             table.add_column(column, justify="left" if column == "planner" else "right")
         for planner, row in rows.items():
             table.add_row(
-                planner, str(row["packs"]), str(row["over_bound"]), f"{row['fill_of_bound']:.2%}", f"{row['ms']:.2f}",
-                f"{row['predicted_ms']:.0f}",
+                planner, str(row["packs"]), str(row["over_bound"]), f"{row['fill_of_bound']:.2%}",
+                f"{row['cpu_ms']:.2f}", f"{row['predicted_ms']:.0f}",
             )  # fmt: skip
         console.print(table)
     report["optimum"] = against_optimum(arguments.instances)

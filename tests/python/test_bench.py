@@ -370,13 +370,14 @@ def test_end_to_end_runs_the_sizes_of_the_file(bundle: Path, tmp_path: Path) -> 
     assert {"p50", "p99.9"} <= set(whole["latency_ms"])
 
 
-def test_a_narrow_terminal_gets_two_tables_and_loses_no_figure(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_terminal_gets_three_tables_and_loses_no_figure(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
     monkeypatch.setattr("navit_edge.cli.bench.out_console", lambda: Console(width=80, highlight=False))
     result = invoke("bench", bundle, *QUICK)
     assert result.exit_code == 0, result.stderr
     assert "stages, memory" in result.stdout
+    assert "by the cost model" in result.stdout
     assert "…" not in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
