@@ -61,7 +61,8 @@ std::vector<const EngineSpec*> in_order_of_preference(const Manifest& manifest, 
 
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
   expect_one_of("device", options.device, std::array<std::string_view, 4>{"auto", "cpu", "gpu", "npu"});
-  expect_one_of("precision", options.precision, std::array<std::string_view, 4>{"auto", "fp32", "fp16", "bf16"});
+  expect_one_of("precision", options.precision,
+                std::array<std::string_view, 6>{"auto", "fp32", "fp16", "bf16", "int8", "fp8"});
 
   EngineChoice choice;
   for (const EngineSpec* engine : in_order_of_preference(manifest, options)) {

@@ -56,6 +56,22 @@ class Session:
     @property
     def candidates(self) -> list[tuple[str, bool, str]]: ...
 
+class Packer:
+    def __init__(
+        self,
+        bundle: str,
+        graph: str,
+        *,
+        max_tokens: int,
+        max_images: int,
+        target_tokens: int,
+        strategy: str,
+        dynamic_tokens: bool,
+        threads: int,
+    ) -> None: ...
+    def tokens_of(self, height_px: int, width_px: int) -> int: ...
+    def pack(self, images: list[npt.NDArray[np.uint8]]) -> list[dict[str, Any]]: ...
+
 def check_image(image: object, who: str) -> None: ...
 def resize_target(height_px: int, width_px: int, *, patch_px: int, rule: str, max_tokens: int) -> tuple[int, int]: ...
 def plan(

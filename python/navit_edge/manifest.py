@@ -29,14 +29,15 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An ONNX graph in float32; its weights lie in ``graphs/weights.bin``, shared by all graphs."""
+    """An ONNX graph in float32, with Q/DQ where quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
 
-    id: str  # "masked", "padded"
+    id: str  # "masked", "padded", "masked-int8"
     lowering: str  # "masked" | "padded" | "packed"
     file: str  # "graphs/masked.onnx"
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    quantization: str = "none"  # "none" | "int8" | "fp8": of its linear layers
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +55,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     id: str  # "<backend>-<target>-<precision>"
     backend: str  # "openvino" | "tensorrt" | "tensorrt-rtx"
     target: str  # "cpu", "sm86+sm89"
-    precision: str  # "fp32" | "fp16" | "bf16"
+    precision: str  # "fp32" | "fp16" | "bf16" | "int8" | "fp8"
     graph: str  # id of the graph it was built from
     strategy: str  # "first-fit-decreasing" | "similar-length"
     dynamic_tokens: bool  # T is the pack's own token count, not padded to the budget
@@ -119,6 +120,7 @@ class _Version(msgspec.Struct):
 # What `load` accepts. Strings stay strings in the structs, so that a message can name the field and what is known.
 _LOWERINGS = ("masked", "padded", "packed")
 _STRATEGIES = ("first-fit-decreasing", "similar-length")
+_QUANTIZATIONS = ("none", "int8", "fp8")
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 _SIZING_RULES = ("token-cap", "native")
 _FILTERS = ("bilinear", "bicubic")
@@ -233,6 +235,7 @@ def check(manifest: Manifest, *, source: str) -> None:
 
     for graph in manifest.graphs:
         known(f"lowering of graph {graph.id!r}", graph.lowering, _LOWERINGS)
+        known(f"quantization of graph {graph.id!r}", graph.quantization, _QUANTIZATIONS)
         listed(f"graph {graph.id!r}", graph.file)
         for tensor in (*graph.inputs, *graph.outputs):
             known(f"dtype of {tensor.name!r} of graph {graph.id!r}", tensor.dtype, _DTYPES)

@@ -79,7 +79,7 @@ class Session:
     bundle: the ``.navit`` directory.
     device: "auto" (a GPU where an engine can use one, else the CPU), "cpu" or "gpu".
     engine: the id of one engine of the bundle; never replaced by another.
-    precision: "auto" or "fp32", "fp16", "bf16": only engines of that precision.
+    precision: "auto" or "fp32", "fp16", "bf16", "int8", "fp8": only engines of that precision.
     threads: CPU threads in all; 0 takes every core the process may use.
     max_tokens_per_image: lowers the bundle's cap on patch tokens per image; 0 leaves it.
     backend_dirs: searched for backend libraries before the usual places.

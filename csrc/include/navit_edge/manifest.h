@@ -24,8 +24,9 @@ struct TensorSpec {
 };
 
 struct GraphSpec {
-  std::string id;        // "masked", "padded"
-  std::string lowering;  // "masked" | "padded" | "packed"
+  std::string id;                     // "masked", "padded"
+  std::string lowering;               // "masked" | "padded" | "packed"
+  std::string quantization = "none";  // "none" | "int8" | "fp8"
   std::string file;
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
@@ -41,7 +42,7 @@ struct EngineSpec {
   std::string id;               // "openvino-cpu-bf16"
   std::string backend;          // "openvino" | "tensorrt" | "tensorrt-rtx"
   std::string target;           // "cpu", "sm86+sm89"
-  std::string precision;        // "fp32" | "fp16" | "bf16"
+  std::string precision;        // "fp32" | "fp16" | "bf16" | "int8" | "fp8"
   std::string graph;            // id of the graph it was built from
   std::string strategy;         // "first-fit-decreasing" | "similar-length"
   bool dynamic_tokens = false;  // true: T is the pack's own token count; false: T is padded to the budget

@@ -18,7 +18,7 @@ namespace navit_edge {
 struct SessionOptions {
   std::string device = "auto";            // "auto" | "cpu" | "gpu"
   std::string engine;                     // id from the manifest; empty: the first that can run on `device`
-  std::string precision = "auto";         // "auto" | "fp32" | "fp16" | "bf16"
+  std::string precision = "auto";         // "auto" | "fp32" | "fp16" | "bf16" | "int8" | "fp8"
   int threads = 0;                        // 0: all cores the process may use
   std::int32_t max_tokens_per_image = 0;  // lowers the bundle's per-image cap; 0: as the bundle says
   BackendSearch search;

@@ -31,16 +31,18 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def choose(manifest: Manifest, wanted: str, *, backend: str, probe: KernelProbe) -> Choice:
+def choose(
+    manifest: Manifest, wanted: str, *, backend: str, probe: KernelProbe, quantization: str = "none"
+) -> Choice:
     """The graph that a TensorRT engine is built from.
 
     Raises:
         BackendError: "packed" was asked for, and the library has no kernel for it or the bundle no graph.
-        BundleError: The bundle lacks the graph.
+        BundleError: The bundle lacks the graph, or has none of that ``quantization`` ("none", "int8", "fp8").
     """
-    packed = next((graph for graph in manifest.graphs if graph.lowering == "packed"), None)
+    packed = next((g for g in manifest.graphs if g.lowering == "packed" and g.quantization == quantization), None)
     if wanted == "masked":
-        return Choice(graph=find_graph(manifest, "masked"), reason="asked for")
+        return Choice(graph=find_graph(manifest, "masked", quantization), reason="asked for")
     if wanted == "packed":
         refusal = probe()
         if refusal:
@@ -58,7 +60,7 @@ def choose(manifest: Manifest, wanted: str, *, backend: str, probe: KernelProbe)
         if not refusal:
             return Choice(graph=packed, reason="auto: the library has a kernel for packed attention")
         reason = f"auto: {refusal}"
-    return Choice(graph=find_graph(manifest, "masked"), reason=reason)
+    return Choice(graph=find_graph(manifest, "masked", quantization), reason=reason)
 
 
 def packed_kernel(module: str, targets: Sequence[str] = ()) -> str:

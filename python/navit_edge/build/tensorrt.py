@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import platform
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from navit_edge.build import device, lowering, tensorrt_common
+from navit_edge.build.common import quantization_of
 from navit_edge.build.job import Emit, Job, Outcome, Preview, Task
 from navit_edge.build.request import BuildRequest
 from navit_edge.build.targets import check_precision, precisions_of
@@ -43,8 +44,12 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
         if capability < _AMPERE:
             raise InvalidInputError(f"--hardware-compatibility-level ampere+ on {target}; expected sm80 or later")
         target = "ampere+"
-    chosen = lowering.choose(
-        manifest, request.lowering, backend=request.backend, probe=partial(lowering.packed_kernel, "tensorrt")
+    choose = partial(
+        lowering.choose,
+        manifest,
+        request.lowering,
+        backend=request.backend,
+        probe=cache(partial(lowering.packed_kernel, "tensorrt")),
     )
     unsafe = version < _PROFILES_FIXED and len(tensorrt_common.make_budgets(request)) > 1
     jobs: list[Job] = []
@@ -52,7 +57,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
         jobs += tensorrt_common.make_jobs(
             manifest,
             request,
-            chosen,
+            choose(quantization=quantization_of(precision)),
             target=target,
             precision=precision,
             capabilities=(f"sm{capability}",),

@@ -13,6 +13,7 @@ from navit_edge.cli.common import DebugOption
 from navit_edge.cli.doctor import doctor
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
+from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ def root(
 
 
 app.command("export")(export)
+app.command("quantize")(quantize)
 app.command("build-engine")(build_engine)
 app.command("run")(run)
 app.command("inspect")(inspect)
