@@ -87,7 +87,9 @@ def threshold(histogram: Histogram, method: str, precision: str, percentile: flo
 
 
 def clipped_fraction(histogram: Histogram, covered: float) -> float:
-    """Fraction of the values above ``covered``."""
+    """Fraction of the values above ``covered``, to a bin."""
+    if covered >= histogram.largest:
+        return 0.0
     total = int(histogram.counts.sum())
     return float(histogram.counts[histogram.centers > covered].sum() / total) if total else 0.0
 

@@ -61,6 +61,7 @@ class Graph:
         onnxruntime = import_or_explain("onnxruntime", purpose=PURPOSE, remedy=REMEDY)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # many sessions, short runs
         # Else Q/DQ become integer kernels of its own, whose rounding is not that of the graph.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.add_session_config_entry(
