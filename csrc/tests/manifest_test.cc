@@ -39,6 +39,18 @@ TEST_CASE("a manifest is read as it was written") {
   CHECK(manifest.verified_file("engines/fake.bin") == bundle.path() / "engines/fake.bin");
 }
 
+TEST_CASE("a quantized graph and its engine are read; a graph that says nothing is not quantized") {
+  TestBundle bundle;
+  CHECK(Manifest::load(bundle.write()).graph("padded").quantization == "none");
+  for (const char* precision : {"int8", "fp8"}) {
+    bundle.json["graphs"][0]["quantization"] = precision;
+    bundle.json["engines"][0]["precision"] = precision;
+    const Manifest manifest = Manifest::load(bundle.write());
+    CHECK(manifest.graph("padded").quantization == precision);
+    CHECK(manifest.engines[0].precision == precision);
+  }
+}
+
 TEST_CASE("a bundle without engines, labels and files is read") {
   TestBundle bundle;
   bundle.json.erase("engines");
@@ -83,6 +95,7 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = -4; }, "graphs[0].inputs[0].shape[0] is -4"},
       {[](json& j) { j["graphs"][0]["inputs"][1]["name"] = "patches"; }, "no other tensor"},
       {[](json& j) { j["graphs"][0]["lowering"] = "sparse"; }, "expected one of masked, padded, packed"},
+      {[](json& j) { j["graphs"][0]["quantization"] = "int4"; }, "expected one of none, int8, fp8"},
       {[](json& j) { j["graphs"].push_back(j["graphs"][0]); }, "'padded' is there twice"},
       {[](json& j) { j["engines"][0]["graph"] = "masked"; }, "one of the bundle's graphs: padded"},
       {[](json& j) { j["engines"][0]["precision"] = "int4"; }, "expected one of fp32, fp16, bf16"},

@@ -14,4 +14,5 @@ class Limits:
 LIMITS = {
     "fp32": Limits(packing=2e-5, pytorch=2e-5),
     "bf16": Limits(packing=0.015, pytorch=0.03),
+    "int8": Limits(packing=0.015, pytorch=0.15),
 }
