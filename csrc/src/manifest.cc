@@ -135,6 +135,9 @@ EngineSpec parse_engine(const JsonReader& json) {
   engine.backend = backend_name(json.at("backend"));
   engine.target = identifier(json.at("target"));
   engine.precision = one_of(json.at("precision"), {"fp32", "fp16", "bf16", "int8", "fp8"});
+  if (json.has("float_precision")) {
+    engine.float_precision = one_of(json.at("float_precision"), {"", "fp32", "fp16", "bf16"});
+  }
   engine.graph = identifier(json.at("graph"));
   engine.strategy = one_of(json.at("strategy"), {"first-fit-decreasing", "similar-length"});
   engine.dynamic_tokens = json.at("dynamic_tokens").boolean();

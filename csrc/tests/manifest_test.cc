@@ -45,9 +45,11 @@ TEST_CASE("a quantized graph and its engine are read; a graph that says nothing 
   for (const char* precision : {"int8", "fp8"}) {
     bundle.json["graphs"][0]["quantization"] = precision;
     bundle.json["engines"][0]["precision"] = precision;
+    bundle.json["engines"][0]["float_precision"] = "bf16";
     const Manifest manifest = Manifest::load(bundle.write());
     CHECK(manifest.graph("padded").quantization == precision);
     CHECK(manifest.engines[0].precision == precision);
+    CHECK(manifest.engines[0].float_precision == "bf16");
   }
 }
 
@@ -99,6 +101,7 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["graphs"].push_back(j["graphs"][0]); }, "'padded' is there twice"},
       {[](json& j) { j["engines"][0]["graph"] = "masked"; }, "one of the bundle's graphs: padded"},
       {[](json& j) { j["engines"][0]["precision"] = "int4"; }, "expected one of fp32, fp16, bf16"},
+      {[](json& j) { j["engines"][0]["float_precision"] = "int8"; }, "expected one of , fp32, fp16, bf16"},
       {[](json& j) { j["engines"][0]["strategy"] = "magic"; }, "expected one of first-fit-decreasing"},
       {[](json& j) { j["engines"][0]["backend"] = "../evil"; }, "a backend's name"},
       {[](json& j) { j["engines"][0]["dynamic_tokens"] = "yes"; }, "expected true or false"},

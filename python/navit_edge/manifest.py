@@ -64,6 +64,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     builder: dict[str, str]  # library -> version
     options: dict[str, str] = {}  # handed to the backend as they are
     report: str | None = None  # "reports/build-<id>.json"
+    float_precision: str = ""  # "fp32" | "fp16" | "bf16": of what computes beside quantized layers
 
 
 class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,7 +122,8 @@ class _Version(msgspec.Struct):
 _LOWERINGS = ("masked", "padded", "packed")
 _STRATEGIES = ("first-fit-decreasing", "similar-length")
 _QUANTIZATIONS = ("none", "int8", "fp8")
-_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
+_FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")
+_PRECISIONS = (*_FLOAT_PRECISIONS, "int8", "fp8")
 _SIZING_RULES = ("token-cap", "native")
 _FILTERS = ("bilinear", "bicubic")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
@@ -249,6 +251,8 @@ def check(manifest: Manifest, *, source: str) -> None:
         name = f"engine {engine.id!r}"
         known(f"strategy of {name}", engine.strategy, _STRATEGIES)
         known(f"precision of {name}", engine.precision, _PRECISIONS)
+        if engine.float_precision:
+            known(f"float_precision of {name}", engine.float_precision, _FLOAT_PRECISIONS)
         listed(name, engine.file)
         if engine.report is not None:
             listed(f"report of {name}", engine.report)

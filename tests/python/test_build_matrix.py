@@ -77,6 +77,8 @@ def test_a_real_build_has_its_profiles_is_fused_and_comes_out_the_same_twice(
     bundles.verify_files(bundle, manifests.load(bundle))
     graph = f"masked-{precision}" if precision in ("int8", "fp8") else "masked"
     assert (engine.target, engine.precision, engine.graph) == (targets, precision, graph)
+    beside = ("fp16" if targets == "sm75" else "bf16") if graph != "masked" else ""
+    assert engine.float_precision == beside
     report = read_report(bundle, engine.report)
     assert [(p.budget.tokens, p.budget.images) for p in report.profiles] == list(BUDGETS.items())
     for profile in report.profiles:

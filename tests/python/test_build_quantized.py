@@ -19,6 +19,7 @@ import navit_edge as ne
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
 from navit_edge.build import BuildRequest, build_engines, precision
+from navit_edge.build.openvino import cpu_precisions
 from navit_edge.build.report import BuildReport
 from navit_edge.quantize import QuantizeRequest, quantize_bundle
 
@@ -47,7 +48,7 @@ def test_openvino_computes_every_quantized_layer_in_int8(bundle: Path) -> None:
     layers = report.details["linear_layers"]
     assert layers["i8"] == 8  # qkv, proj, up and down of two layers
     assert sum(layers.values()) > 8  # pixels, pooling and head are not
-    assert set(layers) == {"i8", "f32"}
+    assert set(layers) == {"i8", "f32"}  # compiled so; precision of the rest is decided at import
     assert report.graph == "padded-int8"
     assert set(report.built_from) == {"graphs/padded-int8.onnx", "graphs/weights.bin"}
 
@@ -58,6 +59,8 @@ def test_the_int8_engine_stands_beside_the_others_and_is_smaller(bundle: Path) -
     by_id = {engine.id: engine for engine in manifest.engines}
     int8, fp32 = by_id["openvino-cpu-int8"], by_id["openvino-cpu-fp32"]
     assert (int8.precision, int8.graph, int8.dynamic_tokens) == ("int8", "padded-int8", True)
+    assert int8.float_precision == cpu_precisions()[0]
+    assert fp32.float_precision == ""
     assert int8.file != fp32.file
     assert (bundle / int8.file).stat().st_size < (bundle / fp32.file).stat().st_size
 

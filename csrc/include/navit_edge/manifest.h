@@ -43,6 +43,7 @@ struct EngineSpec {
   std::string backend;          // "openvino" | "tensorrt" | "tensorrt-rtx"
   std::string target;           // "cpu", "sm86+sm89"
   std::string precision;        // "fp32" | "fp16" | "bf16" | "int8" | "fp8"
+  std::string float_precision;  // of what computes beside quantized layers: "fp32" | "fp16" | "bf16"; else empty
   std::string graph;            // id of the graph it was built from
   std::string strategy;         // "first-fit-decreasing" | "similar-length"
   bool dynamic_tokens = false;  // true: T is the pack's own token count; false: T is padded to the budget

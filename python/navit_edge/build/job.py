@@ -19,6 +19,7 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     precision: str
     options: dict[str, str] = {}
+    float_precision: str = ""  # of what computes beside quantized layers
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ The exported blob holds the optimized graph with float32 weights; precision and 
 (INFERENCE_PRECISION_HINT, NUM_STREAMS). So one file serves the bf16 and the fp32 engine.
 
 An int8 engine is a file of its own, compiled from the quantized graph: its linear layers hold and multiply int8; what is
-between them computes in the hint's precision.
+between them computes in the CPU's best float precision, which the engine names.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ TARGET_TOKENS = 768
 DEFAULT_MAX_TOKENS = 16384
 DEFAULT_MAX_IMAGES = 1024
 
-#: What computes beside the quantized layers of an int8 engine is float32, as the C++ backend asks of it.
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 _PURPOSE = "building an OpenVINO engine"
 _REMEDY = "pip install navit-edge[openvino]"
 
@@ -64,7 +63,10 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
                     id=f"{stem}-{precision}",
                     target="cpu",
                     precision=precision,
-                    options={"INFERENCE_PRECISION_HINT": _HINTS[precision]},
+                    float_precision=available[0] if precision in QUANTIZED else "",
+                    options={
+                        "INFERENCE_PRECISION_HINT": _HINTS[available[0] if precision in QUANTIZED else precision]
+                    },
                 )
                 for precision in precisions
             ),

@@ -19,7 +19,7 @@ import msgspec
 
 from navit_edge.build import compiler_options, fusion
 from navit_edge.build import precision as precisions
-from navit_edge.build.common import cap_note
+from navit_edge.build.common import QUANTIZED, cap_note
 from navit_edge.build.fusion import Fusion
 from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.build.lowering import Choice
@@ -51,7 +51,7 @@ class Library:
 
 def trunk_precision(job: Job) -> str:
     """What computes in the trunk, beside the quantized layers where there are any: "fp32", "fp16" or "bf16"."""
-    return float_precision(job.engines[0].precision, job.compute_capabilities)
+    return job.engines[0].float_precision or job.engines[0].precision
 
 
 def make_budgets(request: BuildRequest) -> tuple[Budget, ...]:
@@ -93,6 +93,7 @@ def make_jobs(
                     id=name,
                     target=target,
                     precision=precision,
+                    float_precision=float_precision(precision, tuple(capabilities)) if precision in QUANTIZED else "",
                     options={"version_compatible": "true"} if request.compiler.version_compatible else {},
                 ),
             ),
