@@ -64,7 +64,7 @@ def test_the_cpp_of_the_readme_is_a_part_of_the_tested_example(readme: str, repo
 def test_every_command_of_the_readme_exists_with_its_options(readme: str) -> None:
     commands = re.findall(r"^\$ navit-edge (.+)$", readme, re.MULTILINE)
     named = {command.split()[0] for command in commands}
-    assert named == {"export", "build-engine", "run", "inspect", "bench", "doctor"}
+    assert named == {"export", "quantize", "build-engine", "run", "inspect", "bench", "doctor"}
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
     for command in commands:
         name, *arguments = command.split()
