@@ -101,7 +101,7 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["graphs"].push_back(j["graphs"][0]); }, "'padded' is there twice"},
       {[](json& j) { j["engines"][0]["graph"] = "masked"; }, "one of the bundle's graphs: padded"},
       {[](json& j) { j["engines"][0]["precision"] = "int4"; }, "expected one of fp32, fp16, bf16"},
-      {[](json& j) { j["engines"][0]["float_precision"] = "int8"; }, "expected one of , fp32, fp16, bf16"},
+      {[](json& j) { j["engines"][0]["float_precision"] = "int8"; }, "expected one of fp32, fp16, bf16"},
       {[](json& j) { j["engines"][0]["strategy"] = "magic"; }, "expected one of first-fit-decreasing"},
       {[](json& j) { j["engines"][0]["backend"] = "../evil"; }, "a backend's name"},
       {[](json& j) { j["engines"][0]["dynamic_tokens"] = "yes"; }, "expected true or false"},
