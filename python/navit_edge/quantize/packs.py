@@ -96,7 +96,7 @@ class Packing:
             target_tokens=target_tokens,
             strategy="similar-length" if dynamic_tokens else "first-fit-decreasing",
             dynamic_tokens=dynamic_tokens,
-            threads=os.cpu_count() or 1,
+            threads=len(os.sched_getaffinity(0)),
         )
         self._largest = MAX_TOKENS if dynamic_tokens else target_tokens
         self.left_out: list[LeftOut] = []
