@@ -308,6 +308,19 @@ def add_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: dic
     return engines
 
 
+def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str, File]) -> Manifest:
+    """The manifest with ``engines`` in place of their namesakes (or at the end) and without files nobody uses."""
+    ids = {engine.id for engine in engines}
+    kept = [engine for engine in current.engines if engine.id not in ids]
+    first = next((i for i, engine in enumerate(current.engines) if engine.id in ids), None)
+    at = len(kept) if first is None else sum(1 for engine in current.engines[:first] if engine in kept)
+    merged = (*kept[:at], *engines, *kept[at:])
+    used = {engine.file for engine in merged} | {engine.report for engine in merged}
+    before = {engine.file for engine in current.engines} | {engine.report for engine in current.engines}
+    kept_files = {name: file for name, file in files.items() if name in used or name not in before}
+    return msgspec.structs.replace(current, engines=merged, files=kept_files)
+
+
 class StagedGraph(msgspec.Struct, frozen=True, kw_only=True):
     """A graph that lies complete in a staging directory; ``graph.file`` is the name wanted in the bundle."""
 
@@ -390,19 +403,6 @@ def is_version_of(name: str, wanted: str) -> bool:
     """Whether ``name`` is ``wanted`` or what ``_free_name`` may have made of it."""
     stem, dot, extension = wanted.rpartition(".")
     return re.fullmatch(rf"{re.escape(stem)}(\.[0-9a-f]{{12}})?{re.escape(dot + extension)}", name) is not None
-
-
-def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str, File]) -> Manifest:
-    """The manifest with ``engines`` in place of their namesakes (or at the end) and without files nobody uses."""
-    ids = {engine.id for engine in engines}
-    kept = [engine for engine in current.engines if engine.id not in ids]
-    first = next((i for i, engine in enumerate(current.engines) if engine.id in ids), None)
-    at = len(kept) if first is None else sum(1 for engine in current.engines[:first] if engine in kept)
-    merged = (*kept[:at], *engines, *kept[at:])
-    used = {engine.file for engine in merged} | {engine.report for engine in merged}
-    before = {engine.file for engine in current.engines} | {engine.report for engine in current.engines}
-    kept_files = {name: file for name, file in files.items() if name in used or name not in before}
-    return msgspec.structs.replace(current, engines=merged, files=kept_files)
 
 
 def _free_name(wanted: str, description: File, files: dict[str, File]) -> str:
