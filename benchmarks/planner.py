@@ -44,8 +44,9 @@ def distributions(count: int) -> dict[str, list[int]]:
     rng = np.random.default_rng(0)
 
     def tokens(height: int, width: int) -> int:
-        rows, cols = _core.resize_target(height, width, patch_px=PATCH_PX, rule="token-cap", max_tokens=CAP)
-        return rows * cols
+        sizing = to_json(Sizing(rule="token-cap", max_tokens=CAP))
+        rows, cols = _core.resize_targets(np.array([[height, width]], np.int32), patch_px=PATCH_PX, sizing=sizing)[0]
+        return int(rows * cols)
 
     roll = [ROLL[index][0] for index in rng.choice(len(ROLL), count, p=[share for _, share in ROLL])]
     aspects = np.exp(rng.normal(0, 0.35, count))

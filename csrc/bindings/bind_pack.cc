@@ -8,6 +8,7 @@
 
 #include "bindings.h"
 #include "navit_edge/pack.h"
+#include "navit_edge/sizing.h"
 
 namespace py = pybind11;
 
@@ -47,7 +48,7 @@ void bind_pack(py::module_& module) {
       "pack",
       [](const py::list& images, const std::vector<std::pair<std::int32_t, std::int32_t>>& grids, std::int32_t patch_px,
          std::int32_t prefix_tokens, const std::string& filter, std::int32_t pad_tokens, std::int32_t pad_images,
-         int threads) {
+         const std::string& sizing, int threads) {
         std::vector<ImageView> views;
         for (std::size_t i = 0; i < images.size(); ++i) {
           views.push_back(image_view(images[i], "image " + std::to_string(i)));
@@ -55,6 +56,7 @@ void bind_pack(py::module_& module) {
         PreprocessSpec preprocess;
         preprocess.patch_px = patch_px;
         preprocess.filter = filter;
+        if (!sizing.empty()) preprocess.sizing = parse_sizing(sizing, patch_px);
         ModelSpec model;
         model.prefix_tokens = prefix_tokens;
         std::vector<Grid> targets;
@@ -80,7 +82,7 @@ void bind_pack(py::module_& module) {
         return out;
       },
       py::arg("images"), py::kw_only(), py::arg("grids"), py::arg("patch_px"), py::arg("prefix_tokens"),
-      py::arg("filter"), py::arg("pad_tokens"), py::arg("pad_images"), py::arg("threads"));
+      py::arg("filter"), py::arg("pad_tokens"), py::arg("pad_images"), py::arg("sizing"), py::arg("threads"));
 }
 
 }  // namespace navit_edge::bindings

@@ -11,6 +11,7 @@ namespace navit_edge::bindings {
 
 void bind_errors(pybind11::module_& module);
 void bind_pack(pybind11::module_& module);
+void bind_packer(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_session(pybind11::module_& module);

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("backend_abi_version") = NAVIT_EDGE_BACKEND_ABI_VERSION;
   navit_edge::bindings::bind_errors(module);
   navit_edge::bindings::bind_pack(module);
+  navit_edge::bindings::bind_packer(module);
   navit_edge::bindings::bind_plan(module);
   navit_edge::bindings::bind_resize(module);
   navit_edge::bindings::bind_session(module);

@@ -52,7 +52,7 @@ Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpe
   const auto pairs = c_options(merged);
   navit_edge_engine_desc desc{};
   desc.path = path.c_str();
-  desc.precision = spec.precision.c_str();
+  desc.precision = (spec.float_precision.empty() ? spec.precision : spec.float_precision).c_str();
   desc.slots = options.slots;
   desc.threads = options.threads;
   desc.options = pairs.data();

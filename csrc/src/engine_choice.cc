@@ -139,7 +139,8 @@ bool runs_on_cpu(const EngineSpec& engine) { return device_of(engine) == "cpu"; 
 
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
   expect_one_of("device", options.device, std::array<std::string_view, 4>{"auto", "cpu", "gpu", "npu"});
-  expect_one_of("precision", options.precision, std::array<std::string_view, 4>{"auto", "fp32", "fp16", "bf16"});
+  expect_one_of("precision", options.precision,
+                std::array<std::string_view, 6>{"auto", "fp32", "fp16", "bf16", "int8", "fp8"});
 
   EngineChoice choice;
   for (const Entry& entry : in_order_of_preference(manifest, options)) {

@@ -211,7 +211,7 @@ Backend::Probe Backend::probe(const EngineSpec& engine) const {
   const auto builder = c_options(engine.builder);
   navit_edge_engine_desc desc{};
   desc.path = "";  // nothing is read yet
-  desc.precision = engine.precision.c_str();
+  desc.precision = (engine.float_precision.empty() ? engine.precision : engine.float_precision).c_str();
   desc.slots = 1;
   desc.options = options.data();
   desc.option_count = options.size();

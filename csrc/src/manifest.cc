@@ -100,6 +100,7 @@ GraphSpec parse_graph(const JsonReader& json) {
   GraphSpec graph;
   graph.id = identifier(json.at("id"));
   graph.lowering = one_of(json.at("lowering"), {"masked", "padded", "packed"});
+  if (json.has("quantization")) graph.quantization = one_of(json.at("quantization"), {"none", "int8", "fp8"});
   graph.file = file_name(json.at("file"));
   graph.inputs = parse_tensors(json.at("inputs"));
   graph.outputs = parse_tensors(json.at("outputs"));
@@ -159,7 +160,10 @@ EngineSpec parse_engine(const JsonReader& json) {
   engine.id = identifier(json.at("id"));
   engine.backend = backend_name(json.at("backend"));
   engine.target = identifier(json.at("target"));
-  engine.precision = one_of(json.at("precision"), {"fp32", "fp16", "bf16"});
+  engine.precision = one_of(json.at("precision"), {"fp32", "fp16", "bf16", "int8", "fp8"});
+  if (json.has("float_precision")) {
+    engine.float_precision = one_of(json.at("float_precision"), {"", "fp32", "fp16", "bf16"});
+  }
   engine.graph = identifier(json.at("graph"));
   engine.strategy = one_of(json.at("strategy"), strategy_names());
   engine.dynamic_tokens = json.at("dynamic_tokens").boolean();

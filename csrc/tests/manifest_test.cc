@@ -49,6 +49,20 @@ TEST_CASE("an extent of one more than the images is read") {
   CHECK(manifest.graph("padded").inputs[3].shape[0].extent == 0);
 }
 
+TEST_CASE("a quantized graph and its engine are read; a graph that says nothing is not quantized") {
+  TestBundle bundle;
+  CHECK(Manifest::load(bundle.write()).graph("padded").quantization == "none");
+  for (const char* precision : {"int8", "fp8"}) {
+    bundle.json["graphs"][0]["quantization"] = precision;
+    bundle.json["engines"][0]["precision"] = precision;
+    bundle.json["engines"][0]["float_precision"] = "bf16";
+    const Manifest manifest = Manifest::load(bundle.write());
+    CHECK(manifest.graph("padded").quantization == precision);
+    CHECK(manifest.engines[0].precision == precision);
+    CHECK(manifest.engines[0].float_precision == "bf16");
+  }
+}
+
 TEST_CASE("a bundle without engines, labels and files is read") {
   TestBundle bundle;
   bundle.json.erase("engines");
@@ -99,9 +113,11 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = -4; }, "graphs[0].inputs[0].shape[0] is -4"},
       {[](json& j) { j["graphs"][0]["inputs"][1]["name"] = "patches"; }, "no other tensor"},
       {[](json& j) { j["graphs"][0]["lowering"] = "sparse"; }, "expected one of masked, padded, packed"},
+      {[](json& j) { j["graphs"][0]["quantization"] = "int4"; }, "expected one of none, int8, fp8"},
       {[](json& j) { j["graphs"].push_back(j["graphs"][0]); }, "'padded' is there twice"},
       {[](json& j) { j["engines"][0]["graph"] = "masked"; }, "one of the bundle's graphs: padded"},
       {[](json& j) { j["engines"][0]["precision"] = "int4"; }, "expected one of fp32, fp16, bf16"},
+      {[](json& j) { j["engines"][0]["float_precision"] = "int8"; }, "expected one of fp32, fp16, bf16"},
       {[](json& j) { j["engines"][0]["strategy"] = "magic"; }, "expected one of auto, fifo, first-fit"},
       {[](json& j) { j["engines"][0]["backend"] = "../evil"; }, "a backend's name"},
       {[](json& j) { j["engines"][0]["dynamic_tokens"] = "yes"; }, "expected true or false"},

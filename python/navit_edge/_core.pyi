@@ -69,6 +69,22 @@ class Session:
     @property
     def candidates(self) -> list[tuple[str, bool, str]]: ...
 
+class Packer:
+    def __init__(
+        self,
+        bundle: str,
+        graph: str,
+        *,
+        max_tokens: int,
+        max_images: int,
+        target_tokens: int,
+        strategy: str,
+        dynamic_tokens: bool,
+        threads: int,
+    ) -> None: ...
+    def tokens_of(self, height_px: int, width_px: int) -> int: ...
+    def pack(self, images: list[npt.NDArray[np.uint8]]) -> list[dict[str, Any]]: ...
+
 def check_image(image: object, who: str) -> None: ...
 def resize_targets(
     sizes: npt.NDArray[np.int32], *, patch_px: int, sizing: str, max_tokens_per_image: int = 0
@@ -96,6 +112,7 @@ def pack(
     filter: str,
     pad_tokens: int,
     pad_images: int,
+    sizing: str,
     threads: int,
 ) -> dict[str, npt.NDArray[Any]]: ...
 def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], filter: str = "bilinear") -> npt.NDArray[np.uint8]: ...

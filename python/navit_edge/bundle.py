@@ -1,10 +1,10 @@
 """Bundles on disk: hashed, checked, and published whole or not at all.
 
-A whole bundle (export) is written into a directory beside its target and renamed. An engine (build-engine) is
-written into a staging directory inside of the bundle; then, under the bundle's lock, its files are renamed into
-place under names that the current manifest does not use, and `manifest.json` is replaced. At every moment the
-manifest on disk names only files that are complete, so a build that is killed or runs out of disk changes nothing;
-what it left is swept by the next build.
+A whole bundle (export) is written into a directory beside its target and renamed. An engine (build-engine) or a
+quantized graph (quantize) is written into a staging directory inside of the bundle; then, under the bundle's lock, its
+files are renamed into place under names that the current manifest does not use, and `manifest.json` is replaced. At
+every moment the manifest on disk names only files that are complete, so a build that is killed or runs out of disk
+changes nothing; what it left is swept by the next build.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ import msgspec
 
 from navit_edge import manifest as manifest_module
 from navit_edge.errors import BundleError
-from navit_edge.manifest import MANIFEST, Budget, Cost, Engine, File, Manifest, fsync_directory, is_inside
+from navit_edge.manifest import MANIFEST, Budget, Cost, Engine, File, Graph, Manifest, fsync_directory, is_inside
 
 _STAGING = ".building-"  # staging directories inside of a bundle
 _CHUNK_BYTES = 1 << 20
@@ -387,6 +388,90 @@ def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str,
     return msgspec.structs.replace(current, engines=merged, files=kept_files)
 
 
+class StagedGraph(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph that lies complete in a staging directory; ``graph.file`` is the name wanted in the bundle."""
+
+    graph: Graph
+    file: Path
+
+
+def add_graphs(
+    bundle: Path, staged: Sequence[StagedGraph], report: Path, report_name: str, *, built_from: dict[str, File]
+) -> list[Graph]:
+    """Adds graphs and the report on them to a bundle, all or nothing; a graph with an id that exists takes its place.
+
+    Engines that were built from a graph whose content is replaced go with it: they would answer for another graph.
+
+    Args:
+        report_name: Wanted in the bundle: "reports/quantize-int8.json". A report of that stem takes its place.
+        built_from: The files that the graphs were made from, as they were then; they must be the same now.
+
+    Returns:
+        The graphs as they stand in the manifest; see ``add_engines``.
+    """
+    for path in (*(item.file for item in staged), report):
+        _fsync(path)
+    try:
+        with locked(bundle):
+            current = manifest_module.load(bundle)
+            for name, file in built_from.items():
+                if current.files.get(name) != file:
+                    raise BundleError(
+                        f"{bundle / name} changed while it was being quantized; expected the graph that was there "
+                        "before; run the command again"
+                    )
+            files = dict(current.files)
+
+            def place(source: Path, wanted: str) -> str:
+                description = hash_file(source)
+                name = _free_name(wanted, description, files)
+                (bundle / name).parent.mkdir(exist_ok=True)
+                os.replace(source, bundle / name)
+                files[name] = description
+                return name
+
+            try:
+                graphs = [
+                    msgspec.structs.replace(item.graph, file=place(item.file, item.graph.file)) for item in staged
+                ]
+                placed = place(report, report_name)
+                for name in (*(graph.file for graph in graphs), placed):
+                    fsync_directory((bundle / name).parent)
+                manifest_module.save(_with_graphs(current, graphs, files, report_name, placed), bundle)
+            finally:
+                sweep(bundle, manifest_module.load(bundle))  # by what stands on disk, however far this came
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(bundle, error) from error
+        raise BundleError(f"{bundle} could not be changed: {error.strerror}; it is as it was before") from error
+    return graphs
+
+
+def _with_graphs(
+    current: Manifest, graphs: Sequence[Graph], files: dict[str, File], report_name: str, placed: str
+) -> Manifest:
+    """The manifest with ``graphs`` in place of their namesakes, without what belonged to those alone."""
+    new = {graph.id: graph for graph in graphs}
+    old = [graph for graph in current.graphs if graph.id in new]
+    changed = {graph.id for graph in old if files[new[graph.id].file] != current.files[graph.file]}
+    merged = (*(graph for graph in current.graphs if graph.id not in new), *graphs)
+    engines = tuple(engine for engine in current.engines if engine.graph not in changed)
+    gone = {graph.file for graph in old} | {name for name in current.files if is_version_of(name, report_name)}
+    for engine in current.engines:
+        if engine.graph in changed:
+            gone |= {engine.file, engine.report or engine.file}
+    used = {graph.file for graph in merged} | {placed}
+    used |= {name for engine in engines for name in (engine.file, engine.report) if name is not None}
+    kept = {name: file for name, file in files.items() if name in used or name not in gone}
+    return msgspec.structs.replace(current, graphs=merged, engines=engines, files=kept)
+
+
+def is_version_of(name: str, wanted: str) -> bool:
+    """Whether ``name`` is ``wanted`` or what ``_free_name`` may have made of it."""
+    stem, dot, extension = wanted.rpartition(".")
+    return re.fullmatch(rf"{re.escape(stem)}(\.[0-9a-f]{{12}})?{re.escape(dot + extension)}", name) is not None
+
+
 def _free_name(wanted: str, description: File, files: dict[str, File]) -> str:
     """``wanted``, or ``wanted`` with the start of its hash where another content has that name."""
     if files.get(wanted, description) == description:
@@ -398,7 +483,9 @@ def _free_name(wanted: str, description: File, files: dict[str, File]) -> str:
 def sweep(bundle: Path, manifest: Manifest) -> None:
     """Removes what killed builds left; call it under the bundle's lock. Files of other origin stay."""
     _sweep_staging(bundle, _STAGING)
-    for path in (*bundle.glob("engines/*.blob"), *bundle.glob("engines/*.plan"), *bundle.glob("reports/build-*.json")):
+    patterns = ["engines/*.blob", "engines/*.plan", "reports/build-*.json", "reports/quantize-*.json"]
+    patterns += [f"graphs/*-{quantization}*.onnx" for quantization in ("int8", "fp8")]
+    for path in (path for pattern in patterns for path in bundle.glob(pattern)):
         if path.relative_to(bundle).as_posix() not in manifest.files:
             path.unlink(missing_ok=True)
     for path in bundle.glob(f".{MANIFEST}.*.tmp"):

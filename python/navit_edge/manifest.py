@@ -36,14 +36,15 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An ONNX graph in float32; its weights lie in ``graphs/weights.bin``, shared by all graphs."""
+    """An ONNX graph in float32, with Q/DQ where quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
 
-    id: str  # "masked", "padded", "packed"
+    id: str  # "masked", "padded", "packed", "masked-int8"
     lowering: str  # "masked" | "padded" | "packed"
     file: str  # "graphs/masked.onnx"
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    quantization: str = "none"  # "none" | "int8" | "fp8": of its linear layers
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,7 +89,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     id: str  # "<backend>-<target>-<precision>"
     backend: str  # "openvino" | "tensorrt" | "tensorrt-rtx"
     target: str  # "cpu", "sm86+sm89"
-    precision: str  # "fp32" | "fp16" | "bf16"
+    precision: str  # "fp32" | "fp16" | "bf16" | "int8" | "fp8"
     graph: str  # id of the graph it was built from
     strategy: str  # one of STRATEGIES: what "auto" measures the others against
     dynamic_tokens: bool  # T is the pack's own token count, not padded to the budget
@@ -97,6 +98,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     builder: dict[str, str]  # library -> version
     options: dict[str, str] = {}  # handed to the backend as they are
     report: str | None = None  # "reports/build-<id>.json"
+    float_precision: str = ""  # "fp32" | "fp16" | "bf16": of what computes beside quantized layers
     group: EngineGroup | None = None
     cost: Cost | None = None  # measured on a device; None: assumed from the model's sizes
 
@@ -166,7 +168,9 @@ class _Version(msgspec.Struct):
 
 # What `load` accepts. Strings stay strings in the structs, so that a message can name the field and what is known.
 _LOWERINGS = ("masked", "padded", "packed")
-_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
+_QUANTIZATIONS = ("none", "int8", "fp8")
+_FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")
+_PRECISIONS = (*_FLOAT_PRECISIONS, "int8", "fp8")
 _FILTERS = ("bilinear", "bicubic")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
 _LETTERS = ("T", "N", "N+1", "L")
@@ -280,6 +284,7 @@ def check(manifest: Manifest, *, source: str) -> None:
 
     for graph in manifest.graphs:
         known(f"lowering of graph {graph.id!r}", graph.lowering, _LOWERINGS)
+        known(f"quantization of graph {graph.id!r}", graph.quantization, _QUANTIZATIONS)
         listed(f"graph {graph.id!r}", graph.file)
         for tensor in (*graph.inputs, *graph.outputs):
             known(f"dtype of {tensor.name!r} of graph {graph.id!r}", tensor.dtype, _DTYPES)
@@ -294,6 +299,8 @@ def check(manifest: Manifest, *, source: str) -> None:
         name = f"engine {engine.id!r}"
         known(f"strategy of {name}", engine.strategy, STRATEGIES)
         known(f"precision of {name}", engine.precision, _PRECISIONS)
+        if engine.float_precision:
+            known(f"float_precision of {name}", engine.float_precision, _FLOAT_PRECISIONS)
         listed(name, engine.file)
         if engine.report is not None:
             listed(f"report of {name}", engine.report)

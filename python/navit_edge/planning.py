@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError
+from navit_edge.sizing import Sizing, parse, to_json
 
 if TYPE_CHECKING:
     from navit_edge.manifest import Budget, Engine, Manifest
@@ -190,6 +191,7 @@ def pack(
     *,
     patch_px: int = 16,
     max_tokens: int = 0,
+    sizing: Sizing | str | None = None,
     prefix_tokens: int = 0,
     filter: Literal["bilinear", "bicubic"] = "bilinear",
     pad_to: tuple[int, int] | None = None,
@@ -200,6 +202,7 @@ def pack(
     images: uint8 [height_px, width_px, 3] each, in the order in which they shall lie in the pack (see ``plan``).
     patch_px: P, the side of a patch in pixels.
     max_tokens: most patches of an image (the rule "token-cap"); 0: each side is rounded to whole patches ("native").
+    sizing: another rule, as in a manifest or as text ("smart-resize:merge=2,min_pixels=3136,max_pixels=1003520").
     prefix_tokens: rows of zeros (CLS, registers) at the start of each image, counted in T.
     pad_to: (T, N) to pad to, as an engine with fixed budgets has them; None: as many as there are.
     threads: CPU threads; 0: all.
@@ -210,14 +213,14 @@ def pack(
     image n, -1 where there is none; ``token_index`` int32 [T], n * L + l. A graph takes those that it lists. Raises
     InvalidInputError for an image that cannot be used, and where the images need more than ``pad_to``.
     """
-    rule = "token-cap" if max_tokens else "native"
+    if sizing is None:
+        sizing = Sizing(rule="token-cap", max_tokens=max_tokens) if max_tokens else Sizing(rule="native")
+    rule = to_json(parse(sizing, max_tokens=max_tokens or None) if isinstance(sizing, str) else sizing)
     views = [np.asarray(image) for image in images]
     for index, image in enumerate(views):
         _core.check_image(image, f"image {index}")
-    grids = [
-        _core.resize_target(image.shape[0], image.shape[1], patch_px=patch_px, rule=rule, max_tokens=max_tokens)
-        for image in views
-    ]
+    sizes = np.array([image.shape[:2] for image in views], np.int32).reshape(-1, 2)
+    grids = [(int(rows), int(cols)) for rows, cols in _core.resize_targets(sizes, patch_px=patch_px, sizing=rule)]
     if pad_to is not None and min(pad_to) < 1:
         raise InvalidInputError(f"pad_to is {pad_to}; expected (T, N), 1 and up each, or None")
     pad_tokens, pad_images = pad_to or (0, 0)
@@ -229,6 +232,7 @@ def pack(
         filter=filter,
         pad_tokens=pad_tokens,
         pad_images=pad_images,
+        sizing=rule,
         threads=threads or len(os.sched_getaffinity(0)),
     )
 

@@ -11,13 +11,16 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import built_here
+import numpy as np
+import numpy.typing as npt
 import pytest
 from limits import LIMITS, Limits
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
@@ -39,7 +42,7 @@ def _engines() -> list[str]:
         return [trt.STAND_IN]
     from navit_edge.build.openvino import cpu_precisions
 
-    return built_here.engines() or [f"openvino-cpu-{precision}" for precision in cpu_precisions()]
+    return built_here.engines() or [f"openvino-cpu-{precision}" for precision in (*cpu_precisions(), "int8")]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -62,6 +65,26 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def quantized_bundle(
+    tiny_bundle: Path,
+    photographs: Mapping[str, npt.NDArray[np.uint8]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The small bundle with an int8 engine beside the others, calibrated on the photographs."""
+    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge.quantize import QuantizeRequest, quantize_bundle
+
+    directory = tmp_path_factory.mktemp("quantized")
+    path = Path(shutil.copytree(tiny_bundle, directory / "tiny.navit"))
+    (directory / "images").mkdir()
+    for name, pixels in photographs.items():
+        Image.fromarray(pixels).save(directory / "images" / f"{name}.png")
+    quantize_bundle(path, QuantizeRequest(calibration=directory / "images", holdout=0.0))
+    build_engines(path, BuildRequest(backend="openvino", precision=("int8",), token_budgets=(1024,)))
+    return path
+
+
+@pytest.fixture(scope="session")
 def open_session(
     engine: str, tiny_bundle: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> OpenSession:
@@ -71,7 +94,7 @@ def open_session(
     """
     import navit_edge as ne
 
-    places = {False: tiny_bundle}
+    places = {False: request.getfixturevalue("quantized_bundle") if engine.endswith("-int8") else tiny_bundle}
     options: dict[str, Any] = {"engine": engine}
     if engine == trt.STAND_IN:
         budgets = {False: STAND_IN_BUDGETS, True: [(SMALL_TOKENS, 4)]}

@@ -16,4 +16,5 @@ LIMITS = {
     "bf16": Limits(packing=0.015, pytorch=0.03),
     # Three bits more than bf16: an eighth of its limits, doubled, since no device has been measured so far.
     "fp16": Limits(packing=0.004, pytorch=0.008),
+    "int8": Limits(packing=0.015, pytorch=0.15),
 }

@@ -6,25 +6,44 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
+from tiny_bundle import make_bundle
 
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
 from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines
 from navit_edge.build.report import BuildReport
-from navit_edge.errors import BackendError
+from navit_edge.build.runner import plan_builds
+from navit_edge.errors import BackendError, BundleError
+from navit_edge.quantize import QuantizeRequest, quantize_bundle
 from navit_edge_export.model import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle
 
+Photographs = Mapping[str, npt.NDArray[np.uint8]]
 BUDGETS = {256: 8, 1024: 32, 4096: 128}  # tokens -> images, the defaults
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_bundle(NaViTConfig(depth=2), tmp_path_factory.mktemp("matrix") / "s16x2.navit")
+
+
+@pytest.fixture(scope="module")
+def quantized(exported: Path, photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With int8 and fp8 graphs, calibrated on real photographs."""
+    images = tmp_path_factory.mktemp("images")
+    for name in ("page", "eye", "cat"):
+        Image.fromarray(photographs[name]).save(images / f"{name}.png")
+    for precision in ("int8", "fp8"):
+        quantize_bundle(exported, QuantizeRequest(calibration=images, precision=precision))
+    return exported
 
 
 @pytest.fixture
@@ -38,17 +57,28 @@ def read_report(bundle: Path, name: str | None) -> BuildReport:
 
 @pytest.mark.parametrize(
     ("targets", "precision"),
-    [("sm75", "fp16"), ("sm86+sm89+sm120", "bf16"), ("sm86+sm89+sm120", "fp16")],
+    [
+        ("sm75", "fp16"),
+        ("sm86+sm89+sm120", "bf16"),
+        ("sm86+sm89+sm120", "fp16"),
+        ("sm75", "int8"),
+        ("sm86+sm89+sm120", "int8"),
+        ("sm89", "fp8"),
+    ],
 )
 def test_a_real_build_has_its_profiles_is_fused_and_comes_out_the_same_twice(
-    bundle: Path, targets: str, precision: str, monkeypatch: pytest.MonkeyPatch
+    quantized: Path, tmp_path: Path, targets: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bundle = Path(shutil.copytree(quantized, tmp_path / "s16x2.navit"))
     request = BuildRequest(
         backend="tensorrt-rtx", precision=(precision,), targets=tuple(targets.split("+")), require_fused=True
     )
     (engine,) = build_engines(bundle, request)
     bundles.verify_files(bundle, manifests.load(bundle))
-    assert (engine.target, engine.precision, engine.graph) == (targets, precision, "masked")
+    graph = f"masked-{precision}" if precision in ("int8", "fp8") else "masked"
+    assert (engine.target, engine.precision, engine.graph) == (targets, precision, graph)
+    beside = ("fp16" if targets == "sm75" else "bf16") if graph != "masked" else ""
+    assert engine.float_precision == beside
     report = read_report(bundle, engine.report)
     assert [(p.budget.tokens, p.budget.images) for p in report.profiles] == list(BUDGETS.items())
     for profile in report.profiles:
@@ -81,6 +111,36 @@ def sha256(path: Path) -> str:
 def forced(request: BuildRequest) -> BuildRequest:
     """The same request, built whatever stands."""
     return BuildRequest(backend=request.backend, precision=request.precision, targets=request.targets, force=True)
+
+
+def test_quantized_layers_take_less_room_in_an_engine_than_16_bits(quantized: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(quantized, tmp_path / "s16x2.navit"))
+    request = BuildRequest(
+        backend="tensorrt-rtx", precision=("int8", "fp8", "bf16"), targets=("sm89",), token_budgets=(256,)
+    )
+    int8, fp8, bf16 = build_engines(bundle, request)
+    weights = 2 * (3 * 384 * 384 + 384 * 384 + 2 * 4 * 384 * 384)  # of the quantized layers
+    for engine in (int8, fp8):
+        saved = (bundle / bf16.file).stat().st_size - (bundle / engine.file).stat().st_size
+        assert saved > 0.8 * weights, "a byte less for each weight"
+
+
+def test_what_a_dry_run_says_of_a_quantized_graph(quantized: Path) -> None:
+    request = BuildRequest(backend="tensorrt-rtx", precision=("int8",), targets=("sm75", "sm89"))
+    for item, beside in zip(plan_builds(quantized, request), ("bf16", "fp16"), strict=True):
+        preview = item.preview()
+        assert preview.operators["Gemm"]["int8"] == 8  # qkv, proj, up and down of two layers
+        assert preview.operators["MatMul"][beside] == 6  # attention's, pooling's
+        assert set(preview.operators["LayerNormalization"]) == {"fp32"}
+        assert set(preview.operators["Softmax"]) == {"fp32"}
+
+
+def test_without_a_quantized_graph_the_command_that_makes_it_is_named(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    for backend, options in (("tensorrt-rtx", {"targets": ("sm89",)}), ("openvino", {})):
+        request = BuildRequest(backend=backend, precision=("int8",), **options)  # type: ignore[arg-type]
+        with pytest.raises(BundleError, match="navit-edge quantize BUNDLE --calibration DIR --precision int8"):
+            build_engines(bundle, request)
 
 
 def test_turing_beside_others_gets_an_engine_of_its_own_in_what_it_can_do(bundle: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from navit_edge.build.compiler_options import CompilerOptions, parse_size
 from navit_edge.build.request import BuildRequest, parse_numbers, parse_words
-from navit_edge.build.targets import COMPUTE_CAPABILITIES, check_precision, precisions_of
+from navit_edge.build.targets import COMPUTE_CAPABILITIES, check_precision, float_precision, precisions_of
 from navit_edge.errors import InvalidInputError
 
 
@@ -30,9 +30,15 @@ from navit_edge.errors import InvalidInputError
             {"backend": "tensorrt-rtx", "targets": ("sm86", "sm89"), "precision": ("fp8",)},
             "fp8 for sm86; it can do bf16",
         ),
-        ({"backend": "tensorrt-rtx", "targets": ("sm89",), "precision": ("fp8",)}, "fp8 needs a quantized graph"),
-        ({"backend": "tensorrt-rtx", "precision": ("int8",)}, r"int8 needs a quantized graph .* fp32, fp16, bf16"),
-        ({"backend": "openvino", "precision": ("int8",)}, "int8 for openvino; it can do fp32"),
+        (
+            {"backend": "tensorrt-rtx", "targets": ("sm75",), "precision": ("fp8",)},
+            "fp8 for sm75; it can do fp16, int8; fp8 needs sm89",
+        ),
+        ({"backend": "openvino", "precision": ("fp8",)}, "fp8 for openvino, which computes .* it can do int8, fp32"),
+        (
+            {"backend": "tensorrt-rtx", "fp32_trunk": True, "precision": ("bf16", "int8")},
+            "--fp32-trunk with precision int8, whose layers are not in float32",
+        ),
         ({"backend": "tensorrt-rtx", "targets": ("native", "sm86")}, "expected native alone"),
         (
             {"backend": "tensorrt-rtx", "lowering": "fused"},
@@ -140,12 +146,28 @@ def test_options_of_tensorrt_are_refused_for_openvino(option: dict[str, object],
 def test_each_target_says_what_it_can_do(target: str, able: str) -> None:
     assert target in COMPUTE_CAPABILITIES
     assert precisions_of("tensorrt-rtx", target) == tuple(able.split())
-    for precision in ("fp32", "fp16", "bf16"):
+    for precision in ("fp32", "fp16", "bf16", "int8", "fp8"):
         if precision in able.split():
             check_precision("tensorrt-rtx", precision, (target,))
         else:
-            with pytest.raises(InvalidInputError, match=f"{precision} for {target}; it can do fp16"):
+            with pytest.raises(InvalidInputError, match=f"{precision} for {target}; it can do (bf16, )?fp16"):
                 check_precision("tensorrt-rtx", precision, (target,))
+
+
+@pytest.mark.parametrize(
+    ("precision", "targets", "beside"),
+    [
+        ("int8", ("sm75",), "fp16"),
+        ("int8", ("sm86", "sm89"), "bf16"),
+        ("fp8", ("sm89",), "bf16"),
+        ("fp16", ("sm89",), "fp16"),
+        ("fp32", ("sm75",), "fp32"),
+    ],
+)
+def test_beside_quantized_layers_computes_what_all_targets_have(
+    precision: str, targets: tuple[str, ...], beside: str
+) -> None:
+    assert float_precision(precision, targets) == beside
 
 
 def test_tensorrt_itself_computes_float32_on_turing() -> None:

@@ -23,7 +23,7 @@ from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines
 from navit_edge.build import tensorrt as tensorrt_builder
 from navit_edge.build.job import Emit, Outcome, Task
 from navit_edge.build.report import BuildReport
-from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
+from navit_edge.errors import BackendError, BundleError, InvalidInputError, MissingPackageError
 from navit_edge.manifest import Budget, EngineGroup
 
 #: Realistic width, few layers: what is fused does not depend on depth.
@@ -208,9 +208,9 @@ def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, version: str, capability: int
             86,
             {"precision": ("fp8",)},
             InvalidInputError,
-            "fp8 for sm86; it can do bf16, fp16, fp32; fp8 needs",
+            "fp8 for sm86; it can do bf16, fp16, fp32, int8; fp8 needs",
         ),
-        ("10.14.1", 89, {"precision": ("fp8",)}, InvalidInputError, "fp8 needs a quantized graph"),
+        ("10.14.1", 89, {"precision": ("fp8",)}, BundleError, "no masked graph in fp8, .*: navit-edge quantize BUNDLE"),
         (
             "10.14.1",
             75,

@@ -60,7 +60,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_the_commands_and_each_has_its_own() -> None:
     text = invoke("--help").stdout
-    for name in ("export", "build-engine", "run", "inspect", "bench", "doctor"):
+    for name in ("export", "quantize", "build-engine", "run", "inspect", "bench", "doctor"):
         assert name in text
         result = invoke(name, "--help")
         assert result.exit_code == 0
@@ -101,7 +101,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
         (["--precision", "int4"], "unknown precision 'int4'; known: fp32, fp16, bf16, int8, fp8"),
         (
             ["--backend", "tensorrt-rtx", "--precision", "fp8"],
-            "fp8 for sm86; it can do bf16, fp16, fp32; fp8 needs sm89",
+            "fp8 for sm86; it can do bf16, fp16, fp32, int8; fp8 needs sm89",
         ),
         (["--strip-plan", "--workspace", "1G"], "--workspace, --strip-plan with openvino, which has no such option"),
         (["--backend", "tensorrt", "--workspace", "much"], "workspace 'much'; expected a size such as 512"),

@@ -106,6 +106,14 @@ def test_a_manifest_that_is_not_valid_is_not_saved(tmp_path: Path) -> None:
     assert manifests.load(tmp_path) == make_manifest()
 
 
+def test_a_manifest_that_says_nothing_of_quantization_is_read_as_not_quantized() -> None:
+    content = as_json()
+    del content["graphs"][0]["quantization"]
+    del content["engines"][0]["float_precision"]
+    manifest = parse(content)
+    assert (manifest.graphs[0].quantization, manifest.engines[0].float_precision) == ("none", "")
+
+
 def test_a_directory_that_is_missing_is_not_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not a bundle: no such directory; expected a directory made by"):
         manifests.load(tmp_path / "none.navit")
@@ -157,6 +165,7 @@ def set_path(content: Any, path: str, value: object) -> None:
         ("preprocess.patch_px", 0, "patch_px 0"),
         ("preprocess.mean", [0.5], "1 means and 3 stds; expected 3"),
         ("graphs.0.lowering", "packt", "lowering of graph 'masked' is 'packt'; known: masked, padded, packed"),
+        ("graphs.0.quantization", "int4", "quantization of graph 'masked' is 'int4'; known: none, int8, fp8"),
         ("graphs.0.file", "graphs/gone.onnx", "'graphs/gone.onnx', which `files` does not list"),
         ("graphs.0.id", "mas/ked", "graph id 'mas/ked'; expected letters"),
         ("graphs.0.inputs.0.dtype", "u8", "dtype of 'patches' of graph 'masked' is 'u8'; known: uint8"),
@@ -170,6 +179,7 @@ def set_path(content: Any, path: str, value: object) -> None:
             "strategy of engine 'openvino-cpu-fp32' is 'random'; known: auto, fifo, first-fit",
         ),
         ("engines.0.precision", "fp12", "'fp12'; known: fp32, fp16, bf16"),
+        ("engines.0.float_precision", "int8", "float_precision of engine 'openvino-cpu-fp32' is 'int8'; known: fp32"),
         ("engines.0.budgets", [], "has no budgets"),
         ("engines.0.budgets.0.tokens", 256, r"have \[256, 128\] tokens; expected ascending"),
         ("engines.0.budgets.0.target_tokens", 65, "target_tokens 65; expected"),

@@ -202,8 +202,9 @@ def photographs(count: int, cap: int, seed: int) -> list[int]:
             (max(1, round(math.sqrt(a * r))), max(1, round(math.sqrt(a / r))))
             for a, r in zip(area, aspect, strict=True)
         ]
-    grids = [_core.resize_target(*size, patch_px=16, rule="token-cap", max_tokens=cap) for size in sizes]
-    return [rows * cols for rows, cols in grids]
+    sizing = to_json(Sizing(rule="token-cap", max_tokens=cap))
+    grids = _core.resize_targets(np.array(sizes, np.int32), patch_px=16, sizing=sizing)
+    return [int(rows * cols) for rows, cols in grids]
 
 
 def gilmore_gomory_bound(tokens: Sequence[int], budget: int) -> int:

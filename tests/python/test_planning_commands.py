@@ -337,7 +337,7 @@ def test_an_image_is_scaled_down_to_the_largest_grid_that_fits(small: Path) -> N
         height, width = np.random.default_rng(seed).integers(44, 400, 2).tolist()
         (result,) = session.run([pixels(height, width)])
         rows, cols = result.grid
-        assert (rows, cols) == _core.resize_target(height, width, patch_px=4, rule="token-cap", max_tokens=100)
+        assert (rows, cols) == target_grid(height, width, patch_px=4, sizing=Sizing(rule="token-cap", max_tokens=100))
         assert rows * cols <= 100
 
 

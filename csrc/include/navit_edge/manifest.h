@@ -25,8 +25,9 @@ struct TensorSpec {
 };
 
 struct GraphSpec {
-  std::string id;        // "masked", "padded", "packed"
-  std::string lowering;  // "masked" | "padded" | "packed"
+  std::string id;                     // "masked", "padded", "packed", "masked-int8"
+  std::string lowering;               // "masked" | "padded" | "packed"
+  std::string quantization = "none";  // "none" | "int8" | "fp8"
   std::string file;
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
@@ -56,7 +57,8 @@ struct EngineSpec {
   std::string id;                // "openvino-cpu-bf16"
   std::string backend;           // "openvino" | "tensorrt" | "tensorrt-rtx"
   std::string target;            // "cpu", "sm86+sm89"
-  std::string precision;         // "fp32" | "fp16" | "bf16"
+  std::string precision;         // "fp32" | "fp16" | "bf16" | "int8" | "fp8"
+  std::string float_precision;   // of what computes beside quantized layers: "fp32" | "fp16" | "bf16"; else empty
   std::string graph;             // id of the graph it was built from
   std::string strategy;          // a name of plan.h: what the strategy "auto" measures the others against
   bool dynamic_tokens = false;   // true: T is the pack's own token count; false: T is padded to the budget

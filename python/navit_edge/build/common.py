@@ -12,11 +12,26 @@ from navit_edge.errors import BundleError
 from navit_edge.manifest import Budget, Graph, Manifest
 
 
-def find_graph(manifest: Manifest, lowering: str) -> Graph:
-    """The bundle's graph of a lowering. Raises BundleError, naming what there is."""
+#: Precisions of an engine that need a quantized graph.
+QUANTIZED = ("int8", "fp8")
+
+
+def quantization_of(precision: str) -> str:
+    """The quantization of the graph that an engine of ``precision`` is built from: "none", "int8" or "fp8"."""
+    return precision if precision in QUANTIZED else "none"
+
+
+def find_graph(manifest: Manifest, lowering: str, quantization: str = "none") -> Graph:
+    """The bundle's graph of a lowering. Raises BundleError, naming what there is and the command that makes it."""
     for graph in manifest.graphs:
-        if graph.lowering == lowering:
+        if graph.lowering == lowering and graph.quantization == quantization:
             return graph
+    if quantization != "none":
+        there = ", ".join(graph.id for graph in manifest.graphs) or "none"
+        raise BundleError(
+            f"the bundle has no {lowering} graph in {quantization}, only {there}; make one: "
+            f"navit-edge quantize BUNDLE --calibration DIR --precision {quantization}"
+        )
     found = ", ".join(graph.lowering for graph in manifest.graphs) or "none"
     raise BundleError(f"the bundle has no graph of the lowering {lowering!r}, only {found}; export the model again")
 

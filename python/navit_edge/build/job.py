@@ -20,6 +20,7 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     options: dict[str, str] = {}
     group: EngineGroup | None = None  # of the engines that jobs of the same request build for other budgets
+    float_precision: str = ""  # of what computes beside quantized layers
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ import msgspec
 
 from navit_edge import packed_attention
 from navit_edge.build.common import find_graph, worker_environment
+from navit_edge.build.targets import float_precision
 from navit_edge.errors import BackendError
 from navit_edge.manifest import Budget, Graph, Manifest
 
@@ -47,7 +48,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose(
-    manifest: Manifest, wanted: str, *, backend: str, probe: KernelProbe, strict: bool = False
+    manifest: Manifest,
+    wanted: str,
+    *,
+    backend: str,
+    probe: KernelProbe,
+    strict: bool = False,
+    quantization: str = "none",
 ) -> Choice:
     """The graph that a TensorRT engine is built from.
 
@@ -56,18 +63,18 @@ def choose(
 
     Raises:
         BackendError: "packed" was asked for, and the library has no kernel for it or the bundle no graph.
-        BundleError: The bundle lacks the graph.
+        BundleError: The bundle lacks the graph, or has none of that ``quantization`` ("none", "int8", "fp8").
     """
-    packed = next((graph for graph in manifest.graphs if graph.lowering == "packed"), None)
+    packed = next((g for g in manifest.graphs if g.lowering == "packed" and g.quantization == quantization), None)
     if wanted == "masked":
-        return Choice(graph=find_graph(manifest, "masked"), reason="asked for")
+        return Choice(graph=find_graph(manifest, "masked", quantization), reason="asked for")
     if packed is None:
         if wanted == "packed":
             raise BackendError(
                 f"lowering packed for {backend}: the bundle has no packed graph; export the model again with "
                 "--lowerings masked,padded,packed, or build with --lowering masked"
             )
-        return Choice(graph=find_graph(manifest, "masked"), reason="auto: the bundle has no packed graph")
+        return Choice(graph=find_graph(manifest, "masked", quantization), reason="auto: the bundle has no packed graph")
     refusal = "packed attention is computed in 16 bits, and --strict asks for float32" if strict else probe()
     if not refusal:
         asked = wanted == "packed"
@@ -76,7 +83,7 @@ def choose(
         )
     if wanted == "packed":
         raise BackendError(f"lowering packed for {backend}: {refusal}; build with --lowering masked")
-    return Choice(graph=find_graph(manifest, "masked"), reason=f"auto: {refusal}")
+    return Choice(graph=find_graph(manifest, "masked", quantization), reason=f"auto: {refusal}")
 
 
 def question(
@@ -86,7 +93,7 @@ def question(
     return Question(
         module=module,
         targets=tuple(targets),
-        types=tuple(sorted({"bf16" if precision == "bf16" else "fp16" for precision in precisions})),
+        types=tuple(sorted({"bf16" if float_precision(p, tuple(targets)) == "bf16" else "fp16" for p in precisions})),
         tokens=largest.tokens,
         images=largest.images,
         heads=manifest.model.heads,

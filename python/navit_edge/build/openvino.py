@@ -2,6 +2,9 @@
 
 The exported blob holds the optimized graph with float32 weights; precision and streams are decided when it is imported
 (INFERENCE_PRECISION_HINT, NUM_STREAMS). So one file serves the bf16 and the fp32 engine.
+
+An int8 engine is a file of its own, compiled from the quantized graph: its linear layers hold and multiply int8; what is
+between them computes in the CPU's best float precision, which the engine names.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.build.common import cap_note, find_graph, package_version
+from navit_edge.build.common import QUANTIZED, cap_note, find_graph, package_version, quantization_of
 from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.build.request import BuildRequest
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
@@ -32,33 +35,38 @@ _REMEDY = "pip install navit-edge[openvino]"
 
 
 def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
-    """One file; an engine for each precision."""
+    """One file for the float precisions, one for int8; an engine for each precision."""
     available = cpu_precisions()
     for precision in request.precision:
-        if precision not in available:
+        if precision not in (*available, *QUANTIZED):
             raise InvalidInputError(
                 f"precision {precision} for openvino on this CPU; it can do {', '.join(available)}; "
                 "leave out --precision for all of them"
             )
-    precisions = request.precision or available
+    by_graph: dict[str, list[str]] = {}
+    for precision in request.precision or available:
+        by_graph.setdefault(quantization_of(precision), []).append(precision)
     tokens = max(request.token_budgets, default=DEFAULT_MAX_TOKENS)
     images = max(request.max_images, default=min(DEFAULT_MAX_IMAGES, tokens))
     budget = Budget(tokens=tokens, images=images, target_tokens=min(TARGET_TOKENS, tokens))
     lowering = "padded" if request.lowering == "auto" else request.lowering
-    name = "openvino-cpu" if lowering == "padded" else f"openvino-cpu-{lowering}"
+    stem = "openvino-cpu" if lowering == "padded" else f"openvino-cpu-{lowering}"
     return [
         Job(
             backend="openvino",
-            name=name,
+            name=stem if quantization == "none" else f"{stem}-{quantization}",
             extension="blob",
-            graph=find_graph(manifest, lowering),
+            graph=find_graph(manifest, lowering, quantization),
             model=manifest.model,
             engines=tuple(
                 EnginePlan(
-                    id=f"{name}-{precision}",
+                    id=f"{stem}-{precision}",
                     target="cpu",
                     precision=precision,
-                    options={"INFERENCE_PRECISION_HINT": _HINTS[precision]},
+                    float_precision=available[0] if precision in QUANTIZED else "",
+                    options={
+                        "INFERENCE_PRECISION_HINT": _HINTS[available[0] if precision in QUANTIZED else precision]
+                    },
                 )
                 for precision in precisions
             ),
@@ -69,8 +77,9 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
             lowering_reason="auto: on a CPU attention per image costs less than a mask over the whole pack"
             if request.lowering == "auto"
             else "asked for",
-            notes=cap_note(manifest, (budget,)),
+            notes=cap_note(manifest, (budget,)) if index == 0 else (),
         )
+        for index, (quantization, precisions) in enumerate(by_graph.items())
     ]
 
 
@@ -104,6 +113,15 @@ def build(task: Task, emit: Emit) -> Outcome:
         raise BackendError(f"OpenVINO cannot compile {task.job.graph.file}: {error}") from error
     Path(task.output_path).write_bytes(blob)
 
+    details: dict[str, Any] = {}
+    if task.job.graph.quantization == "int8":
+        details["linear_layers"] = _layers_by_precision(compiled)
+        if not details["linear_layers"].get("i8"):
+            raise BackendError(
+                f"OpenVINO computes none of the quantized layers of {task.job.graph.file} in int8 on this CPU "
+                f"({details['linear_layers']}); build --precision bf16 or fp32, which are more exact and no slower then"
+            )
+
     inputs = probe_inputs(task.job)
     for engine in task.job.engines:
         emit(Event(phase=f"checking {engine.precision}"))
@@ -121,8 +139,19 @@ def build(task: Task, emit: Emit) -> Outcome:
         budgets=task.job.budgets,
         builder={"openvino": openvino.get_version()},
         profiles=_profiles(task.job),
-        details={"seconds": {name: round(value, 3) for name, value in seconds.items()}},
+        details={**details, "seconds": {name: round(value, 3) for name, value in seconds.items()}},
     )
+
+
+def _layers_by_precision(compiled: Any) -> dict[str, int]:
+    """Precision that OpenVINO says it computes in -> matrix products with constant weights ("FullyConnected")."""
+    found: dict[str, int] = {}
+    for node in compiled.get_runtime_model().get_ops():
+        about = node.get_rt_info()
+        if about["layerType"].value == "FullyConnected":
+            precision = str(about["runtimePrecision"].value)
+            found[precision] = found.get(precision, 0) + 1
+    return dict(sorted(found.items()))
 
 
 def preview(job: Job, graph_path: Path) -> Preview:

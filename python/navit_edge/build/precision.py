@@ -15,6 +15,12 @@ else (positions, masks, pooling, head) stays in float32. Policies for the trunk:
 Weights stay float32 in the bundle's weights file, each behind a Cast that the compiler folds. The graph's inputs and
 outputs keep their types.
 
+Quantized layers (QuantizeLinear, DequantizeLinear around a product) compute in their 8-bit type under every policy but
+"strict". TensorRT wants both operands of a product to come out of DequantizeLinear in one type, so what comes out is in
+the product's 16-bit type and the scales are cast to it, without loss: the quantizer only makes scales that 16 bits hold.
+What goes into QuantizeLinear is float32, so that nothing is rounded twice. Products left in float32 with dequantized
+operands would want half as much activation memory again and do not compile for sm75.
+
 Attention pooling is downstream of `tokens`, but its [H, N, T] probabilities grow with the square of the budget: under
 "fp16" and "bf16" its products are in 16 bits as well, its softmax and what follows are not.
 """
@@ -46,6 +52,7 @@ _ELEMENTWISE = frozenset(
     ("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Clip", "Where", "Cast", *_SCALAR_FUNCTIONS)
 )
 _PRODUCTS = frozenset(("MatMul", "Gemm"))
+_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 #: Move numbers without changing them; in float32 only between two nodes that are.
 _MOVES = frozenset(("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Identity"))
 
@@ -61,8 +68,8 @@ def convert(
     """Returns the graph with the casts of a precision policy; see the module.
 
     Args:
-        model: The float32 graph, with or without the contents of its external weights.
-        precision: "fp32", "fp16" or "bf16".
+        model: The float32 graph, with or without Q/DQ, with or without the contents of its external weights.
+        precision: "fp32", "fp16" or "bf16"; of a quantized graph, what computes beside the quantized layers.
         float32_products: Whether the target computes matrix products in float32 at all (TensorRT-RTX does not on
             sm75); where not, those of positions, pooling and head are in 16 bits as well.
         strict: With "fp32": no 16 bits anywhere, and attention is not fused.
@@ -83,8 +90,19 @@ def precision_map(
     strict: bool = False,
     fp32_trunk: bool = False,
 ) -> dict[str, tuple[str, str]]:
-    """Node that computes with floats -> (its operator, the precision it is given by ``convert``), in graph order."""
+    """Node that computes with floats -> (its operator, the precision it is given by ``convert``), in graph order.
+
+    A product of quantized operands is "int8" or "fp8"; Q/DQ themselves are not listed.
+    """
     return _Converter(model, precision, float32_products, strict, fp32_trunk).describe()
+
+
+def trunk_products(model: onnx.ModelProto) -> list[int]:
+    """Indices of the graph's nodes that are matrix products of the trunk, that of the pixels left out.
+
+    Raises BundleError where the graph does not follow the contract.
+    """
+    return _Converter(model, "fp32", True, False, False).trunk_products()
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -130,11 +148,19 @@ class _Converter:
     def describe(self) -> dict[str, tuple[str, str]]:
         types = self._low_nodes()
         names = {self._float: "fp32", self._half: "fp16", int(self._onnx.TensorProto.BFLOAT16): "bf16"}
+        quantized = self._quantized_products()
         return {
-            node.name or f"{node.op_type}_{index}": (node.op_type, names[types.get(index, self._float)])
+            node.name or f"{node.op_type}_{index}": (
+                node.op_type,
+                quantized.get(index, names[types.get(index, self._float)]),
+            )
             for index, node in enumerate(self._nodes)
-            if self._is_float_node(index)
+            if self._is_float_node(index) and node.op_type not in (_QUANTIZE, _DEQUANTIZE)
         }
+
+    def trunk_products(self) -> list[int]:
+        pixels = self._patch_product()
+        return [i for i in sorted(self._trunk()) if self._nodes[i].op_type in _PRODUCTS and i not in pixels]
 
     def _low_nodes(self) -> dict[int, int]:
         """Node -> the 16-bit type that it computes in."""
@@ -152,10 +178,31 @@ class _Converter:
             low &= trunk
         if not self._float32_products:
             low |= {i for i, node in enumerate(self._nodes) if node.op_type in _PRODUCTS and self._is_float_node(i)}
+        low -= {i for i, node in enumerate(self._nodes) if node.op_type == _QUANTIZE}
         types = dict.fromkeys(low, self._low)
         if self._low_trunk:
             types |= dict.fromkeys(self._patch_product(), self._half)
+        for index, node in enumerate(self._nodes):
+            if node.op_type == _DEQUANTIZE:  # in the type of the products that read it; the weights' lie outside the trunk
+                types.pop(index, None)
+                readers = {types[reader] for reader in self._consumers[node.output[0]] if reader in types}
+                if len(readers) == 1:
+                    types[index] = readers.pop()
         return types
+
+    def _quantized_products(self) -> dict[int, str]:
+        """Products both of whose operands are dequantized -> "int8" or "fp8"."""
+        zeros = {tensor.name: tensor.data_type for tensor in self._graph.initializer}
+        names = {int(self._onnx.TensorProto.INT8): "int8", int(self._onnx.TensorProto.FLOAT8E4M3FN): "fp8"}
+        found: dict[int, str] = {}
+        for index, node in enumerate(self._nodes):
+            sources = [self._producer.get(name) for name in node.input[:2]]
+            if node.op_type in _PRODUCTS and all(
+                source is not None and self._nodes[source].op_type == _DEQUANTIZE for source in sources
+            ):
+                operand = self._nodes[sources[1] or 0]
+                found[index] = names.get(zeros.get(operand.input[2], 0) if len(operand.input) > 2 else 0, "quantized")
+        return found
 
     # --- what there is
 

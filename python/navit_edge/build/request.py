@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from navit_edge.build import targets as gpu_targets
+from navit_edge.build.common import QUANTIZED
 from navit_edge.build.compiler_options import CompilerOptions
 from navit_edge.build.lowering import LOWERINGS
 from navit_edge.build.targets import COMPUTE_CAPABILITIES, NATIVE, PRECISIONS
@@ -30,7 +31,7 @@ class BuildRequest:
         backend: "openvino", "tensorrt-rtx" or "tensorrt".
         token_budgets: Most tokens in a pack, one optimization profile each (OpenVINO: the largest counts).
         max_images: Most images in a pack: one number for all budgets, or one for each.
-        precision: "fp32", "fp16" and "bf16", in order of preference.
+        precision: "fp32", "fp16", "bf16", "int8" and "fp8", in order of preference; the last two need a quantized graph.
         targets: "cpu" for OpenVINO; "sm75" … "sm121", or "native", for TensorRT-RTX; "native" for TensorRT.
         lowering: "auto", or "masked", "padded", "packed".
         force: Build even where the bundle holds an engine built from the same graph with the same options.
@@ -133,9 +134,14 @@ class BuildRequest:
         """What no machine can do; what this machine cannot do, the backend's module refuses."""
         if self.backend == "openvino":
             for precision in self.precision:
-                if precision not in ("fp32", "bf16"):
+                if precision == "fp8":
                     raise InvalidInputError(
-                        f"precision {precision} for openvino; it can do fp32, and bf16 where the CPU can"
+                        "precision fp8 for openvino, which computes fp8 graphs in float on a CPU: the error of fp8 without "
+                        "its speed; it can do int8, fp32, and bf16 where the CPU can"
+                    )
+                if precision == "fp16":
+                    raise InvalidInputError(
+                        f"precision {precision} for openvino; it can do fp32, int8, and bf16 where the CPU can"
                     )
         if self.backend == "tensorrt-rtx" and NATIVE not in self.targets:
             named = self.targets or gpu_targets.DEFAULT_TARGETS
@@ -151,6 +157,12 @@ class BuildRequest:
         if self.strict and self.require_fused:
             raise InvalidInputError(
                 "--strict with --require-fused; attention in float32 is never one fused kernel; leave out one of them"
+            )
+        quantized = [precision for precision in self.precision if precision in QUANTIZED]
+        if self.fp32_trunk and quantized:
+            raise InvalidInputError(
+                f"--fp32-trunk with precision {_join(tuple(quantized))}, whose layers are not in float32; leave out one; "
+                "navit-edge quantize --skip-layers leaves single layers in float"
             )
         if self.fp32_trunk and "fp32" in self.precision:
             raise InvalidInputError(

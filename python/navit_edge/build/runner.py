@@ -179,6 +179,7 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
                 backend=job.backend,
                 target=plan.target,
                 precision=plan.precision,
+                float_precision=plan.float_precision,
                 graph=job.graph.id,
                 strategy=job.strategy,
                 dynamic_tokens=job.dynamic_tokens,

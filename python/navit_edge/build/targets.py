@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from navit_edge.errors import InvalidInputError
 
-#: What an engine's trunk may compute in. int8 and fp8 need a graph with Q/DQ.
+#: What an engine's trunk may compute in. int8 and fp8 need a graph with Q/DQ, which `navit-edge quantize` makes.
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 FLOATS = ("fp32", "fp16", "bf16")
 #: Compute capabilities that TensorRT-RTX compiles for ahead of time.
@@ -41,26 +41,30 @@ def precisions_of(backend: str, target: str) -> tuple[str, ...]:
 
 
 def check_precision(backend: str, precision: str, targets: tuple[str, ...]) -> None:
-    """Raises InvalidInputError where one of ``targets`` ("sm86") cannot compute in ``precision``, or no graph is there.
+    """Raises InvalidInputError where one of ``targets`` ("sm86") cannot compute in ``precision``.
 
     The message says what the target can do.
     """
     for target in targets:
         able = precisions_of(backend, target)
         if precision not in able:
-            floats = ", ".join(p for p in able if p in FLOATS)
             since = {"bf16": "; bf16 needs sm80 or later", "fp8": "; fp8 needs sm89 or later"}.get(precision, "")
             remedy = (
                 f"leave {target} out of --target, or --precision out for the best of each target"
                 if backend == "tensorrt-rtx"
                 else "leave out --precision for the best"
             )
-            raise InvalidInputError(f"precision {precision} for {target}; it can do {floats}{since}; {remedy}")
-    if precision not in FLOATS:
-        raise InvalidInputError(
-            f"precision {precision} needs a quantized graph (Q/DQ), and export makes none; expected one of "
-            f"{', '.join(FLOATS)}"
-        )
+            raise InvalidInputError(f"precision {precision} for {target}; it can do {', '.join(able)}{since}; {remedy}")
+
+
+def float_precision(precision: str, targets: tuple[str, ...]) -> str:
+    """What computes beside the quantized layers of an int8 or fp8 engine: the 16-bit type that all ``targets`` have.
+
+    Other precisions are what they say.
+    """
+    if precision in FLOATS:
+        return precision
+    return "bf16" if all(number(target) >= _BF16_FROM for target in targets) else "fp16"
 
 
 def check_fp32_trunk(backend: str, targets: tuple[str, ...]) -> None:

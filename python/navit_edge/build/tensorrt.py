@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import platform
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from navit_edge.build import device, lowering, tensorrt_common
+from navit_edge.build.common import quantization_of
 from navit_edge.build.job import Emit, Job, Outcome, Preview, Task
 from navit_edge.build.request import BuildRequest
 from navit_edge.build.targets import check_precision, precisions_of
@@ -46,11 +47,12 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
     precisions = request.precision or precisions_of(request.backend, f"sm{capability}")[:1]
     budgets = tensorrt_common.make_budgets(request)
     asked = lowering.question(manifest, "tensorrt", (), precisions=precisions, largest=budgets[-1])
-    chosen = lowering.choose(
+    choose = partial(
+        lowering.choose,
         manifest,
         request.lowering,
         backend=request.backend,
-        probe=partial(lowering.packed_kernels, [asked]),
+        probe=cache(partial(lowering.packed_kernels, [asked])),
         strict=request.strict,
     )
     unsafe = version < _PROFILES_FIXED and len(budgets) > 1
@@ -59,7 +61,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
         jobs += tensorrt_common.make_jobs(
             manifest,
             request,
-            chosen,
+            choose(quantization=quantization_of(precision)),
             target=target,
             precision=precision,
             capabilities=(f"sm{capability}",),

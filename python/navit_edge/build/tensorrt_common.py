@@ -19,11 +19,12 @@ import msgspec
 
 from navit_edge.build import compiler_options, fusion
 from navit_edge.build import precision as precisions
-from navit_edge.build.common import cap_note
+from navit_edge.build.common import QUANTIZED, cap_note
 from navit_edge.build.fusion import Fusion
 from navit_edge.build.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.build.lowering import Choice, is_refusal
 from navit_edge.build.request import BuildRequest
+from navit_edge.build.targets import float_precision
 from navit_edge.build.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
 from navit_edge.manifest import Budget, EngineGroup, Manifest, TensorSpec
@@ -46,6 +47,11 @@ class Library:
     float32_products: bool = True  # see ``precision.convert``
     configure: Callable[[Any], None] = lambda config: None  # for what only this library has
     probe_always: bool = False  # a build takes seconds and no device: prove fusion by one of its own where need be
+
+
+def trunk_precision(job: Job) -> str:
+    """What computes in the trunk, beside the quantized layers where there are any: "fp32", "fp16" or "bf16"."""
+    return job.engines[0].float_precision or job.engines[0].precision
 
 
 def make_budgets(request: BuildRequest) -> tuple[Budget, ...]:
@@ -89,6 +95,7 @@ def make_jobs(
                     id=name,
                     target=target,
                     precision=precision,
+                    float_precision=float_precision(precision, tuple(capabilities)) if precision in QUANTIZED else "",
                     options={"version_compatible": "true"} if request.compiler.version_compatible else {},
                     group=group,
                 ),
@@ -163,7 +170,7 @@ def preview(job: Job, graph_path: Path, *, float32_products: bool) -> Preview:
     """Profiles and the precision of each node, for --dry-run."""
     nodes = precisions.precision_map(
         precisions.load(graph_path),
-        job.engines[0].precision,
+        trunk_precision(job),
         float32_products=float32_products,
         strict=job.strict,
         fp32_trunk=job.fp32_trunk,
@@ -238,7 +245,7 @@ class _Compilation:
         self._job, self._emit, self._library = job, emit, library
         model = precisions.convert(
             precisions.load(self._path),
-            job.engines[0].precision,
+            trunk_precision(job),
             float32_products=library.float32_products,
             strict=job.strict,
             fp32_trunk=job.fp32_trunk,

@@ -6,12 +6,12 @@ kernels, and it has neither bf16 nor float32 matrix products.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from navit_edge.build import device, lowering, tensorrt_common
-from navit_edge.build.common import package_version
+from navit_edge.build.common import package_version, quantization_of
 from navit_edge.build.job import Emit, Job, Outcome, Preview, Task
 from navit_edge.build.request import BuildRequest
 from navit_edge.build.targets import (
@@ -49,11 +49,12 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
         lowering.question(manifest, "tensorrt_rtx", group, precisions=wanted, largest=largest)
         for group, wanted in precisions.items()
     ]
-    chosen = lowering.choose(
+    choose = partial(
+        lowering.choose,
         manifest,
         request.lowering,
         backend=request.backend,
-        probe=partial(lowering.packed_kernels, asked),
+        probe=cache(partial(lowering.packed_kernels, asked)),
         strict=request.strict,
     )
     jobs: list[Job] = []
@@ -62,7 +63,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
             jobs += tensorrt_common.make_jobs(
                 manifest,
                 request,
-                chosen,
+                choose(quantization=quantization_of(precision)),
                 target="+".join(group),
                 precision=precision,
                 capabilities=group,

@@ -40,7 +40,7 @@ def build_engine(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Of fp32,fp16,bf16; several make an engine each, best first.",
+            help="Of fp32,fp16,bf16,int8,fp8; several make an engine each, best first. int8 and fp8: quantize first.",
             show_default="bf16 and fp32 for openvino, else bf16; fp16 for sm75",
             metavar="LIST",
         ),

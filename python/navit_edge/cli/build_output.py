@@ -110,7 +110,8 @@ def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
                 budget = ""
         console.print(shapes)
         if engine["operators"]:
-            kinds = [p for p in ("bf16", "fp16", "fp32") if any(p in counts for counts in engine["operators"].values())]
+            known = ("int8", "fp8", "bf16", "fp16", "fp32")
+            kinds = [p for p in known if any(p in counts for counts in engine["operators"].values())]
             operators = Table("operator", *(f"nodes in {kind}" for kind in kinds))
             for operator, counts in engine["operators"].items():
                 operators.add_row(operator, *(str(counts.get(kind, "")) for kind in kinds))

@@ -102,13 +102,14 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool) -> None
         facts.add_row(Text(name, style="bold"), Text(value))
     console.print(facts)
 
-    graphs = Table("graph", "file", "opset", "inputs", "outputs", title="graphs", title_justify="left")
+    graphs = Table("graph", "file", "layers in", "opset", "inputs", "outputs", title="graphs", title_justify="left")
     for graph in manifest.graphs:
         specs = [
             "\n".join(f"{t.name} {t.dtype} [{', '.join(map(str, t.shape))}]" for t in tensors)
             for tensors in (graph.inputs, graph.outputs)
         ]
-        graphs.add_row(graph.id, graph.file, str(graph.opset), *(Text(spec) for spec in specs))
+        layers = "float32" if graph.quantization == "none" else graph.quantization
+        graphs.add_row(graph.id, graph.file, layers, str(graph.opset), *(Text(spec) for spec in specs))
     console.print(graphs)
 
     if manifest.engines:

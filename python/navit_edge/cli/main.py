@@ -15,6 +15,7 @@ from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
+from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
 from navit_edge.cli.verify import verify
 
@@ -57,6 +58,7 @@ def root(
 
 
 app.command("export")(export)
+app.command("quantize")(quantize)
 app.command("build-engine")(build_engine)
 app.command("run")(run)
 app.command("inspect")(inspect)

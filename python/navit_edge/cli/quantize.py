@@ -1,0 +1,169 @@
+"""`navit-edge quantize`: quantized graphs beside a bundle's float32 graphs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from navit_edge.cli.build_output import print_note
+from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console
+from navit_edge.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from navit_edge.quantize import Quantized
+    from navit_edge.quantize.report import OutputAccuracy
+
+
+@command
+def quantize(
+    bundle: Annotated[Path, typer.Argument(help="Bundle that export made.", metavar="BUNDLE", show_default=False)],
+    calibration: Annotated[
+        Path,
+        typer.Option(
+            help="Directory of images like those the model will see, subdirectories included.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ],
+    precision: Annotated[str, typer.Option(help="int8, or fp8 (GPUs from sm89).")] = "int8",
+    method: Annotated[
+        str, typer.Option(help="How scales are chosen from what was seen: minmax, percentile, mse or entropy.")
+    ] = "minmax",
+    percentile: Annotated[
+        float, typer.Option(help="With --method percentile: per cent of the magnitudes that a scale covers.")
+    ] = 99.99,
+    holdout: Annotated[
+        str,
+        typer.Option(help="Images to judge by: a fraction of DIR, or a directory of others.", metavar="FRACTION|DIR"),
+    ] = "0.25",
+    max_images: Annotated[int, typer.Option(help="Most images to calibrate with, evenly spaced.")] = 128,
+    skip_layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers to leave in float: names, patterns such as blocks.0.*, or auto, by a sensitivity scan.",
+            metavar="LIST|auto",
+            show_default="none",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="With auto: the largest relative error; as few layers as it takes are skipped.")
+    ] = 0.05,
+    skip_count: Annotated[
+        int | None,
+        typer.Option(help="With auto: skip this many of the worst layers instead.", metavar="K", show_default="none"),
+    ] = None,
+    scan_images: Annotated[int, typer.Option(help="With auto: images that the scan runs for each layer.")] = 8,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Quantize again what the bundle holds already.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Quantize the linear layers of a bundle's graphs to int8 or fp8, for build-engine --precision int8 or fp8.
+
+    The images go through the bundle's own preprocessing into packs, from which the scales come. The float32 graphs
+    stay as they are; graphs made of the same with the same options are not made again. Ctrl-C leaves the bundle as it
+    was.
+    """
+    from navit_edge.quantize import QuantizeRequest, quantize_bundle
+
+    try:
+        request = QuantizeRequest(
+            calibration=calibration,
+            precision=precision.strip().lower(),
+            method=method.strip().lower(),
+            percentile=percentile,
+            holdout=_parse_holdout(holdout),
+            max_images=max_images,
+            skip_layers=() if skip_layers is None else tuple(part.strip() for part in skip_layers.split(",")),
+            skip_count=skip_count,
+            tolerance=tolerance,
+            scan_images=scan_images,
+            force=force,
+        )
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error)) from error
+    console = err_console()
+    with make_progress(console) as progress:
+        done = quantize_bundle(bundle, request, _Bars(progress))
+    for note in done.report.notes:
+        print_note(console, note)
+    _print(bundle, done, as_json=as_json)
+
+
+def _parse_holdout(text: str) -> float | Path:
+    try:
+        return float(text)
+    except ValueError:
+        return Path(text)
+
+
+class _Bars:
+    """A bar for each thing that is done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._bars:
+            self._bars[what] = self._progress.add_task(what, total=total, phase="")
+        self._progress.update(self._bars[what], completed=done, total=total)
+
+
+def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
+    import msgspec
+    from rich.table import Table
+
+    report = done.report
+    if as_json:
+        record = {
+            "bundle": str(bundle),
+            "already_quantized": done.standing,
+            "graphs": msgspec.to_builtins(done.graphs),
+            "report_file": done.report_file,
+            "report": msgspec.to_builtins(report),
+        }
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        return
+    console = out_console()
+    if report.sensitivity:
+        costs = Table("layer", "error alone", "", title="sensitivity, the worst ten", title_justify="left")
+        for cost in report.sensitivity[:10]:
+            costs.add_row(cost.layer, f"{cost.error:.4f}", "left in float" if cost.layer in report.skipped else "")
+        console.print(costs)
+    tables = {"": report.accuracy}
+    if report.accuracy_of_all_layers:
+        tables = {", every layer quantized": report.accuracy_of_all_layers, ", as published": report.accuracy}
+    for suffix, accuracy in tables.items():
+        table = Table(
+            "images", "output", "cosine, least", "mean", "max error", "rms error", "top-1 agreement",
+            title=f"{report.precision} against float32{suffix}", title_justify="left",
+        )  # fmt: skip
+        for name, rows in accuracy.items():
+            for row in rows:
+                table.add_row(f"{row.images} {name}", *_cells(row))
+        console.print(table)
+    quantized = len(report.layers) - len(report.skipped)
+    state = "were there already" if done.standing else "made"
+    made = ", ".join(graph.id for graph in done.graphs)
+    console.print(
+        f"{made}: {state}; {quantized} of {len(report.layers)} linear layers in "
+        f"{report.precision}, scales by {report.method} over {report.calibration_tokens} tokens; {done.report_file}",
+        markup=False,
+    )
+    example = "" if report.precision == "int8" else " --backend tensorrt-rtx --target sm89"
+    console.print(f"next: navit-edge build-engine {bundle} --precision {report.precision}{example}", markup=False)
+
+
+def _cells(row: OutputAccuracy) -> list[str]:
+    agreement = "" if row.top1_agreement is None else f"{row.top1_agreement:.1%}"
+    numbers = [f"{row.cosine_min:.5f}", f"{row.cosine_mean:.5f}", f"{row.max_error:.2%}", f"{row.rms_error:.2%}"]
+    return [row.output, *numbers, agreement]

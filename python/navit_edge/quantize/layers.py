@@ -1,0 +1,103 @@
+"""The layers of a graph that are quantized: matrix products of the trunk with constant weights.
+
+The product of the pixels, attention's products, positions, pooling and head are not among them (docs/quantize.md).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from navit_edge.build import precision as precisions
+from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import onnx
+
+PURPOSE = "quantizing a bundle"
+REMEDY = "pip install navit-edge[quantize]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One quantizable product of one graph."""
+
+    name: str  # of its weight, without ".weight": the same in every graph of a bundle
+    node: int  # index in the graph
+    activation: str  # value [T, fan_in] that it reads
+    weight: str  # initializer
+    axis: int  # of the weight's output channels
+
+
+def find_layers(model: onnx.ModelProto) -> list[Layer]:
+    """In graph order. Raises BundleError where the graph does not follow the contract."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    layers = []
+    for index in precisions.trunk_products(model):
+        node = model.graph.node[index]
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        activation, weight = node.input[0], node.input[1]
+        if weight not in weights or len(weights[weight].dims) != 2 or activation in weights or attributes.get("transA"):
+            continue
+        layers.append(
+            Layer(
+                name=weight.removesuffix(".weight"),
+                node=index,
+                activation=activation,
+                weight=weight,
+                axis=0 if attributes.get("transB") else 1,
+            )
+        )
+    return layers
+
+
+def match(layers: Sequence[Layer], patterns: Sequence[str]) -> set[str]:
+    """Names of the layers that one of ``patterns`` names; ``*``, ``?`` and ``[…]`` as in a shell.
+
+    Raises InvalidInputError for a pattern that names no layer.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = {layer.name for layer in layers if fnmatchcase(layer.name, pattern)}
+        if not hits:
+            names = ", ".join(layer.name for layer in layers[:6])
+            more = ", …" if len(layers) > 6 else ""
+            raise InvalidInputError(
+                f"skip layers: {pattern!r} names no layer; the graph has {len(layers)}: {names}{more}"
+            )
+        found |= hits
+    return found
+
+
+def read_weights(
+    model: onnx.ModelProto, layers: Sequence[Layer], directory: Path
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Layer name -> weight as it lies in the graph or in the weights file in ``directory``.
+
+    Raises BundleError where one is not float32 or not finite.
+    """
+    onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
+    import numpy as np
+
+    by_name = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = {}
+    for layer in layers:
+        tensor = copy.deepcopy(by_name[layer.weight])
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+            raise BundleError(f"weight {layer.weight} is {kind}; expected float32; export the model again")
+        if onnx.external_data_helper.uses_external_data(tensor):
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(directory))
+        value = onnx.numpy_helper.to_array(tensor)
+        if not np.isfinite(value).all():
+            raise BundleError(
+                f"weight {layer.weight} holds values that are not finite; expected numbers; check the checkpoint"
+            )
+        weights[layer.name] = value
+    return weights

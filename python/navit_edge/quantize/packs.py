@@ -1,0 +1,142 @@
+"""Real images of a directory as packs: the inputs that the runtime itself would hand to the graph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from navit_edge import bundle as bundles
+from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.quantize.report import ImageFile, LeftOut
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: Packs are filled up to here: the values of all layers for so many tokens are in memory at once.
+TARGET_TOKENS = 512
+#: Larger images are left out: attention of one takes memory with the square of its tokens.
+MAX_TOKENS = 8192
+_CHUNK = 32  # images decoded at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One image of a pack."""
+
+    name: str  # of its file
+    first: int  # row of its first token
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationPack:
+    """The inputs of one pass."""
+
+    inputs: dict[str, npt.NDArray[np.generic]]
+    segments: tuple[Segment, ...]
+
+    def used_rows(self) -> npt.NDArray[np.bool_]:
+        """[T]: which rows are tokens of an image, and not padding."""
+        import numpy as np
+
+        images = len(self.inputs["grid_hw"])
+        return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
+
+
+def list_images(directory: Path) -> list[ImageFile]:
+    """Every image file in ``directory`` and its subdirectories, by name. Raises InvalidInputError for none."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        found = "a file" if directory.exists() else "no such directory"
+        raise InvalidInputError(f"{directory}: {found}; expected a directory of images like those the model will see")
+    paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise InvalidInputError(
+            f"{directory} holds no images; expected files named {', '.join(SUFFIXES)}, like those the model will see"
+        )
+    return [
+        ImageFile(name=path.relative_to(directory).as_posix(), sha256=bundles.hash_file(path).sha256) for path in paths
+    ]
+
+
+def split(images: Sequence[ImageFile], fraction: float) -> tuple[list[ImageFile], list[ImageFile]]:
+    """(to calibrate with, held out): of each 1 / ``fraction`` images one is held out, evenly spaced."""
+    held = [i for i in range(len(images)) if int((i + 1) * fraction + 1e-9) > int(i * fraction + 1e-9)]
+    if len(held) == len(images):
+        held = held[1:]
+    kept = set(range(len(images))) - set(held)
+    return [images[i] for i in sorted(kept)], [images[i] for i in held]
+
+
+def evenly(images: Sequence[ImageFile], count: int) -> list[ImageFile]:
+    """At most ``count`` of them, evenly spaced."""
+    if len(images) <= count:
+        return list(images)
+    return [images[i * len(images) // count] for i in range(count)]
+
+
+class Packing:
+    """Packs of one graph of a bundle. ``left_out`` says which files could not be used, and why."""
+
+    def __init__(
+        self, bundle: Path, graph: str, *, dynamic_tokens: bool = True, target_tokens: int = TARGET_TOKENS
+    ) -> None:
+        from navit_edge import _core
+
+        self._packer = _core.Packer(
+            os.fspath(bundle),
+            graph,
+            max_tokens=MAX_TOKENS if dynamic_tokens else target_tokens,
+            max_images=TARGET_TOKENS if dynamic_tokens else 64,
+            target_tokens=target_tokens,
+            strategy="similar-length" if dynamic_tokens else "first-fit-decreasing",
+            dynamic_tokens=dynamic_tokens,
+            threads=len(os.sched_getaffinity(0)),
+        )
+        self._largest = MAX_TOKENS if dynamic_tokens else target_tokens
+        self.left_out: list[LeftOut] = []
+
+    def packs(
+        self, directory: Path, images: Sequence[ImageFile], progress: Callable[[int, int], None]
+    ) -> list[CalibrationPack]:
+        """Reads, resizes and packs. ``progress`` gets images done, images in all."""
+        packs: list[CalibrationPack] = []
+        for start in range(0, len(images), _CHUNK):
+            chunk = images[start : start + _CHUNK]
+            names, pixels = [], []
+            for name, image in self._decode(directory, chunk):
+                names.append(name)
+                pixels.append(image)
+            if pixels:
+                packs += [_named(pack, names) for pack in self._packer.pack(pixels)]
+            progress(start + len(chunk), len(images))
+        return packs
+
+    def _decode(self, directory: Path, images: Sequence[ImageFile]) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+        from navit_edge.session import load_image
+
+        for image in images:
+            try:
+                pixels = load_image(directory / image.name)
+                tokens = self._packer.tokens_of(*pixels.shape[:2])
+            except NavitEdgeError as error:
+                self.left_out.append(LeftOut(name=image.name, why=str(error).replace(f"{directory}{os.sep}", "")))
+                continue
+            if tokens > self._largest:
+                self.left_out.append(
+                    LeftOut(name=image.name, why=f"it has {tokens} tokens; calibration takes {self._largest} at most")
+                )
+                continue
+            yield image.name, pixels
+
+
+def _named(pack: dict[str, Any], names: Sequence[str]) -> CalibrationPack:
+    segments = tuple(
+        Segment(name=names[image], first=first, tokens=tokens) for image, first, tokens in pack["segments"]
+    )
+    return CalibrationPack(inputs=pack["inputs"], segments=segments)

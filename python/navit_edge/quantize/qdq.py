@@ -1,0 +1,118 @@
+"""Q/DQ in a graph: the one place that knows what TensorRT, TensorRT-RTX, OpenVINO and ONNX Runtime all take.
+
+Weights stay float32 in the weights file that all graphs share, with QuantizeLinear and DequantizeLinear behind them,
+which every compiler folds. Scales are small initializers inside of the graph; all zero points are 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from navit_edge.errors import import_or_explain
+from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import onnx
+
+#: Largest magnitude of a quantized value. int8 is symmetric: -128 is not used. fp8 is float8e4m3fn.
+LARGEST = {"int8": 127.0, "fp8": 448.0}
+#: Scales are rounded up to this many significant bits and are no smaller than this, so that bf16 (8 significant bits)
+#: and fp16 (multiples of 2^-24) hold them without loss: a strongly typed engine dequantizes with a scale in 16 bits.
+_SCALE_BITS = 8
+SMALLEST_SCALE = 2.0**-17
+
+
+def scale_of(largest: float, precision: str) -> float:
+    """The scale that covers magnitudes up to ``largest``."""
+    exact = max(largest / LARGEST[precision], SMALLEST_SCALE)
+    mantissa, exponent = math.frexp(exact)  # 0.5 <= mantissa < 1
+    steps = math.ceil(mantissa * 2**_SCALE_BITS - 1e-9)
+    return math.ldexp(steps, exponent - _SCALE_BITS)
+
+
+def weight_scales(weight: npt.NDArray[np.float32], axis: int, precision: str) -> npt.NDArray[np.float32]:
+    """One scale for each output channel, by its largest magnitude: [fan_out]"""
+    import numpy as np
+
+    largest = np.abs(weight).max(axis=1 - axis)
+    return np.array([scale_of(float(value), precision) for value in largest], np.float32)
+
+
+def insert(
+    model: onnx.ModelProto,
+    layers: Sequence[Layer],
+    activation_scales: Mapping[str, float],
+    channel_scales: Mapping[str, npt.NDArray[np.float32]],
+    precision: str,
+) -> onnx.ModelProto:
+    """A copy of the graph with Q/DQ on the activation and the weight of each of ``layers``.
+
+    Layers that read the same value share its Q/DQ, and so its scale.
+
+    Args:
+        model: The float32 graph.
+        layers: Of this graph.
+        activation_scales: Layer name -> scale of what it reads; one value for layers that read the same.
+        channel_scales: Layer name -> scales of its weight, [fan_out].
+        precision: "int8" or "fp8".
+    """
+    onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
+    import numpy as np
+
+    helper = onnx.helper
+    kind = onnx.TensorProto.INT8 if precision == "int8" else onnx.TensorProto.FLOAT8E4M3FN
+    quantized = type(model)()
+    quantized.CopyFrom(model)
+    graph = quantized.graph
+    added: list[Any] = []  # nodes
+    values: list[Any] = []  # types of the values between
+    known = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
+    known |= {
+        tensor.name: helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in graph.initializer
+    }
+
+    def pair(name: str, scales: npt.NDArray[np.float32], **attributes: int) -> str:
+        """Adds Q/DQ behind the value ``name``; returns what comes out."""
+        scale, zero, low, out = (f"{name}.{part}" for part in ("scale", "zero", "quantized", "dequantized"))
+        graph.initializer.append(onnx.numpy_helper.from_array(scales, scale))
+        graph.initializer.append(helper.make_tensor(zero, kind, scales.shape, bytes(scales.size), raw=True))
+        added.append(
+            helper.make_node("QuantizeLinear", [name, scale, zero], [low], name=f"{name}.quantize", **attributes)
+        )
+        added.append(
+            helper.make_node("DequantizeLinear", [low, scale, zero], [out], name=f"{name}.dequantize", **attributes)
+        )
+        if name in known:  # shapes as the exporter gives them, for readers that do not infer
+            for result, element in ((low, kind), (out, onnx.TensorProto.FLOAT)):
+                value = onnx.ValueInfoProto()
+                value.CopyFrom(known[name])
+                value.name = result
+                value.type.tensor_type.elem_type = element
+                values.append(value)
+        return out
+
+    at = {layer.node: layer for layer in layers}
+    shared: dict[str, str] = {}
+    for index, node in enumerate(graph.node):
+        layer = at.get(index)
+        if layer is not None:
+            if layer.activation not in shared:
+                scale = np.array(activation_scales[layer.name], np.float32)
+                shared[layer.activation] = pair(layer.activation, scale)
+            node.input[0] = shared[layer.activation]
+            node.input[1] = pair(layer.weight, channel_scales[layer.name], axis=layer.axis)
+        added.append(node)
+    copies = []
+    for node in added:  # a node of the graph's own list would be emptied with it
+        own = onnx.NodeProto()
+        own.CopyFrom(node)
+        copies.append(own)
+    del graph.node[:]
+    graph.node.extend(copies)
+    graph.value_info.extend(values)
+    return quantized

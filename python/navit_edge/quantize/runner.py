@@ -1,0 +1,383 @@
+"""Quantizes a bundle: images to packs, packs to scales, scales into the graphs, judged and published all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from navit_edge import bundle as bundles
+from navit_edge import manifest as manifests
+from navit_edge.build import precision as precisions
+from navit_edge.build.common import package_version
+from navit_edge.build.report import host_description
+from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
+from navit_edge.manifest import File, Graph, Manifest
+from navit_edge.quantize import calibration, sensitivity
+from navit_edge.quantize.accuracy import compare
+from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer, find_layers, match, read_weights
+from navit_edge.quantize.ort import Graph as RunnableGraph
+from navit_edge.quantize.packs import CalibrationPack, Packing, evenly, list_images, split
+from navit_edge.quantize.qdq import insert, weight_scales
+from navit_edge.quantize.report import ImageFile, LayerReport, OutputAccuracy, QuantizeReport
+from navit_edge.quantize.request import QuantizeRequest
+
+#: What is being done, steps done, steps in all.
+Progress = Callable[[str, int, int], None]
+#: Below this a scale rests on too little.
+FEW_IMAGES = 16
+
+
+class Quantized(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle holds now."""
+
+    graphs: tuple[Graph, ...]
+    report: QuantizeReport
+    report_file: str
+    standing: bool  # they were there already, made of the same with the same options
+
+
+def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress | None = None) -> Quantized:
+    """Adds quantized graphs beside the float32 graphs of ``bundle``, which stay as they are, and the report on them.
+
+    Raises:
+        BundleError: The bundle is damaged or holds nothing to quantize, an activation is not finite, the disk is full.
+        InvalidInputError: No image can be used, or a name of a layer is unknown.
+        MissingPackageError: onnx or onnxruntime is not installed.
+        KeyboardInterrupt: The bundle is as it was before.
+    """
+    bundle = Path(os.path.abspath(bundle))
+    report_progress = progress or (lambda what, done, total: None)
+    manifest = manifests.load(bundle)
+    for module in ("onnx", "onnxruntime"):
+        import_or_explain(module, purpose=PURPOSE, remedy=REMEDY)
+    started = time.perf_counter()
+
+    graphs = [graph for graph in manifest.graphs if graph.quantization == "none"]
+    inputs = _inputs(manifest, graphs)
+    report_progress("checking the bundle", 0, 1)
+    bundles.verify_files(bundle, manifest, list(inputs))
+    report_progress("checking the bundle", 1, 1)
+    images, held_out, held_directory = _choose_images(request)
+    key = _key(request, inputs, images, held_out)
+    standing = None if request.force else _standing(bundle, manifest, request.precision, key)
+    if standing is not None:
+        return standing
+
+    work = _Work(bundle, graphs, request, report_progress)
+    packs = work.packs(request.calibration, images)
+    if not packs:
+        reasons = "; ".join(f"{item.name}: {item.why}" for item in work.packing.left_out[:3])
+        raise InvalidInputError(f"none of {len(images)} images of {request.calibration} can be used: {reasons}")
+    held_packs = work.packs(held_directory, held_out)
+    work.calibrate(packs)
+    found = work.choose_layers(packs)
+    accuracy = work.accuracy(work.chosen, packs, held_packs)
+    everything = work.accuracy(work.layers, packs, held_packs) if work.skipped else {}
+
+    used = {segment.name for pack in packs for segment in pack.segments}
+    report = QuantizeReport(
+        precision=request.precision,
+        key=key,
+        graphs=tuple(f"{graph.id}-{request.precision}" for graph in graphs),
+        judged_on=work.judge.id,
+        method=request.method,
+        settings=_settings(request),
+        seconds=round(time.perf_counter() - started, 3),
+        versions=_versions(),
+        host=host_description(),
+        built_from=inputs,
+        calibration=tuple(image for image in images if image.name in used),
+        calibration_tokens=sum(segment.tokens for pack in packs for segment in pack.segments),
+        held_out=tuple(held_out),
+        left_out=tuple(work.packing.left_out),
+        layers=work.layer_reports(),
+        skipped=work.skipped,
+        accuracy=accuracy,
+        accuracy_of_all_layers=everything,
+        sensitivity=() if found is None else found.costs,
+        scan=() if found is None else found.steps,
+        notes=_notes(manifest, request, len(used), len(held_packs), work, found),
+    )
+    return _publish(bundle, manifest, graphs, work, report, inputs)
+
+
+class _Work:
+    """What is known of the graphs, step by step."""
+
+    def __init__(self, bundle: Path, graphs: Sequence[Graph], request: QuantizeRequest, progress: Progress) -> None:
+        self.request = request
+        self._progress = progress
+        self._directory = bundle / "graphs"
+        self.models = {graph.id: precisions.load(bundle / graph.file) for graph in graphs}
+        self._layers_of = {graph.id: find_layers(self.models[graph.id]) for graph in graphs}
+        # Attention per image costs least on a CPU; the linear layers and their weights are the same in every graph.
+        self.judge = next((graph for graph in graphs if graph.lowering == "padded"), graphs[0])
+        self.layers = self._layers_of[self.judge.id]
+        self._check_layers(graphs)
+        self._model = self.models[self.judge.id]
+        self._weights = read_weights(self._model, self.layers, self._directory)
+        self.packing = Packing(bundle, self.judge.id)
+        self.skipped: tuple[str, ...] = ()
+        if not request.auto:
+            unwanted = match(self.layers, request.skip_layers)
+            self.skipped = tuple(layer.name for layer in self.layers if layer.name in unwanted)
+            self._require_some()
+
+    def _check_layers(self, graphs: Sequence[Graph]) -> None:
+        if not self.layers:
+            raise BundleError(
+                f"graph {self.judge.id!r} has no linear layer between patches and tokens; there is nothing to quantize"
+            )
+        names = {layer.name for layer in self.layers}
+        for graph in graphs:
+            if {layer.name for layer in self._layers_of[graph.id]} != names:
+                raise BundleError(
+                    f"graphs {self.judge.id!r} and {graph.id!r} have other linear layers; expected the same; "
+                    "export the model again"
+                )
+
+    def _require_some(self) -> None:
+        if len(self.skipped) == len(self.layers):
+            raise InvalidInputError(
+                f"all {len(self.layers)} layers would be skipped; expected at least one to quantize; skip fewer"
+            )
+
+    @property
+    def chosen(self) -> list[Layer]:
+        return [layer for layer in self.layers if layer.name not in self.skipped]
+
+    def packs(self, directory: Path, images: Sequence[ImageFile]) -> list[CalibrationPack]:
+        if not images:
+            return []
+        return self.packing.packs(directory, images, lambda done, total: self._progress("reading images", done, total))
+
+    def calibrate(self, packs: Sequence[CalibrationPack]) -> None:
+        def done(count: int) -> None:
+            self._progress("calibrating", count, len(packs))
+
+        self._progress("calibrating", 0, len(packs))
+        request = self.request
+        graph = RunnableGraph(self._model, self._directory)
+        self._histograms = calibration.observe(graph, self.layers, packs, done)
+        self._scales = calibration.choose_scales(
+            self._histograms, request.method, request.precision, request.percentile
+        )
+        self._channel_scales = {
+            layer.name: weight_scales(self._weights[layer.name], layer.axis, request.precision) for layer in self.layers
+        }
+
+    def quantized(self, graph_id: str, names: Sequence[str]) -> RunnableGraph:
+        """A graph with these layers quantized."""
+        layers = [layer for layer in self._layers_of[graph_id] if layer.name in names]
+        model = insert(self.models[graph_id], layers, self._scales, self._channel_scales, self.request.precision)
+        return RunnableGraph(model, self._directory)
+
+    def choose_layers(self, packs: Sequence[CalibrationPack]) -> sensitivity.Scan | None:
+        """With --skip-layers auto, the scan that decides."""
+        request = self.request
+        if not request.auto:
+            return None
+        few: list[CalibrationPack] = []
+        for pack in packs:
+            if few and sum(len(p.segments) for p in few) >= request.scan_images:
+                break
+            few.append(pack)
+        self._progress("scanning layers", 0, len(self.layers))
+        scanner = sensitivity.Scanner(
+            RunnableGraph(self._model, self._directory),
+            lambda layers: self.quantized(self.judge.id, [layer.name for layer in layers]),
+            few,
+            self.judge.outputs,
+        )
+        found = sensitivity.scan(
+            scanner,
+            self.layers,
+            tolerance=request.tolerance,
+            count=request.skip_count,
+            progress=lambda done: self._progress("scanning layers", done, len(self.layers)),
+        )
+        self.skipped = found.skipped
+        self._require_some()
+        return found
+
+    def accuracy(
+        self, layers: Sequence[Layer], packs: Sequence[CalibrationPack], held_packs: Sequence[CalibrationPack]
+    ) -> dict[str, tuple[OutputAccuracy, ...]]:
+        """Set of images -> rows of the table."""
+        reference = RunnableGraph(self._model, self._directory).open()
+        found = self.quantized(self.judge.id, [layer.name for layer in layers]).open()
+        total = len(packs) + len(held_packs)
+        tables = {}
+        before = 0
+        for name, given in (("calibration", packs), ("held out", held_packs)):
+            if given:
+                tables[name] = compare(
+                    reference,
+                    found,
+                    given,
+                    self.judge.outputs,
+                    lambda done, before=before: self._progress("comparing", before + done, total),  # type: ignore[misc]
+                )
+            before += len(given)
+        return tables
+
+    def layer_reports(self) -> tuple[LayerReport, ...]:
+        reports = []
+        for layer in self.layers:
+            histogram, request = self._histograms[layer.name], self.request
+            covered = calibration.threshold(histogram, request.method, request.precision, request.percentile)
+            reports.append(
+                LayerReport(
+                    layer=layer.name,
+                    quantized=layer.name not in self.skipped,
+                    largest=histogram.largest,
+                    covered=covered,
+                    clipped=calibration.clipped_fraction(histogram, covered),
+                    scale=self._scales[layer.name],
+                    weight_scale_min=float(self._channel_scales[layer.name].min()),
+                    weight_scale_max=float(self._channel_scales[layer.name].max()),
+                )
+            )
+        return tuple(reports)
+
+
+def _choose_images(request: QuantizeRequest) -> tuple[list[ImageFile], list[ImageFile], Path]:
+    """(to calibrate with, held out, where the held-out ones lie)"""
+    found = list_images(request.calibration)
+    if isinstance(request.holdout, Path):
+        held, directory = list_images(request.holdout), request.holdout
+    else:
+        (found, held), directory = split(found, request.holdout), request.calibration
+    return evenly(found, request.max_images), evenly(held, request.max_images), directory
+
+
+def _inputs(manifest: Manifest, graphs: Sequence[Graph]) -> dict[str, File]:
+    """The float32 graphs and the weights that lie beside them."""
+    names = {graph.file for graph in graphs}
+    return {
+        name: file
+        for name, file in manifest.files.items()
+        if name in names or (name.startswith("graphs/") and not name.endswith(".onnx"))
+    }
+
+
+def _settings(request: QuantizeRequest) -> dict[str, str]:
+    """The options that decide the result, by their names on the command line."""
+    settings = {"--method": request.method, "--max-images": str(request.max_images)}
+    if request.method == "percentile":
+        settings["--percentile"] = f"{request.percentile:g}"
+    settings["--holdout"] = "a directory" if isinstance(request.holdout, Path) else f"{request.holdout:g}"
+    if request.skip_layers:
+        settings["--skip-layers"] = ",".join(request.skip_layers)
+    if request.auto:
+        settings["--scan-images"] = str(request.scan_images)
+        if request.skip_count is None:
+            settings["--tolerance"] = f"{request.tolerance:g}"
+        else:
+            settings["--skip-count"] = str(request.skip_count)
+    return settings
+
+
+def _versions() -> dict[str, str]:
+    return {name: package_version(name) for name in ("navit-edge", "onnx", "onnxruntime", "numpy", "pillow")}
+
+
+def _key(
+    request: QuantizeRequest, inputs: dict[str, File], images: Sequence[ImageFile], held_out: Sequence[ImageFile]
+) -> str:
+    content = {
+        "precision": request.precision,
+        "settings": _settings(request),
+        "inputs": inputs,
+        "images": [image.sha256 for image in images],
+        "held out": [image.sha256 for image in held_out],
+        "versions": _versions(),
+    }
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
+
+
+def _standing(bundle: Path, manifest: Manifest, precision: str, key: str) -> Quantized | None:
+    """What the bundle holds, where it was made of the same with the same options and is unaltered."""
+    wanted = f"reports/quantize-{precision}.json"
+    name = next((name for name in manifest.files if bundles.is_version_of(name, wanted)), None)
+    if name is None:
+        return None
+    try:
+        bundles.verify_files(bundle, manifest, [name])
+        report = msgspec.json.decode((bundle / name).read_bytes(), type=QuantizeReport)
+        graphs = tuple(graph for graph in manifest.graphs if graph.id in report.graphs)
+        if report.key != key or len(graphs) != len(report.graphs):
+            return None
+        bundles.verify_files(bundle, manifest, [graph.file for graph in graphs])
+    except (BundleError, msgspec.DecodeError):
+        return None
+    return Quantized(graphs=graphs, report=report, report_file=name, standing=True)
+
+
+def _notes(
+    manifest: Manifest,
+    request: QuantizeRequest,
+    images: int,
+    held_packs: int,
+    work: _Work,
+    found: sensitivity.Scan | None,
+) -> tuple[str, ...]:
+    notes = []
+    if images < FEW_IMAGES:
+        notes.append(
+            f"only {images} images to calibrate with; scales that rest on fewer than {FEW_IMAGES} may clip what other "
+            "images hold; give more, of all kinds that the model will see"
+        )
+    if not held_packs:
+        notes.append("no image was held out, so the accuracy is that on the calibration images themselves")
+    left_out = work.packing.left_out
+    if left_out:
+        notes.append(f"{len(left_out)} files were left out; the first: {left_out[0].name}: {left_out[0].why}")
+    if found is not None and not found.within_tolerance and request.skip_count is None:
+        notes.append(
+            f"with half of the layers in float ({len(found.skipped)} of {len(work.layers)}) the error is still "
+            f"{found.steps[-1].error:.3g}, above the tolerance {request.tolerance:g}; a float engine may serve better"
+        )
+    ids = {f"{graph_id}-{request.precision}" for graph_id in work.models}
+    stale = [engine.id for engine in manifest.engines if engine.graph in ids]
+    if stale:
+        notes.append(
+            f"engines of the earlier {request.precision} graphs ({', '.join(stale)}) go with them where the graphs "
+            "changed; build them again"
+        )
+    return tuple(notes)
+
+
+def _publish(
+    bundle: Path,
+    manifest: Manifest,
+    graphs: Sequence[Graph],
+    work: _Work,
+    report: QuantizeReport,
+    inputs: dict[str, File],
+) -> Quantized:
+    names = [layer.name for layer in work.chosen]
+    with bundles.staging_directory(bundle) as staging:
+        staged = []
+        for graph in graphs:
+            made = msgspec.structs.replace(
+                graph,
+                id=f"{graph.id}-{report.precision}",
+                file=f"graphs/{graph.id}-{report.precision}.onnx",
+                quantization=report.precision,
+            )
+            path = staging / f"{made.id}.onnx"
+            path.write_bytes(work.quantized(graph.id, names).model.SerializeToString(deterministic=True))
+            staged.append(bundles.StagedGraph(graph=made, file=path))
+        report_name = f"reports/quantize-{report.precision}.json"
+        report_path = staging / "report.json"
+        report_path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        placed = bundles.add_graphs(bundle, staged, report_path, report_name, built_from=inputs)
+    now = manifests.load(bundle)
+    file = next(name for name in now.files if bundles.is_version_of(name, report_name))
+    return Quantized(graphs=tuple(placed), report=report, report_file=file, standing=False)

@@ -1,0 +1,569 @@
+"""quantize: what of a graph is quantized, where the scales come from, and what it costs by ONNX Runtime's numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.external_data_helper
+import onnxruntime
+import pytest
+from onnx import TensorProto, numpy_helper
+from PIL import Image
+from tiny_bundle import make_bundle
+
+from navit_edge import bundle as bundles
+from navit_edge import manifest as manifests
+from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.quantize import QuantizeRequest, calibration, quantize_bundle
+from navit_edge.quantize.layers import find_layers
+from navit_edge.quantize.ort import Graph as RunnableGraph
+from navit_edge.quantize.packs import Packing, list_images, split
+from navit_edge.quantize.qdq import LARGEST, SMALLEST_SCALE, scale_of
+from navit_edge.quantize.report import QuantizeReport
+
+Array = npt.NDArray[np.float32]
+Photographs = Mapping[str, npt.NDArray[np.uint8]]
+LAYERS = [f"layers.{layer}.{name}" for layer in (0, 1) for name in ("q", "k", "v", "out", "up", "down")]
+
+
+@pytest.fixture(scope="module")
+def images(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photographs as files, half of them in a subdirectory."""
+    directory = tmp_path_factory.mktemp("images")
+    (directory / "more").mkdir()
+    for index, (name, pixels) in enumerate(photographs.items()):
+        Image.fromarray(pixels).save(directory / ("more" if index % 2 else "") / f"{name}.png")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("plain") / "tiny.navit")
+
+
+@pytest.fixture
+def bundle(plain: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(plain, tmp_path / "tiny.navit"))
+
+
+@pytest.fixture(scope="module", params=["int8", "fp8"])
+def quantized(
+    request: pytest.FixtureRequest, plain: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    bundle = Path(shutil.copytree(plain, tmp_path_factory.mktemp(request.param) / f"{request.param}.navit"))
+    quantize_bundle(bundle, QuantizeRequest(calibration=images, precision=request.param))
+    return bundle
+
+
+def precision_of(bundle: Path) -> str:
+    return bundle.name.removesuffix(".navit")
+
+
+def load(bundle: Path, graph: str) -> onnx.ModelProto:
+    return onnx.load(bundle / "graphs" / f"{graph}.onnx", load_external_data=False)
+
+
+def constants(model: onnx.ModelProto, bundle: Path) -> dict[str, npt.NDArray[np.generic]]:
+    values = {}
+    for tensor in model.graph.initializer:
+        onnx.external_data_helper.load_external_data_for_tensor(
+            tensor, str(bundle / "graphs")
+        ) if tensor.data_location == TensorProto.EXTERNAL else None
+        values[tensor.name] = numpy_helper.to_array(tensor)
+    return values
+
+
+def snapshot(bundle: Path) -> dict[str, str]:
+    return {
+        path.relative_to(bundle).as_posix(): bundles.hash_file(path).sha256
+        for path in bundle.rglob("*")
+        if path.is_file()
+    }
+
+
+def change_weight(bundle: Path, name: str, change: npt.NDArray[np.float32] | float, at: int | None = None) -> None:
+    """Multiplies a weight in the bundle's weights file, or row ``at`` of it, and seals the bundle again."""
+    tensor = next(t for t in load(bundle, "padded").graph.initializer if t.name == name)
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    path = bundle / "graphs" / "weights.bin"
+    data = bytearray(path.read_bytes())
+    offset, length = int(place["offset"]), int(place["length"])
+    value = np.frombuffer(data, np.float32, length // 4, offset).reshape(tensor.dims).copy()
+    value[slice(None) if at is None else at] *= change
+    data[offset : offset + length] = value.tobytes()
+    path.write_bytes(data)
+    bundles.seal(bundle, manifests.load(bundle))
+
+
+def test_quantized_graphs_stand_beside_the_float32_graphs_which_stay_as_they_were(plain: Path, quantized: Path) -> None:
+    precision = precision_of(quantized)
+    before, after = manifests.load(plain), manifests.load(quantized)
+    assert [(g.id, g.quantization) for g in after.graphs] == [
+        ("masked", "none"),
+        ("padded", "none"),
+        (f"masked-{precision}", precision),
+        (f"padded-{precision}", precision),
+    ]
+    assert {name: after.files[name] for name in before.files} == before.files
+    assert set(after.files) - set(before.files) == {
+        f"graphs/masked-{precision}.onnx",
+        f"graphs/padded-{precision}.onnx",
+        f"reports/quantize-{precision}.json",
+    }
+    bundles.verify_files(quantized, after)
+    for old, new in zip(before.graphs, after.graphs[2:], strict=True):
+        assert (new.lowering, new.inputs, new.outputs) == (old.lowering, old.inputs, old.outputs)
+        onnx.checker.check_model(quantized / new.file, full_check=True)
+
+
+def test_the_weights_stay_in_the_one_file_and_in_float32(quantized: Path) -> None:
+    for lowering in ("masked", "padded"):
+        old, new = (load(quantized, name) for name in (lowering, f"{lowering}-{precision_of(quantized)}"))
+        for one, other in zip(old.graph.initializer, new.graph.initializer, strict=False):
+            assert one == other
+        added = list(new.graph.initializer)[len(old.graph.initializer) :]
+        assert all(tensor.data_location != TensorProto.EXTERNAL for tensor in added)
+        assert sum(len(tensor.raw_data) for tensor in added) < 20_000
+
+
+@pytest.mark.parametrize("lowering", ["masked", "padded"])
+def test_only_the_linear_layers_hold_q_dq(quantized: Path, lowering: str) -> None:
+    model = load(quantized, f"{lowering}-{precision_of(quantized)}")
+    writers = {name: node for node in model.graph.node for name in node.output}
+    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    found = []
+    for node in model.graph.node:
+        quantized_inputs = [name for name in node.input if name in dequantized]
+        if quantized_inputs:  # whatever reads a dequantized value is a linear layer, with both operands so
+            assert node.op_type == "MatMul"
+            assert quantized_inputs == list(node.input)
+            weight = writers[writers[node.input[1]].input[0]].input[0]
+            found.append(weight.removesuffix(".weight"))
+        if node.op_type == "QuantizeLinear":
+            assert [other.op_type for other in model.graph.node if node.output[0] in other.input] == [
+                "DequantizeLinear"
+            ]
+    assert found == LAYERS
+    kinds = {
+        writers[node.input[0]].op_type
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in writers
+    }
+    assert kinds == {"LayerNormalization", "Gelu", "Reshape" if lowering == "masked" else "Gather"}
+
+
+def test_layers_that_read_the_same_value_share_its_q_dq(quantized: Path) -> None:
+    model = load(quantized, f"padded-{precision_of(quantized)}")
+    activations = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and not n.input[0].endswith(".weight")]
+    assert len(activations) == 8  # q, k and v read one value
+    assert len({node.input[0] for node in activations}) == 8
+
+
+def test_each_output_channel_of_a_weight_has_a_scale_of_its_own_and_zero_points_are_zero(quantized: Path) -> None:
+    precision = precision_of(quantized)
+    model = load(quantized, f"masked-{precision}")
+    values = constants(model, quantized)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    kind = TensorProto.INT8 if precision == "int8" else TensorProto.FLOAT8E4M3FN
+    count = 0
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert types[node.input[2]] == kind
+            assert not np.asarray(values[node.input[2]], np.float32).any()
+        if node.op_type == "QuantizeLinear" and node.input[0] in values:
+            weight, scales = values[node.input[0]], values[node.input[1]]
+            (axis,) = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
+            assert axis == 1  # [fan_in, fan_out]
+            assert scales.shape == (weight.shape[1],)
+            largest = np.abs(weight).max(axis=0) / LARGEST[precision]
+            assert np.all(scales >= largest)
+            assert np.all(scales <= np.maximum(largest * 1.01, SMALLEST_SCALE))
+            count += 1
+        elif node.op_type == "QuantizeLinear":
+            assert values[node.input[1]].shape == ()
+    assert count == len(LAYERS)
+
+
+def test_scales_lose_nothing_in_bf16_and_fp16(quantized: Path) -> None:
+    model = load(quantized, f"padded-{precision_of(quantized)}")
+    scales = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith(".scale")]
+    flat = np.concatenate([scale.ravel() for scale in scales])
+    assert len(flat) > 1000
+    assert np.array_equal(flat.astype(np.float16).astype(np.float32), flat)
+    bf16 = (flat.view(np.uint32) & 0xFFFF0000).view(np.float32)  # bfloat16 is the upper half
+    assert np.array_equal(bf16, flat)
+
+
+@pytest.mark.parametrize("largest", [0.0, 1e-6, 3.3e-3, 0.1, 1.0, 126.9, 127.0, 5e4])
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_a_scale_covers_what_it_is_to_cover_and_little_more(largest: float, precision: str) -> None:
+    scale = scale_of(largest, precision)
+    assert scale * LARGEST[precision] >= largest
+    assert scale <= max(largest / LARGEST[precision] * (1 + 2**-7), SMALLEST_SCALE)
+
+
+def test_packs_of_calibration_are_those_of_the_reference_preprocessing(
+    plain: Path, images: Path, photographs: Photographs
+) -> None:
+    from navit_edge_export import preprocess
+
+    packing = Packing(plain, "padded")
+    packs = packing.packs(images, list_images(images), lambda done, total: None)
+    assert sum(len(pack.segments) for pack in packs) == len(photographs)
+    for pack in packs:
+        names = [Path(segment.name).stem for segment in pack.segments]
+        prepared = [preprocess.prepare(photographs[name], patch_px=4, max_tokens=256) for name in names]
+        expected = preprocess.pack(prepared, patch_px=4).inputs()
+        assert list(pack.inputs) == list(expected)
+        for name, value in pack.inputs.items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
+def test_padding_rows_do_not_touch_the_scales(plain: Path, images: Path, method: str) -> None:
+    scales = []
+    for dynamic in (True, False):
+        packing = Packing(plain, "masked", dynamic_tokens=dynamic, target_tokens=512 if dynamic else 700)
+        packs = packing.packs(images, list_images(images), lambda done, total: None)
+        padding = sum(int((~pack.used_rows()).sum()) for pack in packs)
+        assert (padding == 0) if dynamic else (padding > 300)
+        for pack in packs:  # whatever stands there
+            pack.inputs["patches"][~pack.used_rows()] = 255
+            pack.inputs["positions"][~pack.used_rows()] = 10_000
+        model = load(plain, "masked")
+        graph = RunnableGraph(model, plain / "graphs")
+        histograms = calibration.observe(graph, find_layers(model), packs)
+        scales.append(calibration.choose_scales(histograms, method, "int8", 99.9))
+    one, other = scales
+    assert list(one) == LAYERS
+    for name, scale in one.items():
+        assert other[name] == pytest.approx(scale, rel=0.01), name
+
+
+def test_the_report_gives_the_accuracy_that_onnx_runtime_measures(quantized: Path, images: Path, plain: Path) -> None:
+    precision = precision_of(quantized)
+    report = read_report(quantized)
+    held = {image.name for image in report.held_out}
+    assert {image.name for image in report.calibration} | held == {image.name for image in list_images(images)}
+    assert len(held) == 2
+    packs = Packing(plain, "padded").packs(images, list(report.held_out), lambda done, total: None)
+    sessions = [
+        onnxruntime.InferenceSession(quantized / "graphs" / f"{name}.onnx")  # with its own integer kernels
+        for name in ("padded", f"padded-{precision}")
+    ]
+    rows = {row.output: row for row in report.accuracy["held out"]}
+    for output in ("logits", "embedding"):
+        cosines, agreeing = [], 0
+        for pack in packs:
+            one, other = (session.run([output], pack.inputs)[0] for session in sessions)
+            for a, b in zip(one, other, strict=True):
+                cosines.append(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+                agreeing += int(a.argmax() == b.argmax())
+        assert rows[output].images == len(cosines) == 2
+        assert rows[output].cosine_min == pytest.approx(min(cosines), abs=2e-3)
+        assert rows[output].cosine_mean == pytest.approx(np.mean(cosines), abs=2e-3)
+        assert min(cosines) > 0.99
+        if output == "logits":
+            assert rows[output].top1_agreement == agreeing / 2
+    assert set(report.accuracy) == {"calibration", "held out"}
+    for table in report.accuracy.values():
+        assert [row.output for row in table] == ["logits", "embedding", "tokens"]
+        for row in table:
+            assert 0 < row.rms_error < 0.1
+            assert 0 < row.max_error < 0.2
+
+
+def test_both_lowerings_give_the_same_quantized_numbers(quantized: Path, images: Path, plain: Path) -> None:
+    precision = precision_of(quantized)
+    results = []
+    for lowering in ("masked", "padded"):
+        packs = Packing(plain, lowering).packs(images, list_images(images), lambda done, total: None)
+        model = load(quantized, f"{lowering}-{precision}")
+        session = RunnableGraph(model, quantized / "graphs").open()
+        results.append(np.concatenate([session.run(pack.inputs)["logits"] for pack in packs]))
+    # A rounding may fall the other way where sums were added in another order: one step of one value.
+    np.testing.assert_allclose(results[0], results[1], atol=0.02)
+
+
+def read_report(bundle: Path) -> QuantizeReport:
+    name = next(name for name in manifests.load(bundle).files if name.startswith("reports/quantize-"))
+    return msgspec.json.decode((bundle / name).read_bytes(), type=QuantizeReport)
+
+
+def test_the_report_says_what_the_scales_rest_on(quantized: Path, images: Path) -> None:
+    report = read_report(quantized)
+    assert report.precision == precision_of(quantized)
+    assert report.method == "minmax"
+    assert [layer.layer for layer in report.layers] == LAYERS
+    for layer in report.layers:
+        assert layer.quantized
+        assert layer.covered == layer.largest > 0
+        assert layer.clipped == 0.0
+        assert layer.scale == scale_of(layer.covered, report.precision)
+        assert 0 < layer.weight_scale_min < layer.weight_scale_max
+    assert report.skipped == ()
+    assert report.calibration_tokens > 1000
+    assert str(images) not in (quantized / f"reports/quantize-{report.precision}.json").read_text()
+    assert any("only 6 images to calibrate with" in note for note in report.notes)
+    assert report.built_from == {
+        name: file for name, file in manifests.load(quantized).files.items()
+        if name in ("graphs/masked.onnx", "graphs/padded.onnx", "graphs/weights.bin")
+    }  # fmt: skip
+
+
+def with_outliers(bundle: Path, layer: str = "layers.1.up", norm: str = "layers.1.norm2") -> Path:
+    """One channel of what ``layer`` reads 400 times as large, its weights as much smaller: the same function."""
+    change_weight(bundle, f"{norm}.weight", 400.0, at=5)
+    change_weight(bundle, f"{norm}.bias", 400.0, at=5)
+    change_weight(bundle, f"{layer}.weight", 1 / 400.0, at=5)
+    return bundle
+
+
+def test_the_scan_finds_the_layer_with_outliers_and_leaves_it_in_float(bundle: Path, images: Path) -> None:
+    with_outliers(bundle)
+    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=0.05, scan_images=4)
+    report = quantize_bundle(bundle, request).report
+    assert report.sensitivity[0].layer == "layers.1.up"
+    assert len(report.sensitivity) == len(LAYERS)
+    assert report.sensitivity[0].error > 5 * report.sensitivity[1].error
+    assert report.skipped == ("layers.1.up",)
+    assert report.scan[0].skipped == 0
+    assert report.scan[0].error > 0.05
+    assert min(step.error for step in report.scan if step.skipped == 1) <= 0.05
+    for name in ("calibration", "held out"):
+        for before, after in zip(report.accuracy_of_all_layers[name], report.accuracy[name], strict=True):
+            assert after.rms_error < 0.05 < before.rms_error
+    model = load(bundle, "masked-int8")
+    assert "layers.1.up.weight.scale" not in {tensor.name for tensor in model.graph.initializer}
+    assert [layer.layer for layer in report.layers if not layer.quantized] == ["layers.1.up"]
+
+
+def test_without_outliers_the_scan_skips_nothing(bundle: Path, images: Path) -> None:
+    report = quantize_bundle(bundle, QuantizeRequest(calibration=images, skip_layers=("auto",), scan_images=1)).report
+    assert report.skipped == ()
+    assert [step.skipped for step in report.scan] == [0]
+    assert report.accuracy_of_all_layers == {}
+
+
+def test_a_tolerance_that_cannot_be_met_is_said(bundle: Path, images: Path) -> None:
+    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=1e-6, scan_images=1)
+    report = quantize_bundle(bundle, request).report
+    assert len(report.skipped) == len(LAYERS) // 2
+    assert any("half of the layers in float (6 of 12)" in note for note in report.notes)
+
+
+def test_layers_are_skipped_by_count_name_and_pattern(bundle: Path, images: Path) -> None:
+    def skipped(**options: object) -> tuple[str, ...]:
+        return quantize_bundle(bundle, QuantizeRequest(calibration=images, **options)).report.skipped  # type: ignore[arg-type]
+
+    assert skipped(skip_layers=("layers.0.q", "layers.1.*n")) == ("layers.0.q", "layers.1.down")
+    assert len(skipped(skip_layers=("auto",), skip_count=2, scan_images=1)) == 2
+    assert {graph.id for graph in manifests.load(bundle).graphs} == {"masked", "padded", "masked-int8", "padded-int8"}
+    bundles.verify_files(bundle, manifests.load(bundle))
+    with pytest.raises(InvalidInputError, match=r"'block\.\*' names no layer; the graph has 12: layers\.0\.q"):
+        skipped(skip_layers=("block.*",))
+    with pytest.raises(InvalidInputError, match="all 12 layers would be skipped"):
+        skipped(skip_layers=("*",))
+
+
+def test_the_same_again_is_not_made_again_and_by_force_gives_the_same_bytes(bundle: Path, images: Path) -> None:
+    request = QuantizeRequest(calibration=images, max_images=3)
+    first = quantize_bundle(bundle, request)
+    before = snapshot(bundle)
+    again = quantize_bundle(bundle, request)
+    assert (first.standing, again.standing) == (False, True)
+    assert again.graphs == first.graphs
+    assert again.report == first.report
+    assert snapshot(bundle) == before
+    forced = quantize_bundle(bundle, dataclasses.replace(request, force=True))
+    assert not forced.standing
+    assert {g.file: before[g.file] for g in first.graphs} == {g.file: snapshot(bundle)[g.file] for g in forced.graphs}
+
+
+def test_other_options_replace_the_graphs_and_what_was_built_of_them(bundle: Path, images: Path) -> None:
+    from navit_edge.build import BuildRequest, build_engines
+
+    quantize_bundle(bundle, QuantizeRequest(calibration=images, max_images=3))
+    build_engines(bundle, BuildRequest(backend="openvino", precision=("int8", "fp32")))
+    done = quantize_bundle(
+        bundle, QuantizeRequest(calibration=images, max_images=3, method="percentile", percentile=99.0)
+    )
+    manifest = manifests.load(bundle)
+    assert [engine.id for engine in manifest.engines] == ["openvino-cpu-fp32"]
+    assert any("openvino-cpu-int8" in note for note in done.report.notes)
+    bundles.verify_files(bundle, manifest)
+    on_disk = {name for name in snapshot(bundle) if name != "manifest.json"}
+    assert on_disk == set(manifest.files)
+    clipped = {layer.layer: layer.clipped for layer in done.report.layers}
+    assert all(0.002 < fraction <= 0.0101 for fraction in clipped.values())
+
+
+def test_a_folder_without_images_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("none")
+    with pytest.raises(InvalidInputError, match="holds no images; expected files named"):
+        quantize_bundle(bundle, QuantizeRequest(calibration=tmp_path / "empty"))
+    with pytest.raises(InvalidInputError, match="no such directory; expected a directory of images"):
+        quantize_bundle(bundle, QuantizeRequest(calibration=tmp_path / "missing"))
+
+
+def test_a_file_that_cannot_be_decoded_is_left_out_and_said(bundle: Path, images: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(images, tmp_path / "images"))
+    (directory / "broken.png").write_bytes(b"not a picture")
+    report = quantize_bundle(bundle, QuantizeRequest(calibration=directory, holdout=0.0)).report
+    assert [item.name for item in report.left_out] == ["broken.png"]
+    assert "not an image that Pillow can decode" in report.left_out[0].why
+    assert "broken.png" not in {image.name for image in report.calibration}
+    assert any("1 files were left out" in note for note in report.notes)
+    assert any("no image was held out" in note for note in report.notes)
+    for path in directory.rglob("*.png"):
+        path.write_bytes(b"not a picture")
+    with pytest.raises(InvalidInputError, match=r"none of 9 images .* can be used"):
+        quantize_bundle(bundle, QuantizeRequest(calibration=directory, holdout=0.0))
+
+
+def test_an_altered_bundle_is_refused_before_anything_is_read_of_it(bundle: Path, images: Path) -> None:
+    with (bundle / "graphs" / "weights.bin").open("r+b") as file:
+        file.write(b"\x01\x02")
+    with pytest.raises(BundleError, match=r"weights\.bin was altered"):
+        quantize_bundle(bundle, QuantizeRequest(calibration=images))
+
+
+def test_activations_that_are_not_finite_name_the_layer_and_the_image(bundle: Path, images: Path) -> None:
+    change_weight(bundle, "layers.0.up.bias", 1e38)
+    change_weight(bundle, "layers.0.down.weight", 1e38)
+    before = snapshot(bundle)
+    with pytest.raises(
+        BundleError, match=r"layer layers\.1\.q reads \d+ values that are not finite, of the images .*png"
+    ):
+        quantize_bundle(bundle, QuantizeRequest(calibration=images))
+    assert snapshot(bundle) == before
+
+
+def test_weights_that_are_not_finite_are_refused(bundle: Path, images: Path) -> None:
+    change_weight(bundle, "layers.0.q.weight", np.float32(np.nan))
+    with pytest.raises(BundleError, match=r"weight layers\.0\.q\.weight holds values that are not finite"):
+        quantize_bundle(bundle, QuantizeRequest(calibration=images))
+
+
+def test_a_graph_without_linear_layers_is_refused(bundle: Path, images: Path) -> None:
+    for lowering in ("masked", "padded"):
+        model = load(bundle, lowering)
+        norm = next(node for node in model.graph.node if node.output[0] == "tokens")
+        first = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
+        norm.input[0] = first.input[0]  # past all layers
+        onnx.save(model, bundle / "graphs" / f"{lowering}.onnx")
+    bundles.seal(bundle, manifests.load(bundle))
+    with pytest.raises(BundleError, match="has no linear layer between patches and tokens"):
+        quantize_bundle(bundle, QuantizeRequest(calibration=images))
+
+
+@pytest.mark.parametrize("phase", ["reading images", "calibrating", "comparing"])
+def test_an_interrupted_run_leaves_the_bundle_as_it_was(bundle: Path, images: Path, phase: str) -> None:
+    before = snapshot(bundle)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if what == phase:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_bundle(bundle, QuantizeRequest(calibration=images), interrupt)
+    assert snapshot(bundle) == before
+
+
+def test_a_run_that_dies_while_it_publishes_leaves_the_bundle_as_it_was(
+    bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantize_bundle(bundle, QuantizeRequest(calibration=images))
+    before = snapshot(bundle)
+    save = manifests.save
+
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifests, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_bundle(bundle, QuantizeRequest(calibration=images, method="mse"))
+    monkeypatch.setattr(manifests, "save", save)
+    assert snapshot(bundle) == before
+    bundles.verify_files(bundle, manifests.load(bundle))
+
+
+def test_a_bundle_whose_weights_change_meanwhile_is_not_published_into(bundle: Path, images: Path) -> None:
+    def alter(what: str, done: int, total: int) -> None:
+        if what == "comparing" and done == total:
+            change_weight(bundle, "head.weight", 2.0)
+
+    with pytest.raises(BundleError, match="changed while it was being quantized"):
+        quantize_bundle(bundle, QuantizeRequest(calibration=images), alter)
+    assert [graph.id for graph in manifests.load(bundle).graphs] == ["masked", "padded"]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_every_image_is_either_calibrated_with_or_held_out(fraction: float, count: int) -> None:
+    from navit_edge.quantize.report import ImageFile
+
+    given = [ImageFile(name=str(i), sha256="") for i in range(count)]
+    kept, held = split(given, fraction)
+    assert sorted(int(image.name) for image in [*kept, *held]) == list(range(count))
+    assert kept
+    assert len(held) == min(int(count * fraction + 1e-9), count - 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int4"}, "known: int8, fp8"),
+        ({"method": "best"}, "known: minmax, percentile, mse, entropy"),
+        ({"method": "entropy", "precision": "fp8"}, "entropy with fp8"),
+        ({"percentile": 0}, "percentile 0; expected above 0"),
+        ({"holdout": 1.0}, "holdout 1; expected a fraction"),
+        ({"max_images": 0}, "max images 0; expected 1 and up"),
+        ({"skip_layers": ("auto", "x")}, "auto alone"),
+        ({"skip_count": 2}, "skip count 2; expected 0 and up, with --skip-layers auto"),
+        ({"tolerance": 0.0}, "tolerance 0; expected above 0"),
+    ],
+)
+def test_options_that_are_none_are_refused_with_what_is_known(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        QuantizeRequest(calibration=Path("images"), **options)  # type: ignore[arg-type]
+
+
+def test_methods_cover_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0, 1, 100_000), [200.0]]).astype(np.float32)
+    histogram = calibration.Histogram()
+    for part in np.array_split(values, 7):
+        histogram.add(part)
+    assert int(histogram.counts.sum()) == len(values)
+    found = {m: calibration.threshold(histogram, m, "int8", 99.9) for m in ("minmax", "percentile", "mse", "entropy")}
+    assert found["minmax"] == 200.0
+    exact = float(np.quantile(np.abs(values), 0.999))
+    assert found["percentile"] == pytest.approx(exact, abs=2 * histogram.range / 4096)
+    assert found["entropy"] < 20.0  # one value in 100,000 does not decide
+    assert clip_error(values, found["mse"]) <= min(clip_error(values, t) for t in (found["entropy"], 200.0, 100.0, 5.0))
+
+
+def clip_error(values: Array, covered: float) -> float:
+    """Mean square error of int8 with this range, by numpy."""
+    scale = covered / 127
+    return float(np.square(np.clip(np.rint(values / scale), -127, 127) * scale - values).mean())
+
+
+def test_rounding_to_fp8_is_that_of_onnx() -> None:
+    values = np.concatenate([np.geomspace(1e-4, 600, 5000), [0.0, 448.0, 2**-9, 2**-10]]).astype(np.float32)
+    node = onnx.helper.make_node("Cast", ["x"], ["q"], to=TensorProto.FLOAT8E4M3FN)
+    back = onnx.helper.make_node("Cast", ["q"], ["y"], to=TensorProto.FLOAT)
+    info = [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
+    graph = onnx.helper.make_graph([node, back], "cast", [info[0]], [info[1]])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": values})
+    np.testing.assert_array_equal(calibration.round_to(values.astype(np.float64), "fp8"), expected)
