@@ -106,9 +106,8 @@ std::vector<PackPlan> split_loose(std::vector<PackPlan> packs, TokenCounts token
 
 /// T is the budget's: each budget in turn is the one that is filled; images above it go to the largest.
 void enter_fixed(Contest& contest, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
-  for (const Strategy named : {Strategy::kFirstFitDecreasing, Strategy::kBestFitDecreasing}) {
-    contest.enter(named_packs(named, decreasing, decreasing, tokens, limits.budgets.back()), named, 1.0);
-  }
+  contest.enter(first_fit(decreasing, tokens, limits.budgets.back()), Strategy::kFirstFitDecreasing, 1.0);
+  contest.enter(best_fit(decreasing, tokens, limits.budgets.back()), Strategy::kBestFitDecreasing, 1.0);
   for (std::size_t i = limits.budgets.size(); i-- > 0;) {
     const Budget& budget = limits.budgets[i];
     const std::int32_t most = longest_image({&budget, 1});

@@ -54,14 +54,12 @@ class Shelves {
     return best;
   }
 
+  /// Shelf numbers above `shelf` change where that was its last image.
   std::int32_t take(std::size_t shelf) {
     --left_;
-    return order_[shelves_[shelf].next++];
-  }
-
-  /// Shelf numbers change.
-  void drop_empty() {
-    std::erase_if(shelves_, [](const Shelf& shelf) { return shelf.next == shelf.end; });
+    const std::int32_t image = order_[shelves_[shelf].next++];
+    if (shelves_[shelf].next == shelves_[shelf].end) shelves_.erase(shelves_.begin() + std::ptrdiff_t(shelf));
+    return image;
   }
 
  private:
@@ -70,7 +68,7 @@ class Shelves {
     std::size_t next, end;  // of order_
   };
   ImageOrder order_;
-  std::vector<Shelf> shelves_;  // the longest first, none empty between calls of drop_empty
+  std::vector<Shelf> shelves_;  // the longest first, none empty
   std::size_t left_;
 };
 
@@ -89,7 +87,6 @@ std::vector<PackPlan> tight_fit(ImageOrder decreasing, TokenCounts tokens, const
       room -= length;
     };
     take(0);
-    shelves.drop_empty();
     while (!shelves.empty() && room >= shelves.shortest()) {
       const std::int64_t places = budget.images - std::ssize(pack.images);
       const std::size_t single = shelves.longest(room);
@@ -100,12 +97,12 @@ std::vector<PackPlan> tight_fit(ImageOrder decreasing, TokenCounts tokens, const
       if (places >= 2 && after > 0 && room <= 2 * shelves.length(single)) pair = shelves.best_pair(room);
       const bool last = places == 1 || after < shelves.shortest();
       if (pair.tokens == room || (last && pair.tokens > shelves.length(single))) {
+        take(pair.second);  // first: it may renumber what lies above it
         take(pair.first);
-        take(pair.second);
+        std::iter_swap(pack.images.end() - 2, pack.images.end() - 1);
       } else {
         take(single);
       }
-      shelves.drop_empty();
     }
   }
   return packs;
