@@ -10,12 +10,14 @@
 namespace navit_edge::bindings {
 
 void bind_errors(pybind11::module_& module);
+void bind_pixels(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 
-/// A view of a contiguous uint8 array [height_px, width_px, 3]. Borrows the array. Throws InvalidInput, naming `who`.
-ImageView image_view(pybind11::handle array, const std::string& who);
+/// A view of a uint8 array [height_px, width_px(, channels)] or of navit_edge.Pixels. Borrows it. Throws InvalidInput,
+/// naming `who`.
+ImageView image_view(pybind11::handle image, const std::string& who);
 
 /// A new instance of the Python class for `error` (python/navit_edge/errors.py).
 pybind11::object python_error(const std::exception_ptr& error);

@@ -9,6 +9,7 @@
 #include "graph_check.h"
 #include "image_check.h"
 #include "navit_edge/error.h"
+#include "pixel_rows.h"
 #include "resize.h"
 #include "thread_pool.h"
 
@@ -48,13 +49,22 @@ void scatter_row(const std::uint8_t* row, std::int32_t y, std::int32_t patch_px,
   for (std::int32_t c = 0; c < grid.cols; ++c, row += row_bytes, out += patch_bytes) std::memcpy(out, row, row_bytes);
 }
 
-void write_band(const Band& band, const ImageView& image, Grid grid, Filter filter, std::int32_t patch_px,
+void write_band(const Band& band, const ImageView& image, Grid grid, Filter filter, const PreprocessSpec& preprocess,
                 std::uint8_t* first_patch) {
   thread_local Resizer resizer;
+  thread_local std::vector<std::uint8_t> three;  // a gray row, each value three times
+  const std::int32_t patch_px = preprocess.patch_px;
   const Size target{grid.rows * patch_px, grid.cols * patch_px};
+  const PixelKernels& pixels = pixel_kernels(best_simd_level());
+  const PixelRows source = PixelRows::rgb(image, preprocess, pixels);
+  const bool gray = source.channels() == 1;
+  if (gray) three.resize(index(target.width_px) * kChannels + kPixelSlack);
   const auto run = [&](auto scatter) {
-    resizer.rows(image, target, filter, band.row_begin * patch_px, band.row_end * patch_px,
-                 [&](std::int32_t y, const std::uint8_t* row) { scatter(row, y, patch_px, grid, first_patch); });
+    resizer.rows(source, target, filter, band.row_begin * patch_px, band.row_end * patch_px,
+                 [&](std::int32_t y, const std::uint8_t* row) {
+                   if (gray) pixels.expand(row, index(target.width_px), three.data());
+                   scatter(gray ? three.data() : row, y, patch_px, grid, first_patch);
+                 });
   };
   switch (patch_px) {
     case 16:
@@ -107,7 +117,7 @@ void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<
     if (i < 0 || index(i) >= images.size()) {
       throw InvalidInput("the plan names image " + std::to_string(i) + "; there are " + std::to_string(images.size()));
     }
-    check_image(images[index(i)], "image " + std::to_string(i));
+    check_image(images[index(i)], "image " + std::to_string(i), preprocess.alpha);
     const Grid grid = grids[index(i)];
     if (grid.rows < 1 || grid.cols < 1 ||
         std::max(grid.rows, grid.cols) > std::numeric_limits<std::int32_t>::max() / preprocess.patch_px) {
@@ -200,7 +210,7 @@ void fill_patches(const Pack& pack, std::span<const ImageView> images, const Pre
   split_into_bands(pack, images, preprocess.patch_px, threads, bands);
   parallel_for(bands.size(), threads, [&](std::size_t i) {
     const Segment& segment = pack.segments[bands[i].segment];
-    write_band(bands[i], images[index(segment.image)], segment.grid, filter, preprocess.patch_px,
+    write_band(bands[i], images[index(segment.image)], segment.grid, filter, preprocess,
                out + index(segment.first_token + model.prefix_tokens) * patch_bytes);
   });
 }

@@ -103,7 +103,7 @@ struct Session::Impl {
       Result& result = run.results[i];
       result.image = run.images[i].size();
       try {
-        check_image(run.images[i], "image " + std::to_string(i));
+        check_image(run.images[i], "image " + std::to_string(i), preprocess.alpha);
         run.grids[i] = resize_target(run.images[i].size(), preprocess);
         const std::int64_t tokens = run.grids[i].tokens() + manifest.model.prefix_tokens;
         if (tokens > budgets.back().tokens) throw OverBudget(over_budget_message(i, tokens, budgets));

@@ -62,6 +62,8 @@ def export_bundle(
     sizing: str = "token-cap",
     max_tokens: int = 1024,
     resample: str = "bilinear",
+    alpha: str = "drop",
+    background: tuple[int, int, int] = (255, 255, 255),
     outputs: Sequence[str] | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -74,7 +76,9 @@ def export_bundle(
         labels: One per class.
         weights: For the record: where the weights came from, such as the checkpoint's name.
         sizing: "token-cap" (at most ``max_tokens`` patches an image) or "native".
-        resample: "bilinear" or "bicubic".
+        resample: a filter of Pillow's, such as "bilinear" or "bicubic".
+        alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
+            ``background`` (R, G, B), or "reject" it.
         outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image.
 
     Raises:
@@ -124,6 +128,8 @@ def export_bundle(
                 channels=config.channels,
                 mean=config.mean,
                 std=config.std,
+                alpha=alpha,
+                background=background,
             ),
             graphs=tuple(graphs),
             labels=tuple(labels or ()),

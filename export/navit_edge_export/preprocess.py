@@ -17,7 +17,7 @@ from navit_edge.errors import InvalidInputError
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
 
-FILTERS = ("bilinear", "bicubic")
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 def native_grid(height_px: int, width_px: int, patch_px: int) -> tuple[int, int]:
@@ -72,7 +72,7 @@ def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = 
         raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
     if image.shape[:2] == (height_px, width_px):
         return np.ascontiguousarray(image)
-    method = Image.Resampling.BILINEAR if resample == "bilinear" else Image.Resampling.BICUBIC
+    method = Image.Resampling[resample.upper()]
     return np.asarray(Image.fromarray(image).resize((width_px, height_px), method), dtype=np.uint8)
 
 

@@ -18,6 +18,7 @@ from navit_edge.errors import (
 )
 from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
+from navit_edge.pixels import Pixels, to_rgb
 from navit_edge.planning import plan, resize
 from navit_edge.session import Session
 
@@ -30,10 +31,12 @@ __all__ = [
     "MissingPackageError",
     "NavitEdgeError",
     "OverBudgetError",
+    "Pixels",
     "Result",
     "Session",
     "__version__",
     "load_manifest",
     "plan",
     "resize",
+    "to_rgb",
 ]

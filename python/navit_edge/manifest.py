@@ -76,11 +76,13 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """From pixels to ``patches``; mean and std are folded into the graph and stand here for the record."""
 
     sizing: Sizing
-    filter: str  # "bilinear" | "bicubic", as Pillow computes them
+    filter: str  # "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos", as Pillow computes them
     patch_px: int
     channels: int
     mean: tuple[float, ...]  # of pixels / 255
     std: tuple[float, ...]
+    alpha: str = "drop"  # "drop" | "composite" | "reject": what becomes of an image's alpha channel
+    background: tuple[int, int, int] = (255, 255, 255)  # RGB, for alpha "composite"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,7 +123,8 @@ _LOWERINGS = ("masked", "padded", "packed")
 _STRATEGIES = ("first-fit-decreasing", "similar-length")
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 _SIZING_RULES = ("token-cap", "native")
-_FILTERS = ("bilinear", "bicubic")
+_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_ALPHAS = ("drop", "composite", "reject")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
 _LETTERS = ("T", "N", "L")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -270,6 +273,9 @@ def _check_preprocess(
     pre = manifest.preprocess
     known("preprocess.sizing.rule", pre.sizing.rule, _SIZING_RULES)
     known("preprocess.filter", pre.filter, _FILTERS)
+    known("preprocess.alpha", pre.alpha, _ALPHAS)
+    if not all(0 <= value <= 255 for value in pre.background):
+        fail(f"preprocess.background is {list(pre.background)}; expected three values of 0 to 255: R, G, B")
     if pre.sizing.rule == "token-cap" and pre.sizing.max_tokens < 1:
         fail(f"preprocess.sizing.max_tokens is {pre.sizing.max_tokens}; expected 1 and up with the rule 'token-cap'")
     if pre.patch_px < 1 or pre.channels < 1:

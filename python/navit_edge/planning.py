@@ -11,6 +11,7 @@ import numpy.typing as npt
 from navit_edge import _core
 
 Strategy = Literal["first-fit-decreasing", "similar-length"]
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
 def plan(
@@ -36,9 +37,18 @@ def plan(
 
 
 def resize(
-    image: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8] | _core.Pixels,
     size: tuple[int, int],
-    filter: Literal["bilinear", "bicubic"] = "bilinear",
+    filter: Filter = "bilinear",
 ) -> npt.NDArray[np.uint8]:
-    """``image`` uint8 [h, w, 3] at ``size`` (height_px, width_px), bit for bit as Pillow's ``Image.resize``."""
+    """``image`` at ``size`` (height_px, width_px), bit for bit as Pillow 13's ``Image.resize``, antialiased.
+
+    image: uint8 [h, w] or [h, w, 1] (one channel), [h, w, 3], or [h, w, 4], whose last channel is alpha: the others
+        are premultiplied with it for the resize, as Pillow does, except by "nearest". Any row stride; read where it
+        lies. Or
+        ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB.
+    size: 1 to 2**20 a side.
+
+    Returns uint8 [height_px, width_px, C]. Raises InvalidInputError.
+    """
     return _core.resize(image, size, filter)

@@ -36,8 +36,20 @@ class SizingRule(str, Enum):
 class Filter(str, Enum):
     """As Pillow computes them."""
 
+    NEAREST = "nearest"
+    BOX = "box"
     BILINEAR = "bilinear"
+    HAMMING = "hamming"
     BICUBIC = "bicubic"
+    LANCZOS = "lanczos"
+
+
+class AlphaRule(str, Enum):
+    """docs/preprocessing.md"""
+
+    DROP = "drop"
+    COMPOSITE = "composite"
+    REJECT = "reject"
 
 
 @command
@@ -58,6 +70,13 @@ def export(
     ] = 1024,
     sizing: Annotated[SizingRule, typer.Option(help="Which grid an image is resized to.")] = SizingRule.TOKEN_CAP,
     resample: Annotated[Filter, typer.Option("--filter", help="Filter of the resize.")] = Filter.BILINEAR,
+    alpha: Annotated[
+        AlphaRule, typer.Option(help="An image's alpha channel: dropped, composited over --background, or refused.")
+    ] = AlphaRule.DROP,
+    background: Annotated[
+        tuple[int, int, int],
+        typer.Option(help="Red, green and blue behind transparent pixels.", min=0, max=255, metavar="R G B"),
+    ] = (255, 255, 255),
     labels: Annotated[
         Path | None, typer.Option(help="Text file with a class name in each line.", metavar="FILE")
     ] = None,
@@ -93,6 +112,8 @@ def export(
             sizing=sizing.value,
             max_tokens=max_tokens,
             resample=resample.value,
+            alpha=alpha.value,
+            background=background,
             outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
             overwrite=overwrite,
