@@ -26,6 +26,9 @@ class PixelRows {
   [[nodiscard]] Size size() const noexcept { return image_.size(); }
   [[nodiscard]] std::int32_t channels() const noexcept { return channels_; }
 
+  /// Bytes from row to row of the image. Of use where direct().
+  [[nodiscard]] std::int64_t stride() const noexcept { return image_.stride(); }
+
   /// Whether pixels() returns rows of the image itself and leaves the scratch alone.
   [[nodiscard]] bool direct() const noexcept { return conversion_ == Conversion::kNone; }
 

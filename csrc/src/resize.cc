@@ -32,15 +32,6 @@ bool goes_down_first(Size image, Size target) noexcept {
   return rows_lost > 0 && rows_lost > 2 * columns_lost;
 }
 
-std::size_t Resizer::buffer_bytes() const noexcept {
-  std::size_t bytes = spread_.capacity() + ring_.capacity() + scratch_.capacity() + combined_.capacity();
-  for (const AxisTable* table : {&across_, &down_}) {
-    bytes += 4 * (table->first_quad.capacity() + table->quad_count.capacity() + table->start.capacity() +
-                  table->words.capacity());
-  }
-  return bytes;
-}
-
 void Resizer::prepare_ring(std::size_t values, std::size_t quads) {
   ring_quads_ = std::bit_ceil(quads);
   ring_stride_ = 4 * padded(values);

@@ -32,8 +32,10 @@ class Resizer {
   void rows(const PixelRows& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,
             const RowSink& sink);
 
-  /// Bytes of all buffers.
-  [[nodiscard]] std::size_t buffer_bytes() const noexcept;
+  /// Bytes of the buffers that hold pixels.
+  [[nodiscard]] std::size_t buffer_bytes() const noexcept {
+    return spread_.capacity() + ring_.capacity() + scratch_.capacity() + combined_.capacity();
+  }
 
  private:
   void untouched_rows(const PixelRows& image, std::int32_t row_begin, std::int32_t row_end, const RowSink& sink);

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -182,6 +184,26 @@ TEST_CASE("buffers of an earlier, larger image do not leak into a later one") {
     resizer.rows(source, target, Filter::kBilinear, 0, 16,
                  [&](std::int32_t y, const std::uint8_t* row) { std::copy_n(row, 48, out.begin() + y * 48); });
     CHECK(out == plainly_resized(pixels, size, target, Filter::kBilinear));
+  }
+}
+
+TEST_CASE("memory does not grow with the height of the image, and is a small part of a large one") {
+  // 4000 px wide to 592, as a photograph of 12 megapixels goes under a cap of 1024 tokens.
+  const auto buffers_for = [](std::int32_t height, PixelFormat format, std::int32_t channels) {
+    const Pixels pixels(static_cast<std::size_t>(4000 * channels) * static_cast<std::size_t>(height), 77);
+    const ImageView image{pixels.data(), height, 4000, channels, 0, format};
+    Resizer resizer;
+    const PixelRows source = PixelRows::own(image, false, pixel_kernels(best_simd_level()));
+    const Size target{height * 592 / 4000, 592};
+    resizer.rows(source, target, Filter::kBilinear, 0, target.height_px, [](std::int32_t, const std::uint8_t*) {});
+    return resizer.buffer_bytes();
+  };
+  for (const auto& [format, channels] : {std::pair{PixelFormat::kRgb, 3}, std::pair{PixelFormat::kBgrx, 4}}) {
+    const std::size_t low = buffers_for(750, format, channels);
+    CHECK(low == buffers_for(3000, format, channels));
+    CHECK(low == buffers_for(6000, format, channels));
+    CHECK(low < 300'000);  // 12 megapixels have 36 million bytes
+    std::printf("a row of 4000 px to 592: %zu bytes of buffers at any height\n", low);
   }
 }
 

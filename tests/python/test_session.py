@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,46 @@ def test_arrays_pil_images_and_paths_give_the_same_numbers(
 
 def test_a_tuple_of_images_is_as_good_as_a_list(tiny_session: ne.Session) -> None:
     assert len(tiny_session.run((RGB, RGB))) == 2
+
+
+def test_an_image_in_another_format_gives_the_result_of_its_rgb(
+    tiny_session: ne.Session, photographs: Photographs
+) -> None:
+    rgb = np.ascontiguousarray(photographs["cat"][100:200, 50:190])
+    gray = np.ascontiguousarray(rgb[:, :, 1])
+    alpha = np.dstack([rgb, gray])
+    reversed_rgb = np.ascontiguousarray(rgb[:, :, ::-1])
+    colour = [
+        alpha,
+        reversed_rgb[:, :, ::-1],
+        alpha[:, :, :3],
+        photographs["cat"][100:200, 50:190],
+        np.ascontiguousarray(rgb[::-1])[::-1],
+        ne.Pixels(reversed_rgb, "bgr"),
+        Image.fromarray(rgb),
+        Image.fromarray(alpha),
+    ]
+    cases = {"colour": (rgb, colour), "gray": (np.repeat(gray[:, :, None], 3, 2), [gray, Image.fromarray(gray)])}
+    embeddings = []
+    for expected_pixels, others in cases.values():
+        (expected,) = tiny_session.run([expected_pixels])
+        embeddings.append(expected.embedding)
+        for other in others:
+            (found,) = tiny_session.run([other])
+            assert found.grid == expected.grid
+            assert np.array_equal(found.embedding, expected.embedding)
+    assert not np.array_equal(*embeddings)
+
+
+def test_an_alpha_channel_that_the_bundle_rejects_fails_alone(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "reject.navit"
+    shutil.copytree(tiny_bundle, bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["preprocess"]["alpha"] = "reject"
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    results = ne.Session(bundle).run([RGB, np.dstack([RGB, RGB[:, :, 0]]), RGB], on_error="return")
+    assert [result.error is None for result in results] == [True, False, True]
+    assert "image 1 has an alpha channel" in str(results[1].error)
 
 
 WRONG_IMAGES: dict[str, tuple[Any, tuple[str, ...]]] = {
