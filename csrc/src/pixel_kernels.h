@@ -31,7 +31,7 @@ struct PixelKernels {
   void (*unpremultiply)(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out);
   /// Gray -> RGB.
   void (*expand)(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out);
-  /// 4:2:0 -> RGB. Pixel x takes u[x / 2 * step] and v[x / 2 * step].
+  /// 4:2:0 -> RGB. Pixel x takes u[x / 2 * step] and v[x / 2 * step]; `step` is 1, or 2, where v is u + 1.
   void (*yuv)(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step, std::size_t pixels,
               const YuvCoefficients& coefficients, std::uint8_t* out);
 };

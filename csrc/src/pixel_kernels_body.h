@@ -11,13 +11,10 @@ namespace {
 
 using Bytes [[maybe_unused]] = std::uint8_t __attribute__((vector_size(16)));
 using Words [[maybe_unused]] = std::int32_t __attribute__((vector_size(16)));
+using Halves = std::uint16_t __attribute__((vector_size(32)));  // 16 pixels of one channel, widened
+using Wholes = std::int32_t __attribute__((vector_size(64)));
 
 constexpr std::size_t kBlock = 16;  // pixels
-
-/// One channel of 16 pixels.
-struct Plane {
-  std::uint8_t value[kBlock];
-};
 
 inline void transpose_planes(const Words* in, Words* out) {
   const Words low01 = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5);
@@ -31,7 +28,7 @@ inline void transpose_planes(const Words* in, Words* out) {
 }
 
 /// 16 pixels of 4 bytes -> 4 planes.
-inline void split(const std::uint8_t* in, Plane* planes) {
+inline void split(const std::uint8_t* in, Bytes* planes) {
   Words words[4];
   for (int i = 0; i < 4; ++i) {
     Bytes four;
@@ -46,7 +43,7 @@ inline void split(const std::uint8_t* in, Plane* planes) {
 
 /// 4 planes -> 16 pixels of 4 bytes, or of the first 3.
 template <int kOut>
-inline void join(const Plane* planes, std::uint8_t* out) {
+inline void join(const Bytes* planes, std::uint8_t* out) {
   Words words[4];
   Words fours[4];
   std::memcpy(words, planes, sizeof(words));
@@ -60,10 +57,10 @@ inline void join(const Plane* planes, std::uint8_t* out) {
   }
 }
 
-/// a * b / 255, rounded: Pillow's MULDIV255, which is also what its alpha_composite comes to over an opaque colour.
-inline std::uint8_t over_255(std::uint16_t sum) {
-  const auto half_up = static_cast<std::uint16_t>(sum + 128);
-  return static_cast<std::uint8_t>(static_cast<std::uint16_t>(half_up + (half_up >> 8)) >> 8);
+/// sum / 255, rounded: Pillow's MULDIV255, which is also what its alpha_composite comes to over an opaque colour.
+inline Bytes over_255(Halves sum) {
+  sum += 128;
+  return __builtin_convertvector((sum + (sum >> 8)) >> 8, Bytes);
 }
 
 /// Calls block(in, out) for 16 pixels at a time; the last ones go through copies, so that no byte behind the row is
@@ -117,16 +114,13 @@ inline void take_three(const std::uint8_t* in, std::size_t pixels, bool swap, st
 inline void composite(const std::uint8_t* in, std::size_t pixels, bool swap, const std::uint8_t* background,
                       std::uint8_t* out) {
   blocks<4, 3>(in, pixels, out, [&](const std::uint8_t* from, std::uint8_t* to) {
-    Plane planes[4];
+    Bytes planes[4];
     split(from, planes);
-    Plane result[4] = {};
+    const Halves alpha = __builtin_convertvector(planes[3], Halves);
+    Bytes result[4] = {};
     for (int c = 0; c < 3; ++c) {
-      const Plane& plane = planes[swap ? 2 - c : c];
-      const std::uint16_t behind = background[c];
-      for (std::size_t i = 0; i < kBlock; ++i) {
-        const std::uint16_t alpha = planes[3].value[i];
-        result[c].value[i] = over_255(static_cast<std::uint16_t>(plane.value[i] * alpha + behind * (255 - alpha)));
-      }
+      const Halves front = __builtin_convertvector(planes[swap ? 2 - c : c], Halves);
+      result[c] = over_255(front * alpha + (255 - alpha) * background[c]);
     }
     join<3>(result, to);
   });
@@ -134,13 +128,10 @@ inline void composite(const std::uint8_t* in, std::size_t pixels, bool swap, con
 
 inline void premultiply(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out) {
   blocks<4, 4>(in, pixels, out, [](const std::uint8_t* from, std::uint8_t* to) {
-    Plane planes[4];
+    Bytes planes[4];
     split(from, planes);
-    for (int c = 0; c < 3; ++c) {
-      for (std::size_t i = 0; i < kBlock; ++i) {
-        planes[c].value[i] = over_255(static_cast<std::uint16_t>(planes[c].value[i] * planes[3].value[i]));
-      }
-    }
+    const Halves alpha = __builtin_convertvector(planes[3], Halves);
+    for (int c = 0; c < 3; ++c) planes[c] = over_255(__builtin_convertvector(planes[c], Halves) * alpha);
     join<4>(planes, to);
   });
 }
@@ -168,55 +159,59 @@ inline void expand(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out
   });
 }
 
-inline std::uint8_t clip_16(std::int32_t value) {
+inline Bytes clip_16(Wholes value) {
   value >>= 16;
-  return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
+  value = value < 0 ? Wholes{} : value;
+  value = value > 255 ? Wholes{} + 255 : value;
+  return __builtin_convertvector(value, Bytes);
 }
 
-/// Sixteen pixels: y[16], and u and v of eight pairs.
-inline void yuv_block(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, const YuvCoefficients& k,
-                      std::uint8_t* out) {
-  std::int32_t red[8];
-  std::int32_t green[8];
-  std::int32_t blue[8];
-  for (int i = 0; i < 8; ++i) {
-    const std::int32_t cb = u[i] - 128;
-    const std::int32_t cr = v[i] - 128;
-    red[i] = k.rv * cr + (1 << 15);
-    green[i] = k.gu * cb + k.gv * cr + (1 << 15);
-    blue[i] = k.bu * cb + (1 << 15);
-  }
-  Plane planes[4] = {};
-  for (int i = 0; i < 16; ++i) {
-    const std::int32_t light = k.y * (y[i] - k.offset);
-    planes[0].value[i] = clip_16(light + red[i / 2]);
-    planes[1].value[i] = clip_16(light + green[i / 2]);
-    planes[2].value[i] = clip_16(light + blue[i / 2]);
-  }
+/// Sixteen pixels: Y of each, U and V of each as they were repeated.
+inline void yuv_block(Bytes y, Bytes u, Bytes v, const YuvCoefficients& k, std::uint8_t* out) {
+  const Wholes cb = __builtin_convertvector(u, Wholes) - 128;
+  const Wholes cr = __builtin_convertvector(v, Wholes) - 128;
+  const Wholes light = (__builtin_convertvector(y, Wholes) - k.offset) * k.y + (1 << 15);
+  const Bytes planes[4] = {clip_16(light + cr * k.rv), clip_16(light + cb * k.gu + cr * k.gv),
+                           clip_16(light + cb * k.bu), Bytes{}};
   join<3>(planes, out);
+}
+
+/// At most 16 pixels at x; 16 where kWhole.
+template <bool kWhole>
+inline void yuv_at(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step,
+                   std::size_t pixels, const YuvCoefficients& k, std::uint8_t* out) {
+  const std::size_t count = kWhole ? kBlock : pixels;
+  const std::size_t pairs = (count + 1) / 2;
+  Bytes light{};
+  Bytes cb{};
+  Bytes cr{};
+  std::memcpy(&light, y, count);
+  if (step == 2) {  // U and V in turn, U first
+    std::memcpy(&cb, u, 2 * pairs);
+    cr = __builtin_shufflevector(cb, cb, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
+    cb = __builtin_shufflevector(cb, cb, 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14);
+  } else {
+    std::memcpy(&cb, u, pairs);
+    std::memcpy(&cr, v, pairs);
+    cb = __builtin_shufflevector(cb, cb, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    cr = __builtin_shufflevector(cr, cr, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  }
+  if constexpr (kWhole) {
+    yuv_block(light, cb, cr, k, out);
+  } else {
+    std::uint8_t result[3 * kBlock + kPixelSlack];
+    yuv_block(light, cb, cr, k, result);
+    std::memcpy(out, result, 3 * count);
+  }
 }
 
 inline void yuv(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step,
                 std::size_t pixels, const YuvCoefficients& k, std::uint8_t* out) {
-  for (std::size_t x = 0; x < pixels; x += kBlock) {
-    const std::size_t left = pixels - x < kBlock ? pixels - x : kBlock;
-    const std::size_t pairs = (left + 1) / 2;
-    std::uint8_t light[kBlock] = {};
-    std::uint8_t cb[kBlock / 2] = {};
-    std::uint8_t cr[kBlock / 2] = {};
-    std::memcpy(light, y + x, left);
-    for (std::size_t i = 0; i < pairs; ++i) {
-      cb[i] = u[(x / 2 + i) * step];
-      cr[i] = v[(x / 2 + i) * step];
-    }
-    if (left == kBlock) {
-      yuv_block(light, cb, cr, k, out + 3 * x);
-    } else {
-      std::uint8_t result[3 * kBlock + kPixelSlack];
-      yuv_block(light, cb, cr, k, result);
-      std::memcpy(out + 3 * x, result, 3 * left);
-    }
+  const std::size_t chroma = kBlock / 2 * step;
+  for (; pixels >= kBlock; pixels -= kBlock, y += kBlock, u += chroma, v += chroma, out += 3 * kBlock) {
+    yuv_at<true>(y, u, v, step, kBlock, k, out);
   }
+  if (pixels > 0) yuv_at<false>(y, u, v, step, pixels, k, out);
 }
 
 constexpr PixelKernels pixel_kernels_here() {

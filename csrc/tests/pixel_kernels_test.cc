@@ -30,7 +30,11 @@ struct Conversion {
 const std::uint8_t kColour[3] = {3, 250, 77};
 
 std::vector<Conversion> conversions() {
-  return {{3, 3, [](const auto& k, auto* in, auto n, auto* out) { k.swap(in, n, out); }},
+  return {{4, 3,
+           [](const auto& k, auto* in, auto n, auto* out) {  // Y, then U and V in turn
+             k.yuv(in, in + n, in + n + 1, 2, n, yuv_coefficients(YuvMatrix::kBt601, YuvRange::kFull), out);
+           }},
+          {3, 3, [](const auto& k, auto* in, auto n, auto* out) { k.swap(in, n, out); }},
           {4, 3, [](const auto& k, auto* in, auto n, auto* out) { k.take_three(in, n, false, out); }},
           {4, 3, [](const auto& k, auto* in, auto n, auto* out) { k.take_three(in, n, true, out); }},
           {4, 3, [](const auto& k, auto* in, auto n, auto* out) { k.composite(in, n, false, kColour, out); }},

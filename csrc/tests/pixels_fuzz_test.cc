@@ -152,7 +152,7 @@ TEST_CASE("any image, target and filter gives a result or InvalidInput, and stay
     GraphSpec graph;
     graph.inputs = {
         {"patches", DType::kUInt8, {{'T', 0}, {'\0', std::int64_t{3} * preprocess.patch_px * preprocess.patch_px}}}};
-    const Budget budget{1 << 20, 4, 1 << 20};
+    const Budget budget{1 << 28, 4, 1 << 28};
     Pack pack;
     PackPlan plan;
     plan.images = {0, 1};

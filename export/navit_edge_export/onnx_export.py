@@ -34,6 +34,7 @@ from navit_edge_export.weights_file import WeightsFile
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
 LOWERINGS = ("masked", "padded")
 SIZING_RULES = ("token-cap", "native")
+ALPHA_RULES = ("drop", "composite", "reject")
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
@@ -88,6 +89,7 @@ def export_bundle(
     config = model if isinstance(model, NaViTConfig) else model.config
     chosen = _chosen_outputs(config, outputs)
     _check_options(config, labels=labels, sizing=sizing, max_tokens=max_tokens, resample=resample)
+    _check_alpha(alpha, background)
     report = progress or (lambda what, done, total: None)
     steps = len(LOWERINGS) + 2
     with bundles.staged_bundle(out, overwrite=overwrite) as staging:
@@ -310,6 +312,13 @@ def _check_options(
         raise InvalidInputError(f"max_tokens is {max_tokens}; expected at least 1")
     if resample not in FILTERS:
         raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
+
+
+def _check_alpha(alpha: str, background: tuple[int, int, int]) -> None:
+    if alpha not in ALPHA_RULES:
+        raise InvalidInputError(f'alpha "{alpha}" is unknown; expected one of {", ".join(ALPHA_RULES)}')
+    if len(background) != 3 or not all(0 <= value <= 255 for value in background):
+        raise InvalidInputError(f"background is {background}; expected red, green and blue, each of 0 to 255")
 
 
 def _created_by(weights: str | None) -> dict[str, str]:
