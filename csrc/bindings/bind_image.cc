@@ -3,7 +3,6 @@
 
 #include "bindings.h"
 #include "navit_edge/error.h"
-#include "pixels.h"
 
 namespace py = pybind11;
 

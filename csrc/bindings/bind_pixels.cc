@@ -6,7 +6,6 @@
 
 #include "bindings.h"
 #include "navit_edge/error.h"
-#include "pixels.h"
 
 namespace py = pybind11;
 

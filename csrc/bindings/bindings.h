@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <vector>
 
 #include "navit_edge/image.h"
 
@@ -14,6 +15,20 @@ void bind_pixels(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
+
+/// navit_edge.Pixels: a view and what keeps its bytes alive.
+struct Pixels {
+  ImageView view;
+  std::vector<pybind11::object> owners;
+};
+
+/// A view of one array, whose format its shape and strides give.
+ImageView array_view(pybind11::handle array, const std::string& who);
+
+/// One plane of `rows` times `width` values of `step` bytes, [rows, width(, step)] or [rows, width * step]; `stride` is
+/// set to the bytes from row to row.
+const std::uint8_t* plane(pybind11::handle array, const std::string& who, std::int32_t rows, std::int32_t width,
+                          std::int32_t step, std::int64_t& stride);
 
 /// A view of a uint8 array [height_px, width_px(, channels)] or of navit_edge.Pixels. Borrows it. Throws InvalidInput,
 /// naming `who`.

@@ -12,9 +12,10 @@ namespace navit_edge {
 
 inline constexpr std::size_t kPixelSlack = 16;
 
-/// Y'CbCr -> R'G'B' in 16 bits of fraction: R = (y (Y - offset) + rv (V - 128) + 2^15) >> 16, clipped; G and B alike.
+/// Y'CbCr -> R'G'B' in 16 bits of fraction: R = (y (Y - offset) + red_v (V - 128) + 2^15) >> 16, clipped; G and B
+/// alike.
 struct YuvCoefficients {
-  std::int32_t offset, y, rv, gu, gv, bu;
+  std::int32_t offset, y, red_v, green_u, green_v, blue_u;
 };
 
 struct PixelKernels {

@@ -171,8 +171,8 @@ inline void yuv_block(Bytes y, Bytes u, Bytes v, const YuvCoefficients& k, std::
   const Wholes cb = __builtin_convertvector(u, Wholes) - 128;
   const Wholes cr = __builtin_convertvector(v, Wholes) - 128;
   const Wholes light = (__builtin_convertvector(y, Wholes) - k.offset) * k.y + (1 << 15);
-  const Bytes planes[4] = {clip_16(light + cr * k.rv), clip_16(light + cb * k.gu + cr * k.gv),
-                           clip_16(light + cb * k.bu), Bytes{}};
+  const Bytes planes[4] = {clip_16(light + cr * k.red_v), clip_16(light + cb * k.green_u + cr * k.green_v),
+                           clip_16(light + cb * k.blue_u), Bytes{}};
   join<3>(planes, out);
 }
 
