@@ -12,7 +12,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-python test-sanitizers lint check-tools bench gpu-check clean
+.PHONY: help demo test test-cpp test-python test-sanitizers fuzz lint check-tools bench gpu-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,6 +34,12 @@ test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefin
 	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset $$preset; \
 	done
 	$(PY) tests/simulator/sanitized.py
+
+FUZZ_COUNT := 20000
+fuzz: $(VENV)/.installed  ## random images through resize and pack, under the sanitizers (FUZZ_COUNT=)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel --target pixels_fuzz_test
+	NAVIT_EDGE_FUZZ_COUNT=$(FUZZ_COUNT) UBSAN_OPTIONS=halt_on_error=1 build/asan/csrc/tests/pixels_fuzz_test
 
 test-python: $(VENV)/.installed
 	$(PY) -m pytest

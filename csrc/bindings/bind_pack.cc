@@ -2,6 +2,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <array>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <utility>
@@ -48,7 +50,8 @@ void bind_pack(py::module_& module) {
       "pack",
       [](const py::list& images, const std::vector<std::pair<std::int32_t, std::int32_t>>& grids, std::int32_t patch_px,
          std::int32_t prefix_tokens, const std::string& filter, std::int32_t pad_tokens, std::int32_t pad_images,
-         const std::string& sizing, int threads) {
+         const std::string& sizing, const std::string& alpha, const std::array<std::uint8_t, 3>& background,
+         int threads) {
         std::vector<ImageView> views;
         for (std::size_t i = 0; i < images.size(); ++i) {
           views.push_back(image_view(images[i], "image " + std::to_string(i)));
@@ -56,6 +59,8 @@ void bind_pack(py::module_& module) {
         PreprocessSpec preprocess;
         preprocess.patch_px = patch_px;
         preprocess.filter = filter;
+        preprocess.alpha = alpha;
+        preprocess.background = background;
         if (!sizing.empty()) preprocess.sizing = parse_sizing(sizing, patch_px);
         ModelSpec model;
         model.prefix_tokens = prefix_tokens;
@@ -82,7 +87,8 @@ void bind_pack(py::module_& module) {
         return out;
       },
       py::arg("images"), py::kw_only(), py::arg("grids"), py::arg("patch_px"), py::arg("prefix_tokens"),
-      py::arg("filter"), py::arg("pad_tokens"), py::arg("pad_images"), py::arg("sizing"), py::arg("threads"));
+      py::arg("filter"), py::arg("pad_tokens"), py::arg("pad_images"), py::arg("sizing"), py::arg("alpha"),
+      py::arg("background"), py::arg("threads"));
 }
 
 }  // namespace navit_edge::bindings

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <vector>
 
 #include "navit_edge/image.h"
 
@@ -12,13 +13,29 @@ namespace navit_edge::bindings {
 void bind_errors(pybind11::module_& module);
 void bind_pack(pybind11::module_& module);
 void bind_packer(pybind11::module_& module);
+void bind_pixels(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 void bind_sizing(pybind11::module_& module);
 
-/// A view of a contiguous uint8 array [height_px, width_px, 3]. Borrows the array. Throws InvalidInput, naming `who`.
-ImageView image_view(pybind11::handle array, const std::string& who);
+/// navit_edge.Pixels: a view and what keeps its bytes alive.
+struct Pixels {
+  ImageView view;
+  std::vector<pybind11::object> owners;
+};
+
+/// A view of one array, whose format its shape and strides give.
+ImageView array_view(pybind11::handle array, const std::string& who);
+
+/// One plane of `rows` times `width` values of `step` bytes, [rows, width(, step)] or [rows, width * step]; `stride` is
+/// set to the bytes from row to row.
+const std::uint8_t* plane(pybind11::handle array, const std::string& who, std::int32_t rows, std::int32_t width,
+                          std::int32_t step, std::int64_t& stride);
+
+/// A view of a uint8 array [height_px, width_px(, channels)] or of navit_edge.Pixels. Borrows it. Throws InvalidInput,
+/// naming `who`.
+ImageView image_view(pybind11::handle image, const std::string& who);
 
 /// A new instance of the Python class for `error` (python/navit_edge/errors.py).
 pybind11::object python_error(const std::exception_ptr& error);

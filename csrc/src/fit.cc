@@ -7,42 +7,47 @@
 namespace navit_edge {
 namespace {
 
-constexpr std::size_t kPixelBytes = 3;
-
-std::size_t bytes(std::int32_t pixels) { return static_cast<std::size_t>(pixels) * kPixelBytes; }
+std::size_t bytes(std::int32_t pixels) { return static_cast<std::size_t>(pixels) * kChannels; }
 
 }  // namespace
 
-void fit_rows(Resizer& resizer, const ImageView& image, const Placement& placement, Size target, Filter filter,
+void fit_rows(const PixelRows& image, const PixelKernels& kernels, const Placement& placement, Size target,
               const std::array<std::uint8_t, 3>& pad_rgb, std::int32_t row_begin, std::int32_t row_end,
-              const Resizer::RowSink& sink) {
-  if (placement.resized) return resizer.rows(image, target, filter, row_begin, row_end, sink);
-
-  thread_local std::vector<std::uint8_t> blank;  // a row that the image does not reach
-  thread_local std::vector<std::uint8_t> mixed;  // a row that it reaches in part; its ends keep the colour
+              const std::function<void(std::int32_t y, const std::uint8_t* row)>& sink) {
+  thread_local std::vector<std::uint8_t> blank;    // a row that the image does not reach
+  thread_local std::vector<std::uint8_t> mixed;    // a row that it reaches in part; its ends keep the colour
+  thread_local std::vector<std::uint8_t> scratch;  // a row converted to RGB or gray
+  thread_local std::vector<std::uint8_t> three;    // a gray row, each value three times
   blank.resize(bytes(target.width_px));
-  for (std::size_t i = 0; i < blank.size(); ++i) blank[i] = pad_rgb[i % kPixelBytes];
+  for (std::size_t i = 0; i < blank.size(); ++i) blank[i] = pad_rgb[i % kChannels];
   mixed = blank;
 
   // The part of the image that lies on the target.
+  const Size size = image.size();
   const std::int32_t top = placement.top_px;
   const std::int32_t left = std::max(0, placement.left_px);
   const std::int32_t cut = std::max(0, -placement.left_px);
-  const std::int32_t width = std::min(image.width_px - cut, target.width_px - left);
-  const auto covered = [&](std::int32_t row) { return std::clamp(row, std::max(0, top), top + image.height_px); };
+  const std::int32_t width = std::min(size.width_px - cut, target.width_px - left);
+  const auto covered = [&](std::int32_t row) { return std::clamp(row, std::max(0, top), top + size.height_px); };
   const std::int32_t first = std::clamp(covered(row_begin), row_begin, row_end);
   const std::int32_t last = std::clamp(covered(row_end), first, row_end);
+  const bool gray = image.channels() == 1;
+  scratch.resize(image.scratch_bytes(size.width_px));
+  if (gray) three.resize(bytes(size.width_px) + kPixelSlack);
 
   for (std::int32_t y = row_begin; y < first; ++y) sink(y, blank.data());
-  if (first < last) {  // at the image's own size the resizer moves rows
-    resizer.rows(image, image.size(), filter, first - top, last - top, [&](std::int32_t y, const std::uint8_t* row) {
-      row += bytes(cut);
-      if (width < target.width_px) {
-        std::memcpy(mixed.data() + bytes(left), row, bytes(width));
-        row = mixed.data();
-      }
-      sink(y + top, row);
-    });
+  for (std::int32_t y = first; y < last; ++y) {
+    const std::uint8_t* row = image.pixels(y - top, 0, size.width_px, scratch.data());
+    if (gray) {
+      kernels.expand(row, static_cast<std::size_t>(size.width_px), three.data());
+      row = three.data();
+    }
+    row += bytes(cut);
+    if (width < target.width_px) {
+      std::memcpy(mixed.data() + bytes(left), row, bytes(width));
+      row = mixed.data();
+    }
+    sink(y, row);
   }
   for (std::int32_t y = last; y < row_end; ++y) sink(y, blank.data());
 }

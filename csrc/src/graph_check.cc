@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "navit_edge/error.h"
-#include "resize_kernels.h"
 
 namespace navit_edge {
 namespace {

@@ -7,10 +7,10 @@
 #include <sstream>
 #include <system_error>
 
+#include "filters.h"
 #include "json_reader.h"
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
-#include "resize.h"
 #include "sha256.h"
 #include "sizing_spec.h"
 
@@ -180,8 +180,16 @@ PreprocessSpec parse_preprocess(const JsonReader& json) {
   PreprocessSpec preprocess;
   preprocess.filter = one_of(json.at("filter"), resize_filter_names());
   preprocess.patch_px = static_cast<std::int32_t>(json.at("patch_px").integer(1, 1024));
-  preprocess.channels = static_cast<std::int32_t>(json.at("channels").integer(3, 3));
+  preprocess.channels = static_cast<std::int32_t>(json.at("channels").integer(kChannels, kChannels));
   preprocess.sizing = read_sizing(json.at("sizing"), preprocess.patch_px);
+  if (json.has("alpha")) preprocess.alpha = one_of(json.at("alpha"), {"drop", "composite", "reject"});
+  if (json.has("background")) {
+    const auto colour = json.at("background").array();
+    if (colour.size() != preprocess.background.size()) json.at("background").fail("three values of 0..255: R, G, B");
+    for (std::size_t c = 0; c < colour.size(); ++c) {
+      preprocess.background[c] = static_cast<std::uint8_t>(colour[c].integer(0, 255));
+    }
+  }
   return preprocess;
 }
 

@@ -10,6 +10,7 @@
 #include "graph_check.h"
 #include "image_check.h"
 #include "navit_edge/error.h"
+#include "pixel_rows.h"
 #include "resize.h"
 #include "thread_pool.h"
 
@@ -38,37 +39,83 @@ HostTensor& input_tensor(Pack& pack, std::size_t i, const TensorSpec& spec) {
   return pack.inputs[i];
 }
 
-/// Copies row y of a resized image to where its patches lie: `first_patch` is the image's first patch row of F bytes.
-/// kRowBytes: P * C where it is known when compiling, 0 elsewhere.
+/// Where the bytes of an image go: patch by patch, row-major over the grid, P rows of P * C bytes each.
+struct PatchLayout {
+  std::int32_t patch_px;
+  Grid grid;
+  std::uint8_t* first_patch;
+
+  [[nodiscard]] std::size_t row_bytes() const { return index(patch_px) * kChannels; }
+  [[nodiscard]] std::size_t patch_bytes() const { return index(patch_px) * row_bytes(); }
+  [[nodiscard]] std::uint8_t* patch_row(std::int32_t row) const {
+    return first_patch + index(row) * index(grid.cols) * patch_bytes();
+  }
+};
+
+/// Copies row y of the resized image to its patches. kRowBytes: P * C where it is known when compiling, 0 elsewhere.
 template <std::size_t kRowBytes>
-void scatter_row(const std::uint8_t* row, std::int32_t y, std::int32_t patch_px, Grid grid, std::uint8_t* first_patch) {
-  const std::size_t row_bytes = kRowBytes != 0 ? kRowBytes : index(patch_px) * kChannels;
-  const std::size_t patch_bytes = row_bytes * index(patch_px);
-  std::uint8_t* out =
-      first_patch + index(y / patch_px) * index(grid.cols) * patch_bytes + index(y % patch_px) * row_bytes;
-  for (std::int32_t c = 0; c < grid.cols; ++c, row += row_bytes, out += patch_bytes) std::memcpy(out, row, row_bytes);
+void scatter_row(const std::uint8_t* row, std::int32_t y, const PatchLayout& to) {
+  const std::size_t row_bytes = kRowBytes != 0 ? kRowBytes : to.row_bytes();
+  const std::size_t patch_bytes = row_bytes * index(to.patch_px);
+  std::uint8_t* out = to.patch_row(y / to.patch_px) + index(y % to.patch_px) * row_bytes;
+  for (std::int32_t c = 0; c < to.grid.cols; ++c, row += row_bytes, out += patch_bytes) {
+    std::memcpy(out, row, row_bytes);
+  }
 }
 
-void write_band(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
-                Filter filter, std::uint8_t* first_patch) {
+/// Moves a band of an image that is neither resized nor converted. Patch after patch is written whole, from P rows at
+/// once: by row, each line of the cache would be written in parts.
+template <std::size_t kRowBytes>
+void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) {
+  const std::size_t row_bytes = kRowBytes != 0 ? kRowBytes : to.row_bytes();
+  std::uint8_t* out = to.patch_row(band.row_begin);
+  for (std::int32_t row = band.row_begin; row < band.row_end; ++row) {
+    const std::uint8_t* const first = image.pixels(row * to.patch_px, 0, image.size().width_px, nullptr);
+    for (std::int32_t c = 0; c < to.grid.cols; ++c) {
+      const std::uint8_t* from = first + index(c) * row_bytes;
+      for (std::int32_t i = 0; i < to.patch_px; ++i, from += image.stride(), out += row_bytes) {
+        std::memcpy(out, from, row_bytes);
+      }
+    }
+  }
+}
+
+template <std::size_t kRowBytes>
+void write_rows(const PixelRows& image, const Band& band, Filter filter, const PixelKernels& pixels,
+                const Segment& segment, const PreprocessSpec& preprocess, const PatchLayout& to) {
   thread_local Resizer resizer;
-  const Grid grid = segment.grid;
-  const std::int32_t patch_px = preprocess.patch_px;
-  const Size target{grid.rows * patch_px, grid.cols * patch_px};
-  const auto run = [&](auto scatter) {
-    fit_rows(resizer, image, segment.placement, target, filter, preprocess.sizing.pad_rgb, band.row_begin * patch_px,
-             band.row_end * patch_px,
-             [&](std::int32_t y, const std::uint8_t* row) { scatter(row, y, patch_px, grid, first_patch); });
-  };
-  switch (patch_px) {
+  thread_local std::vector<std::uint8_t> three;  // a gray row, each value three times
+  const Size target{to.grid.rows * to.patch_px, to.grid.cols * to.patch_px};
+  const bool gray = image.channels() == 1;
+  if (image.direct() && !gray && image.size() == target) return move_rows<kRowBytes>(image, band, to);
+  const std::int32_t row_begin = band.row_begin * to.patch_px;
+  const std::int32_t row_end = band.row_end * to.patch_px;
+  if (!segment.placement.resized) {
+    return fit_rows(image, pixels, segment.placement, target, preprocess.sizing.pad_rgb, row_begin, row_end,
+                    [&](std::int32_t y, const std::uint8_t* row) { scatter_row<kRowBytes>(row, y, to); });
+  }
+  if (gray) three.resize(index(target.width_px) * kChannels + kPixelSlack);
+  std::uint8_t* const expanded = three.data();
+  resizer.rows(image, target, filter, row_begin, row_end, [&](std::int32_t y, const std::uint8_t* row) {
+    if (gray) pixels.expand(row, index(target.width_px), expanded);
+    scatter_row<kRowBytes>(gray ? expanded : row, y, to);
+  });
+}
+
+void write_band(const Band& band, const ImageView& image, const Segment& segment, Filter filter,
+                const PreprocessSpec& preprocess, std::uint8_t* first_patch) {
+  const PixelKernels& pixels = pixel_kernels(best_simd_level());
+  const PixelRows source = PixelRows::rgb(image, preprocess, pixels);
+  const PatchLayout to{preprocess.patch_px, segment.grid, first_patch};
+  switch (preprocess.patch_px) {
     case 16:
-      return run(scatter_row<16 * kChannels>);
+      return write_rows<16 * kChannels>(source, band, filter, pixels, segment, preprocess, to);
     case 14:
-      return run(scatter_row<14 * kChannels>);
+      return write_rows<14 * kChannels>(source, band, filter, pixels, segment, preprocess, to);
     case 32:
-      return run(scatter_row<32 * kChannels>);
+      return write_rows<32 * kChannels>(source, band, filter, pixels, segment, preprocess, to);
     default:
-      return run(scatter_row<0>);
+      return write_rows<0>(source, band, filter, pixels, segment, preprocess, to);
   }
 }
 
@@ -111,7 +158,7 @@ void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<
     if (i < 0 || index(i) >= images.size()) {
       throw InvalidInput("the plan names image " + std::to_string(i) + "; there are " + std::to_string(images.size()));
     }
-    check_image(images[index(i)], "image " + std::to_string(i));
+    check_image(images[index(i)], "image " + std::to_string(i), preprocess.alpha);
     const Grid grid = grids[index(i)];
     if (grid.rows < 1 || grid.cols < 1 ||
         std::max(grid.rows, grid.cols) > std::numeric_limits<std::int32_t>::max() / preprocess.patch_px) {
@@ -214,7 +261,7 @@ void fill_patches(const Pack& pack, std::span<const ImageView> images, const Pre
   split_into_bands(pack, images, preprocess.patch_px, threads, bands);
   parallel_for(bands.size(), threads, [&](std::size_t i) {
     const Segment& segment = pack.segments[bands[i].segment];
-    write_band(bands[i], images[index(segment.image)], segment, preprocess, filter,
+    write_band(bands[i], images[index(segment.image)], segment, filter, preprocess,
                out + index(segment.first_token + model.prefix_tokens) * patch_bytes);
   });
 }

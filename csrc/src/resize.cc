@@ -1,11 +1,8 @@
 #include "resize.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cmath>
 #include <cstring>
-#include <numbers>
 #include <string>
 #include <utility>
 
@@ -16,110 +13,18 @@
 namespace navit_edge {
 namespace {
 
-constexpr std::array<std::string_view, 5> kFilterNames{"box", "bilinear", "hamming", "bicubic", "lanczos"};
+std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
-/// Half the width of a filter at scale 1, in input pixels.
-double support_of(Filter filter) {
-  switch (filter) {
-    case Filter::kBox:
-      return 0.5;
-    case Filter::kBilinear:
-    case Filter::kHamming:
-      return 1.0;
-    case Filter::kBicubic:
-      return 2.0;
-    case Filter::kLanczos:
-      return 3.0;
-  }
-  return 1.0;
+std::size_t padded(std::size_t bytes) { return (bytes + kPadding - 1) / kPadding * kPadding; }
+
+void grow(std::vector<std::uint8_t>& buffer, std::size_t bytes) {
+  if (buffer.size() < bytes) buffer.resize(bytes);
 }
 
-double sinc(double x) {
-  if (x == 0.0) return 1.0;
-  x *= std::numbers::pi;
-  return std::sin(x) / x;
-}
-
-double filter_value(Filter filter, double x) {
-  switch (filter) {
-    case Filter::kBox:
-      return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
-    case Filter::kBilinear:
-      x = std::fabs(x);
-      return x < 1.0 ? 1.0 - x : 0.0;
-    case Filter::kHamming:
-      x = std::fabs(x);
-      if (x == 0.0) return 1.0;
-      if (x >= 1.0) return 0.0;
-      x *= std::numbers::pi;
-      // Pillow's constants are floats, and the last bit counts.
-      return std::sin(x) / x * (0.54F + 0.46F * std::cos(x));
-    case Filter::kBicubic: {  // Keys, a = -0.5
-      constexpr double a = -0.5;
-      x = std::fabs(x);
-      if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-      if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
-      return 0.0;
-    }
-    case Filter::kLanczos:
-      return x >= -3.0 && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
-  }
-  return 0.0;
-}
+/// Pixel quads that are spread at a time: as much as stays in the first-level cache.
+constexpr std::int32_t kChunkQuads = 64;
 
 }  // namespace
-
-std::span<const std::string_view> resize_filter_names() noexcept { return kFilterNames; }
-
-Filter parse_filter(std::string_view name) {
-  for (std::size_t i = 0; i < kFilterNames.size(); ++i) {
-    if (name == kFilterNames[i]) return static_cast<Filter>(i);
-  }
-  throw InvalidInput("unknown resize filter '" + std::string(name) +
-                     "'; known: box, bilinear, hamming, bicubic, lanczos");
-}
-
-// Weights in double, each rounded to 22 bits of fraction; downscaling widens the filter (antialias). The order of the
-// floating-point operations is part of the result: this file is compiled without contraction.
-void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeights& weights) {
-  if (weights.in == in && weights.out == out && weights.filter == filter) return;
-  const double scale = static_cast<double>(in) / out;
-  const double filter_scale = std::max(scale, 1.0);
-  const double support = support_of(filter) * filter_scale;
-  const double inverse_scale = 1.0 / filter_scale;
-
-  weights.in = 0;  // not valid until filled
-  weights.taps = static_cast<std::int32_t>(std::ceil(support)) * 2 + 1;
-  const auto taps = static_cast<std::size_t>(weights.taps);
-  weights.first.resize(static_cast<std::size_t>(out));
-  weights.count.resize(static_cast<std::size_t>(out));
-  weights.weight.assign(static_cast<std::size_t>(out) * taps, 0);
-  std::vector<double> exact(taps);
-  for (std::int32_t x = 0; x < out; ++x) {
-    const double center = (x + 0.5) * scale;
-    const std::int32_t first = std::max(0, static_cast<std::int32_t>(center - support + 0.5));
-    const std::int32_t end = std::min(in, static_cast<std::int32_t>(center + support + 0.5));
-    const std::int32_t count = end - first;
-    double sum = 0.0;
-    for (std::int32_t t = 0; t < count; ++t) {
-      const double value = filter_value(filter, (t + first - center + 0.5) * inverse_scale);
-      exact[static_cast<std::size_t>(t)] = value;
-      sum += value;
-    }
-    std::int32_t* fixed = weights.weight.data() + static_cast<std::size_t>(x) * taps;
-    for (std::int32_t t = 0; t < count; ++t) {
-      double value = exact[static_cast<std::size_t>(t)];
-      if (sum != 0.0) value /= sum;
-      value *= std::int32_t{1} << kWeightBits;
-      fixed[t] = static_cast<std::int32_t>(value < 0 ? value - 0.5 : value + 0.5);
-    }
-    weights.first[static_cast<std::size_t>(x)] = first;
-    weights.count[static_cast<std::size_t>(x)] = count;
-  }
-  weights.out = out;
-  weights.filter = filter;
-  weights.in = in;
-}
 
 bool goes_down_first(Size image, Size target) noexcept {
   const std::int64_t rows_lost = std::int64_t{image.height_px} - target.height_px;
@@ -127,116 +32,220 @@ bool goes_down_first(Size image, Size target) noexcept {
   return rows_lost > 0 && rows_lost > 2 * columns_lost;
 }
 
-void Resizer::prepare_across(std::int32_t in_width, std::int32_t out_width, Filter filter, std::size_t ring_rows) {
-  compute_weights(in_width, out_width, filter, across_);
-  const auto padded = [](std::size_t bytes) { return (bytes + 15) / 16 * 16; };
-  const std::size_t out_bytes = static_cast<std::size_t>(out_width) * kChannels;
-  columns_in_.resize(static_cast<std::size_t>(in_width) * kChannels * kBlockRows);
-  columns_out_.resize(padded(out_bytes) * kBlockRows);
-  ring_rows_ = ring_rows;
-  ring_stride_ = padded(out_bytes);
-  ring_.resize(ring_rows_ * ring_stride_);
+void Resizer::prepare_ring(std::size_t values, std::size_t quads) {
+  ring_quads_ = std::bit_ceil(quads);
+  ring_stride_ = 4 * padded(values);
+  grow(ring_, ring_quads_ * ring_stride_);
 }
 
-void Resizer::across_block(const std::uint8_t* const* in_rows, std::uint8_t* const* out_rows) {
-  kernels_.to_columns(in_rows, static_cast<std::size_t>(across_.in) * kChannels, columns_in_.data());
-  kernels_.across(columns_in_.data(), across_.first.data(), across_.count.data(), across_.weight.data(), across_.taps,
-                  across_.out, columns_out_.data());
-  kernels_.to_rows(columns_out_.data(), static_cast<std::size_t>(across_.out) * kChannels, out_rows);
-}
-
-/// Row y of the target from the rows that taps_ names.
-void Resizer::combine_rows(const ImageView& image, std::int32_t y, std::size_t bytes, std::uint8_t* out) {
-  const auto row = static_cast<std::size_t>(y);
-  const std::int32_t first = down_.first[row];
-  const std::int32_t count = down_.count[row];
-  taps_.resize(static_cast<std::size_t>(down_.taps));
-  for (std::int32_t t = 0; t < count; ++t) {
-    taps_[static_cast<std::size_t>(t)] =
-        ring_rows_ != 0 ? ring_row(first + t) : image.data + (first + t) * image.stride();
-  }
-  kernels_.down(taps_.data(), down_.weight.data() + row * static_cast<std::size_t>(down_.taps), count, bytes, out);
-}
-
-void Resizer::across_then_down(const ImageView& image, Size target, std::int32_t row_begin, std::int32_t row_end,
-                               const RowSink& sink) {
-  const bool down = image.height_px != target.height_px;
-  const std::size_t out_bytes = static_cast<std::size_t>(target.width_px) * kChannels;
-  combined_.resize(out_bytes);
-  const auto first_input = [&](std::int32_t y) { return down ? down_.first[static_cast<std::size_t>(y)] : y; };
-  std::int32_t ready = first_input(row_begin);  // input rows before this one went across
-  for (std::int32_t y = row_begin; y < row_end; ++y) {
-    const std::int32_t end = first_input(y) + (down ? down_.count[static_cast<std::size_t>(y)] : 1);
-    for (; ring_rows_ != 0 && ready < end; ready += kBlockRows) {
-      const std::uint8_t* in_rows[kBlockRows];
-      std::uint8_t* out_rows[kBlockRows];
-      for (std::int32_t r = 0; r < kBlockRows; ++r) {
-        // Lanes below the image repeat its last row; what they give lands in ring rows that nobody reads.
-        in_rows[r] = image.data + std::min(ready + r, image.height_px - 1) * image.stride();
-        out_rows[r] = ring_row(ready + r);
+template <class Rows>
+void Resizer::across_chunks(std::int32_t channels, std::uint8_t* const* lines, Rows rows) {
+  const std::int32_t groups = static_cast<std::int32_t>(across_.first_quad.size()) / 4;
+  const std::int32_t most = std::max(kChunkQuads, 3 * across_.most_quads);
+  for (std::int32_t begin = 0; begin < groups;) {
+    const std::int32_t first = across_.first_quad[index(4 * begin)];
+    const auto end_of = [&](std::int32_t group) {
+      std::int32_t end = 0;
+      for (std::int32_t x = 4 * group; x < 4 * group + 4; ++x) {
+        end = std::max(end, across_.first_quad[index(x)] + across_.quad_count[index(x)]);
       }
-      across_block(in_rows, out_rows);
+      return end;
+    };
+    std::int32_t last = end_of(begin);
+    std::int32_t end = begin + 1;
+    for (; end < groups && end_of(end) - first <= most; ++end) last = std::max(last, end_of(end));
+
+    const std::int32_t x_end = std::min(4 * last, across_.in);
+    const std::uint8_t* pointers[kBlockRows];
+    for (std::int32_t r = 0; r < kBlockRows; ++r) pointers[r] = rows(r, 4 * first, x_end);
+    grow(spread_, index(last - first + 16) * index(channels) * 4 * kBlockRows);
+    kernels_.spread(pointers, index(x_end - 4 * first), channels, spread_.data());
+
+    std::uint8_t* at[kBlockQuads];
+    for (int q = 0; q < kBlockQuads; ++q) at[q] = lines[q] + index(begin) * 16 * index(channels);
+    const std::size_t x = 4 * index(begin);
+    kernels_.across(spread_.data(), first, channels, across_.first_quad.data() + x, across_.quad_count.data() + x,
+                    across_.start.data() + x, across_.words.data() + x * index(across_.words_stride),
+                    across_.words_stride, end - begin, at);
+    begin = end;
+  }
+}
+
+/// Rows [first_row, first_row + kBlockRows) of the image go across, into the ring.
+void Resizer::across_block(const PixelRows& image, std::int32_t first_row) {
+  std::uint8_t* lines[kBlockQuads];
+  for (int q = 0; q < kBlockQuads; ++q) lines[q] = line(first_row / 4 + q);
+  across_chunks(image.channels(), lines, [&](std::int32_t r, std::int32_t x_begin, std::int32_t x_end) {
+    // Rows below the image repeat its last one; their weights are zero.
+    const std::int32_t y = std::min(first_row + r, image.size().height_px - 1);
+    const std::size_t scratch_row = image.scratch_bytes(x_end - x_begin);
+    grow(scratch_, kBlockRows * scratch_row);
+    return image.pixels(y, x_begin, x_end, scratch_.data() + index(r) * scratch_row);
+  });
+}
+
+/// Four rows of the image as they are, into the ring.
+void Resizer::interleave_quad(const PixelRows& image, std::int32_t quad) {
+  const std::int32_t width = image.size().width_px;
+  const std::size_t scratch_row = image.scratch_bytes(width);
+  grow(scratch_, 4 * scratch_row);
+  const std::uint8_t* rows[4];
+  for (std::int32_t r = 0; r < 4; ++r) {
+    const std::int32_t y = std::min(4 * quad + r, image.size().height_px - 1);
+    rows[r] = image.pixels(y, 0, width, scratch_.data() + index(r) * scratch_row);
+  }
+  kernels_.interleave(rows, index(width) * index(image.channels()), line(quad));
+}
+
+/// Row y of the vertical pass, from the ring.
+void Resizer::combine(std::int32_t y, std::size_t bytes, std::uint8_t* out) {
+  const std::int32_t first = down_.first_quad[index(y)];
+  const std::int32_t quads = down_.quad_count[index(y)];
+  lines_.resize(index(down_.most_quads));
+  for (std::int32_t q = 0; q < quads; ++q) lines_[index(q)] = line(first + q);
+  kernels_.down(lines_.data(), down_.words.data() + index(y) * index(down_.words_stride), quads, down_.start[index(y)],
+                bytes, out);
+}
+
+void Resizer::across_then_down(const PixelRows& image, Size target, std::int32_t row_begin, std::int32_t row_end,
+                               const RowSink& sink) {
+  const bool across = image.size().width_px != target.width_px;
+  const bool down = image.size().height_px != target.height_px;
+  const std::size_t bytes = index(target.width_px) * index(image.channels());
+  prepare_ring(across ? across_.first_quad.size() * index(image.channels()) : bytes,
+               index(down ? down_.most_quads : 1) + kBlockQuads);
+  grow(combined_, padded(bytes));
+  const auto first_quad = [&](std::int32_t y) { return down ? down_.first_quad[index(y)] : y / 4; };
+  std::int32_t ready = row_begin < row_end ? first_quad(row_begin) : 0;  // quads before this one are in the ring
+  for (std::int32_t y = row_begin; y < row_end; ++y) {
+    const std::int32_t end = first_quad(y) + (down ? down_.quad_count[index(y)] : 1);
+    while (ready < end) {
+      if (across) {
+        across_block(image, 4 * ready);
+        ready += kBlockQuads;
+      } else {
+        interleave_quad(image, ready++);
+      }
     }
     if (down) {
-      combine_rows(image, y, out_bytes, combined_.data());
-      sink(y, combined_.data());
+      combine(y, bytes, combined_.data());
     } else {
-      sink(y, ring_row(y));
+      const std::uint8_t* only = line(y / 4);
+      kernels_.down(&only, picker_.words(y), 1, picker_.start(), bytes, combined_.data());
     }
+    sink(y, combined_.data());
   }
 }
 
-void Resizer::down_then_across(const ImageView& image, std::int32_t row_begin, std::int32_t row_end,
+void Resizer::down_then_across(const PixelRows& image, Size target, std::int32_t row_begin, std::int32_t row_end,
                                const RowSink& sink) {
-  const std::size_t in_bytes = static_cast<std::size_t>(image.width_px) * kChannels;
-  const std::size_t ring_rows = std::exchange(ring_rows_, 0);  // the taps are rows of the image itself
-  combined_.resize(in_bytes * kBlockRows);
+  const std::size_t channels = index(image.channels());
+  const std::size_t in_bytes = index(image.size().width_px) * channels;
+  const std::size_t out_bytes = index(target.width_px) * channels;
+  const std::size_t in_row = padded(in_bytes);
+  const std::size_t out_line = 4 * padded(across_.first_quad.size() * channels);
+  prepare_ring(in_bytes, index(down_.most_quads) + 1);
+  grow(combined_, kBlockRows * in_row + kBlockQuads * out_line + padded(out_bytes));
+  std::uint8_t* const in = combined_.data();
+  std::uint8_t* const out = in + kBlockRows * in_row + kBlockQuads * out_line;
+  std::uint8_t* lines[kBlockQuads];
+  for (int q = 0; q < kBlockQuads; ++q) lines[q] = in + kBlockRows * in_row + static_cast<std::size_t>(q) * out_line;
+  std::int32_t ready = row_begin < row_end ? down_.first_quad[index(row_begin)] : 0;
   for (std::int32_t y = row_begin; y < row_end; y += kBlockRows) {
-    const std::uint8_t* in_rows[kBlockRows];
-    std::uint8_t* out_rows[kBlockRows];
     const std::int32_t rows = std::min<std::int32_t>(kBlockRows, row_end - y);
-    for (std::int32_t r = 0; r < kBlockRows; ++r) {
-      std::uint8_t* combined = combined_.data() + static_cast<std::size_t>(std::min(r, rows - 1)) * in_bytes;
-      if (r < rows) combine_rows(image, y + r, in_bytes, combined);
-      in_rows[r] = combined;
-      out_rows[r] = ring_.data() + static_cast<std::size_t>(r) * ring_stride_;
+    for (std::int32_t r = 0; r < rows; ++r) {
+      const std::int32_t end = down_.first_quad[index(y + r)] + down_.quad_count[index(y + r)];
+      while (ready < end) interleave_quad(image, ready++);
+      combine(y + r, in_bytes, in + index(r) * in_row);
     }
-    across_block(in_rows, out_rows);
-    for (std::int32_t r = 0; r < rows; ++r) sink(y + r, out_rows[r]);
+    across_chunks(image.channels(), lines, [&](std::int32_t r, std::int32_t x_begin, std::int32_t) {
+      return in + index(std::min(r, rows - 1)) * in_row + index(x_begin) * channels;
+    });
+    for (std::int32_t r = 0; r < rows; ++r) {
+      const std::uint8_t* only = lines[r / 4];
+      kernels_.down(&only, picker_.words(r), 1, picker_.start(), out_bytes, out);
+      sink(y + r, out);
+    }
   }
-  ring_rows_ = ring_rows;
 }
 
-void Resizer::rows(const ImageView& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,
+void Resizer::nearest_rows(const PixelRows& image, Size target, std::int32_t row_begin, std::int32_t row_end,
+                           const RowSink& sink) {
+  const std::vector<std::int32_t> columns = nearest_indices(image.size().width_px, target.width_px);
+  const std::vector<std::int32_t> rows = nearest_indices(image.size().height_px, target.height_px);
+  const std::size_t channels = index(image.channels());
+  grow(scratch_, image.scratch_bytes(image.size().width_px));
+  grow(combined_, columns.size() * channels);
+  for (std::int32_t y = row_begin; y < row_end; ++y) {
+    std::uint8_t* out = combined_.data();
+    std::memset(out, 0, columns.size() * channels);
+    if (rows[index(y)] >= 0) {
+      const std::uint8_t* row = image.pixels(rows[index(y)], 0, image.size().width_px, scratch_.data());
+      for (const std::int32_t x : columns) {
+        for (std::size_t c = 0; x >= 0 && c < channels; ++c) out[c] = row[index(x) * channels + c];
+        out += channels;
+      }
+    }
+    sink(y, combined_.data());
+  }
+}
+
+void Resizer::untouched_rows(const PixelRows& image, std::int32_t row_begin, std::int32_t row_end,
+                             const RowSink& sink) {
+  const std::int32_t width = image.size().width_px;
+  grow(scratch_, image.scratch_bytes(width));
+  for (std::int32_t y = row_begin; y < row_end; ++y) sink(y, image.pixels(y, 0, width, scratch_.data()));
+}
+
+void Resizer::rows(const PixelRows& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,
                    const RowSink& sink) {
-  const bool across = image.width_px != target.width_px;
-  const bool down = image.height_px != target.height_px;
-  if (!across && !down) {
-    for (std::int32_t y = row_begin; y < row_end; ++y) sink(y, image.data + y * image.stride());
-    return;
-  }
-  if (down) compute_weights(image.height_px, target.height_px, filter, down_);
-  ring_rows_ = 0;
-  if (across) {
-    const std::size_t taps = down ? static_cast<std::size_t>(down_.taps) : 1;
-    const bool down_first = down && goes_down_first(image.size(), target);
-    prepare_across(image.width_px, target.width_px, filter,
-                   down_first ? std::size_t{kBlockRows} : std::bit_ceil(taps + kBlockRows));
-    if (down_first) return down_then_across(image, row_begin, row_end, sink);
-  }
+  const Size size = image.size();
+  if (size == target) return untouched_rows(image, row_begin, row_end, sink);
+  if (filter == Filter::kNearest) return nearest_rows(image, target, row_begin, row_end, sink);
+  const bool across = size.width_px != target.width_px;
+  const bool down = size.height_px != target.height_px;
+  if (down) down_.prepare(size.height_px, target.height_px, filter, kernels_);
+  if (across) across_.prepare(size.width_px, target.width_px, filter, kernels_);
+  if (across && down && goes_down_first(size, target)) return down_then_across(image, target, row_begin, row_end, sink);
   across_then_down(image, target, row_begin, row_end, sink);
+}
+
+std::int32_t resized_channels(const ImageView& image) noexcept {
+  switch (image.pixel_format()) {
+    case PixelFormat::kGray:
+      return 1;
+    case PixelFormat::kRgba:
+    case PixelFormat::kBgra:
+      return 4;
+    default:
+      return 3;
+  }
 }
 
 void resize_image(const ImageView& image, Size target, std::string_view filter, std::uint8_t* out) {
   check_image(image, "the image");
-  if (target.height_px < 1 || target.width_px < 1) {
+  if (target.height_px < 1 || target.width_px < 1 || target.height_px > kMostSidePx || target.width_px > kMostSidePx) {
     throw InvalidInput("the target size is " + std::to_string(target.height_px) + " x " +
-                       std::to_string(target.width_px) + " pixels (height x width); both must be at least 1");
+                       std::to_string(target.width_px) +
+                       " pixels (height x width); both must be at least 1 and at most " + std::to_string(kMostSidePx));
   }
-  const std::size_t row_bytes = static_cast<std::size_t>(target.width_px) * kChannels;
+  const Filter parsed = parse_filter(filter);
+  const PixelKernels& pixels = pixel_kernels(best_simd_level());
+  // Pillow premultiplies, so that hidden colours do not bleed; not where it copies pixels.
+  const bool blends = resized_channels(image) == 4 && parsed != Filter::kNearest && image.size() != target;
+  const PixelRows source = PixelRows::own(image, blends, pixels);
+  const std::size_t row_bytes = index(target.width_px) * index(source.channels());
   thread_local Resizer resizer;
-  resizer.rows(image, target, parse_filter(filter), 0, target.height_px, [&](std::int32_t y, const std::uint8_t* row) {
-    std::memcpy(out + static_cast<std::size_t>(y) * row_bytes, row, row_bytes);
+  resizer.rows(source, target, parsed, 0, target.height_px, [&](std::int32_t y, const std::uint8_t* row) {
+    std::uint8_t* to = out + index(y) * row_bytes;
+    if (blends) {
+      pixels.unpremultiply(row, index(target.width_px), to);
+    } else {
+      std::memcpy(to, row, row_bytes);
+    }
+    if (image.pixel_format() == PixelFormat::kBgra) {
+      for (std::size_t at = 0; at < row_bytes; at += 4) std::swap(to[at], to[at + 2]);
+    }
   });
 }
 

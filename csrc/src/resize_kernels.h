@@ -1,32 +1,56 @@
 // The inner loops of resize.cc, compiled once for each instruction set. All levels give the same bits.
+//
+// Taps go through in groups of four: a "quad" is four taps of one value in one 32-bit word, which is what dot-product
+// instructions eat. Along a row a quad is four neighbouring pixels of one channel, down the columns four neighbouring
+// rows. The weights of a filter are laid out for quads that start at multiples of four, zero where a tap is not used.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 namespace navit_edge {
 
-inline constexpr int kChannels = 3;
-inline constexpr int kBlockRows = 16;   // rows that the horizontal pass treats at once, one a vector lane
 inline constexpr int kWeightBits = 22;  // fraction bits of a weight: 32 - 8 bits of pixel - 2 of headroom
+inline constexpr int kBlockRows = 16;   // rows that the horizontal pass treats at once
+inline constexpr int kBlockQuads = kBlockRows / 4;
+inline constexpr std::size_t kPadding = 64;  // columns of quad lines and of rows are padded to a multiple of this
 
-enum class SimdLevel { kPortable, kAvx2 };
+enum class SimdLevel { kPortable, kAvx2, kAvx512, kNeon };
 
-/// The widest level this CPU runs.
-SimdLevel best_simd_level() noexcept;
+std::string_view simd_level_name(SimdLevel level) noexcept;
+
+/// The levels this CPU runs, the narrowest first.
+std::span<const SimdLevel> simd_levels();
+
+/// The widest level this CPU runs, or the one that the environment variable NAVIT_EDGE_SIMD names ("portable", "avx2",
+/// "avx512", "neon"). Throws InvalidInput where that is not one of simd_levels().
+SimdLevel best_simd_level();
 
 struct ResizeKernels {
-  /// out[i] = clip(sum over t of weight[t] * rows[t][i]) for i below `bytes`.
-  void (*down)(const std::uint8_t* const* rows, const std::int32_t* weight, std::int32_t taps, std::size_t bytes,
-               std::uint8_t* out);
-  /// The same along the columns of kBlockRows rows that lie side by side:
-  /// in [in width * 3, kBlockRows] -> out [out_width * 3, kBlockRows].
-  void (*across)(const std::uint8_t* in, const std::int32_t* first, const std::int32_t* count,
-                 const std::int32_t* weight, std::int32_t taps, std::int32_t out_width, std::uint8_t* out);
-  /// rows [kBlockRows][bytes] -> columns [bytes, kBlockRows].
-  void (*to_columns)(const std::uint8_t* const* rows, std::size_t bytes, std::uint8_t* columns);
-  /// columns [bytes rounded up to 16, kBlockRows] -> rows [kBlockRows][bytes rounded up to 16].
-  void (*to_rows)(const std::uint8_t* columns, std::size_t bytes, std::uint8_t* const* rows);
+  std::int32_t weight_words;  // 32-bit words that hold the weights of one quad
+  std::int32_t pixel_bias;    // what the kernels take off each pixel; the start of a sum makes up for it
+
+  /// weight[4] -> words[weight_words].
+  void (*encode)(const std::int32_t* weight, std::int32_t* words);
+
+  /// Rows of `pixels` pixels, rows[kBlockRows], -> out[pixel quads][channels][kBlockRows][4 taps]. Channels: 1, 3 or 4.
+  void (*spread)(const std::uint8_t* const* rows, std::size_t pixels, std::int32_t channels, std::uint8_t* out);
+
+  /// Horizontal pass over spread rows, for `groups` times four output pixels. Arrays are per output pixel.
+  /// `lines`[kBlockQuads]: quad lines, [groups * 4 * channels][4 rows] each.
+  void (*across)(const std::uint8_t* spread, std::int32_t spread_first_quad, std::int32_t channels,
+                 const std::int32_t* first_quad, const std::int32_t* quad_count, const std::int32_t* start,
+                 const std::int32_t* words, std::int32_t words_stride, std::int32_t groups, std::uint8_t* const* lines);
+
+  /// rows[4] of `bytes` -> a quad line [bytes, padded][4 rows].
+  void (*interleave)(const std::uint8_t* const* rows, std::size_t bytes, std::uint8_t* line);
+
+  /// Vertical pass: out[i] = clip((start + sum of weights * lines[q][i]) >> kWeightBits), for `bytes` padded to a
+  /// multiple of kPadding.
+  void (*down)(const std::uint8_t* const* lines, const std::int32_t* words, std::int32_t quads, std::int32_t start,
+               std::size_t bytes, std::uint8_t* out);
 };
 
 /// `level` must be one that this CPU runs.
@@ -35,6 +59,9 @@ const ResizeKernels& resize_kernels(SimdLevel level) noexcept;
 extern const ResizeKernels kResizePortable;
 #if defined(__x86_64__)
 extern const ResizeKernels kResizeAvx2;
+extern const ResizeKernels kResizeAvx512;
+#elif defined(__aarch64__)
+extern const ResizeKernels kResizeNeon;
 #endif
 
 }  // namespace navit_edge

@@ -148,7 +148,7 @@ struct Session::Impl {
       Result& result = run.results[i];
       result.image = run.images[i].size();
       try {
-        check_image(run.images[i], "image " + std::to_string(i));
+        check_image(run.images[i], "image " + std::to_string(i), preprocess.alpha);
         size(i, result);
         run.grids[i] = result.grid;
         token_counts.push_back(result.tokens);

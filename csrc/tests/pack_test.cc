@@ -138,6 +138,51 @@ TEST_CASE("the pixels of every image lie in patch order, images one after anothe
   }
 }
 
+TEST_CASE("an image in any format gives the patches of its conversion to RGB, resized or not, in bands or whole") {
+  std::mt19937 random(15);
+  for (const std::int32_t side : {48, 200}) {
+    Setup setup(16);
+    setup.preprocess.sizing = {"token-cap", 40};
+    setup.preprocess.alpha = "composite";
+    setup.preprocess.background = {10, 200, 90};
+    const std::size_t area = static_cast<std::size_t>(side * side);
+    std::vector<std::uint8_t> pixels(4 * area);
+    for (auto& byte : pixels) byte = static_cast<std::uint8_t>(random());
+    const auto view = [&](PixelFormat format, std::int32_t channels) {
+      return ImageView{pixels.data(), side, side, channels, 0, format};
+    };
+    ImageView nv12 = view(PixelFormat::kNv12, 1);
+    nv12.planes[0] = pixels.data() + area;
+    ImageView i420 = view(PixelFormat::kI420, 1);
+    i420.planes[0] = pixels.data() + area;
+    i420.planes[1] = pixels.data() + area + area / 4;
+    i420.matrix = YuvMatrix::kBt709;
+    i420.range = YuvRange::kFull;
+    for (const ImageView& image : {view(PixelFormat::kRgb, 3), view(PixelFormat::kBgr, 3), view(PixelFormat::kRgbx, 4),
+                                   view(PixelFormat::kBgrx, 4), view(PixelFormat::kRgba, 4),
+                                   view(PixelFormat::kBgra, 4), view(PixelFormat::kGray, 1), nv12, i420}) {
+      std::vector<std::uint8_t> rgb(3 * area);
+      convert_to_rgb(image, setup.preprocess, rgb.data());
+      std::vector<Picture> pictures;
+      pictures.emplace_back(random, 1, 1);
+      pictures[0].view = image;
+      const auto found = patches(setup.write(pictures, {0}));
+      CHECK(found == plain_patches({rgb.data(), side, side, 3, 0}, setup.grids[0], 16));
+      CHECK(patches(setup.write(pictures, {0}, true, 3)) == found);
+    }
+  }
+}
+
+TEST_CASE("an alpha channel is refused where the preprocess says so") {
+  std::mt19937 random(16);
+  Setup setup;
+  setup.preprocess.alpha = "reject";
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 8, 8);
+  pictures[0].view = {pictures[0].pixels.data(), 6, 8, 4, 0};
+  CHECK_THROWS_WITH_AS(setup.write(pictures, {0}), "image 0 has an alpha channel", InvalidInput);
+}
+
 TEST_CASE("the index inputs say what the graph contract says") {
   std::mt19937 random(8);
   Setup setup(4, 1);

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -19,30 +21,28 @@ namespace {
 
 using Pixels = std::vector<std::uint8_t>;
 
-Pixels picture(std::int32_t height, std::int32_t width) {
-  Pixels pixels(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3);
+Pixels picture(std::int32_t height, std::int32_t width, std::int32_t channels = 3) {
+  Pixels pixels(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) *
+                static_cast<std::size_t>(channels));
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     pixels[i] = static_cast<std::uint8_t>(((std::uint64_t{i} * 2654435761U + 12345U) & 0xFFFFFFFFU) >> 24);
   }
   return pixels;
 }
 
-std::vector<SimdLevel> levels() {
-  std::vector<SimdLevel> all{SimdLevel::kPortable};
-  if (best_simd_level() != SimdLevel::kPortable) all.push_back(best_simd_level());
-  return all;
-}
+std::span<const SimdLevel> levels() { return simd_levels(); }
 
 Pixels resized(const ImageView& image, Size target, const std::string& filter, SimdLevel level,
                std::int32_t bands = 1) {
   Resizer resizer(level);
-  const std::size_t row_bytes = static_cast<std::size_t>(target.width_px) * 3;
+  const PixelRows source = PixelRows::own(image, false, pixel_kernels(level));
+  const std::size_t row_bytes = static_cast<std::size_t>(target.width_px) * static_cast<std::size_t>(image.channels);
   Pixels out(static_cast<std::size_t>(target.height_px) * row_bytes);
   for (std::int32_t band = 0; band < bands; ++band) {
     const std::int32_t begin = target.height_px * band / bands;
     const std::int32_t end = target.height_px * (band + 1) / bands;
     std::int32_t expected = begin;
-    resizer.rows(image, target, parse_filter(filter), begin, end, [&](std::int32_t y, const std::uint8_t* row) {
+    resizer.rows(source, target, parse_filter(filter), begin, end, [&](std::int32_t y, const std::uint8_t* row) {
       CHECK(y == expected++);
       std::copy_n(row, row_bytes, out.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(y) * row_bytes));
     });
@@ -76,16 +76,17 @@ Pixels plain_pass(const Pixels& pixels, std::size_t outer, std::int32_t in, std:
   return result;
 }
 
-Pixels plainly_resized(Pixels pixels, Size size, Size target, Filter filter) {
+Pixels plainly_resized(Pixels pixels, Size size, Size target, Filter filter, std::size_t channels = 3) {
   const auto across = [&] {
     if (size.width_px == target.width_px) return;
-    pixels = plain_pass(pixels, static_cast<std::size_t>(size.height_px), size.width_px, 3, target.width_px, filter);
+    pixels =
+        plain_pass(pixels, static_cast<std::size_t>(size.height_px), size.width_px, channels, target.width_px, filter);
     size.width_px = target.width_px;
   };
   const auto down = [&] {
     if (size.height_px == target.height_px) return;
-    pixels =
-        plain_pass(pixels, 1, size.height_px, static_cast<std::size_t>(size.width_px) * 3, target.height_px, filter);
+    pixels = plain_pass(pixels, 1, size.height_px, static_cast<std::size_t>(size.width_px) * channels, target.height_px,
+                        filter);
     size.height_px = target.height_px;
   };
   if (goes_down_first(size, target)) {
@@ -123,12 +124,15 @@ TEST_CASE("every instruction set and every way to cut bands gives the bits of th
     Size target{side(most), side(most)};
     if (i % 10 == 0) target.width_px = size.width_px;
     if (i % 15 == 0) target.height_px = size.height_px;
-    const Pixels pixels = picture(size.height_px, size.width_px);
+    const std::int32_t channels = i % 4 == 1 ? 1 : i % 4 == 2 ? 4 : 3;
+    const Pixels pixels = picture(size.height_px, size.width_px, channels);
     const std::string& filter = filters[static_cast<std::size_t>(i) % filters.size()];
-    const Pixels expected = plainly_resized(pixels, size, target, parse_filter(filter));
+    const Pixels expected =
+        plainly_resized(pixels, size, target, parse_filter(filter), static_cast<std::size_t>(channels));
     for (const SimdLevel level : levels()) {
       const std::int32_t bands = 1 + static_cast<std::int32_t>(random() % 4);
-      CHECK(resized({pixels.data(), size.height_px, size.width_px, 3, 0}, target, filter, level, bands) == expected);
+      CHECK(resized({pixels.data(), size.height_px, size.width_px, channels, 0}, target, filter, level, bands) ==
+            expected);
     }
   }
 }
@@ -175,9 +179,31 @@ TEST_CASE("buffers of an earlier, larger image do not leak into a later one") {
     const Pixels pixels = picture(size.height_px, size.width_px);
     const Size target{16, 16};
     Pixels out(16 * 16 * 3);
-    resizer.rows({pixels.data(), size.height_px, size.width_px, 3, 0}, target, Filter::kBilinear, 0, 16,
+    const ImageView image{pixels.data(), size.height_px, size.width_px, 3, 0};
+    const PixelRows source = PixelRows::own(image, false, pixel_kernels(best_simd_level()));
+    resizer.rows(source, target, Filter::kBilinear, 0, 16,
                  [&](std::int32_t y, const std::uint8_t* row) { std::copy_n(row, 48, out.begin() + y * 48); });
     CHECK(out == plainly_resized(pixels, size, target, Filter::kBilinear));
+  }
+}
+
+TEST_CASE("memory does not grow with the height of the image, and is a small part of a large one") {
+  // 4000 px wide to 592, as a photograph of 12 megapixels goes under a cap of 1024 tokens.
+  const auto buffers_for = [](std::int32_t height, PixelFormat format, std::int32_t channels) {
+    const Pixels pixels(static_cast<std::size_t>(4000 * channels) * static_cast<std::size_t>(height), 77);
+    const ImageView image{pixels.data(), height, 4000, channels, 0, format};
+    Resizer resizer;
+    const PixelRows source = PixelRows::own(image, false, pixel_kernels(best_simd_level()));
+    const Size target{height * 592 / 4000, 592};
+    resizer.rows(source, target, Filter::kBilinear, 0, target.height_px, [](std::int32_t, const std::uint8_t*) {});
+    return resizer.buffer_bytes();
+  };
+  for (const auto& [format, channels] : {std::pair{PixelFormat::kRgb, 3}, std::pair{PixelFormat::kBgrx, 4}}) {
+    const std::size_t low = buffers_for(750, format, channels);
+    CHECK(low == buffers_for(3000, format, channels));
+    CHECK(low == buffers_for(6000, format, channels));
+    CHECK(low < 300'000);  // 12 megapixels have 36 million bytes
+    std::printf("a row of 4000 px to 592: %zu bytes of buffers at any height\n", low);
   }
 }
 
@@ -186,12 +212,19 @@ TEST_CASE("images and filters that cannot be resized are refused") {
   Pixels out(1000);
   const ImageView good{pixels.data(), 4, 4, 3, 0};
   CHECK_THROWS_WITH_AS(resize_image(good, {4, 0}, "bilinear", out.data()), "at least 1", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_image(good, {4, 4}, "nearest", out.data()), "known: box, bilinear", InvalidInput);
+  CHECK_THROWS_WITH_AS(resize_image(good, {4, 4}, "mitchell", out.data()), "known: nearest, box, bilinear",
+                       InvalidInput);
   CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 0, 4, 3, 0}, {4, 4}, "bilinear", out.data()), "at least 1",
                        InvalidInput);
   CHECK_THROWS_WITH_AS(resize_image({nullptr, 4, 4, 3, 0}, {4, 4}, "bilinear", out.data()), "null", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 4, 4, 4, 0}, {4, 4}, "bilinear", out.data()), "4 channels",
+  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 4, 4, 5, 0}, {4, 4}, "bilinear", out.data()), "5 channels",
                        InvalidInput);
+  ImageView planar{pixels.data(), 4, 4, 1, 0, PixelFormat::kI420, {pixels.data(), nullptr}};
+  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, "bilinear", out.data()), "planes[1] is null", InvalidInput);
+  planar.channels = 3;
+  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, "bilinear", out.data()), "I420 with 3 channels", InvalidInput);
+  planar = {pixels.data(), 4, 4, 1, 0, PixelFormat::kNv12, {pixels.data(), nullptr}, {3, 0}};
+  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, "bilinear", out.data()), "chroma rows 3 bytes apart", InvalidInput);
   CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 4, 4, 3, 11}, {4, 4}, "bilinear", out.data()), "overlap",
                        InvalidInput);
 }

@@ -87,14 +87,14 @@ TEST_CASE("images that cannot be run fail alone, each with its own error") {
   const auto good = session.run(std::span(views).first(6));
   views[1].data = nullptr;
   views[2].height_px = 0;
-  views[3].channels = 4;
+  views[3].channels = 5;
   views[4].row_stride_bytes = 1;
   const auto results = session.run(views);
   CHECK(same(results[0], good[0]));
   CHECK(same(results[5], good[5]));
   CHECK(contains(message_of(results[1].error), "image 1 has no pixels"));
   CHECK(contains(message_of(results[2].error), "image 2 has 0 x"));
-  CHECK(contains(message_of(results[3].error), "image 3 has 4 channels"));
+  CHECK(contains(message_of(results[3].error), "image 3 has 5 channels"));
   CHECK(contains(message_of(results[4].error), "image 4 has rows 1 bytes apart"));
   CHECK(contains(message_of(results[6].error), "image 6 needs 400 tokens; the largest budget is 128"));
   CHECK_THROWS_AS(std::rethrow_exception(results[1].error), InvalidInput);

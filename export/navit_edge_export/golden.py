@@ -14,8 +14,7 @@ def golden_images(spec: Preprocess) -> tuple[Golden, ...]:
         resized = prepare(
             draw(height_px, width_px, spec.channels, seed=index),
             patch_px=spec.patch_px,
-            rule=spec.sizing.rule,
-            max_tokens=spec.sizing.max_tokens,
+            sizing=spec.sizing,
             resample=spec.filter,
         )
         grid = (resized.shape[0] // spec.patch_px, resized.shape[1] // spec.patch_px)

@@ -40,6 +40,7 @@ from navit_edge_export.weights_file import WeightsFile
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
 #: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
 DEFAULT_LOWERINGS = ("masked", "padded")
+ALPHA_RULES = ("drop", "composite", "reject")
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
@@ -67,6 +68,8 @@ def export_bundle(
     sizing: Sizing | str = "token-cap",
     max_tokens: int = 1024,
     resample: str = "bilinear",
+    alpha: str = "drop",
+    background: tuple[int, int, int] = (255, 255, 255),
     outputs: Sequence[str] | None = None,
     lowerings: Sequence[str] = DEFAULT_LOWERINGS,
     progress: Progress | None = None,
@@ -81,7 +84,9 @@ def export_bundle(
         weights: For the record: where the weights came from, such as the checkpoint's name.
         sizing: The rule, as a struct or as text (``navit_edge.sizing.parse``): "smart-resize:merge=2,min_pixels=…".
         max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
-        resample: "bilinear" or "bicubic".
+        resample: a filter of Pillow's, such as "bilinear" or "bicubic".
+        alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
+            ``background`` (R, G, B), or "reject" it.
         outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image.
         lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
 
@@ -94,6 +99,7 @@ def export_bundle(
     wanted = _chosen_lowerings(lowerings)
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
     _check_options(config, labels=labels, sizing=rule, resample=resample)
+    _check_alpha(alpha, background)
     report = progress or (lambda what, done, total: None)
     steps = len(wanted) + 2
     with bundles.staged_bundle(out, overwrite=overwrite) as staging:
@@ -134,6 +140,8 @@ def export_bundle(
                 channels=config.channels,
                 mean=config.mean,
                 std=config.std,
+                alpha=alpha,
+                background=background,
             ),
             graphs=tuple(graphs),
             labels=tuple(labels or ()),
@@ -356,6 +364,13 @@ def _check_options(config: NaViTConfig, *, labels: Sequence[str] | None, sizing:
         raise InvalidInputError(f"sizing: {wrong}")
     if resample not in FILTERS:
         raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
+
+
+def _check_alpha(alpha: str, background: tuple[int, int, int]) -> None:
+    if alpha not in ALPHA_RULES:
+        raise InvalidInputError(f'alpha "{alpha}" is unknown; expected one of {", ".join(ALPHA_RULES)}')
+    if len(background) != 3 or not all(0 <= value <= 255 for value in background):
+        raise InvalidInputError(f"background is {background}; expected red, green and blue, each of 0 to 255")
 
 
 def _created_by(weights: str | None) -> dict[str, str]:

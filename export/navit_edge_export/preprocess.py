@@ -19,7 +19,7 @@ from navit_edge_export.sizing import Placement, placement, target_grid
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
 
-FILTERS = ("bilinear", "bicubic")
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = "bilinear") -> UInt8Array:
@@ -30,7 +30,7 @@ def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = 
         raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
     if image.shape[:2] == (height_px, width_px):
         return np.ascontiguousarray(image)
-    method = Image.Resampling.BILINEAR if resample == "bilinear" else Image.Resampling.BICUBIC
+    method = Image.Resampling[resample.upper()]
     return np.asarray(Image.fromarray(image).resize((width_px, height_px), method), dtype=np.uint8)
 
 

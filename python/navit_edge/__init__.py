@@ -18,6 +18,7 @@ from navit_edge.errors import (
 )
 from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
+from navit_edge.pixels import Pixels, to_rgb
 from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
 from navit_edge.session import Session
 
@@ -31,6 +32,7 @@ __all__ = [
     "MissingPackageError",
     "NavitEdgeError",
     "OverBudgetError",
+    "Pixels",
     "Plan",
     "PlanLimits",
     "Result",
@@ -41,4 +43,5 @@ __all__ = [
     "plan",
     "plan_packs",
     "resize",
+    "to_rgb",
 ]

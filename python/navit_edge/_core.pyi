@@ -37,6 +37,34 @@ class Result:
     @property
     def error(self) -> Exception | None: ...
 
+class Pixels:
+    """8-bit pixels whose format an array's shape does not say. Borrows the arrays, any row stride; copies nothing.
+
+    planes: uint8 [height_px, width_px, channels], or [height_px, width_px] for "gray". For "nv12" (y, uv), for "i420"
+        (y, u, v), planes [h, w] and [(h + 1) // 2, (w + 1) // 2(, 2)]; or one array [3 * h // 2, w] with even sides.
+    format: "gray", "rgb", "bgr", "rgbx", "bgrx", "rgba", "bgra", "nv12" or "i420"; "x" is a byte that is not looked at.
+    matrix, range: of NV12 and I420: "bt601" or "bt709"; "limited" (video) or "full" (JPEG).
+
+    Raises InvalidInputError where an array is not what the format says.
+    """
+
+    def __init__(
+        self,
+        planes: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]],
+        format: str,
+        *,
+        matrix: str = "bt601",
+        range: str = "limited",
+    ) -> None: ...
+    @staticmethod
+    def from_arrow(image: object, height_px: int, width_px: int, format: str) -> Pixels: ...
+    @property
+    def height_px(self) -> int: ...
+    @property
+    def width_px(self) -> int: ...
+    @property
+    def format(self) -> str: ...
+
 class Session:
     def __init__(
         self,
@@ -54,7 +82,7 @@ class Session:
         vendor_dirs: Sequence[str],
         options: dict[str, str],
     ) -> None: ...
-    def run(self, images: list[npt.NDArray[np.uint8] | None]) -> tuple[list[Result], dict[str, Any]]: ...
+    def run(self, images: list[npt.NDArray[np.uint8] | Pixels | None]) -> tuple[list[Result], dict[str, Any]]: ...
     @property
     def engine(self) -> str: ...
     @property
@@ -85,6 +113,17 @@ class Packer:
     def tokens_of(self, height_px: int, width_px: int) -> int: ...
     def pack(self, images: list[npt.NDArray[np.uint8]]) -> list[dict[str, Any]]: ...
 
+class PatchWriter:
+    """``patches`` of a pack alone, as a session writes them. For benchmarks and tests."""
+
+    def __init__(
+        self, patch_px: int, filter: str, alpha: str, background: tuple[int, int, int], threads: int
+    ) -> None: ...
+    def write(
+        self, images: list[npt.NDArray[np.uint8] | Pixels], grids: Sequence[tuple[int, int]]
+    ) -> npt.NDArray[np.uint8]:
+        """uint8 [T, F] in the writer's own memory: valid until the next call."""
+
 def check_image(image: object, who: str) -> None: ...
 def resize_targets(
     sizes: npt.NDArray[np.int32], *, patch_px: int, sizing: str, max_tokens_per_image: int = 0
@@ -113,6 +152,13 @@ def pack(
     pad_tokens: int,
     pad_images: int,
     sizing: str,
+    alpha: str,
+    background: tuple[int, int, int],
     threads: int,
 ) -> dict[str, npt.NDArray[Any]]: ...
-def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], filter: str = "bilinear") -> npt.NDArray[np.uint8]: ...
+def resize(
+    image: npt.NDArray[np.uint8] | Pixels, size: tuple[int, int], filter: str = "bilinear"
+) -> npt.NDArray[np.uint8]: ...
+def to_rgb(
+    image: npt.NDArray[np.uint8] | Pixels, alpha: str, background: tuple[int, int, int]
+) -> npt.NDArray[np.uint8]: ...

@@ -107,11 +107,13 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """From pixels to ``patches``; mean and std are folded into the graph and stand here for the record."""
 
     sizing: Sizing
-    filter: str  # "bilinear" | "bicubic", as Pillow computes them
+    filter: str  # "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos", as Pillow computes them
     patch_px: int
     channels: int
     mean: tuple[float, ...]  # of pixels / 255
     std: tuple[float, ...]
+    alpha: str = "drop"  # "drop" | "composite" | "reject": what becomes of an image's alpha channel
+    background: tuple[int, int, int] = (255, 255, 255)  # RGB, for alpha "composite"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,7 +173,8 @@ _LOWERINGS = ("masked", "padded", "packed")
 _QUANTIZATIONS = ("none", "int8", "fp8")
 _FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")
 _PRECISIONS = (*_FLOAT_PRECISIONS, "int8", "fp8")
-_FILTERS = ("bilinear", "bicubic")
+_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_ALPHAS = ("drop", "composite", "reject")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
 _LETTERS = ("T", "N", "N+1", "L")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -388,6 +391,9 @@ def _check_preprocess(
 ) -> None:
     pre = manifest.preprocess
     known("preprocess.filter", pre.filter, _FILTERS)
+    known("preprocess.alpha", pre.alpha, _ALPHAS)
+    if not all(0 <= value <= 255 for value in pre.background):
+        fail(f"preprocess.background is {list(pre.background)}; expected three values of 0 to 255: R, G, B")
     if pre.patch_px < 1 or pre.channels < 1:
         fail(f"preprocess has patch_px {pre.patch_px} and channels {pre.channels}; expected 1 and up")
     if wrong := sizings.fault(pre.sizing, pre.patch_px):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Strategy = Literal[
     "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
 ]
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Attention = Literal["padded", "segments", "whole"]
 
 
@@ -193,7 +194,9 @@ def pack(
     max_tokens: int = 0,
     sizing: Sizing | str | None = None,
     prefix_tokens: int = 0,
-    filter: Literal["bilinear", "bicubic"] = "bilinear",
+    filter: Filter = "bilinear",
+    alpha: Literal["drop", "composite", "reject"] = "drop",
+    background: tuple[int, int, int] = (0, 0, 0),
     pad_to: tuple[int, int] | None = None,
     threads: int = 0,
 ) -> dict[str, npt.NDArray[Any]]:
@@ -203,6 +206,8 @@ def pack(
     patch_px: P, the side of a patch in pixels.
     max_tokens: most patches of an image (the rule "token-cap"); 0: each side is rounded to whole patches ("native").
     sizing: another rule, as in a manifest or as text ("smart-resize:merge=2,min_pixels=3136,max_pixels=1003520").
+    filter: Pillow's of that name.
+    alpha: what becomes of a fourth channel; "composite" lays the image over ``background``.
     prefix_tokens: rows of zeros (CLS, registers) at the start of each image, counted in T.
     pad_to: (T, N) to pad to, as an engine with fixed budgets has them; None: as many as there are.
     threads: CPU threads; 0: all.
@@ -233,14 +238,25 @@ def pack(
         pad_tokens=pad_tokens,
         pad_images=pad_images,
         sizing=rule,
+        alpha=alpha,
+        background=background,
         threads=threads or len(os.sched_getaffinity(0)),
     )
 
 
 def resize(
-    image: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8] | _core.Pixels,
     size: tuple[int, int],
-    filter: Literal["bilinear", "bicubic"] = "bilinear",
+    filter: Filter = "bilinear",
 ) -> npt.NDArray[np.uint8]:
-    """``image`` uint8 [h, w, 3] at ``size`` (height_px, width_px), bit for bit as Pillow's ``Image.resize``."""
+    """``image`` at ``size`` (height_px, width_px), bit for bit as Pillow 13's ``Image.resize``, antialiased.
+
+    image: uint8 [h, w] or [h, w, 1] (one channel), [h, w, 3], or [h, w, 4], whose last channel is alpha: the others
+        are premultiplied with it for the resize, as Pillow does, except by "nearest". Any row stride; read where it
+        lies. Or
+        ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB.
+    size: 1 to 2**20 a side.
+
+    Returns uint8 [height_px, width_px, C]. Raises InvalidInputError.
+    """
     return _core.resize(image, size, filter)

@@ -1,7 +1,7 @@
 """Running a bundle from Python: images of any size in, one result per image out.
 
-Python arranges, C++ computes: this module turns arrays, PIL images and paths into contiguous pixels; planning, packing,
-the engine and unpacking are in ``csrc/src/session.cc``.
+Python arranges, C++ computes: ``pixels.py`` turns arrays, PIL images and paths into pixels that C++ borrows; planning,
+packing, the engine and unpacking are in ``csrc/src/session.cc``.
 """
 
 from __future__ import annotations
@@ -18,54 +18,15 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.pixels import as_pixels
 from navit_edge.planning import Strategy
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    ImageLike: TypeAlias = npt.NDArray[np.uint8] | Image.Image | str | os.PathLike[str]
+    from navit_edge.pixels import ImageLike
 
 Result = _core.Result
 Overflow: TypeAlias = Literal["error", "downscale", "split"]
-
-
-def load_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Decodes an image file as training loaders do: ``Image.open(path).convert("RGB")``.
-
-    Returns uint8 [height_px, width_px, 3]. Raises InvalidInputError where the file is missing or is not an image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise InvalidInputError(f"{os.fspath(path)}: no such file; expected an image") from None
-    except UnidentifiedImageError:
-        raise InvalidInputError(
-            f"{os.fspath(path)}: not an image that Pillow can decode; convert it to PNG or JPEG"
-        ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidInputError(f"{os.fspath(path)}: cannot be decoded ({error}); check the file") from error
-
-
-def as_pixels(image: ImageLike, who: str = "image") -> npt.NDArray[np.uint8]:
-    """The pixels of an array, a PIL image or a path: contiguous uint8 [height_px, width_px, 3].
-
-    Arrays are passed on as they are; what would need a silent copy or a guess is refused with the remedy.
-    """
-    if isinstance(image, (str, os.PathLike)):
-        return load_image(image)
-    mode = getattr(image, "mode", None)
-    if isinstance(mode, str):  # PIL.Image, without importing it
-        if mode != "RGB":
-            raise InvalidInputError(
-                f'{who} is a PIL image of mode "{mode}"; expected "RGB"; convert it: image.convert("RGB")'
-            )
-        image = np.asarray(image)
-    _core.check_image(image, who)
-    return image  # type: ignore[return-value]  # check_image has refused everything else
 
 
 def _openvino_libs() -> list[Path]:
@@ -145,7 +106,9 @@ class Session:
     def run(self, images: Sequence[ImageLike], *, on_error: Literal["raise", "return"] = "raise") -> list[Result]:
         """Runs images of any size; returns one result per image, in input order.
 
-        images: numpy uint8 [height_px, width_px, 3] arrays, PIL images of mode RGB, or paths.
+        images: numpy uint8 arrays [height_px, width_px, 3] (RGB), [height_px, width_px, 4] (RGBA) or
+            [height_px, width_px] (gray), of any row stride; ``navit_edge.Pixels`` for BGR, NV12 and other formats; PIL
+            images of mode RGB, RGBA or L; or paths. Arrays are read where they lie.
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.
 
@@ -162,7 +125,7 @@ class Session:
             raise InvalidInputError(f'on_error is {on_error!r}; expected "raise" or "return"')
         if len(images) == 0:
             raise InvalidInputError("images is empty; expected at least one image; skip the call where there is none")
-        pixels: list[npt.NDArray[np.uint8] | None] = []
+        pixels: list[npt.NDArray[np.uint8] | _core.Pixels | None] = []
         refused: dict[int, NavitEdgeError] = {}
         for index, image in enumerate(images):
             try:

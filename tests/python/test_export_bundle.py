@@ -104,12 +104,15 @@ def test_a_checkpoints_weights_are_what_the_graphs_compute_with(tmp_path: Path) 
         outputs=("embedding",),
         sizing="native",
         resample="bicubic",
+        alpha="composite",
+        background=(1, 2, 3),
         progress=lambda what, done, total: steps.append((what, done, total)),
     )
     manifest = manifests.load(out)
     assert manifest.name == "nine"
     assert manifest.created_by["weights"] == "model.safetensors"
     assert (manifest.preprocess.sizing.rule, manifest.preprocess.filter) == ("native", "bicubic")
+    assert (manifest.preprocess.alpha, manifest.preprocess.background) == ("composite", (1, 2, 3))
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
     assert steps[-1][1] == steps[-1][2] >= 3
     images = [np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)]
@@ -191,10 +194,12 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path: Path) -> None:
         ({"sizing": "naflex:max_token=5"}, "expected naflex:max_tokens=256, where naflex takes max_tokens"),
         ({"sizing": "fixed:height_px=20,width_px=16"}, "multiples of the patch side"),
         ({"max_tokens": 0}, "max_tokens is 0; expected 1 and up"),
-        ({"resample": "nearest"}, "expected one of bilinear, bicubic"),
         ({"lowerings": ("masked", "sparse")}, "lowerings are masked, sparse; expected one or more of masked, padded"),
         ({"lowerings": ()}, "lowerings are empty"),
         ({"lowerings": ("packed", "packed")}, "each once"),
+        ({"resample": "mitchell"}, "expected one of nearest, box, bilinear"),
+        ({"alpha": "ignore"}, "expected one of drop, composite, reject"),
+        ({"background": (0, 0, 256)}, "each of 0 to 255"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,46 @@ def test_a_tuple_of_images_is_as_good_as_a_list(tiny_session: ne.Session) -> Non
     assert len(tiny_session.run((RGB, RGB))) == 2
 
 
+def test_an_image_in_another_format_gives_the_result_of_its_rgb(
+    tiny_session: ne.Session, photographs: Photographs
+) -> None:
+    rgb = np.ascontiguousarray(photographs["cat"][100:200, 50:190])
+    gray = np.ascontiguousarray(rgb[:, :, 1])
+    alpha = np.dstack([rgb, gray])
+    reversed_rgb = np.ascontiguousarray(rgb[:, :, ::-1])
+    colour = [
+        alpha,
+        reversed_rgb[:, :, ::-1],
+        alpha[:, :, :3],
+        photographs["cat"][100:200, 50:190],
+        np.ascontiguousarray(rgb[::-1])[::-1],
+        ne.Pixels(reversed_rgb, "bgr"),
+        Image.fromarray(rgb),
+        Image.fromarray(alpha),
+    ]
+    cases = {"colour": (rgb, colour), "gray": (np.repeat(gray[:, :, None], 3, 2), [gray, Image.fromarray(gray)])}
+    embeddings = []
+    for expected_pixels, others in cases.values():
+        (expected,) = tiny_session.run([expected_pixels])
+        embeddings.append(expected.embedding)
+        for other in others:
+            (found,) = tiny_session.run([other])
+            assert found.grid == expected.grid
+            assert np.array_equal(found.embedding, expected.embedding)
+    assert not np.array_equal(*embeddings)
+
+
+def test_an_alpha_channel_that_the_bundle_rejects_fails_alone(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "reject.navit"
+    shutil.copytree(tiny_bundle, bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["preprocess"]["alpha"] = "reject"
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    results = ne.Session(bundle).run([RGB, np.dstack([RGB, RGB[:, :, 0]]), RGB], on_error="return")
+    assert [result.error is None for result in results] == [True, False, True]
+    assert "image 1 has an alpha channel" in str(results[1].error)
+
+
 WRONG_IMAGES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "zero height": (
         np.zeros((0, 64, 3), np.uint8),
@@ -52,17 +93,16 @@ WRONG_IMAGES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "float pixels": (RGB.astype(np.float32), ("image 1 has dtype float32", "uint8", ".astype(np.uint8)")),
     "16-bit pixels": (RGB.astype(np.uint16), ("image 1 has dtype uint16", "uint8")),
     "strided view": (RGB[:, ::2], ("image 1 is a strided view, [48, 32, 3]", "np.ascontiguousarray")),
-    "BGR to RGB by a view": (RGB[:, :, ::-1], ("image 1 is a strided view", "np.ascontiguousarray")),
-    "grayscale": (RGB[:, :, 0].copy(), ("image 1 is grayscale, [48, 64]", "np.repeat")),
-    "grayscale with an axis": (np.zeros((48, 64, 1), np.uint8), ("image 1 is grayscale, [48, 64, 1]", "np.repeat")),
-    "RGBA": (np.zeros((48, 64, 4), np.uint8), ("image 1 has an alpha channel, [48, 64, 4]", "drop alpha")),
-    "channels first": (np.zeros((3, 48, 64), np.uint8), ("image 1 has shape [3, 48, 64]", "[height, width, 3]")),
+    "mirrored": (RGB[:, ::-1], ("image 1 is a strided view, [48, 64, 3]", "np.ascontiguousarray")),
+    "two channels": (np.zeros((48, 64, 2), np.uint8), ("image 1 has shape [48, 64, 2]", "[height, width, 3]")),
+    "channels first": (np.zeros((3, 48, 64), np.uint8), ("image 1 has shape [3, 48, 64]", "move channels last")),
     "a batch": (np.zeros((2, 48, 64, 3), np.uint8), ("image 1 has shape [2, 48, 64, 3]", "[height, width, 3]")),
     "five dimensions": (np.zeros((1, 1, 48, 64, 3), np.uint8), ("image 1 has shape [1, 1, 48, 64, 3]",)),
     "a list of numbers": ([[1, 2, 3]], ("image 1 is of type list", "numpy array")),
     "None": (None, ("image 1 is of type NoneType", "numpy array")),
-    "PIL mode L": (Image.new("L", (8, 8)), ('image 1 is a PIL image of mode "L"', '"RGB"', 'image.convert("RGB")')),
-    "PIL mode RGBA": (Image.new("RGBA", (8, 8)), ('mode "RGBA"', 'image.convert("RGB")')),
+    "PIL mode P": (Image.new("P", (8, 8)), ('image 1 is a PIL image of mode "P"', "RGB", 'image.convert("RGB")')),
+    "PIL mode CMYK": (Image.new("CMYK", (8, 8)), ('mode "CMYK"', 'image.convert("RGB")')),
+    "PIL without pixels": (Image.new("RGB", (0, 8)), ("image 1 is empty, 8x0 pixels", "leave it out")),
     "missing path": ("no/such/photo.jpg", ("no/such/photo.jpg: no such file", "expected an image")),
 }
 
@@ -359,7 +399,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] =
     "no graphs": (lambda m: m.pop("graphs"), ("graphs",)),
     "a string for a number": (lambda m: m["preprocess"].update(patch_px="16"), ("patch_px",)),
     "a patch of zero": (lambda m: m["preprocess"].update(patch_px=0), ("patch_px",)),
-    "an unknown filter": (lambda m: m["preprocess"].update(filter="nearest"), ("filter", "nearest", "bilinear")),
+    "an unknown filter": (lambda m: m["preprocess"].update(filter="mitchell"), ("filter", "mitchell", "bilinear")),
+    "an unknown rule for alpha": (lambda m: m["preprocess"].update(alpha="ignore"), ("alpha", "ignore", "composite")),
+    "a background of two values": (lambda m: m["preprocess"].update(background=[1, 2]), ("background", "R, G, B")),
+    "a background out of range": (lambda m: m["preprocess"].update(background=[1, 2, 256]), ("background", "255")),
     "an unknown sizing rule": (lambda m: m["preprocess"]["sizing"].update(rule="square"), ("square", "token-cap")),
     "an unknown strategy": (lambda m: m["engines"][0].update(strategy="random"), ("strategy", "random")),
     "no budgets": (lambda m: m["engines"][0].update(budgets=[]), ("budget",)),

@@ -7,18 +7,51 @@
 
 namespace navit_edge {
 
-/// Pixels of one 8-bit RGB image, (row, column, channel) order. Borrows `data`: the caller keeps it alive and
-/// unchanged until the call that takes the view returns.
+/// How the bytes of an image are read. 'x' is a byte that is there and is not looked at.
+enum class PixelFormat : std::int32_t {
+  kByChannels,  // 1 channel: kGray, 3: kRgb, 4: kRgba
+  kGray,
+  kRgb,
+  kBgr,
+  kRgbx,
+  kBgrx,
+  kRgba,  // alpha not premultiplied
+  kBgra,
+  kNv12,  // 4:2:0: `data` is Y, planes[0] holds U and V in turn
+  kI420,  // 4:2:0: `data` is Y, planes[0] is U, planes[1] is V
+};
+
+/// What turns Y'CbCr into R'G'B'.
+enum class YuvMatrix : std::int32_t { kBt601, kBt709 };
+
+/// Y in 16..235 and chroma in 16..240 (cameras, video), or all three in 0..255 (JPEG).
+enum class YuvRange : std::int32_t { kLimited, kFull };
+
+/// Pixels of one 8-bit image, (row, column, channel) order. Borrows `data` and `planes`: the caller keeps them alive
+/// and unchanged until the call that takes the view returns. Strides may be negative (a flipped view); a plane's
+/// pixels within a row are adjacent.
 struct ImageView {
-  const std::uint8_t* data = nullptr;  // [height_px, width_px, 3] u8
+  const std::uint8_t* data = nullptr;  // [height_px, width_px, channels] u8; the Y plane of NV12 and I420
   std::int32_t height_px = 0;
   std::int32_t width_px = 0;
-  std::int32_t channels = 3;
+  std::int32_t channels = 3;          // bytes from one pixel of `data` to the next: 1, 3 or 4
   std::int64_t row_stride_bytes = 0;  // 0: rows are adjacent (width_px * channels)
+  PixelFormat format = PixelFormat::kByChannels;
+
+  // NV12 and I420 only. Chroma has half the sides, rounded up.
+  const std::uint8_t* planes[2] = {nullptr, nullptr};
+  std::int64_t plane_stride_bytes[2] = {0, 0};  // 0: rows are adjacent
+  YuvMatrix matrix = YuvMatrix::kBt601;
+  YuvRange range = YuvRange::kLimited;
 
   [[nodiscard]] Size size() const noexcept { return {height_px, width_px}; }
   [[nodiscard]] std::int64_t stride() const noexcept {
     return row_stride_bytes != 0 ? row_stride_bytes : std::int64_t{width_px} * channels;
+  }
+  /// `format`, with kByChannels resolved.
+  [[nodiscard]] PixelFormat pixel_format() const noexcept {
+    if (format != PixelFormat::kByChannels) return format;
+    return channels == 1 ? PixelFormat::kGray : channels == 4 ? PixelFormat::kRgba : PixelFormat::kRgb;
   }
 };
 

@@ -88,10 +88,15 @@ struct SizingSpec {
 
 struct PreprocessSpec {
   SizingSpec sizing;
-  std::string filter;  // "bilinear" | "bicubic"
+  std::string filter;  // "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos", as Pillow computes them
   std::int32_t patch_px = 16;
   std::int32_t channels = 3;
+  std::string alpha = "drop";                                // "drop" | "composite" | "reject"
+  std::array<std::uint8_t, 3> background = {255, 255, 255};  // RGB, for alpha "composite"
 };
+
+/// Channels of a pixel in `patches`.
+inline constexpr std::int32_t kChannels = 3;
 
 struct FileSpec {
   std::string sha256;  // lower-case hex

@@ -223,7 +223,7 @@ def _parse_percentiles(text: str) -> tuple[float, ...]:
 
 def _workload(manifest: Manifest, images: Path | None, sizes: Path | None) -> Workload | None:
     from navit_edge.bench.workload import from_files, from_sizes
-    from navit_edge.session import load_image
+    from navit_edge.pixels import load_image
 
     if sizes is not None:
         return from_sizes(sizes, manifest.preprocess.channels)

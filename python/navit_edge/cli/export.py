@@ -29,8 +29,20 @@ class ModelSize(str, Enum):
 class Filter(str, Enum):
     """As Pillow computes them."""
 
+    NEAREST = "nearest"
+    BOX = "box"
     BILINEAR = "bilinear"
+    HAMMING = "hamming"
     BICUBIC = "bicubic"
+    LANCZOS = "lanczos"
+
+
+class AlphaRule(str, Enum):
+    """docs/preprocessing.md"""
+
+    DROP = "drop"
+    COMPOSITE = "composite"
+    REJECT = "reject"
 
 
 @command
@@ -58,6 +70,13 @@ def export(
         ),
     ] = "token-cap",
     resample: Annotated[Filter, typer.Option("--filter", help="Filter of the resize.")] = Filter.BILINEAR,
+    alpha: Annotated[
+        AlphaRule, typer.Option(help="An image's alpha channel: dropped, composited over --background, or refused.")
+    ] = AlphaRule.DROP,
+    background: Annotated[
+        tuple[int, int, int],
+        typer.Option(help="Red, green and blue behind transparent pixels.", min=0, max=255, metavar="R G B"),
+    ] = (255, 255, 255),
     labels: Annotated[
         Path | None, typer.Option(help="Text file with a class name in each line.", metavar="FILE")
     ] = None,
@@ -102,6 +121,8 @@ def export(
             sizing=sizing,
             max_tokens=max_tokens,
             resample=resample.value,
+            alpha=alpha.value,
+            background=background,
             outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
             lowerings=[name.strip() for name in lowerings.split(",")] if lowerings else DEFAULT_LOWERINGS,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),

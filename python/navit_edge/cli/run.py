@@ -153,7 +153,7 @@ def announce(session: Any) -> None:
 
 def _run_chunk(session: Any, files: Sequence[Path], top_k: int, first_pack: int) -> tuple[list[dict[str, Any]], int]:
     """Records of one chunk, and the number of packs up to here."""
-    from navit_edge.session import load_image
+    from navit_edge.pixels import load_image
 
     records: list[dict[str, Any]] = [{"file": str(file)} for file in files]
     pixels: list[npt.NDArray[np.uint8]] = []

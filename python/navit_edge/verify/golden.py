@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
-from navit_edge.manifest import Golden, Manifest
+from navit_edge.manifest import Golden, Manifest, Preprocess
+from navit_edge.sizing import to_json
 
 #: Up, down, extreme, exact: each path through sizing and resizing.
 SIZES = ((48, 64), (37, 211), (200, 1), (1, 200), (480, 640), (224, 224), (333, 517), (97, 31))
@@ -31,6 +32,24 @@ def digest(patches: npt.NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(patches).tobytes()).hexdigest()
 
 
+def patches_of(image: npt.NDArray[np.uint8], grid: tuple[int, int], pre: Preprocess) -> npt.NDArray[np.uint8]:
+    """The runtime's patches of one image, uint8 [rows * columns, F]."""
+    inputs = _core.pack(
+        [image],
+        grids=[grid],
+        patch_px=pre.patch_px,
+        prefix_tokens=0,
+        filter=pre.filter,
+        pad_tokens=0,
+        pad_images=0,
+        sizing=to_json(pre.sizing),
+        alpha=pre.alpha,
+        background=pre.background,
+        threads=1,
+    )
+    return inputs["patches"]
+
+
 def mismatches(manifest: Manifest, goldens: Sequence[Golden]) -> list[str]:
     """In words, each golden image whose grid or patches come out otherwise here."""
     pre = manifest.preprocess
@@ -38,19 +57,12 @@ def mismatches(manifest: Manifest, goldens: Sequence[Golden]) -> list[str]:
     for index, golden in enumerate(goldens):
         image = draw(golden.height_px, golden.width_px, pre.channels, seed=index)
         who = f"{golden.height_px} x {golden.width_px} px"
-        grid = _core.resize_target(
-            golden.height_px,
-            golden.width_px,
-            patch_px=pre.patch_px,
-            rule=pre.sizing.rule,
-            max_tokens=pre.sizing.max_tokens,
-        )
-        if tuple(grid) != tuple(golden.grid):
+        size = np.array([image.shape[:2]], np.int32)
+        rows, columns = _core.resize_targets(size, patch_px=pre.patch_px, sizing=to_json(pre.sizing))[0]
+        grid = (int(rows), int(columns))
+        if grid != tuple(golden.grid):
             wrong.append(f"{who}: grid {list(grid)}, exported with {list(golden.grid)}")
             continue
-        side = pre.patch_px
-        resized = _core.resize(image, (grid[0] * side, grid[1] * side), pre.filter)
-        cells = resized.reshape(grid[0], side, grid[1], side, -1).transpose(0, 2, 1, 3, 4)
-        if digest(cells) != golden.sha256:
+        if digest(patches_of(image, grid, pre)) != golden.sha256:
             wrong.append(f"{who}: other patches")
     return wrong

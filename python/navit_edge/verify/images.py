@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.manifest import Manifest
-from navit_edge.session import load_image
+from navit_edge.pixels import load_image
 
 Image = npt.NDArray[np.uint8]  # [height_px, width_px, C]
 
@@ -64,8 +64,10 @@ def images_of(folder: Path) -> tuple[list[Image], list[str]]:
 
 
 def altered(image: Image) -> Image:
-    """Another image of the same size: every pixel changes."""
-    return 255 - image
+    """Another image of the same size: every pixel changes, alpha apart."""
+    other = image.copy()
+    other[..., :3] = 255 - image[..., :3]
+    return other
 
 
 def count_of(images: Sequence[Image]) -> str:

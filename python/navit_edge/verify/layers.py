@@ -46,7 +46,9 @@ def worst_layer(
         return None
     images, grids = images[:_IMAGES], grids[:_IMAGES]
     model = load(bundle / graph.file)
-    reference_graph = next((one for one in manifest.graphs if one.lowering == "masked"), graph)
+    reference_graph = next(
+        (one for one in manifest.graphs if one.lowering == "masked" and one.quantization == "none"), graph
+    )
     reference_model = load(bundle / reference_graph.file)
     stations = cuts(model)
     counterparts = cuts(reference_model)  # the lowerings name values their own way

@@ -1,6 +1,7 @@
 """The float32 graph in ONNX Runtime, one image at a time: what engines are judged by.
 
-Packs are made here in numpy, apart from the runtime's packer, so that its mistakes do not cancel out.
+Patches are the runtime's, whose bytes the golden hashes hold; all else of a pack is made here in numpy, apart from the
+runtime's packer, so that its mistakes do not cancel out.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from navit_edge import _core
 from navit_edge.errors import BackendError, import_or_explain
 from navit_edge.manifest import Graph, Manifest
 from navit_edge.verify.compare import Outputs
+from navit_edge.verify.golden import patches_of
 from navit_edge.verify.images import Image
 
 Grid = tuple[int, int]  # rows, columns, in patches
@@ -50,8 +51,7 @@ class Reference:
         self._names = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
         self._prefix = manifest.model.prefix_tokens
-        self._patch_px = manifest.preprocess.patch_px
-        self._filter = manifest.preprocess.filter
+        self._preprocess = manifest.preprocess
         self.version = f"onnxruntime {runtime.__version__}"
 
     def run(
@@ -79,7 +79,7 @@ class Reference:
         patches, positions, lengths = [], [], []
         prefix = -1 - np.arange(self._prefix, dtype=np.int32)
         for image, (rows, columns) in zip(images, grids, strict=True):
-            cells = self._patches(image, (rows, columns))
+            cells = patches_of(image, (rows, columns), self._preprocess)
             row, column = np.divmod(np.arange(rows * columns, dtype=np.int32), np.int32(columns))
             patches += [np.zeros((self._prefix, cells.shape[1]), np.uint8), cells]
             positions += [np.stack([prefix, prefix], axis=1), np.stack([row, column], axis=1)]
@@ -103,11 +103,3 @@ class Reference:
                 [image_of * longest + offset, np.zeros(padding_tokens, np.int64)]
             ).astype(np.int32),
         }  # fmt: skip
-
-    def _patches(self, image: Image, grid: Grid) -> npt.NDArray[np.uint8]:
-        """uint8 [rows * columns, F]; values of a patch in (row, column, channel) order."""
-        rows, columns = grid
-        side = self._patch_px
-        resized = _core.resize(image, (rows * side, columns * side), self._filter)
-        cells = resized.reshape(rows, side, columns, side, -1).transpose(0, 2, 1, 3, 4)
-        return np.ascontiguousarray(cells).reshape(rows * columns, -1)

@@ -118,7 +118,7 @@ def _wanted(bundle: Path, manifest: Manifest, ids: Sequence[str]) -> list[Engine
 def _references(bundle: Path, manifest: Manifest, step: Progress) -> dict[str, Reference]:
     """Lowering -> its float32 graph, "masked" first; graphs of operators that are TensorRT's alone are left out."""
     usable = [graph for graph in manifest.graphs if graph.lowering in ("masked", "padded")]
-    usable = [graph for graph in usable if getattr(graph, "quantization", "none") == "none"]
+    usable = [graph for graph in usable if graph.quantization == "none"]
     usable.sort(key=lambda graph: graph.lowering != "masked")
     if not usable or usable[0].lowering != "masked":
         found = ", ".join(graph.id for graph in manifest.graphs)

@@ -1,0 +1,182 @@
+// navit_edge.Pixels: arrays whose shape does not say what they hold.
+#include <pybind11/numpy.h>
+
+#include <array>
+#include <utility>
+
+#include "bindings.h"
+#include "navit_edge/error.h"
+
+namespace py = pybind11;
+
+namespace navit_edge::bindings {
+namespace {
+
+constexpr std::array<std::pair<const char*, PixelFormat>, 9> kFormats{{{"gray", PixelFormat::kGray},
+                                                                       {"rgb", PixelFormat::kRgb},
+                                                                       {"bgr", PixelFormat::kBgr},
+                                                                       {"rgbx", PixelFormat::kRgbx},
+                                                                       {"bgrx", PixelFormat::kBgrx},
+                                                                       {"rgba", PixelFormat::kRgba},
+                                                                       {"bgra", PixelFormat::kBgra},
+                                                                       {"nv12", PixelFormat::kNv12},
+                                                                       {"i420", PixelFormat::kI420}}};
+
+/// The value that `name` stands for in `names`, a list of pairs.
+template <class Names>
+auto parse(const Names& names, const std::string& name, const char* what) {
+  std::string known;
+  for (const auto& [text, value] : names) {
+    if (name == text) return value;
+    known += (known.empty() ? "" : ", ") + std::string(text);
+  }
+  throw InvalidInput(std::string(what) + " is '" + name + "'; expected one of " + known);
+}
+
+const char* name_of(PixelFormat format) {
+  for (const auto& [text, value] : kFormats) {
+    if (value == format) return text;
+  }
+  return "rgb";
+}
+
+ImageView interleaved_view(const py::object& array, PixelFormat format) {
+  ImageView view = array_view(array, "pixels");
+  const PixelFormat found = view.pixel_format();
+  const std::int32_t expected = format == PixelFormat::kGray                                 ? 1
+                                : format == PixelFormat::kRgb || format == PixelFormat::kBgr ? 3
+                                                                                             : 4;
+  const bool plain = found == PixelFormat::kGray || found == PixelFormat::kRgb || found == PixelFormat::kRgba;
+  if (view.channels != expected || !plain) {
+    throw InvalidInput(std::string("pixels has ") + std::to_string(view.channels) + " channels and the format '" +
+                       name_of(format) + "'; expected a uint8 array of " + std::to_string(expected) +
+                       " adjacent channels; pass the array as the camera or decoder gave it");
+  }
+  view.format = format;
+  return view;
+}
+
+/// [3 h / 2, w], as OpenCV and most decoders have it: the Y plane, then chroma, in one array.
+ImageView stacked_view(const py::object& object, bool nv12) {
+  ImageView view = array_view(object, "pixels");
+  const std::int32_t rows = view.height_px;
+  if (view.channels != 1 || rows % 3 != 0 || view.width_px % 2 != 0) {
+    throw InvalidInput("pixels in one array has " + std::to_string(rows) + " rows of " + std::to_string(view.width_px) +
+                       " values, " + std::to_string(view.channels) +
+                       " channels; expected [3 * height / 2, width] with even sides; pass the planes apart, as " +
+                       (nv12 ? "(y, uv)" : "(y, u, v)") + ", where a side is odd");
+  }
+  view.height_px = rows / 3 * 2;
+  const std::uint8_t* chroma = view.data + view.height_px * view.stride();
+  if (nv12) {
+    view.planes[0] = chroma;
+    view.plane_stride_bytes[0] = view.stride();
+  } else {
+    if (view.stride() != view.width_px) {
+      throw InvalidInput("pixels in one I420 array has rows " + std::to_string(view.stride()) +
+                         " bytes apart; expected " + std::to_string(view.width_px) +
+                         ", adjacent rows; pass the planes apart, as (y, u, v)");
+    }
+    view.planes[0] = chroma;
+    view.planes[1] = chroma + std::int64_t{view.height_px / 2} * (view.width_px / 2);
+  }
+  return view;
+}
+
+ImageView planar_view(const py::sequence& planes, bool nv12) {
+  const std::size_t expected = nv12 ? 2 : 3;
+  if (planes.size() != expected) {
+    throw InvalidInput("pixels has " + std::to_string(planes.size()) + " planes; expected " +
+                       (nv12 ? "2, (y, uv)" : "3, (y, u, v)"));
+  }
+  ImageView view = array_view(planes[0], "plane y of pixels");
+  if (view.channels != 1) {
+    throw InvalidInput("plane y of pixels has " + std::to_string(view.channels) +
+                       " channels; expected uint8 [height, width]");
+  }
+  const std::int32_t rows = (view.height_px + 1) / 2;
+  const std::int32_t pairs = (view.width_px + 1) / 2;
+  for (std::size_t i = 1; i < expected; ++i) {
+    const char* who = nv12 ? "plane uv of pixels" : i == 1 ? "plane u of pixels" : "plane v of pixels";
+    view.planes[i - 1] = plane(planes[i], who, rows, pairs, nv12 ? 2 : 1, view.plane_stride_bytes[i - 1]);
+  }
+  return view;
+}
+
+Pixels make_pixels(const py::object& planes, const std::string& format, const std::string& matrix,
+                   const std::string& range) {
+  Pixels pixels;
+  pixels.owners.push_back(planes);
+  const PixelFormat parsed = parse(kFormats, format, "format");
+  if (parsed == PixelFormat::kNv12 || parsed == PixelFormat::kI420) {
+    const bool nv12 = parsed == PixelFormat::kNv12;
+    const bool several = py::isinstance<py::tuple>(planes) || py::isinstance<py::list>(planes);
+    if (several) {  // a list may lose its arrays later
+      for (const py::handle one : planes) pixels.owners.push_back(py::reinterpret_borrow<py::object>(one));
+    }
+    pixels.view = several ? planar_view(planes.cast<py::sequence>(), nv12) : stacked_view(planes, nv12);
+    pixels.view.format = parsed;
+  } else {
+    pixels.view = interleaved_view(planes, parsed);
+  }
+  constexpr std::array<std::pair<const char*, YuvMatrix>, 2> kMatrices{
+      {{"bt601", YuvMatrix::kBt601}, {"bt709", YuvMatrix::kBt709}}};
+  constexpr std::array<std::pair<const char*, YuvRange>, 2> kRanges{
+      {{"limited", YuvRange::kLimited}, {"full", YuvRange::kFull}}};
+  pixels.view.matrix = parse(kMatrices, matrix, "matrix");
+  pixels.view.range = parse(kRanges, range, "range");
+  return pixels;
+}
+
+/// https://arrow.apache.org/docs/format/CDataInterface.html
+struct ArrowArray {
+  std::int64_t length, null_count, offset, n_buffers, n_children;
+  const void** buffers;
+  ArrowArray** children;
+  ArrowArray* dictionary;
+  void (*release)(ArrowArray*);
+  void* private_data;
+};
+
+Pixels pixels_of_arrow(const py::object& image, std::int32_t height_px, std::int32_t width_px,
+                       const std::string& format) {
+  Pixels pixels;
+  const py::tuple pair = image.attr("__arrow_c_array__")();
+  pixels.owners.push_back(pair);  // the capsules release the memory
+  const py::object capsule = pair[1];
+  const auto* array = static_cast<const ArrowArray*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array"));
+  if (array == nullptr) throw py::error_already_set();
+  ImageView& view = pixels.view;
+  view.format = parse(kFormats, format, "format");
+  view.channels = view.format == PixelFormat::kGray ? 1 : 4;
+  view.height_px = height_px;
+  view.width_px = width_px;
+  const ArrowArray* values = view.channels == 4 && array->n_children == 1 ? array->children[0] : array;
+  const std::int64_t expected = std::int64_t{height_px} * width_px * view.channels;
+  if (values->n_buffers != 2 || values->offset != 0 || array->offset != 0 || values->length != expected ||
+      values->buffers[1] == nullptr) {
+    throw py::value_error("the image exports " + std::to_string(values->length) + " values; expected " +
+                          std::to_string(expected));
+  }
+  view.data = static_cast<const std::uint8_t*>(values->buffers[1]);
+  return pixels;
+}
+
+}  // namespace
+
+void bind_pixels(py::module_& module) {
+  py::class_<Pixels>(module, "Pixels")
+      .def(py::init(&make_pixels), py::arg("planes"), py::arg("format"), py::kw_only(), py::arg("matrix") = "bt601",
+           py::arg("range") = "limited")
+      .def_static("from_arrow", &pixels_of_arrow, py::arg("image"), py::arg("height_px"), py::arg("width_px"),
+                  py::arg("format"))
+      .def_property_readonly("height_px", [](const Pixels& self) { return self.view.height_px; })
+      .def_property_readonly("width_px", [](const Pixels& self) { return self.view.width_px; })
+      .def_property_readonly("format", [](const Pixels& self) { return name_of(self.view.format); })
+      .def("__repr__", [](const Pixels& self) {
+        return "<navit_edge.Pixels " + std::string(name_of(self.view.format)) + " " +
+               std::to_string(self.view.height_px) + "x" + std::to_string(self.view.width_px) + ">";
+      });
+}
+
+}  // namespace navit_edge::bindings
