@@ -90,8 +90,8 @@ void bind_session(py::module_& module) {
              return std::make_unique<Session>(bundle, std::move(session));
            }),
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
-           py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
-           py::arg("options"))
+           py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("backend_dirs"),
+           py::arg("vendor_dirs"), py::arg("options"))
       .def(
           "run",
           [](Session& self, const py::list& images) {

@@ -4,8 +4,8 @@
 //   fail_on_run: K      the K-th run of an engine (from 0) fails when it is done
 //   fail_early_on_run: K  the K-th run of an engine fails as soon as another is in flight, without stalling
 //   stall_us: N         a run takes at least this long
-//   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after ten
-//                       seconds, which are counted
+//   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after
+//                       ten seconds, which is counted
 //   wait_for_ends: N    the same for runs that have ended
 //   most_slots: N       opening with more fails, as for want of memory
 //   tokens: T           T of the only packs it takes, as an engine with one fixed profile
@@ -23,7 +23,7 @@ struct FakeStats {
   std::int32_t misuse;                 // a slot that does not exist or is in use
   std::int32_t ended;                  // runs that returned or failed
   std::int32_t most_in_flight_of_all;  // runs of all engines at once
-  std::int32_t gave_up;                // of wait_for_runs
+  std::int32_t gave_up;                // of wait_for_runs and wait_for_ends
 };
 
 /// Exported as "fake_backend_stats"; reset where `reset` is not 0.
