@@ -7,8 +7,7 @@
 //   lend_bytes: N       each input of each slot has this much memory of the engine's
 //   report_bytes: N     the report is longer by this much
 //   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after
-//   ten
-//                       seconds, which are counted
+//                       ten seconds, which is counted
 //   wait_for_ends: N    the same for runs that have ended
 //   most_slots: N       opening with more fails, as for want of memory
 //   tokens: T           T of the only packs it takes, as an engine with one fixed profile
@@ -26,7 +25,7 @@ struct FakeStats {
   std::int32_t misuse;                 // a slot that does not exist or is in use
   std::int32_t ended;                  // runs that returned or failed
   std::int32_t most_in_flight_of_all;  // runs of all engines at once
-  std::int32_t gave_up;                // of wait_for_runs
+  std::int32_t gave_up;                // of wait_for_runs and wait_for_ends
   std::int32_t lent_inputs;            // inputs of runs that lay in memory lent by the engine
 };
 

@@ -118,7 +118,7 @@ class Packing:
         return packs
 
     def _decode(self, directory: Path, images: Sequence[ImageFile]) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-        from navit_edge.session import load_image
+        from navit_edge.pixels import load_image
 
         for image in images:
             try:

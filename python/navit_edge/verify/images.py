@@ -65,7 +65,7 @@ def images_of(folder: Path) -> tuple[list[Image], list[str]]:
 
 def altered(image: Image) -> Image:
     """Another image of the same size: every pixel changes, alpha apart."""
-    other = image.copy()
+    other: Image = image.copy()
     other[..., :3] = 255 - image[..., :3]
     return other
 
