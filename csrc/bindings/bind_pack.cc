@@ -29,7 +29,8 @@ GraphSpec whole_contract(std::int32_t patch_px, std::int32_t channels) {
                   {"segment_ids", DType::kInt32, {tokens}},
                   {"grid_hw", DType::kInt32, {images, fixed(2)}},
                   {"attention_index", DType::kInt32, {images, {'L', 0}}},
-                  {"token_index", DType::kInt32, {tokens}}};
+                  {"token_index", DType::kInt32, {tokens}},
+                  {"cu_seqlens", DType::kInt32, {{'N', 1}}}};
   return graph;
 }
 

@@ -36,12 +36,13 @@ py::dict report_dict(const RunReport& report) {
     packs.append(py::dict(py::arg("images") = pack.images, py::arg("tokens") = pack.tokens,
                           py::arg("capacity") = pack.capacity, py::arg("budget_tokens") = pack.budget_tokens,
                           py::arg("start_us") = pack.start_us, py::arg("preprocess_us") = pack.preprocess_us,
-                          py::arg("engine_us") = pack.engine_us, py::arg("predicted_us") = pack.predicted_us,
-                          py::arg("slot") = pack.slot, py::arg("engine") = pack.engine));
+                          py::arg("engine_us") = pack.engine_us, py::arg("unpack_us") = pack.unpack_us,
+                          py::arg("predicted_us") = pack.predicted_us, py::arg("slot") = pack.slot,
+                          py::arg("engine") = pack.engine));
   }
   return py::dict(py::arg("packs") = packs, py::arg("most_in_flight") = report.most_in_flight,
-                  py::arg("total_us") = report.total_us, py::arg("predicted_us") = report.predicted_us,
-                  py::arg("cost_measured") = report.cost_measured);
+                  py::arg("plan_us") = report.plan_us, py::arg("total_us") = report.total_us,
+                  py::arg("predicted_us") = report.predicted_us, py::arg("cost_measured") = report.cost_measured);
 }
 
 void bind_result(py::module_& module) {

@@ -155,6 +155,15 @@ EngineGroup parse_group(const JsonReader& json, const std::string& engine) {
   return group;
 }
 
+/// Options that name code to load are the caller's alone: a bundle may come from anywhere.
+std::map<std::string, std::string> parse_options(const JsonReader& json) {
+  std::map<std::string, std::string> options = json.string_map();
+  for (const char* key : {"tensorrt_dir", "tensorrt_wheels", "lean_runtime", "engine_host_code"}) {
+    if (options.contains(key)) json.at(key).fail("no such option in a bundle: give it to the session");
+  }
+  return options;
+}
+
 EngineSpec parse_engine(const JsonReader& json) {
   EngineSpec engine;
   engine.id = identifier(json.at("id"));
@@ -171,7 +180,7 @@ EngineSpec parse_engine(const JsonReader& json) {
   if (json.has("cost")) engine.cost = parse_cost(json.at("cost"), engine.budgets.size());
   engine.file = file_name(json.at("file"));
   engine.builder = json.at("builder").string_map();
-  if (json.has("options")) engine.options = json.at("options").string_map();
+  if (json.has("options")) engine.options = parse_options(json.at("options"));
   if (json.has("group")) engine.group = parse_group(json.at("group"), engine.id);
   return engine;
 }

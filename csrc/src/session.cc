@@ -48,14 +48,13 @@ bool downscales(const std::string& overflow, const Manifest& manifest) {
   return overflow == "downscale";
 }
 
-/// Limits of every plan of a session; deadlines apart.
-PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, const std::string& strategy, int threads) {
+/// Limits of every plan of a session; deadlines and streams apart.
+PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, const std::string& strategy) {
   PlanLimits limits;
   limits.budgets = engine.budgets;
   limits.strategy = parse_strategy(strategy);
   limits.base = parse_strategy(engine.strategy);
   limits.cost = cost_model(manifest, engine);
-  limits.streams = engine.dynamic_tokens && threads >= 2 ? 2 : 1;
   return limits;
 }
 
@@ -105,9 +104,11 @@ struct Session::Impl {
         choice(choose_engine(manifest, options)),
         graph(checked(manifest.graph(choice.engine.graph), preprocess)),
         threads(options.threads > 0 ? options.threads : usable_cores()),
-        limits(plan_limits(manifest, choice.engine, options.strategy, threads)),
+        limits(plan_limits(manifest, choice.engine, options.strategy)),
         downscale(downscales(options.overflow, manifest)),
-        engines(open_engines(manifest, choice, options)) {}
+        engines(open_engines(manifest, choice, options)) {
+    limits.streams = choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
+  }
 
   /// Whether streams are for the session to choose: a CPU computes one pack on all its cores, or two on half of them.
   [[nodiscard]] bool may_pair() const {
@@ -186,6 +187,7 @@ struct Session::Impl {
       shared.reserve(outputs.size());
       for (HostTensor& output : outputs) shared.push_back(std::make_shared<const HostTensor>(std::move(output)));
       unpack(pack, shared, manifest.model, run.results);
+      const double unpack_us = microseconds_since(start) - latency_us;
       for (const Segment& segment : pack.segments) {
         Result& result = run.results[static_cast<std::size_t>(segment.image)];
         result.pack = static_cast<std::int32_t>(index);
@@ -198,6 +200,7 @@ struct Session::Impl {
                             std::chrono::duration<double, std::micro>(start - run.start).count(),
                             preprocess_us,
                             latency_us - preprocess_us,
+                            unpack_us,
                             slot,
                             on.id_of(plan.budget)};
     } catch (const std::exception& e) {
@@ -285,6 +288,7 @@ std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* r
   run.start = start;
   run.images = images;
   impl_->plan(run);
+  const double plan_us = microseconds_since(start);
   {
     const std::lock_guard lock(impl_->turn);
     impl_->execute(run);
@@ -295,6 +299,7 @@ std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* r
     for (std::size_t i = 0; i < run.plans.size(); ++i) report->packs[i].predicted_us = run.plans[i].predicted_us;
     report->predicted_us = run.predicted_us;
     report->cost_measured = impl_->limits.cost.measured;
+    report->plan_us = plan_us;
     report->total_us = microseconds_since(start);
   }
   return std::move(run.results);

@@ -104,6 +104,8 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["preprocess"]["sizing"] = {{"rule", "fixed"}, {"height_px", 6}, {"width_px", 8}}; },
        "multiples of the patch side 4"},
       {[](json& j) { j["preprocess"]["filter"] = "mitchell"; }, "expected one of nearest, box, bilinear"},
+      {[](json& j) { j["engines"][0]["options"]["tensorrt_dir"] = "/tmp"; }, "no such option in a bundle"},
+      {[](json& j) { j["engines"][0]["options"]["engine_host_code"] = "true"; }, "no such option in a bundle"},
       {[](json& j) { j["preprocess"]["alpha"] = "ignore"; }, "expected one of drop, composite, reject"},
       {[](json& j) { j["preprocess"]["background"] = {1, 2}; }, "three values of 0..255"},
       {[](json& j) { j["preprocess"]["background"] = {1, 2, 256}; }, "preprocess.background[2] is 256"},

@@ -177,6 +177,8 @@ _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _ALPHAS = ("drop", "composite", "reject")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
 _LETTERS = ("T", "N", "N+1", "L")
+#: Options that name code to load: a bundle may come from anywhere.
+_CALLERS_OPTIONS = {"tensorrt_dir", "tensorrt_wheels", "lean_runtime", "engine_host_code"}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -305,6 +307,9 @@ def check(manifest: Manifest, *, source: str) -> None:
         if engine.float_precision:
             known(f"float_precision of {name}", engine.float_precision, _FLOAT_PRECISIONS)
         listed(name, engine.file)
+        if forbidden := _CALLERS_OPTIONS & set(engine.options):
+            found = ", ".join(sorted(forbidden))
+            fail(f"options of {name} hold {found}, which name code to load; give them to the session instead")
         if engine.report is not None:
             listed(f"report of {name}", engine.report)
         if engine.graph not in [g.id for g in manifest.graphs]:

@@ -179,11 +179,11 @@ def test_planning_is_timed_apart_and_grows_with_the_images(bundle: Path) -> None
 def test_stages_that_the_session_reports_are_taken_and_those_that_it_does_not_are_null(clock: Clock) -> None:
     pack = {"tokens": 4, "capacity": 4, "budget_tokens": 4, "preprocess_us": 100.0, "engine_us": 300.0}
     session: Any = Timed("a", 0.001, [], clock)
-    session.last_report = {"packs": [pack]}
+    session.last_report = {"packs": [pack], "predicted_us": 0.0}
     plain = measure(session, IMAGES, options(), name="x", plan_ms=0.25)
     assert (plain.plan_ms, plain.unpack_ms) == (0.25, None)
     assert plain.other_ms == pytest.approx(plain.latency_ms["mean"] - 0.1 - 0.3)
-    session.last_report = {"packs": [{**pack, "unpack_us": 50.0}], "plan_us": 200.0}
+    session.last_report = {"packs": [{**pack, "unpack_us": 50.0}], "plan_us": 200.0, "predicted_us": 0.0}
     told = measure(session, IMAGES, options(), name="x", plan_ms=0.25)
     assert (told.plan_ms, told.unpack_ms) == (0.2, 0.05)
     assert told.other_ms == pytest.approx(told.latency_ms["mean"] - 0.1 - 0.3)  # plan and unpack are in it

@@ -173,7 +173,12 @@ def test_ctrl_c_during_a_build_ends_it_and_leaves_the_bundle_as_it_was(tmp_path:
     before = sorted(bundle.rglob("*"))
     budgets = ",".join(str(256 * i) for i in range(1, 17))
     command = [*COMMAND, "build-engine", str(bundle), "--backend", "tensorrt-rtx", "--token-budgets", budgets]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored where tests run with &
+    )
     deadline = time.monotonic() + 60
     while not list(bundle.glob(".building-*/build.log")) and time.monotonic() < deadline:
         time.sleep(0.01)

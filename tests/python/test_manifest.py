@@ -168,6 +168,7 @@ def set_path(content: Any, path: str, value: object) -> None:
         ("preprocess.sizing.max_tokens", 0, "max_tokens is 0; expected 1 and up"),
         ("preprocess.sizing.fit", "pad", "fit is 'pad', which the rule 'token-cap' does not have"),
         ("preprocess.sizing", {"rule": "fixed", "height_px": 6}, "expected multiples of the patch side"),
+        ("engines.0.options", {"tensorrt_dir": "/tmp"}, "hold tensorrt_dir, which name code to load"),
         ("preprocess.patch_px", 0, "patch_px 0"),
         ("preprocess.mean", [0.5], "1 means and 3 stds; expected 3"),
         ("graphs.0.lowering", "packt", "lowering of graph 'masked' is 'packt'; known: masked, padded, packed"),

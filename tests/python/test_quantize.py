@@ -221,7 +221,7 @@ def test_packs_of_calibration_are_those_of_the_reference_preprocessing(
         names = [Path(segment.name).stem for segment in pack.segments]
         prepared = [preprocess.prepare(photographs[name], patch_px=4, max_tokens=256) for name in names]
         expected = preprocess.pack(prepared, patch_px=4).inputs()
-        assert list(pack.inputs) == list(expected)
+        assert list(pack.inputs) == [name for name in expected if name != "cu_seqlens"]  # of the packed graph alone
         for name, value in pack.inputs.items():
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 

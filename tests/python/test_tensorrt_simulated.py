@@ -117,7 +117,7 @@ def _check_engine_report(report: dict[str, Any], graph: str, host_memory: str) -
     assert after["library_found"] == "libnvinfer.so.10 of the dynamic loader's own places"
     assert after["cuda_driver"] == "CUDA 12.8"
     assert after["device"] == "simulated GPU, no NVIDIA hardware (sm89)"
-    assert after["slots"] == 1
+    assert after["slots"] == 2
     assert after["host_memory"] == host_memory
     assert after["arena_bytes_per_slot"] == 1024 * 4096  # the largest budget's, as the plan says
     assert [budget["shapes"] for budget in after["budgets"]] == [f"{tokens} tokens" for tokens, _ in BUDGETS]

@@ -21,7 +21,11 @@ class Logger final : public nvinfer1::ILogger {
    public:
     explicit Call(Logger& logger) : logger_(logger), thread_(std::this_thread::get_id()) {
       const std::lock_guard lock(logger_.mutex_);
-      if (logger_.first_.empty()) logger_.strays_.clear();
+      if (logger_.first_.empty()) {
+        logger_.strays_.clear();
+        logger_.strays_shared_ = false;
+      }
+      logger_.strays_shared_ |= !logger_.strays_.empty();  // what was said before is another call's
       logger_.first_[thread_].clear();
     }
     ~Call() {
@@ -45,7 +49,8 @@ class Logger final : public nvinfer1::ILogger {
       found.swap(logger_.first_[thread_]);
       if (!found.empty()) return found;
       if (logger_.strays_.empty()) return "it gave no reason";
-      if (logger_.first_.size() > 1) return logger_.strays_ + " (said while several slots ran; it may be another's)";
+      if (logger_.strays_shared_ || logger_.first_.size() > 1)
+        return logger_.strays_ + " (said while several slots ran; it may be another's)";
       found.swap(logger_.strays_);
       return found;
     }
@@ -61,6 +66,7 @@ class Logger final : public nvinfer1::ILogger {
       const std::lock_guard lock(mutex_);
       const auto caller = first_.find(std::this_thread::get_id());
       std::string& kept = caller != first_.end() ? caller->second : strays_;
+      if (&kept == &strays_ && kept.empty()) strays_shared_ = first_.size() > 1;
       if (kept.empty()) kept.assign(message, std::min(std::strlen(message), kMost));
     } catch (...) {  // no memory for a message: the call that failed still reports itself
     }
@@ -70,7 +76,8 @@ class Logger final : public nvinfer1::ILogger {
   static constexpr std::size_t kMost = 400;  // messages of the ABI hold 1024 characters
   std::mutex mutex_;
   std::map<std::thread::id, std::string> first_;  // of each call under way
-  std::string strays_;  // the first of another thread; forgotten when a call begins alone
+  std::string strays_;                            // the first of another thread; forgotten when a call begins alone
+  bool strays_shared_ = false;                    // it may belong to one of several calls
 };
 
 }  // namespace navit_edge::tensorrt

@@ -47,6 +47,7 @@ struct PackReport {
   double start_us = 0;  // when its preprocessing began, since the run did
   double preprocess_us = 0;
   double engine_us = 0;
+  double unpack_us = 0;  // part of no other
   std::int32_t slot = 0;
   std::string engine;       // id of the engine that ran it; of a group that of its budget
   double predicted_us = 0;  // by the cost model, both together
@@ -55,6 +56,7 @@ struct PackReport {
 struct RunReport {
   std::vector<PackReport> packs;
   std::int32_t most_in_flight = 0;  // packs at once, from the start of preprocessing to the results
+  double plan_us = 0;               // sizing and planning of all images
   double total_us = 0;
   double predicted_us = 0;     // of all packs on the streams there are
   bool cost_measured = false;  // the prediction rests on `bench --calibrate`; false: on the model's sizes

@@ -126,9 +126,10 @@ def bench(
             raise InvalidInputError(f"engines {', '.join(names)} name one of them twice; expected different ones")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error)) from error
-    if calibrate and (images is not None or sizes is not None or plot_file is not None):
+    if calibrate and (images is not None or sizes is not None or plot_file is not None or len(names) > 1):
         raise typer.BadParameter(
-            "--calibrate with --images, --sizes or --plot; it times packs of its own; leave the others out"
+            "--calibrate with --images, --sizes, --plot or several engines; it times packs of its own, of one engine; "
+            "leave the others out"
         )
     if plot_file is not None:
         check_plot(plot_file)
@@ -143,10 +144,14 @@ def bench(
             bundle,
             manifest,
             session_options={
-                "device": device.value, "engine": engine, "precision": precision.value, "threads": threads
+                "device": device.value,
+                "engine": names[0] if names else "",
+                "precision": precision.value,
+                "threads": threads,
+                "slots": slots,
             },
             json_file=json_file,
-        )  # fmt: skip
+        )
         return
     workload = _workload(manifest, images, sizes)
 

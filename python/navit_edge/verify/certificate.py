@@ -34,8 +34,8 @@ class WorstLayer(msgspec.Struct, frozen=True, kw_only=True):
 class EngineCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """One engine on one machine."""
 
-    engine: str
-    sha256: str  # of the engine's file
+    engine: str  # or a group's id
+    sha256: str  # of the engine's file, or of the hashes of a group's
     precision: str
     device: str
     host: dict[str, str]

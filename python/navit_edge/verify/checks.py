@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from navit_edge.manifest import Manifest, Tolerance
+from navit_edge.manifest import Manifest, Tolerance, find_engine
 from navit_edge.session import Session
 from navit_edge.verify.certificate import Check
 from navit_edge.verify.compare import (
@@ -81,7 +81,7 @@ def check_engine(
                     expected=f"{tolerance.min_top1:.1%} at least",
                 )
             )
-    if max(budget.images for budget in _budgets(session, manifest)) > 1:
+    if max(budget.images for budget in find_engine(manifest, session.engine).budgets) > 1:
         checks.append(
             Check(name="images share packs", holds=most > 1, found=f"{most} in a pack", expected="2 at least")
         )
@@ -106,10 +106,6 @@ def _leaks(session: Session, images: Sequence[Image], packed: Sequence[Outputs])
             found = f"image {index} itself gave the same outputs"
             return Check(name=name, holds=False, found=found, expected="other outputs for another image")
     return Check(name=name, holds=True, found="bit-equal", expected="bit-equal")
-
-
-def _budgets(session: Session, manifest: Manifest):  # type: ignore[no-untyped-def]
-    return next(engine.budgets for engine in manifest.engines if engine.id == session.engine)
 
 
 def _close(name: str, relative: float, limit: float) -> Check:

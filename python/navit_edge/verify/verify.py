@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
@@ -96,7 +97,8 @@ def verify(
         raise BackendError(f"no engine of {bundle} can run on this machine, so none was verified: {reasons}")
     certificate = Certificate(bundle=tuple(bundle_checks), engines=tuple(found), not_run=not_run)
     if write:
-        standing = {engine.id: manifest.files[engine.file].sha256 for engine in manifest.engines}
+        names = [*_entries(manifest), *(engine.id for engine in manifest.engines)]
+        standing = {name: _sha256(manifest, name) for name in names}
         merged = certificates.load(bundle).merged(certificate, standing)
         text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
         bundles.write_report(bundle, certificates.PARITY, text)
@@ -108,11 +110,32 @@ def _wanted(bundle: Path, manifest: Manifest, ids: Sequence[str]) -> list[Engine
         raise BackendError(
             f"the bundle {bundle} holds no engine; build one with `navit-edge build-engine {bundle} --backend openvino`"
         )
-    known = {engine.id: engine for engine in manifest.engines}
     for name in ids:
-        if name not in known:
+        if not _files(manifest, name):
+            known = dict.fromkeys([*_entries(manifest), *(engine.id for engine in manifest.engines)])
             raise InvalidInputError(f"the bundle has no engine {name!r}; it has {', '.join(known)}")
-    return [known[name] for name in ids] if ids else list(known.values())
+    return [manifests.find_engine(manifest, name) for name in ids or _entries(manifest)]
+
+
+def _entries(manifest: Manifest) -> list[str]:
+    """What a session takes as one: engines, and groups in the place of their members."""
+    names = (engine.id if engine.group is None else engine.group.id for engine in manifest.engines)
+    return list(dict.fromkeys(names))
+
+
+def _files(manifest: Manifest, name: str) -> list[str]:
+    """The files of an engine, or of a group's engines."""
+    return [
+        engine.file
+        for engine in manifest.engines
+        if engine.id == name or (engine.group is not None and engine.group.id == name)
+    ]
+
+
+def _sha256(manifest: Manifest, name: str) -> str:
+    """Of an engine's file; of a group, of the hashes of its engines' files."""
+    hashes = [manifest.files[file].sha256 for file in _files(manifest, name)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _references(bundle: Path, manifest: Manifest, step: Progress) -> dict[str, Reference]:
@@ -168,7 +191,7 @@ def _examine(
         )
     return EngineCertificate(
         engine=engine.id,
-        sha256=manifest.files[engine.file].sha256,
+        sha256=_sha256(manifest, engine.id),
         precision=engine.precision,
         device=session.device,
         host=host_description(),

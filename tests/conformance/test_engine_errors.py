@@ -23,7 +23,7 @@ Photographs = Mapping[str, npt.NDArray[np.uint8]]
     "bad",
     [
         pytest.param(np.zeros((0, 16, 3), np.uint8), id="no rows"),
-        pytest.param(np.zeros((16, 16), np.uint8), id="no channels"),
+        pytest.param(np.zeros((16, 16, 5), np.uint8), id="five channels"),
         pytest.param(np.zeros((16, 16, 3), np.float32), id="floats"),
         pytest.param("no/such/file.png", id="no file"),
     ],
