@@ -215,8 +215,9 @@ def pack(
     Returns by name, with F = P * P * 3, pixels in (row, column, channel) order: ``patches`` uint8 [T, F];
     ``positions`` int32 [T, 2], (row, column) in the image, (-1-k, -1-k) for prefix token k; ``segment_ids`` int32 [T],
     which image, N for padding; ``grid_hw`` int32 [N, 2]; ``attention_index`` int32 [N, L], the pack row of token l of
-    image n, -1 where there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], where images begin. A graph takes those that it lists. Raises
-    InvalidInputError for an image that cannot be used, and where the images need more than ``pad_to``.
+    image n, -1 where there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], where each
+    image begins and the last ends. A graph takes those that it lists. Raises InvalidInputError
+    for an image that cannot be used, and where the images need more than ``pad_to``.
     """
     if sizing is None:
         sizing = Sizing(rule="token-cap", max_tokens=max_tokens) if max_tokens else Sizing(rule="native")

@@ -294,20 +294,22 @@ def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequenc
     head = ["tokens", "images"] + (["packs"] if whole else [] if report.dynamic_tokens else ["budget"])
     speed = [f"p{p:g} ms" for p in report.options.percentiles] + ["images/s", "tokens/s", "fill"]
     stages = ["preprocess ms", "engine ms", *([] if whole and rows[0].other_ms is None else ["other ms"])]
-    stages += ["unpack ms", "peak memory", "GPU memory"]
     # What was not measured of any row gets no column; the JSON has it as null.
-    stages = [name for name in ["plan ms", *stages] if any(_cells(row)[name] for row in rows)] + ["runs"]
-    model = ["predicted ms", "error"]
-    single = _table(title, head + speed + model + stages, rows)
+    stages, memory = (
+        [name for name in names if any(_cells(row)[name] for row in rows)]
+        for names in (["plan ms", *stages, "unpack ms"], ["peak memory", "GPU memory"])
+    )
+    model = ["predicted ms", "error", *memory, "runs"]
+    single = _table(title, head + speed + stages + model, rows)
     unbounded = console.options.update(width=1000)
     if console.measure(single, options=unbounded).maximum <= console.width:
         console.print(single)
         return
     console.print(_table(title, head + speed, rows))
     console.print()
-    console.print(_table(f"{title}: stages, memory", head + stages, rows))
+    console.print(_table(f"{title}: stages", head + stages, rows))
     console.print()
-    console.print(_table(f"{title}: by the cost model", [*head, *model], rows))
+    console.print(_table(f"{title}: by the cost model, memory", [*head, *model], rows))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Measurement]) -> Table:
