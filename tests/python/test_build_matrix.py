@@ -1,5 +1,5 @@
-"""Real builds, ahead of time, of what the exporter makes at the width of S/16, two layers deep: what is fused and what
-a target takes does not depend on depth. Nothing here runs an engine.
+"""Real builds, ahead of time, of what the exporter makes: S/16 for every precision, and for the options the same two
+layers deep. Nothing here runs an engine.
 """
 
 from __future__ import annotations
@@ -35,15 +35,25 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_bundle(NaViTConfig(depth=2), tmp_path_factory.mktemp("matrix") / "s16x2.navit")
 
 
-@pytest.fixture(scope="module")
-def quantized(exported: Path, photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With int8 and fp8 graphs, calibrated on real photographs."""
-    images = tmp_path_factory.mktemp("images")
+def add_quantized_graphs(bundle: Path, photographs: Photographs, images: Path) -> Path:
+    """int8 and fp8, calibrated on real photographs."""
     for name in ("page", "eye", "cat"):
         Image.fromarray(photographs[name]).save(images / f"{name}.png")
     for precision in ("int8", "fp8"):
-        quantize_bundle(exported, QuantizeRequest(calibration=images, precision=precision))
-    return exported
+        quantize_bundle(bundle, QuantizeRequest(calibration=images, precision=precision))
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def quantized(exported: Path, photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return add_quantized_graphs(exported, photographs, tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def s16(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference S/16, twelve layers."""
+    bundle = export_bundle(NaViTConfig(), tmp_path_factory.mktemp("s16") / "s16.navit")
+    return add_quantized_graphs(bundle, photographs, tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
@@ -66,10 +76,10 @@ def read_report(bundle: Path, name: str | None) -> BuildReport:
         ("sm89", "fp8"),
     ],
 )
-def test_a_real_build_has_its_profiles_is_fused_and_comes_out_the_same_twice(
-    quantized: Path, tmp_path: Path, targets: str, precision: str, monkeypatch: pytest.MonkeyPatch
+def test_a_real_build_of_s16_has_its_profiles_is_fused_and_comes_out_the_same_twice(
+    s16: Path, tmp_path: Path, targets: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = Path(shutil.copytree(quantized, tmp_path / "s16x2.navit"))
+    bundle = Path(shutil.copytree(s16, tmp_path / "s16.navit"))
     request = BuildRequest(
         backend="tensorrt-rtx", precision=(precision,), targets=tuple(targets.split("+")), require_fused=True
     )

@@ -31,7 +31,7 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True):
 
     fused: bool | None  # None: not decided
     evidence: str  # a sentence
-    method: str = "none"  # "budgets" | "probe" | "none"
+    method: str = "none"  # "budgets" | "probe" | "inspector" | "none"
     points: tuple[Budget, ...] = ()  # with activation_bytes
     bytes_per_token_pair: float | None = None  # q ("probe") or its upper bound ("budgets")
     limit: float | None = None  # below it: fused

@@ -82,7 +82,8 @@ def preview(job: Job, graph_path: Path) -> Preview:
 
 def build(task: Task, emit: Emit) -> Outcome:
     """Compiles for this machine's GPU."""
-    return tensorrt_common.build(task, emit, tensorrt_common.Library(trt=_import_tensorrt(), name="tensorrt"))
+    library = tensorrt_common.Library(trt=_import_tensorrt(), name="tensorrt", opens_engines=True)
+    return tensorrt_common.build(task, emit, library)
 
 
 def remedy() -> str:

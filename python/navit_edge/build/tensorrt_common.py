@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from navit_edge.build import compiler_options, fusion
+from navit_edge.build import compiler_options, fusion, inspector
 from navit_edge.build import precision as precisions
 from navit_edge.build.common import QUANTIZED, cap_note
 from navit_edge.build.fusion import Fusion
@@ -47,6 +47,7 @@ class Library:
     float32_products: bool = True  # see ``precision.convert``
     configure: Callable[[Any], None] = lambda config: None  # for what only this library has
     probe_always: bool = False  # a build takes seconds and no device: prove fusion by one of its own where need be
+    opens_engines: bool = False  # it builds on a device, which can be asked what became of the layers
 
 
 def trunk_precision(job: Job) -> str:
@@ -198,9 +199,12 @@ def build(task: Task, emit: Emit, library: Library) -> Outcome:
     plan, budgets, warnings = compilation.run(job.budgets, timing_cache=task.timing_cache_path)
     emit(Event(phase="writing", fraction=1.0))
     Path(task.output_path).write_bytes(memoryview(plan))
+    layers = inspector.describe(library.trt, plan, make_logger(library.trt)) if library.opens_engines else {}
     del plan
 
-    found = _prove_fusion(task, budgets, compilation, library)
+    found = inspector.add_evidence(
+        _prove_fusion(task, budgets, compilation, library), layers, task.job.model.depth
+    )
     if task.require_fused and not found.fused:
         verdict = "is not fused" if found.fused is False else "is not proven to be fused"
         raise BackendError(
@@ -218,6 +222,7 @@ def build(task: Task, emit: Emit, library: Library) -> Outcome:
             "compute_capabilities": list(job.compute_capabilities),
             "strongly_typed": True,
             "warnings": warnings,
+            **layers,
         },
     )
 
