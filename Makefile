@@ -40,6 +40,7 @@ fuzz: $(VENV)/.installed  ## random images through resize and pack, under the sa
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel --target pixels_fuzz_test
 	NAVIT_EDGE_FUZZ_COUNT=$(FUZZ_COUNT) UBSAN_OPTIONS=halt_on_error=1 build/asan/csrc/tests/pixels_fuzz_test
+	$(PY) tests/fuzz/fuzz_preprocess.py -runs=$(FUZZ_COUNT)
 
 test-python: $(VENV)/.installed
 	$(PY) -m pytest

@@ -1,0 +1,42 @@
+"""The fuzz target of preprocessing, for a short count; `make fuzz` runs it longer."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="atheris has wheels for x86-64 alone")
+
+
+def fuzz(repository: Path, tmp_path: Path, *, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs the target in a process of its own, after ``before``."""
+    code = f"import sys; sys.path.insert(0, {str(repository / 'tests' / 'fuzz')!r}); import fuzz_preprocess as target; "
+    command = [sys.executable, "-c", f"{code}{before}target.main()", "-runs=2000", "-seed=1"]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_random_images_give_what_the_reference_gives_or_a_clear_error(repository: Path, tmp_path: Path) -> None:
+    done = fuzz(repository, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Done 2000 runs" in done.stderr
+    assert "500 cases ran to their end" in done.stderr  # not all of them refused
+
+
+@pytest.mark.parametrize(
+    ("before", "finding"),
+    [
+        ("resize = target.preprocess.resize; "
+         "target.preprocess.resize = lambda image, *size, resample: resize(image, *size, resample=resample) ^ 1; ",
+         "AssertionError"),
+        ("target.ne.to_rgb = lambda image, alpha: 1 / 0; ", "ZeroDivisionError"),
+    ],
+    ids=["one bit of a resize", "another exception"],
+)  # fmt: skip
+def test_a_planted_fault_is_found(repository: Path, tmp_path: Path, before: str, finding: str) -> None:
+    done = fuzz(repository, tmp_path, before=before)
+    assert done.returncode != 0
+    assert finding in done.stdout + done.stderr
