@@ -1,5 +1,5 @@
 """A fuzz target of atheris: bytes become sizes, strides, formats, filters, alpha and sizing rules for `navit_edge`'s
-`pack`, `resize` and `to_rgb`. Each gives a result or InvalidInputError; what there is a plain reference for must equal it.
+`pack`, `resize` and `to_rgb`. Each gives a result or InvalidInputError; what has a plain reference must equal it.
 
     python tests/fuzz/fuzz_preprocess.py -runs=100000 [CORPUS]      # libFuzzer's options; see `make fuzz`
 
