@@ -208,15 +208,17 @@ def photographs(count: int, cap: int, seed: int) -> list[int]:
     return [int(rows * cols) for rows, cols in grids]
 
 
-def gilmore_gomory_bound(tokens: Sequence[int], budget: int) -> int:
+def gilmore_gomory_bound(tokens: Sequence[int], budget: int, enough: int) -> int:
     """The linear relaxation over all patterns of a pack, by column generation (Operations Research 9, 1961): the best
-    bound there is in practice; for few different lengths only."""
+    bound there is in practice. Ended early, Farley's bound of the steps so far (Operations Research 38, 1990)."""
     from scipy.optimize import linprog
+
+    bound = 0
 
     counts = collections.Counter(tokens)
     kinds = np.array(sorted(counts, reverse=True))
     patterns = [np.eye(len(kinds))[i] * (budget // kind) for i, kind in enumerate(kinds)]
-    for _ in range(500):
+    for _ in range(2000):
         columns = np.stack(patterns, axis=1)
         solved = linprog(np.ones(len(patterns)), A_ub=-columns, b_ub=[-counts[int(kind)] for kind in kinds])
         worth = -solved.ineqlin.marginals
@@ -228,8 +230,9 @@ def gilmore_gomory_bound(tokens: Sequence[int], budget: int) -> int:
             if len(values) and values.max() > best[room] + 1e-12:
                 choice[room] = np.flatnonzero(fits)[values.argmax()]
                 best[room] = values.max()
-        if best[budget] <= 1 + 1e-7:
-            return math.ceil(solved.fun - 1e-6)
+        bound = max(bound, math.ceil(solved.fun / best[budget] - 1e-6))
+        if best[budget] <= 1 + 1e-7 or bound >= enough:
+            return bound
         pattern, room = np.zeros(len(kinds)), budget
         while room > 0:
             if choice[room] < 0:
@@ -238,31 +241,29 @@ def gilmore_gomory_bound(tokens: Sequence[int], budget: int) -> int:
                 pattern[choice[room]] += 1
                 room -= kinds[choice[room]]
         patterns.append(pattern)
-    raise AssertionError("column generation did not end")
+    return bound
 
 
 @pytest.mark.parametrize(
-    ("seed", "cap", "times_the_mean", "least"),
+    ("seed", "cap", "times_the_mean"),
     [
-        *((seed, 256, 4, 0.99) for seed in range(4)),
-        *((seed, 1024, 4, 0.99) for seed in range(3)),
-        *((seed, 1024, 8, 0.99) for seed in range(6)),
-        # Here the bound lies below what can be reached: it sees no difference between many nearly equal lengths.
-        *((seed, 1024, 4, 0.98) for seed in range(3, 6)),
+        *((seed, 256, 4) for seed in range(4)),
+        *((seed, 1024, 4) for seed in range(6)),
+        *((seed, 1024, 8) for seed in range(6)),
     ],
 )
 def test_packs_of_photographs_are_filled_to_99_percent_of_the_best_lower_bound(
-    seed: int, cap: int, times_the_mean: int, least: float
+    seed: int, cap: int, times_the_mean: int
 ) -> None:
     tokens = photographs(2000, cap, seed)
     budget = max(times_the_mean * math.ceil(np.mean(tokens)), max(tokens))
     bound = max(martello_toth_l2(tokens, budget), dual_feasible_bound(tokens, budget))
     packs = len(ne.plan(tokens, token_budget=budget, max_images=len(tokens)))
     assert bound <= packs
-    if bound / packs < 0.99 and len(set(tokens)) <= 100:
-        bound = gilmore_gomory_bound(tokens, budget)
+    if bound / packs < 0.99:  # L2 sees no difference between many nearly equal lengths
+        bound = max(bound, gilmore_gomory_bound(tokens, budget, enough=math.ceil(0.99 * packs)))
         assert bound <= packs
-    assert bound / packs >= least, f"{packs} packs, bound {bound}"
+    assert bound / packs >= 0.99, f"{packs} packs, bound {bound}"
 
 
 # --- the cost model and budgets
