@@ -24,21 +24,23 @@ test: test-cpp test-python  ## every test, C++ and Python
 
 test-cpp: $(VENV)/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset release -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset release --parallel
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset release --parallel $(JOBS)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset release
 
 test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefined-behaviour and thread sanitizers
 	for preset in asan tsan; do \
 	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset $$preset -DPython_EXECUTABLE="$(CURDIR)/$(PY)"; \
-	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset $$preset --parallel; \
+	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset $$preset --parallel $(JOBS); \
 	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset $$preset; \
 	done
 	$(PY) tests/simulator/sanitized.py
 
 FUZZ_COUNT := 20000
+# make's own --parallel without a number starts everything at once, which a small board has no memory for.
+JOBS := $(shell nproc 2>/dev/null || echo 2)
 fuzz: $(VENV)/.installed  ## random images through resize and pack, under the sanitizers (FUZZ_COUNT=)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel --target pixels_fuzz_test
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel $(JOBS) --target pixels_fuzz_test
 	NAVIT_EDGE_FUZZ_COUNT=$(FUZZ_COUNT) UBSAN_OPTIONS=halt_on_error=1 build/asan/csrc/tests/pixels_fuzz_test
 	$(PY) tests/fuzz/fuzz_preprocess.py -runs=$(FUZZ_COUNT)
 
