@@ -9,6 +9,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
+# make's own --parallel without a number starts everything at once, which a small board has no memory for.
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
@@ -36,8 +39,6 @@ test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefin
 	$(PY) tests/simulator/sanitized.py
 
 FUZZ_COUNT := 20000
-# make's own --parallel without a number starts everything at once, which a small board has no memory for.
-JOBS := $(shell nproc 2>/dev/null || echo 2)
 fuzz: $(VENV)/.installed  ## random images through resize and pack, under the sanitizers (FUZZ_COUNT=)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel $(JOBS) --target pixels_fuzz_test
