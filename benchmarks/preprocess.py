@@ -32,6 +32,7 @@ from rich.table import Table
 from torch.nn import functional
 
 from navit_edge import _core
+from navit_edge.sizing import Sizing, to_json
 
 UInt8Array = npt.NDArray[np.uint8]
 Run = Callable[[], UInt8Array]
@@ -198,7 +199,10 @@ def main() -> None:
         for name, (height, width, count) in sets.items():
             image = sample(height, width)
             if title == "resize" and name != "224x224":
-                grid = _core.resize_target(height, width, patch_px=PATCH_PX, rule="token-cap", max_tokens=MAX_TOKENS)
+                sizing = to_json(Sizing(rule="token-cap", max_tokens=MAX_TOKENS))
+                size = np.array([[height, width]], np.int32)
+                rows, columns = _core.resize_targets(size, patch_px=PATCH_PX, sizing=sizing)[0]
+                grid = (int(rows), int(columns))
             elif title == "resize":
                 grid = (16, 16)  # up to 256 x 256: at its own size there is nothing to resize
             else:
