@@ -165,7 +165,7 @@ def test_simulated_opening_running_and_closing_again_and_again_leaves_nothing(re
     _clean(report)
     assert report["alive"] == [{}] * len(report["alive"])
     half = len(report["memory_kib"]) // 2
-    assert report["memory_kib"][-1] - report["memory_kib"][half] < 4096  # KiB over the last 30 lives
+    assert report["memory_kib"][-1] - report["memory_kib"][half] < 4096  # KiB over the last 15 lives
 
 
 @pytest.mark.parametrize("mode", ["auto", "off"])

@@ -202,7 +202,7 @@ def leaks(backend: str, plan: str, packs: str, options: dict[str, str] | None = 
     """Opens, runs and closes an engine again and again: what is alive after each, and the process's memory."""
     stand, given = Stand(), _packs(packs)
     alive, memory_kib = [], []
-    for _ in range(60):
+    for _ in range(30):
         engine = _engine(backend, plan, 2, options)
         for _ in range(3):
             for pack in given:
