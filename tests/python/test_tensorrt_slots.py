@@ -127,7 +127,10 @@ def test_simulated_inputs_in_the_engines_own_memory_are_not_copied_on_the_host(
     assert report["copies"] == [copies] * 14
     _check_against(oracle, tmp_path / "results.npz", 2 * 14)
     assert report["none"] == [None, None, None]  # of an output, of no tensor, of more than the largest budget
-    assert "no slot 2" in report["refused"]
+    assert "no slot 2" in report["refused"][0]
+    assert "nothing under 'nothing'; expected report" in report["refused"][1]
+    whole, *cut = report["cut"]
+    assert cut == [whole[:19], ""]
 
 
 @pytest.mark.parametrize(
