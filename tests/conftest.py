@@ -55,8 +55,7 @@ def photographs() -> Photographs:
     return images
 
 
-@pytest.fixture(scope="session")
-def tiny_model() -> NaViT:
+def make_tiny_model() -> NaViT:
     """A NaViT of 2 layers and width 64 with random weights."""
     from navit_edge_export.model import NaViT, NaViTConfig
 
@@ -64,14 +63,26 @@ def tiny_model() -> NaViT:
     return NaViT(config, seed=TINY_SEED).eval()
 
 
+def export_tiny_bundle(model: NaViT, path: Path) -> None:
+    """The small model as a bundle, all three outputs, without engines."""
+    from navit_edge_export.onnx_export import export_bundle
+
+    export_bundle(model, path, max_tokens=TINY_MAX_TOKENS, outputs=("logits", "embedding", "tokens"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> NaViT:
+    """A NaViT of 2 layers and width 64 with random weights."""
+    return make_tiny_model()
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_model: NaViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model as a bundle, all three outputs, with OpenVINO engines of every precision this CPU has."""
     from navit_edge.build import BuildRequest, build_engines
-    from navit_edge_export.onnx_export import export_bundle
 
     path = tmp_path_factory.mktemp("bundle") / "tiny.navit"
-    export_bundle(tiny_model, path, max_tokens=TINY_MAX_TOKENS, outputs=("logits", "embedding", "tokens"))
+    export_tiny_bundle(tiny_model, path)
     build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
     return path
 

@@ -85,30 +85,32 @@ def quantized_bundle(
 
 
 @pytest.fixture(scope="session")
-def open_session(
-    engine: str, tiny_bundle: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> OpenSession:
+def open_session(engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenSession:
     """Opens sessions of the engine under test on the small bundle; ``small``: with one budget of 64 tokens.
 
     ``open_session.bundle`` is the bundle.
     """
     import navit_edge as ne
 
-    places = {False: request.getfixturevalue("quantized_bundle") if engine.endswith("-int8") else tiny_bundle}
     options: dict[str, Any] = {"engine": engine}
+    places: dict[bool, Path] = {}
     if engine == trt.STAND_IN:
         budgets = {False: STAND_IN_BUDGETS, True: [(SMALL_TOKENS, 4)]}
         for small, profiles in budgets.items():
-            path = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("stand_in") / "bundle.navit"))
+            source = os.environ[trt.CONFORMANCE_BUNDLE]
+            path = Path(shutil.copytree(source, tmp_path_factory.mktemp("stand_in") / "bundle.navit"))
             plan = trt.simulated_plan(path / "graphs" / "masked.onnx", profiles)
             options["engine"] = trt.with_tensorrt_engine(path, plan, profiles)
             places[small] = path
         options["backend_dirs"] = [trt.build(os.environ[trt.CONFORMANCE].strip("-")) / "lib"]
-
     elif engine in built_here.engines():
         for small, tokens in {False: built_here.TOKENS, True: SMALL_TOKENS}.items():
             folder = tmp_path_factory.mktemp("built_here")
-            places[small], options["engine"] = built_here.build(engine, tiny_bundle, folder, tokens=tokens)
+            places[small], options["engine"] = built_here.build(
+                engine, request.getfixturevalue("tiny_bundle"), folder, tokens=tokens
+            )
+    else:
+        places[False] = request.getfixturevalue("quantized_bundle" if engine.endswith("-int8") else "tiny_bundle")
 
     def call(*, small: bool = False, bundle: Path | None = None, **more: Any) -> ne.Session:
         chosen = dict(options)

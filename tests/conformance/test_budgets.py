@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,9 +66,7 @@ def test_more_images_than_a_pack_takes_are_split(session: ne.Session) -> None:
         np.testing.assert_allclose(result.logits, session.run([image])[0].logits, atol=2e-2)
 
 
-def test_an_image_over_the_largest_budget_fails_alone_and_says_what_would_do(
-    open_session: OpenSession, tiny_bundle: Path
-) -> None:
+def test_an_image_over_the_largest_budget_fails_alone_and_says_what_would_do(open_session: OpenSession) -> None:
     session = open_session(small=True)
     small, large, again = _images([12, 65, 12])
     results = session.run([small, large, again], on_error="return")

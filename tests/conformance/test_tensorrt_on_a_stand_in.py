@@ -6,13 +6,16 @@ It shows that OUR HOST LOGIC keeps the contract. How NVIDIA's libraries or a GPU
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import tensorrt_build as trt
 
 
-def test_the_tensorrt_backend_passes_this_suite_on_a_stand_in(request: pytest.FixtureRequest) -> None:
-    shown = trt.conformance()
+def test_the_tensorrt_backend_passes_this_suite_on_a_stand_in(
+    request: pytest.FixtureRequest, tiny_bundle: Path
+) -> None:
+    shown = trt.conformance(tiny_bundle)
     counts = re.search(r"(\d+) passed, (\d+) deselected", shown)
     assert counts is not None, shown
     here = [item for item in request.session.items if "conformance" in item.path.parts and item is not request.node]

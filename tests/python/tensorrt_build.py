@@ -25,6 +25,7 @@ TARGET = "sm89"
 #: What tests/conformance calls this backend, and the variable that has it run there: the sanitizers, or "-" for none.
 STAND_IN = "tensorrt on a stand-in"
 CONFORMANCE = "NAVIT_EDGE_CONFORMANCE_ON_A_STAND_IN"
+CONFORMANCE_BUNDLE = "NAVIT_EDGE_CONFORMANCE_BUNDLE"
 VERSION = "10.14.1"
 
 
@@ -74,10 +75,14 @@ def rehearse(scenario: str, *, libraries: list[Path], settings: dict[str, str] |
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def conformance(sanitize: str = "", settings: dict[str, str] | None = None) -> str:
-    """Runs tests/conformance through the backend on the stand-ins, in a process of its own; gives what pytest said."""
+def conformance(bundle: Path, sanitize: str = "", settings: dict[str, str] | None = None) -> str:
+    """Runs tests/conformance through the backend on the stand-ins, in a process of its own; gives what pytest said.
+
+    bundle: the small model's.
+    """
     tree = build(sanitize)
-    environment = _without_navit_edge() | {CONFORMANCE: sanitize or "-"} | (settings or {})
+    environment = _without_navit_edge() | {CONFORMANCE: sanitize or "-", CONFORMANCE_BUNDLE: str(bundle)}
+    environment |= settings or {}
     environment["LD_LIBRARY_PATH"] = ":".join(str(tree / "simulator" / name) for name in ("cuda", "cudart", "nvinfer"))
     suite = REPOSITORY / "tests" / "conformance"
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(suite)]

@@ -170,14 +170,16 @@ def lent(backend: str, plan: str, packs: str, results: str, options: dict[str, s
             for name, value in _run(engine, slot, given[3 - pack]).items():
                 made[f"copied/{turn}/{slot}/{3 - pack}/{name}"] = value
     none = [engine.memory(0, "tokens", 4), engine.memory(0, "nothing", 4), engine.memory(0, "patches", 1 << 30)]
-    refused = ""
-    try:
-        engine.memory(2, "patches", 4)
-    except Exception as error:
-        refused = str(error)
+    refused = []
+    for ask in (lambda: engine.memory(2, "patches", 4), lambda: engine.query("nothing")):
+        try:
+            ask()
+        except Exception as error:
+            refused.append(str(error))
+    cut = [engine.query("report"), engine.query("report", 20), engine.query("report", 1)]
     engine.close()
     np.savez(results, **made)
-    return {"copies": copies, "none": none, "refused": refused, **stand.report()}
+    return {"copies": copies, "none": none, "refused": refused, "cut": cut, **stand.report()}
 
 
 def refusals(backend: str, plan: str, packs: str) -> dict[str, Any]:
@@ -202,7 +204,7 @@ def leaks(backend: str, plan: str, packs: str, options: dict[str, str] | None = 
     """Opens, runs and closes an engine again and again: what is alive after each, and the process's memory."""
     stand, given = Stand(), _packs(packs)
     alive, memory_kib = [], []
-    for _ in range(60):
+    for _ in range(30):
         engine = _engine(backend, plan, 2, options)
         for _ in range(3):
             for pack in given:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 import tensorrt_build as trt
+from conftest import export_tiny_bundle, make_tiny_model
 from test_tensorrt_slots import check_faults_in_flight
 from tiny_bundle import make_bundle, pack_inputs
 
@@ -46,6 +48,7 @@ def main() -> None:
         pixels = np.random.default_rng(0)
         small, large = (pixels.integers(0, 256, (*size, 3), np.uint8) for size in ((20, 20), (50, 60)))
         np.savez(place / "images.npz", small=small, large=large)
+        export_tiny_bundle(make_tiny_model(), place / "small.navit")
 
         for sanitize, runtimes in RUNTIMES.items():
             tree = trt.build(sanitize)
@@ -72,7 +75,7 @@ def main() -> None:
             wrong = [step for step in swept["steps"] if step["violations"] or step["live"] or step["wrong"]]
             assert not wrong, wrong
             print(f"{sanitize}: a fault at each of {len(swept['steps']) - 1} calls in turn")
-            shown = trt.conformance(sanitize, common["settings"])
+            shown = trt.conformance(place / "small.navit", sanitize, common["settings"])
             print(f"{sanitize}: tests/conformance: {shown.splitlines()[-1].strip('= ')}")
 
 
