@@ -14,9 +14,8 @@
 #include "navit_edge/error.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
-#include "navit_edge/sizing.h"
-#include "plan_detail.h"
 #include "schedule.h"
+#include "sizer.h"
 #include "thread_pool.h"
 
 namespace navit_edge {
@@ -26,26 +25,6 @@ using Clock = std::chrono::steady_clock;
 
 double microseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
-
-/// The bundle's preprocessing with the caller's cap on tokens, where there is one.
-PreprocessSpec with_cap(PreprocessSpec preprocess, std::int32_t max_tokens) {
-  if (max_tokens != 0) preprocess.sizing = capped(preprocess.sizing, preprocess.patch_px, max_tokens);
-  return preprocess;
-}
-
-/// True for "downscale". Throws InvalidInput for an unknown policy, and for "split".
-bool downscales(const std::string& overflow, const Manifest& manifest) {
-  if (overflow == "split") {
-    throw InvalidInput("overflow \"split\" is not possible for the model " + manifest.name + " (" +
-                       manifest.model.family +
-                       ") because each token attends to every other token of its image: parts of an image run apart "
-                       "would give other numbers; set overflow=\"downscale\", or build a larger token budget");
-  }
-  if (overflow != "error" && overflow != "downscale") {
-    throw InvalidInput("unknown overflow policy '" + overflow + "'; known: error, downscale");
-  }
-  return overflow == "downscale";
 }
 
 /// Limits of every plan of a session; deadlines and streams apart.
@@ -100,12 +79,11 @@ struct Session::Impl {
   Impl(const std::filesystem::path& bundle, SessionOptions o)
       : options(std::move(o)),
         manifest(Manifest::load(bundle)),
-        preprocess(with_cap(manifest.preprocess, options.max_tokens_per_image)),
         choice(choose_engine(manifest, options)),
-        graph(checked(manifest.graph(choice.engine.graph), preprocess)),
+        sizer(manifest, options, choice.engine.budgets),
+        graph(checked(manifest.graph(choice.engine.graph), sizer.preprocess())),
         threads(options.threads > 0 ? options.threads : usable_cores()),
         limits(plan_limits(manifest, choice.engine, options.strategy)),
-        downscale(downscales(options.overflow, manifest)),
         engines(open_engines(manifest, choice, options)) {
     limits.streams = choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
   }
@@ -115,29 +93,6 @@ struct Session::Impl {
     return options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots;
   }
   [[nodiscard]] int slots() const { return may_pair() ? kPairedSlots : engines.slots(); }
-
-  /// Sets grid, tokens and, where it had to be scaled down to fit, the reason. Throws OverBudget.
-  void size(std::size_t index, Result& result) const {
-    const std::int32_t prefix = manifest.model.prefix_tokens;
-    const std::int32_t most = longest_image(limits.budgets);
-    Grid grid = resize_target(result.image, preprocess);
-    if (grid.tokens() + prefix > most) {
-      const std::string message = over_budget_message(index, grid.tokens() + prefix, limits.budgets);
-      if (!downscale || most - prefix < 1) throw OverBudget(message);
-      const Grid wanted = grid;
-      try {
-        grid = resize_target(result.image, with_cap(preprocess, most - prefix));
-      } catch (const InvalidInput& e) {  // a rule that cannot be capped
-        throw OverBudget(message + "; it cannot be scaled down: " + e.what());
-      }
-      if (grid.tokens() + prefix > most) throw OverBudget(message);
-      result.reason = "needs " + std::to_string(wanted.tokens() + prefix) + " tokens (" + std::to_string(wanted.rows) +
-                      " x " + std::to_string(wanted.cols) + " patches); the engine takes " + std::to_string(most) +
-                      "; scaled down to " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) + " patches";
-    }
-    result.grid = grid;
-    result.tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
-  }
 
   /// Grids and plans of the images that can run; the results of the others get their error.
   void plan(Run& run) const {
@@ -149,8 +104,8 @@ struct Session::Impl {
       Result& result = run.results[i];
       result.image = run.images[i].size();
       try {
-        check_image(run.images[i], "image " + std::to_string(i), preprocess.alpha);
-        size(i, result);
+        check_image(run.images[i], "image " + std::to_string(i), sizer.preprocess().alpha);
+        sizer.size(i, result);
         run.grids[i] = result.grid;
         token_counts.push_back(result.tokens);
         image_of.push_back(static_cast<std::int32_t>(i));
@@ -175,8 +130,8 @@ struct Session::Impl {
     Pack& pack = on.pack(plan.budget, slot);
     try {
       const auto start = Clock::now();
-      write_pack(plan, run.images, run.grids, preprocess, manifest.model, graph, budget, choice.engine.dynamic_tokens,
-                 pack_threads, pack);
+      write_pack(plan, run.images, run.grids, sizer.preprocess(), manifest.model, graph, budget,
+                 choice.engine.dynamic_tokens, pack_threads, pack);
       const double preprocess_us = microseconds_since(start);
       if (lock.owns_lock()) lock.unlock();
       std::vector<HostTensor> outputs = outputs_for(graph, pack);
@@ -264,12 +219,11 @@ struct Session::Impl {
 
   SessionOptions options;
   Manifest manifest;
-  PreprocessSpec preprocess;
   EngineChoice choice;
+  Sizer sizer;
   GraphSpec graph;
   int threads;
   PlanLimits limits;
-  bool downscale;
   EngineSet engines;
   std::optional<EngineSet> paired;  // kPairedSlots slots; opened when two packs first wait at once
   std::mutex turn;
