@@ -125,10 +125,3 @@ class FactorizedPositions(nn.Module):
         column = self.column(positions[:, 1], columns)
         combined: Tensor = row + column if self.combine == "sum" else torch.cat([row, column], dim=1)
         return combined
-
-
-def grid_of_tokens(grid_hw: Tensor, segment_ids: Tensor) -> Tensor:
-    """(rows, columns) of each token's own image: grid_hw [N, 2], segment_ids [T] -> [T, 2]; padding rows (id N) get
-    (1, 1)."""
-    padding = torch.ones(1, 2, dtype=grid_hw.dtype, device=grid_hw.device)
-    return torch.cat([grid_hw, padding]).index_select(0, segment_ids)
