@@ -20,10 +20,11 @@ from torch import nn
 
 from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.packed_model import PackedModel
-from navit_edge_export.preprocess import pack
+from navit_edge_export.preprocess import GRAPH_INPUTS, Pack, pack
 
 Image = npt.NDArray[np.uint8]
-Oracle = Callable[[Image], Mapping[str, npt.NDArray[np.float32]]]
+Outputs = Mapping[str, npt.NDArray[np.float32]]
+Oracle = Callable[[Image], Outputs]
 
 #: Rows x columns: wide, one row, tall, small, large, the first once more. torch's antialiased interpolation is wrong
 #: where the output is one column wide, so there is no such grid.
@@ -73,9 +74,7 @@ def export_sessions(
     }
 
 
-def run_pack(
-    session: onnxruntime.InferenceSession, model: PackedModel, images: Sequence[Image]
-) -> list[dict[str, npt.NDArray[np.float32]]]:
+def run_pack(session: onnxruntime.InferenceSession, model: PackedModel, images: Sequence[Image]) -> list[Outputs]:
     """One pass over all images, with padding rows and an image that owns none; outputs by image."""
     packed = pack(
         images,
@@ -87,10 +86,7 @@ def run_pack(
     inputs = packed.inputs()
     values = session.run(None, {spec.name: inputs[spec.name] for spec in session.get_inputs()})
     found = dict(zip((spec.name for spec in session.get_outputs()), values, strict=True))
-    return [
-        {name: value[packed.segment_ids == n] if name == "tokens" else value[n] for name, value in found.items()}
-        for n in range(len(images))
-    ]
+    return _by_image(found, packed, len(images))
 
 
 def check_parity(
@@ -102,22 +98,62 @@ def check_parity(
     outputs: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> dict[str, float]:
-    """Asserts that a packed run gives what the oracle gives for one image at a time, in both lowerings; returns the
-    largest difference of each output, over its largest absolute value."""
+    """Asserts that a packed run of the exported graphs gives what the oracle gives for one image at a time, in both
+    lowerings; returns the largest difference of each output, over its largest absolute value."""
     images = draw_images(grids, model.config.patch_px, model.config.channels)
-    with torch.no_grad():
-        expected = [oracle(image) for image in images]
-    sessions = export_sessions(model, folder, outputs=outputs)
     worst: dict[str, float] = {}
-    for lowering, session in sessions.items():
-        found = run_pack(session, model, images)
-        for name in found[0]:
-            scale = max(float(np.abs(one[name]).max()) for one in expected)
-            for index, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-                assert ours[name].shape == theirs[name].shape, (name, grids[index])
-                difference = float(np.abs(ours[name] - theirs[name]).max()) / scale
-                assert difference <= tolerance, f"{name} of {grids[index]}, {lowering}: {difference:.2e}"
-                worst[name] = max(worst.get(name, 0.0), difference)
-            kinds = {float(np.abs(one[name]).max()) for one in found}
-            assert len(kinds) > 1, f"{name} is the same for every image"
+    expected = _ask(oracle, images)
+    for lowering, session in export_sessions(model, folder, outputs=outputs).items():
+        found = compare(run_pack(session, model, images), expected, grids, lowering, tolerance=tolerance)
+        worst = {name: max(value, worst.get(name, 0.0)) for name, value in found.items()}
     return worst
+
+
+def check_parity_in_pytorch(
+    model: PackedModel,
+    oracle: Oracle,
+    *,
+    grids: Sequence[tuple[int, int]] = GRIDS,
+    tolerance: float = TOLERANCE,
+) -> dict[str, float]:
+    """As ``check_parity``, without the export, which takes seconds: the packed model in PyTorch, padded lowering."""
+    images = draw_images(grids, model.config.patch_px, model.config.channels)
+    packed = pack(images, patch_px=model.config.patch_px, prefix_tokens=model.config.prefix_tokens, padding_tokens=5)
+    with torch.no_grad():
+        values = model(**{name: torch.from_numpy(packed.inputs()[name]) for name in GRAPH_INPUTS["padded"]})
+    found = _by_image({name: value.numpy() for name, value in values.items()}, packed, len(images))
+    return compare(found, _ask(oracle, images), grids, "PyTorch", tolerance=tolerance)
+
+
+def compare(
+    found: Sequence[Outputs],
+    expected: Sequence[Outputs],
+    grids: Sequence[tuple[int, int]],
+    what: str,
+    *,
+    tolerance: float = TOLERANCE,
+) -> dict[str, float]:
+    """Asserts that outputs by image are the same; returns the largest difference of each."""
+    assert found[0].keys() == expected[0].keys()
+    worst = {}
+    for name in found[0]:
+        scale = max(float(np.abs(one[name]).max()) for one in expected)
+        for grid, ours, theirs in zip(grids, found, expected, strict=True):
+            assert ours[name].shape == theirs[name].shape, (name, grid)
+            difference = float(np.abs(ours[name] - theirs[name]).max()) / scale
+            assert difference <= tolerance, f"{name} of {grid}, {what}: {difference:.2e}"
+            worst[name] = max(worst.get(name, 0.0), difference)
+        assert len({float(np.abs(one[name]).max()) for one in found}) > 1, f"{name} is the same for every image"
+    return worst
+
+
+def _ask(oracle: Oracle, images: Sequence[Image]) -> list[Outputs]:
+    with torch.no_grad():
+        return [oracle(image) for image in images]
+
+
+def _by_image(values: Outputs, packed: Pack, images: int) -> list[Outputs]:
+    return [
+        {name: value[packed.segment_ids == n] if name == "tokens" else value[n] for name, value in values.items()}
+        for n in range(images)
+    ]

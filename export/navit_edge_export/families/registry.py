@@ -97,6 +97,21 @@ FAMILIES = (
         tested="navit-edge",
     ),
     Family(
+        name="vit-pytorch",
+        module="vit_pytorch",
+        source="vit-pytorch: na_vit.NaViT, na_vit_nested_tensor.NaViT",
+        keys=(r"attn_pool_queries", r"pos_embed_height", r"transformer\.layers\.0\.0\.(to_q|to_queries)\.weight"),
+        tested="vit-pytorch 1.26.11",
+    ),
+    Family(
+        name="timm-naflexvit",
+        module="timm_naflexvit",
+        source="timm: NaFlexVit, every registered variant",
+        keys=(r"embeds\.proj\.weight", r"blocks\.0\.attn\.proj\.weight"),
+        architectures=(r"naflexvit_\w+",),
+        tested="timm 1.0.31",
+    ),
+    Family(
         name="siglip2",
         module="siglip2",
         source="transformers: Siglip2VisionModel, the vision tower of Siglip2Model, Siglip2ForImageClassification",

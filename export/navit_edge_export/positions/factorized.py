@@ -106,12 +106,13 @@ _AXES: dict[str, Callable[[int, int], nn.Module]] = {
 class FactorizedPositions(nn.Module):
     """Embeds (row, column): the sum of two D-wide embeddings, or two of D/2 side by side."""
 
-    def __init__(self, width: int, *, kind: str, combine: str, entries: int) -> None:
+    def __init__(self, width: int, *, kind: str, combine: str, entries: int, column_entries: int | None = None) -> None:
+        """``entries`` of the tables; ``column_entries`` where the columns' has another number."""
         super().__init__()
         features = width if combine == "sum" else width // 2
         self.combine = combine
         self.row = _AXES[kind](features, entries)
-        self.column = _AXES[kind](features, entries)
+        self.column = _AXES[kind](features, column_entries or entries)
 
     @property
     def uses_grid(self) -> bool:

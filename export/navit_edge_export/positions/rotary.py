@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+COORDINATES = ("index", "scaled", "centred")
+
 
 @dataclass(frozen=True)
 class Rotation:
@@ -42,14 +44,13 @@ class RotaryPositions(nn.Module):
     """Turns pairs by ``row * row_frequencies + column * column_frequencies``; prefix tokens are not turned.
 
     ``coordinates``:
-        "index": the patch's row and column as they are.
-        "scaled": (p + offset) * reference / side, for a model trained on ``reference`` patches a side.
+        "index": the patch's row and column, plus ``offset``.
+        "scaled": (p + offset) * reference / side, for a model trained on ``reference`` (rows, columns).
         "centred": (p + 1/2 + offset) / side * 2 - 1, in [-1, 1] (DINOv3).
     """
 
     row_frequencies: Tensor
     column_frequencies: Tensor
-    uses_grid: bool
 
     def __init__(
         self,
@@ -59,37 +60,57 @@ class RotaryPositions(nn.Module):
         coordinates: str = "index",
         offset: float = 0.0,
         reference: tuple[float, float] = (1.0, 1.0),
-        learned: bool = False,
     ) -> None:
-        """Frequencies: [K], or [H, K] where each head has its own; radians a unit of the coordinate."""
+        """Frequencies: [K], radians a unit of the coordinate."""
         super().__init__()
+        if coordinates not in COORDINATES:
+            raise ValueError(f"coordinates is {coordinates!r}; expected one of {', '.join(COORDINATES)}")
         self.coordinates = coordinates
         self.offset = offset
         self.reference = reference
         self.uses_grid = coordinates != "index"
-        if learned:
-            self.row_frequencies = nn.Parameter(row_frequencies)
-            self.column_frequencies = nn.Parameter(column_frequencies)
-        else:
-            self.register_buffer("row_frequencies", row_frequencies, persistent=False)
-            self.register_buffer("column_frequencies", column_frequencies, persistent=False)
+        self.register_buffer("row_frequencies", row_frequencies.float(), persistent=False)
+        self.register_buffer("column_frequencies", column_frequencies.float(), persistent=False)
 
     def forward(self, positions: Tensor, token_grid: Tensor | None) -> Rotation:
         """positions [T, 2], token_grid [T, 2] int32 -> the rotation of every token"""
-        patch = (positions[:, 0] >= 0)[:, None, None]  # [T, 1, 1]
-        angles = torch.zeros((), device=positions.device)
-        for axis, frequencies in enumerate((self.row_frequencies, self.column_frequencies)):
-            rows = frequencies.reshape(-1, frequencies.shape[-1])  # [1 or H, K]
-            angles = angles + self._coordinate(positions, token_grid, axis)[:, None, None] * rows
-        angles = torch.where(patch, angles, 0.0)
-        return Rotation(angles.cos(), angles.sin())
+        row, column = (self._coordinate(positions, token_grid, axis) for axis in (0, 1))
+        angles = row * self.row_frequencies + column * self.column_frequencies  # [T, K]
+        return make_rotation(angles.unsqueeze(1), positions)
 
     def _coordinate(self, positions: Tensor, token_grid: Tensor | None, axis: int) -> Tensor:
-        position = positions[:, axis].float()
+        """[T, 1]"""
+        position = positions[:, axis].float().unsqueeze(1)
         if self.coordinates == "index":
             return position + self.offset
         assert token_grid is not None
-        side = token_grid[:, axis].float()
+        side = token_grid[:, axis].float().unsqueeze(1)
         if self.coordinates == "scaled":
             return (position + self.offset) / side * self.reference[axis]
         return (position + 0.5 + self.offset) / side * 2 - 1
+
+
+class RotaryLayers(nn.Module):
+    """Learned frequencies of their own for each block and each head (arXiv:2403.13298); a list of rotations."""
+
+    uses_grid = False
+
+    def __init__(self, depth: int, heads: int, pairs: int) -> None:
+        super().__init__()
+        self.row_frequencies = nn.Parameter(torch.zeros(depth, heads, pairs))
+        self.column_frequencies = nn.Parameter(torch.zeros(depth, heads, pairs))
+
+    def forward(self, positions: Tensor, token_grid: Tensor | None) -> list[Rotation]:
+        """positions [T, 2] int32 -> the rotation of every token, for each block"""
+        del token_grid
+        row, column = (positions[:, axis].float()[:, None, None] for axis in (0, 1))  # [T, 1, 1]
+        found = []
+        for down, across in zip(self.row_frequencies, self.column_frequencies, strict=True):
+            found.append(make_rotation(row * down + column * across, positions))  # [T, H, K]
+        return found
+
+
+def make_rotation(angles: Tensor, positions: Tensor) -> Rotation:
+    """From angles [T, 1 or H, K], in radians; prefix tokens are left as they are."""
+    angles = torch.where((positions[:, 0] >= 0)[:, None, None], angles, 0.0)
+    return Rotation(angles.cos(), angles.sin())
