@@ -137,6 +137,15 @@ FAMILIES = (
         architectures=(r"Dinov2\w*",),
         tested="transformers 5.23.0",
     ),
+    Family(
+        name="pixtral",
+        module="pixtral",
+        source="transformers: PixtralVisionModel, the vision tower of LlavaForConditionalGeneration with it",
+        keys=(r"patch_conv\.weight", r"ln_pre\.weight", r"transformer\.layers\.0\.feed_forward\.gate_proj\.weight"),
+        model_types=("pixtral",),
+        architectures=(r"PixtralVision\w*",),
+        tested="transformers 5.23.0",
+    ),
 )
 
 

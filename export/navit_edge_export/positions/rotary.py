@@ -40,6 +40,12 @@ def halves_from_pairs(heads: int, features: int) -> Tensor:
     return (torch.arange(heads).unsqueeze(1) * features + order).flatten()
 
 
+def axial_frequencies(theta: float, features: int) -> Tensor:
+    """theta^(-2i / features) for the pairs i of ``features`` features, descending: [features / 2], float32."""
+    exponents = torch.arange(0, features, 2, dtype=torch.float32) / features
+    return 1.0 / torch.tensor(theta, dtype=torch.float32) ** exponents
+
+
 class RotaryPositions(nn.Module):
     """Turns pairs by ``row * row_frequencies + column * column_frequencies``; prefix tokens are not turned.
 

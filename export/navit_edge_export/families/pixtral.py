@@ -1,0 +1,139 @@
+"""Pixtral's vision tower: ``PixtralVisionModel`` of transformers (Agrawal et al., arXiv:2410.07073).
+
+Rotary positions in two dimensions, RMSNorm before every part and before the first block, SwiGLU, no biases, no final
+norm, no prefix tokens. What it gives are the tokens that a projector hands to a language model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from navit_edge.sizing import Sizing
+from navit_edge_export.attention import SelfAttention
+from navit_edge_export.blocks import Block
+from navit_edge_export.embed import PatchEmbed
+from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.registry import Preprocessing
+from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
+from navit_edge_export.mlps import GatedMlp
+from navit_edge_export.norms import RMSNorm
+from navit_edge_export.packed_model import OUTPUTS, PackedModel
+from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencies
+
+NAME = "pixtral"
+PREFIXES = ("model.vision_tower.", "vision_tower.")
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+NORM_EPS = 1e-5  # transformers has it in the code, not in the config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixtralConfig:
+    """Fields of ``PixtralVisionConfig`` under this project's names."""
+
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+    patch_px: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    activation: str  # one of mlps.ACTIVATIONS
+    rope_theta: float
+    prefix_tokens: int = 0
+    num_classes: int = 0
+
+    def outputs(self) -> tuple[str, ...]:
+        """The tokens."""
+        return OUTPUTS[2:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, in JSON's types."""
+        return dataclasses.asdict(self)
+
+
+def read_config(checkpoint: Checkpoint) -> PixtralConfig:
+    """From config.json, of the vision model or of the whole one."""
+    values = checkpoint.config.get("vision_config", checkpoint.config)
+    fields = Fields(NAME, values)
+    width, heads = fields.integer("hidden_size", 1024), fields.integer("num_attention_heads", 16)
+    fields.expect("head_dim", width // heads, None)
+    rope = values.get("rope_parameters") or {}
+    rope_fields = Fields(NAME, rope, where="config.json, rope_parameters")
+    rope_fields.expect("rope_type", "axial", "default")
+    channels = fields.integer("num_channels", 3)
+    mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=CLIP_MEAN, std=CLIP_STD)
+    return PixtralConfig(
+        width=width,
+        depth=fields.integer("num_hidden_layers", 24),
+        heads=heads,
+        mlp_width=fields.integer("intermediate_size", 4096),
+        patch_px=read_patch_px(fields, values),
+        channels=channels,
+        mean=mean,
+        std=std,
+        activation=fields.choice("hidden_act", HF_ACTIVATIONS, "gelu"),
+        rope_theta=rope_fields.number("rope_theta", fields.number("rope_theta", 10000.0)),
+    )
+
+
+def make_model(config: PixtralConfig) -> PackedModel:
+    """The packed model. Its frequencies alternate: the even ones of a head turn with the row, the odd ones with the
+    column."""
+    width = config.width
+    frequencies = axial_frequencies(config.rope_theta, width // config.heads)
+    row, column = frequencies[0::2], frequencies[1::2]
+    return PackedModel(
+        NAME,
+        config,
+        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
+        pre_norm=RMSNorm(width, eps=NORM_EPS),
+        rotary=RotaryPositions(torch.cat([row, torch.zeros_like(column)]), torch.cat([torch.zeros_like(row), column])),
+        blocks=[
+            Block(
+                RMSNorm(width, eps=NORM_EPS),
+                SelfAttention(width, config.heads, qkv_bias=False, proj_bias=False),
+                RMSNorm(width, eps=NORM_EPS),
+                GatedMlp(width, config.mlp_width, bias=False, activation=config.activation),
+            )
+            for _ in range(config.depth)
+        ],
+        norm=torch.nn.Identity(),
+    )
+
+
+def state_map(config: PixtralConfig, checkpoint: Checkpoint) -> StateMap:
+    """Names of transformers, with ``vision_tower.`` in front in checkpoints of more than the vision model."""
+    prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in checkpoint.tensors)), "")
+    found = StateMap(prefix)
+    found.ignore("*language_model.*", "*multi_modal_projector.*", "lm_head.*")
+    found.make("embed.weight", "patch_conv.weight", by=patch_rows_from_convolution)
+    found.make("embed.bias", "patch_conv.weight", by=lambda w: torch.zeros(w.shape[0]))
+    found.copy("pre_norm.weight", "ln_pre.weight")
+    for n in range(config.depth):
+        ours, theirs = f"blocks.{n}", f"transformer.layers.{n}"
+        found.copy(f"{ours}.attention_norm.weight", f"{theirs}.attention_norm.weight")
+        found.stack(f"{ours}.attention.qkv", *(f"{theirs}.attention.{x}_proj" for x in "qkv"), bias=False)
+        found.layer(f"{ours}.attention.proj", f"{theirs}.attention.o_proj", bias=False)
+        found.copy(f"{ours}.mlp_norm.weight", f"{theirs}.ffn_norm.weight")
+        found.stack(
+            f"{ours}.mlp.gate_up", f"{theirs}.feed_forward.gate_proj", f"{theirs}.feed_forward.up_proj", bias=False
+        )
+        found.layer(f"{ours}.mlp.down", f"{theirs}.feed_forward.down_proj", bias=False)
+    return found
+
+
+def read_preprocessing(config: PixtralConfig, checkpoint: Checkpoint) -> Preprocessing:
+    """As ``PixtralImageProcessor`` does it: scaled down until no side is above ``longest_edge``."""
+    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
+    fields.expect("do_resize", True, None)
+    size = checkpoint.processor.get("size") or {}
+    longest = Fields(NAME, size, where="preprocessor_config.json, size").integer("longest_edge", 1024)
+    return Preprocessing(
+        sizing=Sizing(rule="longest-side", longest_px=longest), filter=read_filter(NAME, checkpoint, "bicubic")
+    )
