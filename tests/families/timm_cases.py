@@ -133,6 +133,7 @@ def oracle_of(model: Any, mean: tuple[float, ...] = MEAN, std: tuple[float, ...]
         outputs = {"tokens": tokens[0].numpy()}
         if model.global_pool:
             outputs["embedding"] = model.forward_head(tokens, pre_logits=True)[0].numpy()
+        if model.global_pool and model.num_classes:
             outputs["logits"] = model.forward_head(tokens)[0].numpy()
         return outputs
 
