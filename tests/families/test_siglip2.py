@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import transformers
+from engines import build_rtx
 from parity import Image, Oracle, check_parity, check_parity_in_pytorch, normalize, perturb
-import PIL.Image
 from torch import nn
 from transformers.models.siglip2.image_processing_pil_siglip2 import (
     Siglip2ImageProcessorPil,
@@ -21,6 +22,7 @@ from transformers.models.siglip2.image_processing_siglip2 import Siglip2ImagePro
 
 from navit_edge.errors import InvalidInputError
 from navit_edge_export.families.registry import import_checkpoint
+from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import patchify, prepare
 
 VISION: dict[str, Any] = {
@@ -73,6 +75,14 @@ def test_a_packed_run_of_the_graphs_is_transformers_one_image_at_a_time(tmp_path
     imported = import_checkpoint(tmp_path / "folder")
     assert imported.family == "siglip2"
     check_parity(imported.model, oracle_of(theirs), tmp_path)
+
+
+def test_attention_is_fused_in_an_engine_of_tensorrt_rtx(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has packages for x86-64 only")
+    make(num_hidden_layers=1).save_pretrained(tmp_path / "folder")  # type: ignore[operator]
+    model = import_checkpoint(tmp_path / "folder").model
+    bundle = export_bundle(model, tmp_path / "fused.navit", outputs=("tokens",), lowerings=("masked",))
+    build_rtx(bundle, ("sm86",), "bf16")
 
 
 @pytest.mark.parametrize(

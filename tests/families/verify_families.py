@@ -1,7 +1,8 @@
 """What takes too long for every run: `make verify-families` names this file.
 
-Every case of every family through the exported graphs, and one representative of each kind of model, with head and
-table sizes of real ones, as engines: OpenVINO against the oracle, TensorRT-RTX compiled ahead of time.
+Every case of timm's family through the exported graphs, its registered variants in full size, and one representative of
+each kind of model, with head and table sizes of real ones, as engines: OpenVINO against the library itself,
+TensorRT-RTX compiled ahead of time.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import numpy as np
 import pytest
 import test_siglip2
 import test_vit_pytorch
+import timm
 import torch
 from engines import TARGETS, build_openvino, build_rtx
 from parity import GRIDS, TOLERANCE, Oracle, check_parity, compare, draw_images
 from timm_cases import CASES, SMALL, make_timm, oracle_of, save_folder
 
 import navit_edge as ne
+from navit_edge_export.families import timm_naflexvit
+from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.registry import Imported, import_checkpoint
+from navit_edge_export.families.timm_variants import VARIANTS
 from navit_edge_export.onnx_export import export_bundle
 
 
@@ -28,6 +33,19 @@ def test_a_packed_run_of_the_graphs_is_timm_one_image_at_a_time(case: str, tmp_p
     theirs = make_timm(case)
     imported = import_checkpoint(save_folder(theirs, case, tmp_path / "folder"))
     print(case, check_parity(imported.model, oracle_of(theirs), tmp_path))
+
+
+@pytest.mark.parametrize("architecture", VARIANTS)
+def test_the_keys_and_shapes_of_a_whole_variant_fit(architecture: str) -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model(architecture)
+        checkpoint = Checkpoint(
+            path=Path(architecture), tensors=theirs.state_dict(), config={"architecture": architecture}
+        )
+        config = timm_naflexvit.read_config(checkpoint)
+        ours = timm_naflexvit.make_model(config)
+        assert timm_naflexvit.state_map(config, checkpoint).misfit(checkpoint.tensors, ours) == ""
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
 # --- engines

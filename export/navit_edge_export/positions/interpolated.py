@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 KERNELS = ("bilinear", "bicubic")
 #: Without antialias a kernel reaches the same few entries at any scale: 4 of a table, or 16. A table of up to this many
-#: times as many is read by a product with all of it, which costs less than as many gathers of [T, D] up to there; larger
-#: ones by gathers. With antialias all of it may count, so that it is always a product, with [T, entries] memory.
+#: times as many is read by a product with all of it, a larger one by gathers, which cost less from about there. With
+#: antialias any number of entries may count, so that it is always a product, with [T, entries] memory.
 DENSE_ENTRIES_PER_TAP = 64
 
 
