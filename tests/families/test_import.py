@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from parity import check_guess
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -147,6 +148,11 @@ def test_what_is_of_no_family_or_of_two_must_be_named() -> None:
         registry.guess(both)
     named = Checkpoint(path=Path("x"), tensors=both.tensors, config={"model_type": "siglip2_vision_model"})
     assert registry.guess(named).name == "siglip2", "a config goes before keys"
+
+
+def test_the_reference_model_is_known_by_its_keys() -> None:
+    for changes in ({}, {"position_kind": "sinusoidal", "pooling": "mean", "num_classes": 0}):
+        check_guess(NaViT(NaViTConfig(width=32, depth=1, heads=4, mlp_width=64, **changes)), "navit")
 
 
 def test_every_row_of_the_table_has_its_module_and_an_own_name() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 from engines import build_rtx
-from parity import Image, Oracle, check_parity, check_parity_in_pytorch, normalize, perturb
+from parity import Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, normalize, perturb
 from torch import nn
 from transformers.models.siglip2.image_processing_pil_siglip2 import (
     Siglip2ImageProcessorPil,
@@ -97,6 +97,7 @@ def test_the_packed_model_is_transformers_one_image_at_a_time(
     kind: str, changes: dict[str, Any], outputs: tuple[str, ...], tmp_path: Path
 ) -> None:
     theirs = make(kind, **changes)
+    check_guess(theirs, "siglip2")
     theirs.save_pretrained(tmp_path / "folder", max_shard_size="100KB")
     assert len(list((tmp_path / "folder").glob("*.safetensors"))) > 1, "expected shards and an index"
     imported = import_checkpoint(tmp_path / "folder")

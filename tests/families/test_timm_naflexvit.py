@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import timm
-from parity import check_parity, check_parity_in_pytorch, perturb
+from parity import check_guess, check_parity, check_parity_in_pytorch, perturb
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data.transforms_factory import transforms_imagenet_eval
@@ -29,6 +29,7 @@ SHRUNKEN: dict[str, Any] = {"embed_dim": 64, "depth": 1, "num_heads": 4}
 @pytest.mark.parametrize("case", CASES)
 def test_the_packed_model_is_timm_one_image_at_a_time(case: str, tmp_path: Path) -> None:
     theirs = make_timm(case)
+    check_guess(theirs, "timm-naflexvit")
     imported = import_checkpoint(save_folder(theirs, case, tmp_path / "folder"))
     assert imported.family == "timm-naflexvit"
     check_parity_in_pytorch(imported.model, oracle_of(theirs))

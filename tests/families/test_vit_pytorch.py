@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity import GRIDS, Image, Oracle, check_parity, check_parity_in_pytorch, normalize, perturb
+from parity import GRIDS, Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, normalize, perturb
 from torch import nn
 
 from navit_edge.errors import InvalidInputError
@@ -59,6 +59,7 @@ def test_a_packed_run_is_the_library_one_image_at_a_time(
 @pytest.mark.parametrize("changes", [{"qk_rmsnorm": False}, {"channels": 4}, {"depth": 3, "heads": 3}])
 def test_the_packed_model_is_the_library_one_image_at_a_time(changes: dict[str, object], tmp_path: Path) -> None:
     theirs = make("nested", **changes)
+    check_guess(theirs, "vit-pytorch")
     channels = int(str(changes.get("channels", 3)))
     torch.save(theirs.state_dict(), tmp_path / "model.pt")
     (tmp_path / "config.json").write_text(f'{{"channels": {channels}}}')
