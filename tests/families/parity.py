@@ -18,6 +18,8 @@ import onnxruntime
 import torch
 from torch import nn
 
+from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.registry import candidates
 from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.packed_model import PackedModel
 from navit_edge_export.preprocess import GRAPH_INPUTS, Pack, pack
@@ -59,6 +61,12 @@ def perturb(model: nn.Module, *, seed: int = 0) -> nn.Module:
             else:
                 parameter.add_(0.2 * noise)
     return model.eval()
+
+
+def check_guess(theirs: nn.Module, family: str) -> None:
+    """Asserts that the keys alone say which family a model of the library is of."""
+    checkpoint = Checkpoint(path=Path("x"), tensors=theirs.state_dict())
+    assert [row.name for row in candidates(checkpoint)] == [family]
 
 
 def export_sessions(

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity import Image, check_parity, normalize, perturb
+from parity import GRIDS, Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, normalize, perturb
 from torch import nn
 
+from navit_edge.errors import InvalidInputError
 from navit_edge_export.families.registry import import_checkpoint
+from navit_edge_export.preprocess import prepare
 
 
 def make(variant: str, **changes: object) -> nn.Module:
@@ -26,7 +28,7 @@ def make(variant: str, **changes: object) -> nn.Module:
     return perturb(model)
 
 
-def oracle_of(theirs: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
+def oracle_of(theirs: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Oracle:
     seen: dict[str, torch.Tensor] = {}
     theirs.transformer.register_forward_hook(lambda module, inputs, output: seen.update(tokens=output))
     theirs.to_latent.register_forward_hook(lambda module, inputs, output: seen.update(embedding=output))
@@ -51,4 +53,42 @@ def test_a_packed_run_is_the_library_one_image_at_a_time(
     processor = {} if variant == "plain" else {"image_mean": list(mean), "image_std": list(std)}
     imported = import_checkpoint(tmp_path / "model.pt", processor=processor)
     assert imported.family == "vit-pytorch"
-    print(variant, check_parity(imported.model, oracle_of(theirs, mean, std), tmp_path))
+    check_parity(imported.model, oracle_of(theirs, mean, std), tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"qk_rmsnorm": False}, {"channels": 4}, {"depth": 3, "heads": 3}])
+def test_the_packed_model_is_the_library_one_image_at_a_time(changes: dict[str, object], tmp_path: Path) -> None:
+    theirs = make("nested", **changes)
+    check_guess(theirs, "vit-pytorch")
+    channels = int(str(changes.get("channels", 3)))
+    torch.save(theirs.state_dict(), tmp_path / "model.pt")
+    (tmp_path / "config.json").write_text(f'{{"channels": {channels}}}')
+    imported = import_checkpoint(tmp_path / "model.pt", config=tmp_path / "config.json")
+    check_parity_in_pytorch(imported.model, oracle_of(theirs, (0.0,) * channels, (1.0,) * channels))
+
+
+def test_images_of_whole_patches_within_the_tables_are_left_as_they_are(tmp_path: Path) -> None:
+    torch.save(make("plain").state_dict(), tmp_path / "model.pt")
+    preprocessing = import_checkpoint(tmp_path / "model.pt").preprocessing
+    rng = np.random.default_rng(0)
+    for rows, columns in GRIDS:
+        image = rng.integers(0, 256, (8 * rows, 8 * columns, 3), np.uint8)
+        assert np.array_equal(prepare(image, patch_px=8, sizing=preprocessing.sizing), image)
+    large = prepare(rng.integers(0, 256, (900, 300, 3), np.uint8), patch_px=8, sizing=preprocessing.sizing)
+    assert max(large.shape) <= 14 * 8
+
+
+def test_what_the_importer_cannot_read_is_refused_by_name(tmp_path: Path) -> None:
+    state = make("plain").state_dict()
+    for name, tensor, message in (
+        ("pos_embed_frames", torch.zeros(3, 48), "patches span video frames"),
+        (
+            "to_patch_embedding.1.weight",
+            torch.zeros(48, 100),
+            "100 features, which are no square of pixels of 3 channels",
+        ),
+        ("pos_embed_width", torch.zeros(3), r"pos_embed_width is of shape \[3\].*expects 2 dimensions"),
+    ):
+        torch.save({**state, name: tensor}, tmp_path / "model.pt")
+        with pytest.raises(InvalidInputError, match=message):
+            import_checkpoint(tmp_path / "model.pt")

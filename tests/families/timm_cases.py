@@ -14,7 +14,7 @@ from torch import nn
 
 from navit_edge_export.preprocess import patchify
 
-SMALL: dict[str, Any] = {"patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0}
+SMALL: dict[str, Any] = {"patch_size": 8, "embed_dim": 64, "depth": 1, "num_heads": 4, "mlp_ratio": 2.0}
 SMALL_TABLE = {"pos_embed_grid_size": [6, 5]}
 _ROPE = {"pos_embed": "none", "global_pool": "avg", "reg_tokens": 1, "pos_embed_grid_size": [4, 4]}
 
@@ -56,15 +56,15 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_grid_indexing": "xy", "qk_norm": True,
     },
     "axial-halves": {**_ROPE, "rope_type": "axial", "rope_rotate_half": True, "class_token": True},
-    "mixed": {**_ROPE, "rope_type": "mixed", "rope_temperature": 10.0, "rope_grid_indexing": "xy"},
-    "mixed-ij": {**_ROPE, "rope_type": "mixed", "rope_temperature": 10.0, "qkv_fused": False},
+    "mixed": {**_ROPE, "depth": 2, "rope_type": "mixed", "rope_temperature": 10.0, "rope_grid_indexing": "xy"},
+    "mixed-ij": {**_ROPE, "depth": 2, "rope_type": "mixed", "rope_temperature": 10.0, "qkv_fused": False},
     "dinov3": {
         **_ROPE, "rope_type": "dinov3", "rope_temperature": 100.0, "rope_rotate_half": True, "init_values": 1e-5,
         "swiglu_mlp": True, "swiglu_align_to": 8, "qkv_fused": False, "num_kv_heads": 2,
     },
     "mrope": {
-        **_ROPE, "rope_type": "mrope", "rope_mrope_section": [2, 3, 3], "attn_gated": True, "num_kv_heads": [4, 1],
-        "qkv_fused": False, "norm_layer": "rmsnorm",
+        **_ROPE, "depth": 2, "rope_type": "mrope", "rope_mrope_section": [2, 3, 3], "attn_gated": True,
+        "num_kv_heads": [4, 1], "qkv_fused": False, "norm_layer": "rmsnorm",
     },
     # other blocks and poolings
     "avgmax": {**SMALL_TABLE, "global_pool": "avgmax", "reg_tokens": 1, "pool_include_prefix": True},
@@ -133,6 +133,7 @@ def oracle_of(model: Any, mean: tuple[float, ...] = MEAN, std: tuple[float, ...]
         outputs = {"tokens": tokens[0].numpy()}
         if model.global_pool:
             outputs["embedding"] = model.forward_head(tokens, pre_logits=True)[0].numpy()
+        if model.global_pool and model.num_classes:
             outputs["logits"] = model.forward_head(tokens)[0].numpy()
         return outputs
 

@@ -96,6 +96,8 @@ class StateMap:
                 continue
             try:
                 shape = list(_combined(entry, tensors).shape)
+            except InvalidInputError:
+                raise
             except (RuntimeError, IndexError, ValueError):  # shapes that do not go together
                 shape = []
             if shape != list(parameter.shape):

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 KERNELS = ("bilinear", "bicubic")
-#: Beyond so many entries a table is read at its taps, where the kernel has few (no antialias); a product with all of it
-#: would need [T, entries] memory.
-MOST_DENSE_ENTRIES = 4096
+#: Without antialias a kernel reaches the same few entries at any scale: 4 of a table, or 16. A table of up to this many
+#: times as many is read by a product with all of it, a larger one by gathers, which cost less from about there. With
+#: antialias any number of entries may count, so that it is always a product, with [T, entries] memory.
+DENSE_ENTRIES_PER_TAP = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,8 @@ class InterpolatedTable(nn.Module):
         assert token_grid is not None
         sides = self.how.sides(token_grid)
         row, column = positions[:, 0].clamp(min=0), positions[:, 1].clamp(min=0)  # prefix tokens have negative ones
-        if self.rows * self.columns > MOST_DENSE_ENTRIES and not self.how.antialias:
+        few = (2 * self.how.reach) ** 2 * DENSE_ENTRIES_PER_TAP
+        if self.rows * self.columns > few and not self.how.antialias:
             return self._tapped(row, column, sides)
         down = dense_weights(self.how, row, sides[:, 0], self.rows)
         across = dense_weights(self.how, column, sides[:, 1], self.columns)
