@@ -6,7 +6,9 @@ packed, [T, H, dh]; what comes back is packed, [T, D]. A token attends to the to
 
 from __future__ import annotations
 
+import copy
 import itertools
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from navit_edge import packed_attention
+from navit_edge.errors import InvalidInputError
 from navit_edge_export.norms import make_head_norm
 from navit_edge_export.positions.rotary import Rotation
 
@@ -24,11 +27,36 @@ LOWERINGS = ("masked", "padded", "packed")
 ABSENT = -30000.0
 
 
+NO_PACKED_WINDOWS = (
+    "the lowering packed has no attention in windows, whose tokens do not lie one after another; "
+    "expected masked or padded"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Blocks that attend inside square windows of each image's grid, the last ones of a row or column cut off."""
+
+    side: int  # in patches
+    full_blocks: frozenset[int] = frozenset()  # which attend to the whole image
+
+    def ids(self, positions: Tensor, token_grid: Tensor) -> Tensor:
+        """The window of each token, by the pack row of its first one: positions, token_grid [T, 2] int32 -> [T] int32;
+        for images without prefix tokens."""
+        inside = torch.remainder(positions, self.side)
+        own = torch.arange(positions.shape[0], dtype=torch.int32, device=positions.device)
+        return own - inside[:, 0] * token_grid[:, 1] - inside[:, 1]
+
+
 class Lowering(Protocol):
     """How one graph computes attention."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """query, key, value [T, H, dh] -> [T, H*dh]"""
+        ...
+
+    def within(self, ids: Tensor) -> Lowering:
+        """The same between tokens of one id only: ids [T] int32, of which no two images share one (Windows)."""
         ...
 
 
@@ -42,6 +70,10 @@ class MaskedLowering:
     def __init__(self, segment_ids: Tensor) -> None:
         """segment_ids [T] int32"""
         self._same = segment_ids.unsqueeze(1) == segment_ids.unsqueeze(0)  # [T, T]
+
+    def within(self, ids: Tensor) -> Lowering:
+        """See Lowering. The graph keeps its plain form: other ids are compared."""
+        return MaskedLowering(ids)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See Lowering."""
@@ -60,6 +92,15 @@ class PaddedLowering:
         self._rows = attention_index.clamp(min=0).flatten()  # [N*L]
         self._mask = torch.where(attention_index >= 0, 0.0, ABSENT)[:, None, None, :]  # [N, 1, 1, L]
         self._token_index = token_index
+
+    def within(self, ids: Tensor) -> Lowering:
+        """See Lowering. Scores stay L x L for each image, and the mask becomes as large, N * L^2: windows save no time
+        here."""
+        own = ids.index_select(0, self._rows).view(self._shape)  # [N, L]
+        same = (own.unsqueeze(2) == own.unsqueeze(1)).unsqueeze(1)  # [N, 1, L, L]
+        narrow = copy.copy(self)
+        narrow._mask = torch.where(same, self._mask, ABSENT)
+        return narrow
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See Lowering."""
@@ -85,6 +126,11 @@ class PackedLowering:
         """cu_seqlens [N+1] int32 (preprocess.Pack), segment_ids [T]"""
         rows = torch.full((1,), segment_ids.shape[0], dtype=cu_seqlens.dtype, device=cu_seqlens.device)
         self._lengths = torch.cat([cu_seqlens, rows])  # [N+2]
+
+    def within(self, ids: Tensor) -> Lowering:
+        """Refused: the tokens of a window do not lie one after another."""
+        del ids
+        raise InvalidInputError(NO_PACKED_WINDOWS)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See Lowering."""

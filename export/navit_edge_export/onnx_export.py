@@ -29,7 +29,7 @@ from navit_edge import sizing as sizings
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.verify.verify import TOLERANCES
-from navit_edge_export.attention import LOWERINGS
+from navit_edge_export.attention import LOWERINGS, NO_PACKED_WINDOWS
 from navit_edge_export.golden import golden_images
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
@@ -54,7 +54,7 @@ _DYNAMIC = {
     "cu_seqlens": {0: "N1"},
 }
 #: torch cannot tie an extent to another called N (sympy has a function of that name): its name there -> here.
-_LENGTHS = {"N1": "N+1", "N1 + 1": "N+2"}
+_LENGTHS = {"N1": "N+1", "N1 + 1": "N+2", "(T//4)": "T/4", "T//4": "T/4"}
 
 
 def export_bundle(
@@ -98,6 +98,8 @@ def export_bundle(
     config: ModelConfig = model.config if isinstance(model, PackedModel) else model
     chosen = _chosen_outputs(config, outputs)
     wanted = _chosen_lowerings(lowerings)
+    if "packed" in wanted and isinstance(model, PackedModel) and model.windows is not None:
+        raise InvalidInputError(f"{model.family}: {NO_PACKED_WINDOWS}")
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
     _check_options(config, labels=labels, sizing=rule, resample=resample)
     _check_alpha(alpha, background)
@@ -131,6 +133,7 @@ def export_bundle(
                 depth=config.depth,
                 heads=config.heads,
                 prefix_tokens=config.prefix_tokens,
+                token_merge=model.token_merge,
                 parameters=sum(parameter.numel() for parameter in model.parameters()),
                 config=config.to_dict(),
             ),
@@ -158,7 +161,7 @@ def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]
     """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
     ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
     names = GRAPH_INPUTS[lowering]
-    sample = _sample_inputs(graph_model.config)
+    sample = _sample_inputs(graph_model.config, graph_model.token_merge)
     dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1")}
     traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
     with _quiet(), torch.no_grad():
@@ -260,9 +263,9 @@ def _graph_model(model: PackedModel) -> PackedModel:
     return graph_model
 
 
-def _sample_inputs(config: ModelConfig) -> dict[str, Tensor]:
+def _sample_inputs(config: ModelConfig, merge: int) -> dict[str, Tensor]:
     """Three small images; every extent differs and none is 0 or 1, which torch would fix."""
-    grids = [(2, 3), (3, 4), (1, 5)]
+    grids = [(2 * merge, 3 * merge), (3 * merge, 4 * merge), (1 * merge, 5 * merge)]
     images = [np.zeros((r * config.patch_px, c * config.patch_px, config.channels), np.uint8) for r, c in grids]
     sample = pack(images, patch_px=config.patch_px, prefix_tokens=config.prefix_tokens, padding_tokens=2)
     return {name: torch.from_numpy(array) for name, array in sample.inputs().items()}

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.attention import LOWERINGS, Lowering, MaskedLowering, PackedLowering, PaddedLowering
+from navit_edge_export.attention import LOWERINGS, Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
 from navit_edge_export.embed import PatchLayer
+from navit_edge_export.merging import PatchMerger
 from navit_edge_export.pooling import Segments
 from navit_edge_export.positions import grid_of_tokens
 from navit_edge_export.positions.rotary import Rotation
@@ -92,6 +93,8 @@ class PackedModel(nn.Module):
         pools_prefix: bool = True,
         pooled_norm: nn.Module | None = None,
         head: nn.Module | None = None,
+        merger: PatchMerger | None = None,
+        windows: Windows | None = None,
     ) -> None:
         """
         Args:
@@ -106,6 +109,8 @@ class PackedModel(nn.Module):
             pools_prefix: Whether pooling sees the prefix tokens.
             pooled_norm: Of what pooling gives; that is the output "embedding".
             head: Embedding -> logits.
+            merger: (tokens, positions, token_grid) -> [T / m^2, D'], in place of the output "tokens"; no prefix tokens.
+            windows: Which blocks attend inside windows; no prefix tokens.
         """
         super().__init__()
         self.family = family
@@ -122,6 +127,13 @@ class PackedModel(nn.Module):
         self.pools_prefix = pools_prefix
         self.pooled_norm = pooled_norm
         self.head = head
+        self.merger = merger
+        self.windows = windows
+
+    @property
+    def token_merge(self) -> int:
+        """Patches a side that the output "tokens" has one row for."""
+        return 1 if self.merger is None else self.merger.side
 
     def forward(
         self,
@@ -137,17 +149,22 @@ class PackedModel(nn.Module):
         for the padded lowering, attention_index [N, L] and token_index [T], for the packed one cu_seqlens [N+1], all
         int32.
 
-        Returns "tokens" [T, D] and, as far as the model has them, "embedding" [N, D] and "logits" [N, classes].
+        Returns "tokens" [T, D] ([T / m^2, D'] with a merger) and, as far as the model has them, "embedding" [N, D] and
+        "logits" [N, classes].
         """
         lowering = choose_lowering(segment_ids, attention_index, token_index, cu_seqlens)
         token_grid = grid_of_tokens(grid_hw, segment_ids) if self._uses_grid() else None
         tokens = self.embed_tokens(patches, positions, token_grid)
         rotation = None if self.rotary is None else self.rotary(positions, token_grid)
+        inner = lowering
+        if self.windows is not None and token_grid is not None:
+            inner = lowering.within(self.windows.ids(positions, token_grid))
         for index, block in enumerate(self.blocks):
             own: Rotation | None = rotation[index] if isinstance(rotation, list) else rotation
-            tokens = block(tokens, lowering, own)
+            full = self.windows is None or index in self.windows.full_blocks
+            tokens = block(tokens, lowering if full else inner, own)
         tokens = self.norm(tokens)
-        outputs = {"tokens": tokens}
+        outputs = {"tokens": tokens if self.merger is None else self.merger(tokens, positions, token_grid)}
         if self.pooling is not None:
             make = Segments if self.pools_prefix else Segments.of_patches
             pooled = self.pooling(tokens, make(segment_ids, positions, grid_hw.shape[0]))
@@ -169,7 +186,8 @@ class PackedModel(nn.Module):
         return ready
 
     def _uses_grid(self) -> bool:
-        return any(part is not None and bool(part.uses_grid) for part in (self.positions, self.rotary))
+        parts = (self.positions, self.rotary, self.merger)
+        return self.windows is not None or any(part is not None and bool(part.uses_grid) for part in parts)
 
     def forward_images(self, images: Sequence[npt.NDArray[np.uint8]], *, lowering: str = "masked") -> dict[str, Tensor]:
         """One pack of images [rows*P, columns*P, C] uint8: the outputs of ``forward``, in the images' order."""

@@ -28,7 +28,7 @@ STRATEGIES = (
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One input or output of a graph. ``shape`` mixes extents with "T", "N", "N+1" and "L"."""
+    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4", "N", "N+1" and "L"."""
 
     name: str
     dtype: str
@@ -125,6 +125,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     heads: int
     prefix_tokens: int
     parameters: int
+    token_merge: int = 1  # patches a side that a row of the output "tokens" stands for; 2: a row for each 2 x 2
     config: dict[str, Any] = {}  # the family's own config, for the record
 
 
@@ -176,7 +177,7 @@ _PRECISIONS = (*_FLOAT_PRECISIONS, "int8", "fp8")
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _ALPHAS = ("drop", "composite", "reject")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
-_LETTERS = ("T", "N", "N+1", "L")
+_LETTERS = ("T", "T/4", "N", "N+1", "L")
 #: Options that name code to load: a bundle may come from anywhere.
 _CALLERS_OPTIONS = {"tensorrt_dir", "tensorrt_wheels", "lean_runtime", "engine_host_code"}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

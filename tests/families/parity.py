@@ -94,7 +94,7 @@ def run_pack(session: onnxruntime.InferenceSession, model: PackedModel, images: 
     inputs = packed.inputs()
     values = session.run(None, {spec.name: inputs[spec.name] for spec in session.get_inputs()})
     found = dict(zip((spec.name for spec in session.get_outputs()), values, strict=True))
-    return _by_image(found, packed, len(images))
+    return _by_image(found, packed, len(images), model.token_merge**2)
 
 
 def check_parity(
@@ -129,7 +129,9 @@ def check_parity_in_pytorch(
     packed = pack(images, patch_px=model.config.patch_px, prefix_tokens=model.config.prefix_tokens, padding_tokens=5)
     with torch.no_grad():
         values = model(**{name: torch.from_numpy(packed.inputs()[name]) for name in GRAPH_INPUTS["padded"]})
-    found = _by_image({name: value.numpy() for name, value in values.items()}, packed, len(images))
+    found = _by_image(
+        {name: value.numpy() for name, value in values.items()}, packed, len(images), model.token_merge**2
+    )
     return compare(found, _ask(oracle, images), grids, "PyTorch", tolerance=tolerance)
 
 
@@ -160,8 +162,9 @@ def _ask(oracle: Oracle, images: Sequence[Image]) -> list[Outputs]:
         return [oracle(image) for image in images]
 
 
-def _by_image(values: Outputs, packed: Pack, images: int) -> list[Outputs]:
+def _by_image(values: Outputs, packed: Pack, images: int, patches_per_token: int) -> list[Outputs]:
+    starts = packed.cu_seqlens // patches_per_token
     return [
-        {name: value[packed.segment_ids == n] if name == "tokens" else value[n] for name, value in values.items()}
+        {name: value[starts[n] : starts[n + 1]] if name == "tokens" else value[n] for name, value in values.items()}
         for n in range(images)
     ]

@@ -146,6 +146,33 @@ FAMILIES = (
         architectures=(r"PixtralVision\w*",),
         tested="transformers 5.23.0",
     ),
+    Family(
+        name="qwen2-vl",
+        module="qwen2_vl",
+        source="transformers: the vision tower of Qwen2-VL",
+        keys=(r"patch_embed\.proj\.weight", r"merger\.ln_q\.bias", r"blocks\.0\.mlp\.fc1\.weight"),
+        model_types=("qwen2_vl", "qwen2_vl_vision"),
+        architectures=(r"Qwen2VL\w*", r"Qwen2VisionTransformer\w*"),
+        tested="transformers 5.23.0",
+    ),
+    Family(
+        name="qwen2.5-vl",
+        module="qwen2_5_vl",
+        source="transformers: the vision tower of Qwen2.5-VL",
+        keys=(r"patch_embed\.proj\.weight", r"merger\.ln_q\.weight", r"blocks\.0\.mlp\.gate_proj\.weight"),
+        model_types=("qwen2_5_vl", "qwen2_5_vl_vision"),
+        architectures=(r"Qwen2_5_VL\w*", r"Qwen2_5_VisionTransformer\w*"),
+        tested="transformers 5.23.0",
+    ),
+    Family(
+        name="qwen3-vl",
+        module="qwen3_vl",
+        source="transformers: the vision tower of Qwen3-VL",
+        keys=(r"patch_embed\.proj\.weight", r"pos_embed\.weight", r"deepstack_merger_list\.0\.linear_fc1\.weight"),
+        model_types=("qwen3_vl", "qwen3_vl_vision"),
+        architectures=(r"Qwen3VL(?!Moe)\w*",),
+        tested="transformers 5.23.0",
+    ),
 )
 
 

@@ -183,10 +183,10 @@ def _extent(extent: int | str, budget: Budget, *, target: bool) -> int:
 
 
 def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
-    """Inputs of a pack of one image of 2 x 3 patches, mid-grey."""
+    """Inputs of a pack of one image of 2 x 3 patches (or blocks of patches that are merged), mid-grey."""
     import numpy as np
 
-    rows, columns = 2, 3
+    rows, columns = 2 * job.model.token_merge, 3 * job.model.token_merge
     prefix = job.model.prefix_tokens
     t = prefix + rows * columns
     prefix_positions = [(-1 - k, -1 - k) for k in range(prefix)]

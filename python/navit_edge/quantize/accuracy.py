@@ -87,7 +87,11 @@ def _ratio(sums: _Sums) -> float:
 def _by_image(pack: CalibrationPack, spec: TensorSpec, value: Array) -> Iterator[Array]:
     """The part of an output that belongs to each image of the pack; padding belongs to none."""
     for index, segment in enumerate(pack.segments):
-        yield value[segment.first : segment.first + segment.tokens] if spec.shape[0] == "T" else value[index]
+        if spec.shape[0] not in ("T", "T/4"):
+            yield value[index]
+            continue
+        patches = 4 if spec.shape[0] == "T/4" else 1  # that a row stands for
+        yield value[segment.first // patches : (segment.first + segment.tokens) // patches]
 
 
 def compare(

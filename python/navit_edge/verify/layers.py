@@ -120,6 +120,9 @@ def _rank_two_floats(model: onnx.ModelProto) -> set[str]:
         for value in (*graph.value_info, *graph.output)
         if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
+    tokens = next((value for value in graph.output if value.name == "tokens"), None)
+    if tokens is not None and tokens.type.tensor_type.shape.dim[0].dim_param not in ("T", ""):
+        return {"tokens"}  # merged ones: the values before have other rows
     width = shapes.get("tokens", [0])[-1]
     return {name for name, shape in shapes.items() if len(shape) == 2 and shape[-1] == width}
 

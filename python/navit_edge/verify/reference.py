@@ -51,6 +51,7 @@ class Reference:
         self._names = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
         self._prefix = manifest.model.prefix_tokens
+        self._patches_per_row = manifest.model.token_merge**2  # of the output "tokens"
         self._preprocess = manifest.preprocess
         self.version = f"onnxruntime {runtime.__version__}"
 
@@ -65,7 +66,8 @@ class Reference:
         for index, (rows, columns) in enumerate(grids):
             first, start = start + self._prefix, start + self._prefix + rows * columns
             for name, value in zip(self._outputs, values, strict=True):
-                found[index][name] = value[first:start] if name == "tokens" else value[index]
+                rows_of = slice(first // self._patches_per_row, start // self._patches_per_row)
+                found[index][name] = value[rows_of] if name == "tokens" else value[index]
         return found
 
     def alone(self, images: Sequence[Image], grids: Sequence[Grid]) -> list[Outputs]:

@@ -1,0 +1,152 @@
+"""What the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL share (transformers; arXiv:2409.12191, arXiv:2502.13923).
+
+Rotary positions in two dimensions: the first half of a head's pairs turns with the row, the second with the column. A
+patch is convolved over two frames, which are the same for an image, so that both weights add up. What a tower gives is
+its merger's output: one token for every 2 x 2 patches. The originals order patches by those blocks (and Qwen2.5-VL by
+windows); attention does not see an order, and the merger gathers its blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from navit_edge.sizing import Sizing
+from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.fields import Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.registry import Preprocessing
+from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
+from navit_edge_export.merging import PatchMerger
+from navit_edge_export.mlps import Mlp
+from navit_edge_export.packed_model import OUTPUTS
+from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencies
+
+PREFIXES = ("model.visual.", "visual.")
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+NORM_EPS = 1e-6  # transformers has it in the code, not in the config
+MERGE = 2
+FRAMES = 2
+MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 1280  # Qwen2VLImageProcessor's
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QwenVisionConfig:
+    """Fields of the three families' vision configs under this project's names."""
+
+    width: int
+    out_width: int  # of a merged token
+    depth: int
+    heads: int
+    mlp_width: int
+    patch_px: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    activation: str  # one of mlps.ACTIVATIONS
+    rope_theta: float
+    prefix_tokens: int = 0
+    num_classes: int = 0
+
+    def outputs(self) -> tuple[str, ...]:
+        """The merged tokens."""
+        return OUTPUTS[2:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, in JSON's types."""
+        return dataclasses.asdict(self)
+
+
+def vision_fields(family: str, checkpoint: Checkpoint) -> tuple[Fields, dict[str, Any]]:
+    """The fields of the vision tower, from the config of it or of the whole model; what none of the three may change is
+    checked."""
+    values = checkpoint.config.get("vision_config", checkpoint.config)
+    fields = Fields(family, values)
+    fields.expect("spatial_merge_size", MERGE)
+    fields.expect("temporal_patch_size", FRAMES, [1, 2])
+    processor = Fields(family, checkpoint.processor, where="preprocessor_config.json")
+    processor.expect("merge_size", MERGE, None)
+    processor.expect("do_resize", True, None)
+    return fields, values
+
+
+def shared_values(
+    family: str,
+    checkpoint: Checkpoint,
+    *,
+    patch_px: int = 14,
+    mean: tuple[float, ...] = CLIP_MEAN,
+    std: tuple[float, ...] = CLIP_STD,
+) -> dict[str, Any]:
+    """Values of the config that all three call the same; the arguments are the family's defaults."""
+    fields, values = vision_fields(family, checkpoint)
+    rope = Fields(family, values.get("rope_parameters") or {}, where="config.json, rope_parameters")
+    rope.expect("rope_type", "axial", "default")
+    channels = fields.integer("in_channels", fields.integer("in_chans", 3))
+    found_mean, found_std = read_pixels(family, checkpoint, channels=channels, mean=mean, std=std)
+    return {
+        "depth": fields.integer("depth"),
+        "heads": fields.integer("num_heads", 16),
+        "patch_px": read_patch_px(fields, values, default=patch_px),
+        "channels": channels,
+        "mean": found_mean,
+        "std": found_std,
+        "rope_theta": rope.number("rope_theta", 10000.0),
+    }
+
+
+def make_rotary(config: QwenVisionConfig) -> RotaryPositions:
+    """The same frequencies for rows and columns."""
+    one = axial_frequencies(config.rope_theta, config.width // config.heads // 2)
+    return RotaryPositions(torch.cat([one, torch.zeros_like(one)]), torch.cat([torch.zeros_like(one), one]))
+
+
+def make_merger(config: QwenVisionConfig) -> PatchMerger:
+    """An MLP over four patches; the norm of each patch before it is the model's final norm."""
+    width = MERGE * MERGE * config.width
+    return PatchMerger(MERGE, Mlp(width, width, out_width=config.out_width))
+
+
+def norm(config: QwenVisionConfig) -> nn.Module:
+    """Of Qwen2-VL and Qwen3-VL."""
+    return nn.LayerNorm(config.width, eps=NORM_EPS)
+
+
+def start_map(checkpoint: Checkpoint, *, patch_bias: bool) -> StateMap:
+    """The map with the patch embedding; names have ``visual.`` in front in checkpoints of the whole model."""
+    prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in checkpoint.tensors)), "")
+    found = StateMap(prefix)
+    found.ignore("*language_model.*", "lm_head.*")
+    if prefix == "visual.":  # checkpoints as they were released: the language model is "model"
+        found.ignore("model.*")
+    name = "patch_embed.proj"
+    found.make("embed.weight", f"{name}.weight", by=image_rows_from_frames)
+    if patch_bias:
+        found.copy("embed.bias", f"{name}.bias")
+    else:
+        found.make("embed.bias", f"{name}.weight", by=lambda w: torch.zeros(w.shape[0]))
+    return found
+
+
+def image_rows_from_frames(weight: Tensor) -> Tensor:
+    """The weight of a convolution over frames [D, C, 2, P, P], for two equal frames: [D, F] in (row, column, channel)
+    order."""
+    return patch_rows_from_convolution(weight.sum(2))
+
+
+def read_preprocessing(family: str, config: QwenVisionConfig, checkpoint: Checkpoint) -> Preprocessing:
+    """As ``Qwen2VLImageProcessor`` does it: sides are multiples of two patches, the pixels between two numbers, called
+    ``size.shortest_edge`` and ``longest_edge``, once ``min_pixels`` and ``max_pixels``."""
+    processor = checkpoint.processor
+    size = processor.get("size") or {}
+    limits = []
+    for old, new, default in (("min_pixels", "shortest_edge", MIN_PIXELS), ("max_pixels", "longest_edge", MAX_PIXELS)):
+        values, name = (processor, old) if processor.get(old) is not None else (size, new)
+        limits.append(Fields(family, values, where="preprocessor_config.json").integer(name, default))
+    return Preprocessing(
+        sizing=Sizing(rule="smart-resize", merge=MERGE, min_pixels=limits[0], max_pixels=limits[1]),
+        filter=read_filter(family, checkpoint, "bicubic"),
+    )

@@ -1,0 +1,145 @@
+"""The vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL against transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import transformers
+from parity import Image, Oracle, check_guess, check_parity, normalize, perturb
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
+
+import navit_edge as ne
+from navit_edge_export.families import qwen3_vl
+from navit_edge_export.families.qwen_vl import CLIP_MEAN, CLIP_STD
+from navit_edge_export.families.registry import import_checkpoint
+from navit_edge_export.onnx_export import export_bundle
+from navit_edge_export.preprocess import prepare
+
+#: Rows x columns, even: wide, two rows, tall, small, larger than windows with a rest, the first once more.
+GRIDS = ((4, 10), (2, 6), (12, 2), (2, 2), (10, 14), (4, 10))
+SHARED = {"depth": 2, "num_heads": 4, "patch_size": 8, "rope_parameters": {"rope_type": "axial", "rope_theta": 500.0}}
+GATED = {"hidden_size": 64, "intermediate_size": 96, "out_hidden_size": 48}
+MAKE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "qwen2-vl": (
+        Qwen2VisionTransformerPretrainedModel,
+        transformers.models.qwen2_vl.configuration_qwen2_vl.Qwen2VLVisionConfig,
+        {"embed_dim": 64, "hidden_size": 48, "mlp_ratio": 2},
+    ),
+    "qwen2.5-vl": (
+        Qwen2_5_VisionTransformerPretrainedModel,
+        transformers.models.qwen2_5_vl.configuration_qwen2_5_vl.Qwen2_5_VLVisionConfig,
+        {**GATED, "window_size": 32, "fullatt_block_indexes": [1]},
+    ),
+    "qwen3-vl": (
+        Qwen3VLVisionModel,
+        transformers.models.qwen3_vl.configuration_qwen3_vl.Qwen3VLVisionConfig,
+        {**GATED, "num_position_embeddings": 49, "deepstack_visual_indexes": [0]},
+    ),
+}
+PIXELS = {"qwen3-vl": (qwen3_vl.HALF, qwen3_vl.HALF)}
+
+
+def make(family: str, **changes: object) -> torch.nn.Module:
+    kind, config, values = MAKE[family]
+    model: torch.nn.Module = kind(config(**{**SHARED, **values, **changes}))
+    return model
+
+
+def oracle_of(theirs: Any, family: str, patch_px: int) -> Oracle:
+    mean, std = PIXELS.get(family, (CLIP_MEAN, CLIP_STD))
+    processor = Qwen2VLImageProcessorPil()
+
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        pixels = normalize(image, mean, std).numpy()
+        patches, rows, columns = processor.patchify(pixels, patch_px, 2, 2)
+        found = theirs(torch.from_numpy(patches), grid_thw=torch.tensor([[1, rows, columns]]))
+        return {"tokens": found.pooler_output.numpy()}
+
+    return oracle
+
+
+@pytest.mark.parametrize("family", MAKE)
+def test_a_packed_run_is_transformers_one_image_at_a_time(family: str, tmp_path: Path) -> None:
+    theirs = perturb(make(family))
+    check_guess(theirs, family)
+    theirs.save_pretrained(tmp_path / "folder")  # type: ignore[operator]
+    imported = import_checkpoint(tmp_path / "folder")
+    assert imported.family == family
+    print(family, check_parity(imported.model, oracle_of(theirs, family, 8), tmp_path, grids=GRIDS))
+
+
+def test_windows_change_what_comes_out(tmp_path: Path) -> None:
+    """Without windows the same weights give something else: the comparison above would see windows left out."""
+    perturb(make("qwen2.5-vl")).save_pretrained(tmp_path)  # type: ignore[operator]
+    model = import_checkpoint(tmp_path).model
+    image = np.random.default_rng(0).integers(0, 256, (80, 112, 3), np.uint8)
+    with torch.no_grad():
+        windowed = model.forward_images([image])["tokens"]
+        model.windows = None
+        assert (model.forward_images([image])["tokens"] - windowed).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("family", MAKE)
+def test_pixels_are_those_of_the_processor(
+    family: str, photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    limits = {"shortest_edge": 64 * 64, "longest_edge": 200 * 200}
+    changes = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3} if family == "qwen3-vl" else {}
+    processor = Qwen2VLImageProcessorPil(size=limits, patch_size=8, **changes)
+    make(family).save_pretrained(tmp_path)  # type: ignore[operator]
+    processor.save_pretrained(tmp_path)
+    imported = import_checkpoint(tmp_path)
+    config = imported.model.config
+    assert (config.mean, config.std) == PIXELS.get(family, (CLIP_MEAN, CLIP_STD))
+    small = {"small": np.random.default_rng(1).integers(0, 256, (21, 50, 3), np.uint8)}
+    for image in {**photographs, **small}.values():
+        ours = prepare(image, patch_px=8, sizing=imported.preprocessing.sizing, resample=imported.preprocessing.filter)
+        found = processor(image, do_rescale=False, do_normalize=False)
+        rows, columns = found["image_grid_thw"][0][1:]
+        assert ours.shape == (rows * 8, columns * 8, 3)
+        theirs = processor.patchify(ours.transpose(2, 0, 1), 8, 2, 2)[0]  # the same patches: the same pixels
+        np.testing.assert_array_equal(theirs, found["pixel_values"])
+
+
+def test_older_processors_call_the_limits_otherwise(tmp_path: Path) -> None:
+    make("qwen2-vl").save_pretrained(tmp_path)  # type: ignore[operator]
+    found = import_checkpoint(tmp_path, processor={"min_pixels": 3136, "max_pixels": 12845056})
+    sizing = found.preprocessing.sizing
+    assert (sizing.rule, sizing.merge, sizing.min_pixels, sizing.max_pixels) == ("smart-resize", 2, 3136, 12845056)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("qwen2-vl", {"spatial_merge_size": 4}, "spatial_merge_size is 4; the family qwen2-vl supports 2"),
+        ("qwen3-vl", {"temporal_patch_size": 1}, "temporal_patch_size is 1; the family qwen3-vl supports 2"),
+        ("qwen2.5-vl", {"window_size": 8}, "window_size is 8; the family qwen2.5-vl supports windows of at least two"),
+        (
+            "qwen3-vl",
+            {"num_position_embeddings": 48},
+            "num_position_embeddings is 48; the family qwen3-vl supports squ",
+        ),
+    ],
+)
+def test_what_an_importer_cannot_represent_is_refused_by_name(
+    family: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    make(family, **changes).save_pretrained(tmp_path)  # type: ignore[operator]
+    with pytest.raises(ne.InvalidInputError, match=message):
+        import_checkpoint(tmp_path)
+
+
+def test_windows_have_no_packed_lowering(tmp_path: Path) -> None:
+    make("qwen2.5-vl").save_pretrained(tmp_path / "folder")  # type: ignore[operator]
+    model = import_checkpoint(tmp_path / "folder").model
+    with pytest.raises(ne.InvalidInputError, match="packed has no attention in windows"):
+        export_bundle(model, tmp_path / "x.navit", lowerings=("masked", "packed"))
