@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend_impl.h"
+#include "memory_plan.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
@@ -60,6 +61,8 @@ Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpe
   navit_edge_error error{};
   impl_->slots = options.slots;
   impl_->tensors.resize(static_cast<std::size_t>(options.slots));
+  const GraphSpec& graph = manifest.graph(spec.graph);
+  for (auto& tensors : impl_->tensors) tensors.reserve(graph.inputs.size() + graph.outputs.size());
   check_backend_call(impl_->table->open(&desc, &impl_->handle, &error), error, "engine " + spec.id + " did not open");
   if (impl_->handle == nullptr) {
     throw BackendError("engine " + spec.id + " did not open: the backend " + backend.name() + " returned no engine");
@@ -106,28 +109,11 @@ std::string Engine::report() const {
   }
 }
 
-namespace {
-
-/// Bytes of `spec` in the largest pack of `budget`; 0 where they are not known before there is one.
-std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) {
-  std::size_t bytes = element_bytes(spec.dtype);
-  for (const Dim& dim : spec.shape) {
-    bytes *= static_cast<std::size_t>(dim.symbol == 'T'    ? budget.tokens
-                                      : dim.symbol == 'N'  ? budget.images
-                                      : dim.symbol == '\0' ? dim.extent
-                                                           : 0);
-  }
-  return bytes;
-}
-
-}  // namespace
-
 void lend_inputs(Engine& engine, int slot, const GraphSpec& graph, const Budget& budget, Pack& pack) {
   pack.inputs.clear();  // tensors that lie in another slot's memory go
   for (const TensorSpec& spec : graph.inputs) {
     HostTensor& tensor = pack.inputs.emplace_back(spec.name, spec.dtype);
-    const std::size_t bytes = most_bytes(spec, budget);
-    if (bytes > 0) tensor.lend(engine.input_memory(slot, spec.name, bytes));
+    tensor.lend(engine.input_memory(slot, spec.name, most_bytes(spec, budget)));
   }
 }
 

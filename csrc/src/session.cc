@@ -42,24 +42,6 @@ const GraphSpec& checked(const GraphSpec& graph, const PreprocessSpec& preproces
   return graph;
 }
 
-/// Empty outputs of the shapes that `pack` gives.
-std::vector<HostTensor> outputs_for(const GraphSpec& graph, const Pack& pack) {
-  std::vector<HostTensor> outputs;
-  outputs.reserve(graph.outputs.size());
-  for (const TensorSpec& spec : graph.outputs) {
-    std::vector<std::int64_t> shape;
-    for (const Dim& dim : spec.shape) {
-      shape.push_back(dim.symbol == 'T'   ? pack.tokens
-                      : dim.symbol == 'N' ? pack.images
-                      : dim.symbol == 'L' ? pack.longest
-                                          : dim.extent);
-    }
-    outputs.emplace_back(spec.name, spec.dtype);
-    outputs.back().resize(shape);
-  }
-  return outputs;
-}
-
 }  // namespace
 
 struct Session::Impl {
@@ -134,14 +116,11 @@ struct Session::Impl {
                  choice.engine.dynamic_tokens, pack_threads, pack);
       const double preprocess_us = microseconds_since(start);
       if (lock.owns_lock()) lock.unlock();
-      std::vector<HostTensor> outputs = outputs_for(graph, pack);
-      on.run(plan.budget, slot, outputs);
+      const OutputLease outputs = on.outputs(pack);
+      on.run(plan.budget, slot, outputs.tensors());
       const double latency_us = microseconds_since(start);
 
-      std::vector<std::shared_ptr<const HostTensor>> shared;
-      shared.reserve(outputs.size());
-      for (HostTensor& output : outputs) shared.push_back(std::make_shared<const HostTensor>(std::move(output)));
-      unpack(pack, shared, manifest.model, run.results);
+      unpack(pack, outputs.shared(), manifest.model, run.results);
       const double unpack_us = microseconds_since(start) - latency_us;
       for (const Segment& segment : pack.segments) {
         Result& result = run.results[static_cast<std::size_t>(segment.image)];
