@@ -136,16 +136,16 @@ void nearest_indices(std::int32_t in, std::int32_t out, std::vector<std::int32_t
   }
 }
 
-void AxisTable::reserve(std::int32_t in_px, std::int32_t out_px, Filter wanted) {
-  const auto outputs = (static_cast<std::size_t>(out_px) + 3) / 4 * 4;
-  const auto taps = static_cast<std::size_t>(most_taps(in_px, out_px, wanted));
-  const auto quads = static_cast<std::size_t>(quads_bound(in_px, out_px, wanted));
+// Of n outputs each has most_taps <= 2 * support * in / n + 3 taps: n times that grows with n, whatever the rounding.
+void AxisTable::reserve(std::int32_t in_px, std::int32_t out_least, std::int32_t out_most, Filter wanted) {
+  const auto outputs = (static_cast<std::size_t>(out_most) + 3) / 4 * 4;
+  const auto all_taps = static_cast<std::size_t>(2 * support_of(wanted) * std::max(in_px, out_most));
   for (std::vector<std::int32_t>* one : {&first_quad, &quad_count, &start}) one->reserve(outputs);
-  words.reserve(outputs * quads * kMostWeightWords);
-  weights.first.reserve(static_cast<std::size_t>(out_px));
-  weights.count.reserve(static_cast<std::size_t>(out_px));
-  weights.weight.reserve(static_cast<std::size_t>(out_px) * taps);
-  weights.exact.reserve(taps);
+  words.reserve((all_taps + 9 * outputs) / 4 * kMostWeightWords);
+  weights.first.reserve(outputs);
+  weights.count.reserve(outputs);
+  weights.weight.reserve(all_taps + 3 * outputs);
+  weights.exact.reserve(static_cast<std::size_t>(most_taps(in_px, out_least, wanted)));
 }
 
 std::size_t AxisTable::bytes() const noexcept {

@@ -43,8 +43,9 @@ struct AxisTable {
   /// Fills the table, unless it is that already.
   void prepare(std::int32_t in_px, std::int32_t out_px, Filter wanted, const ResizeKernels& kernels);
 
-  /// Sets memory aside, so that `prepare` with these numbers, or with a smaller `in_px`, allocates nothing.
-  void reserve(std::int32_t in_px, std::int32_t out_px, Filter wanted);
+  /// Sets memory aside, so that `prepare` allocates nothing for an axis of up to `in_px` inputs and `out_least` to
+  /// `out_most` outputs. Not for kNearest.
+  void reserve(std::int32_t in_px, std::int32_t out_least, std::int32_t out_most, Filter wanted);
   /// Bytes set aside.
   [[nodiscard]] std::size_t bytes() const noexcept;
 

@@ -29,8 +29,8 @@ Size target_of(std::int64_t patches, double aspect, std::int32_t patch_px) {
 void reserve_worker(WorkerScratch& worker, std::int64_t patches, const PreprocessSpec& preprocess) {
   const Filter filter = parse_filter(preprocess.filter);
   std::int32_t widest = 0;
-  // A square, a wide one, and a high one, which is the widest that goes down first (goes_down_first).
-  for (const double aspect : {1.0, 0.25, 2.0}) {
+  // From wide to high; of the high ones just above 2 : 1 is the widest that goes down first (goes_down_first).
+  for (const double aspect : {0.25, 1.0, 2.0, 4.0}) {
     const Size image{static_cast<std::int32_t>(kReservedSidePx * std::min(1.0, aspect)),
                      static_cast<std::int32_t>(kReservedSidePx * std::min(1.0, 1 / aspect)) - (aspect > 1 ? 1 : 0)};
     for (const std::int64_t fewer : {1, 4}) {  // images smaller than the longest are scaled down more

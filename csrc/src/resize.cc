@@ -211,11 +211,12 @@ void Resizer::reserve(Size image, Size target, Filter filter) {
     combined_.reserve(out_bytes);
     return;
   }
-  across_.reserve(image.width_px, target.width_px, filter);
-  down_.reserve(image.height_px, target.height_px, filter);
-  const std::size_t down_quads = index(quads_bound(image.height_px, target.height_px, filter));
-  const std::int32_t across_quads = quads_bound(image.width_px, target.width_px, filter);
-  const std::int32_t apart = (3 * image.width_px) / (4 * target.width_px) + 2;  // of the outputs of a group, in quads
+  const Size least{2 * target.height_px / 3, 2 * target.width_px / 3};
+  across_.reserve(image.width_px, least.width_px, target.width_px, filter);
+  down_.reserve(image.height_px, least.height_px, target.height_px, filter);
+  const std::size_t down_quads = index(quads_bound(image.height_px, least.height_px, filter));
+  const std::int32_t across_quads = quads_bound(image.width_px, least.width_px, filter);
+  const std::int32_t apart = (3 * image.width_px) / (4 * least.width_px) + 2;  // of the outputs of a group, in quads
   const std::size_t chunk = index(std::max({kChunkQuads, 3 * across_quads, across_quads + apart}));
   const std::size_t out_line = 4 * padded((index(target.width_px) + 3) / 4 * 4 * kChannels);
   lines_.reserve(down_quads);

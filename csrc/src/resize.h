@@ -33,8 +33,8 @@ class Resizer {
   void rows(const PixelRows& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,
             const RowSink& sink);
 
-  /// Sets memory aside: `rows` allocates nothing for an image of this size, in three channels that must be converted,
-  /// or for one that needs less of everything.
+  /// Sets memory aside: `rows` allocates nothing for an image of up to this size, in any format, with sides that go to
+  /// two thirds of `target` to all of it.
   void reserve(Size image, Size target, Filter filter);
 
   /// Bytes of the buffers that hold pixels.
