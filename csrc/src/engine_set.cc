@@ -34,7 +34,9 @@ Arena set_aside(Engine& engine, int slot, const GraphSpec& graph, const Budget& 
   Arena arena(bytes);
   for (std::size_t i = 0; i < pack.inputs.size(); ++i) {
     HostTensor& tensor = pack.inputs[i];
-    if (!tensor.lent()) tensor.lend(arena.take(most_bytes(graph.inputs[i], budget)));
+    const std::size_t most = most_bytes(graph.inputs[i], budget);
+    if (!tensor.lent()) tensor.lend(arena.take(most));
+    tensor.reserve(most);  // of the lent memory nothing, of the shape all
   }
   pack.segments.reserve(static_cast<std::size_t>(budget.images));
   return arena;

@@ -125,6 +125,7 @@ TEST_CASE("from the first pack on, no photograph of up to 4096 px a side and no 
   for (const char* filter : {"nearest", "bilinear", "bicubic", "lanczos"}) {
     for (const std::int32_t tokens : {64, 256, 1024}) {
       Opened opened(1, 1, tokens, filter);
+      some_pixels();
       const std::int64_t counted = allocations_of([&] {
         for (const Size size : {Size{4096, 4096}, Size{1024, 4096}, Size{4096, 1024}, Size{4096, 2047}, Size{37, 53},
                                 Size{2047, 4096}, Size{16, 16}, Size{3000, 4000}}) {
