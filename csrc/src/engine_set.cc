@@ -49,8 +49,7 @@ EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const
       outputs_(manifest.graph(choice.engine.graph), choice.engine.budgets.back(),
                static_cast<std::size_t>(slots + kSpareOutputs)),
       slots_(slots) {
-  const int all_threads = options.threads > 0 ? options.threads : usable_cores();
-  const int pack_threads = slots > 1 && runs_on_cpu(choice.engine) ? 1 : all_threads;
+  const int threads = options.threads > 0 ? options.threads : usable_cores();
   std::vector<std::shared_ptr<PackScratch>> scratch;  // [slots]: engines of a group take turns in a slot
   for (int slot = 0; slot < slots; ++slot) scratch.push_back(std::make_shared<PackScratch>());
   EngineOptions engine_options;
@@ -65,7 +64,7 @@ EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const
       Pack& pack = packs[static_cast<std::size_t>(slot)];
       arenas.push_back(set_aside(engines_.back(), slot, manifest.graph(member.graph), member.budgets.back(), pack));
       pack.scratch = scratch[static_cast<std::size_t>(slot)];
-      reserve_scratch(*pack.scratch, member.budgets.back(), manifest.preprocess, pack_threads);
+      reserve_scratch(*pack.scratch, member.budgets.back(), manifest.preprocess, threads);
     }
   }
 }

@@ -32,9 +32,10 @@ class OutputLease {
 };
 
 /// `reserve` sets of outputs, each with memory for the largest pack. They are handed out again and again without an
-/// allocation, counters of shared pointers included. Where all are with results that are kept, further sets are
-/// allocated, as large as their pack and no larger, and freed when they come back: so the pool grows with what is kept,
-/// and shrinks to its reserve. Thread-safe. Results may outlive the pool.
+/// allocation, counters of shared pointers included. Where all are with results that are kept, or wait to be read,
+/// extra sets are allocated, of less than twice their pack's bytes: so the pool grows with what is kept. Of those that
+/// come back up to 32, and no more than the reserve in bytes, are kept for packs of about their size, until 1,000 packs
+/// have not needed them: so it shrinks to its reserve. Thread-safe. Results may outlive the pool.
 class OutputPool {
  public:
   /// Throws std::bad_alloc.
@@ -46,7 +47,8 @@ class OutputPool {
   struct Stats {
     std::size_t reserve = 0;  // sets
     std::size_t free = 0;     // of the reserve
-    std::size_t extra = 0;    // beyond the reserve, all in use
+    std::size_t extra = 0;    // beyond the reserve, in use
+    std::size_t kept = 0;     // beyond the reserve, free
     std::size_t bytes = 0;    // of all
   };
   [[nodiscard]] Stats stats() const;

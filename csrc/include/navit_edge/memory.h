@@ -33,8 +33,7 @@ struct NAVIT_EDGE_API EngineMemory {
 /// Outputs that a session keeps beyond one for each slot.
 inline constexpr int kSpareOutputs = 2;
 
-/// Memory for `engine`, whose packs are written by `threads` threads: one where slots share a CPU, else all that the
-/// session has. Throws BundleError where its graph is not in the manifest.
+/// Memory for `engine` in a session of `threads` threads. Throws BundleError where its graph is not in the manifest.
 NAVIT_EDGE_API EngineMemory memory_plan(const Manifest& manifest, const EngineSpec& engine, int threads);
 
 }  // namespace navit_edge
