@@ -84,7 +84,7 @@ TEST_CASE("packs are written where the engine reads them, and give the same bits
     for (std::size_t i = 0; i < results.size(); ++i) CHECK(same(results[i], expected[i]));
   }
   const FakeStats stats = take_stats(kLibrary);
-  CHECK(stats.lent_inputs == stats.runs * 5);  // all but attention_index [N, L], whose L is the pack's own
+  CHECK(stats.lent_inputs == stats.runs * 6);
 }
 
 TEST_CASE("packs are preprocessed one after the other, and the first starts before the second is ready") {

@@ -27,24 +27,9 @@ std::string PackTask::name() const {
   return "pack " + std::to_string(number) + (of > 0 ? " of " + std::to_string(of) : "");
 }
 
-void PackWork::make_outputs(const Pack& pack) {
-  outputs_.clear();
-  outputs_.reserve(opened_->graph.outputs.size());
-  for (const TensorSpec& spec : opened_->graph.outputs) {
-    std::vector<std::int64_t> shape;
-    for (const Dim& dim : spec.shape) {
-      shape.push_back(dim.symbol == 'T'   ? pack.tokens
-                      : dim.symbol == 'N' ? pack.images
-                      : dim.symbol == 'L' ? pack.longest
-                                          : dim.extent);
-    }
-    outputs_.emplace_back(spec.name, spec.dtype);
-    outputs_.back().resize(shape);
-  }
-}
-
 void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads) {
   start_ = Clock::now();
+  outputs_.reset();  // of a pack that failed
   const PackPlan& plan = *task.plan;
   const Budget& budget = opened_->choice.engine.budgets[static_cast<std::size_t>(plan.budget)];
   on_ = &on;
@@ -65,17 +50,14 @@ void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads)
 }
 
 void PackWork::run() {
-  make_outputs(*pack_);
-  on_->run(budget_, slot_, outputs_);
+  outputs_.emplace(on_->outputs(*pack_));
+  on_->run(budget_, slot_, outputs_->tensors());
   report_.engine_us = microseconds_since(start_) - report_.preprocess_us;
 }
 
 std::size_t PackWork::unpack(const PackTask& task) {
-  shared_.clear();
-  for (HostTensor& output : outputs_) shared_.push_back(std::make_shared<const HostTensor>(std::move(output)));
-  outputs_.clear();
-  navit_edge::unpack(*pack_, shared_, opened_->manifest.model, task.results);
-  shared_.clear();  // the results hold them from here on
+  navit_edge::unpack(*pack_, outputs_->shared(), opened_->manifest.model, task.results);
+  outputs_.reset();  // the results hold them from here on
   std::size_t failed = 0;
   for (const std::int32_t image : task.plan->images) {
     Result& result = task.results[static_cast<std::size_t>(image)];

@@ -4,10 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
+#include <optional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "engine_set.h"
 #include "room/clock.h"
@@ -49,17 +48,13 @@ class PackWork {
   [[nodiscard]] double latency_us() const noexcept { return report_.preprocess_us + report_.engine_us; }
 
  private:
-  /// The one place where outputs are made: of the shapes that `pack` gives.
-  void make_outputs(const Pack& pack);
-
   const Opened* opened_;
   EngineSet* on_ = nullptr;
   std::int32_t budget_ = 0;
   int slot_ = 0;
   Pack* pack_ = nullptr;
   Clock::time_point start_;
-  std::vector<HostTensor> outputs_;
-  std::vector<std::shared_ptr<const HostTensor>> shared_;
+  std::optional<OutputLease> outputs_;  // from the run to the results
   PackReport report_;
 };
 

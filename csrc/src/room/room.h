@@ -59,7 +59,14 @@ class Room : public std::enable_shared_from_this<Room> {
  private:
   /// A thread and the pack it has.
   struct Lane {
-    explicit Lane(const Opened& opened) : work(opened) {}
+    explicit Lane(const Opened& opened) : work(opened) {
+      const auto most = static_cast<std::size_t>(opened.limits.budgets.back().images);
+      batch.images.reserve(most);
+      batch.plan.images.reserve(most);
+      views.reserve(most);
+      grids.reserve(most);
+      results.reserve(most);
+    }
 
     enum class Phase { kIdle, kWriting, kRunning, kEnding };
 

@@ -1,0 +1,18 @@
+// The sizes that memory.h states, for those who set the memory aside.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "arena.h"
+#include "navit_edge/manifest.h"
+
+namespace navit_edge {
+
+/// Bytes of `spec` in the largest pack of `budget`: T its tokens, N its images, L its longest image.
+std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept;
+
+/// Bytes of an arena that holds all of `specs`.
+std::size_t arena_bytes(std::span<const TensorSpec> specs, const Budget& budget) noexcept;
+
+}  // namespace navit_edge
