@@ -10,5 +10,6 @@
 #include "navit_edge/plan.h"      // IWYU pragma: export
 #include "navit_edge/session.h"   // IWYU pragma: export
 #include "navit_edge/sizing.h"    // IWYU pragma: export
+#include "navit_edge/stream.h"    // IWYU pragma: export
 #include "navit_edge/types.h"     // IWYU pragma: export
 #include "navit_edge/unpack.h"    // IWYU pragma: export
