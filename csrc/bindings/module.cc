@@ -13,5 +13,6 @@ PYBIND11_MODULE(_core, module) {
   navit_edge::bindings::bind_plan(module);
   navit_edge::bindings::bind_resize(module);
   navit_edge::bindings::bind_session(module);
+  navit_edge::bindings::bind_metrics(module);
   navit_edge::bindings::bind_sizing(module);
 }

@@ -50,10 +50,29 @@ Recorder::Shard& Recorder::shard() noexcept {
   return shards_[mine];
 }
 
+std::int64_t Recorder::waiting() const noexcept {
+  std::uint64_t came = 0;
+  std::uint64_t left = 0;
+  for (std::size_t i = 0; i < kShards; ++i) {
+    const Shard& one = shards_[i];
+    left += one.joined.load(kRelaxed) + one.cancelled.load(kRelaxed) + one.dropped.load(kRelaxed) +
+            one.failed_waiting.load(kRelaxed);
+    came += one.submitted.load(kRelaxed);
+  }
+  return std::max<std::int64_t>(static_cast<std::int64_t>(came - left), 0);
+}
+
+void Recorder::trace_waiting() noexcept {
+  trace_.push_gauge(TraceEvent::Kind::kWaiting, [this] { return waiting(); });
+}
+
+void Recorder::trace_in_flight() noexcept {
+  trace_.push_gauge(TraceEvent::Kind::kInFlight, [this] { return in_flight_.load(kRelaxed); });
+}
+
 void Recorder::submitted(std::uint64_t images) noexcept {
   count(shard().submitted, images);
-  waiting_.fetch_add(static_cast<std::int64_t>(images), kRelaxed);
-  if (trace_.on()) trace_.push_gauge(TraceEvent::Kind::kWaiting, waiting_);
+  if (trace_.on()) trace_waiting();
 }
 
 void Recorder::started(std::uint64_t id, Clock::time_point submitted, Clock::time_point start, std::int32_t tokens,
@@ -74,18 +93,15 @@ void Recorder::started(std::uint64_t id, Clock::time_point submitted, Clock::tim
 void Recorder::completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, double deadline_us,
                          bool scaled_down) noexcept {
   Shard& mine = shard();
-  count(mine.completed);
   if (scaled_down) count(mine.scaled_down);
   const double latency_s = seconds(now - submitted);
   mine.latency.observe(Buckets::seconds(), latency_s);
   if (!(deadline_us > 0)) return;
   const double left_s = deadline_us * 1e-6 - latency_s;
   if (left_s >= 0) {
-    count(mine.deadlines_met);
     mine.slack.observe(Buckets::seconds(), left_s);
     return;
   }
-  count(mine.deadlines_missed);
   mine.overrun.observe(Buckets::seconds(), -left_s);
   if (!trace_.on()) return;
   TraceEvent event;
@@ -97,7 +113,6 @@ void Recorder::completed(std::uint64_t id, Clock::time_point submitted, Clock::t
 
 void Recorder::left_queue(TraceEvent::Kind kind, std::uint64_t id, ErrorCode code, Clock::time_point submitted,
                           Clock::time_point now) noexcept {
-  waiting_.fetch_sub(1, kRelaxed);
   if (!trace_.on()) return;
   TraceEvent event;
   event.kind = TraceEvent::Kind::kQueue;
@@ -108,7 +123,7 @@ void Recorder::left_queue(TraceEvent::Kind kind, std::uint64_t id, ErrorCode cod
   event.code = code;
   event.spans_ns[0] = 0;
   trace_.push(event, now);
-  trace_.push_gauge(TraceEvent::Kind::kWaiting, waiting_);
+  trace_waiting();
 }
 
 void Recorder::failed(std::uint64_t id, ErrorCode code, Clock::time_point submitted, Clock::time_point now,
@@ -116,6 +131,7 @@ void Recorder::failed(std::uint64_t id, ErrorCode code, Clock::time_point submit
   const auto index = static_cast<std::size_t>(code);
   count(shard().failed[index < kErrorCodes ? index : static_cast<std::size_t>(ErrorCode::kBackend)]);
   if (waited) {
+    count(shard().failed_waiting);
     left_queue(TraceEvent::Kind::kFailed, id, code, submitted, now);
   } else if (trace_.on()) {
     TraceEvent event;
@@ -139,11 +155,11 @@ void Recorder::dropped(std::uint64_t id, Clock::time_point submitted, Clock::tim
 void Recorder::callback_failed() noexcept { count(shard().callback_errors); }
 
 std::uint64_t Recorder::pack_begun(std::size_t images) noexcept {
-  waiting_.fetch_sub(static_cast<std::int64_t>(images), kRelaxed);
+  count(shard().joined, images);
   in_flight_.fetch_add(1, kRelaxed);
   if (trace_.on()) {
-    trace_.push_gauge(TraceEvent::Kind::kWaiting, waiting_);
-    trace_.push_gauge(TraceEvent::Kind::kInFlight, in_flight_);
+    trace_waiting();
+    trace_in_flight();
   }
   return pack_numbers_.fetch_add(1, kRelaxed) + 1;
 }
@@ -151,7 +167,6 @@ std::uint64_t Recorder::pack_begun(std::size_t images) noexcept {
 void Recorder::pack_done(const PackRecord& pack) noexcept {
   in_flight_.fetch_sub(1, kRelaxed);
   Shard& mine = shard();
-  count(mine.packs);
   count(mine.tokens_used, static_cast<std::uint64_t>(pack.tokens));
   count(mine.tokens_padding, static_cast<std::uint64_t>(std::max(pack.capacity - pack.tokens, 0)));
   mine.preprocess.observe(Buckets::seconds(), seconds(pack.written - pack.start));
@@ -183,7 +198,7 @@ void Recorder::trace_pack(TraceEvent::Kind kind, const PackRecord& pack, ErrorCo
   event.spans_ns[1] = nanoseconds(pack.ran - pack.written);
   event.spans_ns[2] = nanoseconds(pack.done - pack.ran);
   trace_.push(event, pack.start);
-  trace_.push_gauge(TraceEvent::Kind::kInFlight, in_flight_);
+  trace_in_flight();
 }
 
 void Recorder::broke() noexcept {
@@ -199,17 +214,13 @@ Metrics Recorder::metrics() const {
   for (std::size_t i = 0; i < kShards; ++i) {
     const Shard& one = shards_[i];
     all.submitted += one.submitted.load(kRelaxed);
-    all.completed += one.completed.load(kRelaxed);
     for (std::size_t code = 0; code < kErrorCodes; ++code) {
       all.failed[code] += one.failed[code].load(kRelaxed);
     }
     all.cancelled += one.cancelled.load(kRelaxed);
     all.dropped += one.dropped.load(kRelaxed);
     all.scaled_down += one.scaled_down.load(kRelaxed);
-    all.deadlines_met += one.deadlines_met.load(kRelaxed);
-    all.deadlines_missed += one.deadlines_missed.load(kRelaxed);
     all.callback_errors += one.callback_errors.load(kRelaxed);
-    all.packs += one.packs.load(kRelaxed);
     all.packs_failed += one.packs_failed.load(kRelaxed);
     all.tokens_used += one.tokens_used.load(kRelaxed);
     all.tokens_padding += one.tokens_padding.load(kRelaxed);
@@ -225,7 +236,11 @@ Metrics Recorder::metrics() const {
     one.pack_images.add_to(all.pack_images);
     one.image_tokens.add_to(all.image_tokens);
   }
-  all.waiting = std::max<std::int64_t>(waiting_.load(kRelaxed), 0);
+  all.completed = all.latency.count();
+  all.deadlines_met = all.slack.count();
+  all.deadlines_missed = all.overrun.count();
+  all.packs = all.pack.count();
+  all.waiting = waiting();
   all.in_flight = std::max<std::int64_t>(in_flight_.load(kRelaxed), 0);
   all.slots = slots_.load(kRelaxed);
   all.broken = broken_.load(kRelaxed);

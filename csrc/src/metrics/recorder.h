@@ -87,26 +87,28 @@ class Recorder {
  private:
   using Counter = std::atomic<std::uint64_t>;
 
-  /// What one thread in kShards writes, so that submitting threads seldom share a cache line.
+  /// What one thread in kShards writes, so that threads seldom share a cache line. What a histogram counts anyway has
+  /// no counter of its own.
   struct alignas(64) Shard {
-    Counter submitted{0}, completed{0}, cancelled{0}, dropped{0}, scaled_down{0};
-    Counter failed[kErrorCodes] = {};
-    Counter deadlines_met{0}, deadlines_missed{0}, callback_errors{0};
-    Counter packs{0}, packs_failed{0}, tokens_used{0}, tokens_padding{0};
+    Counter submitted{0}, joined{0}, cancelled{0}, dropped{0}, scaled_down{0};  // joined: a pack, failed ones included
+    Counter failed[kErrorCodes] = {}, failed_waiting{0};                        // the latter: before a pack
+    Counter callback_errors{0}, packs_failed{0}, tokens_used{0}, tokens_padding{0};
     AtomicHistogram queue, latency, preprocess, engine, unpack, pack, slack, overrun, fill, pack_images, image_tokens;
   };
   static constexpr std::size_t kShards = 4;
 
   Shard& shard() noexcept;
+  [[nodiscard]] std::int64_t waiting() const noexcept;
+  void trace_waiting() noexcept;
+  void trace_in_flight() noexcept;
   void left_queue(TraceEvent::Kind kind, std::uint64_t id, ErrorCode code, Clock::time_point submitted,
                   Clock::time_point now) noexcept;
   void trace_pack(TraceEvent::Kind kind, const PackRecord& pack, ErrorCode code) noexcept;
 
   Clock::time_point opened_ = Clock::now();
   std::unique_ptr<Shard[]> shards_ = std::make_unique<Shard[]>(kShards);
-  alignas(64) std::atomic<std::int64_t> waiting_{0};
-  alignas(64) std::atomic<std::int64_t> in_flight_{0};
   std::atomic<std::uint64_t> pack_numbers_{0};
+  std::atomic<std::int64_t> in_flight_{0};
   std::atomic<std::int64_t> slots_;
   std::atomic<bool> broken_{false};
   TraceBuffer trace_;

@@ -57,13 +57,11 @@ void TraceBuffer::push(TraceEvent event, Clock::time_point at) noexcept {
   enter(event);
 }
 
-void TraceBuffer::push_gauge(TraceEvent::Kind kind, const std::atomic<std::int64_t>& gauge) noexcept {
-  const std::lock_guard lock(mutex_);
-  if (!on()) return;
+void TraceBuffer::enter_gauge(TraceEvent::Kind kind, std::int64_t value) noexcept {
   TraceEvent event;
   event.kind = kind;
   event.at_ns = nanoseconds(Clock::now() - began_);
-  event.id = static_cast<std::uint64_t>(std::max<std::int64_t>(gauge.load(std::memory_order_relaxed), 0));
+  event.id = static_cast<std::uint64_t>(value);
   enter(event);
 }
 

@@ -63,11 +63,16 @@ class TraceBuffer {
 
   /// Enters `event`, whose first span starts at `at`. What began before the trace did is cut at its beginning.
   void push(TraceEvent event, Clock::time_point at) noexcept;
-  /// Enters the value that `gauge` has now.
-  void push_gauge(TraceEvent::Kind kind, const std::atomic<std::int64_t>& gauge) noexcept;
+  /// Enters what `read` gives now: within the lock, so that the last entry is the last value.
+  template <class Read>
+  void push_gauge(TraceEvent::Kind kind, const Read& read) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (on()) enter_gauge(kind, read());
+  }
 
  private:
   void enter(const TraceEvent& event) noexcept;
+  void enter_gauge(TraceEvent::Kind kind, std::int64_t value) noexcept;
 
   std::atomic<bool> on_{false};
   std::mutex mutex_;
