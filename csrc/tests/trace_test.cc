@@ -32,7 +32,7 @@ PackRecord pack_at(Clock::time_point start, std::uint64_t number, int slot) {
 }  // namespace
 
 TEST_CASE("a trace holds each pack's three stages on its slot, and how long each image waited for it") {
-  Recorder recorder(2);
+  Recorder recorder;
   recorder.start_trace({});
   const Clock::time_point begin = Clock::now();
   recorder.submitted(2);
@@ -41,9 +41,9 @@ TEST_CASE("a trace holds each pack's three stages on its slot, and how long each
   recorder.started(7, begin, start, 24, pack);
   recorder.started(8, begin, start, 16, pack);
   recorder.pack_done(pack_at(start, pack, 1));
-  recorder.completed(7, begin, start + 450us, 1e6, false);
-  recorder.completed(8, begin, start + 450us, 500, false);  // 200 us late
-  const Json trace = Json::parse(recorder.stop_trace({{"bundle", "a \"b\"\\\n\x01"}, {"engine", "cpu"}}));
+  recorder.completed(7, begin, start + 450us, begin + 1s, false);
+  recorder.completed(8, begin, start + 450us, begin + 500us, false);  // 200 us late
+  const Json trace = Json::parse(recorder.stop_trace({{"bundle", "a \"b\"\\\n\x01"}, {"engine", "cpu"}}, 2));
 
   CHECK(trace["otherData"]["bundle"] == "a \"b\"\\\n\x01");
   CHECK(trace["otherData"]["lost_events"] == 0);
@@ -87,11 +87,11 @@ TEST_CASE("a trace holds each pack's three stages on its slot, and how long each
 }
 
 TEST_CASE("a full ring keeps the last events and says how many it lost") {
-  Recorder recorder(1);
+  Recorder recorder;
   recorder.start_trace({.max_events = 10});
   const Clock::time_point begin = Clock::now();
   for (std::uint64_t id = 1; id <= 33; ++id) recorder.started(id, begin, begin + id * 1us, 4, id);
-  const Json trace = Json::parse(recorder.stop_trace({}));
+  const Json trace = Json::parse(recorder.stop_trace({}, 1));
   const std::vector<Json> begins = events_of(trace, "b", "queue");
   REQUIRE(begins.size() == 10);
   for (std::size_t i = 0; i < 10; ++i) CHECK(begins[i]["args"]["image"] == 24 + i);
@@ -103,7 +103,7 @@ TEST_CASE("a full ring keeps the last events and says how many it lost") {
 }
 
 TEST_CASE("what began before the trace is cut at its beginning, and packs that fail end where they failed") {
-  Recorder recorder(1);
+  Recorder recorder;
   recorder.start_trace({});
   const Clock::time_point now = Clock::now();
   const Clock::time_point before = now - 1h;
@@ -113,7 +113,7 @@ TEST_CASE("what began before the trace is cut at its beginning, and packs that f
   recorder.pack_failed(failing, ErrorCode::kBackend);
   recorder.failed(2, ErrorCode::kBackend, now, now + 8ms, false);
   recorder.broke();
-  const Json trace = Json::parse(recorder.stop_trace({}));
+  const Json trace = Json::parse(recorder.stop_trace({}, 1));
   CHECK(events_of(trace, "b", "queue")[0]["ts"] == 0.0);
   const std::vector<Json> engine = events_of(trace, "X", "engine");
   REQUIRE(engine.size() == 2);
@@ -130,14 +130,14 @@ TEST_CASE("what began before the trace is cut at its beginning, and packs that f
 }
 
 TEST_CASE("images that never reach a pack end their waiting in the trace with the cause") {
-  Recorder recorder(1);
+  Recorder recorder;
   recorder.start_trace({});
   const Clock::time_point now = Clock::now();
   recorder.submitted(3);
   recorder.dropped(1, now, now + 1ms);
   recorder.cancelled(2, now, now + 2ms);
   recorder.failed(3, ErrorCode::kOverBudget, now, now, true);
-  const Json trace = Json::parse(recorder.stop_trace({}));
+  const Json trace = Json::parse(recorder.stop_trace({}, 1));
   CHECK(events_of(trace, "b", "queue").size() == 3);
   CHECK(events_of(trace, "e", "queue").size() == 3);
   for (const char* name : {"dropped", "cancelled", "error"}) CHECK(events_of(trace, "i", name).size() == 1);
@@ -146,16 +146,16 @@ TEST_CASE("images that never reach a pack end their waiting in the trace with th
 }
 
 TEST_CASE("nothing is recorded before the start and after the stop, and both in the wrong order are refused") {
-  Recorder recorder(1);
+  Recorder recorder;
   recorder.submitted(5);
-  CHECK_THROWS_WITH_AS(recorder.stop_trace({}), "no trace is being recorded; start one first", InvalidInput);
+  CHECK_THROWS_WITH_AS(recorder.stop_trace({}, 1), "no trace is being recorded; start one first", InvalidInput);
   CHECK_THROWS_WITH_AS(recorder.start_trace({.max_events = 0}), "max_events is 0", InvalidInput);
   recorder.start_trace({});
   CHECK_THROWS_WITH_AS(recorder.start_trace({}), "a trace is being recorded already", InvalidInput);
-  Json trace = Json::parse(recorder.stop_trace({}));
+  Json trace = Json::parse(recorder.stop_trace({}, 1));
   CHECK(trace["otherData"]["kept_events"] == 0);
   recorder.submitted(1);
   recorder.start_trace({});
-  trace = Json::parse(recorder.stop_trace({}));
+  trace = Json::parse(recorder.stop_trace({}, 1));
   CHECK(trace["otherData"]["kept_events"] == 0);
 }

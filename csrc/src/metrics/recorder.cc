@@ -42,8 +42,6 @@ void AtomicHistogram::add_to(Histogram& all) const {
   all.max = first ? max_.load(kRelaxed) : std::max(all.max, max_.load(kRelaxed));
 }
 
-Recorder::Recorder(int slots) : slots_(slots) {}
-
 Recorder::Shard& Recorder::shard() noexcept {
   static std::atomic<std::size_t> threads{0};
   thread_local const std::size_t mine = threads.fetch_add(1, kRelaxed) % kShards;
@@ -90,14 +88,13 @@ void Recorder::started(std::uint64_t id, Clock::time_point submitted, Clock::tim
   trace_.push(event, submitted);
 }
 
-void Recorder::completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, double deadline_us,
-                         bool scaled_down) noexcept {
+void Recorder::completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now,
+                         Clock::time_point deadline, bool scaled_down) noexcept {
   Shard& mine = shard();
   if (scaled_down) count(mine.scaled_down);
-  const double latency_s = seconds(now - submitted);
-  mine.latency.observe(Buckets::seconds(), latency_s);
-  if (!(deadline_us > 0)) return;
-  const double left_s = deadline_us * 1e-6 - latency_s;
+  mine.latency.observe(Buckets::seconds(), seconds(now - submitted));
+  if (deadline == Clock::time_point::max()) return;
+  const double left_s = seconds(deadline - now);
   if (left_s >= 0) {
     mine.slack.observe(Buckets::seconds(), left_s);
     return;
@@ -128,6 +125,7 @@ void Recorder::left_queue(TraceEvent::Kind kind, std::uint64_t id, ErrorCode cod
 
 void Recorder::failed(std::uint64_t id, ErrorCode code, Clock::time_point submitted, Clock::time_point now,
                       bool waited) noexcept {
+  if (code == ErrorCode::kCancelled && waited) return cancelled(id, submitted, now);
   const auto index = static_cast<std::size_t>(code);
   count(shard().failed[index < kErrorCodes ? index : static_cast<std::size_t>(ErrorCode::kBackend)]);
   if (waited) {
@@ -151,8 +149,6 @@ void Recorder::dropped(std::uint64_t id, Clock::time_point submitted, Clock::tim
   count(shard().dropped);
   left_queue(TraceEvent::Kind::kDropped, id, ErrorCode::kCancelled, submitted, now);
 }
-
-void Recorder::callback_failed() noexcept { count(shard().callback_errors); }
 
 std::uint64_t Recorder::pack_begun(std::size_t images) noexcept {
   count(shard().joined, images);
@@ -220,7 +216,6 @@ Metrics Recorder::metrics() const {
     all.cancelled += one.cancelled.load(kRelaxed);
     all.dropped += one.dropped.load(kRelaxed);
     all.scaled_down += one.scaled_down.load(kRelaxed);
-    all.callback_errors += one.callback_errors.load(kRelaxed);
     all.packs_failed += one.packs_failed.load(kRelaxed);
     all.tokens_used += one.tokens_used.load(kRelaxed);
     all.tokens_padding += one.tokens_padding.load(kRelaxed);
@@ -242,13 +237,10 @@ Metrics Recorder::metrics() const {
   all.packs = all.pack.count();
   all.waiting = waiting();
   all.in_flight = std::max<std::int64_t>(in_flight_.load(kRelaxed), 0);
-  all.slots = slots_.load(kRelaxed);
   all.broken = broken_.load(kRelaxed);
   return all;
 }
 
-std::string Recorder::stop_trace(const Labels& labels) {
-  return chrome_trace(trace_.stop(), labels, static_cast<int>(slots_.load(kRelaxed)));
-}
+std::string Recorder::stop_trace(const Labels& labels, int slots) { return chrome_trace(trace_.stop(), labels, slots); }
 
 }  // namespace navit_edge

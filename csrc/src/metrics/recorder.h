@@ -53,21 +53,18 @@ struct PackRecord {
 /// `pack_failed`.
 class Recorder {
  public:
-  explicit Recorder(int slots);
-
   void submitted(std::uint64_t count = 1) noexcept;
   /// The image joins the pack of that number, which has begun.
   void started(std::uint64_t id, Clock::time_point submitted, Clock::time_point start, std::int32_t tokens,
                std::uint64_t pack) noexcept;
-  /// `deadline_us` counts from `submitted`; 0: none.
-  void completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, double deadline_us,
+  /// `deadline`: max() where there is none.
+  void completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, Clock::time_point deadline,
                  bool scaled_down) noexcept;
-  /// `waited`: it never joined a pack.
+  /// `waited`: it never joined a pack; with kCancelled it counts as cancelled.
   void failed(std::uint64_t id, ErrorCode code, Clock::time_point submitted, Clock::time_point now,
               bool waited) noexcept;
   void cancelled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept;
   void dropped(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept;
-  void callback_failed() noexcept;
 
   /// `images` leave the queue for a pack. Its number, from 1 on.
   std::uint64_t pack_begun(std::size_t images) noexcept;
@@ -76,13 +73,13 @@ class Recorder {
   void pack_failed(const PackRecord& pack, ErrorCode code) noexcept;
 
   void broke() noexcept;
-  void set_slots(int slots) noexcept { slots_.store(slots, std::memory_order_relaxed); }
 
+  /// All but `slots` and `callback_errors`.
   [[nodiscard]] Metrics metrics() const;
   /// Throw InvalidInput where the trace is on already, or is not.
   void start_trace(const TraceOptions& options) { trace_.start(options); }
   /// Chrome Trace Event JSON.
-  std::string stop_trace(const Labels& labels);
+  std::string stop_trace(const Labels& labels, int slots);
 
  private:
   using Counter = std::atomic<std::uint64_t>;
@@ -92,7 +89,7 @@ class Recorder {
   struct alignas(64) Shard {
     Counter submitted{0}, joined{0}, cancelled{0}, dropped{0}, scaled_down{0};  // joined: a pack, failed ones included
     Counter failed[kErrorCodes] = {}, failed_waiting{0};                        // the latter: before a pack
-    Counter callback_errors{0}, packs_failed{0}, tokens_used{0}, tokens_padding{0};
+    Counter packs_failed{0}, tokens_used{0}, tokens_padding{0};
     AtomicHistogram queue, latency, preprocess, engine, unpack, pack, slack, overrun, fill, pack_images, image_tokens;
   };
   static constexpr std::size_t kShards = 4;
@@ -109,7 +106,6 @@ class Recorder {
   std::unique_ptr<Shard[]> shards_ = std::make_unique<Shard[]>(kShards);
   std::atomic<std::uint64_t> pack_numbers_{0};
   std::atomic<std::int64_t> in_flight_{0};
-  std::atomic<std::int64_t> slots_;
   std::atomic<bool> broken_{false};
   TraceBuffer trace_;
 };

@@ -10,10 +10,9 @@
 #include <vector>
 
 #include "navit_edge/metrics.h"
+#include "room/clock.h"
 
 namespace navit_edge {
-
-using Clock = std::chrono::steady_clock;
 
 /// One entry of the record. A span is entered once, when it has ended, so that none is ever half kept.
 struct TraceEvent {
