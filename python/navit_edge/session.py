@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.metrics import Metered
 from navit_edge.pixels import as_pixels
 from navit_edge.planning import Strategy
 from navit_edge.vendor_libraries import tensorrt_directories
@@ -39,7 +40,7 @@ def _openvino_libs() -> list[Path]:
     return [Path(spec.origin).parent / "libs"]
 
 
-class Session:
+class Session(Metered):
     """An opened bundle. Thread-safe: the packs of concurrent ``run`` calls take turns.
 
     bundle: the ``.navit`` directory.
