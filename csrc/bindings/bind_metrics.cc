@@ -100,6 +100,7 @@ void bind_metrics(py::module_& module) {
              for (const auto& [name, value] : self.session->metric_labels()) labels[py::str(name)] = value;
              return labels;
            })
+      .def("count_refused", [](const PySession& self) { self.session->count_refused(ErrorCode::kInvalidInput); })
       .def(
           "start_trace",
           [](const PySession& self, std::size_t max_events) { self.session->start_trace({.max_events = max_events}); },

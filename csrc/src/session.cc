@@ -84,6 +84,8 @@ Labels Session::metric_labels() const {
   if (!bundle.has_filename()) bundle = bundle.parent_path();
   return {{"bundle", bundle.filename().string()}, {"engine", engine().id}};
 }
+void Session::count_refused(ErrorCode code) { impl_->use().record_refused(code); }
+void Session::count_dropped(std::uint64_t tag) { impl_->use().recorder().dropped(tag); }
 void Session::start_trace(const TraceOptions& options) { impl_->use().recorder().start_trace(options); }
 std::string Session::stop_trace() { return impl_->use().recorder().stop_trace(metric_labels(), slots()); }
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import functools
 import logging
 import threading
 import weakref
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError
+
+if TYPE_CHECKING:
+    import asyncio
 
 _log = logging.getLogger("navit_edge")
 
@@ -79,11 +83,26 @@ def _deliver(mailbox: _core.Mailbox) -> None:
 
 
 def _resolve(mail: list[tuple[Future, _core.Result]]) -> None:
-    for future, result in mail:
-        try:
-            future._resolve(result)
-        except BaseException:  # from a callback, such as SystemExit: the other futures must not wait for ever
-            _log.exception("a callback of a navit_edge.Future raised")
+    outer, _batch.loops = _batch.loops, {}
+    try:
+        for future, result in mail:
+            try:
+                future._resolve(result)
+            except BaseException:  # from a callback, such as SystemExit: the other futures must not wait for ever
+                _log.exception("a callback of a navit_edge.Future raised")
+    finally:
+        loops, _batch.loops = _batch.loops, outer
+        for loop, settled in loops.items():
+            _tell(loop, settled)
+
+
+class _Batch(threading.local):
+    """While the delivery thread resolves: what it has to tell event loops, each of them once."""
+
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[_core.Result], Future]]] | None = None
+
+
+_batch = _Batch()
 
 
 class Future(concurrent.futures.Future[_core.Result]):
@@ -138,9 +157,22 @@ class Future(concurrent.futures.Future[_core.Result]):
             raise _named(error) from None
 
     def __await__(self) -> Generator[Any, None, _core.Result]:
+        # What asyncio.wrap_future does, but the delivery thread wakes an event loop once for all that is done.
         import asyncio
 
-        return asyncio.wrap_future(self).__await__()
+        if not self.done():
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[_core.Result] = loop.create_future()
+            waiter.add_done_callback(self._follow)
+            self.add_done_callback(functools.partial(_hand_over, loop, waiter))
+            return (yield from waiter)
+        if self.cancelled():
+            raise asyncio.CancelledError
+        return self.result()
+
+    def _follow(self, waiter: asyncio.Future[_core.Result]) -> None:
+        if waiter.cancelled():
+            self.cancel()
 
     def _expect_help(self) -> None:
         """Refuses to wait where nobody will ever resolve this future."""
@@ -172,6 +204,41 @@ class Future(concurrent.futures.Future[_core.Result]):
             self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
         else:
             self.set_exception(error)
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop,
+    waiter: asyncio.Future[_core.Result],
+    future: concurrent.futures.Future[_core.Result],
+) -> None:
+    """The callback of an awaited future, in whichever thread it is done."""
+    assert isinstance(future, Future)
+    loops = _batch.loops
+    if loops is None:
+        _tell(loop, [(waiter, future)])
+    else:
+        loops.setdefault(loop, []).append((waiter, future))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, settled: list[tuple[asyncio.Future[_core.Result], Future]]) -> None:
+    try:
+        loop.call_soon_threadsafe(_settle, settled)
+    except RuntimeError:  # the loop is closed, and nobody waits any more
+        if not loop.is_closed():
+            raise
+
+
+def _settle(settled: list[tuple[asyncio.Future[_core.Result], Future]]) -> None:
+    """In the event loop."""
+    for waiter, future in settled:
+        if waiter.done():
+            continue
+        if future.cancelled():
+            waiter.cancel()
+        elif (error := future.exception()) is not None:
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(future.result())
 
 
 def _named(error: concurrent.futures.CancelledError) -> CancelledError:

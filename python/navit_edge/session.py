@@ -206,6 +206,7 @@ class Session(Metered):
         try:
             pixels = as_pixels(image)
         except NavitEdgeError as error:
+            self._core.count_refused()
             future._refuse(error)
             return future
         delivery.start()

@@ -68,17 +68,19 @@ struct NAVIT_EDGE_API Histogram {
 inline constexpr std::size_t kErrorCodes = 6;  // values of ErrorCode
 
 /// A snapshot. Each number was exact when it was read, and the numbers of an idle session agree: submitted is
-/// completed + failed + cancelled + dropped. While packs run, two numbers may be some images apart. Counters and
+/// completed + failed + cancelled. While packs run, two numbers may be some images apart. Counters and
 /// histograms count from the session's opening and never go down.
 struct Metrics {
   double uptime_s = 0;
 
-  // Images. Each submitted one ends in exactly one of the four ways below.
+  // Images. Each submitted one ends in exactly one of the three ways below.
   std::uint64_t submitted = 0;
   std::uint64_t completed = 0;
-  std::uint64_t failed[kErrorCodes] = {};     // [ErrorCode]; a failed pack counts for each of its images
-  std::uint64_t cancelled = 0;      // by the caller, or by closing the session
-  std::uint64_t dropped = 0;        // by a stream's drop policy
+  std::uint64_t failed[kErrorCodes] = {};  // [ErrorCode]; a failed pack counts for each of its images
+  std::uint64_t cancelled = 0;             // by the caller, or by closing the session
+  /// By a stream's drop policy: the image, which then also counts as cancelled where it had been submitted, or its
+  /// result, where nobody had fetched it.
+  std::uint64_t dropped = 0;
   std::uint64_t scaled_down = 0;    // completed with fewer tokens than the bundle's sizing rule gives: budget or policy
   std::uint64_t deadlines_met = 0;  // completed in time, of those that had a deadline
   std::uint64_t deadlines_missed = 0;  // completed, but late

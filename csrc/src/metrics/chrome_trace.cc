@@ -105,7 +105,7 @@ void write(Writer& out, const TraceEvent& event) {
       out.instant("cancelled", kSessionThread, event.at_ns, "t", image);
       break;
     case Kind::kDropped:
-      out.instant("dropped", kSessionThread, event.at_ns, "t", image);
+      out.instant("dropped", kSessionThread, event.at_ns, "t", "\"tag\":" + std::to_string(event.id));
       break;
     case Kind::kFailed:
       out.instant("error", kSessionThread, event.at_ns, "t", image + ",\"error\":\"" + label_of(event.code) + "\"");

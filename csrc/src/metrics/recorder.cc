@@ -53,8 +53,7 @@ std::int64_t Recorder::waiting() const noexcept {
   std::uint64_t left = 0;
   for (std::size_t i = 0; i < kShards; ++i) {
     const Shard& one = shards_[i];
-    left += one.joined.load(kRelaxed) + one.cancelled.load(kRelaxed) + one.dropped.load(kRelaxed) +
-            one.failed_waiting.load(kRelaxed);
+    left += one.joined.load(kRelaxed) + one.cancelled.load(kRelaxed) + one.failed_waiting.load(kRelaxed);
     came += one.submitted.load(kRelaxed);
   }
   return std::max<std::int64_t>(static_cast<std::int64_t>(came - left), 0);
@@ -145,9 +144,13 @@ void Recorder::cancelled(std::uint64_t id, Clock::time_point submitted, Clock::t
   left_queue(TraceEvent::Kind::kCancelled, id, ErrorCode::kCancelled, submitted, now);
 }
 
-void Recorder::dropped(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept {
+void Recorder::dropped(std::uint64_t tag) noexcept {
   count(shard().dropped);
-  left_queue(TraceEvent::Kind::kDropped, id, ErrorCode::kCancelled, submitted, now);
+  if (!trace_.on()) return;
+  TraceEvent event;
+  event.kind = TraceEvent::Kind::kDropped;
+  event.id = tag;
+  trace_.push(event, Clock::now());
 }
 
 std::uint64_t Recorder::pack_begun(std::size_t images) noexcept {

@@ -48,8 +48,8 @@ struct PackRecord {
 /// Every function may be called from any thread at any time, and none of `submitted` to `broke` allocates, waits or
 /// throws while no trace is recorded; with one they share a lock that is held for some tens of nanoseconds.
 ///
-/// An image goes through `submitted`, then either `started` and one of `completed` and `failed`, or one of `failed`,
-/// `cancelled` and `dropped` with `waited`. A pack goes through `pack_begun`, then one of `pack_done` and
+/// An image goes through `submitted`, then either `started` and one of `completed` and `failed`, or one of `failed` and
+/// `cancelled` with `waited`. A pack goes through `pack_begun`, then one of `pack_done` and
 /// `pack_failed`.
 class Recorder {
  public:
@@ -64,7 +64,8 @@ class Recorder {
   void failed(std::uint64_t id, ErrorCode code, Clock::time_point submitted, Clock::time_point now,
               bool waited) noexcept;
   void cancelled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept;
-  void dropped(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept;
+  /// A stream left an image out, whose tag this is. Where the image had come here, its own end is told apart from this.
+  void dropped(std::uint64_t tag) noexcept;
 
   /// `images` leave the queue for a pack. Its number, from 1 on.
   std::uint64_t pack_begun(std::size_t images) noexcept;

@@ -23,7 +23,7 @@ struct TraceEvent {
     kWaiting,         // gauge: images waiting
     kInFlight,        // gauge: packs in flight
     kCancelled,       // an image
-    kDropped,         // an image
+    kDropped,         // an image; its tag
     kFailed,          // an image; code
     kDeadlineMissed,  // an image; by spans_ns[0]
     kBroken,          // the session
@@ -33,7 +33,7 @@ struct TraceEvent {
   std::int32_t slot = 0;
   std::int64_t at_ns = 0;  // since the trace began; the start of a span
   std::int64_t spans_ns[3] = {};
-  std::uint64_t id = 0;       // of an image; a gauge's value
+  std::uint64_t id = 0;       // of an image, or its tag; a gauge's value
   std::uint64_t pack = 0;     // its number; 0: none
   std::int32_t images = 0;    // of a pack
   std::int32_t tokens = 0;    // of an image; of a pack those used

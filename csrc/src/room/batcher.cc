@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t kWindow = 256;
 /// A pack of like lengths must be cheaper by this much than one in the order of urgency.
 constexpr double kWorthwhile = 0.97;
+/// Until a lane that waits for a point in time has woken.
+constexpr double kWakingUs = 1000;
 
 }  // namespace
 
@@ -113,9 +115,15 @@ void Batcher::look_at(const Queue& queue) {
 
 Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const Pace& pace) {
   look_at(queue);
+  for (const Candidate& candidate : window_) {
+    const Clock::time_point deadline = candidate.image->deadline;
+    if (deadline != Clock::time_point::max() && after(now, pace.safe_us(alone_us(candidate.tokens))) > deadline) {
+      return now;  // late already: waiting longer helps nobody
+    }
+  }
   draft(now, pace, by_urgency_);
   if (by_urgency_.due == Clock::time_point::max()) return Clock::time_point::max();
-  return after(by_urgency_.due, -pace.safe_us(by_urgency_.time_us));
+  return after(by_urgency_.due, -pace.safe_us(by_urgency_.time_us) - kWakingUs);
 }
 
 void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch) {

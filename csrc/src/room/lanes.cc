@@ -35,6 +35,7 @@ bool Room::queue_first(const RunJob* job, Clock::time_point now) const {
 /// Takes the next pack for `lane`. Where there is none yet, `look_again` says when time alone may change that.
 bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   if (alone_ || writing_) return false;
+  if (opened_.may_pair && !may_pair() && in_flight_ > 0) return false;
   const Clock::time_point now = Clock::now();
   RunJob* const job = next_job();
   bool images = !queue_.empty();
@@ -58,6 +59,8 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   slot_taken_[static_cast<std::size_t>(lane.slot)] = true;
   alone_ = opened_.may_pair && !lane.paired;
   writing_ = !opened_.on_cpu;
+  in_flight_us_ += lane.task.plan->predicted_us;
+  note_load();
   lane.phase = Lane::Phase::kWriting;
   record_claim(lane, now);
   wake_lanes();
@@ -135,7 +138,7 @@ void Room::serve(Lane& lane) {
     end(lane);
   }
   lane.exited = true;
-  gone_.notify_all();
+  lane_has_gone();
 }
 
 EngineSet* Room::paired_engines() {
@@ -211,6 +214,7 @@ void Room::carry_out(Lane& lane) {
 void Room::end(Lane& lane) {
   lane.phase = Lane::Phase::kIdle;
   --in_flight_;
+  in_flight_us_ = in_flight_ == 0 ? 0.0 : in_flight_us_ - lane.task.plan->predicted_us;
   slot_taken_[static_cast<std::size_t>(lane.slot)] = false;
   alone_ = false;
   if (lane.outcome == Lane::Outcome::kGood) {
@@ -239,6 +243,7 @@ void Room::end(Lane& lane) {
   } else {
     for (Waiting* image : lane.batch.images) finish(*image);
   }
+  note_load();
   if (broke) break_down();
   wake_lanes();
 }

@@ -24,6 +24,12 @@ ErrorCode code_of(const std::exception_ptr& error) {
   }
 }
 
+void Room::record_refused(ErrorCode code) noexcept {
+  const Clock::time_point now = Clock::now();
+  recorder_.submitted();
+  recorder_.failed(++last_id_, code, now, now, true);
+}
+
 /// All images of a run, before its packs can begin; some have failed already.
 void Room::record_taken(const RunJob& job) {
   recorder_.submitted(job.images.size());

@@ -57,8 +57,9 @@ class Room : public std::enable_shared_from_this<Room> {
 
   [[nodiscard]] const Opened& opened() const noexcept { return opened_; }
   [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : engines_.slots(); }
-  [[nodiscard]] std::string report() const;
+  [[nodiscard]] std::string report();
   [[nodiscard]] Metrics metrics() const;
+  void record_refused(ErrorCode code) noexcept;
   [[nodiscard]] Recorder& recorder() noexcept { return recorder_; }
   [[nodiscard]] const ProcessMark& process() const noexcept { return process_; }
 
@@ -98,7 +99,9 @@ class Room : public std::enable_shared_from_this<Room> {
 
   // room.cc
   void plan(RunJob& job, const std::optional<Policy>& policy) const;
-  void size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy,
+  /// The one place where an image is checked and gets its grid, for `run` and `submit`. `load_us`: predicted time until
+  /// the device has done what waits for it now. Throws InvalidInput, OverBudget.
+  void size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy, double load_us,
                   Result& result) const;
   void refuse_where_over() const;
   [[nodiscard]] bool full() const;
@@ -106,10 +109,12 @@ class Room : public std::enable_shared_from_this<Room> {
   void fail_waiting(const std::exception_ptr& error);
   void fail_rest(RunJob& job, const std::exception_ptr& error);
   void break_down();
+  void note_load();
   void take_back(Waiting* first, std::size_t count);
   void begin_close();
   [[nodiscard]] bool on_own_thread() const noexcept;
   [[nodiscard]] bool lanes_gone() const;
+  void lane_has_gone();
 
   // lanes.cc
   void serve(Lane& lane);
@@ -170,8 +175,11 @@ class Room : public std::enable_shared_from_this<Room> {
   std::uint64_t epoch_ = 0;         // drains so far
   std::vector<DrainCall*> drains_;
 
+  double in_flight_us_ = 0;  // predicted
+
   std::atomic<std::uint64_t> last_id_{0};
   Recorder recorder_;
+  std::atomic<double> load_us_{0};  // predicted time of what waits and what is in flight
   Outbox outbox_;
   std::deque<Lane> lanes_;
   std::mutex joining_;
