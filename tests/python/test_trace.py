@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-import navit_edge as ne
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+import navit_edge as ne
 from navit_edge import trace
 
 Trace = dict[str, Any]
@@ -41,7 +43,7 @@ def spans_by_slot(found: Trace) -> dict[int, list[Any]]:
     for thread, spans in slots.items():
         assert thread in named
         spans.sort(key=lambda span: span["ts"])
-        for before, after in zip(spans, spans[1:], strict=False):
+        for before, after in itertools.pairwise(spans):
             assert after["ts"] >= before["ts"] + before["dur"] - 2e-3  # timestamps have nanoseconds
     return slots
 
