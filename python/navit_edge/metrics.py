@@ -32,17 +32,17 @@ class Metered:
     def stats(self) -> dict[str, Any]:
         """What the session has done since it was opened, as a dict that ``json.dumps`` takes.
 
-        * ``images``: counts ``submitted``, ``completed``, ``failed``, ``cancelled``, ``dropped`` (by a stream; cancelled as
-          well where it waited), ``scaled_down``; ``waiting`` now; ``errors``: failed ones by "invalid_input",
+        * ``images``: counts ``submitted``, ``completed``, ``failed``, ``cancelled``, ``scaled_down``, and ``dropped`` by
+          a stream (cancelled as well where it waited); ``waiting`` now; ``errors``: failed ones by "invalid_input",
           "over_budget", "bundle", "backend". An idle session has submitted = completed + failed + cancelled.
         * ``packs``: counts ``completed``, ``failed``; ``in_flight`` now; ``slots``.
         * ``tokens``: ``used`` by images, and ``padding``, in completed packs.
         * ``deadlines``: completed images that ``met`` or ``missed`` theirs.
-        * Of images: ``queue_s`` (submission to the start of the pack), ``latency_s`` (submission to result), ``slack_s``
-          (left of a deadline), ``overrun_s`` (past one), ``image_tokens``. Of completed packs: ``preprocess_s``,
-          ``engine_s``, ``unpack_s``, ``pack_s``, ``fill`` (used tokens / T), ``pack_images``. Each with ``count``,
-          ``sum``, ``mean``, ``min``, ``max``, ``p50``, ``p90``, ``p99`` (within 1/8; docs/metrics.md says how); None
-          where nothing was counted.
+        * Of images: ``queue_s`` (submission to the start of the pack), ``latency_s`` (submission to result),
+          ``slack_s`` (left of a deadline), ``overrun_s`` (past one), ``image_tokens``. Of completed packs:
+          ``preprocess_s``, ``engine_s``, ``unpack_s``, ``pack_s``, ``fill`` (used tokens / T), ``pack_images``. Each
+          with ``count``, ``sum``, ``mean``, ``min``, ``max``, ``p50``, ``p90``, ``p99`` (within 1/8; docs/metrics.md
+          says how); None where nothing was counted.
         * ``uptime_s``, ``broken``, ``callback_errors``, and the labels ``bundle`` and ``engine``.
 
         Times are in seconds.
