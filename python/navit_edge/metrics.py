@@ -32,8 +32,8 @@ class Metered:
     def stats(self) -> dict[str, Any]:
         """What the session has done since it was opened, as a dict that ``json.dumps`` takes.
 
-        * ``images``: counts ``submitted``, ``completed``, ``failed``, ``cancelled``, ``scaled_down``, and ``dropped`` by
-          a stream (cancelled as well where it waited); ``waiting`` now; ``errors``: failed ones by "invalid_input",
+        * ``images``: counts ``submitted``, ``completed``, ``failed``, ``cancelled``, ``scaled_down``, ``dropped`` by a
+          stream (cancelled as well where it waited); ``waiting`` now; ``errors``: failed ones by "invalid_input",
           "over_budget", "bundle", "backend". An idle session has submitted = completed + failed + cancelled.
         * ``packs``: counts ``completed``, ``failed``; ``in_flight`` now; ``slots``.
         * ``tokens``: ``used`` by images, and ``padding``, in completed packs.
