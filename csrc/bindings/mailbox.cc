@@ -27,7 +27,7 @@ struct Ticket {
 
 }  // namespace
 
-pid_t Mailbox::current_process() noexcept { return ::getpid(); }
+int Mailbox::current_process() noexcept { return ::getpid(); }
 bool Mailbox::here() const noexcept { return process_ == current_process(); }
 
 Mailbox::~Mailbox() {

@@ -1,8 +1,6 @@
 // What threads without the GIL leave for Python: results of submitted images, and references to let go of.
 #pragma once
 
-#include <sys/types.h>
-
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -52,8 +50,8 @@ class Mailbox {
   };
   pybind11::list opened(std::vector<Letter>& letters);
 
-  const pid_t process_ = current_process();
-  static pid_t current_process() noexcept;
+  static int current_process() noexcept;
+  const int process_ = current_process();
   std::mutex mutex_;
   std::condition_variable arrived_;   // for `take`
   std::condition_variable resolved_;  // for `flush`

@@ -154,7 +154,8 @@ struct navit_edge_engine {
     if (const int ends = number("wait_for_ends", 0); !wait_until([&] { return counters.ended >= ends; })) {
       ++counters.gave_up;
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(number("stall_us", 0)));
+    std::this_thread::sleep_for(
+        std::chrono::microseconds(number("stall_us", 0) + number("us_per_token", 0) * static_cast<int>(tokens)));
     if (chosen("stall", run)) stalls().stall(releases);
     if (run == number("wrong_shape_on_run", -1)) {
       throw navit_edge::BackendError("output " + std::string(outputs[0].name) + " has the shape [7, 7]; expected [" +

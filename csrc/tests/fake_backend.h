@@ -3,7 +3,7 @@
 //   fail_open: TEXT     opening fails with TEXT
 //   fail_on_run: K      the K-th run of an engine (from 0) fails when it is done
 //   fail_early_on_run: K  the K-th run of an engine fails as soon as another is in flight, without stalling
-//   stall_us: N         a run takes at least this long
+//   stall_us: N         a run takes at least this long; with us_per_token: M, M longer for each token
 //   lend_bytes: N       each input of each slot has this much memory of the engine's
 //   report_bytes: N     the report is longer by this much
 //   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after

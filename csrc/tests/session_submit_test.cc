@@ -214,6 +214,9 @@ TEST_CASE("close cancels what waits at once, completes what runs, and refuses wh
   CHECK(!session.cancel(waiting[0].id));
   session.drain();
   session.close();
+  const FakeStats stats = take_stats();
+  CHECK(stats.closed == 1);  // the device's memory is free again
+  CHECK(contains(session.engine_report(), "abacus"));
 }
 
 TEST_CASE("the packs of a run that have not begun are cancelled by close") {

@@ -7,6 +7,7 @@ packing, the engine and unpacking are in ``csrc/src/session.cc``.
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -104,8 +105,8 @@ class Session(Metered):
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
             queue_limit=_checked_queue_limit(queue_limit),
-            batch_wait_us=batch_wait_ms * 1000.0,
-            stall_timeout_s=stall_timeout_s,
+            batch_wait_us=_checked_time("batch_wait_ms", batch_wait_ms) * 1000.0,
+            stall_timeout_s=_checked_time("stall_timeout_s", stall_timeout_s),
             policy=policy,
         )
         self._delivery = Delivery(self._core)
@@ -364,3 +365,9 @@ def _checked_queue_limit(queue_limit: int) -> int:
     if isinstance(queue_limit, bool) or not isinstance(queue_limit, int) or not 1 <= queue_limit < 2**31:
         raise InvalidInputError(f"queue_limit is {queue_limit!r}; expected a number of images, 1 and up")
     return queue_limit
+
+
+def _checked_time(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InvalidInputError(f"{name} is {value!r}; expected a time, 0 and up")
+    return float(value)

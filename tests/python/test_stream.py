@@ -146,6 +146,36 @@ def test_several_streams_runs_and_single_images_share_a_session(session: ne.Sess
             assert same(session.run(images[:1])[0], expected[0])
 
 
+def test_frames_of_opencv_are_read_where_they_lie(
+    session: ne.Session, photographs: Photographs, tmp_path: Path
+) -> None:
+    import cv2
+
+    pixels = photographs["coffee"][:96, :160]
+    path = str(tmp_path / "film.avi")
+    film = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 10, (160, 96))
+    for k in range(6):
+        film.write(np.ascontiguousarray(np.roll(pixels, 7 * k, 1)[:, :, ::-1]))
+    film.release()
+
+    def frames() -> Iterator[npt.NDArray[np.uint8]]:
+        camera = cv2.VideoCapture(path)
+        while True:
+            ok, frame = camera.read()
+            if not ok:
+                camera.release()
+                return
+            yield frame
+
+    copies = [np.ascontiguousarray(frame[8:88, 16:144, ::-1]) for frame in frames()]
+    assert len(copies) == 6
+    expected = session.run(copies)
+    cut = (ne.Pixels(frame[8:88, 16:144], "bgr") for frame in frames())  # BGR, rows of the whole frame apart
+    results = list(session.stream(cut, capacity=2))
+    assert len(results) == 6
+    assert all(map(same, results, expected))
+
+
 # --- errors -----------------------------------------------------------------------------------------------------
 
 

@@ -300,6 +300,13 @@ def test_a_queue_limit_that_makes_no_sense_is_refused(tiny_bundle: Path, queue_l
         ne.Session(tiny_bundle, queue_limit=queue_limit)
 
 
+@pytest.mark.parametrize("name", ["batch_wait_ms", "stall_timeout_s"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "long", None])
+def test_a_time_that_makes_no_sense_is_refused(tiny_bundle: Path, name: str, value: Any) -> None:
+    with pytest.raises(ne.InvalidInputError, match=f"{name} is .*; expected a time, 0 and up"):
+        ne.Session(tiny_bundle, **{name: value})
+
+
 # --- the end ----------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,6 @@
 // The threads of a room: how they start, and how they are left.
+#include <algorithm>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -77,6 +79,22 @@ void Room::close() {
   }
   if (watchdog_thread_.joinable()) watchdog_thread_.join();
   if (outbox_thread_.joinable()) outbox_thread_.join();
+  let_engines_go();
+}
+
+/// Gives back what the engines hold of the device, where nobody is in one any more.
+void Room::let_engines_go() {
+  if (std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.abandoned; })) return;
+  std::string last;
+  try {
+    last = report();
+  } catch (const Error&) {
+    last = "{}";
+  }
+  const std::lock_guard lock(engines_mutex_);
+  report_at_close_ = std::move(last);
+  engines_.reset();
+  paired_.reset();
 }
 
 void Room::leave() {

@@ -20,6 +20,7 @@ std::exception_ptr broken_error(const std::string& why) {
 Room::Room(const std::filesystem::path& bundle, SessionOptions options)
     : opened_(bundle, std::move(options)),
       engines_(open_engines(opened_.manifest, opened_.choice, opened_.options)),
+      engine_slots_(engines_->slots()),
       pairs_(opened_.may_pair),
       batcher_(opened_.limits),
       pace_{Pace(1), Pace(2 / kOneStreamCost)} {
@@ -161,6 +162,7 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   waiting.id = id;
   waiting.priority = options.priority;
   waiting.deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
+  waiting.due = waiting.deadline;
   waiting.submitted = now;
   waiting.epoch = epoch_;
   waiting.share_us = share_us;
@@ -265,9 +267,10 @@ void Room::note_load() {
 }
 
 std::string Room::report() {
+  const std::lock_guard lock(engines_mutex_);
+  if (!engines_) return report_at_close_;
   // Not of the paired engines: they are the same, opened with fewer threads.
-  std::string text = engines_.report();
-  const std::lock_guard lock(opening_paired_);
+  std::string text = engines_->report();
   if (no_pairs_.empty()) return text;
   nlohmann::json report = nlohmann::json::parse(text);
   report["warnings"].push_back("one pack at a time, since two streams did not open: " + no_pairs_);

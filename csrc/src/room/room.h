@@ -56,7 +56,7 @@ class Room : public std::enable_shared_from_this<Room> {
   [[nodiscard]] std::string broken() const;
 
   [[nodiscard]] const Opened& opened() const noexcept { return opened_; }
-  [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : engines_.slots(); }
+  [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : engine_slots_; }
   [[nodiscard]] std::string report();
   [[nodiscard]] Metrics metrics() const;
   void record_refused(ErrorCode code) noexcept;
@@ -115,6 +115,7 @@ class Room : public std::enable_shared_from_this<Room> {
   [[nodiscard]] bool on_own_thread() const noexcept;
   [[nodiscard]] bool lanes_gone() const;
   void lane_has_gone();
+  void let_engines_go();
 
   // lanes.cc
   void serve(Lane& lane);
@@ -143,11 +144,13 @@ class Room : public std::enable_shared_from_this<Room> {
 
   const ProcessMark process_;
   Opened opened_;
-  EngineSet engines_;
-  std::atomic<bool> pairs_;  // a CPU's streams are the session's to choose, and two can be had
-  std::mutex opening_paired_;
+  std::optional<EngineSet> engines_;  // until the session is closed
+  int engine_slots_;
+  std::atomic<bool> pairs_;          // a CPU's streams are the session's to choose, and two can be had
+  std::mutex engines_mutex_;         // for opening, reporting on and letting go of engines; not for running them
   std::optional<EngineSet> paired_;  // kPairedSlots slots; opened when two packs first wait at once
-  std::string no_pairs_;             // why two cannot be had; guarded by opening_paired_
+  std::string no_pairs_;             // why two cannot be had; guarded by engines_mutex_
+  std::string report_at_close_;      // guarded by engines_mutex_
   std::mutex one_stream_;            // held by a pack that was to be paired and cannot be
 
   mutable std::mutex mutex_;
