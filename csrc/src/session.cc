@@ -78,4 +78,15 @@ const std::vector<Candidate>& Session::candidates() const noexcept { return impl
 std::string Session::device() const { return impl_->room->opened().choice.probe.device; }
 std::string Session::engine_report() const { return impl_->use().report(); }
 
+Metrics Session::metrics() const { return impl_->use().metrics(); }
+Labels Session::metric_labels() const {
+  std::filesystem::path bundle = std::filesystem::absolute(manifest().bundle).lexically_normal();
+  if (!bundle.has_filename()) bundle = bundle.parent_path();
+  return {{"bundle", bundle.filename().string()}, {"engine", engine().id}};
+}
+void Session::count_refused(ErrorCode code) { impl_->use().record_refused(code); }
+void Session::count_dropped(std::uint64_t tag) { impl_->use().recorder().dropped(tag); }
+void Session::start_trace(const TraceOptions& options) { impl_->use().recorder().start_trace(options); }
+std::string Session::stop_trace() { return impl_->use().recorder().stop_trace(metric_labels(), slots()); }
+
 }  // namespace navit_edge

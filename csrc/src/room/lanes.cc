@@ -62,6 +62,7 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   in_flight_us_ += lane.task.plan->predicted_us;
   note_load();
   lane.phase = Lane::Phase::kWriting;
+  record_claim(lane, now);
   wake_lanes();
   return true;
 }
@@ -154,6 +155,7 @@ EngineSet* Room::paired_engines() {
 }
 
 void Room::carry_out(Lane& lane) {
+  record_queues(lane);
   std::exception_ptr error;
   bool engine_failed = false;
   std::unique_lock<std::mutex> one_stream(one_stream_, std::defer_lock);
@@ -205,6 +207,7 @@ void Room::carry_out(Lane& lane) {
       lane.batch.images[i]->result = std::move(lane.results[i]);
     }
   }
+  record_end(lane, error);
 }
 
 /// The pack's results are there. Under the lock.

@@ -106,7 +106,7 @@ std::optional<std::uint64_t> Stream::submit_or_drop(OwnedImage& image, const Sub
       tags.push_back(submit.tag);
     }
   }
-  state_->report(tags);
+  state_->report(*session_, tags);
   return id;
 }
 
@@ -117,6 +117,7 @@ Pushed Stream::push_failed(std::exception_ptr error, std::uint64_t tag) {
   Result result;
   result.tag = tag;
   result.error = std::move(error);
+  session_->count_refused(ErrorCode::kInvalidInput);
   state_->complete(push, std::move(result));
   return Pushed::kTaken;
 }

@@ -115,11 +115,12 @@ Pushed Stream::State::admit(Session& session, std::size_t more, std::uint64_t ta
       bytes += more;
     }
   }
-  report(tags);
+  report(session, tags);
   return outcome;
 }
 
-void Stream::State::report(const std::vector<std::uint64_t>& tags) const {
+void Stream::State::report(Session& session, const std::vector<std::uint64_t>& tags) const {
+  for (const std::uint64_t tag : tags) session.count_dropped(tag);
   if (!options.on_drop) return;
   for (const std::uint64_t tag : tags) options.on_drop(tag);
 }

@@ -48,7 +48,7 @@ struct Stream::State {
   Pushed admit(Session& session, std::size_t more, std::uint64_t tag, std::uint64_t& push);
   /// Makes the oldest give way, its tag added to `tags`; false where nothing could. Releases `lock` meanwhile.
   bool drop_oldest(Session& session, std::unique_lock<std::mutex>& lock, std::vector<std::uint64_t>& tags);
-  void report(const std::vector<std::uint64_t>& tags) const;
+  void report(Session& session, const std::vector<std::uint64_t>& tags) const;
 
   const StreamOptions options;
   const std::size_t capacity;
