@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <optional>
+
 #include "bindings.h"
 #include "navit_edge/session.h"
 
@@ -76,7 +78,7 @@ void bind_result(py::module_& module) {
       .def_property_readonly("token_count", [](const PyResult& self) { return self.result.tokens; })
       .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
       .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })
-      .def_property_readonly("reason", [](const PyResult& self) { return self.result.reason; })
+      .def_property_readonly("reason", [](const PyResult& self) { return self.result.reason.to_string(); })
       .def_readonly("error", &PyResult::error);
 }
 
@@ -87,7 +89,7 @@ void bind_session(py::module_& module) {
   py::class_<Session>(module, "Session")
       .def(py::init([](const std::filesystem::path& bundle, const std::string& device, const std::string& engine,
                        const std::string& precision, int threads, int slots, std::int32_t max_tokens_per_image,
-                       const std::string& strategy, const std::string& overflow,
+                       const std::string& strategy, const std::string& overflow, const Policy& policy,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options) {
              SessionOptions session;
@@ -99,6 +101,7 @@ void bind_session(py::module_& module) {
              session.max_tokens_per_image = max_tokens_per_image;
              session.strategy = strategy;
              session.overflow = overflow;
+             session.policy = policy;
              session.search.explicit_dirs = std::move(backend_dirs);
              session.search.vendor_dirs = std::move(vendor_dirs);
              session.backend = std::move(options);
@@ -107,10 +110,10 @@ void bind_session(py::module_& module) {
            }),
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
            py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("strategy"),
-           py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"))
+           py::arg("overflow"), py::arg("policy"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"))
       .def(
           "run",
-          [](Session& self, const py::list& images) {
+          [](Session& self, const py::list& images, const std::optional<Policy>& policy) {
             std::vector<ImageView> views;
             views.reserve(images.size());
             for (std::size_t i = 0; i < images.size(); ++i) {
@@ -121,7 +124,7 @@ void bind_session(py::module_& module) {
             std::vector<Result> results;
             {
               py::gil_scoped_release release;
-              results = self.run(views, &report);
+              results = self.run(views, &report, {policy});
             }
             py::list out;
             for (auto& result : results) {
@@ -130,7 +133,7 @@ void bind_session(py::module_& module) {
             }
             return py::make_tuple(out, report_dict(report));
           },
-          py::arg("images"))
+          py::arg("images"), py::kw_only(), py::arg("policy"))
       .def_property_readonly("engine", [](const Session& self) { return self.engine().id; })
       .def_property_readonly("precision", [](const Session& self) { return self.engine().precision; })
       .def_property_readonly("slots", [](const Session& self) { return self.slots(); })

@@ -80,7 +80,7 @@ struct Session::Impl {
       : options(std::move(o)),
         manifest(Manifest::load(bundle)),
         choice(choose_engine(manifest, options)),
-        sizer(manifest, options, choice.engine.budgets),
+        sizer(manifest, options, choice.engine),
         graph(checked(manifest.graph(choice.engine.graph), sizer.preprocess())),
         threads(options.threads > 0 ? options.threads : usable_cores()),
         limits(plan_limits(manifest, choice.engine, options.strategy)),
@@ -95,7 +95,8 @@ struct Session::Impl {
   [[nodiscard]] int slots() const { return may_pair() ? kPairedSlots : engines.slots(); }
 
   /// Grids and plans of the images that can run; the results of the others get their error.
-  void plan(Run& run) const {
+  void plan(Run& run, const Policy& policy) const {
+    const Load load{0, static_cast<std::int32_t>(run.images.size())};
     std::vector<std::int32_t> token_counts;
     std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
     run.grids.resize(run.images.size());
@@ -105,7 +106,7 @@ struct Session::Impl {
       result.image = run.images[i].size();
       try {
         check_image(run.images[i], "image " + std::to_string(i), sizer.preprocess().alpha);
-        sizer.size(i, result);
+        sizer.size(i, result, policy, load, &run.images[i]);
         run.grids[i] = result.grid;
         token_counts.push_back(result.tokens);
         image_of.push_back(static_cast<std::int32_t>(i));
@@ -235,13 +236,13 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
-std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* report) {
+std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
   if (images.empty()) throw InvalidInput("the list of images is empty; expected at least one image");
   const auto start = Clock::now();
   Impl::Run run;
   run.start = start;
   run.images = images;
-  impl_->plan(run);
+  impl_->plan(run, options.policy.value_or(impl_->sizer.policy()));
   const double plan_us = microseconds_since(start);
   {
     const std::lock_guard lock(impl_->turn);

@@ -20,12 +20,14 @@ from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
 from navit_edge.pixels import Pixels, to_rgb
 from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
+from navit_edge.policy import Choice, Policy, choose, complexity
 from navit_edge.session import Session
 
 __all__ = [
     "BackendError",
     "BundleError",
     "CancelledError",
+    "Choice",
     "CostModel",
     "InvalidInputError",
     "Manifest",
@@ -35,9 +37,12 @@ __all__ = [
     "Pixels",
     "Plan",
     "PlanLimits",
+    "Policy",
     "Result",
     "Session",
     "__version__",
+    "choose",
+    "complexity",
     "load_manifest",
     "pack",
     "plan",

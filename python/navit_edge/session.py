@@ -20,6 +20,7 @@ from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.pixels import as_pixels
 from navit_edge.planning import Strategy
+from navit_edge.policy import Policy, checked
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Session:
     strategy: which images share a pack: "auto" (the least predicted time), or a name of ``navit_edge.plan``.
     overflow: what becomes of an image that is longer than every budget: "error" (it fails with OverBudgetError) or
         "downscale" (it is resized to the largest grid that fits; ``result.reason`` says so).
+    policy: how many tokens an image gets where a call names no other policy; None: what the sizing rule gives.
     backend_dirs: searched for backend libraries before the usual places.
     options: handed to the backend as they are.
 
@@ -74,6 +76,7 @@ class Session:
         max_tokens_per_image: int = 0,
         strategy: Strategy = "auto",
         overflow: Overflow = "error",
+        policy: Policy | None = None,
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
         options: Mapping[str, str] | None = None,
     ) -> None:
@@ -87,6 +90,7 @@ class Session:
             max_tokens_per_image=max_tokens_per_image,
             strategy=strategy,
             overflow=overflow,
+            policy=checked(policy) or Policy.native(),
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
@@ -103,7 +107,13 @@ class Session:
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
-    def run(self, images: Sequence[ImageLike], *, on_error: Literal["raise", "return"] = "raise") -> list[Result]:
+    def run(
+        self,
+        images: Sequence[ImageLike],
+        *,
+        on_error: Literal["raise", "return"] = "raise",
+        policy: Policy | None = None,
+    ) -> list[Result]:
         """Runs images of any size; returns one result per image, in input order.
 
         images: numpy uint8 arrays [height_px, width_px, 3] (RGB), [height_px, width_px, 4] (RGBA) or
@@ -111,10 +121,11 @@ class Session:
             images of mode RGB, RGBA or L; or paths. Arrays are read where they lie.
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.
+        policy: how many tokens each image gets; None: the session's.
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
         None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
-        ``reason`` where it had to be scaled down to fit a budget ("" otherwise).
+        ``reason`` where it has fewer tokens than the sizing rule gives, by a policy or to fit a budget ("" otherwise).
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
@@ -135,7 +146,7 @@ class Session:
                     raise
                 pixels.append(None)
                 refused[index] = error
-        results, self.last_report = self._core.run(pixels)
+        results, self.last_report = self._core.run(pixels, policy=checked(policy))
         self._warn_of_fallbacks()
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal)

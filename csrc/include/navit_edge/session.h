@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "navit_edge/engine.h"
 #include "navit_edge/image.h"
 #include "navit_edge/manifest.h"
+#include "navit_edge/policy.h"
 #include "navit_edge/unpack.h"
 
 namespace navit_edge {
@@ -30,6 +32,7 @@ struct SessionOptions {
   std::string overflow = "error";
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
+  Policy policy;                               // of images that name none
 };
 
 /// What was considered when the engine was chosen, in order; the last one that can run is used.
@@ -62,6 +65,10 @@ struct RunReport {
   bool cost_measured = false;  // the prediction rests on `bench --calibrate`; false: on the model's sizes
 };
 
+struct RunOptions {
+  std::optional<Policy> policy;  // none: the session's
+};
+
 /// Runs images of any size. `run` may be called from any thread; concurrent calls take turns.
 class NAVIT_EDGE_API Session {
  public:
@@ -74,7 +81,8 @@ class NAVIT_EDGE_API Session {
   /// One result per image, in input order. Borrows the pixels until it returns. An image that cannot be run (empty,
   /// over budget) fails alone: its result carries the error. Throws InvalidInput for an empty list, BackendError
   /// where the engine fails.
-  std::vector<Result> run(std::span<const ImageView> images, RunReport* report = nullptr);
+  std::vector<Result> run(std::span<const ImageView> images, RunReport* report = nullptr,
+                          const RunOptions& options = {});
 
   [[nodiscard]] const Manifest& manifest() const noexcept;
   /// What runs. For a group: its id, the budgets of all its engines, and the rest as its largest engine has it.
