@@ -124,7 +124,7 @@ void bind_session(py::module_& module) {
             std::vector<Result> results;
             {
               py::gil_scoped_release release;
-              results = self.run(views, &report, {policy});
+              results = self.run(views, &report, {nullptr, policy});
             }
             py::list out;
             for (auto& result : results) {

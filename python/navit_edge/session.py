@@ -41,7 +41,7 @@ def _openvino_libs() -> list[Path]:
 
 
 class Session:
-    """An opened bundle. Thread-safe: concurrent ``run`` calls take turns.
+    """An opened bundle. Thread-safe: the packs of concurrent ``run`` calls take turns.
 
     bundle: the ``.navit`` directory.
     device: "auto" (a GPU where an engine can use one, else the CPU), "cpu" or "gpu".
@@ -151,9 +151,12 @@ class Session:
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal)
         if on_error == "raise":
-            for result in results:
-                if result.error is not None:
-                    raise result.error
+            first = next((result.error for result in results if result.error is not None), None)
+            if first is not None:
+                try:
+                    raise first
+                finally:  # its traceback holds this frame, which would hold the results, and they the session
+                    del first, results, refused
         return results
 
     def _warn_of_fallbacks(self) -> None:

@@ -13,5 +13,6 @@
 #include "navit_edge/reason.h"    // IWYU pragma: export
 #include "navit_edge/session.h"   // IWYU pragma: export
 #include "navit_edge/sizing.h"    // IWYU pragma: export
+#include "navit_edge/submit.h"    // IWYU pragma: export
 #include "navit_edge/types.h"     // IWYU pragma: export
 #include "navit_edge/unpack.h"    // IWYU pragma: export
