@@ -1,4 +1,4 @@
-// Texts and choices of policies. Complexity and the numbers of sessions: tests/python/test_policy*.py.
+// Texts and choices of policies. Complexity and the numbers of sessions: tests/python/test_policy.py.
 #include "navit_edge/policy.h"
 
 #include <algorithm>
