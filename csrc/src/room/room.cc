@@ -32,17 +32,8 @@ void Room::refuse_where_over() const {
   if (closing_) throw Cancelled("the session is closed; open another");
 }
 
-<<<<<<< HEAD
 const Policy& Room::policy_of(const std::optional<Policy>& asked) const noexcept {
   return asked ? *asked : opened_.sizer.policy();
-=======
-void Room::size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy, double load_us,
-                      Result& result) const {
-  (void)policy;
-  (void)load_us;
-  check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
-  opened_.sizer.size(static_cast<std::size_t>(index), result);
->>>>>>> room
 }
 
 double Room::waiting_us() const {
@@ -79,11 +70,7 @@ void Room::plan(RunJob& job, const Policy& policy) const {
     Result& result = job.results[i];
     result.image = job.images[i].size();
     try {
-<<<<<<< HEAD
       size_image(job.images[i], i, policy, load, result);
-=======
-      size_image(job.images[i], i, policy, load_us_.load(std::memory_order_relaxed), result);
->>>>>>> room
       job.grids[i] = result.grid;
       token_counts.push_back(result.tokens);
       image_of.push_back(static_cast<std::int32_t>(i));
@@ -178,12 +165,8 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   result.tag = options.tag;
   double share_us = 0;
   try {
-<<<<<<< HEAD
     const Policy& policy = policy_of(options.policy);
     size_image(image.view, id, policy, load_for(policy, 1), result);
-=======
-    size_image(image.view, id, options.policy, load_us_.load(std::memory_order_relaxed), result);
->>>>>>> room
     share_us = batcher_.share_us(result.tokens);
   } catch (const Error&) {
     result.error = std::current_exception();
@@ -212,7 +195,6 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
     finish(waiting);
   } else {
     queue_.push(waiting);
-    note_load();
     wake_lanes();
   }
   return id;
@@ -225,7 +207,6 @@ bool Room::cancel(std::uint64_t id) {
   Waiting* const image = queue_.find(id);
   if (image == nullptr) return false;
   queue_.remove(*image);
-  note_load();
   image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
   finish(*image);
   space_.notify_one();
@@ -267,7 +248,6 @@ void Room::fail_waiting(const std::exception_ptr& error) {
     finish(image);
   }
   while (!jobs_.empty()) fail_rest(*jobs_.back(), error);
-  note_load();
   space_.notify_all();
 }
 
@@ -287,10 +267,6 @@ void Room::break_down() { fail_waiting(broken_error(breaker_.why())); }
 std::string Room::broken() const {
   const Lock lock(mutex_);
   return breaker_.why();
-}
-
-void Room::note_load() {
-  load_us_.store(pace_[0].expected_us(queue_.work_us() + in_flight_us_), std::memory_order_relaxed);
 }
 
 std::string Room::report() {
