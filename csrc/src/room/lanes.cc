@@ -59,8 +59,6 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   slot_taken_[static_cast<std::size_t>(lane.slot)] = true;
   alone_ = opened_.may_pair && !lane.paired;
   writing_ = !opened_.on_cpu;
-  in_flight_us_ += lane.task.plan->predicted_us;
-  note_load();
   lane.phase = Lane::Phase::kWriting;
   record_claim(lane, now);
   wake_lanes();
@@ -69,6 +67,7 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
 
 void Room::claim_job(Lane& lane, RunJob& job, bool paired) {
   const std::size_t index = job.next++;
+  job.left_us -= job.plans[index].predicted_us;
   job.served = packs_started_ + 1;
   job.most_in_flight = std::max(job.most_in_flight, ++job.in_flight);
   if (job.all_begun()) std::erase(jobs_, &job);
@@ -214,7 +213,6 @@ void Room::carry_out(Lane& lane) {
 void Room::end(Lane& lane) {
   lane.phase = Lane::Phase::kIdle;
   --in_flight_;
-  in_flight_us_ = in_flight_ == 0 ? 0.0 : in_flight_us_ - lane.task.plan->predicted_us;
   slot_taken_[static_cast<std::size_t>(lane.slot)] = false;
   alone_ = false;
   if (lane.outcome == Lane::Outcome::kGood) {
@@ -243,7 +241,6 @@ void Room::end(Lane& lane) {
   } else {
     for (Waiting* image : lane.batch.images) finish(*image);
   }
-  note_load();
   if (broke) break_down();
   wake_lanes();
 }

@@ -32,15 +32,36 @@ void Room::refuse_where_over() const {
   if (closing_) throw Cancelled("the session is closed; open another");
 }
 
-void Room::size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy, double load_us,
-                      Result& result) const {
-  (void)policy;
-  (void)load_us;
-  check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
-  opened_.sizer.size(static_cast<std::size_t>(index), result);
+const Policy& Room::policy_of(const std::optional<Policy>& asked) const noexcept {
+  return asked ? *asked : opened_.sizer.policy();
 }
 
-void Room::plan(RunJob& job, const std::optional<Policy>& policy) const {
+double Room::waiting_us() const {
+  double waiting_us = queue_.work_us();
+  for (const RunJob* job : jobs_) waiting_us += job->left_us;
+  const Clock::time_point now = Clock::now();
+  for (const Lane& lane : lanes_) {
+    if (lane.phase != Lane::Phase::kWriting && lane.phase != Lane::Phase::kRunning) continue;
+    const double gone_us = lane.phase == Lane::Phase::kRunning ? microseconds(now - lane.running_since) : 0.0;
+    waiting_us += std::max(0.0, lane.task.plan->predicted_us - gone_us);
+  }
+  return waiting_us;
+}
+
+Load Room::load_for(const Policy& policy, std::size_t images) const {
+  if (policy.kind() != Policy::Kind::kLatency) return {};
+  const Lock lock(mutex_);
+  return {waiting_us(), static_cast<std::int32_t>(images)};
+}
+
+void Room::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                      Result& result) const {
+  check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
+  opened_.sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+}
+
+void Room::plan(RunJob& job, const Policy& policy) const {
+  const Load load = load_for(policy, job.images.size());
   std::vector<std::int32_t> token_counts;
   std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
   job.grids.resize(job.images.size());
@@ -49,7 +70,7 @@ void Room::plan(RunJob& job, const std::optional<Policy>& policy) const {
     Result& result = job.results[i];
     result.image = job.images[i].size();
     try {
-      size_image(job.images[i], i, policy, load_us_.load(std::memory_order_relaxed), result);
+      size_image(job.images[i], i, policy, load, result);
       job.grids[i] = result.grid;
       token_counts.push_back(result.tokens);
       image_of.push_back(static_cast<std::int32_t>(i));
@@ -60,6 +81,7 @@ void Room::plan(RunJob& job, const std::optional<Policy>& policy) const {
   Plan plan = plan_packs(token_counts, opened_.limits);
   job.plans = std::move(plan.packs);
   job.predicted_us = plan.predicted_us;
+  for (const PackPlan& pack : job.plans) job.left_us += pack.predicted_us;
   for (PackPlan& pack : job.plans) {
     for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];
   }
@@ -82,7 +104,7 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
   job.start = Clock::now();
   job.first_id = last_id_.fetch_add(images.size()) + 1;
   job.images = images;
-  plan(job, options.policy);
+  plan(job, policy_of(options.policy));
   const double plan_us = microseconds_since(job.start);
 
   std::exception_ptr stopped;
@@ -145,7 +167,8 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   result.tag = options.tag;
   double share_us = 0;
   try {
-    size_image(image.view, id, options.policy, load_us_.load(std::memory_order_relaxed), result);
+    const Policy& policy = policy_of(options.policy);
+    size_image(image.view, id, policy, load_for(policy, 1), result);
     share_us = batcher_.share_us(result.tokens);
   } catch (const Error&) {
     result.error = std::current_exception();
@@ -176,7 +199,6 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
     finish(waiting);
   } else {
     queue_.push(waiting);
-    note_load();
     wake_lanes();
   }
   return id;
@@ -189,7 +211,6 @@ bool Room::cancel(std::uint64_t id) {
   Waiting* const image = queue_.find(id);
   if (image == nullptr) return false;
   queue_.remove(*image);
-  note_load();
   image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
   recorder_.cancelled(id, image->submitted, Clock::now());
   finish(*image);
@@ -235,7 +256,6 @@ void Room::fail_waiting(const std::exception_ptr& error) {
     finish(image);
   }
   while (!jobs_.empty()) fail_rest(*jobs_.back(), error);
-  note_load();
   space_.notify_all();
 }
 
@@ -260,10 +280,6 @@ void Room::break_down() {
 std::string Room::broken() const {
   const Lock lock(mutex_);
   return breaker_.why();
-}
-
-void Room::note_load() {
-  load_us_.store(pace_[0].expected_us(queue_.work_us() + in_flight_us_), std::memory_order_relaxed);
 }
 
 std::string Room::report() {

@@ -105,18 +105,22 @@ class Room : public std::enable_shared_from_this<Room> {
   using Lock = std::unique_lock<std::mutex>;
 
   // room.cc
-  void plan(RunJob& job, const std::optional<Policy>& policy) const;
-  /// The one place where an image is checked and gets its grid, for `run` and `submit`. `load_us`: predicted time until
-  /// the device has done what waits for it now. Throws InvalidInput, OverBudget.
-  void size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy, double load_us,
+  void plan(RunJob& job, const Policy& policy) const;
+  /// The one place where an image is checked and gets its grid, for `run` and `submit`. Throws InvalidInput,
+  /// OverBudget.
+  void size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                   Result& result) const;
+  [[nodiscard]] const Policy& policy_of(const std::optional<Policy>& asked) const noexcept;
+  /// What a policy must know of the rest: nothing but for a latency target. The mutex is free.
+  [[nodiscard]] Load load_for(const Policy& policy, std::size_t images) const;
+  /// Predicted time of all that was given and is not done. The mutex is held.
+  [[nodiscard]] double waiting_us() const;
   void refuse_where_over() const;
   [[nodiscard]] bool full() const;
   void finish(Waiting& image);
   void fail_waiting(const std::exception_ptr& error);
   void fail_rest(RunJob& job, const std::exception_ptr& error);
   void break_down();
-  void note_load();
   void take_back(Waiting* first, std::size_t count);
   void begin_close();
   [[nodiscard]] bool on_own_thread() const noexcept;
@@ -185,11 +189,8 @@ class Room : public std::enable_shared_from_this<Room> {
   std::uint64_t epoch_ = 0;         // drains so far
   std::vector<DrainCall*> drains_;
 
-  double in_flight_us_ = 0;  // predicted
-
   std::atomic<std::uint64_t> last_id_{0};
   Recorder recorder_;
-  std::atomic<double> load_us_{0};  // predicted time of what waits and what is in flight
   Outbox outbox_;
   std::deque<Lane> lanes_;
   std::mutex joining_;
