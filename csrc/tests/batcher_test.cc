@@ -167,7 +167,7 @@ TEST_CASE("a pack that waits for more leaves in time for its deadlines, and at o
   CHECK(leaves > after(desk.now, 10 * kMillisecond));
   CHECK(leaves <= after(desk.now, 17 * kMillisecond));  // both take 3 ms
   desk.push(100, 1 * kMillisecond);
-  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.pace) == desk.now);
+  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.pace) <= desk.now);
 }
 
 TEST_CASE("a pace slower than the model makes packs smaller, and one that scatters still smaller") {

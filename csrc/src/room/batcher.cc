@@ -13,12 +13,26 @@ namespace {
 
 /// As many waiting images are looked at for one pack: several times what a pack holds.
 constexpr std::size_t kWindow = 256;
+/// As many of them are looked after when it is counted who will be on time.
+constexpr std::size_t kForesight = 64;
+constexpr double kNever = std::numeric_limits<double>::infinity();
 /// A pack of like lengths must be cheaper by this much than one in the order of urgency.
 constexpr double kWorthwhile = 0.97;
+/// While late images wait, packs must come as close as this to the least waste: small ones for the sake of those that
+/// can still be on time would let ever more come late.
+constexpr double kFrugal = 1.1;
 /// A late image steps back until this many times as much time has passed.
 constexpr double kPatience = 4;
 /// Until a lane that waits for a point in time has woken.
 constexpr double kWakingUs = 1000;
+
+PackShape grown(PackShape shape, std::int64_t tokens) {
+  shape.tokens += tokens;
+  shape.images += 1;
+  shape.longest = std::max(shape.longest, tokens);
+  shape.squares += tokens * tokens;
+  return shape;
+}
 
 }  // namespace
 
@@ -28,12 +42,12 @@ Batcher::Batcher(const PlanLimits& limits)
       most_images_(limits.budgets.back().images),
       shares_us_(static_cast<std::size_t>(longest_image(limits.budgets)) + 1) {
   window_.reserve(kWindow);
-  by_urgency_.picked.reserve(kWindow);
-  by_length_.picked.reserve(kWindow);
+  order_.reserve(kWindow);
+  left_.reserve(kForesight);
 }
 
 double Batcher::pack_us(const PackShape& shape) const {
-  double least = std::numeric_limits<double>::infinity();
+  double least = kNever;
   for (std::size_t i = 0; i < limits_->budgets.size(); ++i) {
     const Budget& budget = limits_->budgets[i];
     if (shape.tokens > budget.tokens || shape.images > budget.images) continue;
@@ -69,44 +83,76 @@ bool Batcher::full(const Queue& queue) const {
   return false;
 }
 
-void Batcher::draft(Clock::time_point start, const Pace& pace, Draft& out) const {
+/// Fills a pack in `order`, an order of the window; an image that does not fit is passed over.
+void Batcher::draft(std::span<const std::int32_t> order, Draft& out) const {
   out.picked.clear();
-  out.best = 0;
+  out.steps.clear();
   PackShape shape;
   double shares = 0;
-  Clock::time_point due = Clock::time_point::max();
-  for (std::size_t i = 0; i < window_.size() && shape.images < most_images_; ++i) {
-    const Candidate& candidate = window_[i];
-    const bool first = shape.images == 0;
-    PackShape with = shape;
-    with.tokens += candidate.tokens;
-    with.images += 1;
-    with.longest = std::max<std::int64_t>(with.longest, candidate.tokens);
-    with.squares += std::int64_t{candidate.tokens} * candidate.tokens;
-    if (!first && with.tokens > most_tokens_) continue;
+  for (const std::int32_t i : order) {
+    if (shape.images >= most_images_) break;
+    const Candidate& candidate = window_[static_cast<std::size_t>(i)];
+    const PackShape with = grown(shape, candidate.tokens);
+    if (shape.images > 0 && with.tokens > most_tokens_) continue;
     const double time = pack_us(with);
-    if (time == std::numeric_limits<double>::infinity()) continue;
-    // Who is late even alone has nothing to lose: it makes no pack smaller.
-    Clock::time_point due_with = due;
-    if (candidate.image->due < due && !late(*candidate.image, start, pace)) due_with = candidate.image->due;
-    if (!first && due_with != Clock::time_point::max() && after(start, pace.safe_us(time)) > due_with) continue;
-    due = due_with;
+    if (time == kNever) continue;
     shape = with;
     shares += candidate.image->share_us;
-    out.picked.push_back(static_cast<std::int32_t>(i));
-    const double waste = time / shares;
-    if (first || waste <= out.waste) {
-      out.waste = waste;
-      out.time_us = time;
-      out.due = due;
-      out.best = out.picked.size();
-    }
+    out.picked.push_back(i);
+    out.steps.push_back({time, time / shares});
   }
+}
+
+/// How many of the window's images are on time where the first `count` of `draft` leave now, and the others after them
+/// in packs of as many.
+int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Pace& pace) {
+  left_.assign(std::min(window_.size(), kForesight), true);
+  const auto keeps = [&](const Candidate& candidate, double us) {
+    return candidate.image->due != Clock::time_point::max() && after(start, pace.safe_us(us)) <= candidate.image->due;
+  };
+  double us = draft.steps[count - 1].time_us;
+  int kept = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    const auto i = static_cast<std::size_t>(draft.picked[k]);
+    kept += keeps(window_[i], us) ? 1 : 0;
+    if (i < left_.size()) left_[i] = false;
+  }
+  for (std::size_t begin = 0; begin < left_.size();) {
+    PackShape shape;
+    std::size_t end = begin;
+    for (; end < left_.size() && shape.images < static_cast<std::int64_t>(count); ++end) {
+      if (!left_[end]) continue;
+      const PackShape with = grown(shape, window_[end].tokens);
+      if (shape.images > 0 && with.tokens > most_tokens_) break;
+      shape = with;
+    }
+    if (shape.images > 0) us += pack_us(shape);
+    for (; begin < end; ++begin) kept += left_[begin] && keeps(window_[begin], us) ? 1 : 0;
+  }
+  return kept;
+}
+
+/// The best cut of a draft: most images on time where deadlines are at stake, then the least waste.
+Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_point start, const Pace& pace) {
+  Cut best;
+  double most_waste = kNever;
+  if (stake == Stake::kBehind) {
+    const auto less = [](const Draft::Step& a, const Draft::Step& b) { return a.waste < b.waste; };
+    most_waste = kFrugal * std::min_element(draft.steps.begin(), draft.steps.end(), less)->waste;
+  }
+  for (std::size_t count = 1; count <= draft.picked.size(); ++count) {
+    const double waste = draft.steps[count - 1].waste;
+    if (waste > most_waste) continue;
+    const Cut cut{count, stake == Stake::kNone ? 0 : on_time(draft, count, start, pace), waste};
+    if (best.count == 0 || cut.on_time > best.on_time || (cut.on_time == best.on_time && cut.waste <= best.waste))
+      best = cut;
+  }
+  return best;
 }
 
 bool Batcher::late(const Waiting& image, Clock::time_point start, const Pace& pace) const {
   if (image.due == Clock::time_point::max()) return false;
-  return after(start, pace.safe_us(alone_us(image.result.tokens))) > image.due;
+  return after(start, pace.expected_us(alone_us(image.result.tokens))) > image.due;
 }
 
 void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const {
@@ -119,45 +165,58 @@ void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, con
 
 void Batcher::look_at(const Queue& queue) {
   window_.clear();
+  order_.clear();
   for (Waiting* image : queue.order()) {
     if (window_.size() == kWindow) break;
-    window_.push_back({image, image->result.tokens, static_cast<std::int32_t>(window_.size())});
+    order_.push_back(static_cast<std::int32_t>(window_.size()));
+    window_.push_back({image, image->result.tokens});
   }
 }
 
 Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const Pace& pace) {
   look_at(queue);
-  for (const Candidate& candidate : window_) {
-    if (late(*candidate.image, now, pace)) return now;  // waiting longer helps nobody
+  draft(order_, by_urgency_);
+  const Cut cut = best_cut_of(by_urgency_, Stake::kNone, now, pace);
+  const double us = pace.safe_us(by_urgency_.steps[cut.count - 1].time_us) + kWakingUs;
+  Clock::time_point leaves = Clock::time_point::max();
+  for (const Candidate& candidate : window_) {  // one that is late already, too: waiting longer helps nobody
+    if (candidate.image->due != Clock::time_point::max()) leaves = std::min(leaves, after(candidate.image->due, -us));
   }
-  draft(now, pace, by_urgency_);
-  if (by_urgency_.due == Clock::time_point::max()) return Clock::time_point::max();
-  return after(by_urgency_.due, -pace.safe_us(by_urgency_.time_us) - kWakingUs);
+  return leaves;
 }
 
 void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch) {
   let_late_ones_step_back(queue, start, pace);
   look_at(queue);
-  const auto take_picked = [&](const Draft& draft) {
-    batch.images.clear();
-    for (std::size_t i = 0; i < draft.best; ++i) {
-      batch.images.push_back(window_[static_cast<std::size_t>(draft.picked[i])].image);
-    }
-  };
-  draft(start, pace, by_urgency_);
-  take_picked(by_urgency_);
+  Stake stake = Stake::kNone;
+  for (const Candidate& candidate : window_) {
+    if (candidate.image->due == Clock::time_point::max()) continue;
+    const bool missed = candidate.image->due != candidate.image->deadline || late(*candidate.image, start, pace);
+    stake = std::max(stake, missed ? Stake::kBehind : Stake::kDeadlines);
+  }
+  draft(order_, by_urgency_);
+  const Draft* chosen = &by_urgency_;
+  Cut cut = best_cut_of(by_urgency_, stake, start, pace);
   // Lengths matter where attention pads to the longest image. A waste of 1 cannot be bettered.
-  if (kWorthwhile * by_urgency_.waste > 1 && window_.size() > by_urgency_.best) {
+  if (kWorthwhile * cut.waste > 1 && window_.size() > cut.count) {
     const std::int32_t length = window_.front().tokens;
-    std::sort(window_.begin() + 1, window_.end(), [&](const Candidate& a, const Candidate& b) {
-      const std::int32_t left = std::abs(a.tokens - length);
-      const std::int32_t right = std::abs(b.tokens - length);
-      return left != right ? left < right : a.rank < b.rank;
+    std::sort(order_.begin() + 1, order_.end(), [&](std::int32_t a, std::int32_t b) {
+      const std::int32_t left = std::abs(window_[static_cast<std::size_t>(a)].tokens - length);
+      const std::int32_t right = std::abs(window_[static_cast<std::size_t>(b)].tokens - length);
+      return left != right ? left < right : a < b;
     });
-    draft(start, pace, by_length_);
-    if (by_length_.waste < kWorthwhile * by_urgency_.waste) take_picked(by_length_);
+    draft(order_, by_length_);
+    const Cut other = best_cut_of(by_length_, stake, start, pace);
+    if (other.on_time > cut.on_time || (other.on_time == cut.on_time && other.waste < kWorthwhile * cut.waste)) {
+      chosen = &by_length_;
+      cut = other;
+    }
   }
 
+  batch.images.clear();
+  for (std::size_t i = 0; i < cut.count; ++i) {
+    batch.images.push_back(window_[static_cast<std::size_t>(chosen->picked[i])].image);
+  }
   batch.plan.images.clear();
   batch.plan.tokens = batch.plan.longest = batch.plan.budget = 0;
   batch.plan.squares = 0;

@@ -30,8 +30,8 @@ class Pace {
 
   /// What to expect.
   [[nodiscard]] double expected_us(double predicted_us) const noexcept { return ratio_ * predicted_us; }
-  /// What is seldom exceeded.
-  [[nodiscard]] double safe_us(double predicted_us) const noexcept { return (ratio_ + 2 * scatter_) * predicted_us; }
+  /// The same with some room for how it scatters.
+  [[nodiscard]] double safe_us(double predicted_us) const noexcept { return (ratio_ + scatter_) * predicted_us; }
 
  private:
   static constexpr double kWeight = 0.1;
