@@ -11,6 +11,7 @@
 namespace navit_edge::bindings {
 
 void bind_errors(pybind11::module_& module);
+void bind_memory(pybind11::module_& module);
 void bind_pack(pybind11::module_& module);
 void bind_packer(pybind11::module_& module);
 void bind_pixels(pybind11::module_& module);
