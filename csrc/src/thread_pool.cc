@@ -1,5 +1,7 @@
 #include "thread_pool.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -57,9 +59,17 @@ struct Job {
 
 class Pool {
  public:
-  // Never destroyed: workers may outlive static destructors of the application.
+  /// Never destroyed: workers may outlive static destructors of the application. A forked child has none of the
+  /// workers, and the mutex may be held there: it gets a pool of its own.
   static Pool& instance() {
-    static auto* pool = new Pool;
+    static std::atomic<Pool*> current{nullptr};
+    static const int forgotten = ::pthread_atfork(nullptr, nullptr, [] { current = nullptr; });
+    (void)forgotten;
+    Pool* pool = current.load(std::memory_order_acquire);
+    if (pool != nullptr) return *pool;
+    auto* fresh = new Pool;
+    if (current.compare_exchange_strong(pool, fresh)) return *fresh;
+    delete fresh;  // another thread was faster
     return *pool;
   }
 

@@ -8,8 +8,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -39,6 +41,32 @@ struct Counters {
       in_flight_of_all{0}, most_in_flight_of_all{0}, gave_up{0}, lent_inputs{0};
 };
 Counters counters;
+
+/// Runs that stall wait here; nobody is let go by time, as an engine that hangs is not.
+struct Stalls {
+  std::mutex mutex;
+  std::condition_variable released;
+  std::uint64_t releases = 0;
+
+  std::uint64_t seen() {
+    const std::lock_guard lock(mutex);
+    return releases;
+  }
+  /// Until a release after `since`.
+  void stall(std::uint64_t since) {
+    std::unique_lock lock(mutex);
+    released.wait(lock, [&] { return releases != since; });
+  }
+  void release() {
+    const std::lock_guard lock(mutex);
+    ++releases;
+    released.notify_all();
+  }
+};
+Stalls& stalls() {
+  static auto* all = new Stalls;  // never destroyed: a thread may be in it when the process ends
+  return *all;
+}
 
 void raise_to(std::atomic<std::int32_t>& most, std::int32_t value) {
   for (std::int32_t seen = most; seen < value;) {
@@ -105,6 +133,7 @@ struct navit_edge_engine {
       ++counters.misuse;
       throw navit_edge::BackendError("slot misused");
     }
+    const std::uint64_t releases = stalls().seen();
     ++counters.runs;
     raise_to(counters.most_in_flight, ++in_flight);
     raise_to(counters.most_in_flight_of_all, ++counters.in_flight_of_all);
@@ -135,10 +164,41 @@ struct navit_edge_engine {
     if (const int ends = number("wait_for_ends", 0); !wait_until([&] { return counters.ended >= ends; })) {
       ++counters.gave_up;
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(number("stall_us", 0)));
+    std::this_thread::sleep_for(
+        std::chrono::microseconds(number("stall_us", 0) + number("us_per_token", 0) * static_cast<int>(tokens)));
+    if (chosen("stall", run)) stalls().stall(releases);
+    if (run == number("wrong_shape_on_run", -1)) {
+      throw navit_edge::BackendError("output " + std::string(outputs[0].name) + " has the shape [7, 7]; expected [" +
+                                     std::to_string(outputs[0].shape[0]) + ", " + std::to_string(outputs[0].shape[1]) +
+                                     "]");
+    }
     count_lent(slot, inputs);
     for (std::size_t i = 0; i < output_count; ++i) compute(inputs, outputs[i], sums[static_cast<std::size_t>(slot)]);
-    if (run == number("fail_on_run", -1)) fail();
+    if (chosen("nan", run)) spoil(outputs, output_count);
+    const int from = number("fail_from", std::numeric_limits<int>::max());
+    if (chosen("fail", run) || (run >= from && run - from < number("fail_count", std::numeric_limits<int>::max()))) {
+      fail();
+    }
+  }
+
+  /// By NAME_on_run or NAME_every.
+  [[nodiscard]] bool chosen(const std::string& name, int run) const {
+    const int every = number((name + "_every").c_str(), 0);
+    return run == number((name + "_on_run").c_str(), -1) || (every > 0 && run % every == every - 1);
+  }
+
+  void spoil(const navit_edge_tensor* outputs, std::size_t count) const {
+    const int image = number("nan_image", -1);
+    const auto only = options.find("nan_output");
+    for (std::size_t i = 0; i < count; ++i) {
+      const navit_edge_tensor& output = outputs[i];
+      if (only != options.end() && only->second != output.name) continue;
+      if (image >= 0 && std::string(output.name) == "tokens") continue;
+      for (std::int64_t row = 0; row < output.shape[0]; ++row) {
+        if (image >= 0 && row != image) continue;
+        static_cast<float*>(output.data)[row * output.shape[1]] = std::numeric_limits<float>::quiet_NaN();
+      }
+    }
   }
 
   [[nodiscard]] int number(std::string_view option, int otherwise) const {
@@ -272,6 +332,8 @@ NAVIT_EDGE_BACKEND_EXPORT void fake_backend_stats(FakeStats* out, std::int32_t r
     counters.ended = counters.most_in_flight_of_all = counters.gave_up = counters.lent_inputs = 0;
   }
 }
+
+NAVIT_EDGE_BACKEND_EXPORT void fake_backend_release() { stalls().release(); }
 
 #if !defined(FAKE_HIDES_ITS_TABLE)
 NAVIT_EDGE_BACKEND_EXPORT const navit_edge_backend_table* navit_edge_backend(std::uint32_t abi_version) {

@@ -140,9 +140,12 @@ class Session:
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal)
         if on_error == "raise":
-            for result in results:
-                if result.error is not None:
-                    raise result.error
+            first = next((result.error for result in results if result.error is not None), None)
+            if first is not None:
+                try:
+                    raise first
+                finally:  # its traceback holds this frame, which would hold the results, and they the session
+                    del first, results, refused
         return results
 
     def _warn_of_fallbacks(self) -> None:

@@ -15,6 +15,10 @@ namespace {
 constexpr std::size_t kWindow = 256;
 /// A pack of like lengths must be cheaper by this much than one in the order of urgency.
 constexpr double kWorthwhile = 0.97;
+/// A late image steps back until this many times as much time has passed.
+constexpr double kPatience = 4;
+/// Until a lane that waits for a point in time has woken.
+constexpr double kWakingUs = 1000;
 
 }  // namespace
 
@@ -84,10 +88,7 @@ void Batcher::draft(Clock::time_point start, const Pace& pace, Draft& out) const
     if (time == std::numeric_limits<double>::infinity()) continue;
     // Who is late even alone has nothing to lose: it makes no pack smaller.
     Clock::time_point due_with = due;
-    if (candidate.image->deadline < due &&
-        after(start, pace.safe_us(alone_us(candidate.tokens))) <= candidate.image->deadline) {
-      due_with = candidate.image->deadline;
-    }
+    if (candidate.image->due < due && !late(*candidate.image, start, pace)) due_with = candidate.image->due;
     if (!first && due_with != Clock::time_point::max() && after(start, pace.safe_us(time)) > due_with) continue;
     due = due_with;
     shape = with;
@@ -103,6 +104,19 @@ void Batcher::draft(Clock::time_point start, const Pace& pace, Draft& out) const
   }
 }
 
+bool Batcher::late(const Waiting& image, Clock::time_point start, const Pace& pace) const {
+  if (image.due == Clock::time_point::max()) return false;
+  return after(start, pace.safe_us(alone_us(image.result.tokens))) > image.due;
+}
+
+void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const {
+  for (;;) {
+    Waiting* const head = *queue.order().begin();
+    if (head->due != head->deadline || !late(*head, start, pace)) return;  // once only: it does not wait for ever
+    queue.put_back(*head, after(head->due, (kPatience - 1) * microseconds(head->due - head->submitted)));
+  }
+}
+
 void Batcher::look_at(const Queue& queue) {
   window_.clear();
   for (Waiting* image : queue.order()) {
@@ -113,12 +127,16 @@ void Batcher::look_at(const Queue& queue) {
 
 Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const Pace& pace) {
   look_at(queue);
+  for (const Candidate& candidate : window_) {
+    if (late(*candidate.image, now, pace)) return now;  // waiting longer helps nobody
+  }
   draft(now, pace, by_urgency_);
   if (by_urgency_.due == Clock::time_point::max()) return Clock::time_point::max();
-  return after(by_urgency_.due, -pace.safe_us(by_urgency_.time_us));
+  return after(by_urgency_.due, -pace.safe_us(by_urgency_.time_us) - kWakingUs);
 }
 
 void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch) {
+  let_late_ones_step_back(queue, start, pace);
   look_at(queue);
   const auto take_picked = [&](const Draft& draft) {
     batch.images.clear();

@@ -31,8 +31,9 @@ class Batcher {
   [[nodiscard]] double alone_us(std::int32_t tokens) const;
 
   /// Takes the images of the next pack out of `queue`, which is not empty: the most urgent one, and of those behind it
-  /// what makes the pack cheapest by image without making one late that can be on time. `pace`: of the slot; `start`:
-  /// when the device is predicted to be free for it.
+  /// what makes the pack cheapest by image without making one late that can be on time. An image that cannot even alone
+  /// steps back, so that it makes no other late, until several times as much time has passed; then it goes before all.
+  /// `pace`: of the slot that is free at `start`.
   void take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch);
 
   /// Whether the waiting images fill a pack.
@@ -56,6 +57,8 @@ class Batcher {
     Clock::time_point due;  // the earliest deadline that it keeps
   };
 
+  [[nodiscard]] bool late(const Waiting& image, Clock::time_point start, const Pace& pace) const;
+  void let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const;
   void look_at(const Queue& queue);
   [[nodiscard]] double pack_us(const PackShape& shape) const;
   void draft(Clock::time_point start, const Pace& pace, Draft& out) const;

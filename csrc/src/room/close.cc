@@ -1,4 +1,6 @@
 // The threads of a room: how they start, and how they are left.
+#include <algorithm>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -34,6 +36,7 @@ void Room::start() {
     {
       const Lock lock(mutex_);
       for (std::size_t i = lane_threads_.size(); i < lanes_.size(); ++i) lanes_[i].exited = true;
+      lane_has_gone();
     }
     close();
     throw BackendError("the session cannot start its " + std::to_string(lanes + 2) + " threads: " + e.what() +
@@ -46,7 +49,7 @@ void Room::begin_close() {
   if (std::exchange(closing_, true)) return;
   fail_waiting(std::make_exception_ptr(Cancelled("the session was closed before this image was run")));
   work_.notify_all();
-  gone_.notify_all();
+  lane_has_gone();
 }
 
 bool Room::lanes_gone() const {
@@ -54,6 +57,12 @@ bool Room::lanes_gone() const {
     if (!lane.exited && !lane.abandoned) return false;
   }
   return true;
+}
+
+/// Under the lock. Nothing is put into the outbox once the last lane has gone.
+void Room::lane_has_gone() {
+  gone_.notify_all();
+  if (closing_ && lanes_gone()) outbox_.finish();
 }
 
 void Room::close() {
@@ -69,8 +78,23 @@ void Room::close() {
     lanes_[i].abandoned ? lane_threads_[i].detach() : lane_threads_[i].join();
   }
   if (watchdog_thread_.joinable()) watchdog_thread_.join();
-  outbox_.finish();
   if (outbox_thread_.joinable()) outbox_thread_.join();
+  let_engines_go();
+}
+
+/// Gives back what the engines hold of the device, where nobody is in one any more.
+void Room::let_engines_go() {
+  if (std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.abandoned; })) return;
+  std::string last;
+  try {
+    last = report();
+  } catch (const Error&) {
+    last = "{}";
+  }
+  const std::lock_guard lock(engines_mutex_);
+  report_at_close_ = std::move(last);
+  engines_.reset();
+  paired_.reset();
 }
 
 void Room::leave() {
@@ -82,14 +106,6 @@ void Room::leave() {
   }
   if (watchdog_thread_.joinable()) watchdog_thread_.detach();
   if (outbox_thread_.joinable()) outbox_thread_.detach();
-  // Nobody is left to call finish() when the lanes have gone.
-  std::thread([self = shared_from_this()] {
-    {
-      Lock lock(self->mutex_);
-      self->gone_.wait(lock, [&] { return self->lanes_gone(); });
-    }
-    self->outbox_.finish();
-  }).detach();
 }
 
 }  // namespace navit_edge

@@ -24,10 +24,10 @@ bool Room::queue_first(const RunJob* job, Clock::time_point now) const {
   if (job == nullptr) return true;
   const Waiting& head = **queue_.order().begin();
   if (head.priority != 0) return head.priority > 0;
-  if (head.deadline != Clock::time_point::max()) {
+  if (head.due != Clock::time_point::max()) {
     const double own_us = batcher_.alone_us(head.result.tokens);
     const double other_us = job->plans[job->next].predicted_us;
-    if (after(now, pace_[0].safe_us(own_us + other_us)) > head.deadline) return true;
+    if (after(now, pace_[0].safe_us(own_us + other_us)) > head.due) return true;
   }
   return queue_served_ <= job->served;
 }
@@ -35,6 +35,7 @@ bool Room::queue_first(const RunJob* job, Clock::time_point now) const {
 /// Takes the next pack for `lane`. Where there is none yet, `look_again` says when time alone may change that.
 bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   if (alone_ || writing_) return false;
+  if (opened_.may_pair && !may_pair() && in_flight_ > 0) return false;
   const Clock::time_point now = Clock::now();
   RunJob* const job = next_job();
   bool images = !queue_.empty();
@@ -58,6 +59,8 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   slot_taken_[static_cast<std::size_t>(lane.slot)] = true;
   alone_ = opened_.may_pair && !lane.paired;
   writing_ = !opened_.on_cpu;
+  in_flight_us_ += lane.task.plan->predicted_us;
+  note_load();
   lane.phase = Lane::Phase::kWriting;
   wake_lanes();
   return true;
@@ -71,7 +74,7 @@ void Room::claim_job(Lane& lane, RunJob& job, bool paired) {
   lane.job = &job;
   lane.paired = paired;
   lane.task = {&job.plans[index], job.images, job.grids, job.results, index, job.plans.size()};
-  const bool shares_cores = opened_.on_cpu && (paired || (engines_.slots() > 1 && job.plans.size() > 1));
+  const bool shares_cores = opened_.on_cpu && (paired || (engine_slots_ > 1 && job.plans.size() > 1));
   lane.threads = shares_cores ? 1 : opened_.threads;
 }
 
@@ -88,7 +91,7 @@ bool Room::pair_batch(const Batch& batch, Clock::time_point now) const {
   const Clock::time_point alone = after(now, pace_[0].safe_us(batch.plan.predicted_us));
   const Clock::time_point paired = after(now, pace_[1].safe_us(batch.plan.predicted_us));
   return std::none_of(batch.images.begin(), batch.images.end(),
-                      [&](const Waiting* image) { return image->deadline >= alone && image->deadline < paired; });
+                      [&](const Waiting* image) { return image->due >= alone && image->due < paired; });
 }
 
 void Room::claim_batch(Lane& lane, Clock::time_point now) {
@@ -97,7 +100,7 @@ void Room::claim_batch(Lane& lane, Clock::time_point now) {
   lane.job = nullptr;
   lane.paired = pair_batch(lane.batch, now);
   const bool shares_cores =
-      opened_.on_cpu && (lane.paired || (engines_.slots() > 1 && (in_flight_ > 0 || !queue_.empty())));
+      opened_.on_cpu && (lane.paired || (engine_slots_ > 1 && (in_flight_ > 0 || !queue_.empty())));
   lane.threads = shares_cores ? 1 : opened_.threads;
   lane.views.clear();
   lane.grids.clear();
@@ -134,11 +137,11 @@ void Room::serve(Lane& lane) {
     end(lane);
   }
   lane.exited = true;
-  gone_.notify_all();
+  lane_has_gone();
 }
 
 EngineSet* Room::paired_engines() {
-  const std::lock_guard lock(opening_paired_);
+  const std::lock_guard lock(engines_mutex_);
   if (!paired_ && no_pairs_.empty()) {
     try {
       paired_.emplace(opened_.manifest, opened_.choice, opened_.options, kPairedSlots);
@@ -155,12 +158,12 @@ void Room::carry_out(Lane& lane) {
   bool engine_failed = false;
   std::unique_lock<std::mutex> one_stream(one_stream_, std::defer_lock);
   try {
-    EngineSet* on = lane.paired ? paired_engines() : &engines_;
+    EngineSet* on = lane.paired ? paired_engines() : &*engines_;
     if (on == nullptr) {
-      on = &engines_;
+      on = &*engines_;
       one_stream.lock();
     }
-    lane.work.write(lane.task, *on, on == &engines_ && opened_.may_pair ? 0 : lane.slot, lane.threads);
+    lane.work.write(lane.task, *on, on == &*engines_ && opened_.may_pair ? 0 : lane.slot, lane.threads);
   } catch (...) {
     error = std::current_exception();
   }
@@ -208,6 +211,7 @@ void Room::carry_out(Lane& lane) {
 void Room::end(Lane& lane) {
   lane.phase = Lane::Phase::kIdle;
   --in_flight_;
+  in_flight_us_ = in_flight_ == 0 ? 0.0 : in_flight_us_ - lane.task.plan->predicted_us;
   slot_taken_[static_cast<std::size_t>(lane.slot)] = false;
   alone_ = false;
   if (lane.outcome == Lane::Outcome::kGood) {
@@ -236,6 +240,7 @@ void Room::end(Lane& lane) {
   } else {
     for (Waiting* image : lane.batch.images) finish(*image);
   }
+  note_load();
   if (broke) break_down();
   wake_lanes();
 }

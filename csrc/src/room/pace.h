@@ -10,6 +10,9 @@ namespace navit_edge {
 /// in proportion only, and a machine is not always the one it was calibrated on.
 class Pace {
  public:
+  /// `ratio`: until something has been measured.
+  explicit Pace(double ratio) : ratio_(ratio) {}
+
   void observe(double predicted_us, double measured_us) noexcept {
     if (!(predicted_us > 0) || !(measured_us > 0)) return;
     const double ratio = measured_us / predicted_us;
@@ -32,7 +35,7 @@ class Pace {
 
  private:
   static constexpr double kWeight = 0.1;
-  double ratio_ = 1;
+  double ratio_;
   double scatter_ = 0;  // mean absolute deviation
   double count_ = 0;
 };

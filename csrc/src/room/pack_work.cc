@@ -36,7 +36,7 @@ void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads)
   budget_ = plan.budget;
   slot_ = slot;
   pack_ = &on.pack(plan.budget, slot);
-  report_ = {};
+  report_.engine_us = report_.unpack_us = report_.start_us = 0;
   report_.images = static_cast<std::int32_t>(plan.images.size());
   report_.tokens = plan.tokens;
   report_.budget_tokens = budget.tokens;

@@ -55,6 +55,12 @@ void Queue::remove(Waiting& image) noexcept {
   work_us_ -= image.share_us;
 }
 
+void Queue::put_back(Waiting& image, Clock::time_point due) noexcept {
+  Order::node_type place = order_.extract(&image);
+  image.due = due;
+  order_.insert(std::move(place));
+}
+
 Waiting* Queue::find(std::uint64_t id) const {
   const auto found = ids_.find(id);
   return found == ids_.end() ? nullptr : found->second;

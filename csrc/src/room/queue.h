@@ -20,6 +20,7 @@ struct Waiting {
   std::uint64_t id = 0;
   std::int32_t priority = 0;
   Clock::time_point deadline;  // max(): none
+  Clock::time_point due;       // the deadline, until it cannot be kept; then a later time, see Batcher::take
   Clock::time_point submitted;
   std::uint64_t epoch = 0;  // drains before it
   double share_us = 0;      // of a pack of images like it: what it adds to the work that waits
@@ -31,11 +32,11 @@ struct Waiting {
   Waiting* behind = nullptr;  // the same; also the next of a list of finished or spare ones
 };
 
-/// Who leaves first: the higher priority, then the earlier deadline, then the earlier submission.
+/// Who leaves first: the higher priority, then who is due earlier, then the earlier submission.
 struct Urgency {
   bool operator()(const Waiting* a, const Waiting* b) const noexcept {
     if (a->priority != b->priority) return a->priority > b->priority;
-    if (a->deadline != b->deadline) return a->deadline < b->deadline;
+    if (a->due != b->due) return a->due < b->due;
     return a->id < b->id;
   }
 };
@@ -52,6 +53,8 @@ class Queue {
 
   void push(Waiting& image);
   void remove(Waiting& image) noexcept;
+  /// Gives a waiting image the place of one that is due at `due`.
+  void put_back(Waiting& image, Clock::time_point due) noexcept;
   [[nodiscard]] Waiting* find(std::uint64_t id) const;
 
   [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }

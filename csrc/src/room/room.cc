@@ -1,6 +1,7 @@
 #include "room/room.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "image_check.h"
@@ -19,8 +20,10 @@ std::exception_ptr broken_error(const std::string& why) {
 Room::Room(const std::filesystem::path& bundle, SessionOptions options)
     : opened_(bundle, std::move(options)),
       engines_(open_engines(opened_.manifest, opened_.choice, opened_.options)),
+      engine_slots_(engines_->slots()),
       pairs_(opened_.may_pair),
-      batcher_(opened_.limits) {
+      batcher_(opened_.limits),
+      pace_{Pace(1), Pace(2 / kOneStreamCost)} {
   opened_.limits.streams = opened_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
 }
 
@@ -29,9 +32,10 @@ void Room::refuse_where_over() const {
   if (closing_) throw Cancelled("the session is closed; open another");
 }
 
-void Room::size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy,
+void Room::size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy, double load_us,
                       Result& result) const {
   (void)policy;
+  (void)load_us;
   check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
   opened_.sizer.size(static_cast<std::size_t>(index), result);
 }
@@ -45,7 +49,7 @@ void Room::plan(RunJob& job, const std::optional<Policy>& policy) const {
     Result& result = job.results[i];
     result.image = job.images[i].size();
     try {
-      size_image(job.images[i], i, policy, result);
+      size_image(job.images[i], i, policy, load_us_.load(std::memory_order_relaxed), result);
       job.grids[i] = result.grid;
       token_counts.push_back(result.tokens);
       image_of.push_back(static_cast<std::int32_t>(i));
@@ -139,7 +143,7 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   result.tag = options.tag;
   double share_us = 0;
   try {
-    size_image(image.view, id, options.policy, result);
+    size_image(image.view, id, options.policy, load_us_.load(std::memory_order_relaxed), result);
     share_us = batcher_.share_us(result.tokens);
   } catch (const Error&) {
     result.error = std::current_exception();
@@ -147,7 +151,7 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
 
   Lock lock(mutex_);
   refuse_where_over();
-  if (full() && !on_own_thread()) {
+  if (full() && !(wait && on_own_thread())) {
     if (!wait) return std::nullopt;
     space_.wait(lock, [&] { return closing_ || breaker_.broken() || !full(); });
     refuse_where_over();
@@ -156,6 +160,7 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   waiting.id = id;
   waiting.priority = options.priority;
   waiting.deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
+  waiting.due = waiting.deadline;
   waiting.submitted = now;
   waiting.epoch = epoch_;
   waiting.share_us = share_us;
@@ -167,6 +172,7 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
     finish(waiting);
   } else {
     queue_.push(waiting);
+    note_load();
     wake_lanes();
   }
   return id;
@@ -179,6 +185,7 @@ bool Room::cancel(std::uint64_t id) {
   Waiting* const image = queue_.find(id);
   if (image == nullptr) return false;
   queue_.remove(*image);
+  note_load();
   image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
   finish(*image);
   space_.notify_one();
@@ -220,6 +227,7 @@ void Room::fail_waiting(const std::exception_ptr& error) {
     finish(image);
   }
   while (!jobs_.empty()) fail_rest(*jobs_.back(), error);
+  note_load();
   space_.notify_all();
 }
 
@@ -234,19 +242,26 @@ void Room::fail_rest(RunJob& job, const std::exception_ptr& error) {
   job.changed.notify_one();
 }
 
-void Room::break_down() {
-  fail_waiting(broken_error(breaker_.why()));
-  gone_.notify_all();
-}
+void Room::break_down() { fail_waiting(broken_error(breaker_.why())); }
 
 std::string Room::broken() const {
   const Lock lock(mutex_);
   return breaker_.why();
 }
 
-std::string Room::report() const {
+void Room::note_load() {
+  load_us_.store(pace_[0].expected_us(queue_.work_us() + in_flight_us_), std::memory_order_relaxed);
+}
+
+std::string Room::report() {
+  const std::lock_guard lock(engines_mutex_);
+  if (!engines_) return report_at_close_;
   // Not of the paired engines: they are the same, opened with fewer threads.
-  return engines_.report();
+  std::string text = engines_->report();
+  if (no_pairs_.empty()) return text;
+  nlohmann::json report = nlohmann::json::parse(text);
+  report["warnings"].push_back("one pack at a time, since two streams did not open: " + no_pairs_);
+  return report.dump();
 }
 
 }  // namespace navit_edge

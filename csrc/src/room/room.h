@@ -52,8 +52,8 @@ class Room : public std::enable_shared_from_this<Room> {
   [[nodiscard]] std::string broken() const;
 
   [[nodiscard]] const Opened& opened() const noexcept { return opened_; }
-  [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : engines_.slots(); }
-  [[nodiscard]] std::string report() const;
+  [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : engine_slots_; }
+  [[nodiscard]] std::string report();
   [[nodiscard]] const ProcessMark& process() const noexcept { return process_; }
 
  private:
@@ -97,7 +97,9 @@ class Room : public std::enable_shared_from_this<Room> {
 
   // room.cc
   void plan(RunJob& job, const std::optional<Policy>& policy) const;
-  void size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy,
+  /// The one place where an image is checked and gets its grid, for `run` and `submit`. `load_us`: predicted time until
+  /// the device has done what waits for it now. Throws InvalidInput, OverBudget.
+  void size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy, double load_us,
                   Result& result) const;
   void refuse_where_over() const;
   [[nodiscard]] bool full() const;
@@ -105,10 +107,13 @@ class Room : public std::enable_shared_from_this<Room> {
   void fail_waiting(const std::exception_ptr& error);
   void fail_rest(RunJob& job, const std::exception_ptr& error);
   void break_down();
+  void note_load();
   void take_back(Waiting* first, std::size_t count);
   void begin_close();
   [[nodiscard]] bool on_own_thread() const noexcept;
   [[nodiscard]] bool lanes_gone() const;
+  void lane_has_gone();
+  void let_engines_go();
 
   // lanes.cc
   void serve(Lane& lane);
@@ -130,11 +135,13 @@ class Room : public std::enable_shared_from_this<Room> {
 
   const ProcessMark process_;
   Opened opened_;
-  EngineSet engines_;
-  std::atomic<bool> pairs_;  // a CPU's streams are the session's to choose, and two can be had
-  std::mutex opening_paired_;
+  std::optional<EngineSet> engines_;  // until the session is closed
+  int engine_slots_;
+  std::atomic<bool> pairs_;          // a CPU's streams are the session's to choose, and two can be had
+  std::mutex engines_mutex_;         // for opening, reporting on and letting go of engines; not for running them
   std::optional<EngineSet> paired_;  // kPairedSlots slots; opened when two packs first wait at once
-  std::string no_pairs_;             // why two cannot be had; guarded by opening_paired_
+  std::string no_pairs_;             // why two cannot be had; guarded by engines_mutex_
+  std::string report_at_close_;      // guarded by engines_mutex_
   std::mutex one_stream_;            // held by a pack that was to be paired and cannot be
 
   mutable std::mutex mutex_;
@@ -162,7 +169,10 @@ class Room : public std::enable_shared_from_this<Room> {
   std::uint64_t epoch_ = 0;         // drains so far
   std::vector<DrainCall*> drains_;
 
+  double in_flight_us_ = 0;  // predicted
+
   std::atomic<std::uint64_t> last_id_{0};
+  std::atomic<double> load_us_{0};  // predicted time of what waits and what is in flight
   Outbox outbox_;
   std::deque<Lane> lanes_;
   std::mutex joining_;

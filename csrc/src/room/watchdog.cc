@@ -52,6 +52,7 @@ void Room::abandon(Lane& lane) {
   }
   breaker_.stalled(what);
   break_down();
+  lane_has_gone();
 }
 
 }  // namespace navit_edge
