@@ -58,13 +58,14 @@ EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const
   engine_options.backend = options.backend;
   for (const EngineSpec& member : choice.members) {
     engines_.push_back(open_member(manifest, choice, member, engine_options));
+    const Budget largest = with_longest(member.budgets.back(), manifest);
     std::vector<Pack>& packs = packs_.emplace_back(static_cast<std::size_t>(slots));
     std::vector<Arena>& arenas = arenas_.emplace_back();
     for (int slot = 0; slot < slots; ++slot) {
       Pack& pack = packs[static_cast<std::size_t>(slot)];
-      arenas.push_back(set_aside(engines_.back(), slot, manifest.graph(member.graph), member.budgets.back(), pack));
+      arenas.push_back(set_aside(engines_.back(), slot, manifest.graph(member.graph), largest, pack));
       pack.scratch = scratch[static_cast<std::size_t>(slot)];
-      reserve_scratch(*pack.scratch, member.budgets.back(), manifest.preprocess, threads);
+      reserve_scratch(*pack.scratch, largest, manifest.preprocess, threads);
     }
   }
 }

@@ -1,11 +1,21 @@
 #include "memory_plan.h"
 
+#include <algorithm>
+
 #include "navit_edge/memory.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
 #include "pack_scratch.h"
 
 namespace navit_edge {
+
+Budget with_longest(const Budget& budget, const Manifest& manifest) noexcept {
+  Budget bounded = budget;
+  bounded.longest = longest_image({&budget, 1});
+  const std::int32_t cap = manifest.preprocess.sizing.max_tokens;  // a session's own cap only lowers it
+  if (cap > 0) bounded.longest = std::min(bounded.longest, cap + manifest.model.prefix_tokens);
+  return bounded;
+}
 
 std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept {
   std::size_t bytes = element_bytes(spec.dtype);
@@ -31,11 +41,12 @@ EngineMemory memory_plan(const Manifest& manifest, const EngineSpec& engine, int
   memory.engine = engine.id;
   memory.threads = threads;
   for (const Budget& budget : engine.budgets) {
+    const Budget largest = with_longest(budget, manifest);
     PackScratch scratch;
-    reserve_scratch(scratch, budget, manifest.preprocess, threads);
-    memory.budgets.push_back({budget, arena_bytes(graph.inputs, budget),
+    reserve_scratch(scratch, largest, manifest.preprocess, threads);
+    memory.budgets.push_back({budget, arena_bytes(graph.inputs, largest),
                               scratch_bytes(scratch) + static_cast<std::size_t>(budget.images) * sizeof(Segment),
-                              arena_bytes(graph.outputs, budget)});
+                              arena_bytes(graph.outputs, largest)});
   }
   return memory;
 }

@@ -7,6 +7,7 @@
 #include "navit_edge/error.h"     // IWYU pragma: export
 #include "navit_edge/image.h"     // IWYU pragma: export
 #include "navit_edge/manifest.h"  // IWYU pragma: export
+#include "navit_edge/memory.h"    // IWYU pragma: export
 #include "navit_edge/metrics.h"   // IWYU pragma: export
 #include "navit_edge/pack.h"      // IWYU pragma: export
 #include "navit_edge/plan.h"      // IWYU pragma: export
