@@ -1,5 +1,5 @@
 // What the recorder costs an image: not a test, since a busy machine would fail it. Built with the target
-// recorder_bench; docs/metrics.md has its figures.
+// recorder_benchmark; docs/metrics.md has its figures.
 #include <time.h>
 
 #include <algorithm>
