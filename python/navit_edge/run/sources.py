@@ -124,14 +124,13 @@ class Sources:
         suffix = os.path.splitext(pattern)[1].lower()
         wanted = IMAGE_SUFFIXES + VIDEO_SUFFIXES
         anything = bool(suffix) and not glob.has_magic(suffix)
-        deep = "**" in Path(pattern).parts  # matches the files of its folders itself
+        deep = "**" in Path(pattern).parts  # matches what its folders hold itself
         empty = True
-        for path in sorted(glob.iglob(pattern, recursive=True)):
+        for path in sorted(_matches_below(pattern) if deep else glob.iglob(pattern)):
             if os.path.isdir(path):
-                if not deep:
-                    for found in _walk(path, wanted, self.recursive):
-                        empty = False
-                        yield found
+                for found in () if deep else _walk(path, wanted, self.recursive):
+                    empty = False
+                    yield found
             elif anything or path.lower().endswith(wanted):
                 empty = False
                 yield path
@@ -223,6 +222,14 @@ def _walk(folder: str, suffixes: tuple[str, ...], recursive: bool) -> Iterator[s
             yield from _walk(path, suffixes, recursive)
         else:
             yield path
+
+
+def _matches_below(pattern: str) -> Iterator[str]:
+    """Of a pattern with ``**``; unlike ``glob`` it follows no links to folders, which may lead in circles."""
+    parts = Path(pattern).parts
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    rest = [*parts[fixed:], *(["*"] if parts[-1] == "**" else [])]
+    yield from map(str, Path(*parts[:fixed]).glob("/".join(rest)))
 
 
 def _read_names(stream: BinaryIO, separator: bytes, stop_fd: int) -> Iterator[bytes]:

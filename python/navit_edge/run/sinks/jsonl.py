@@ -69,7 +69,7 @@ class LineFile:
                     broken_line = broken_line or number
                 elif broken_line:
                     raise InvalidInputError(
-                        f"{self.file.path}, line {broken_line}, is no result, and lines after it are; mend the file, or "
+                        f"{self.file.path}, line {broken_line}, is no result, and lines after it are; mend it, or "
                         "replace it with --overwrite"
                     )
                 else:

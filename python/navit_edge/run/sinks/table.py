@@ -20,7 +20,7 @@ ROWS = 200
 
 
 class TableSink:
-    """Prints tables of up to ROWS rows to ``console``. paused: entered while it prints, so that no bar is in the way."""
+    """Prints tables of up to ROWS rows. paused: entered while it prints, so that no bar is in the way."""
 
     def __init__(self, console: Console, paused: Callable[[], AbstractContextManager[None]]) -> None:
         self._console = console
