@@ -40,7 +40,7 @@ def _openvino_libs() -> list[Path]:
 
 
 class Session:
-    """An opened bundle. Thread-safe: concurrent ``run`` calls take turns.
+    """An opened bundle. Thread-safe: the packs of concurrent ``run`` calls take turns.
 
     bundle: the ``.navit`` directory.
     device: "auto" (a GPU where an engine can use one, else the CPU), "cpu" or "gpu".

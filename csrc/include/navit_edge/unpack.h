@@ -29,7 +29,10 @@ struct Result {
   Grid grid;                  // as run: grid * P pixels
   Placement placement;        // where the image lies on them
   std::int32_t tokens = 0;    // prefix tokens included
-  std::int32_t pack = -1;     // which pass of this run
+  std::int32_t pack = -1;     // which pass: of its run, or of all packs of submitted images
+  std::uint64_t id = 0;       // what submit returned; 0 in a run
+  std::uint64_t tag = 0;      // SubmitOptions::tag
+  double queue_us = 0;        // from submit, or from the start of the run, to the start of its pack's preprocessing
   double latency_us = 0;      // from the start of its pack's preprocessing to its pack's outputs
   OutputView logits;          // [1, classes]
   OutputView embedding;       // [1, D]
