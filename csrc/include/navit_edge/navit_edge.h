@@ -11,6 +11,7 @@
 #include "navit_edge/policy.h"    // IWYU pragma: export
 #include "navit_edge/session.h"   // IWYU pragma: export
 #include "navit_edge/sizing.h"    // IWYU pragma: export
+#include "navit_edge/stream.h"    // IWYU pragma: export
 #include "navit_edge/submit.h"    // IWYU pragma: export
 #include "navit_edge/types.h"     // IWYU pragma: export
 #include "navit_edge/unpack.h"    // IWYU pragma: export
