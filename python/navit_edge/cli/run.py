@@ -169,6 +169,7 @@ def run(
     ] = Precision.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.", rich_help_panel=_ENGINE)] = 0,
     slots: SlotsOption = 0,
+    decoders: Annotated[int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N")] = 1,
     max_tokens: Annotated[
         int, typer.Option(min=0, help="Scale images down to this many patches; 0: as the bundle says.")
     ] = 0,
@@ -204,7 +205,8 @@ def run(
         arguments=images, recursive=recursive, null=null, every=every, fps=fps, stdin=getattr(sys.stdin, "buffer", None)
     )
     sources.check()
-    session = ne.Session(
+    console = err_console()
+    with ne.Session(
         bundle,
         device=device.value,
         engine=engine,
@@ -213,30 +215,29 @@ def run(
         slots=slots,
         max_tokens_per_image=max_tokens,
         overflow=overflow.value,
-    )
-    layout = layout_of(bundle, labels=session.labels, top_k=top_k, save=kept)
-    console = err_console()
-    if not quiet:
-        announce(session)
-    feed = Feed(session)
-    mixed = kind is Format.JSONL and output is None and sys.stdout.isatty()  # lines would run into the bar
-    progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
-    job = fingerprint(
-        bundle,
-        engine=session.engine,
-        format=kind.value,
-        max_tokens=max_tokens,
-        overflow=overflow.value,
-        every=every,
-        fps=fps,
-        save=",".join(kept),
-        top_k=top_k,
-    )
-    sink = _open(kind, output, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
-    try:
-        outcome = run_job(sources, sink, layout, progress, feed, show_reasons=overflow is Overflow.DOWNSCALE)
-    finally:
-        sink.close()
+    ) as session:
+        if not quiet:
+            announce(session)
+        layout = layout_of(bundle, labels=session.labels, top_k=top_k, save=kept)
+        feed = Feed(session, decoders=decoders)
+        mixed = kind is Format.JSONL and output is None and sys.stdout.isatty()  # lines would run into the bar
+        progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
+        job = fingerprint(
+            bundle,
+            engine=session.engine,
+            format=kind.value,
+            max_tokens=max_tokens,
+            overflow=overflow.value,
+            every=every,
+            fps=fps,
+            save=",".join(kept),
+            top_k=top_k,
+        )
+        sink = _open(kind, output, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
+        try:
+            outcome = run_job(sources, sink, layout, progress, feed, show_reasons=overflow is Overflow.DOWNSCALE)
+        finally:
+            sink.close()
     _end(outcome, console, quiet=quiet, output=output)
 
 

@@ -1,51 +1,60 @@
-"""Images of a job into a session, results out in the same order; bounded in memory."""
+"""Images of a job into a session's stream, results out in the same order; bounded in memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
-from itertools import islice
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from navit_edge.errors import BackendError, CancelledError
 from navit_edge.run.sources import Item
 
 if TYPE_CHECKING:
     from navit_edge.session import Result, Session
 
-#: Images decoded and run at a time: enough to fill packs, and bounds memory.
-CHUNK = 64
-
 
 class Feed:
-    """One job's way through ``session``. ``stop`` may be called from any thread."""
+    """One job's way through ``session``, which is the job's own: ``stop`` closes it.
 
-    def __init__(self, session: Session) -> None:
+    decoders: threads that decode files. policy: how many tokens an image gets; None: the session's.
+    """
+
+    def __init__(self, session: Session, *, decoders: int = 1, policy: Any = None) -> None:
         self._session = session
+        self._decoders = decoders
+        self._policy = policy
         self._stopped = False
-        self._used = 0
-        self._capacity = 0
-        self._packs = 0
 
-    def results(self, items: Iterator[Item]) -> Generator[tuple[Item, Result | None, int], None, None]:
-        """Every image with its result, None for an item that is an error itself, and the job's packs before its call.
+    def results(self, items: Iterator[Item]) -> Generator[tuple[Item, Result], None, None]:
+        """Every image with its result, in order. An item that is an error itself has a result without an image.
 
-        Ends early after ``stop``: packs in flight finish, and images that wait are left out.
+        Ends early after ``stop``: packs in flight finish, images that waited are left out. Raises BackendError where
+        the session breaks: an image that it takes no more has no result, so that it runs when the job goes on.
         """
-        while not self._stopped and (chunk := list(islice(items, CHUNK))):
-            images: list[Any] = [item.image for item in chunk if item.error is None]
-            results = iter(self._session.run(images, on_error="return") if images else ())
-            before = self._packs
-            if images:
-                packs = self._session.last_report["packs"]
-                self._packs += len(packs)
-                self._used += sum(pack["tokens"] for pack in packs)
-                self._capacity += sum(pack["capacity"] for pack in packs)
-            for item in chunk:
-                yield item, next(results) if item.error is None else None, before
+        stream = self._session.stream(
+            ((item.image, item) for item in items),  # type: ignore[misc]  # None, for an item with an error, is refused
+            decoders=self._decoders,
+            policy=self._policy,
+        )
+        with closing(stream):
+            try:
+                for result in stream:
+                    if isinstance(result.error, BackendError) and self._session.broken:
+                        break
+                    if not isinstance(result.error, CancelledError):
+                        yield result.tag, result
+            except CancelledError:
+                if not self._stopped:
+                    raise
+        if self._session.broken:
+            raise BackendError(f"the session takes no more images: {self._session.broken}")
 
     def stop(self) -> None:
+        """From any thread. Returns when the packs in flight have finished."""
         self._stopped = True
+        self._session.close()
 
     def fill(self) -> float:
         """Tokens over the capacity of all packs so far; nan before the first."""
-        return self._used / self._capacity if self._capacity else math.nan
+        return math.nan

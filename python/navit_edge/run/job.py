@@ -53,8 +53,8 @@ def run_job(
         items = _until_stopped(remaining.of(sources.items(stop.fd)), stop)
         try:
             with closing(feed.results(items)) as results:
-                for item, result, first_pack in results:
-                    row = layout.row(item, result, first_pack)
+                for item, result in results:
+                    row = layout.row(item, result)
                     sink.write(row)
                     written += 1
                     if row.failed:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LINE_S = 15.0
 #: The rate that the bar shows is of so many seconds.
 _WINDOW_S = 10.0
+#: Until then the rate is that of the start.
+_SETTLED_S = 2.0
 
 
 class Latencies:
@@ -88,9 +90,10 @@ class Progress:
             from rich.progress import BarColumn, SpinnerColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+            width = max(6, min(24, self._console.width - 92))  # the text comes first
+            columns = (SpinnerColumn(), BarColumn(bar_width=width), TextColumn("{task.fields[text]}"))
             self._bar = Bar(*columns, console=self._console, transient=True, refresh_per_second=5)
-            self._task = self._bar.add_task("", total=None, text="")
+            self._task = self._bar.add_task("", total=None, text="starting")
             self._bar.start()
         return self
 
@@ -151,14 +154,14 @@ class Progress:
 
     def _text(self, now: float) -> str:
         total = self._remaining()
-        (then, before) = self._window[0]
+        then, before = self._window[0]
         rate = (self.done - before) / max(now - then, 1e-9)
-        parts = [
-            f"{self.done:,}/{total:,} images" if total is not None else _count_of(self.done),
-            f"{_rate(rate)} images/s",
-        ]
+        settled = now - self._begun > _SETTLED_S
+        parts = [f"{self.done:,}/{total:,} images" if total is not None else _count_of(self.done)]
+        if settled:
+            parts.append(f"{_rate(rate)} images/s")
         parts += self._shares()
-        if total is not None and rate > 0:
+        if settled and total is not None and rate > 0:
             parts.append(f"{_duration((total - self.done) / rate)} left")
         return ", ".join(parts)
 

@@ -45,23 +45,21 @@ class Layout:
     top_k: int
     widths: dict[str, int]
 
-    def row(self, item: Item, result: Result | None, first_pack: int) -> Row:
-        """``result`` is None where the item has an error of its own; its packs count from ``first_pack``."""
+    def row(self, item: Item, result: Result) -> Row:
         record: dict[str, Any] = {"file": item.name.file}
         if item.name.frame is not None:
             record["frame"] = item.name.frame
         if item.time_s is not None:
             record["time_s"] = round(item.time_s, 6)
-        error = item.error if result is None else result.error
+        error = item.error or result.error
         if error is not None:
             return Row(record=record | {"error_type": type(error).__name__, "error": str(error)})
-        assert result is not None
         record |= {
             "pixels": [int(side) for side in result.pixels],
             "grid": [int(side) for side in result.grid],
             "tokens": int(result.token_count),
             "scale": [round(side, 6) for side in result.scale],
-            "pack": first_pack + int(result.pack),
+            "pack": int(result.pack),
             "latency_ms": round(float(result.latency_ms), 3),
         }
         if result.reason:
