@@ -321,7 +321,8 @@ def _end(outcome: Outcome, console: Console, *, quiet: bool, output: Path | None
         sys.stderr.write(f"interrupted by {signal.Signals(outcome.signal).name}{again}\n")
         raise typer.Exit(128 + outcome.signal)
     if outcome.failed:
-        fail(f"{outcome.failed} of {outcome.images} images failed: {outcome.first_error}")
+        why = outcome.first_error or f"{output} says why"  # where they failed in an earlier run
+        fail(f"{outcome.failed} of {outcome.images} images failed: {why}")
 
 
 def announce(session: Any) -> None:

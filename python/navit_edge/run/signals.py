@@ -34,6 +34,7 @@ class Stop:
         self._handlers: dict[signal.Signals, Any] = {}
         self._old_fd = -1
         self._thread: threading.Thread | None = None
+        self._stopping: threading.Thread | None = None
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is not threading.main_thread():
@@ -56,6 +57,8 @@ class Stop:
             self._sender.setblocking(True)
             self._sender.sendall(b"\0")  # no signal has this number: the thread ends
             self._thread.join()
+        if self._stopping is not None:
+            self._stopping.join()
         self._arrivals.close()
         self._sender.close()
         os.close(self.fd)
@@ -72,7 +75,8 @@ class Stop:
                     os._exit(128 + number)
             self.signal = number
             os.write(self._wake, b"\0")
-            self._on_stop()
+            self._stopping = threading.Thread(target=self._on_stop, name="navit-edge-stopping", daemon=True)
+            self._stopping.start()  # may take long, and a second signal must not wait for it
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -65,6 +65,9 @@ def frames(path: str, *, every: int = 1, fps: float = 0.0) -> Iterator[Frame]:
                 if wanted:
                     yield Frame(index=index, time_s=time_s, image=image_of(frame))
                 index += 1
+                last = frame
+            if index:
+                _require_whole(container, stream, last, path, index)
     except FileNotFoundError:
         raise InvalidInputError(f"{path}: no such file; expected a video") from None
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -83,11 +86,7 @@ def count_frames(path: str, *, every: int = 1, fps: float = 0.0) -> int | None:
     try:
         with av.open(path) as container:
             stream = _video_stream(container, path)
-            seconds = None
-            if stream.duration is not None and stream.time_base is not None:
-                seconds = float(stream.duration * stream.time_base)
-            elif container.duration is not None:
-                seconds = container.duration / av.time_base
+            seconds = _duration_s(container, stream)
             total = stream.frames
             if not total and seconds and stream.average_rate:
                 total = round(seconds * float(stream.average_rate))
@@ -98,6 +97,34 @@ def count_frames(path: str, *, every: int = 1, fps: float = 0.0) -> int | None:
             return -(-int(total) // every)
     except (av.FFmpegError, OSError, ValueError):
         return 1  # the error's row
+
+
+def _duration_s(container: Any, stream: Any) -> float | None:
+    """Of the video stream by what the file says; None where it says nothing, or only how long all its streams are."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    hours, colon, rest = stream.metadata.get("DURATION", "").partition(":")  # Matroska's tag, 00:00:01.200000000
+    minutes, second_colon, seconds = rest.partition(":")
+    if colon and second_colon:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    if container.duration is not None and len(container.streams) == 1:
+        return float(container.duration) / 1e6  # AV_TIME_BASE
+    return None
+
+
+def _require_whole(container: Any, stream: Any, last: Any, path: str, count: int) -> None:
+    """Raises InvalidInputError where the frames end long before the file says: one that was cut off decodes without an
+    error. Headers are not exact, so half a second and two parts in a hundred may be missing."""
+    said_s = _duration_s(container, stream)
+    if said_s is None or last.time is None or not stream.average_rate:
+        return
+    start_s = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+    found_s = last.time - start_s + 1 / float(stream.average_rate)
+    if found_s < said_s - max(0.5, 0.02 * said_s):
+        raise InvalidInputError(
+            f"{path}: ends after {count} frames and {found_s:.1f} s; its header says {said_s:.1f} s: it is cut off or "
+            "damaged"
+        )
 
 
 def image_of(frame: Any) -> ImageLike:
