@@ -193,7 +193,7 @@ class Session:
         tag: anything; ``future.tag`` and ``result.tag``.
         policy: how many tokens the image gets; None: the session's.
 
-        Waits while ``queue_limit`` images wait, except in a callback of a future. What is wrong with the image (a file
+        Waits while ``queue_limit`` images wait. What is wrong with the image (a file
         that cannot be decoded, a dtype, over budget) is the future's error. Raises InvalidInputError for the other
         arguments, CancelledError where the session is closed, BackendError where it is broken or was opened before a
         fork.

@@ -390,7 +390,12 @@ ENDINGS = {
     "nothing closed": "futures = [session.submit(RGB) for _ in range(50)]",
     "images that wait": "session = ne.Session(path, batch_wait_ms=60_000); future = session.submit(RGB)",
     "only a future": "future = ne.Session(path, batch_wait_ms=60_000).submit(RGB)",
-    "a callback that submits": "session.submit(RGB).add_done_callback(lambda _: session.submit(RGB))",
+    "a callback that submits": (
+        "def again(_):\n"
+        "    try: session.submit(RGB)\n"
+        "    except ne.CancelledError: pass\n"
+        "session.submit(RGB).add_done_callback(again)"
+    ),
     "a stream half read": "results = session.stream(RGB for _ in iter(int, 1)); next(results)",
     "a stream half read by a thread": (
         "def read():\n"

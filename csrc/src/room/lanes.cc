@@ -39,7 +39,7 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   RunJob* const job = next_job();
   bool images = !queue_.empty();
   const double wait_us = opened_.options.batch_wait_us;
-  if (images && wait_us > 0 && !batcher_.full(queue_)) {
+  if (images && wait_us > 0 && drains_.empty() && !batcher_.full(queue_)) {
     look_again = std::min(after(queue_.oldest()->submitted, wait_us), batcher_.leaves_by(queue_, now, pace_[0]));
     images = look_again <= now;
   }

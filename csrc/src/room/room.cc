@@ -192,6 +192,7 @@ void Room::drain() {
   Lock lock(mutex_);
   DrainCall call{epoch_++, outstanding_};
   drains_.push_back(&call);
+  wake_lanes();  // nobody waits for company any more
   drained_.wait(lock, [&] { return call.left == 0; });
   drains_.erase(std::find(drains_.begin(), drains_.end(), &call));
 }

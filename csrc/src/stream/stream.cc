@@ -123,14 +123,14 @@ Pushed Stream::push_failed(std::exception_ptr error, std::uint64_t tag) {
 
 std::optional<Result> Stream::pop() {
   std::unique_lock lock(state_->mutex);
-  state_->result.wait(lock, [&] { return state_->over() || state_->ready(); });
+  state_->available.wait(lock, [&] { return state_->over() || state_->ready(); });
   if (state_->over()) return std::nullopt;
   return state_->take();
 }
 
 bool Stream::pop_some(std::size_t most, std::chrono::microseconds wait, std::vector<Result>& results) {
   std::unique_lock lock(state_->mutex);
-  state_->result.wait_for(lock, wait, [&] { return state_->over() || state_->ready(); });
+  state_->available.wait_for(lock, wait, [&] { return state_->over() || state_->ready(); });
   if (state_->over()) return false;
   for (std::size_t i = 0; i < most && state_->ready(); ++i) results.push_back(state_->take());
   return true;
@@ -139,8 +139,8 @@ bool Stream::pop_some(std::size_t most, std::chrono::microseconds wait, std::vec
 void Stream::finish() {
   const std::lock_guard lock(state_->mutex);
   state_->finished = true;
-  state_->room.notify_all();
-  state_->result.notify_all();
+  state_->space.notify_all();
+  state_->available.notify_all();
 }
 
 void Stream::cancel() {
@@ -153,8 +153,8 @@ void Stream::cancel() {
     state_->entries.clear();
     state_->done.clear();
     state_->bytes = 0;
-    state_->room.notify_all();
-    state_->result.notify_all();
+    state_->space.notify_all();
+    state_->available.notify_all();
   }
   for (const std::uint64_t id : ids) (void)session_->cancel(id);
 }

@@ -23,7 +23,7 @@ Result Stream::State::take() {
   }
   Result taken = std::move(found->second.result);
   entries.erase(found);
-  room.notify_all();
+  space.notify_all();
   return taken;
 }
 
@@ -43,8 +43,8 @@ void Stream::State::settle(std::uint64_t push, Entry& entry) {
   entry.phase = Entry::Phase::kDone;
   bytes -= std::exchange(entry.bytes, 0);
   if (!options.ordered) done.push_back(push);
-  result.notify_all();
-  room.notify_all();
+  available.notify_all();
+  space.notify_all();
 }
 
 bool Stream::State::forget(std::uint64_t push) {
@@ -53,8 +53,8 @@ bool Stream::State::forget(std::uint64_t push) {
   bytes -= found->second.bytes;
   waiting.erase(push);
   entries.erase(found);
-  result.notify_all();  // the one after it may be next, or the stream over
-  room.notify_all();
+  available.notify_all();  // the one after it may be next, or the stream over
+  space.notify_all();
   return true;
 }
 
@@ -99,7 +99,7 @@ Pushed Stream::State::admit(Session& session, std::size_t more, std::uint64_t ta
     std::unique_lock lock(mutex);
     while (outcome == Pushed::kTaken && full(more) && !ended()) {
       if (options.drop == DropPolicy::kBlock) {
-        room.wait(lock, [&] { return ended() || !full(more); });
+        space.wait(lock, [&] { return ended() || !full(more); });
       } else if (options.drop == DropPolicy::kDropNewest || !drop_oldest(session, lock, tags)) {
         ++dropped;
         tags.push_back(tag);

@@ -54,8 +54,8 @@ struct Stream::State {
   const std::size_t capacity;
 
   mutable std::mutex mutex;
-  std::condition_variable room;    // for `push`
-  std::condition_variable result;  // for `pop`
+  std::condition_variable space;      // for `push`
+  std::condition_variable available;  // for `pop`
   std::uint64_t pushes = 0;
   std::uint64_t dropped = 0;
   std::size_t bytes = 0;  // of all entries
