@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, module) {
   navit_edge::bindings::bind_resize(module);
   navit_edge::bindings::bind_result(module);
   navit_edge::bindings::bind_session(module);
+  navit_edge::bindings::bind_metrics(module);
   navit_edge::bindings::bind_sizing(module);
   navit_edge::bindings::bind_stream(module);
 }

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.future import Delivery, Future
+from navit_edge.metrics import Metered
 from navit_edge.pixels import as_pixels
 from navit_edge.planning import Strategy
 from navit_edge.streaming import DROPS, Drop, Stream, checked_deadline_us, checked_priority
@@ -41,7 +42,7 @@ def _openvino_libs() -> list[Path]:
     return [Path(spec.origin).parent / "libs"]
 
 
-class Session:
+class Session(Metered):
     """An opened bundle: ``run`` takes lists, ``submit`` single images, ``stream`` an endless row of them. Thread-safe;
     all callers share the engine. A context manager, which closes.
 

@@ -6,6 +6,7 @@
 #include "navit_edge/error.h"     // IWYU pragma: export
 #include "navit_edge/image.h"     // IWYU pragma: export
 #include "navit_edge/manifest.h"  // IWYU pragma: export
+#include "navit_edge/metrics.h"   // IWYU pragma: export
 #include "navit_edge/pack.h"      // IWYU pragma: export
 #include "navit_edge/plan.h"      // IWYU pragma: export
 #include "navit_edge/policy.h"    // IWYU pragma: export

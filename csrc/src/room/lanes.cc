@@ -59,6 +59,7 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   alone_ = opened_.may_pair && !lane.paired;
   writing_ = !opened_.on_cpu;
   lane.phase = Lane::Phase::kWriting;
+  record_claim(lane, now);
   wake_lanes();
   return true;
 }
@@ -151,6 +152,7 @@ EngineSet* Room::paired_engines() {
 }
 
 void Room::carry_out(Lane& lane) {
+  record_queues(lane);
   std::exception_ptr error;
   bool engine_failed = false;
   std::unique_lock<std::mutex> one_stream(one_stream_, std::defer_lock);
@@ -202,6 +204,7 @@ void Room::carry_out(Lane& lane) {
       lane.batch.images[i]->result = std::move(lane.results[i]);
     }
   }
+  record_end(lane, error);
 }
 
 /// The pack's results are there. Under the lock.
