@@ -7,6 +7,7 @@
 #include "bindings.h"
 #include "navit_edge/metrics.h"
 #include "navit_edge/session.h"
+#include "py_session.h"
 
 namespace py = pybind11;
 
@@ -91,34 +92,35 @@ void bind_metrics(py::module_& module) {
         return bounds;
       });
 
-  auto session = py::reinterpret_borrow<py::class_<Session>>(module.attr("Session"));
-  session.def("metrics", [](const Session& self) { return metrics_dict(self.metrics()); })
+  auto session = py::reinterpret_borrow<py::class_<PySession>>(module.attr("Session"));
+  session.def("metrics", [](const PySession& self) { return metrics_dict(self.session->metrics()); })
       .def("metric_labels",
-           [](const Session& self) {
+           [](const PySession& self) {
              py::dict labels;
-             for (const auto& [name, value] : self.metric_labels()) labels[py::str(name)] = value;
+             for (const auto& [name, value] : self.session->metric_labels()) labels[py::str(name)] = value;
              return labels;
            })
       .def(
-          "start_trace", [](Session& self, std::size_t max_events) { self.start_trace({.max_events = max_events}); },
+          "start_trace",
+          [](PySession& self, std::size_t max_events) { self.session->start_trace({.max_events = max_events}); },
           py::arg("max_events"))
-      .def("stop_trace", [](Session& self) {
+      .def("stop_trace", [](PySession& self) {
         std::string json;
         {
           const py::gil_scoped_release release;
-          json = self.stop_trace();
+          json = self.session->stop_trace();
         }
         return py::bytes(json);
       });
 
   module.def(
       "prometheus",
-      [](const std::vector<std::pair<const Session*, Labels>>& sessions) {
+      [](const std::vector<std::pair<const PySession*, Labels>>& sessions) {
         std::vector<Metrics> metrics;
         metrics.reserve(sessions.size());
         std::vector<LabelledMetrics> all;
         for (const auto& [session, labels] : sessions) {
-          metrics.push_back(session->metrics());
+          metrics.push_back(session->session->metrics());
           all.push_back({&metrics.back(), labels});
         }
         return to_prometheus(all);
