@@ -339,6 +339,16 @@ def limited_writes(kind: str, output: Path) -> None:
         sink.close()
 
 
+def test_a_trace_tells_of_every_image_and_pack(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    result = invoke(job_bundle, folder, "--json", "--trace", tmp_path / "t.json")
+    packs = {json.loads(line).get("pack") for line in result.stdout.splitlines()} - {None}
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    runs = [event for event in events if event.get("name") == "engine" and event["ph"] == "X"]
+    assert len(runs) == len(packs)
+    assert "fill 100%" in words(result.stderr)  # T follows the pack on a CPU
+    assert invoke(job_bundle, folder, "--trace", tmp_path / "no" / "t.json").exit_code == 2
+
+
 def test_an_output_in_a_folder_that_is_not_there_is_refused_at_once(
     job_bundle: Path, folder: Path, tmp_path: Path
 ) -> None:

@@ -154,6 +154,15 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", metavar="", help="No progress, no summary.", rich_help_panel=_OUTPUT)
     ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what the session did when, for ui.perfetto.dev.",
+            metavar="FILE.json",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to run.", rich_help_panel=_ENGINE)] = Device.AUTO,
     engine: Annotated[
         str,
@@ -186,7 +195,7 @@ def run(
     """
     import navit_edge as ne
     from navit_edge.run.feed import Feed
-    from navit_edge.run.job import run_job
+    from navit_edge.run.job import run_job, traced
     from navit_edge.run.journal import fingerprint
     from navit_edge.run.progress import Progress
     from navit_edge.run.rows import layout_of
@@ -200,6 +209,8 @@ def run(
         raise typer.BadParameter("without --output there is nothing to go on with", param_hint="--resume, --overwrite")
     if resume and overwrite:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--resume, --overwrite")
+    if trace is not None and not trace.parent.is_dir():
+        raise typer.BadParameter(f"{trace.parent} is no folder", param_hint="--trace")
     kept = _kept(save, kind, bundle)
     sources = Sources(
         arguments=images, recursive=recursive, null=null, every=every, fps=fps, stdin=getattr(sys.stdin, "buffer", None)
@@ -235,7 +246,8 @@ def run(
         )
         sink = _open(kind, output, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
         try:
-            outcome = run_job(sources, sink, layout, progress, feed, show_reasons=overflow is Overflow.DOWNSCALE)
+            with traced(session, trace):
+                outcome = run_job(sources, sink, layout, progress, feed, show_reasons=overflow is Overflow.DOWNSCALE)
         finally:
             sink.close()
     _end(outcome, console, quiet=quiet, output=output)

@@ -57,4 +57,5 @@ class Feed:
 
     def fill(self) -> float:
         """Tokens over the capacity of all packs so far; nan before the first."""
-        return math.nan
+        tokens = self._session.stats()["tokens"]
+        return tokens["used"] / (tokens["used"] + tokens["padding"]) if tokens["used"] else math.nan

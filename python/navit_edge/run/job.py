@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from navit_edge.run.durable import cannot_write
 from navit_edge.run.journal import Remaining
 from navit_edge.run.signals import Stop
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from navit_edge.run.rows import Layout
     from navit_edge.run.sinks import Sink
     from navit_edge.run.sources import Item, Sources
+    from navit_edge.session import Session
 
 #: Notes on images that were scaled down, before they are only counted.
 _NOTES = 5
@@ -51,21 +54,23 @@ def run_job(
     with Stop(on_stop=feed.stop, on_abort=progress.restore_terminal) as stop, progress:
         progress.count_with(sources.count, lambda: remaining.skipped)
         items = _until_stopped(remaining.of(sources.items(stop.fd)), stop)
+        results = feed.results(items)
         try:
-            with closing(feed.results(items)) as results:
-                for item, result in results:
-                    row = layout.row(item, result)
-                    sink.write(row)
-                    written += 1
-                    if row.failed:
-                        failed += 1
-                        first_error = first_error or str(row.record["error"])
-                    elif show_reasons and "reason" in row.record:
-                        notes += 1
-                        if notes <= _NOTES:
-                            progress.note(f"{item.name}: {row.record['reason']}", "yellow")
-                    progress.add(row)
+            for item, result in results:
+                row = layout.row(item, result)
+                sink.write(row)
+                written += 1
+                if row.failed:
+                    failed += 1
+                    first_error = first_error or str(row.record["error"])
+                elif show_reasons and "reason" in row.record:
+                    notes += 1
+                    if notes <= _NOTES:
+                        progress.note(f"{item.name}: {row.record['reason']}", "yellow")
+                progress.add(row)
         finally:
+            stop.wake()  # where a row cannot be written, the source may wait for a path that nobody needs any more
+            results.close()
             sink.flush()
         if notes > _NOTES:
             progress.note(f"and {notes - _NOTES} more were scaled down", "yellow")
@@ -80,6 +85,24 @@ def run_job(
         first_error=first_error,
         summary=progress.summary(),
     )
+
+
+@contextmanager
+def traced(session: Session, path: Path | None) -> Iterator[None]:
+    """Writes what the session did meanwhile to ``path``, a trace for https://ui.perfetto.dev; however it ends."""
+    if path is None:
+        yield
+        return
+    from navit_edge import trace
+
+    session.start_trace()
+    try:
+        yield
+    finally:
+        try:
+            trace.write(session.stop_trace(), path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def _until_stopped(items: Iterator[Item], stop: Stop) -> Iterator[Item]:

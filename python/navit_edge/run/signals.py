@@ -64,6 +64,10 @@ class Stop:
         os.close(self.fd)
         os.close(self._wake)
 
+    def wake(self) -> None:
+        """Makes ``fd`` readable without a signal, so that nothing waits for it any more."""
+        os.write(self._wake, b"\0")
+
     def _watch(self) -> None:
         while number := self._arrivals.recv(1)[0]:
             if number not in _SIGNALS:
@@ -74,7 +78,7 @@ class Stop:
                 finally:
                     os._exit(128 + number)
             self.signal = number
-            os.write(self._wake, b"\0")
+            self.wake()
             self._stopping = threading.Thread(target=self._on_stop, name="navit-edge-stopping", daemon=True)
             self._stopping.start()  # may take long, and a second signal must not wait for it
 
