@@ -109,7 +109,7 @@ def test_standard_input_is_read_as_it_is_needed_and_left_when_the_job_stops() ->
         os.close(handle)
 
 
-def test_a_million_paths_on_standard_input_are_not_collected() -> None:
+def test_paths_on_standard_input_are_not_collected() -> None:
     """Resident memory of a process that reads them grows by less than the names alone would need."""
     code = """
 import resource, sys
@@ -122,10 +122,10 @@ next(items); before = peak()
 count = 1 + sum(1 for _ in items)
 print(count, peak() - before)
 """
-    lines = b"".join(b"%080d.jpg\n" % number for number in range(300_000))  # 25 MB
+    lines = b"".join(b"%0200d.jpg\n" % number for number in range(60_000))  # 12 MB
     done = subprocess.run([sys.executable, "-c", code], input=lines, capture_output=True, check=True)
     count, grown_kib = map(int, done.stdout.split())
-    assert count == 300_000
+    assert count == 60_000
     assert grown_kib < 4096
 
 
