@@ -102,9 +102,9 @@ void bind_metrics(py::module_& module) {
            })
       .def(
           "start_trace",
-          [](PySession& self, std::size_t max_events) { self.session->start_trace({.max_events = max_events}); },
+          [](const PySession& self, std::size_t max_events) { self.session->start_trace({.max_events = max_events}); },
           py::arg("max_events"))
-      .def("stop_trace", [](PySession& self) {
+      .def("stop_trace", [](const PySession& self) {
         std::string json;
         {
           const py::gil_scoped_release release;
