@@ -69,7 +69,7 @@ void bind_result(py::module_& module) {
       .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
       .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })
       .def_property_readonly("queue_ms", [](const PyResult& self) { return self.result.queue_us / 1000.0; })
-      .def_property_readonly("reason", [](const PyResult& self) { return self.result.reason; })
+      .def_property_readonly("reason", [](const PyResult& self) { return self.result.reason.to_string(); })
       .def_readonly("index", &PyResult::index)
       .def_readwrite("tag", &PyResult::tag)
       .def_readwrite("error", &PyResult::error);

@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <optional>
+
 #include "bindings.h"
 #include "navit_edge/session.h"
 #include "py_result.h"

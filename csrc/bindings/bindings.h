@@ -16,6 +16,7 @@ void bind_pack(pybind11::module_& module);
 void bind_packer(pybind11::module_& module);
 void bind_pixels(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
+void bind_policy(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
 void bind_result(pybind11::module_& module);
 void bind_session(pybind11::module_& module);

@@ -94,6 +94,72 @@ class Pixels:
     @property
     def format(self) -> str: ...
 
+class Policy:
+    """Chooses how many tokens an image gets: patches, prefix tokens not counted. Never more than the bundle's sizing
+    rule gives, the aspect kept (docs/policies.md). A value: cannot be changed; can be compared, hashed, pickled and
+    printed as the text that ``parse`` takes.
+    """
+
+    @staticmethod
+    def native() -> Policy:
+        """What the bundle's sizing rule gives."""
+
+    @staticmethod
+    def token_cap(max_tokens: int) -> Policy:
+        """At most ``max_tokens`` patches, 1 and up. Raises InvalidInputError."""
+
+    @staticmethod
+    def preset(name: str) -> Policy:
+        """ "quality": all tokens that the rule gives; "balanced": half of them; "fast": a quarter; both at least 64.
+
+        Raises InvalidInputError for another name.
+        """
+
+    @staticmethod
+    def latency(target_ms: float, *, min_tokens: int = 64) -> Policy:
+        """The most tokens with which the result is predicted to be there ``target_ms`` milliseconds after the image was
+        given, what waits before it included; at least ``min_tokens``, also where the target cannot be met so
+        (``result.reason`` then says that). All images of one ``run`` shall be done by the target.
+
+        The prediction is the engine's cost model: measured by ``navit-edge bench --calibrate``, or assumed. Raises
+        InvalidInputError.
+        """
+
+    @staticmethod
+    def content(
+        *, min_tokens: int = 64, max_tokens: int | None = None, flat: float = 0.02, busy: float = 0.12
+    ) -> Policy:
+        """Tokens by what there is to see (``navit_edge.complexity``): ``min_tokens`` for images of complexity ``flat``
+        and below, ``max_tokens`` (None: all that the rule gives) from ``busy`` on, in proportion between.
+
+        Raises InvalidInputError.
+        """
+
+    @staticmethod
+    def parse(text: str) -> Policy:
+        """ "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content";
+        "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12".
+
+        Raises InvalidInputError.
+        """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def min_tokens(self) -> int | None: ...
+    @property
+    def target_ms(self) -> float | None: ...
+    @property
+    def flat(self) -> float | None: ...
+    @property
+    def busy(self) -> float | None: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getstate__(self) -> str: ...
+    def __setstate__(self, state: str) -> None: ...
+
 class Session:
     def __init__(
         self,
@@ -113,13 +179,13 @@ class Session:
         queue_limit: int,
         batch_wait_us: float,
         stall_timeout_s: float,
-        policy: Any,
+        policy: Policy | None,
     ) -> None: ...
     def run(
         self,
         images: list[npt.NDArray[np.uint8] | Pixels | None],
         progress: Callable[[int, int], object] | None,
-        policy: Any,
+        policy: Policy | None,
     ) -> tuple[list[Result], dict[str, Any]]: ...
     def submit(
         self,
@@ -128,7 +194,7 @@ class Session:
         tag: Any,
         deadline_us: float,
         priority: int,
-        policy: Any,
+        policy: Policy | None,
     ) -> int: ...
     def cancel(self, id: int) -> bool: ...
     def drain(self) -> None: ...
@@ -188,7 +254,7 @@ class Stream:
         drop: str,
         deadline_us: float,
         priority: int,
-        policy: Any,
+        policy: Policy | None,
     ) -> None: ...
     def push(self, image: npt.NDArray[np.uint8] | Pixels, index: int) -> Literal["taken", "dropped", "ended"]: ...
     def push_failed(self, index: int) -> Literal["taken", "dropped", "ended"]: ...
@@ -246,6 +312,17 @@ def plan(
 ) -> dict[str, Any]: ...
 def cost_model(bundle: str, engine: str) -> dict[str, Any]: ...
 def assumed_cost(*, width: int, depth: int, mlp_width: int, target: str) -> tuple[float, float, float]: ...
+def complexity(image: npt.NDArray[np.uint8] | Pixels, alpha: str, background: tuple[int, int, int]) -> float: ...
+def choose_grids(
+    bundle: str,
+    engine: str,
+    policy: Policy,
+    images: list[npt.NDArray[np.uint8] | Pixels | tuple[int, int]],
+    *,
+    max_tokens_per_image: int,
+    waiting_us: float,
+    together: int,
+) -> list[tuple[tuple[int, int], int, str]]: ...
 def pack(
     images: list[npt.NDArray[np.uint8]],
     *,

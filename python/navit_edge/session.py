@@ -22,6 +22,7 @@ from navit_edge.future import Delivery, Future
 from navit_edge.metrics import Metered
 from navit_edge.pixels import as_pixels
 from navit_edge.planning import Strategy
+from navit_edge.policy import Policy, checked
 from navit_edge.streaming import DROPS, Drop, Stream, checked_deadline_us, checked_priority
 from navit_edge.vendor_libraries import tensorrt_directories
 
@@ -59,7 +60,7 @@ class Session(Metered):
     strategy: which images share a pack: "auto" (the least predicted time), or a name of ``navit_edge.plan``.
     overflow: what becomes of an image that is longer than every budget: "error" (it fails with OverBudgetError) or
         "downscale" (it is resized to the largest grid that fits; ``result.reason`` says so).
-    policy: how many tokens an image gets, where a call says nothing else.
+    policy: how many tokens an image gets where a call names no other policy; None: what the sizing rule gives.
     queue_limit: submitted images that may wait at once; ``submit`` waits while so many do.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
         pack; 0: not at all. Never past a deadline.
@@ -83,7 +84,7 @@ class Session(Metered):
         max_tokens_per_image: int = 0,
         strategy: Strategy = "auto",
         overflow: Overflow = "error",
-        policy: Any = None,
+        policy: Policy | None = None,
         queue_limit: int = 1024,
         batch_wait_ms: float = 0.0,
         stall_timeout_s: float = 60.0,
@@ -106,7 +107,7 @@ class Session(Metered):
             queue_limit=_checked_queue_limit(queue_limit),
             batch_wait_us=batch_wait_ms * 1000.0,
             stall_timeout_s=stall_timeout_s,
-            policy=policy,
+            policy=checked(policy),
         )
         self._delivery = Delivery(self._core)
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
@@ -127,7 +128,7 @@ class Session(Metered):
         *,
         on_error: Literal["raise", "return"] = "raise",
         progress: Callable[[int, int], object] | None = None,
-        policy: Any = None,
+        policy: Policy | None = None,
     ) -> list[Result]:
         """Runs images of any size; returns one result per image, in input order.
 
@@ -142,7 +143,7 @@ class Session(Metered):
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
         None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
-        ``reason`` where it had to be scaled down to fit a budget ("" otherwise).
+        ``reason`` where it has fewer tokens than the sizing rule gives, by a policy or to fit a budget ("" otherwise).
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
@@ -162,7 +163,7 @@ class Session(Metered):
                     raise
                 pixels.append(None)
                 refused[index] = error
-        results, self.last_report = self._core.run(pixels, progress, policy)
+        results, self.last_report = self._core.run(pixels, progress, checked(policy))
         self._warn_of_fallbacks()
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal, index)
@@ -182,7 +183,7 @@ class Session(Metered):
         deadline_ms: float | None = None,
         priority: int = 0,
         tag: Any = None,
-        policy: Any = None,
+        policy: Policy | None = None,
     ) -> Future:
         """Takes one image, to be run in one pack with those that others submit; returns its future at once.
 
@@ -209,7 +210,7 @@ class Session(Metered):
             future._refuse(error)
             return future
         delivery.start()
-        future._id = self._core.submit(pixels, future, tag, deadline_us, priority, policy)
+        future._id = self._core.submit(pixels, future, tag, deadline_us, priority, checked(policy))
         return future
 
     def stream(
@@ -222,7 +223,7 @@ class Session(Metered):
         decoders: int = 1,
         deadline_ms: float | None = None,
         priority: int = 0,
-        policy: Any = None,
+        policy: Policy | None = None,
         on_error: Literal["raise", "return"] = "return",
     ) -> Stream:
         """Results of images that come one after the other, however many; an iterator.
@@ -269,7 +270,7 @@ class Session(Metered):
             decoders=decoders,
             deadline_us=checked_deadline_us(deadline_ms),
             priority=checked_priority(priority),
-            policy=policy,
+            policy=checked(policy),
             on_error=on_error,
         )
 

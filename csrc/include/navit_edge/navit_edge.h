@@ -1,6 +1,7 @@
 // Everything an application needs.
 #pragma once
 
+#include "navit_edge/choice.h"    // IWYU pragma: export
 #include "navit_edge/cost.h"      // IWYU pragma: export
 #include "navit_edge/engine.h"    // IWYU pragma: export
 #include "navit_edge/error.h"     // IWYU pragma: export
@@ -10,6 +11,7 @@
 #include "navit_edge/pack.h"      // IWYU pragma: export
 #include "navit_edge/plan.h"      // IWYU pragma: export
 #include "navit_edge/policy.h"    // IWYU pragma: export
+#include "navit_edge/reason.h"    // IWYU pragma: export
 #include "navit_edge/session.h"   // IWYU pragma: export
 #include "navit_edge/sizing.h"    // IWYU pragma: export
 #include "navit_edge/stream.h"    // IWYU pragma: export

@@ -6,10 +6,10 @@
 #include <exception>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "navit_edge/pack.h"
+#include "navit_edge/reason.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {
@@ -37,8 +37,8 @@ struct Result {
   OutputView logits;          // [1, classes]
   OutputView embedding;       // [1, D]
   OutputView token_features;  // [rows * cols, D], row-major over the grid, prefix tokens left out
-  std::string reason;  // why it was scaled down to fit a budget (SessionOptions::overflow); empty where it was not
-  std::exception_ptr error;  // set instead of the outputs where this image failed
+  Reason reason;              // why it has fewer tokens than its sizing rule gives; empty where it has them all
+  std::exception_ptr error;   // set instead of the outputs where this image failed
 };
 
 /// Fills the outputs of the results of one pack. `outputs` are named as in GraphSpec::outputs.

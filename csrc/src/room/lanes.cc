@@ -66,6 +66,7 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
 
 void Room::claim_job(Lane& lane, RunJob& job, bool paired) {
   const std::size_t index = job.next++;
+  job.left_us -= job.plans[index].predicted_us;
   job.served = packs_started_ + 1;
   job.most_in_flight = std::max(job.most_in_flight, ++job.in_flight);
   if (job.all_begun()) std::erase(jobs_, &job);

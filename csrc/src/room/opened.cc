@@ -44,7 +44,7 @@ Opened::Opened(const std::filesystem::path& bundle, SessionOptions session_optio
     : options(checked(std::move(session_options))),
       manifest(Manifest::load(bundle)),
       choice(choose_engine(manifest, options)),
-      sizer(manifest, options, choice.engine.budgets),
+      sizer(manifest, options, choice.engine),
       graph(checked(manifest.graph(choice.engine.graph), sizer.preprocess())),
       threads(options.threads > 0 ? options.threads : usable_cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),

@@ -29,14 +29,36 @@ void Room::refuse_where_over() const {
   if (closing_) throw Cancelled("the session is closed; open another");
 }
 
-void Room::size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy,
-                      Result& result) const {
-  (void)policy;
-  check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
-  opened_.sizer.size(static_cast<std::size_t>(index), result);
+const Policy& Room::policy_of(const std::optional<Policy>& asked) const noexcept {
+  return asked ? *asked : opened_.sizer.policy();
 }
 
-void Room::plan(RunJob& job, const std::optional<Policy>& policy) const {
+double Room::waiting_us() const {
+  double waiting_us = queue_.work_us();
+  for (const RunJob* job : jobs_) waiting_us += job->left_us;
+  const Clock::time_point now = Clock::now();
+  for (const Lane& lane : lanes_) {
+    if (lane.phase != Lane::Phase::kWriting && lane.phase != Lane::Phase::kRunning) continue;
+    const double gone_us = lane.phase == Lane::Phase::kRunning ? microseconds(now - lane.running_since) : 0.0;
+    waiting_us += std::max(0.0, lane.task.plan->predicted_us - gone_us);
+  }
+  return waiting_us;
+}
+
+Load Room::load_for(const Policy& policy, std::size_t images) const {
+  if (policy.kind() != Policy::Kind::kLatency) return {};
+  const Lock lock(mutex_);
+  return {waiting_us(), static_cast<std::int32_t>(images)};
+}
+
+void Room::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                      Result& result) const {
+  check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
+  opened_.sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+}
+
+void Room::plan(RunJob& job, const Policy& policy) const {
+  const Load load = load_for(policy, job.images.size());
   std::vector<std::int32_t> token_counts;
   std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
   job.grids.resize(job.images.size());
@@ -45,7 +67,7 @@ void Room::plan(RunJob& job, const std::optional<Policy>& policy) const {
     Result& result = job.results[i];
     result.image = job.images[i].size();
     try {
-      size_image(job.images[i], i, policy, result);
+      size_image(job.images[i], i, policy, load, result);
       job.grids[i] = result.grid;
       token_counts.push_back(result.tokens);
       image_of.push_back(static_cast<std::int32_t>(i));
@@ -56,6 +78,7 @@ void Room::plan(RunJob& job, const std::optional<Policy>& policy) const {
   Plan plan = plan_packs(token_counts, opened_.limits);
   job.plans = std::move(plan.packs);
   job.predicted_us = plan.predicted_us;
+  for (const PackPlan& pack : job.plans) job.left_us += pack.predicted_us;
   for (PackPlan& pack : job.plans) {
     for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];
   }
@@ -78,7 +101,7 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
   job.start = Clock::now();
   job.first_id = last_id_.fetch_add(images.size()) + 1;
   job.images = images;
-  plan(job, options.policy);
+  plan(job, policy_of(options.policy));
   const double plan_us = microseconds_since(job.start);
 
   std::exception_ptr stopped;
@@ -141,7 +164,8 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   result.tag = options.tag;
   double share_us = 0;
   try {
-    size_image(image.view, id, options.policy, result);
+    const Policy& policy = policy_of(options.policy);
+    size_image(image.view, id, policy, load_for(policy, 1), result);
     share_us = batcher_.share_us(result.tokens);
   } catch (const Error&) {
     result.error = std::current_exception();

@@ -97,9 +97,14 @@ class Room : public std::enable_shared_from_this<Room> {
   using Lock = std::unique_lock<std::mutex>;
 
   // room.cc
-  void plan(RunJob& job, const std::optional<Policy>& policy) const;
-  void size_image(const ImageView& image, std::uint64_t index, const std::optional<Policy>& policy,
+  void plan(RunJob& job, const Policy& policy) const;
+  void size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                   Result& result) const;
+  [[nodiscard]] const Policy& policy_of(const std::optional<Policy>& asked) const noexcept;
+  /// What a policy must know of the rest: nothing but for a latency target. The mutex is free.
+  [[nodiscard]] Load load_for(const Policy& policy, std::size_t images) const;
+  /// Predicted time of all that was given and is not done. The mutex is held.
+  [[nodiscard]] double waiting_us() const;
   void refuse_where_over() const;
   [[nodiscard]] bool full() const;
   void finish(Waiting& image);

@@ -27,6 +27,7 @@ struct RunJob {
 
   // Guarded by the room's mutex.
   std::size_t next = 0;         // the pack that starts next
+  double left_us = 0;           // predicted, of the packs that have not begun
   std::size_t ended = 0;        // packs
   std::size_t images_done = 0;  // failed ones among them
   std::int32_t in_flight = 0;
