@@ -240,6 +240,7 @@ def test_two_jobs_cannot_write_one_output(job_bundle: Path, folder: Path, tmp_pa
         (["--json", "--format", "numpy"], "--json with --format numpy"),
         (["--json", "--save", "embeding"], "'embeding'; expected any of logits, embedding, tokens, or none"),
         (["--save", "logits"], "a table has no room for it"),
+        (["--policy", "faster"], "faster"),
     ],
 )
 def test_options_that_do_not_go_together_end_with_2(
@@ -337,6 +338,19 @@ def limited_writes(kind: str, output: Path) -> None:
         print(error)
     finally:
         sink.close()
+
+
+def test_a_policy_chooses_the_tokens_and_says_why(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    options = ["--format", "jsonl", "-q", "-o", tmp_path / "out.jsonl"]
+    invoke(job_bundle, folder, *options, "--policy", "token-cap:40")
+    for line in (tmp_path / "out.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert "error" in row or row["tokens"] <= 40
+        if "error" not in row:
+            full = int(np.ceil(row["pixels"][0] / 4) * np.ceil(row["pixels"][1] / 4))
+            assert ("reason" in row) == (full > 40)
+    other = invoke(job_bundle, folder, *options, "--policy", "fast", "--resume")
+    assert "policy was token-cap:40 and is fast" in words(other.stderr)
 
 
 def test_a_trace_tells_of_every_image_and_pack(job_bundle: Path, folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -182,6 +183,13 @@ def run(
     max_tokens: Annotated[
         int, typer.Option(min=0, help="Scale images down to this many patches; 0: as the bundle says.")
     ] = 0,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Tokens of an image: native, fast, balanced, quality, token-cap:N, latency:20ms or content.",
+            metavar="POLICY",
+        ),
+    ] = "native",
     overflow: Annotated[
         Overflow,
         typer.Option(help="An image longer than every token budget fails, or is scaled down to the largest that fits."),
@@ -209,6 +217,10 @@ def run(
         raise typer.BadParameter("without --output there is nothing to go on with", param_hint="--resume, --overwrite")
     if resume and overwrite:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--resume, --overwrite")
+    try:
+        chosen = ne.Policy.parse(policy)
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error), param_hint="--policy") from None
     if trace is not None and not trace.parent.is_dir():
         raise typer.BadParameter(f"{trace.parent} is no folder", param_hint="--trace")
     kept = _kept(save, kind, bundle)
@@ -230,7 +242,7 @@ def run(
         if not quiet:
             announce(session)
         layout = layout_of(bundle, labels=session.labels, top_k=top_k, save=kept)
-        feed = Feed(session, decoders=decoders)
+        feed = Feed(session, decoders=decoders, policy=chosen)
         mixed = kind is Format.JSONL and output is None and sys.stdout.isatty()  # lines would run into the bar
         progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
         job = fingerprint(
@@ -238,6 +250,7 @@ def run(
             engine=session.engine,
             format=kind.value,
             max_tokens=max_tokens,
+            policy=str(chosen),
             overflow=overflow.value,
             every=every,
             fps=fps,
@@ -247,7 +260,9 @@ def run(
         sink = _open(kind, output, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
         try:
             with traced(session, trace):
-                outcome = run_job(sources, sink, layout, progress, feed, show_reasons=overflow is Overflow.DOWNSCALE)
+                # A policy has a reason for every image.
+                reasons = overflow is Overflow.DOWNSCALE and policy == "native"
+                outcome = run_job(sources, sink, layout, progress, feed, show_reasons=reasons)
         finally:
             sink.close()
     _end(outcome, console, quiet=quiet, output=output)

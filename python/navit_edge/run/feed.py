@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from navit_edge.errors import BackendError, CancelledError
 from navit_edge.run.sources import Item
 
 if TYPE_CHECKING:
+    from navit_edge.policy import Policy
     from navit_edge.session import Result, Session
 
 
@@ -20,7 +21,7 @@ class Feed:
     decoders: threads that decode files. policy: how many tokens an image gets; None: the session's.
     """
 
-    def __init__(self, session: Session, *, decoders: int = 1, policy: Any = None) -> None:
+    def __init__(self, session: Session, *, decoders: int = 1, policy: Policy | None = None) -> None:
         self._session = session
         self._decoders = decoders
         self._policy = policy
