@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge.cli.main import app
-from navit_edge.errors import InvalidInputError
+from navit_edge.errors import BackendError, InvalidInputError
+from navit_edge.run.feed import Feed
 from navit_edge.run.journal import Journal
 from navit_edge.run.progress import Latencies, Progress
 from navit_edge.run.rows import Layout, Row
 from navit_edge.run.sinks import Sink, open_sink
 from navit_edge.run.sinks.arrays import HEADER_BYTES, npy_header
-from navit_edge.run.sources import Name
+from navit_edge.run.sources import Item, Name
 
 Array = npt.NDArray[np.float32]
 COMMAND = [sys.executable, "-m", "navit_edge.cli.main", "run"]
@@ -217,6 +219,7 @@ def test_what_nobody_here_wrote_is_left_alone(kind: str, job_bundle: Path, folde
         assert result.exit_code == 1
         assert "Traceback" not in result.stderr
     assert (output if kind == "jsonl" else output / "notes.txt").read_text() == "my notes\n"
+    assert len(list(tmp_path.rglob("*.*"))) == (kind != "jsonl")  # no journal is left beside it
 
 
 def test_two_jobs_cannot_write_one_output(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
@@ -370,6 +373,35 @@ def test_an_output_in_a_folder_that_is_not_there_is_refused_at_once(
         result = invoke(job_bundle, folder / "a.png", "-o", output)
         assert result.exit_code == 1
         assert "No such file or directory" in words(result.stderr)
+
+
+# --- engines that break
+
+
+class BreakingSession:
+    """Gives an image's own error, then that of a pack that failed, and then breaks."""
+
+    def __init__(self) -> None:
+        self.broken = ""
+
+    def stream(self, images: Any, **_: object) -> Any:
+        errors = [InvalidInputError("no image"), BackendError("out of memory"), BackendError("out of memory")]
+        for place, ((_, item), error) in enumerate(zip(images, errors, strict=False)):
+            if place == 2:
+                self.broken = "three packs in a row failed, the first with: out of memory"
+            result = ne.Result.failed(error)
+            result.tag = item
+            yield result
+
+
+def test_an_image_that_a_broken_engine_did_not_take_has_no_result() -> None:
+    """So that it runs when the job goes on; an error that is the image's, or one pack's, is a result."""
+    feed = Feed(BreakingSession())  # type: ignore[arg-type]
+    results = feed.results(Item(name=Name(str(place)), image=str(place)) for place in range(9))
+    seen = [(str(item.name), type(result.error).__name__) for item, result in islice(results, 2)]
+    assert seen == [("0", "InvalidInputError"), ("1", "BackendError")]
+    with pytest.raises(BackendError, match=r"takes no more images: three packs .* out of memory"):
+        next(results)
 
 
 # --- continuing

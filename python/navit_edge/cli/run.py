@@ -69,6 +69,7 @@ _FORMATS = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.
 _INPUT = "Input"
 _OUTPUT = "Output"
 _ENGINE = "Engine"
+_TOKENS = "Tokens of an image"
 
 
 @command
@@ -179,20 +180,29 @@ def run(
     ] = Precision.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.", rich_help_panel=_ENGINE)] = 0,
     slots: SlotsOption = 0,
-    decoders: Annotated[int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N")] = 1,
+    decoders: Annotated[
+        int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=_INPUT)
+    ] = 1,
     max_tokens: Annotated[
-        int, typer.Option(min=0, help="Scale images down to this many patches; 0: as the bundle says.")
+        int,
+        typer.Option(
+            min=0, help="Scale images down to this many patches; 0: as the bundle says.", rich_help_panel=_TOKENS
+        ),
     ] = 0,
     policy: Annotated[
         str,
         typer.Option(
             help="Tokens of an image: native, fast, balanced, quality, token-cap:N, latency:20ms or content.",
             metavar="POLICY",
+            rich_help_panel=_TOKENS,
         ),
     ] = "native",
     overflow: Annotated[
         Overflow,
-        typer.Option(help="An image longer than every token budget fails, or is scaled down to the largest that fits."),
+        typer.Option(
+            help="An image longer than every token budget fails, or is scaled down to the largest that fits.",
+            rich_help_panel=_TOKENS,
+        ),
     ] = Overflow.ERROR,
     debug: DebugOption = False,
 ) -> None:

@@ -66,6 +66,7 @@ class Progress:
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._total: int | None = None
+        self._skipped: Callable[[], int] = lambda: 0
         self._latencies = Latencies()
         self._begun = time.monotonic()
         self._line_due = self._begun + LINE_S

@@ -69,7 +69,9 @@ class Layout:
         elif result.embedding is not None:
             record["embedding_norm"] = math.sqrt(float(np.square(np.asarray(result.embedding, np.float64)).sum()))
         arrays = {"logits": result.logits, "embedding": result.embedding, "token_features": result.tokens}
-        return Row(record=record, arrays={name: arrays[name] for name in self.widths})  # type: ignore[misc]
+        return Row(
+            record=record, arrays={name: a for name, a in arrays.items() if name in self.widths and a is not None}
+        )
 
 
 def top_classes(logits: npt.ArrayLike, labels: Sequence[str], top_k: int) -> list[dict[str, Any]]:

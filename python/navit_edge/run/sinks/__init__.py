@@ -33,16 +33,10 @@ class Sink(Protocol):
         """Without flushing what is kept back; idempotent."""
 
 
-class FileSink(Sink, Protocol):
-    """A sink that can be continued."""
-
-    path: Path
-
-
-def require_mode(path: Path, *, begun: bool, resume: bool, holds: str) -> None:
-    """Raises InvalidInputError where ``path`` has results and the job does not say what is to become of them."""
-    if begun and not resume:
-        raise InvalidInputError(f"{path} holds {holds}; --resume continues it, --overwrite replaces it")
+def require_mode(path: Path, *, resume: bool) -> None:
+    """Raises InvalidInputError: ``path`` has results, and the job does not say what is to become of them."""
+    if not resume:
+        raise InvalidInputError(f"{path} holds results already; --resume continues it, --overwrite replaces it")
 
 
 def open_sink(

@@ -97,8 +97,8 @@ class ArraysSink:
                     f"{path} holds {strangers[0]} and no results; choose an empty folder, or a new one"
                 )
             self._journal = Journal(path / JOURNAL, path)
-            begun = self._journal.read() is not None if not overwrite else False
-            require_mode(path, begun=begun, resume=resume, holds="results already")
+            if not overwrite and self._journal.read() is not None:
+                require_mode(path, resume=resume)
             if overwrite:
                 for old in (INDEX, f"{OFFSETS}.npy", *(f"{name}.npy" for name in ("logits", "embedding", TOKENS))):
                     (path / old).unlink(missing_ok=True)

@@ -98,18 +98,24 @@ class JsonlSink:
         self._journal: Journal | None = None
         self.found = self.found_failed = 0
         self._synced = time.monotonic()
+        journal = path.with_name(path.name + ".job.json")
+        begun = path.exists() and path.stat().st_size > 0
+        if begun and not overwrite:
+            require_mode(path, resume=resume)
+            if not journal.exists():
+                raise InvalidInputError(
+                    f"{path} is not empty, and {journal.name}, which says what job wrote it, is not beside it; choose "
+                    "another output, or --overwrite"
+                )
         try:
-            self._journal = Journal(path.with_name(path.name + ".job.json"), path)
-            begun = path.exists() and path.stat().st_size > 0
+            self._journal = Journal(journal, path)
             self._lines = LineFile(path)
             if overwrite:
                 self._lines.file.cut(0)
             else:
-                require_mode(path, begun=begun, resume=resume, holds="results already" if begun else "")
                 if not self._journal.require_same(job) and begun:
                     raise InvalidInputError(
-                        f"{path} is not empty, and {self._journal.path.name}, which says what job wrote it, is not "
-                        "beside it; choose another output, or --overwrite"
+                        f"{path} is not empty, and {journal} is; choose another output, or --overwrite"
                     )
                 self._lines.recover()
             self._journal.write(job)

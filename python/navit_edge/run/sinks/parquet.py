@@ -53,8 +53,8 @@ class ParquetSink:
                     f"{path} holds {stranger.name} and no results; choose an empty folder, or a new one"
                 )
             self._journal = Journal(path / JOURNAL, path)
-            begun = self._journal.read() is not None if not overwrite else False
-            require_mode(path, begun=begun, resume=resume, holds="results already")
+            if not overwrite and self._journal.read() is not None:
+                require_mode(path, resume=resume)
             for staged in path.glob(".part-*.parquet.tmp"):
                 staged.unlink()
             if overwrite:
