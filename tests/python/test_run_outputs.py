@@ -241,7 +241,7 @@ def test_two_jobs_cannot_write_one_output(job_bundle: Path, folder: Path, tmp_pa
         (["-o", "out.jsonl", "--resume", "--overwrite"], "both are given"),
         (["--every", "2", "--fps", "3"], "both are given"),
         (["--json", "--format", "numpy"], "--json with --format numpy"),
-        (["--json", "--save", "embeding"], "'embeding'; expected any of logits, embedding, tokens, or none"),
+        (["--json", "--save", "vectors"], "'vectors'; expected any of logits, embedding, tokens, or none"),
         (["--save", "logits"], "a table has no room for it"),
         (["--policy", "faster"], "faster"),
     ],
