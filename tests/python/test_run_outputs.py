@@ -267,6 +267,19 @@ def test_what_the_bundle_does_not_give_cannot_be_saved(tmp_path: Path) -> None:
         layout_of(bundle, labels=[], top_k=1, save=["attention"])
 
 
+def test_parquet_without_pyarrow_says_how_to_get_it(
+    job_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = invoke(job_bundle, folder / "a.png", "-o", tmp_path / "out.parquet")
+    assert result.exit_code == 1
+    assert (
+        "writing Parquet needs the package 'pyarrow', which is not installed: pip install \"navit-edge[run]\""
+        in words(result.stderr)
+    )
+    assert not (tmp_path / "out.parquet").exists()
+
+
 # --- disks that are full
 
 
@@ -426,7 +439,7 @@ def test_an_output_that_was_left_at_any_byte_goes_on_behind_its_last_whole_row(k
         return
     for cut_file in files:
         content = cut_file.read_bytes()
-        for size in range(0, len(content) + 1, 29):
+        for size in range(0, len(content) + 1, 43):
             cut_file.write_bytes(content[:size])
             again = sink_of(kind, whole, resume=True)
             count = again.found
