@@ -61,7 +61,7 @@ class Stream(Iterator[_core.Result]):
         decoders: int,
         deadline_us: float,
         priority: int,
-        policy: Any,
+        policy: _core.Policy | None,
         on_error: Literal["raise", "return"],
     ) -> None:
         self._core = _core.Stream(

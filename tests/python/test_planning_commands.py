@@ -378,7 +378,7 @@ def test_run_says_which_images_it_scaled_down(small: Path, tmp_path: Path) -> No
     assert "scaled down to 11 x 9 patches" in " ".join(result.stderr.split())
     record = json.loads(result.stdout)
     assert record["scale"] == [11 * 4 / 80, 9 * 4 / 60]
-    assert "needs 300 tokens" in record["downscaled"]
+    assert "needs 300 tokens" in record["reason"]
     refused = invoke("run", small, tmp_path / "large.png", "--overflow", "split")
     assert refused.exit_code == 1
     assert "split" in refused.stderr
