@@ -35,6 +35,12 @@ inline FakeStats take_stats(const char* library = "libnavit_edge_fake.so", bool 
   return stats;
 }
 
+/// The id of the engine that a session takes.
+inline std::string engine_of(const std::filesystem::path& bundle, const SessionOptions& session_options) {
+  const Session session(bundle, session_options);
+  return session.engine().id;
+}
+
 struct Picture {
   Picture(unsigned seed, std::int32_t height, std::int32_t width)
       : pixels(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3) {

@@ -2,7 +2,7 @@
  *
  * ABI. Symbols and types of this header stay as they are within one NAVIT_EDGE_C_ABI_VERSION; what is added is added at
  * the end of a struct or as a new function. Every struct begins with `struct_size`: the caller's sizeof. Fields beyond
- * it are taken as zero, and zero, or NULL, always means the default: {sizeof(navit_edge_c_options)} is a whole one.
+ * it are taken as zero, and zero, or NULL, always means the default: {.struct_size = sizeof(options)} is whole.
  *
  * Errors. A function that can fail returns a code, NAVIT_EDGE_C_OK for success, and fills the caller's `error`, which
  * may be NULL. Nothing throws across. Where a function fails, its outputs are NULL or 0.
