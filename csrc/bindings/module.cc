@@ -12,6 +12,9 @@ PYBIND11_MODULE(_core, module) {
   navit_edge::bindings::bind_pixels(module);
   navit_edge::bindings::bind_plan(module);
   navit_edge::bindings::bind_resize(module);
+  navit_edge::bindings::bind_result(module);
   navit_edge::bindings::bind_session(module);
+  navit_edge::bindings::bind_metrics(module);
   navit_edge::bindings::bind_sizing(module);
+  navit_edge::bindings::bind_stream(module);
 }

@@ -78,4 +78,13 @@ const std::vector<Candidate>& Session::candidates() const& noexcept { return imp
 std::string Session::device() const { return impl_->room->opened().choice.probe.device; }
 std::string Session::engine_report() const { return impl_->use().report(); }
 
+Metrics Session::metrics() const { return impl_->use().metrics(); }
+Labels Session::metric_labels() const {
+  std::filesystem::path bundle = std::filesystem::absolute(manifest().bundle).lexically_normal();
+  if (!bundle.has_filename()) bundle = bundle.parent_path();
+  return {{"bundle", bundle.filename().string()}, {"engine", engine().id}};
+}
+void Session::start_trace(const TraceOptions& options) { impl_->use().recorder().start_trace(options); }
+std::string Session::stop_trace() { return impl_->use().recorder().stop_trace(metric_labels(), slots()); }
+
 }  // namespace navit_edge

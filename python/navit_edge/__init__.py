@@ -16,17 +16,20 @@ from navit_edge.errors import (
     NavitEdgeError,
     OverBudgetError,
 )
+from navit_edge.future import Future
 from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
 from navit_edge.pixels import Pixels, to_rgb
 from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
 from navit_edge.session import Session
+from navit_edge.streaming import Stream
 
 __all__ = [
     "BackendError",
     "BundleError",
     "CancelledError",
     "CostModel",
+    "Future",
     "InvalidInputError",
     "Manifest",
     "MissingPackageError",
@@ -37,6 +40,7 @@ __all__ = [
     "PlanLimits",
     "Result",
     "Session",
+    "Stream",
     "__version__",
     "load_manifest",
     "pack",

@@ -1,17 +1,20 @@
 """Stubs of the C++ runtime (csrc/bindings)."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from navit_edge.future import Future
 
 __version__: str
 backend_abi_version: int
 
 class Result:
     @staticmethod
-    def failed(error: Exception) -> Result: ...
+    def failed(error: Exception, index: int = -1) -> Result: ...
     @property
     def logits(self) -> npt.NDArray[np.float32] | None: ...
     @property
@@ -33,9 +36,13 @@ class Result:
     @property
     def latency_ms(self) -> float: ...
     @property
+    def queue_ms(self) -> float: ...
+    @property
     def reason(self) -> str: ...
     @property
-    def error(self) -> Exception | None: ...
+    def index(self) -> int: ...
+    tag: Any
+    error: Exception | None
 
 class Pixels:
     """8-bit pixels whose format an array's shape does not say. Borrows the arrays, any row stride; copies nothing.
@@ -58,6 +65,28 @@ class Pixels:
     ) -> None: ...
     @staticmethod
     def from_arrow(image: object, height_px: int, width_px: int, format: str) -> Pixels: ...
+    @staticmethod
+    def from_buffer(
+        buffer: object,
+        *,
+        format: str,
+        height_px: int,
+        width_px: int,
+        strides: Sequence[int] | int | None = None,
+        offsets: Sequence[int] | int | None = None,
+        matrix: str = "bt601",
+        range: str = "limited",
+        owner: object = None,
+    ) -> Pixels:
+        """A frame in plain memory: bytes, a memoryview, an mmap, or any other contiguous object of the buffer protocol.
+        Nothing is copied; the buffer is kept, and so is ``owner``, which may unmap it when it goes.
+
+        format, matrix, range: as in ``Pixels``.
+        strides: bytes from row to row, one number for each plane (further ones are ignored); None: rows are adjacent.
+        offsets: where each plane begins, in bytes; None: at 0, one after the other.
+
+        Raises InvalidInputError where the planes do not lie within the buffer.
+        """
     @property
     def height_px(self) -> int: ...
     @property
@@ -81,8 +110,33 @@ class Session:
         backend_dirs: Sequence[str],
         vendor_dirs: Sequence[str],
         options: dict[str, str],
+        queue_limit: int,
+        batch_wait_us: float,
+        stall_timeout_s: float,
+        policy: Any,
     ) -> None: ...
-    def run(self, images: list[npt.NDArray[np.uint8] | Pixels | None]) -> tuple[list[Result], dict[str, Any]]: ...
+    def run(
+        self,
+        images: list[npt.NDArray[np.uint8] | Pixels | None],
+        progress: Callable[[int, int], object] | None,
+        policy: Any,
+    ) -> tuple[list[Result], dict[str, Any]]: ...
+    def submit(
+        self,
+        image: npt.NDArray[np.uint8] | Pixels,
+        future: Future,
+        tag: Any,
+        deadline_us: float,
+        priority: int,
+        policy: Any,
+    ) -> int: ...
+    def cancel(self, id: int) -> bool: ...
+    def drain(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def broken(self) -> str: ...
+    @property
+    def mailbox(self) -> Mailbox: ...
     @property
     def engine(self) -> str: ...
     @property
@@ -96,6 +150,56 @@ class Session:
     def labels(self) -> list[str]: ...
     @property
     def candidates(self) -> list[tuple[str, bool, str]]: ...
+    def metrics(self) -> dict[str, Any]: ...
+    def metric_labels(self) -> dict[str, str]: ...
+    def start_trace(self, max_events: int) -> None: ...
+    def stop_trace(self) -> bytes: ...
+
+class Histogram:
+    """The histograms of metrics.h, for tests. buckets: "seconds", "ratio", "images" or "tokens"."""
+
+    def __init__(self, buckets: str) -> None: ...
+    def observe(self, values: Sequence[float]) -> None: ...
+    def quantile(self, q: float) -> float | None: ...
+    def summary(self) -> dict[str, Any]: ...
+    @property
+    def counts(self) -> list[int]: ...
+    @property
+    def bounds(self) -> list[float]: ...
+
+def prometheus(sessions: Sequence[tuple[Session, Sequence[tuple[str, str]]]]) -> str: ...
+
+class Mailbox:
+    """Results of a session on their way to Python."""
+
+    def take(self) -> list[tuple[Future, Result]] | None: ...
+    def take_now(self) -> list[tuple[Future, Result]]: ...
+    def flush(self) -> None: ...
+    @property
+    def here(self) -> bool: ...
+
+class Stream:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        capacity: int,
+        ordered: bool,
+        drop: str,
+        deadline_us: float,
+        priority: int,
+        policy: Any,
+    ) -> None: ...
+    def push(self, image: npt.NDArray[np.uint8] | Pixels, index: int) -> Literal["taken", "dropped", "ended"]: ...
+    def push_failed(self, index: int) -> Literal["taken", "dropped", "ended"]: ...
+    def pop(self, most: int, wait_ms: float) -> list[Result] | None: ...
+    def finish(self) -> None: ...
+    def cancel(self) -> None: ...
+    def take_dropped(self) -> list[int]: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
 
 class Packer:
     def __init__(

@@ -6,11 +6,13 @@
 #include "navit_edge/error.h"     // IWYU pragma: export
 #include "navit_edge/image.h"     // IWYU pragma: export
 #include "navit_edge/manifest.h"  // IWYU pragma: export
+#include "navit_edge/metrics.h"   // IWYU pragma: export
 #include "navit_edge/pack.h"      // IWYU pragma: export
 #include "navit_edge/plan.h"      // IWYU pragma: export
 #include "navit_edge/policy.h"    // IWYU pragma: export
 #include "navit_edge/session.h"   // IWYU pragma: export
 #include "navit_edge/sizing.h"    // IWYU pragma: export
+#include "navit_edge/stream.h"    // IWYU pragma: export
 #include "navit_edge/submit.h"    // IWYU pragma: export
 #include "navit_edge/types.h"     // IWYU pragma: export
 #include "navit_edge/unpack.h"    // IWYU pragma: export

@@ -15,6 +15,7 @@
 #include "navit_edge/engine.h"
 #include "navit_edge/image.h"
 #include "navit_edge/manifest.h"
+#include "navit_edge/metrics.h"
 #include "navit_edge/policy.h"
 #include "navit_edge/submit.h"
 #include "navit_edge/unpack.h"
@@ -133,6 +134,15 @@ class NAVIT_EDGE_API Session {
   [[nodiscard]] std::string device() const;  // in words, as the backend says
   /// What the opened engine says of itself, a JSON object: Engine::report.
   [[nodiscard]] std::string engine_report() const;
+
+  /// What it has done so far (docs/metrics.md); also of a session that is closed or broken.
+  [[nodiscard]] Metrics metrics() const;
+  /// {{"bundle", its directory's name}, {"engine", engine().id}}, for to_prometheus.
+  [[nodiscard]] Labels metric_labels() const;
+  /// Records what happens from now on. Throws InvalidInput where a trace is being recorded already.
+  void start_trace(const TraceOptions& options = {});
+  /// Ends it: Chrome Trace Event JSON, which ui.perfetto.dev opens. Throws InvalidInput where there is none.
+  std::string stop_trace();
 
   // What is borrowed from a temporary would dangle.
   const Manifest& manifest() const&& = delete;

@@ -39,7 +39,7 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   RunJob* const job = next_job();
   bool images = !queue_.empty();
   const double wait_us = opened_.options.batch_wait_us;
-  if (images && wait_us > 0 && !batcher_.full(queue_)) {
+  if (images && wait_us > 0 && drains_.empty() && !batcher_.full(queue_)) {
     look_again = std::min(after(queue_.oldest()->submitted, wait_us), batcher_.leaves_by(queue_, now, pace_[0]));
     images = look_again <= now;
   }
@@ -59,6 +59,7 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   alone_ = opened_.may_pair && !lane.paired;
   writing_ = !opened_.on_cpu;
   lane.phase = Lane::Phase::kWriting;
+  record_claim(lane, now);
   wake_lanes();
   return true;
 }
@@ -151,6 +152,7 @@ EngineSet* Room::paired_engines() {
 }
 
 void Room::carry_out(Lane& lane) {
+  record_queues(lane);
   std::exception_ptr error;
   bool engine_failed = false;
   std::unique_lock<std::mutex> one_stream(one_stream_, std::defer_lock);
@@ -202,6 +204,7 @@ void Room::carry_out(Lane& lane) {
       lane.batch.images[i]->result = std::move(lane.results[i]);
     }
   }
+  record_end(lane, error);
 }
 
 /// The pack's results are there. Under the lock.

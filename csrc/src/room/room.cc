@@ -76,6 +76,7 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
   }
   RunJob job;
   job.start = Clock::now();
+  job.first_id = last_id_.fetch_add(images.size()) + 1;
   job.images = images;
   plan(job, options.policy);
   const double plan_us = microseconds_since(job.start);
@@ -84,6 +85,7 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
   {
     Lock lock(mutex_);
     refuse_where_over();
+    record_taken(job);
     if (!job.plans.empty()) {
       jobs_.push_back(&job);
       wake_lanes();
@@ -163,7 +165,9 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   waiting.result = std::move(result);
   waiting.done = std::move(done);
   ++outstanding_;
+  recorder_.submitted();
   if (waiting.result.error != nullptr) {
+    recorder_.failed(id, code_of(waiting.result.error), now, Clock::now(), true);
     finish(waiting);
   } else {
     queue_.push(waiting);
@@ -180,6 +184,7 @@ bool Room::cancel(std::uint64_t id) {
   if (image == nullptr) return false;
   queue_.remove(*image);
   image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
+  recorder_.cancelled(id, image->submitted, Clock::now());
   finish(*image);
   space_.notify_one();
   return true;
@@ -192,6 +197,7 @@ void Room::drain() {
   Lock lock(mutex_);
   DrainCall call{epoch_++, outstanding_};
   drains_.push_back(&call);
+  wake_lanes();  // nobody waits for company any more
   drained_.wait(lock, [&] { return call.left == 0; });
   drains_.erase(std::find(drains_.begin(), drains_.end(), &call));
 }
@@ -213,9 +219,11 @@ void Room::take_back(Waiting* first, std::size_t count) {
 }
 
 void Room::fail_waiting(const std::exception_ptr& error) {
+  const ErrorCode code = code_of(error);
   while (!queue_.empty()) {
     Waiting& image = *queue_.oldest();
     queue_.remove(image);
+    recorder_.failed(image.id, code, image.submitted, Clock::now(), true);
     image.result.error = error;
     finish(image);
   }
@@ -224,7 +232,9 @@ void Room::fail_waiting(const std::exception_ptr& error) {
 }
 
 void Room::fail_rest(RunJob& job, const std::exception_ptr& error) {
+  const ErrorCode code = code_of(error);
   for (; !job.all_begun(); ++job.next, ++job.ended) {
+    record_unrun(job, job.plans[job.next], code);
     for (const std::int32_t image : job.plans[job.next].images) {
       job.results[static_cast<std::size_t>(image)].error = error;
       ++job.images_done;
@@ -235,6 +245,7 @@ void Room::fail_rest(RunJob& job, const std::exception_ptr& error) {
 }
 
 void Room::break_down() {
+  recorder_.broke();
   fail_waiting(broken_error(breaker_.why()));
   gone_.notify_all();
 }

@@ -18,6 +18,7 @@
 
 #include "engine_set.h"
 #include "fork_guard.h"
+#include "metrics/recorder.h"
 #include "room/batcher.h"
 #include "room/breaker.h"
 #include "room/opened.h"
@@ -28,6 +29,9 @@
 #include "room/run_job.h"
 
 namespace navit_edge {
+
+/// Of an error of ours; kCancelled for any other, which a caller has thrown.
+ErrorCode code_of(const std::exception_ptr& error);
 
 /// Lanes are threads that take one pack at a time, of a run or of submitted images, and bring it through a slot of an
 /// engine. All share one mutex, which nobody holds while pixels are read, an engine runs or a callback is called.
@@ -54,6 +58,8 @@ class Room : public std::enable_shared_from_this<Room> {
   [[nodiscard]] const Opened& opened() const noexcept { return opened_; }
   [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : engines_.slots(); }
   [[nodiscard]] std::string report() const;
+  [[nodiscard]] Metrics metrics() const;
+  [[nodiscard]] Recorder& recorder() noexcept { return recorder_; }
   [[nodiscard]] const ProcessMark& process() const noexcept { return process_; }
 
  private:
@@ -77,6 +83,8 @@ class Room : public std::enable_shared_from_this<Room> {
 
     // Guarded by the mutex.
     Phase phase = Phase::kIdle;
+    Clock::time_point claimed;
+    std::uint64_t pack = 0;  // its number, of all of the session
     Clock::time_point running_since;
     bool abandoned = false;
     bool exited = false;
@@ -117,6 +125,13 @@ class Room : public std::enable_shared_from_this<Room> {
   [[nodiscard]] bool may_pair() const noexcept { return pairs_.load(std::memory_order_relaxed); }
   EngineSet* paired_engines();
 
+  // record.cc
+  void record_taken(const RunJob& job);
+  void record_unrun(const RunJob& job, const PackPlan& pack, ErrorCode code);
+  void record_claim(Lane& lane, Clock::time_point now);
+  void record_queues(const Lane& lane);
+  void record_end(const Lane& lane, const std::exception_ptr& error);
+
   // watchdog.cc
   void watch();
   void abandon(Lane& lane);
@@ -156,6 +171,7 @@ class Room : public std::enable_shared_from_this<Room> {
   std::vector<DrainCall*> drains_;
 
   std::atomic<std::uint64_t> last_id_{0};
+  Recorder recorder_;
   Outbox outbox_;
   std::deque<Lane> lanes_;
   std::mutex joining_;

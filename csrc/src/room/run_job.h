@@ -16,6 +16,7 @@ namespace navit_edge {
 /// The caller's: it stays until every pack has ended. Lanes touch a pack's results while they have the pack.
 struct RunJob {
   Clock::time_point start;
+  std::uint64_t first_id = 0;  // of image 0; the others count up
   std::span<const ImageView> images;
   std::vector<Grid> grids;          // [images], valid where the result has no error
   std::vector<PackPlan> plans;      // image indices are the caller's

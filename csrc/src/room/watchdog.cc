@@ -38,6 +38,7 @@ void Room::abandon(Lane& lane) {
       std::make_exception_ptr(BackendError(
           what + "; its thread is left behind; open the session again, in a new process where the device hangs, "
                  "or raise stall_timeout_s"));
+  record_end(lane, error);
   if (lane.job != nullptr) {
     PackWork::fail(lane.task, error);
     lane.job->in_flight -= 1;
