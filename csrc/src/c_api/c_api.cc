@@ -19,12 +19,12 @@ struct navit_edge_c_session {
 
 struct navit_edge_c_results {
   std::vector<navit_edge::Result> results;
-  std::vector<c_api::Failure> failures;  // [results]
+  std::vector<c_api::Texts> texts;  // [results]
 
   void take(std::vector<navit_edge::Result>&& given) {
     results = std::move(given);
-    failures.resize(results.size());
-    for (std::size_t i = 0; i < results.size(); ++i) failures[i] = c_api::failure_of(results[i].error);
+    texts.reserve(results.size());
+    for (const navit_edge::Result& result : results) texts.push_back(c_api::texts_of(result));
   }
 };
 
@@ -79,14 +79,14 @@ struct Answer {
 std::shared_ptr<Answer> answer_of(navit_edge_c_done done, void* user) {
   auto answer = std::make_shared<Answer>(Answer{done, user, std::make_unique<navit_edge_c_results>()});
   answer->results->results.reserve(1);
-  answer->results->failures.reserve(1);
+  answer->results->texts.reserve(1);
   return answer;
 }
 
 navit_edge::Done callback(std::shared_ptr<Answer> answer) {
   return [answer = std::move(answer)](navit_edge::Result&& result) {
     navit_edge_c_results& results = *answer->results;
-    results.failures.push_back(c_api::failure_of(result.error));
+    results.texts.push_back(c_api::texts_of(result));
     results.results.push_back(std::move(result));
     answer->done(answer->user, answer->results.release());
   };
@@ -207,11 +207,11 @@ std::int32_t navit_edge_c_get(const navit_edge_c_results* results, std::size_t i
                                      std::to_string(results->results.size()));
     }
     const navit_edge::Result& one = results->results[index];
-    const c_api::Failure& failure = results->failures[index];
+    const c_api::Texts& texts = results->texts[index];
     navit_edge_c_result out{};
-    out.code = failure.code;
-    out.message = failure.message.c_str();
-    out.reason = one.reason.c_str();
+    out.code = texts.code;
+    out.message = texts.message.c_str();
+    out.reason = texts.reason.c_str();
     out.id = one.id;
     out.tag = one.tag;
     out.height_px = one.image.height_px;

@@ -73,6 +73,15 @@ P parse_policy(const char* text) {
   }
 }
 
+template <class R>
+std::string text_of(const R& reason) {
+  if constexpr (requires { reason.to_string(); }) {
+    return reason.to_string();
+  } else {
+    return reason;
+  }
+}
+
 template <class S>
 std::string prometheus_of(const S& session) {
   if constexpr (requires { session.metric_labels(); }) {
@@ -189,21 +198,25 @@ SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_
   return out;
 }
 
-Failure failure_of(const std::exception_ptr& error) noexcept {
+Texts texts_of(const Result& result) noexcept {
+  Texts texts;
   try {
-    if (error == nullptr) return {};
-    try {
-      std::rethrow_exception(error);
-    } catch (const Error& e) {
-      return {static_cast<std::int32_t>(e.code()), e.what()};
-    } catch (const std::exception& e) {
-      return {NAVIT_EDGE_C_BACKEND, e.what()};
-    } catch (...) {
-      return {NAVIT_EDGE_C_BACKEND, "unknown exception"};
+    if (result.error == nullptr) {
+      texts.reason = text_of(result.reason);
+      return texts;
     }
-  } catch (...) {  // no memory for the message
-    return {NAVIT_EDGE_C_BACKEND, {}};
+    texts.code = NAVIT_EDGE_C_BACKEND;
+    try {
+      std::rethrow_exception(result.error);
+    } catch (const Error& e) {
+      texts.code = static_cast<std::int32_t>(e.code());
+      texts.message = e.what();
+    } catch (const std::exception& e) {
+      texts.message = e.what();
+    }
+  } catch (...) {  // no exception of the standard library, or no memory
   }
+  return texts;
 }
 
 std::string describe(const Session& session) {

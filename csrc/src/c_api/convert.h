@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,12 +29,14 @@ RunOptions run_options(const navit_edge_c_run_options* given);
 /// `no_wait` says whether the caller wants no waiting.
 SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_wait);
 
-/// Of any exception.
-struct Failure {
+/// What a result says in words, and the code of its error.
+struct Texts {
   std::int32_t code = 0;
   std::string message;
+  std::string reason;
 };
-Failure failure_of(const std::exception_ptr& error) noexcept;
+/// Without memory for a text it is empty; the code is right all the same.
+Texts texts_of(const Result& result) noexcept;
 
 /// JSON of navit_edge_c_describe.
 std::string describe(const Session& session);
