@@ -399,6 +399,21 @@ TEST_CASE("NULL is refused with a message where it makes no sense, and left alon
   navit_edge_c_free_text(nullptr);
 }
 
+TEST_CASE("it counts what it has done, in the text that Prometheus reads") {
+  const std::vector<Picture> pictures = some_pictures(7);
+  const auto images = c_images(pictures);
+  TestBundle bundle;
+  Opened opened(bundle.write());
+  navit_edge_c_results* results = nullptr;
+  REQUIRE(navit_edge_c_run(opened.session, images.data(), images.size(), nullptr, &results, nullptr) == 0);
+  navit_edge_c_free_results(results);
+  char* text = nullptr;
+  REQUIRE(navit_edge_c_prometheus(opened.session, &text, nullptr) == 0);
+  CHECK(contains(text, "# TYPE navit_edge_"));
+  CHECK(contains(text, "engine=\"fake-cpu-fp32\"} 7\n"));
+  navit_edge_c_free_text(text);
+}
+
 TEST_CASE("it describes what is open, and says which library it is") {
   CHECK(navit_edge_c_abi_version() == NAVIT_EDGE_C_ABI_VERSION);
   TestBundle bundle;

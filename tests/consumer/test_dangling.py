@@ -108,6 +108,10 @@ PAIRS = {
         "const ImageView view; session.submit({view, nullptr});",  # in so many words: nobody owns it
         "const ImageView view; session.submit(view);",
     ),
+    "a stream over a session": (
+        "Session s(path); Stream stream(s); use(stream.capacity());",
+        "Stream stream{Session(path)}; use(stream.capacity());",
+    ),
     "an image that may be refused": (
         "OwnedImage image; session.try_submit(image, {}, [](Result&&) {});",
         "session.try_submit(OwnedImage(), {}, [](Result&&) {});",

@@ -82,15 +82,6 @@ std::string text_of(const R& reason) {
   }
 }
 
-template <class S>
-std::string prometheus_of(const S& session) {
-  if constexpr (requires { session.metric_labels(); }) {
-    return to_prometheus(session.metrics(), session.metric_labels());
-  } else {
-    throw InvalidInput("this library has no metrics");
-  }
-}
-
 /// `value` as an enum whose last value is `last`.
 template <class Enum>
 Enum checked(std::int32_t value, Enum last, const char* field) {
@@ -251,6 +242,6 @@ std::string describe(const Session& session) {
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::string prometheus(const Session& session) { return prometheus_of(session); }
+std::string prometheus(const Session& session) { return to_prometheus(session.metrics(), session.metric_labels()); }
 
 }  // namespace navit_edge::c_api
