@@ -19,7 +19,7 @@ def cmake_dir() -> Path:
     if not (folder / "navit_edge-config.cmake").is_file():
         raise InvalidInputError(
             f"there is no navit_edge-config.cmake in {folder}, beside the module {module.name}; it was built in place. "
-            "Install the package (pip install ., or pip install --editable .), or build the C++ project and install it: "
+            "Install the package (pip install . or pip install --editable .), or build the C++ project and install it: "
             "cmake --install BUILD --prefix DIR, then -DCMAKE_PREFIX_PATH=DIR"
         )
     return folder

@@ -175,7 +175,8 @@ def test_asking_for_another_minor_version_is_refused_by_find_package(tree: Tree,
 def test_components_are_what_was_built(tree: Tree, tmp_path: Path) -> None:
     """A component that is not there fails with its name and the remedy; an optional one is only not found."""
     show = (
-        'foreach(c core c openvino tensorrt tensorrt_rtx)\n  message(STATUS "${c}=${navit_edge_${c}_FOUND};")\nendforeach()'
+        "foreach(c core c openvino tensorrt tensorrt_rtx)\n"
+        '  message(STATUS "${c}=${navit_edge_${c}_FOUND};")\nendforeach()'
         "\nget_target_property(f navit_edge::openvino IMPORTED_LOCATION)\n"
         'if(NOT EXISTS "${f}")\n  message(FATAL_ERROR "no ${f}")\nendif()'
     )
