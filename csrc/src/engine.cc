@@ -85,7 +85,7 @@ void Engine::run(int slot, std::span<const HostTensor> inputs, std::span<HostTen
   check_backend_call(code, error, impl_->name);
 }
 
-std::span<std::byte> Engine::input_memory(int slot, const std::string& name, std::size_t bytes) {
+std::span<std::byte> Engine::input_memory(int slot, const std::string& name, std::size_t bytes) & {
   impl_->require_slot(slot);
   void* data = nullptr;
   navit_edge_error error{};

@@ -71,10 +71,10 @@ void Session::close() {
 }
 std::string Session::broken() const { return impl_->use().broken(); }
 
-const Manifest& Session::manifest() const noexcept { return impl_->room->opened().manifest; }
-const EngineSpec& Session::engine() const noexcept { return impl_->room->opened().choice.engine; }
+const Manifest& Session::manifest() const& noexcept { return impl_->room->opened().manifest; }
+const EngineSpec& Session::engine() const& noexcept { return impl_->room->opened().choice.engine; }
 int Session::slots() const noexcept { return impl_->room->slots(); }
-const std::vector<Candidate>& Session::candidates() const noexcept { return impl_->room->opened().choice.candidates; }
+const std::vector<Candidate>& Session::candidates() const& noexcept { return impl_->room->opened().choice.candidates; }
 std::string Session::device() const { return impl_->room->opened().choice.probe.device; }
 std::string Session::engine_report() const { return impl_->use().report(); }
 

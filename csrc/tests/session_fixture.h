@@ -55,6 +55,12 @@ bool eventually(Condition&& done) {
   return true;
 }
 
+/// The id of the engine that a session takes.
+inline std::string engine_of(const std::filesystem::path& bundle, const SessionOptions& session_options) {
+  const Session session(bundle, session_options);
+  return session.engine().id;
+}
+
 struct Picture {
   Picture(unsigned seed, std::int32_t height, std::int32_t width)
       : pixels(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3) {

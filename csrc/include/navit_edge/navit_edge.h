@@ -19,3 +19,4 @@
 #include "navit_edge/submit.h"    // IWYU pragma: export
 #include "navit_edge/types.h"     // IWYU pragma: export
 #include "navit_edge/unpack.h"    // IWYU pragma: export
+#include "navit_edge/view_of.h"   // IWYU pragma: export

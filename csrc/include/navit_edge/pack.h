@@ -41,21 +41,28 @@ class NAVIT_EDGE_API HostTensor {
   void lend(std::span<std::byte> memory) noexcept;
   [[nodiscard]] bool lent() const noexcept { return !lent_.empty(); }
 
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const std::string& name() const& noexcept { return name_; }
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
-  [[nodiscard]] std::span<const std::int64_t> shape() const noexcept { return shape_; }
+  [[nodiscard]] std::span<const std::int64_t> shape() const& noexcept { return shape_; }
   [[nodiscard]] std::size_t bytes() const noexcept;
-  [[nodiscard]] std::byte* data() noexcept { return data_; }
-  [[nodiscard]] const std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::byte* data() & noexcept { return data_; }
+  [[nodiscard]] const std::byte* data() const& noexcept { return data_; }
 
   template <class T>
-  [[nodiscard]] T* as() noexcept {
+  [[nodiscard]] T* as() & noexcept {
     return reinterpret_cast<T*>(data_);
   }
   template <class T>
-  [[nodiscard]] const T* as() const noexcept {
+  [[nodiscard]] const T* as() const& noexcept {
     return reinterpret_cast<const T*>(data_);
   }
+
+  // What is borrowed from a temporary would dangle.
+  const std::string& name() const&& = delete;
+  std::span<const std::int64_t> shape() const&& = delete;
+  const std::byte* data() const&& = delete;
+  template <class T>
+  const T* as() const&& = delete;
 
  private:
   [[nodiscard]] bool lends(std::size_t bytes) const noexcept { return !lent_.empty() && bytes <= lent_.size(); }

@@ -126,11 +126,11 @@ class NAVIT_EDGE_API Session {
   /// and takes no more; open another.
   [[nodiscard]] std::string broken() const;
 
-  [[nodiscard]] const Manifest& manifest() const noexcept;
+  [[nodiscard]] const Manifest& manifest() const& noexcept;
   /// What runs. For a group: its id, the budgets of all its engines, and the rest as its largest engine has it.
-  [[nodiscard]] const EngineSpec& engine() const noexcept;
+  [[nodiscard]] const EngineSpec& engine() const& noexcept;
   [[nodiscard]] int slots() const noexcept;  // packs that may be in flight at once
-  [[nodiscard]] const std::vector<Candidate>& candidates() const noexcept;
+  [[nodiscard]] const std::vector<Candidate>& candidates() const& noexcept;
   [[nodiscard]] std::string device() const;  // in words, as the backend says
   /// What the opened engine says of itself, a JSON object: Engine::report.
   [[nodiscard]] std::string engine_report() const;
@@ -148,6 +148,11 @@ class NAVIT_EDGE_API Session {
   void start_trace(const TraceOptions& options = {});
   /// Ends it: Chrome Trace Event JSON, which ui.perfetto.dev opens. Throws InvalidInput where there is none.
   std::string stop_trace();
+
+  // What is borrowed from a temporary would dangle.
+  const Manifest& manifest() const&& = delete;
+  const EngineSpec& engine() const&& = delete;
+  const std::vector<Candidate>& candidates() const&& = delete;
 
  private:
   struct Impl;

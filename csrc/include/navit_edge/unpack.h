@@ -21,6 +21,11 @@ struct OutputView {
   std::int64_t rows = 0;  // 1 for logits and embedding
   std::int64_t cols = 0;
   [[nodiscard]] bool empty() const noexcept { return data == nullptr; }
+  /// [rows * cols], row-major. Borrowed: lives as long as this view or a copy of it. A temporary's would dangle.
+  [[nodiscard]] std::span<const float> values() const& noexcept {
+    return {data, static_cast<std::size_t>(rows * cols)};
+  }
+  std::span<const float> values() const&& = delete;
 };
 
 /// The result of one image.

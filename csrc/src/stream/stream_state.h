@@ -16,8 +16,9 @@
 namespace navit_edge {
 
 /// Shared by the stream and the callbacks of its images, which may outlive it. All is guarded by `mutex`; no call into
-/// the session is made while it is held, since the session calls back.
-struct Stream::State {
+/// the session is made while it is held, since the session calls back. Hidden: else its functions would leave the
+/// library.
+struct [[gnu::visibility("hidden")]] Stream::State {
   struct Entry {
     enum class Phase { kSubmitting, kWaiting, kBegun, kGivingWay, kDone };
     Phase phase = Phase::kSubmitting;
