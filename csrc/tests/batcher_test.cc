@@ -213,3 +213,72 @@ TEST_CASE("the queue knows its work, its oldest image, and what an id stands for
   CHECK(desk.queue.oldest()->id == second);
   CHECK(desk.queue.work_us() < work);
 }
+
+namespace {
+
+struct Served {
+  double on_time = 0;     // share of the images
+  double throughput = 0;  // of what full packs do
+  double longest_ms = 0;
+};
+
+/// An engine that takes what the model says, on a clock of its own; images of 30 to 48 tokens come by chance, at `load`
+/// of what one by one could do, each with a deadline of three times what it takes alone.
+Served serve(double fixed_us, double load, std::size_t count, double noise = 0, unsigned seed = 1) {
+  PlanLimits made = limits();
+  made.budgets = {{512, 16, 512, 0}};
+  made.cost.budgets = {{fixed_us, 100, 0}};
+  Desk desk(made);
+  std::mt19937 random(seed);
+  std::exponential_distribution<double> gap(1);
+  std::normal_distribution<double> jitter(1, noise);
+  const auto tokens_of = [](std::size_t i) { return 30 + 6 * static_cast<std::int32_t>(i % 4); };
+  double share = 0;
+  double alone = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    share += desk.batcher.share_us(tokens_of(i)) / 4;
+    alone += desk.batcher.alone_us(tokens_of(i)) / 4;
+  }
+  const Clock::time_point begin = desk.now;
+  std::vector<Clock::time_point> came;
+  Served served;
+  Clock::time_point next = begin;
+  std::size_t done = 0;
+  while (done < count) {
+    while (came.size() < count && next <= desk.now) {
+      came.push_back(next);
+      const double late_us = microseconds(desk.now - next);
+      desk.push(tokens_of(came.size() - 1), std::max(1.0, 3 * alone - late_us));
+      if (load > 0) next = after(next, gap(random) * alone / load);
+    }
+    if (desk.queue.empty()) {
+      desk.now = next;
+      continue;
+    }
+    const Ids ids = desk.take();
+    const double took = desk.batch.plan.predicted_us * (noise > 0 ? std::max(0.5, jitter(random)) : 1);
+    desk.pace.observe(desk.batch.plan.predicted_us, took);
+    desk.now = after(desk.now, took);
+    for (const std::uint64_t id : ids) {
+      const double latency = microseconds(desk.now - came[id - 1]);
+      served.on_time += latency <= 3 * alone ? 1.0 / static_cast<double>(count) : 0;
+      served.longest_ms = std::max(served.longest_ms, latency / 1000);
+    }
+    done += ids.size();
+  }
+  served.throughput = static_cast<double>(count) * share / microseconds(desk.now - begin);
+  return served;
+}
+
+}  // namespace
+
+// docs/runtime.md has more of these figures.
+TEST_CASE("under load most images are on time, none waits for ever, and a saturated engine loses nothing to packing") {
+  for (const double fixed_us : {6000.0, 2000.0, 500.0}) CHECK(serve(fixed_us, 0, 5000).throughput > 0.97);
+  CHECK(serve(6000, 0.5, 10000).on_time >= 0.99);
+  CHECK(serve(6000, 0.7, 10000).on_time >= 0.98);
+  CHECK(serve(500, 0.5, 10000).on_time >= 0.96);
+  CHECK(serve(6000, 0.7, 10000, 0.2).on_time >= 0.95);  // packs that take a fifth more or less than predicted
+  CHECK(serve(6000, 0.7, 10000).longest_ms < 5 * 3 * 10);
+  CHECK(serve(6000, 1.2, 10000).longest_ms < 5 * 3 * 10);  // more than one by one could do
+}

@@ -20,7 +20,7 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kWorthwhile = 0.97;
 /// While late images wait, packs must come as close as this to the least waste: small ones for the sake of those that
 /// can still be on time would let ever more come late.
-constexpr double kFrugal = 1.1;
+constexpr double kFrugal = 1.5;
 /// A late image steps back until this many times as much time has passed.
 constexpr double kPatience = 4;
 /// Until a lane that waits for a point in time has woken.
@@ -108,7 +108,9 @@ void Batcher::draft(std::span<const std::int32_t> order, Draft& out) const {
 int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Pace& pace) {
   left_.assign(std::min(window_.size(), kForesight), true);
   const auto keeps = [&](const Candidate& candidate, double us) {
-    return candidate.image->due != Clock::time_point::max() && after(start, pace.safe_us(us)) <= candidate.image->due;
+    const Waiting& image = *candidate.image;  // one that has stepped back is not counted: it was late once
+    return image.due == image.deadline && image.due != Clock::time_point::max() &&
+           after(start, pace.safe_us(us)) <= image.due;
   };
   double us = draft.steps[count - 1].time_us;
   int kept = 0;
