@@ -15,7 +15,7 @@ JOBS := $(shell nproc 2>/dev/null || echo 2)
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-python test-sanitizers fuzz lint check-tools bench gpu-check clean
+.PHONY: help demo test test-cpp test-python test-sanitizers fuzz verify-families lint check-tools bench gpu-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -47,6 +47,9 @@ fuzz: $(VENV)/.installed  ## random images through resize and pack, under the sa
 
 test-python: $(VENV)/.installed
 	$(PY) -m pytest
+
+verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)
+	$(PY) -m pytest tests/families tests/families/verify_*.py
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from navit_edge_export.attention import ABSENT
-from navit_edge_export.model.embed import CENTRE, FoldedPatchEmbed
+from navit_edge_export.embed import CENTRE, FoldedPatchEmbed
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.pooling import Segments
 from navit_edge_export.positions import grid_of_tokens

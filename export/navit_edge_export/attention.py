@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from navit_edge import packed_attention
 from navit_edge_export.norms import make_head_norm
+from navit_edge_export.positions.rotary import Rotation
 
 LOWERINGS = ("masked", "padded", "packed")
 
@@ -116,22 +117,69 @@ def split_heads(joint: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention on packed tokens, with optional normalization of queries and keys per head."""
+    """Multi-head self-attention on packed tokens. Queries, keys and values are one matrix product.
+
+    Optional: normalization of queries and keys per head, rotary positions, fewer heads of keys and values
+    (grouped-query attention), a norm of what attention gives, and a gate on it.
+    """
 
     def __init__(
-        self, width: int, heads: int, *, qkv_bias: bool, proj_bias: bool, qk_norm: str, norm_bias: bool, eps: float
+        self,
+        width: int,
+        heads: int,
+        *,
+        qkv_bias: bool,
+        proj_bias: bool,
+        qk_norm: str = "off",
+        norm_bias: bool = True,
+        eps: float = 1e-6,
+        head_width: int | None = None,
+        key_heads: int | None = None,
+        scale: float | None = None,
+        inner_norm: nn.Module | None = None,
+        gate: nn.Module | None = None,
     ) -> None:
+        """
+        Args:
+            qk_norm: one of norms.make_head_norm's.
+            head_width: dh; D / H if not given.
+            key_heads: heads of keys and of values; H if not given.
+            scale: of the scores; dh^-1/2 if not given.
+            inner_norm: of [T, H*dh], in front of the last layer.
+            gate: [T, D] -> [T, H*dh], of the same input; its sigmoid is multiplied with what attention gives.
+        """
         super().__init__()
         self.heads = heads
-        self.scale = (width // heads) ** -0.5
-        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
-        self.query_norm = make_head_norm(qk_norm, width // heads, bias=norm_bias, eps=eps)
-        self.key_norm = make_head_norm(qk_norm, width // heads, bias=norm_bias, eps=eps)
-        self.proj = nn.Linear(width, width, bias=proj_bias)
+        self.key_heads = key_heads or heads
+        self.head_width = head_width or width // heads
+        self.scale = self.head_width**-0.5 if scale is None else scale
+        self.qkv = nn.Linear(width, (heads + 2 * self.key_heads) * self.head_width, bias=qkv_bias)
+        self.query_norm = make_head_norm(qk_norm, self.head_width, bias=norm_bias, eps=eps, heads=heads)
+        self.key_norm = make_head_norm(qk_norm, self.head_width, bias=norm_bias, eps=eps, heads=self.key_heads)
+        self.inner_norm = inner_norm
+        self.gate = gate
+        self.proj = nn.Linear(heads * self.head_width, width, bias=proj_bias)
 
-    def forward(self, tokens: Tensor, lowering: Lowering) -> Tensor:
+    def forward(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None = None) -> Tensor:
         """tokens [T, D] -> [T, D]"""
-        query, key, value = split_heads(self.qkv(tokens), 3, self.heads)
-        mixed = lowering.attend(self.query_norm(query), self.key_norm(key), value, self.scale)
+        query, key, value = self._split(self.qkv(tokens))
+        query, key = self.query_norm(query), self.key_norm(key)
+        if rotation is not None:
+            query, key = rotation.turn(query), rotation.turn(key)
+        if self.key_heads != self.heads:
+            repeats = self.heads // self.key_heads
+            key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
+        mixed = lowering.attend(query, key, value, self.scale)
+        if self.inner_norm is not None:
+            mixed = self.inner_norm(mixed)
+        if self.gate is not None:
+            mixed = mixed * self.gate(tokens).sigmoid()
         projected: Tensor = self.proj(mixed)
         return projected
+
+    def _split(self, joint: Tensor) -> tuple[Tensor, ...]:
+        """[T, (H + 2 key heads) * dh] -> queries [T, H, dh], keys and values [T, key heads, dh]"""
+        if self.key_heads == self.heads:
+            return split_heads(joint, 3, self.heads)
+        counts = [self.heads, self.key_heads, self.key_heads]
+        return torch.split(joint.view(joint.shape[0], sum(counts), self.head_width), counts, dim=1)

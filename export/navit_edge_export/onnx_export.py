@@ -32,8 +32,8 @@ from navit_edge.verify.verify import TOLERANCES
 from navit_edge_export.attention import LOWERINGS
 from navit_edge_export.golden import golden_images
 from navit_edge_export.model.config import NaViTConfig
-from navit_edge_export.model.embed import FoldedPatchEmbed
 from navit_edge_export.model.navit import NaViT
+from navit_edge_export.packed_model import ModelConfig, PackedModel
 from navit_edge_export.preprocess import FILTERS, GRAPH_INPUTS, pack
 from navit_edge_export.weights_file import WeightsFile
 
@@ -58,7 +58,7 @@ _LENGTHS = {"N1": "N+1", "N1 + 1": "N+2"}
 
 
 def export_bundle(
-    model: NaViT | NaViTConfig,
+    model: PackedModel | NaViTConfig,
     out: Path,
     *,
     name: str | None = None,
@@ -78,7 +78,7 @@ def export_bundle(
     """Writes ``out`` (``NAME.navit``) and returns its path. The same model, options and versions give the same bytes.
 
     Args:
-        model: A model, or a config, whose weights are then drawn from ``seed``.
+        model: A model, or a config of the reference model, whose weights are then drawn from ``seed``.
         name: The bundle's name; ``out``'s without its suffix if not given.
         labels: One per class.
         weights: For the record: where the weights came from, such as the checkpoint's name.
@@ -87,14 +87,15 @@ def export_bundle(
         resample: a filter of Pillow's, such as "bilinear" or "bicubic".
         alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
             ``background`` (R, G, B), or "reject" it.
-        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image.
+        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, where a model
+            has none of them, its tokens.
         lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
 
     Raises:
         InvalidInputError: options that do not fit the model.
         BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
     """
-    config = model if isinstance(model, NaViTConfig) else model.config
+    config: ModelConfig = model.config if isinstance(model, PackedModel) else model
     chosen = _chosen_outputs(config, outputs)
     wanted = _chosen_lowerings(lowerings)
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
@@ -106,7 +107,7 @@ def export_bundle(
         report("making the model", 0, steps)
         if isinstance(model, NaViTConfig):
             weights = weights or f"random, seed {seed}"
-            model = NaViT(config, seed=seed)
+            model = NaViT(model, seed=seed)
         graph_model = _graph_model(model)
         parameters = {parameter for parameter, _ in graph_model.named_parameters()}
         (staging / "graphs").mkdir()
@@ -125,7 +126,7 @@ def export_bundle(
             name=name if name is not None else Path(out).name.removesuffix(".navit"),
             created_by=_created_by(weights),
             model=Model(
-                family="navit",
+                family=model.family,
                 width=config.width,
                 depth=config.depth,
                 heads=config.heads,
@@ -153,7 +154,7 @@ def export_bundle(
     return Path(out)
 
 
-def export_graph(graph_model: NaViT, lowering: str, outputs: Sequence[str]) -> ir.Model:
+def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]) -> ir.Model:
     """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
     ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
     names = GRAPH_INPUTS[lowering]
@@ -184,7 +185,7 @@ def export_graph(graph_model: NaViT, lowering: str, outputs: Sequence[str]) -> i
 class _Outputs(nn.Module):
     """The model with its outputs in a fixed order."""
 
-    def __init__(self, model: NaViT, outputs: Sequence[str]) -> None:
+    def __init__(self, model: PackedModel, outputs: Sequence[str]) -> None:
         super().__init__()
         self.model = model
         self.outputs = outputs
@@ -246,7 +247,7 @@ def _name_lengths(graph: ir.Graph) -> None:
             value.shape = ir.Shape(_LENGTHS.get(str(dim), dim) for dim in value.shape)
 
 
-def _graph_model(model: NaViT) -> NaViT:
+def _graph_model(model: PackedModel) -> PackedModel:
     """A model for inference whose patch embedding is folded; it shares the other weights."""
     other = sorted({str(p.dtype) for p in model.parameters() if p.dtype != torch.float32})
     if other:
@@ -255,11 +256,11 @@ def _graph_model(model: NaViT) -> NaViT:
         )
     graph_model = copy.copy(model)
     graph_model._modules = dict(model._modules)
-    graph_model.embed = FoldedPatchEmbed(model.embed)
+    graph_model.embed = model.embed.for_graph()
     return graph_model
 
 
-def _sample_inputs(config: NaViTConfig) -> dict[str, Tensor]:
+def _sample_inputs(config: ModelConfig) -> dict[str, Tensor]:
     """Three small images; every extent differs and none is 0 or 1, which torch would fix."""
     grids = [(2, 3), (3, 4), (1, 5)]
     images = [np.zeros((r * config.patch_px, c * config.patch_px, config.channels), np.uint8) for r, c in grids]
@@ -342,10 +343,10 @@ def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in LOWERINGS if name in lowerings)
 
 
-def _chosen_outputs(config: NaViTConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:
+def _chosen_outputs(config: ModelConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:
     offered = config.outputs()
     if outputs is None:
-        return tuple(name for name in offered if name != "tokens")
+        return tuple(name for name in offered if name != "tokens") or offered
     unknown = [name for name in outputs if name not in offered]
     if unknown or not outputs or len(set(outputs)) != len(outputs):
         raise InvalidInputError(
@@ -355,7 +356,7 @@ def _chosen_outputs(config: NaViTConfig, outputs: Sequence[str] | None) -> tuple
     return tuple(name for name in offered if name in outputs)
 
 
-def _check_options(config: NaViTConfig, *, labels: Sequence[str] | None, sizing: Sizing, resample: str) -> None:
+def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing: Sizing, resample: str) -> None:
     if labels and len(labels) != config.num_classes:
         raise InvalidInputError(
             f"found {len(labels)} labels; the model has {config.num_classes} classes; give one label per class or none"

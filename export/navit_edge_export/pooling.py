@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge_export.attention import ABSENT, split_heads
+from navit_edge_export.norms import make_head_norm
 
 # Doubling steps of a running maximum: enough for images of 2**15 tokens.
 MAX_STEPS = 15
+
+#: The id of tokens that pooling leaves out; no image's, and not that of the rows beyond the last.
+NO_IMAGE = -2
 
 
 class Segments:
@@ -24,6 +28,11 @@ class Segments:
         self.rows = positions[:, 0]
         numbers = torch.arange(images, dtype=segment_ids.dtype, device=segment_ids.device)
         self.member = segment_ids.unsqueeze(0) == numbers.unsqueeze(1)  # [N, T]
+
+    @staticmethod
+    def of_patches(segment_ids: Tensor, positions: Tensor, images: int) -> Segments:
+        """As the constructor, with the prefix tokens left out."""
+        return Segments(torch.where(positions[:, 0] < 0, NO_IMAGE, segment_ids), positions, images)
 
     def mean(self, tokens: Tensor) -> Tensor:
         """Mean of each image's tokens: [T, D] -> [N, D]
@@ -63,20 +72,50 @@ class Segments:
 class AttentionPool(nn.Module):
     """Multi-head attention of one learned probe over the tokens of each image."""
 
-    def __init__(self, width: int, heads: int, *, qkv_bias: bool, proj_bias: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        qkv_bias: bool,
+        proj_bias: bool,
+        qk_norm: str = "off",
+        norm_bias: bool = True,
+        eps: float = 1e-6,
+        head_width: int | None = None,
+        scale: float | None = None,
+    ) -> None:
+        """Arguments as SelfAttention's."""
         super().__init__()
         self.heads = heads
-        self.scale = (width // heads) ** -0.5
+        head_width = head_width or width // heads
+        self.scale = head_width**-0.5 if scale is None else scale
         self.probe = nn.Parameter(torch.zeros(width))
-        self.query = nn.Linear(width, width, bias=qkv_bias)
-        self.key_value = nn.Linear(width, 2 * width, bias=qkv_bias)
-        self.proj = nn.Linear(width, width, bias=proj_bias)
+        self.query = nn.Linear(width, heads * head_width, bias=qkv_bias)
+        self.key_value = nn.Linear(width, 2 * heads * head_width, bias=qkv_bias)
+        self.query_norm = make_head_norm(qk_norm, head_width, bias=norm_bias, eps=eps, heads=heads)
+        self.key_norm = make_head_norm(qk_norm, head_width, bias=norm_bias, eps=eps, heads=heads)
+        self.proj = nn.Linear(heads * head_width, width, bias=proj_bias)
 
     def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
         """tokens [T, D] -> [N, D]"""
-        query = self.query(self.probe.unsqueeze(0)).view(self.heads, -1)  # [H, dh]
+        query = self.query_norm(self.query(self.probe.unsqueeze(0)).view(self.heads, -1))  # [H, dh]
         key, value = split_heads(self.key_value(tokens), 2, self.heads)
-        pooled: Tensor = self.proj(segments.attend(query, key, value, self.scale))
+        pooled: Tensor = self.proj(segments.attend(query, self.key_norm(key), value, self.scale))
+        return pooled
+
+
+class ProbePooling(nn.Module):
+    """The probe's attention plus a learned vector: what is left of the probe's residual."""
+
+    def __init__(self, width: int, attention: AttentionPool) -> None:
+        super().__init__()
+        self.attention = attention
+        self.residual = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
+        """tokens [T, D] -> [N, D]"""
+        pooled: Tensor = self.attention(tokens, segments) + self.residual
         return pooled
 
 
@@ -102,6 +141,22 @@ class MeanPooling(nn.Module):
     def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
         """tokens [T, D] -> [N, D]"""
         return segments.mean(tokens)
+
+
+class MaxPooling(nn.Module):
+    """The largest value of each feature over each image's tokens."""
+
+    def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
+        """tokens [T, D] -> [N, D]"""
+        return segments.max(tokens)
+
+
+class MeanMaxPooling(nn.Module):
+    """Half of the mean plus half of the maximum."""
+
+    def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
+        """tokens [T, D] -> [N, D]"""
+        return 0.5 * (segments.mean(tokens) + segments.max(tokens))
 
 
 class ClsPooling(nn.Module):

@@ -310,3 +310,29 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "masked.onnx").write_bytes(b"\x00not a graph")
     with pytest.raises(BundleError, match=r"masked\.onnx is not an ONNX graph"):
         precision.load(tmp_path / "masked.onnx")
+
+
+def test_a_norm_of_the_pixels_stays_float32() -> None:
+    rng = np.random.default_rng(0)
+    node = onnx.helper.make_node
+    constants = {
+        "centre": np.float32(128),
+        "scale": np.ones(12, np.float32),
+        "w": rng.normal(size=(12, 8)).astype(np.float32),
+    }
+    graph = onnx.helper.make_graph(
+        [
+            node("Cast", ["patches"], ["x"], to=TensorProto.FLOAT),
+            node("Sub", ["x", "centre"], ["centred"]),
+            node("LayerNormalization", ["centred", "scale"], ["normal"]),
+            node("MatMul", ["normal", "w"], ["tokens"]),
+        ],
+        "normed",
+        [onnx.helper.make_tensor_value_info("patches", TensorProto.UINT8, ["T", 12])],
+        [onnx.helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["T", 8])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    found = dict(precision.precision_map(model, "bf16").values())
+    assert found == {"Cast": "fp32", "Sub": "fp32", "LayerNormalization": "fp32", "MatMul": "fp16"}
+    onnx.checker.check_model(precision.convert(model, "bf16"), full_check=True)

@@ -107,6 +107,13 @@ class NaViTConfig:
         return NaViTConfig.from_dict(_json_object(text))
 
     @staticmethod
+    def from_fields(values: dict[str, Any]) -> NaViTConfig:
+        """As ``from_dict``; ``"size"``, one of SIZES, may name a config that the other fields change."""
+        changes = {name: value for name, value in values.items() if name != "size"}
+        size = values.get("size")
+        return NaViTConfig.from_dict({**({} if size is None else sized(size).to_dict()), **changes})
+
+    @staticmethod
     def from_file(path: Path) -> NaViTConfig:
         """Reads a JSON file: an object of fields, and optionally ``"size"``, one of SIZES, that they change."""
         try:
@@ -114,10 +121,7 @@ class NaViTConfig:
         except OSError as error:
             raise InvalidInputError(f"cannot read the model config {path}: {error.strerror}") from error
         try:
-            values = _json_object(text)
-            size = values.pop("size", None)
-            base = {} if size is None else sized(size).to_dict()
-            return NaViTConfig.from_dict({**base, **values})
+            return NaViTConfig.from_fields(_json_object(text))
         except InvalidInputError as error:
             raise InvalidInputError(f"{path}: {error}") from error
 

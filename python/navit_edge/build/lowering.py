@@ -97,7 +97,7 @@ def question(
         tokens=largest.tokens,
         images=largest.images,
         heads=manifest.model.heads,
-        head_width=manifest.model.width // manifest.model.heads,
+        head_width=manifest.model.config.get("head_width", manifest.model.width // manifest.model.heads),
     )
 
 

@@ -5,7 +5,8 @@ else (positions, masks, pooling, head) stays in float32. Policies for the trunk:
 
 * "fp16", "bf16": matrix products and element-wise work in 16 bits. Float32 islands: normalizations and other
   statistics, softmax with the scores and the mask that lead to it, activation functions, and the sum that runs through
-  all layers, which only norms and itself read. The product of the pixels is in fp16 under both: a byte is exact in it, and in bf16 this one product made half of the whole model's error.
+  all layers, which only norms and itself read. The product of the pixels is in fp16 under both: a byte is exact in it, and in bf16 this one product made half of the whole model's error. A norm of the pixels in front
+  of it is an island as any other.
 * "fp32": all of it in float32, but queries, keys, values and their products with the probabilities in fp16, since
   TensorRT fuses attention in 16 bits only; unfused, its memory grows with the square of T. The scores are float32.
   "strict" leaves out even this. Packed attention is one node with queries, keys and values in 16 bits; how it computes
@@ -172,8 +173,9 @@ class _Converter:
         if self._strict:
             return {}
         low = self._attention_products()
+        islands = self._float32_islands()
         if self._low_trunk:
-            low |= trunk - self._float32_islands()
+            low |= trunk - islands
         else:
             low &= trunk
         if not self._float32_products:
@@ -181,7 +183,7 @@ class _Converter:
         low -= {i for i, node in enumerate(self._nodes) if node.op_type == _QUANTIZE}
         types = dict.fromkeys(low, self._low)
         if self._low_trunk:
-            types |= dict.fromkeys(self._patch_product(), self._half)
+            types |= dict.fromkeys(self._patch_product() - islands, self._half)
         for index, node in enumerate(self._nodes):
             if node.op_type == _DEQUANTIZE:  # in the type of the products that read it; the weights' lie outside the trunk
                 types.pop(index, None)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress, size_text
 from navit_edge.errors import InvalidInputError, import_or_explain
 
 if TYPE_CHECKING:
+    from navit_edge.sizing import Sizing
+    from navit_edge_export.families.registry import Imported, Preprocessing
     from navit_edge_export.model.config import NaViTConfig
-    from navit_edge_export.model.navit import NaViT
 
 
 class ModelSize(str, Enum):
@@ -51,25 +54,61 @@ def export(
     model: Annotated[ModelSize | None, typer.Option(help="Size of the reference NaViT.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="JSON file with fields of the model's config; they change those of --model.", metavar="FILE"),
+        typer.Option(
+            help="JSON file with fields of the model's config: those of --model that it changes, or in place of a "
+            "checkpoint's config.json.",
+            metavar="FILE",
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Weights (.safetensors); its config is in its metadata.", metavar="FILE"),
+        typer.Option(
+            help="Weights: a safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.",
+            metavar="FILE|DIR",
+        ),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="What the checkpoint is of (docs/families.md), as siglip2.",
+            show_default="guessed from its config or its keys",
+            metavar="NAME",
+        ),
+    ] = None,
+    mean: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            help="Of pixels / 255, in training; for checkpoints that do not say.",
+            show_default="the checkpoint's",
+            metavar="R G B",
+        ),
+    ] = None,
+    std: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Their standard deviation.", show_default="the checkpoint's", metavar="R G B"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of random weights, without --checkpoint.")] = 0,
     max_tokens: Annotated[
-        int, typer.Option(min=1, help="Most patches of an image, for the sizing rules token-cap and naflex.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most patches of an image, for the sizing rules token-cap and naflex.",
+            show_default="the checkpoint's, or 1024",
+        ),
+    ] = None,
     sizing: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side or fixed, with its "
             "fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (docs/preprocessing.md).",
+            show_default="the family's, or token-cap",
             metavar="RULE[:KEY=VALUE,…]",
         ),
-    ] = "token-cap",
-    resample: Annotated[Filter, typer.Option("--filter", help="Filter of the resize.")] = Filter.BILINEAR,
+    ] = None,
+    resample: Annotated[
+        Filter | None,
+        typer.Option("--filter", help="Filter of the resize.", show_default="the checkpoint's, or bilinear"),
+    ] = None,
     alpha: Annotated[
         AlphaRule, typer.Option(help="An image's alpha channel: dropped, composited over --background, or refused.")
     ] = AlphaRule.DROP,
@@ -104,23 +143,30 @@ def export(
     """
     if model is None and config is None and checkpoint is None:
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
+    if checkpoint is None and (family is not None or mean is not None or std is not None):
+        raise typer.BadParameter("--family, --mean and --std are for a --checkpoint", param_hint="'--checkpoint'")
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
+    from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
     from navit_edge_export.onnx_export import DEFAULT_LOWERINGS, export_bundle
 
-    source = _load(model.value if model else None, config, checkpoint)
+    source: Imported | NaViTConfig
+    if checkpoint is not None:
+        source = _import(checkpoint, family, model.value if model else None, config, mean, std)
+    else:
+        source = _load_config(model.value if model else None, config)
+    own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
     console = err_console()
     with make_progress(console) as progress:
         bar = progress.add_task("export", total=None, phase="")
         export_bundle(
-            source,
+            source.model if isinstance(source, Imported) else source,
             output,
-            labels=_read_labels(labels),
+            labels=_read_labels(labels) if labels else own.labels,
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
-            sizing=sizing,
-            max_tokens=max_tokens,
-            resample=resample.value,
+            sizing=_choose_sizing(sizing, max_tokens, own),
+            resample=resample.value if resample else own.filter,
             alpha=alpha.value,
             background=background,
             outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
@@ -135,22 +181,53 @@ def export(
     )
 
 
-def _load(size: str | None, config: Path | None, checkpoint: Path | None) -> NaViT | NaViTConfig:
-    from navit_edge_export.model.checkpoint import load_checkpoint
+def _import(
+    checkpoint: Path,
+    family: str | None,
+    size: str | None,
+    config: Path | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+) -> Imported:
+    from navit_edge_export.families import registry
+    from navit_edge_export.families.checkpoint import read_checkpoint
 
-    chosen = _load_config(size, config)
-    if checkpoint is not None:
-        return load_checkpoint(checkpoint, chosen)
-    if chosen is None:
-        raise InvalidInputError("no model config; give --model or --config")
-    return chosen
+    processor: dict[str, Any] = {}
+    if mean is not None:
+        processor["image_mean"] = list(mean)
+    if std is not None:
+        processor["image_std"] = list(std)
+    if size is None:
+        return registry.import_checkpoint(checkpoint, family=family, config=config, processor=processor)
+    if family not in (None, "navit"):
+        raise InvalidInputError(f"--model names a size of the reference model and --family {family}; leave one out")
+    read = read_checkpoint(checkpoint, processor=processor)
+    fields = _load_config(size, config).to_dict()
+    return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields))
 
 
-def _load_config(size: str | None, path: Path | None) -> NaViTConfig | None:
+def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:
+    from navit_edge import sizing as sizings
+
+    if text is not None:
+        return sizings.parse(text, max_tokens=max_tokens or own.sizing.max_tokens or 1024)
+    if max_tokens is None:
+        return own.sizing
+    if "max_tokens" not in sizings.FIELDS[own.sizing.rule]:
+        raise InvalidInputError(
+            f"--max-tokens is {max_tokens} and the checkpoint's sizing rule {sizings.describe(own.sizing)}, which has "
+            "no such limit; give --sizing, too"
+        )
+    return msgspec.structs.replace(own.sizing, max_tokens=max_tokens)
+
+
+def _load_config(size: str | None, path: Path | None) -> NaViTConfig:
     from navit_edge_export.model.config import NaViTConfig, sized
 
     if path is None:
-        return None if size is None else sized(size)
+        if size is None:
+            raise InvalidInputError("no model config; give --model or --config")
+        return sized(size)
     if size is None:
         return NaViTConfig.from_file(path)
     try:
@@ -169,9 +246,7 @@ def _load_config(size: str | None, path: Path | None) -> NaViTConfig | None:
     return NaViTConfig.from_dict({**sized(size).to_dict(), **changes})
 
 
-def _read_labels(path: Path | None) -> list[str] | None:
-    if path is None:
-        return None
+def _read_labels(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

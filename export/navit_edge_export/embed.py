@@ -13,7 +13,15 @@ from torch.nn import functional
 CENTRE = 128.0
 
 
-class PatchEmbed(nn.Module):
+class PatchLayer(nn.Module):
+    """From patches [T, F] uint8 to [T, D]."""
+
+    def for_graph(self) -> PatchLayer:
+        """What an exported graph holds in this one's place: itself, where there is nothing to fold."""
+        return self
+
+
+class PatchEmbed(PatchLayer):
     """A linear layer on normalized pixels, (x / 255 - mean) / std, computed on u = x - 128.
 
     With the layer W, b: W' = W / (255 std), b' = b + sum over F of W (128 / 255 - mean) / std; the folding is done in
@@ -39,13 +47,17 @@ class PatchEmbed(nn.Module):
         bias = self.bias.double() + weight @ self.shift
         return (weight * self.inverse_std).float(), bias.float()
 
+    def for_graph(self) -> PatchLayer:
+        """The folded layer."""
+        return FoldedPatchEmbed(self)
+
     def forward(self, patches: Tensor) -> Tensor:
         """patches [T, F] uint8 -> [T, D]"""
         weight, bias = self.folded()
         return functional.linear(patches.float() - CENTRE, weight, bias)
 
 
-class FoldedPatchEmbed(nn.Module):
+class FoldedPatchEmbed(PatchLayer):
     """A PatchEmbed whose folding is done: what the graph holds."""
 
     def __init__(self, embed: PatchEmbed | FoldedPatchEmbed) -> None:
@@ -61,6 +73,38 @@ class FoldedPatchEmbed(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """patches [T, F] uint8 -> [T, D]"""
         return functional.linear(patches.float() - CENTRE, self.weight, self.bias)
+
+
+class NormedPatchEmbed(PatchLayer):
+    """A norm over each patch's normalized pixels, then a linear layer: nothing to fold.
+
+    A norm does not see a factor and an offset that are the same for all its values, so where all channels have one mean
+    and one std it is computed on u = x - 128, with an eps in those units.
+    """
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(
+        self, features: int, width: int, *, mean: Sequence[float], std: Sequence[float], eps: float = 1e-5
+    ) -> None:
+        super().__init__()
+        self.uniform = len(set(mean)) == len(set(std)) == 1
+        self.norm = nn.LayerNorm(features, eps=eps * (255 * std[0]) ** 2 if self.uniform else eps)
+        self.proj = nn.Linear(features, width)
+        pixels = features // len(mean)
+        mean_f = torch.tensor(mean, dtype=torch.float64).repeat(pixels)
+        std_f = torch.tensor(std, dtype=torch.float64).repeat(pixels)
+        self.register_buffer("factor", (1 / (255 * std_f)).float(), persistent=False)
+        self.register_buffer("offset", ((CENTRE / 255 - mean_f) / std_f).float(), persistent=False)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """patches [T, F] uint8 -> [T, D]"""
+        x = patches.float() - CENTRE
+        if not self.uniform:
+            x = x * self.factor + self.offset
+        projected: Tensor = self.proj(self.norm(x))
+        return projected
 
 
 class PrefixTokens(nn.Module):

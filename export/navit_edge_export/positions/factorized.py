@@ -106,12 +106,13 @@ _AXES: dict[str, Callable[[int, int], nn.Module]] = {
 class FactorizedPositions(nn.Module):
     """Embeds (row, column): the sum of two D-wide embeddings, or two of D/2 side by side."""
 
-    def __init__(self, width: int, *, kind: str, combine: str, entries: int) -> None:
+    def __init__(self, width: int, *, kind: str, combine: str, entries: int, column_entries: int | None = None) -> None:
+        """``entries`` of the tables; ``column_entries`` where the columns' has another number."""
         super().__init__()
         features = width if combine == "sum" else width // 2
         self.combine = combine
         self.row = _AXES[kind](features, entries)
-        self.column = _AXES[kind](features, entries)
+        self.column = _AXES[kind](features, column_entries or entries)
 
     @property
     def uses_grid(self) -> bool:
@@ -125,10 +126,3 @@ class FactorizedPositions(nn.Module):
         column = self.column(positions[:, 1], columns)
         combined: Tensor = row + column if self.combine == "sum" else torch.cat([row, column], dim=1)
         return combined
-
-
-def grid_of_tokens(grid_hw: Tensor, segment_ids: Tensor) -> Tensor:
-    """(rows, columns) of each token's own image: grid_hw [N, 2], segment_ids [T] -> [T, 2]; padding rows (id N) get
-    (1, 1)."""
-    padding = torch.ones(1, 2, dtype=grid_hw.dtype, device=grid_hw.device)
-    return torch.cat([grid_hw, padding]).index_select(0, segment_ids)

@@ -1,0 +1,157 @@
+"""What a user has: a safetensors file, a Hugging Face folder, or a file of torch.save. Pickle is never run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from navit_edge.errors import InvalidInputError
+
+#: Where files of torch.save keep the weights, beside what training needs.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+_FOLDER = "expected a folder with config.json and model.safetensors (or its shards and their index)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Weights and what lies beside them. Tensors are read when they are asked for."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    config: dict[str, Any] = field(default_factory=dict)  # config.json
+    processor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json
+    metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+
+
+class SafetensorsFiles(Mapping[str, Tensor]):
+    """The tensors of one file or of several shards, each read when it is asked for."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        """Raises InvalidInputError where one is missing or is no safetensors file."""
+        from safetensors import SafetensorError, safe_open
+
+        self.metadata: dict[str, str] = {}
+        self._handles: dict[str, Any] = {}
+        for path in files:
+            try:
+                handle: Any = safe_open(path, framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise InvalidInputError(
+                    f"cannot read the checkpoint {path}: {error}; expected a .safetensors file (pickle is never run)"
+                ) from error
+            self.metadata |= handle.metadata() or {}
+            self._handles |= dict.fromkeys(handle.keys(), handle)
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._handles[name].get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handles)
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+
+def read_checkpoint(
+    path: Path, *, config: Path | None = None, processor: Mapping[str, Any] | None = None
+) -> Checkpoint:
+    """Reads a folder or a file.
+
+    Args:
+        config: A JSON file in place of the folder's config.json.
+        processor: Fields that go before those of the folder's preprocessor_config.json, as ``image_mean``.
+
+    Raises InvalidInputError: nothing there that is a checkpoint.
+    """
+    path = Path(path)
+    metadata: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
+    if path.is_dir():
+        tensors = _read_folder(path)
+        if (path / "config.json").exists():
+            fields = _read_json(path / "config.json")
+        for name in ("processor_config.json", "preprocessor_config.json"):
+            if (path / name).exists():
+                found = _read_json(path / name)
+                settings |= found.get("image_processor", found)
+    elif path.suffix == ".safetensors":
+        tensors = SafetensorsFiles([path])
+    else:
+        tensors = _read_torch(path)
+    if isinstance(tensors, SafetensorsFiles):
+        metadata = tensors.metadata
+    if config is not None:
+        fields = _read_json(config)
+    return Checkpoint(
+        path=path, tensors=tensors, config=fields, processor={**settings, **(processor or {})}, metadata=metadata
+    )
+
+
+def _read_folder(folder: Path) -> Mapping[str, Tensor]:
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        return SafetensorsFiles(_shards(folder, index))
+    files = sorted(folder.glob("*.safetensors"))
+    whole = [path for path in files if path.name in ("model.safetensors", "pytorch_model.safetensors")] or files
+    if len(whole) == 1:
+        return SafetensorsFiles(whole)
+    if whole:
+        names = ", ".join(path.name for path in whole[:5])
+        raise InvalidInputError(f"{folder} holds several safetensors files ({names}) and no index; name one of them")
+    for index in sorted(folder.glob("*.bin.index.json")):
+        tensors: dict[str, Tensor] = {}
+        for shard in _shards(folder, index):
+            tensors |= _read_torch(shard)
+        return tensors
+    if (folder / "pytorch_model.bin").exists():
+        return _read_torch(folder / "pytorch_model.bin")
+    raise InvalidInputError(f"{folder} holds no weights; {_FOLDER}")
+
+
+def _shards(folder: Path, index: Path) -> list[Path]:
+    names = _read_json(index).get("weight_map", {}).values()
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise InvalidInputError(f"{index} names no shards beside it under weight_map; {_FOLDER}")
+    return [folder / name for name in sorted(set(names))]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}; expected an object of fields, as JSON") from error
+    if not isinstance(values, dict):
+        raise InvalidInputError(f"{path} is a JSON {type(values).__name__}; expected an object of fields")
+    return values
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    """A file of torch.save with tensors and plain containers only."""
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InvalidInputError(f"cannot read the checkpoint {path}: {error}; {_FOLDER}") from error
+    except Exception as error:  # pickle.UnpicklingError, RuntimeError and others, by what is wrong with it
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InvalidInputError(
+            f"cannot read the checkpoint {path}: {first}; expected a file of tensors, as torch.load(weights_only=True) "
+            "takes it; others run code when they are read: save the state_dict alone, as safetensors"
+        ) from error
+    for name in _WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(name), dict):
+            found = found[name]
+    tensors = (
+        {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, dict) else {}
+    )
+    if not tensors:
+        raise InvalidInputError(f"{path} holds no state_dict; expected names and tensors")
+    if all(name.startswith("module.") for name in tensors):  # of DistributedDataParallel
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors

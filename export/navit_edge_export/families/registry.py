@@ -1,0 +1,198 @@
+"""The families: which there are, which of them a checkpoint is of, and how one is imported."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from navit_edge.errors import InvalidInputError
+from navit_edge.sizing import Sizing
+
+if TYPE_CHECKING:
+    from navit_edge_export.families.checkpoint import Checkpoint
+    from navit_edge_export.families.state_map import StateMap
+    from navit_edge_export.packed_model import ModelConfig, PackedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How the family's own processor prepares an image; mean and std lie in the config."""
+
+    sizing: Sizing
+    filter: str  # one of Pillow's, as "bilinear"
+    labels: tuple[str, ...] = ()  # names of the classes
+
+
+DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens=1024), filter="bilinear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A model with a checkpoint's weights."""
+
+    family: str
+    model: PackedModel
+    preprocessing: Preprocessing
+
+
+class FamilyModule(Protocol):
+    """What a family's module holds: four functions. Each may raise InvalidInputError."""
+
+    def read_config(self, checkpoint: Checkpoint) -> ModelConfig:
+        """The family's config, from config.json or the tensors' shapes. What can't be represented is refused."""
+
+    def make_model(self, config: Any) -> PackedModel:
+        """The packed model, of shared parts; its weights are of no meaning yet."""
+
+    def state_map(self, config: Any, checkpoint: Checkpoint) -> StateMap:
+        """Which tensors each of the model's parameters is made of."""
+
+    def read_preprocessing(self, config: Any, checkpoint: Checkpoint) -> Preprocessing:
+        """Sizing rule, filter, labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A row of the table."""
+
+    name: str
+    module: str  # in this package
+    source: str  # what the checkpoints are of
+    keys: tuple[str, ...]  # regular expressions: each is found at the end of some tensor's name
+    model_types: tuple[str, ...] = ()  # config.json's model_type
+    architectures: tuple[str, ...] = ()  # regular expressions of config.json's architecture(s)
+    tested: str  # versions that the tests compare with
+
+    def has_keys(self, names: Iterable[str]) -> bool:
+        """Whether tensors of these names look like this family's."""
+        known = list(names)
+        return all(any(re.search(rf"(^|\.){key}$", name) for name in known) for key in self.keys)
+
+    def has_config(self, config: dict[str, Any]) -> bool:
+        """Whether config.json says that it is of this family."""
+        found = [config.get("architecture"), *(config.get("architectures") or [])]
+        return config.get("model_type") in self.model_types or any(
+            isinstance(name, str) and re.fullmatch(pattern, name) for name in found for pattern in self.architectures
+        )
+
+    def load_module(self) -> FamilyModule:
+        """Imports it."""
+        return cast(FamilyModule, importlib.import_module(f"navit_edge_export.families.{self.module}"))
+
+
+FAMILIES = (
+    Family(
+        name="navit",
+        module="navit",
+        source="this project's reference model",
+        keys=(
+            r"embed\.weight",
+            r"positions\.(row|column)\..+|blocks\.0\.attention\.qkv\.weight",
+            r"blocks\.0\.mlp\.up\.weight",
+        ),
+        tested="navit-edge",
+    ),
+    Family(
+        name="vit-pytorch",
+        module="vit_pytorch",
+        source="vit-pytorch: na_vit.NaViT, na_vit_nested_tensor.NaViT",
+        keys=(r"attn_pool_queries", r"pos_embed_height", r"transformer\.layers\.0\.0\.(to_q|to_queries)\.weight"),
+        tested="vit-pytorch 1.26.11",
+    ),
+    Family(
+        name="timm-naflexvit",
+        module="timm_naflexvit",
+        source="timm: NaFlexVit, every registered variant",
+        keys=(r"embeds\.proj\.weight", r"blocks\.0\.attn\.proj\.weight"),
+        architectures=(r"naflexvit_\w+",),
+        tested="timm 1.0.31",
+    ),
+    Family(
+        name="siglip2",
+        module="siglip2",
+        source="transformers: Siglip2VisionModel, the vision tower of Siglip2Model, Siglip2ForImageClassification",
+        keys=(
+            r"embeddings\.patch_embedding\.weight",
+            r"embeddings\.position_embedding\.weight",
+            r"post_layernorm\.weight",
+        ),
+        model_types=("siglip2", "siglip2_vision_model"),
+        architectures=(r"Siglip2\w*",),
+        tested="transformers 5.23.0",
+    ),
+)
+
+
+def find(name: str) -> Family:
+    """The family of a name. Raises InvalidInputError."""
+    for family in FAMILIES:
+        if family.name == name:
+            return family
+    known = ", ".join(family.name for family in FAMILIES)
+    raise InvalidInputError(f'family "{name}" is unknown; expected one of {known}')
+
+
+def candidates(checkpoint: Checkpoint) -> list[Family]:
+    """The families that a checkpoint may be of: by its config where that says, else by its keys."""
+    if named := [family for family in FAMILIES if family.has_config(checkpoint.config)]:
+        return named
+    return [family for family in FAMILIES if family.has_keys(checkpoint.tensors)]
+
+
+def guess(checkpoint: Checkpoint) -> Family:
+    """The one family that a checkpoint is of. Raises InvalidInputError where none or several fit."""
+    found = candidates(checkpoint)
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(list(checkpoint.tensors)[:5])
+    if not found:
+        known = ", ".join(family.name for family in FAMILIES)
+        raise InvalidInputError(
+            f"the checkpoint {checkpoint.path} is of no family that is known by its config or its keys ({names}, ...); "
+            f"expected one of {known}; name it with --family"
+        )
+    several = ", ".join(family.name for family in found)
+    raise InvalidInputError(
+        f"the checkpoint {checkpoint.path} looks like {several} (keys: {names}, ...); name one with --family"
+    )
+
+
+def import_checkpoint(
+    path: Path, *, family: str | None = None, config: Path | None = None, processor: dict[str, Any] | None = None
+) -> Imported:
+    """Reads a checkpoint into a packed model.
+
+    Args:
+        path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
+        family: One of FAMILIES; guessed where it is not given.
+        config: A JSON file in place of the folder's config.json.
+        processor: Fields that go before those of the folder's preprocessor_config.json.
+
+    Raises InvalidInputError: the weights do not fit, or the config can't be represented.
+    """
+    from navit_edge_export.families.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(path, config=config, processor=processor)
+    row = guess(checkpoint) if family is None else find(family)
+    return import_family(row, checkpoint)
+
+
+def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
+    """Reads a checkpoint of a given family. Raises InvalidInputError."""
+    module = row.load_module()
+    config = module.read_config(checkpoint)
+    model = module.make_model(config)
+    mapping = module.state_map(config, checkpoint)
+    if problems := mapping.misfit(checkpoint.tensors, model):
+        others = [family.name for family in FAMILIES if family.has_keys(checkpoint.tensors)]
+        looks = f"its keys look like {' or '.join(others)}" if others else "its keys look like no family that is known"
+        raise InvalidInputError(
+            f"the checkpoint {checkpoint.path} does not fit the family {row.name}: {problems}; {looks}; export it with "
+            "the config it was trained with"
+        )
+    mapping.load(checkpoint.tensors, model)
+    return Imported(family=row.name, model=model.eval(), preprocessing=module.read_preprocessing(config, checkpoint))

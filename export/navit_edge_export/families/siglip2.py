@@ -1,0 +1,162 @@
+"""SigLIP2-NaFlex: ``Siglip2VisionModel`` of transformers (Tschannen et al., arXiv:2502.14786).
+
+A learned square table, resampled to each image's grid by antialiased bilinear interpolation; no prefix tokens; an
+attention head for the embedding. Of ``Siglip2Model`` the text tower is left out. ``Siglip2ForImageClassification``
+pools by the mean, which goes into its classifier.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import nn
+
+from navit_edge.sizing import Sizing
+from navit_edge_export.attention import SelfAttention
+from navit_edge_export.blocks import Block
+from navit_edge_export.embed import PatchEmbed
+from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.registry import Preprocessing
+from navit_edge_export.families.state_map import StateMap, as_vector
+from navit_edge_export.mlps import Mlp
+from navit_edge_export.packed_model import OUTPUTS, PackedModel
+from navit_edge_export.pooling import AttentionPool, MapPooling, MeanPooling
+from navit_edge_export.positions import InterpolatedTable, Resampling
+
+NAME = "siglip2"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Siglip2Config:
+    """Fields of ``Siglip2VisionConfig`` under this project's names."""
+
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+    patch_px: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    activation: str  # one of mlps.ACTIVATIONS
+    norm_eps: float
+    table_side: int
+    pooling: str  # "map" | "mean" | "none"
+    num_classes: int
+    prefix_tokens: int = 0
+
+    def outputs(self) -> tuple[str, ...]:
+        """All that the checkpoint has weights for."""
+        if self.num_classes:
+            return OUTPUTS
+        return OUTPUTS[2:] if self.pooling == "none" else OUTPUTS[1:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, in JSON's types."""
+        return dataclasses.asdict(self)
+
+
+def read_config(checkpoint: Checkpoint) -> Siglip2Config:
+    """From config.json, of the vision model or of the whole one."""
+    whole = checkpoint.config
+    values = whole.get("vision_config", whole)
+    fields = Fields(NAME, values)
+    classifies = any("classifier.weight" in name for name in checkpoint.tensors)
+    channels = fields.integer("num_channels", 3)
+    mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
+    return Siglip2Config(
+        width=fields.integer("hidden_size", 768),
+        depth=fields.integer("num_hidden_layers", 12),
+        heads=fields.integer("num_attention_heads", 12),
+        mlp_width=fields.integer("intermediate_size", 3072),
+        patch_px=read_patch_px(fields, values),
+        channels=channels,
+        mean=mean,
+        std=std,
+        activation=fields.choice("hidden_act", HF_ACTIVATIONS, "gelu_pytorch_tanh"),
+        norm_eps=fields.number("layer_norm_eps", 1e-6),
+        table_side=fields.square_side("num_patches", 256),
+        pooling="mean" if classifies else "map" if fields.flag("vision_use_head", True) else "none",
+        num_classes=checkpoint.tensors["classifier.weight"].shape[0] if classifies else 0,
+    )
+
+
+def make_model(config: Siglip2Config) -> PackedModel:
+    """The packed model."""
+    width, heads = config.width, config.heads
+
+    def norm() -> nn.LayerNorm:
+        return nn.LayerNorm(width, eps=config.norm_eps)
+
+    def mlp() -> Mlp:
+        return Mlp(width, config.mlp_width, gelu=config.activation)
+
+    pooling: dict[str, nn.Module | None] = {"none": None, "mean": MeanPooling()}
+    if config.pooling == "map":
+        pooling["map"] = MapPooling(AttentionPool(width, heads, qkv_bias=True, proj_bias=True), norm(), mlp())
+    return PackedModel(
+        NAME,
+        config,
+        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
+        positions=InterpolatedTable(
+            width, config.table_side, config.table_side, Resampling(kernel="bilinear", antialias=True)
+        ),
+        blocks=[
+            Block(norm(), SelfAttention(width, heads, qkv_bias=True, proj_bias=True), norm(), mlp())
+            for _ in range(config.depth)
+        ],
+        norm=norm(),
+        pooling=pooling[config.pooling],
+        head=nn.Linear(width, config.num_classes) if config.num_classes else None,
+    )
+
+
+def state_map(config: Siglip2Config, checkpoint: Checkpoint) -> StateMap:
+    """Names of transformers, with the prefix ``vision_model.`` in checkpoints of more than the vision model."""
+    prefixed = any(name.startswith("vision_model.") for name in checkpoint.tensors)
+    found = StateMap("vision_model." if prefixed else "")
+    found.ignore("text_model.*", "logit_scale", "logit_bias")
+    found.layer("embed", "embeddings.patch_embedding")
+    found.copy("positions.table", "embeddings.position_embedding.weight")
+    for n in range(config.depth):
+        ours, theirs = f"blocks.{n}", f"encoder.layers.{n}"
+        found.layer(f"{ours}.attention_norm", f"{theirs}.layer_norm1")
+        found.stack(f"{ours}.attention.qkv", *(f"{theirs}.self_attn.{x}_proj" for x in "qkv"))
+        found.layer(f"{ours}.attention.proj", f"{theirs}.self_attn.out_proj")
+        found.layer(f"{ours}.mlp_norm", f"{theirs}.layer_norm2")
+        found.layer(f"{ours}.mlp.up", f"{theirs}.mlp.fc1")
+        found.layer(f"{ours}.mlp.down", f"{theirs}.mlp.fc2")
+    found.layer("norm", "post_layernorm")
+    if config.pooling == "map":
+        found.make("pooling.attention.probe", "head.probe", by=as_vector)
+        for leaf in ("weight", "bias"):
+            joint = f"head.attention.in_proj_{leaf}"
+            found.make(f"pooling.attention.query.{leaf}", joint, by=lambda w: w[: config.width])
+            found.make(f"pooling.attention.key_value.{leaf}", joint, by=lambda w: w[config.width :])
+        found.layer("pooling.attention.proj", "head.attention.out_proj")
+        found.layer("pooling.norm", "head.layernorm")
+        found.layer("pooling.mlp.up", "head.mlp.fc1")
+        found.layer("pooling.mlp.down", "head.mlp.fc2")
+    else:
+        found.ignore("head.*", "vision_model.head.*")
+    if config.num_classes:
+        found.prefix = ""
+        found.layer("head", "classifier")
+    return found
+
+
+def read_preprocessing(config: Siglip2Config, checkpoint: Checkpoint) -> Preprocessing:
+    """As ``Siglip2ImageProcessor`` does it; 256 patches where the checkpoint does not say."""
+    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
+    fields.expect("do_resize", True, None)
+    labels: tuple[str, ...] = ()
+    if config.num_classes:
+        names = checkpoint.config.get("id2label") or {}
+        labels = tuple(names.get(str(n), f"LABEL_{n}") for n in range(config.num_classes)) if names else ()
+    return Preprocessing(
+        sizing=Sizing(rule="naflex", max_tokens=fields.integer("max_num_patches", 256)),
+        filter=read_filter(NAME, checkpoint, "bilinear"),
+        labels=labels,
+    )

@@ -1,0 +1,196 @@
+"""A vision transformer on packed tokens: what every family's model is, and all that ``onnx_export`` asks of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from navit_edge.errors import InvalidInputError
+from navit_edge_export.attention import LOWERINGS, Lowering, MaskedLowering, PackedLowering, PaddedLowering
+from navit_edge_export.embed import PatchLayer
+from navit_edge_export.pooling import Segments
+from navit_edge_export.positions import grid_of_tokens
+from navit_edge_export.positions.rotary import Rotation
+from navit_edge_export.preprocess import GRAPH_INPUTS, pack
+
+OUTPUTS = ("logits", "embedding", "tokens")
+
+
+class ModelConfig(Protocol):
+    """What a family's config must tell, whatever else it holds."""
+
+    @property
+    def width(self) -> int:
+        """D"""
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def heads(self) -> int:
+        """H"""
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Rows at the start of each image that are no patches."""
+
+    @property
+    def patch_px(self) -> int:
+        """P"""
+
+    @property
+    def channels(self) -> int:
+        """C"""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of pixels / 255, per channel."""
+
+    @property
+    def std(self) -> tuple[float, ...]: ...
+
+    @property
+    def num_classes(self) -> int:
+        """0: no logits."""
+
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs that the model can give, some of OUTPUTS in that order."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, in JSON's types, for the manifest."""
+
+
+class PackedModel(nn.Module):
+    """Embedding, positions, blocks, norm, pooling and head; a family says which.
+
+    Which lowering of attention is computed is decided by the inputs: with ``attention_index`` and ``token_index`` the
+    padded one, with ``cu_seqlens`` the packed one, without either the masked one. All give the same numbers up to
+    rounding.
+
+    A family whose order of work differs overrides ``forward``, or one of the steps it is made of.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        config: ModelConfig,
+        *,
+        embed: PatchLayer,
+        blocks: Sequence[nn.Module],
+        norm: nn.Module,
+        embed_norm: nn.Module | None = None,
+        positions: nn.Module | None = None,
+        rotary: nn.Module | None = None,
+        prefix: nn.Module | None = None,
+        pre_norm: nn.Module | None = None,
+        pooling: nn.Module | None = None,
+        pools_prefix: bool = True,
+        pooled_norm: nn.Module | None = None,
+        head: nn.Module | None = None,
+    ) -> None:
+        """
+        Args:
+            blocks: (tokens, lowering, rotation or None) -> tokens
+            norm: The final norm; what it gives is the output "tokens".
+            embed_norm: Of the embedded patches, before positions are added.
+            positions: (positions, token_grid) -> [T, D], added to the embedded patches; has ``uses_grid``.
+            rotary: (positions, token_grid) -> Rotation, one for all blocks, or a list with one for each; ``uses_grid``.
+            prefix: (tokens, positions) -> tokens, with the prefix tokens in their rows.
+            pre_norm: Of the tokens that go into the first block.
+            pooling: (tokens, Segments) -> [N, D]
+            pools_prefix: Whether pooling sees the prefix tokens.
+            pooled_norm: Of what pooling gives; that is the output "embedding".
+            head: Embedding -> logits.
+        """
+        super().__init__()
+        self.family = family
+        self.config = config
+        self.embed: PatchLayer = embed
+        self.embed_norm = embed_norm
+        self.positions = positions
+        self.rotary = rotary
+        self.prefix = prefix
+        self.pre_norm = pre_norm
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+        self.pooling = pooling
+        self.pools_prefix = pools_prefix
+        self.pooled_norm = pooled_norm
+        self.head = head
+
+    def forward(
+        self,
+        patches: Tensor,
+        positions: Tensor,
+        segment_ids: Tensor,
+        grid_hw: Tensor,
+        attention_index: Tensor | None = None,
+        token_index: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """One pack (the graph contract): patches [T, F] uint8, positions [T, 2], segment_ids [T], grid_hw [N, 2] and,
+        for the padded lowering, attention_index [N, L] and token_index [T], for the packed one cu_seqlens [N+1], all
+        int32.
+
+        Returns "tokens" [T, D] and, as far as the model has them, "embedding" [N, D] and "logits" [N, classes].
+        """
+        lowering = choose_lowering(segment_ids, attention_index, token_index, cu_seqlens)
+        token_grid = grid_of_tokens(grid_hw, segment_ids) if self._uses_grid() else None
+        tokens = self.embed_tokens(patches, positions, token_grid)
+        rotation = None if self.rotary is None else self.rotary(positions, token_grid)
+        for index, block in enumerate(self.blocks):
+            own: Rotation | None = rotation[index] if isinstance(rotation, list) else rotation
+            tokens = block(tokens, lowering, own)
+        tokens = self.norm(tokens)
+        outputs = {"tokens": tokens}
+        if self.pooling is not None:
+            make = Segments if self.pools_prefix else Segments.of_patches
+            pooled = self.pooling(tokens, make(segment_ids, positions, grid_hw.shape[0]))
+            outputs["embedding"] = pooled if self.pooled_norm is None else self.pooled_norm(pooled)
+            if self.head is not None:
+                outputs["logits"] = self.head(outputs["embedding"])
+        return outputs
+
+    def embed_tokens(self, patches: Tensor, positions: Tensor, token_grid: Tensor | None) -> Tensor:
+        """What goes into the first block: patches [T, F] uint8, positions and token_grid [T, 2] int32 -> [T, D]"""
+        tokens = self.embed(patches)
+        if self.embed_norm is not None:
+            tokens = self.embed_norm(tokens)
+        if self.positions is not None:
+            tokens = tokens + self.positions(positions, token_grid)
+        if self.prefix is not None:
+            tokens = self.prefix(tokens, positions)
+        ready: Tensor = tokens if self.pre_norm is None else self.pre_norm(tokens)
+        return ready
+
+    def _uses_grid(self) -> bool:
+        return any(part is not None and bool(part.uses_grid) for part in (self.positions, self.rotary))
+
+    def forward_images(self, images: Sequence[npt.NDArray[np.uint8]], *, lowering: str = "masked") -> dict[str, Tensor]:
+        """One pack of images [rows*P, columns*P, C] uint8: the outputs of ``forward``, in the images' order."""
+        if lowering not in LOWERINGS:
+            raise InvalidInputError(f'lowering "{lowering}" is unknown; expected one of {", ".join(LOWERINGS)}')
+        inputs = pack(images, patch_px=self.config.patch_px, prefix_tokens=self.config.prefix_tokens).inputs()
+        device = next(self.parameters()).device
+        tensors = {name: torch.from_numpy(inputs[name]).to(device) for name in GRAPH_INPUTS[lowering]}
+        outputs: dict[str, Tensor] = self(**tensors)
+        return outputs
+
+
+def choose_lowering(
+    segment_ids: Tensor,
+    attention_index: Tensor | None,
+    token_index: Tensor | None,
+    cu_seqlens: Tensor | None,
+) -> Lowering:
+    """The lowering that the inputs are made for."""
+    if attention_index is not None and token_index is not None:
+        return PaddedLowering(attention_index, token_index)
+    if cu_seqlens is not None:
+        return PackedLowering(cu_seqlens, segment_ids)
+    return MaskedLowering(segment_ids)

@@ -1,0 +1,127 @@
+"""What takes too long for every run: `make verify-families` names this file.
+
+Every case of timm's family through the exported graphs, its registered variants in full size, and one representative of
+each kind of model, with head and table sizes of real ones, as engines: OpenVINO against the library itself,
+TensorRT-RTX compiled ahead of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_siglip2
+import test_vit_pytorch
+import timm
+import torch
+from engines import TARGETS, build_openvino, build_rtx
+from parity import GRIDS, TOLERANCE, Oracle, check_parity, compare, draw_images
+from timm_cases import CASES, SMALL, make_timm, oracle_of, save_folder
+
+import navit_edge as ne
+from navit_edge_export.families import timm_naflexvit
+from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.registry import Imported, import_checkpoint
+from navit_edge_export.families.timm_variants import VARIANTS
+from navit_edge_export.onnx_export import export_bundle
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_packed_run_of_the_graphs_is_timm_one_image_at_a_time(case: str, tmp_path: Path) -> None:
+    theirs = make_timm(case)
+    imported = import_checkpoint(save_folder(theirs, case, tmp_path / "folder"))
+    print(case, check_parity(imported.model, oracle_of(theirs), tmp_path))
+
+
+@pytest.mark.parametrize("architecture", VARIANTS)
+def test_the_keys_and_shapes_of_a_whole_variant_fit(architecture: str) -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model(architecture)
+        checkpoint = Checkpoint(
+            path=Path(architecture), tensors=theirs.state_dict(), config={"architecture": architecture}
+        )
+        config = timm_naflexvit.read_config(checkpoint)
+        ours = timm_naflexvit.make_model(config)
+        assert timm_naflexvit.state_map(config, checkpoint).misfit(checkpoint.tensors, ours) == ""
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+# --- engines
+
+Made = tuple[Imported, Oracle]
+
+
+def _siglip2(folder: Path) -> Made:
+    sizes = {"hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 6, "num_patches": 256}
+    theirs = test_siglip2.make(**sizes)
+    theirs.save_pretrained(folder)  # type: ignore[operator]
+    return import_checkpoint(folder), test_siglip2.oracle_of(theirs)
+
+
+def _vit_pytorch(variant: str) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        folder.mkdir()
+        theirs = test_vit_pytorch.make(variant, dim=384, depth=2, heads=6, dim_head=64, mlp_dim=1536)
+        torch.save(theirs.state_dict(), folder / "model.pt")
+        return import_checkpoint(folder / "model.pt"), test_vit_pytorch.oracle_of(theirs, (0.0,) * 3, (1.0,) * 3)
+
+    return make
+
+
+def _timm(case: str) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        theirs = make_timm(case)
+        return import_checkpoint(save_folder(theirs, case, folder)), oracle_of(theirs)
+
+    return make
+
+
+#: Kind -> what makes its checkpoint in a folder. Heads are 64 wide, tables as large as in the models that people have.
+REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
+    "siglip2": _siglip2,
+    "vit-pytorch": _vit_pytorch("plain"),
+    "vit-pytorch-nested": _vit_pytorch("nested"),
+    **{
+        f"timm-{case}": _timm(case) for case in ("par-gap", "parfac-gap", "map", "radio-large-table", "mixed", "dinov3")
+    },
+}
+
+
+@pytest.fixture(params=REPRESENTATIVES, scope="module")
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Imported, Oracle]:
+    """A representative's bundle."""
+    small = dict(SMALL)
+    SMALL.update(embed_dim=384, num_heads=6, mlp_ratio=4.0)
+    try:
+        folder = tmp_path_factory.mktemp("representative")
+        imported, oracle = REPRESENTATIVES[request.param](folder / "checkpoint")
+    finally:
+        SMALL.update(small)
+    model = imported.model
+    bundle = export_bundle(model, folder / "model.navit", outputs=model.config.outputs(), sizing="native")
+    return bundle, imported, oracle
+
+
+@pytest.mark.parametrize(("targets", "precision"), TARGETS)
+def test_attention_is_fused_for_every_target(
+    exported: tuple[Path, Imported, Oracle], targets: tuple[str, ...], precision: str
+) -> None:
+    bundle, imported, _ = exported
+    growth = build_rtx(bundle, targets, precision)
+    print(imported.family, "+".join(targets), f"{growth:.2f}")
+
+
+def test_a_session_of_openvino_is_the_library_one_image_at_a_time(exported: tuple[Path, Imported, Oracle]) -> None:
+    bundle, imported, oracle = exported
+    build_openvino(bundle)
+    images = draw_images(GRIDS, imported.model.config.patch_px)
+    results = ne.Session(bundle, precision="fp32").run(images)
+    outputs = imported.model.config.outputs()
+    found = [{name: np.asarray(getattr(result, name)) for name in outputs} for result in results]
+    with torch.no_grad():
+        expected = [oracle(image) for image in images]
+    prefix = imported.model.config.prefix_tokens
+    expected = [{n: v[prefix:] if n == "tokens" else v for n, v in one.items()} for one in expected]
+    print(imported.family, compare(found, expected, GRIDS, "openvino", tolerance=5 * TOLERANCE))
