@@ -6,6 +6,8 @@ not take scatter reductions. Letters: T tokens in a pack, N images, D width, H h
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,12 @@ class Segments:
     def of_patches(segment_ids: Tensor, positions: Tensor, images: int) -> Segments:
         """As the constructor, with the prefix tokens left out."""
         return Segments(torch.where(positions[:, 0] < 0, NO_IMAGE, segment_ids), positions, images)
+
+    def patches(self) -> Segments:
+        """The same images with the prefix tokens left out."""
+        found = copy.copy(self)
+        found.member = self.member & (self.rows >= 0)
+        return found
 
     def mean(self, tokens: Tensor) -> Tensor:
         """Mean of each image's tokens: [T, D] -> [N, D]
@@ -165,6 +173,14 @@ class ClsPooling(nn.Module):
     def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
         """tokens [T, D] -> [N, D]"""
         return segments.pick(tokens, segments.rows == -1)
+
+
+class ClsMeanPooling(nn.Module):
+    """The first prefix token and the mean of the patches, prefix tokens left out, side by side."""
+
+    def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
+        """tokens [T, D] -> [N, 2 D]"""
+        return torch.cat([segments.pick(tokens, segments.rows == -1), segments.patches().mean(tokens)], dim=1)
 
 
 class MultiPooling(nn.Module):

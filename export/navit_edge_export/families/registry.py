@@ -124,6 +124,19 @@ FAMILIES = (
         architectures=(r"Siglip2\w*",),
         tested="transformers 5.23.0",
     ),
+    Family(
+        name="dinov2",
+        module="dinov2",
+        source="transformers: Dinov2Model, Dinov2WithRegistersModel, and both ForImageClassification",
+        keys=(
+            r"embeddings\.cls_token",
+            r"embeddings\.patch_embeddings\.projection\.weight",
+            r"encoder\.layer\.0\.layer_scale1\.lambda1",
+        ),
+        model_types=("dinov2", "dinov2_with_registers"),
+        architectures=(r"Dinov2\w*",),
+        tested="transformers 5.23.0",
+    ),
 )
 
 
