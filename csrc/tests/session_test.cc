@@ -176,6 +176,7 @@ TEST_CASE("the report says what ran") {
       tokens[static_cast<std::size_t>(result.pack)] += result.tokens;
       CHECK(result.latency_us > 0);
       CHECK(result.latency_us <= report.total_us);
+      CHECK(result.queue_us == report.packs[static_cast<std::size_t>(result.pack)].start_us);
     }
     for (std::size_t i = 0; i < report.packs.size(); ++i) {
       const PackReport& pack = report.packs[i];

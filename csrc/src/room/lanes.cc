@@ -190,6 +190,12 @@ void Room::carry_out(Lane& lane) {
   if (error == nullptr) {
     try {
       const std::size_t bad = lane.work.unpack(lane.task);
+      if (lane.job != nullptr) {
+        const double queue_us = microseconds(lane.work.started() - lane.job->start);
+        for (const std::int32_t image : lane.task.plan->images) {
+          lane.task.results[static_cast<std::size_t>(image)].queue_us = queue_us;
+        }
+      }
       lane.outcome = bad < lane.task.plan->images.size() ? Lane::Outcome::kGood : Lane::Outcome::kBad;
     } catch (...) {
       error = std::current_exception();
