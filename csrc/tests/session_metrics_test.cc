@@ -12,6 +12,7 @@
 #include "check.h"
 #include "navit_edge/error.h"
 #include "navit_edge/metrics.h"
+#include "navit_edge/stream.h"
 #include "session_fixture.h"
 
 using namespace navit_edge;
@@ -191,4 +192,36 @@ TEST_CASE("a trace shows the packs of two slots side by side, never two on one")
     std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
     for (std::size_t i = 1; i < spans.size(); ++i) CHECK(spans[i].begin >= spans[i - 1].end - 2e-3);
   }
+}
+
+TEST_CASE("what a stream drops, and what could not be decoded, is counted and traced") {
+  const std::vector<Picture> pictures = some_pictures(8);
+  TestBundle bundle;
+  bundle.json["engines"][0]["options"] = {{"stall_us", "20000"}};
+  Session session(bundle.write(), options());
+  session.start_trace();
+  for (const DropPolicy drop : {DropPolicy::kDropNewest, DropPolicy::kDropOldest}) {
+    const Metrics before = session.metrics();
+    StreamOptions stream_options;
+    stream_options.capacity = 2;
+    stream_options.drop = drop;
+    Stream stream(session, stream_options);
+    CHECK(stream.push_failed(std::make_exception_ptr(InvalidInput("no picture")), 100) == Pushed::kTaken);
+    for (std::size_t i = 0; i < pictures.size(); ++i) (void)stream.push({pictures[i].view, nullptr}, i);
+    stream.finish();
+    while (stream.pop().has_value()) {
+    }
+    session.drain();
+    const Metrics now = session.metrics();
+    CHECK(settled(now));
+    CHECK(stream.dropped() > 0);
+    CHECK(now.dropped - before.dropped == stream.dropped());
+    CHECK(failed(now, ErrorCode::kInvalidInput) - failed(before, ErrorCode::kInvalidInput) == 1);
+  }
+  std::uint64_t traced = 0;
+  const Json trace = Json::parse(session.stop_trace());
+  for (const Json& event : trace["traceEvents"]) {
+    traced += event["ph"] == "i" && event["name"] == "dropped" ? 1U : 0U;
+  }
+  CHECK(traced == session.metrics().dropped);
 }
