@@ -110,6 +110,33 @@ TEST_CASE("a caller in C99 gets the numbers of the C++ session, by run and by su
   CHECK(released == 12);
 }
 
+TEST_CASE("a policy, as text, is that of C++; one that is none is refused") {
+  const Picture picture(3, 60, 60);
+  TestBundle bundle;
+  Opened opened(bundle.write());
+  const navit_edge_c_image image = c_image(picture.view);
+  navit_edge_c_run_options run{};
+  run.struct_size = sizeof(run);
+  run.policy = "token-cap:4";
+  navit_edge_c_results* results = nullptr;
+  REQUIRE(navit_edge_c_run(opened.session, &image, 1, &run, &results, nullptr) == 0);
+  navit_edge_c_result result{};
+  result.struct_size = sizeof(result);
+  REQUIRE(navit_edge_c_get(results, 0, &result, nullptr) == 0);
+  Session session(bundle.path(), options());
+  const Result expected = session.run(std::vector{picture.view}, nullptr, {nullptr, Policy::token_cap(4)}).at(0);
+  CHECK(result.grid_rows * result.grid_cols <= 4);
+  CHECK(result.grid_rows == expected.grid.rows);
+  CHECK(result.grid_cols == expected.grid.cols);
+  CHECK(std::string(result.reason) == expected.reason.to_string());
+  CHECK(!std::string(result.reason).empty());
+  navit_edge_c_free_results(results);
+  run.policy = "frugal";
+  navit_edge_c_error error{};
+  CHECK(navit_edge_c_run(opened.session, &image, 1, &run, &results, &error) == NAVIT_EDGE_C_INVALID_INPUT);
+  CHECK(contains(error.message, "frugal"));
+}
+
 TEST_CASE("results outlive the session, and hold everything the C++ result does") {
   std::vector<Picture> pictures = some_pictures(5);
   pictures[3].view.height_px = 0;

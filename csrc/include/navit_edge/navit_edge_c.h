@@ -115,7 +115,7 @@ typedef struct navit_edge_c_result {
   uint32_t struct_size;
   int32_t code;        /* the image's own; with another than NAVIT_EDGE_C_OK the views are empty */
   const char* message; /* of the error; "" without one */
-  const char* reason;  /* why it was scaled down; "" where it was not */
+  const char* reason;  /* why it has fewer tokens than its size gives; "" where it has not */
   uint64_t id;         /* what navit_edge_c_submit gave; 0 in a run */
   uint64_t tag;        /* the caller's */
   int32_t height_px;   /* of the image, as given */

@@ -64,24 +64,6 @@ std::int32_t channels_of(std::int32_t format) {
   }
 }
 
-template <class P>
-P parse_policy(const char* text) {
-  if constexpr (requires { P::parse(text); }) {
-    return P::parse(text);
-  } else {
-    throw InvalidInput("policy is \"" + std::string(text) + "\"; this library has none; leave it NULL");
-  }
-}
-
-template <class R>
-std::string text_of(const R& reason) {
-  if constexpr (requires { reason.to_string(); }) {
-    return reason.to_string();
-  } else {
-    return reason;
-  }
-}
-
 /// `value` as an enum whose last value is `last`.
 template <class Enum>
 Enum checked(std::int32_t value, Enum last, const char* field) {
@@ -96,7 +78,7 @@ Enum checked(std::int32_t value, Enum last, const char* field) {
 
 std::optional<Policy> policy(const char* text) {
   if (text == nullptr || *text == '\0') return std::nullopt;
-  return parse_policy<Policy>(text);
+  return Policy::parse(text);
 }
 
 SessionOptions session_options(const navit_edge_c_options* given) {
@@ -193,7 +175,7 @@ Texts texts_of(const Result& result) noexcept {
   Texts texts;
   try {
     if (result.error == nullptr) {
-      texts.reason = text_of(result.reason);
+      texts.reason = result.reason.to_string();
       return texts;
     }
     texts.code = NAVIT_EDGE_C_BACKEND;
