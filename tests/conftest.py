@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -127,3 +129,22 @@ def tiny_session(tiny_bundle: Path) -> ne.Session:
     import navit_edge as ne
 
     return ne.Session(tiny_bundle, precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built as a user would, once a run; what the editable install compiled is not compiled again."""
+    folder = tmp_path_factory.mktemp("wheel")
+    finished = subprocess.run(
+        [
+            sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(repository),
+            "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stdout
+    (path,) = folder.glob("navit_edge-*.whl")
+    return path

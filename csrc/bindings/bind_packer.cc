@@ -72,8 +72,8 @@ class Packer {
       token_counts.push_back(static_cast<std::int32_t>(grids.back().tokens() + manifest_.model.prefix_tokens));
     }
     py::list packs;
+    Pack made;  // its memory is used again
     for (const PackPlan& plan : plan_packs(token_counts, limits_).packs) {
-      Pack made;
       {
         const py::gil_scoped_release release;
         write_pack(plan, images, grids, manifest_.preprocess, manifest_.model, graph_, limits_.budgets.front(),

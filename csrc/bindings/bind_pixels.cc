@@ -107,7 +107,7 @@ Pixels make_pixels(const py::object& planes, const std::string& format, const st
                    const std::string& range) {
   Pixels pixels;
   pixels.owners.push_back(planes);
-  const PixelFormat parsed = parse(kFormats, format, "format");
+  const PixelFormat parsed = parse_pixel_format(format);
   if (parsed == PixelFormat::kNv12 || parsed == PixelFormat::kI420) {
     const bool nv12 = parsed == PixelFormat::kNv12;
     const bool several = py::isinstance<py::tuple>(planes) || py::isinstance<py::list>(planes);
@@ -119,12 +119,7 @@ Pixels make_pixels(const py::object& planes, const std::string& format, const st
   } else {
     pixels.view = interleaved_view(planes, parsed);
   }
-  constexpr std::array<std::pair<const char*, YuvMatrix>, 2> kMatrices{
-      {{"bt601", YuvMatrix::kBt601}, {"bt709", YuvMatrix::kBt709}}};
-  constexpr std::array<std::pair<const char*, YuvRange>, 2> kRanges{
-      {{"limited", YuvRange::kLimited}, {"full", YuvRange::kFull}}};
-  pixels.view.matrix = parse(kMatrices, matrix, "matrix");
-  pixels.view.range = parse(kRanges, range, "range");
+  set_colour(pixels.view, matrix, range);
   return pixels;
 }
 
@@ -147,7 +142,7 @@ Pixels pixels_of_arrow(const py::object& image, std::int32_t height_px, std::int
   const auto* array = static_cast<const ArrowArray*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array"));
   if (array == nullptr) throw py::error_already_set();
   ImageView& view = pixels.view;
-  view.format = parse(kFormats, format, "format");
+  view.format = parse_pixel_format(format);
   view.channels = view.format == PixelFormat::kGray ? 1 : 4;
   view.height_px = height_px;
   view.width_px = width_px;
@@ -164,12 +159,27 @@ Pixels pixels_of_arrow(const py::object& image, std::int32_t height_px, std::int
 
 }  // namespace
 
+PixelFormat parse_pixel_format(const std::string& name) { return parse(kFormats, name, "format"); }
+
+void set_colour(ImageView& view, const std::string& matrix, const std::string& range) {
+  constexpr std::array<std::pair<const char*, YuvMatrix>, 2> kMatrices{
+      {{"bt601", YuvMatrix::kBt601}, {"bt709", YuvMatrix::kBt709}}};
+  constexpr std::array<std::pair<const char*, YuvRange>, 2> kRanges{
+      {{"limited", YuvRange::kLimited}, {"full", YuvRange::kFull}}};
+  view.matrix = parse(kMatrices, matrix, "matrix");
+  view.range = parse(kRanges, range, "range");
+}
+
 void bind_pixels(py::module_& module) {
   py::class_<Pixels>(module, "Pixels")
       .def(py::init(&make_pixels), py::arg("planes"), py::arg("format"), py::kw_only(), py::arg("matrix") = "bt601",
            py::arg("range") = "limited")
       .def_static("from_arrow", &pixels_of_arrow, py::arg("image"), py::arg("height_px"), py::arg("width_px"),
                   py::arg("format"))
+      .def_static("from_buffer", &pixels_of_buffer, py::arg("buffer"), py::kw_only(), py::arg("format"),
+                  py::arg("height_px"), py::arg("width_px"), py::arg("strides") = py::none(),
+                  py::arg("offsets") = py::none(), py::arg("matrix") = "bt601", py::arg("range") = "limited",
+                  py::arg("owner") = py::none())
       .def_property_readonly("height_px", [](const Pixels& self) { return self.view.height_px; })
       .def_property_readonly("width_px", [](const Pixels& self) { return self.view.width_px; })
       .def_property_readonly("format", [](const Pixels& self) { return name_of(self.view.format); })

@@ -1,34 +1,32 @@
-// Session and its results. Arrays are views that keep the pack's output alive; the GIL is released while computing.
+// Session: opening, and running lists. The GIL is released while computing.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <optional>
+
 #include "bindings.h"
 #include "navit_edge/session.h"
+#include "py_result.h"
+#include "py_session.h"
 
 namespace py = pybind11;
 
 namespace navit_edge::bindings {
-namespace {
 
-/// A read-only numpy view; the capsule holds the pack's output.
-py::object array_of(const OutputView& view, bool flat) {
-  if (view.empty()) return py::none();
-  auto owner = std::make_unique<std::shared_ptr<const HostTensor>>(view.owner);
-  const py::capsule capsule(owner.get(), [](void* p) { delete static_cast<std::shared_ptr<const HostTensor>*>(p); });
-  owner.release();
-  std::vector<py::ssize_t> shape;
-  if (!flat) shape.push_back(static_cast<py::ssize_t>(view.rows));
-  shape.push_back(static_cast<py::ssize_t>(view.cols));
-  py::array_t<float> array(shape, view.data, capsule);
-  array.attr("setflags")(py::arg("write") = false);
-  return array;
+PySession::PySession(std::unique_ptr<Session> opened)
+    : session(std::move(opened)), mailbox(std::make_shared<Mailbox>()) {}
+
+PySession::~PySession() {
+  {
+    const py::gil_scoped_release release;  // it waits for packs in flight
+    session.reset();
+    mailbox->close();
+  }
+  if (mailbox->here()) mailbox->let_go();
 }
 
-struct PyResult {
-  Result result;
-  py::object error = py::none();
-};
+namespace {
 
 py::dict report_dict(const RunReport& report) {
   py::list packs;
@@ -45,51 +43,17 @@ py::dict report_dict(const RunReport& report) {
                   py::arg("predicted_us") = report.predicted_us, py::arg("cost_measured") = report.cost_measured);
 }
 
-void bind_result(py::module_& module) {
-  py::class_<PyResult>(module, "Result", "What one image gave. Arrays are read-only float32 views.")
-      .def_static(
-          "failed",
-          [](py::object error) {
-            PyResult result;
-            result.error = std::move(error);
-            return result;
-          },
-          py::arg("error"))
-      .def_property_readonly("logits", [](const PyResult& self) { return array_of(self.result.logits, true); })
-      .def_property_readonly("embedding", [](const PyResult& self) { return array_of(self.result.embedding, true); })
-      .def_property_readonly("tokens", [](const PyResult& self) { return array_of(self.result.token_features, false); })
-      .def_property_readonly(
-          "pixels",
-          [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); })
-      .def_property_readonly(
-          "grid", [](const PyResult& self) { return py::make_tuple(self.result.grid.rows, self.result.grid.cols); })
-      .def_property_readonly("scale",
-                             [](const PyResult& self) {
-                               const Placement& placement = self.result.placement;
-                               return py::make_tuple(placement.scale_y, placement.scale_x);
-                             })
-      .def_property_readonly("offset",
-                             [](const PyResult& self) {
-                               const Placement& placement = self.result.placement;
-                               return py::make_tuple(placement.top_px, placement.left_px);
-                             })
-      .def_property_readonly("token_count", [](const PyResult& self) { return self.result.tokens; })
-      .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
-      .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })
-      .def_property_readonly("reason", [](const PyResult& self) { return self.result.reason; })
-      .def_readonly("error", &PyResult::error);
-}
-
 }  // namespace
 
 void bind_session(py::module_& module) {
-  bind_result(module);
-  py::class_<Session>(module, "Session")
+  py::class_<PySession> session_class(module, "Session");
+  session_class
       .def(py::init([](const std::filesystem::path& bundle, const std::string& device, const std::string& engine,
                        const std::string& precision, int threads, int slots, std::int32_t max_tokens_per_image,
                        const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
-                       std::map<std::string, std::string> options) {
+                       std::map<std::string, std::string> options, std::size_t queue_limit, double batch_wait_us,
+                       double stall_timeout_s, const std::optional<Policy>& policy) {
              SessionOptions session;
              session.device = device;
              session.engine = engine;
@@ -102,15 +66,20 @@ void bind_session(py::module_& module) {
              session.search.explicit_dirs = std::move(backend_dirs);
              session.search.vendor_dirs = std::move(vendor_dirs);
              session.backend = std::move(options);
+             session.queue_limit = queue_limit;
+             session.batch_wait_us = batch_wait_us;
+             session.stall_timeout_s = stall_timeout_s;
+             if (policy.has_value()) session.policy = *policy;
              py::gil_scoped_release release;
-             return std::make_unique<Session>(bundle, std::move(session));
+             return std::make_unique<PySession>(std::make_unique<Session>(bundle, std::move(session)));
            }),
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
            py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("strategy"),
-           py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"))
+           py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"),
+           py::arg("queue_limit"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
       .def(
           "run",
-          [](Session& self, const py::list& images) {
+          [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy) {
             std::vector<ImageView> views;
             views.reserve(images.size());
             for (std::size_t i = 0; i < images.size(); ++i) {
@@ -119,29 +88,39 @@ void bind_session(py::module_& module) {
             }
             RunReport report;
             std::vector<Result> results;
+            RunOptions run;
+            run.policy = policy;
+            run.progress = [&](std::size_t done, std::size_t total) {
+              const py::gil_scoped_acquire acquire;
+              if (PyErr_CheckSignals() != 0) throw py::error_already_set();  // Ctrl-C, after each pack
+              if (!progress.is_none()) progress(done, total);
+            };
             {
               py::gil_scoped_release release;
-              results = self.run(views, &report);
+              results = self.session->run(views, &report, run);
             }
-            py::list out;
-            for (auto& result : results) {
-              py::object error = python_error(result.error);
-              out.append(PyResult{std::move(result), std::move(error)});
+            py::list out(results.size());
+            for (std::size_t i = 0; i < results.size(); ++i) {
+              PyResult result = py_result(std::move(results[i]));
+              result.index = static_cast<std::int64_t>(i);
+              out[i] = std::move(result);
             }
             return py::make_tuple(out, report_dict(report));
           },
-          py::arg("images"))
-      .def_property_readonly("engine", [](const Session& self) { return self.engine().id; })
-      .def_property_readonly("precision", [](const Session& self) { return self.engine().precision; })
-      .def_property_readonly("slots", [](const Session& self) { return self.slots(); })
-      .def_property_readonly("device", [](const Session& self) { return self.device(); })
-      .def("engine_report", [](const Session& self) { return py::bytes(self.engine_report()); })
-      .def_property_readonly("labels", [](const Session& self) { return self.manifest().labels; })
-      .def_property_readonly("candidates", [](const Session& self) {
+          py::arg("images"), py::arg("progress"), py::arg("policy"))
+      .def_property_readonly("engine", [](const PySession& self) { return self.session->engine().id; })
+      .def_property_readonly("precision", [](const PySession& self) { return self.session->engine().precision; })
+      .def_property_readonly("slots", [](const PySession& self) { return self.session->slots(); })
+      .def_property_readonly("device", [](const PySession& self) { return self.session->device(); })
+      .def("engine_report", [](const PySession& self) { return py::bytes(self.session->engine_report()); })
+      .def_property_readonly("labels", [](const PySession& self) { return self.session->manifest().labels; })
+      .def_property_readonly("candidates", [](const PySession& self) {
         py::list out;
-        for (const auto& one : self.candidates()) out.append(py::make_tuple(one.engine, one.usable, one.detail));
+        for (const auto& one : self.session->candidates())
+          out.append(py::make_tuple(one.engine, one.usable, one.detail));
         return out;
       });
+  bind_submit(module, session_class);
   module.def(
       "check_image", [](const py::object& image, const std::string& who) { image_view(image, who); }, py::arg("image"),
       py::arg("who"), "Raises InvalidInputError where `image` is not what run() takes.");

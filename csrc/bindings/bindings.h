@@ -11,19 +11,35 @@
 namespace navit_edge::bindings {
 
 void bind_errors(pybind11::module_& module);
+void bind_memory(pybind11::module_& module);
+void bind_metrics(pybind11::module_& module);  // after bind_session: adds to its class
 void bind_pack(pybind11::module_& module);
 void bind_packer(pybind11::module_& module);
 void bind_pixels(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
+void bind_policy(pybind11::module_& module);
 void bind_resize(pybind11::module_& module);
+void bind_result(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 void bind_sizing(pybind11::module_& module);
+void bind_stream(pybind11::module_& module);
 
 /// navit_edge.Pixels: a view and what keeps its bytes alive.
 struct Pixels {
   ImageView view;
   std::vector<pybind11::object> owners;
 };
+
+/// The format of a name such as "bgr"; throws InvalidInput with the names there are.
+PixelFormat parse_pixel_format(const std::string& name);
+
+/// Sets matrix and range of `view` from their names.
+void set_colour(ImageView& view, const std::string& matrix, const std::string& range);
+
+/// Pixels in an object of the buffer protocol, plane after plane (bind_buffer.cc).
+Pixels pixels_of_buffer(const pybind11::object& buffer, const std::string& format, std::int32_t height_px,
+                        std::int32_t width_px, const pybind11::object& strides, const pybind11::object& offsets,
+                        const std::string& matrix, const std::string& range, const pybind11::object& owner);
 
 /// A view of one array, whose format its shape and strides give.
 ImageView array_view(pybind11::handle array, const std::string& who);

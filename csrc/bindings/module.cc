@@ -7,11 +7,16 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = NAVIT_EDGE_VERSION;
   module.attr("backend_abi_version") = NAVIT_EDGE_BACKEND_ABI_VERSION;
   navit_edge::bindings::bind_errors(module);
+  navit_edge::bindings::bind_memory(module);
   navit_edge::bindings::bind_pack(module);
   navit_edge::bindings::bind_packer(module);
   navit_edge::bindings::bind_pixels(module);
   navit_edge::bindings::bind_plan(module);
+  navit_edge::bindings::bind_policy(module);  // before those that take one
   navit_edge::bindings::bind_resize(module);
+  navit_edge::bindings::bind_result(module);
   navit_edge::bindings::bind_session(module);
+  navit_edge::bindings::bind_metrics(module);
   navit_edge::bindings::bind_sizing(module);
+  navit_edge::bindings::bind_stream(module);
 }

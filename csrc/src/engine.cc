@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend_impl.h"
+#include "memory_plan.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
@@ -19,7 +20,7 @@ navit_edge_tensor c_tensor(const HostTensor& tensor) {
 }  // namespace
 
 struct Engine::Impl {
-  Impl(const navit_edge_backend_table* t, std::string engine_id) : table(t), id(std::move(engine_id)) {}
+  Impl(const navit_edge_backend_table* t, const std::string& engine_id) : table(t), name("engine " + engine_id) {}
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl() {
@@ -28,12 +29,12 @@ struct Engine::Impl {
 
   void require_slot(int slot) const {
     if (slot >= 0 && slot < slots) return;
-    throw InvalidInput("slot " + std::to_string(slot) + " of engine " + id + " does not exist; it has " +
+    throw InvalidInput("slot " + std::to_string(slot) + " of " + name + " does not exist; it has " +
                        std::to_string(slots));
   }
 
   const navit_edge_backend_table* table;
-  std::string id;
+  const std::string name;  // "engine openvino-cpu-bf16": opens messages
   int slots = 1;
   navit_edge_engine* handle = nullptr;
   std::vector<std::vector<navit_edge_tensor>> tensors;  // [slots] scratch: a slot belongs to one thread at a time
@@ -60,6 +61,8 @@ Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpe
   navit_edge_error error{};
   impl_->slots = options.slots;
   impl_->tensors.resize(static_cast<std::size_t>(options.slots));
+  const GraphSpec& graph = manifest.graph(spec.graph);
+  for (auto& tensors : impl_->tensors) tensors.reserve(graph.inputs.size() + graph.outputs.size());
   check_backend_call(impl_->table->open(&desc, &impl_->handle, &error), error, "engine " + spec.id + " did not open");
   if (impl_->handle == nullptr) {
     throw BackendError("engine " + spec.id + " did not open: the backend " + backend.name() + " returned no engine");
@@ -79,15 +82,14 @@ void Engine::run(int slot, std::span<const HostTensor> inputs, std::span<HostTen
   navit_edge_error error{};
   const std::int32_t code = impl_->table->run(impl_->handle, slot, tensors.data(), inputs.size(),
                                               tensors.data() + inputs.size(), outputs.size(), &error);
-  check_backend_call(code, error, "engine " + impl_->id);
+  check_backend_call(code, error, impl_->name);
 }
 
-std::span<std::byte> Engine::input_memory(int slot, const std::string& name, std::size_t bytes) {
+std::span<std::byte> Engine::input_memory(int slot, const std::string& name, std::size_t bytes) & {
   impl_->require_slot(slot);
   void* data = nullptr;
   navit_edge_error error{};
-  check_backend_call(impl_->table->memory(impl_->handle, slot, name.c_str(), bytes, &data, &error), error,
-                     "engine " + impl_->id);
+  check_backend_call(impl_->table->memory(impl_->handle, slot, name.c_str(), bytes, &data, &error), error, impl_->name);
   if (data == nullptr) return {};
   return {static_cast<std::byte*>(data), bytes};
 }
@@ -99,35 +101,18 @@ std::string Engine::report() const {
     navit_edge_error error{};
     const std::int32_t code =
         impl_->table->query(impl_->handle, "report", text.data(), text.size() + 1, &needed, &error);
-    check_backend_call(code, error, "engine " + impl_->id);
+    check_backend_call(code, error, impl_->name);
     const bool whole = needed <= text.size() + 1;
     text.resize(std::max<std::size_t>(needed, 1) - 1);
     if (whole) return text;  // else again with room for all of it: beside runs it may have grown meanwhile
   }
 }
 
-namespace {
-
-/// Bytes of `spec` in the largest pack of `budget`; 0 where they are not known before there is one.
-std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) {
-  std::size_t bytes = element_bytes(spec.dtype);
-  for (const Dim& dim : spec.shape) {
-    bytes *= static_cast<std::size_t>(dim.symbol == 'T'    ? budget.tokens
-                                      : dim.symbol == 'N'  ? budget.images
-                                      : dim.symbol == '\0' ? dim.extent
-                                                           : 0);
-  }
-  return bytes;
-}
-
-}  // namespace
-
 void lend_inputs(Engine& engine, int slot, const GraphSpec& graph, const Budget& budget, Pack& pack) {
   pack.inputs.clear();  // tensors that lie in another slot's memory go
   for (const TensorSpec& spec : graph.inputs) {
     HostTensor& tensor = pack.inputs.emplace_back(spec.name, spec.dtype);
-    const std::size_t bytes = most_bytes(spec, budget);
-    if (bytes > 0) tensor.lend(engine.input_memory(slot, spec.name, bytes));
+    tensor.lend(engine.input_memory(slot, spec.name, most_bytes(spec, budget)));
   }
 }
 

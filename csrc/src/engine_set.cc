@@ -2,7 +2,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "memory_plan.h"
 #include "navit_edge/error.h"
+#include "navit_edge/memory.h"
+#include "pack_scratch.h"
+#include "thread_pool.h"
 
 namespace navit_edge {
 namespace {
@@ -20,20 +24,48 @@ Engine open_member(const Manifest& manifest, const EngineChoice& choice, const E
   }
 }
 
+/// Sets aside all that the largest pack of `engine` needs in `slot`. Returns the memory of the inputs.
+Arena set_aside(Engine& engine, int slot, const GraphSpec& graph, const Budget& budget, Pack& pack) {
+  lend_inputs(engine, slot, graph, budget, pack);
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < pack.inputs.size(); ++i) {
+    if (!pack.inputs[i].lent()) bytes += Arena::rounded(most_bytes(graph.inputs[i], budget));
+  }
+  Arena arena(bytes);
+  for (std::size_t i = 0; i < pack.inputs.size(); ++i) {
+    HostTensor& tensor = pack.inputs[i];
+    const std::size_t most = most_bytes(graph.inputs[i], budget);
+    if (!tensor.lent()) tensor.lend(arena.take(most));
+    tensor.reserve(most);  // of the lent memory nothing, of the shape all
+  }
+  pack.segments.reserve(static_cast<std::size_t>(budget.images));
+  return arena;
+}
+
 }  // namespace
 
 EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const SessionOptions& options, int slots)
-    : choice_(&choice), slots_(slots) {
+    : choice_(&choice),
+      outputs_(manifest.graph(choice.engine.graph), choice.engine.budgets.back(),
+               static_cast<std::size_t>(slots + kSpareOutputs)),
+      slots_(slots) {
+  const int threads = options.threads > 0 ? options.threads : usable_cores();
+  std::vector<std::shared_ptr<PackScratch>> scratch;  // [slots]: engines of a group take turns in a slot
+  for (int slot = 0; slot < slots; ++slot) scratch.push_back(std::make_shared<PackScratch>());
   EngineOptions engine_options;
   engine_options.slots = slots;
   engine_options.threads = options.threads;
   engine_options.backend = options.backend;
   for (const EngineSpec& member : choice.members) {
     engines_.push_back(open_member(manifest, choice, member, engine_options));
+    const Budget largest = with_longest(member.budgets.back(), manifest);
     std::vector<Pack>& packs = packs_.emplace_back(static_cast<std::size_t>(slots));
+    std::vector<Arena>& arenas = arenas_.emplace_back();
     for (int slot = 0; slot < slots; ++slot) {
-      lend_inputs(engines_.back(), slot, manifest.graph(member.graph), member.budgets.back(),
-                  packs[static_cast<std::size_t>(slot)]);
+      Pack& pack = packs[static_cast<std::size_t>(slot)];
+      arenas.push_back(set_aside(engines_.back(), slot, manifest.graph(member.graph), largest, pack));
+      pack.scratch = scratch[static_cast<std::size_t>(slot)];
+      reserve_scratch(*pack.scratch, largest, manifest.preprocess, threads);
     }
   }
 }

@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "arena.h"
 #include "engine_choice.h"
 #include "navit_edge/engine.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/session.h"
+#include "output_pool.h"
 
 namespace navit_edge {
 
@@ -26,10 +28,14 @@ class EngineSet {
   [[nodiscard]] int slots() const noexcept { return slots_; }
   /// Id of the engine that runs packs of `budget`, an index into the budgets of `choice.engine`.
   [[nodiscard]] const std::string& id_of(std::int32_t budget) const { return choice_->members[member_of(budget)].id; }
-  /// Where a pack of `budget` is written for `slot`: in the engine's own memory, where it lends any. Reused.
+  /// Where a pack of `budget` is written for `slot`: in the engine's own memory, where it lends any, else in the slot's
+  /// arena. Set aside for the largest pack, and reused.
   [[nodiscard]] Pack& pack(std::int32_t budget, int slot) {
     return packs_[member_of(budget)][static_cast<std::size_t>(slot)];
   }
+  /// Outputs for `pack`, which `run` fills. From any thread.
+  [[nodiscard]] OutputLease outputs(const Pack& pack) { return outputs_.take(pack); }
+  [[nodiscard]] OutputPool::Stats output_stats() const { return outputs_.stats(); }
   /// As Engine::run, on what `pack(budget, slot)` holds.
   void run(std::int32_t budget, int slot, std::span<HostTensor> outputs) {
     engines_[member_of(budget)].run(slot, pack(budget, slot).inputs, outputs);
@@ -43,8 +49,10 @@ class EngineSet {
   }
 
   const EngineChoice* choice_;
-  std::vector<Engine> engines_;           // [choice.members]
-  std::vector<std::vector<Pack>> packs_;  // [choice.members][slots]; gone before the engines whose memory they borrow
+  std::vector<Engine> engines_;             // [choice.members]
+  std::vector<std::vector<Arena>> arenas_;  // [choice.members][slots] inputs that the engines lend no memory for
+  std::vector<std::vector<Pack>> packs_;    // [choice.members][slots]; gone before what they borrow
+  OutputPool outputs_;
   int slots_;
 };
 

@@ -76,6 +76,11 @@ Filter parse_filter(std::string_view name) {
                      "'; known: nearest, box, bilinear, hamming, bicubic, lanczos");
 }
 
+std::int32_t most_taps(std::int32_t in, std::int32_t out, Filter filter) noexcept {
+  const double scale = std::max(static_cast<double>(in) / out, 1.0);
+  return static_cast<std::int32_t>(std::ceil(support_of(filter) * scale)) * 2 + 1;
+}
+
 // Weights in double, each rounded to 22 bits of fraction; downscaling widens the filter (antialias). The order of the
 // floating-point operations is part of the result: this file is compiled without contraction.
 void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeights& weights) {
@@ -86,12 +91,13 @@ void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeigh
   const double inverse_scale = 1.0 / filter_scale;
 
   weights.in = 0;  // not valid until filled
-  weights.taps = static_cast<std::int32_t>(std::ceil(support)) * 2 + 1;
+  weights.taps = most_taps(in, out, filter);
   const auto taps = static_cast<std::size_t>(weights.taps);
   weights.first.resize(static_cast<std::size_t>(out));
   weights.count.resize(static_cast<std::size_t>(out));
   weights.weight.assign(static_cast<std::size_t>(out) * taps, 0);
-  std::vector<double> exact(taps);
+  std::vector<double>& exact = weights.exact;
+  exact.resize(taps);
   for (std::int32_t x = 0; x < out; ++x) {
     const double center = (x + 0.5) * scale;
     const std::int32_t first = std::max(0, static_cast<std::int32_t>(center - support + 0.5));
@@ -119,22 +125,41 @@ void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeigh
 }
 
 // Positions are summed up, not multiplied: the sum's rounding decides between neighbours where they are equally far.
-std::vector<std::int32_t> nearest_indices(std::int32_t in, std::int32_t out) {
+void nearest_indices(std::int32_t in, std::int32_t out, std::vector<std::int32_t>& indices) {
   const double step = static_cast<double>(in) / out;
   double position = step * 0.5;
-  std::vector<std::int32_t> indices(static_cast<std::size_t>(out));
+  indices.resize(static_cast<std::size_t>(out));
   for (std::int32_t& index : indices) {
     const auto found = static_cast<std::int32_t>(position);
     index = found < in ? found : -1;
     position += step;
   }
-  return indices;
+}
+
+// Of n outputs each has most_taps <= 2 * support * in / n + 3 taps: n times that grows with n, whatever the rounding.
+void AxisTable::reserve(std::int32_t in_px, std::int32_t out_least, std::int32_t out_most, Filter wanted) {
+  const auto outputs = (static_cast<std::size_t>(out_most) + 3) / 4 * 4;
+  const auto all_taps = static_cast<std::size_t>(2 * support_of(wanted) * std::max(in_px, out_most));
+  for (std::vector<std::int32_t>* one : {&first_quad, &quad_count, &start}) one->reserve(outputs);
+  words.reserve((all_taps + 9 * outputs) / 4 * kMostWeightWords);
+  weights.first.reserve(outputs);
+  weights.count.reserve(outputs);
+  weights.weight.reserve(all_taps + 3 * outputs);
+  weights.exact.reserve(static_cast<std::size_t>(most_taps(in_px, out_least, wanted)));
+}
+
+std::size_t AxisTable::bytes() const noexcept {
+  std::size_t bytes = weights.exact.capacity() * sizeof(double);
+  for (const std::vector<std::int32_t>* one :
+       {&first_quad, &quad_count, &start, &words, &weights.first, &weights.count, &weights.weight}) {
+    bytes += one->capacity() * sizeof(std::int32_t);
+  }
+  return bytes;
 }
 
 void AxisTable::prepare(std::int32_t in_px, std::int32_t out_px, Filter wanted, const ResizeKernels& kernels) {
   if (in == in_px && out == out_px && filter == wanted) return;
   in = 0;  // not valid until filled
-  AxisWeights weights;
   compute_weights(in_px, out_px, wanted, weights);
   const std::size_t outputs = (static_cast<std::size_t>(out_px) + 3) / 4 * 4;  // the last ones repeat the last output
   first_quad.resize(outputs);

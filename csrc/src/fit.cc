@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 namespace navit_edge {
 namespace {
@@ -12,12 +11,9 @@ std::size_t bytes(std::int32_t pixels) { return static_cast<std::size_t>(pixels)
 }  // namespace
 
 void fit_rows(const PixelRows& image, const PixelKernels& kernels, const Placement& placement, Size target,
-              const std::array<std::uint8_t, 3>& pad_rgb, std::int32_t row_begin, std::int32_t row_end,
-              const std::function<void(std::int32_t y, const std::uint8_t* row)>& sink) {
-  thread_local std::vector<std::uint8_t> blank;    // a row that the image does not reach
-  thread_local std::vector<std::uint8_t> mixed;    // a row that it reaches in part; its ends keep the colour
-  thread_local std::vector<std::uint8_t> scratch;  // a row converted to RGB or gray
-  thread_local std::vector<std::uint8_t> three;    // a gray row, each value three times
+              const std::array<std::uint8_t, 3>& pad_rgb, std::int32_t row_begin, std::int32_t row_end, FitRows& kept,
+              FunctionRef<void(std::int32_t y, const std::uint8_t* row)> sink) {
+  auto& [blank, mixed, scratch, three] = kept;
   blank.resize(bytes(target.width_px));
   for (std::size_t i = 0; i < blank.size(); ++i) blank[i] = pad_rgb[i % kChannels];
   mixed = blank;

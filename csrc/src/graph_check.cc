@@ -59,10 +59,8 @@ template <std::size_t n>
 std::size_t find(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess, const char* kind,
                  const std::array<Contract, n>& contracts) {
   const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;
-  std::string known;
   for (std::size_t i = 0; i < n; ++i) {
     const Contract& contract = contracts[i];
-    known += (i > 0 ? ", " : "") + std::string(contract.name);
     if (spec.name != contract.name) continue;
     bool same = spec.dtype == contract.dtype && spec.shape.size() == contract.letters.size();
     for (std::size_t d = 0; same && d < spec.shape.size(); ++d) {
@@ -78,6 +76,8 @@ std::size_t find(const GraphSpec& graph, const TensorSpec& spec, const Preproces
     throw BundleError("graph " + graph.id + ": " + kind + " " + spec.name + " is " + shape_in_words(spec) +
                       "; expected " + expected + "]; export the model again");
   }
+  std::string known;
+  for (const Contract& contract : contracts) known += (known.empty() ? "" : ", ") + std::string(contract.name);
   throw BundleError("graph " + graph.id + " has the " + kind + " '" + spec.name +
                     "', which this version does not know; known: " + known +
                     "; export the model again or update navit-edge");

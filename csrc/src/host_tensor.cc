@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -8,7 +9,8 @@ namespace navit_edge {
 
 namespace {
 constexpr std::size_t kAlignment = 64;
-}
+constexpr std::size_t kMostRank = 4;  // of the graph contract: 2
+}  // namespace
 
 HostTensor::HostTensor(std::string name, DType dtype) : name_(std::move(name)), dtype_(dtype) {}
 
@@ -56,20 +58,22 @@ std::size_t HostTensor::bytes() const noexcept {
 void HostTensor::resize(std::span<const std::int64_t> shape) {
   std::size_t needed = element_bytes(dtype_);
   for (const std::int64_t extent : shape) needed *= static_cast<std::size_t>(extent);
-  if (!lent_.empty() && needed <= lent_.size()) {
-    data_ = lent_.data();
-  } else {
-    if (needed > own_bytes_ || own_ == nullptr) {
-      const std::size_t capacity = (needed / kAlignment + 1) * kAlignment;
-      auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
-      if (memory == nullptr) throw std::bad_alloc();
-      std::free(own_);
-      own_ = memory;
-      own_bytes_ = capacity;
-    }
-    data_ = own_;
-  }
+  reserve(needed);
+  data_ = lends(needed) ? lent_.data() : own_;
   shape_.assign(shape.begin(), shape.end());
+}
+
+void HostTensor::reserve(std::size_t bytes) {
+  shape_.reserve(kMostRank);
+  if (lends(bytes) || (bytes <= own_bytes_ && own_ != nullptr)) return;
+  const std::size_t capacity = std::max(bytes + kAlignment - 1, kAlignment) / kAlignment * kAlignment;
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
+  if (memory == nullptr) throw std::bad_alloc();
+  std::free(own_);
+  own_ = memory;
+  own_bytes_ = capacity;
+  data_ = nullptr;
+  shape_.clear();
 }
 
 }  // namespace navit_edge

@@ -382,7 +382,7 @@ fs::path Manifest::verified_file(const std::string& file) const {
   return path;
 }
 
-const EngineSpec& Manifest::engine(const std::string& id) const {
+const EngineSpec& Manifest::engine(const std::string& id) const& {
   std::set<std::string> groups;
   for (const EngineSpec& engine : engines) {
     if (!engine.group.id.empty()) groups.insert(engine.group.id);
@@ -392,6 +392,6 @@ const EngineSpec& Manifest::engine(const std::string& id) const {
   return find_id(engines, id, "engine", *this, remedy.c_str());
 }
 
-const GraphSpec& Manifest::graph(const std::string& id) const { return find_id(graphs, id, "graph", *this, kRemedy); }
+const GraphSpec& Manifest::graph(const std::string& id) const& { return find_id(graphs, id, "graph", *this, kRemedy); }
 
 }  // namespace navit_edge

@@ -6,28 +6,14 @@
 #include <limits>
 #include <string>
 
-#include "fit.h"
 #include "graph_check.h"
 #include "image_check.h"
 #include "navit_edge/error.h"
-#include "pixel_rows.h"
-#include "resize.h"
+#include "pack_scratch.h"
 #include "thread_pool.h"
 
 namespace navit_edge {
 namespace {
-
-/// Some patch rows of one image: a unit of work. Bands of an image share no byte of the output.
-struct Band {
-  std::size_t segment = 0;
-  std::int32_t row_begin = 0;  // patch rows
-  std::int32_t row_end = 0;
-};
-
-/// What write_pack needs per calling thread, kept from call to call.
-struct Workspace {
-  std::vector<Band> bands;
-};
 
 std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
@@ -82,9 +68,8 @@ void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) 
 
 template <std::size_t kRowBytes>
 void write_rows(const PixelRows& image, const Band& band, Filter filter, const PixelKernels& pixels,
-                const Segment& segment, const PreprocessSpec& preprocess, const PatchLayout& to) {
-  thread_local Resizer resizer;
-  thread_local std::vector<std::uint8_t> three;  // a gray row, each value three times
+                const Segment& segment, const PreprocessSpec& preprocess, const PatchLayout& to,
+                WorkerScratch& scratch) {
   const Size target{to.grid.rows * to.patch_px, to.grid.cols * to.patch_px};
   const bool gray = image.channels() == 1;
   if (image.direct() && !gray && image.size() == target) return move_rows<kRowBytes>(image, band, to);
@@ -92,30 +77,30 @@ void write_rows(const PixelRows& image, const Band& band, Filter filter, const P
   const std::int32_t row_end = band.row_end * to.patch_px;
   if (!segment.placement.resized) {
     return fit_rows(image, pixels, segment.placement, target, preprocess.sizing.pad_rgb, row_begin, row_end,
-                    [&](std::int32_t y, const std::uint8_t* row) { scatter_row<kRowBytes>(row, y, to); });
+                    scratch.fit, [&](std::int32_t y, const std::uint8_t* row) { scatter_row<kRowBytes>(row, y, to); });
   }
-  if (gray) three.resize(index(target.width_px) * kChannels + kPixelSlack);
-  std::uint8_t* const expanded = three.data();
-  resizer.rows(image, target, filter, row_begin, row_end, [&](std::int32_t y, const std::uint8_t* row) {
+  if (gray) scratch.three.resize(index(target.width_px) * kChannels + kPixelSlack);
+  std::uint8_t* const expanded = scratch.three.data();
+  scratch.resizer.rows(image, target, filter, row_begin, row_end, [&](std::int32_t y, const std::uint8_t* row) {
     if (gray) pixels.expand(row, index(target.width_px), expanded);
     scatter_row<kRowBytes>(gray ? expanded : row, y, to);
   });
 }
 
 void write_band(const Band& band, const ImageView& image, const Segment& segment, Filter filter,
-                const PreprocessSpec& preprocess, std::uint8_t* first_patch) {
+                const PreprocessSpec& preprocess, std::uint8_t* first_patch, WorkerScratch& scratch) {
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
   const PixelRows source = PixelRows::rgb(image, preprocess, pixels);
   const PatchLayout to{preprocess.patch_px, segment.grid, first_patch};
   switch (preprocess.patch_px) {
     case 16:
-      return write_rows<16 * kChannels>(source, band, filter, pixels, segment, preprocess, to);
+      return write_rows<16 * kChannels>(source, band, filter, pixels, segment, preprocess, to, scratch);
     case 14:
-      return write_rows<14 * kChannels>(source, band, filter, pixels, segment, preprocess, to);
+      return write_rows<14 * kChannels>(source, band, filter, pixels, segment, preprocess, to, scratch);
     case 32:
-      return write_rows<32 * kChannels>(source, band, filter, pixels, segment, preprocess, to);
+      return write_rows<32 * kChannels>(source, band, filter, pixels, segment, preprocess, to, scratch);
     default:
-      return write_rows<0>(source, band, filter, pixels, segment, preprocess, to);
+      return write_rows<0>(source, band, filter, pixels, segment, preprocess, to, scratch);
   }
 }
 
@@ -256,13 +241,16 @@ void fill_patches(const Pack& pack, std::span<const ImageView> images, const Pre
   std::memset(out + index(pack.used_tokens) * patch_bytes, 0, index(pack.tokens - pack.used_tokens) * patch_bytes);
 
   const Filter filter = parse_filter(preprocess.filter);
-  thread_local Workspace workspace;
-  std::vector<Band>& bands = workspace.bands;  // the caller's, also inside of the workers
-  split_into_bands(pack, images, preprocess.patch_px, threads, bands);
-  parallel_for(bands.size(), threads, [&](std::size_t i) {
+  PackScratch& scratch = *pack.scratch;
+  if (scratch.workers.size() < static_cast<std::size_t>(std::max(1, threads))) {
+    scratch.workers.resize(static_cast<std::size_t>(std::max(1, threads)));
+  }
+  const std::vector<Band>& bands = scratch.bands;
+  split_into_bands(pack, images, preprocess.patch_px, threads, scratch.bands);
+  parallel_for(bands.size(), threads, [&](std::size_t i, std::size_t worker) {
     const Segment& segment = pack.segments[bands[i].segment];
     write_band(bands[i], images[index(segment.image)], segment, filter, preprocess,
-               out + index(segment.first_token + model.prefix_tokens) * patch_bytes);
+               out + index(segment.first_token + model.prefix_tokens) * patch_bytes, scratch.workers[worker]);
   });
 }
 
@@ -272,6 +260,7 @@ void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::sp
                 const PreprocessSpec& preprocess, const ModelSpec& model, const GraphSpec& graph, const Budget& budget,
                 bool dynamic_tokens, int threads, Pack& out) {
   lay_out(plan, images, grids, preprocess, model, budget, dynamic_tokens, out);
+  if (out.scratch == nullptr) out.scratch = std::make_shared<PackScratch>();
   const std::int64_t tokens = out.tokens;
   const std::int64_t count = out.images;
   const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;

@@ -171,8 +171,10 @@ void Resizer::down_then_across(const PixelRows& image, Size target, std::int32_t
 
 void Resizer::nearest_rows(const PixelRows& image, Size target, std::int32_t row_begin, std::int32_t row_end,
                            const RowSink& sink) {
-  const std::vector<std::int32_t> columns = nearest_indices(image.size().width_px, target.width_px);
-  const std::vector<std::int32_t> rows = nearest_indices(image.size().height_px, target.height_px);
+  std::vector<std::int32_t>& columns = nearest_columns_;
+  std::vector<std::int32_t>& rows = nearest_rows_;
+  nearest_indices(image.size().width_px, target.width_px, columns);
+  nearest_indices(image.size().height_px, target.height_px, rows);
   const std::size_t channels = index(image.channels());
   grow(scratch_, image.scratch_bytes(image.size().width_px));
   grow(combined_, columns.size() * channels);
@@ -195,6 +197,43 @@ void Resizer::untouched_rows(const PixelRows& image, std::int32_t row_begin, std
   const std::int32_t width = image.size().width_px;
   grow(scratch_, image.scratch_bytes(width));
   for (std::int32_t y = row_begin; y < row_end; ++y) sink(y, image.pixels(y, 0, width, scratch_.data()));
+}
+
+// Each line is what the functions above ask for, at most.
+void Resizer::reserve(Size image, Size target, Filter filter) {
+  const std::size_t in_bytes = index(image.width_px) * kChannels;
+  const std::size_t out_bytes = index(target.width_px) * kChannels;
+  const std::size_t slack_row = in_bytes + kPixelSlack;
+  if (filter == Filter::kNearest) {
+    nearest_columns_.reserve(index(target.width_px));
+    nearest_rows_.reserve(index(target.height_px));
+    scratch_.reserve(slack_row);
+    combined_.reserve(out_bytes);
+    return;
+  }
+  const Size least{2 * target.height_px / 3, 2 * target.width_px / 3};
+  across_.reserve(image.width_px, least.width_px, target.width_px, filter);
+  down_.reserve(image.height_px, least.height_px, target.height_px, filter);
+  const std::size_t down_quads = index(quads_bound(image.height_px, least.height_px, filter));
+  const std::int32_t across_quads = quads_bound(image.width_px, least.width_px, filter);
+  const std::int32_t apart = (3 * image.width_px) / (4 * least.width_px) + 2;  // of the outputs of a group, in quads
+  const std::size_t chunk = index(std::max({kChunkQuads, 3 * across_quads, across_quads + apart}));
+  const std::size_t out_line = 4 * padded((index(target.width_px) + 3) / 4 * 4 * kChannels);
+  lines_.reserve(down_quads);
+  spread_.reserve((chunk + 16) * kChannels * 4 * kBlockRows);
+  scratch_.reserve(std::max(kBlockRows * (4 * chunk * kChannels + kPixelSlack), 4 * slack_row));
+  if (goes_down_first(image, target)) {
+    ring_.reserve(std::bit_ceil(down_quads + 1) * 4 * padded(in_bytes));
+    combined_.reserve(kBlockRows * padded(in_bytes) + kBlockQuads * out_line + padded(out_bytes));
+  } else {
+    ring_.reserve(std::bit_ceil(down_quads + kBlockQuads) * out_line);
+    combined_.reserve(padded(out_bytes));
+  }
+}
+
+std::size_t Resizer::bytes() const noexcept {
+  return buffer_bytes() + across_.bytes() + down_.bytes() + lines_.capacity() * sizeof(lines_[0]) +
+         (nearest_columns_.capacity() + nearest_rows_.capacity()) * sizeof(std::int32_t);
 }
 
 void Resizer::rows(const PixelRows& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,

@@ -1,12 +1,13 @@
 // Pillow's resize, bit for bit: a separable convolution in 22-bit fixed point with 8-bit pixels between the passes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string_view>
 #include <vector>
 
 #include "filters.h"
+#include "function_ref.h"
 #include "navit_edge/image.h"
 #include "navit_edge/types.h"
 #include "pixel_rows.h"
@@ -26,16 +27,23 @@ class Resizer {
   explicit Resizer(SimdLevel level = best_simd_level()) : kernels_(resize_kernels(level)), picker_(kernels_) {}
 
   /// Takes row y of the resized image: target width * channels bytes, valid during the call.
-  using RowSink = std::function<void(std::int32_t y, const std::uint8_t* row)>;
+  using RowSink = FunctionRef<void(std::int32_t y, const std::uint8_t* row)>;
 
   /// Hands rows [row_begin, row_end) of `image` resized to `target` to `sink`, in order.
   void rows(const PixelRows& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,
             const RowSink& sink);
 
+  /// Sets memory aside: `rows` allocates nothing for an image of up to this size, in any format, with sides that go to
+  /// two thirds of `target` to all of it.
+  void reserve(Size image, Size target, Filter filter);
+
   /// Bytes of the buffers that hold pixels.
   [[nodiscard]] std::size_t buffer_bytes() const noexcept {
     return spread_.capacity() + ring_.capacity() + scratch_.capacity() + combined_.capacity();
   }
+
+  /// Bytes of all buffers, the weights' among them.
+  [[nodiscard]] std::size_t bytes() const noexcept;
 
  private:
   void untouched_rows(const PixelRows& image, std::int32_t row_begin, std::int32_t row_end, const RowSink& sink);
@@ -69,6 +77,8 @@ class Resizer {
   std::vector<std::uint8_t> scratch_;       // rows of the image, converted
   std::vector<std::uint8_t> combined_;      // rows that went down
   std::vector<const std::uint8_t*> lines_;  // [down_.most_quads]
+  std::vector<std::int32_t> nearest_columns_;
+  std::vector<std::int32_t> nearest_rows_;
 };
 
 }  // namespace navit_edge

@@ -28,6 +28,8 @@ std::span<const SimdLevel> simd_levels();
 /// "avx512", "neon"). Throws InvalidInput where that is not one of simd_levels().
 SimdLevel best_simd_level();
 
+inline constexpr int kMostWeightWords = 4;  // of all levels
+
 struct ResizeKernels {
   std::int32_t weight_words;  // 32-bit words that hold the weights of one quad
   std::int32_t pixel_bias;    // what the kernels take off each pixel; the start of a sum makes up for it

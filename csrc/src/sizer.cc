@@ -32,18 +32,21 @@ bool downscales(const std::string& overflow, const Manifest& manifest) {
 
 }  // namespace
 
-Sizer::Sizer(const Manifest& manifest, const SessionOptions& options, std::vector<Budget> budgets)
-    : budgets_(std::move(budgets)),
-      prefix_tokens_(manifest.model.prefix_tokens),
+Sizer::Sizer(const Manifest& manifest, const SessionOptions& options, const EngineSpec& engine)
+    : engine_(EngineLimits::of(manifest, engine)),
       preprocess_(with_cap(manifest.preprocess, options.max_tokens_per_image)),
-      downscale_(downscales(options.overflow, manifest)) {}
+      downscale_(downscales(options.overflow, manifest)),
+      policy_(options.policy) {
+  check_policy(policy_, preprocess_);
+}
 
-void Sizer::size(std::size_t index, Result& result) const {
-  const std::int32_t prefix = prefix_tokens_;
-  const std::int32_t most = longest_image(budgets_);
-  Grid grid = resize_target(result.image, preprocess_);
+void Sizer::size(std::size_t index, Result& result, const Policy& policy, const Load& load,
+                 const ImageView* pixels) const {
+  const std::int32_t prefix = engine_.prefix_tokens;
+  const std::int32_t most = longest_image(engine_.budgets);
+  auto [grid, reason] = choose_grid(result.image, preprocess_, policy, engine_, load, pixels);
   if (grid.tokens() + prefix > most) {
-    const std::string message = over_budget_message(index, grid.tokens() + prefix, budgets_);
+    const std::string message = over_budget_message(index, grid.tokens() + prefix, engine_.budgets);
     if (!downscale_ || most - prefix < 1) throw OverBudget(message);
     const Grid wanted = grid;
     try {
@@ -52,11 +55,13 @@ void Sizer::size(std::size_t index, Result& result) const {
       throw OverBudget(message + "; it cannot be scaled down: " + e.what());
     }
     if (grid.tokens() + prefix > most) throw OverBudget(message);
-    result.reason = "needs " + std::to_string(wanted.tokens() + prefix) + " tokens (" + std::to_string(wanted.rows) +
-                    " x " + std::to_string(wanted.cols) + " patches); the engine takes " + std::to_string(most) +
-                    "; scaled down to " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) + " patches";
+    reason.wanted = wanted;
+    reason.fitted = grid;
+    reason.prefix_tokens = prefix;
+    reason.most_tokens = most;
   }
   result.grid = grid;
+  result.reason = reason;
   result.tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
 }
 

@@ -1,10 +1,9 @@
-// Which grid an image of a session gets: the bundle's rule, the caller's cap, and what the engine can hold.
+// Which grid an image of a session gets: the bundle's rule, the caller's cap and policy, and what the engine can hold.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <vector>
 
+#include "navit_edge/choice.h"
 #include "navit_edge/manifest.h"
 #include "navit_edge/session.h"
 #include "navit_edge/unpack.h"
@@ -14,21 +13,25 @@ namespace navit_edge {
 /// Thread-safe: nothing changes after construction.
 class Sizer {
  public:
-  /// `budgets` ascending. Throws InvalidInput for options that the model does not allow.
-  Sizer(const Manifest& manifest, const SessionOptions& options, std::vector<Budget> budgets);
+  /// Throws InvalidInput for options that the model does not allow.
+  Sizer(const Manifest& manifest, const SessionOptions& options, const EngineSpec& engine);
 
   /// The bundle's preprocessing with the caller's cap on tokens, where there is one.
   [[nodiscard]] const PreprocessSpec& preprocess() const noexcept { return preprocess_; }
 
-  /// Sets grid, tokens and, where it had to be scaled down to fit, the reason, from `result.image`. `index` names the
-  /// image in messages. Throws OverBudget, and InvalidInput for an image that the rule refuses.
-  void size(std::size_t index, Result& result) const;
+  /// The session's own policy.
+  [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
+
+  /// Sets grid, tokens and reason from `result.image`. `index` names the image in messages; `pixels` are the image's
+  /// own (choose_grid). Allocates only to throw. Throws OverBudget, and InvalidInput for an image that the rule refuses
+  /// and for a policy that the rule does not allow.
+  void size(std::size_t index, Result& result, const Policy& policy, const Load& load, const ImageView* pixels) const;
 
  private:
-  std::vector<Budget> budgets_;
-  std::int32_t prefix_tokens_;
+  EngineLimits engine_;
   PreprocessSpec preprocess_;
   bool downscale_;
+  Policy policy_;
 };
 
 }  // namespace navit_edge

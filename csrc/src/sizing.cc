@@ -6,8 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "navit_edge/error.h"
+#include "sizing_cap.h"
 #include "sizing_spec.h"
 
 namespace navit_edge {
@@ -154,6 +156,19 @@ Grid target(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
   return {sizing.height_px / patch_px, sizing.width_px / patch_px};  // fixed
 }
 
+/// `sizing` with its limits brought down to `max_tokens`.
+SizingSpec lowered(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens) {
+  sizing.cap_tokens = sizing.cap_tokens == 0 ? max_tokens : std::min(sizing.cap_tokens, max_tokens);
+  sizing.max_tokens = std::min(sizing.max_tokens, max_tokens);  // 0 stays 0
+  if (sizing.rule == "smart-resize") {
+    const double most_pixels = static_cast<double>(max_tokens) * patch_px * patch_px;  // may pass 2^63
+    if (most_pixels < static_cast<double>(sizing.max_pixels))
+      sizing.max_pixels = static_cast<std::int64_t>(most_pixels);
+    sizing.min_pixels = std::min(sizing.min_pixels, sizing.max_pixels);
+  }
+  return sizing;
+}
+
 /// Where the image's first pixel lies on a side of `target_px`, as torchvision's center_crop places it.
 std::int32_t centred(std::int32_t side_px, std::int32_t target_px) {
   if (side_px < target_px) return (target_px - side_px) / 2;
@@ -162,31 +177,34 @@ std::int32_t centred(std::int32_t side_px, std::int32_t target_px) {
 
 }  // namespace
 
+std::string cap_fault(const SizingSpec& sizing, std::int32_t patch_px, std::int32_t max_tokens) {
+  const std::int64_t cell = std::int64_t{sizing.merge} * sizing.merge;
+  if (sizing.rule == "smart-resize" && max_tokens < cell) {
+    return "the bundle's sizing rule smart-resize merges " + std::to_string(cell) +
+           " patches to one, so that an image has at least " + std::to_string(cell) + "; raise it";
+  }
+  if (sizing.rule != "fixed") return {};
+  const Grid grid{sizing.height_px / patch_px, sizing.width_px / patch_px};
+  if (max_tokens < grid.tokens()) {
+    return "the bundle's sizing rule fixed gives every image " + std::to_string(grid.rows) + " x " +
+           std::to_string(grid.cols) + " = " + std::to_string(grid.tokens()) +
+           " patches; raise it, or export with a smaller size";
+  }
+  return {};
+}
+
 SizingSpec capped(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens) {
-  const std::string found = "max_tokens_per_image is " + std::to_string(max_tokens);
-  if (max_tokens < 1) throw InvalidInput(found + "; expected at least 1, or 0 for the bundle's own cap");
-  sizing.cap_tokens = max_tokens;
-  sizing.max_tokens = std::min(sizing.max_tokens, max_tokens);  // 0 stays 0
-  if (sizing.rule == "smart-resize") {
-    const std::int64_t cell = std::int64_t{sizing.merge} * sizing.merge;
-    if (max_tokens < cell) {
-      throw InvalidInput(found + "; the bundle's sizing rule smart-resize merges " + std::to_string(cell) +
-                         " patches to one, so that an image has at least " + std::to_string(cell) + "; raise it");
-    }
-    const double most_pixels = static_cast<double>(max_tokens) * patch_px * patch_px;  // may pass 2^63
-    if (most_pixels < static_cast<double>(sizing.max_pixels))
-      sizing.max_pixels = static_cast<std::int64_t>(most_pixels);
-    sizing.min_pixels = std::min(sizing.min_pixels, sizing.max_pixels);
+  if (max_tokens < 1) {
+    throw InvalidInput("max_tokens_per_image is " + std::to_string(max_tokens) +
+                       "; expected at least 1, or 0 for the bundle's own cap");
   }
-  if (sizing.rule == "fixed") {
-    const Grid grid{sizing.height_px / patch_px, sizing.width_px / patch_px};
-    if (grid.tokens() > max_tokens) {
-      throw InvalidInput(found + "; the bundle's sizing rule fixed gives every image " + std::to_string(grid.rows) +
-                         " x " + std::to_string(grid.cols) + " = " + std::to_string(grid.tokens()) +
-                         " patches; raise it, or export with a smaller size");
-    }
-  }
-  return sizing;
+  const std::string fault = cap_fault(sizing, patch_px, max_tokens);
+  if (!fault.empty()) throw InvalidInput("max_tokens_per_image is " + std::to_string(max_tokens) + "; " + fault);
+  return lowered(std::move(sizing), patch_px, max_tokens);
+}
+
+Grid grid_under_cap(Size image, const PreprocessSpec& preprocess, std::int32_t max_tokens) {
+  return target(image, lowered(preprocess.sizing, preprocess.patch_px, max_tokens), preprocess.patch_px);
 }
 
 Grid resize_target(Size image, const PreprocessSpec& preprocess) {

@@ -1,11 +1,11 @@
 #include "thread_pool.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <exception>
-#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -18,17 +18,19 @@
 namespace navit_edge {
 namespace {
 
-/// One parallel_for. Whoever has a free hand claims the next index; the caller never waits for a worker that has not
-/// started, so a busy pool costs speed and cannot cause a deadlock.
-struct Job {
-  Job(std::size_t n, const std::function<void(std::size_t)>& f) : count(n), body(f) {}
+using Body = FunctionRef<void(std::size_t, std::size_t)>;
 
-  void work() noexcept {
+/// One parallel_for, on the caller's stack. Whoever has a free hand claims the next index; the caller never waits for a
+/// worker that has not started, so a busy pool costs speed and cannot cause a deadlock.
+struct Job {
+  Job(std::size_t n, Body f) : count(n), body(f) {}
+
+  void work(std::size_t worker) noexcept {
     for (;;) {
       const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
       if (index >= count) return;
       try {
-        body(index);
+        body(index, worker);
       } catch (...) {
         const std::lock_guard lock(mutex);
         if (error == nullptr || index < error_index) {
@@ -41,26 +43,38 @@ struct Job {
   }
 
   const std::size_t count;
-  const std::function<void(std::size_t)>& body;  // the caller's; touched only while the caller waits
+  const Body body;
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
   std::condition_variable idle;
-  int helpers = 0;      // workers inside work(); guarded by mutex
-  bool closed = false;  // no further helper may enter; guarded by mutex
+  int helpers = 0;  // workers that are in work() or on their way there; guarded by mutex
   std::exception_ptr error;
   std::size_t error_index = 0;
+
+  // Guarded by the pool's mutex.
+  int invited = 0;          // workers that may still come
+  std::size_t came = 0;     // those that came
+  Job* next_job = nullptr;  // in the pool's queue
 };
 
 class Pool {
  public:
-  // Never destroyed: workers may outlive static destructors of the application.
+  /// Never destroyed: workers may outlive static destructors of the application. A forked child has none of the
+  /// workers, and the mutex may be held there: it gets a pool of its own.
   static Pool& instance() {
-    static auto* pool = new Pool;
+    static std::atomic<Pool*> current{nullptr};
+    static const int forgotten = ::pthread_atfork(nullptr, nullptr, [] { current = nullptr; });
+    (void)forgotten;
+    Pool* pool = current.load(std::memory_order_acquire);
+    if (pool != nullptr) return *pool;
+    auto* fresh = new Pool;
+    if (current.compare_exchange_strong(pool, fresh)) return *fresh;
+    delete fresh;  // another thread was faster
     return *pool;
   }
 
   /// Calls `helpers` workers to the job. `keep`: they wait there, so others are to be had for what computes.
-  void invite(const std::shared_ptr<Job>& job, int helpers, bool keep) {
+  void invite(Job& job, int helpers, bool keep) {
     {
       const std::lock_guard lock(mutex_);
       int& count = keep ? kept_ : shared_;
@@ -74,7 +88,9 @@ class Pool {
       } catch (const std::system_error&) {
         // No thread to be had: those there are do the work, the caller at least.
       }
-      for (int i = 0; i < helpers; ++i) invitations_.push_back(job);
+      job.invited = helpers;
+      *end_ = &job;
+      end_ = &job.next_job;
     }
     if (helpers == 1) {
       wake_.notify_one();
@@ -83,10 +99,11 @@ class Pool {
     }
   }
 
-  /// Ends what `invite` with `keep` began.
-  void give_back(int helpers) {
+  /// No further worker comes to the job. With `keep` also ends what `invite` with `keep` began.
+  void close(Job& job, int helpers, bool keep) {
     const std::lock_guard lock(mutex_);
-    kept_ -= helpers;
+    if (keep) kept_ -= helpers;
+    if (job.invited > 0) unlink(job);
   }
 
  private:
@@ -94,49 +111,51 @@ class Pool {
 
   [[noreturn]] void serve() {
     for (;;) {
-      std::shared_ptr<Job> job;
+      Job* job = nullptr;
+      std::size_t worker = 0;
       {
         std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return !invitations_.empty(); });
-        job = std::move(invitations_.front());
-        invitations_.pop_front();
-      }
-      {
-        const std::lock_guard lock(job->mutex);
-        if (job->closed) continue;
+        wake_.wait(lock, [&] { return first_ != nullptr; });
+        job = first_;
+        worker = ++job->came;
+        if (--job->invited == 0) unlink(*job);
+        const std::lock_guard in_job(job->mutex);  // before the job can be closed: its caller then waits for this one
         ++job->helpers;
       }
-      job->work();
-      {
-        const std::lock_guard lock(job->mutex);
-        --job->helpers;
-      }
-      job->idle.notify_one();
+      job->work(worker);
+      const std::lock_guard lock(job->mutex);
+      --job->helpers;
+      job->idle.notify_one();  // under the mutex: once it is free, the job may be gone
     }
+  }
+
+  void unlink(Job& job) {
+    Job** link = &first_;
+    while (*link != &job) link = &(*link)->next_job;
+    *link = job.next_job;
+    if (end_ == &job.next_job) end_ = link;
   }
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::shared_ptr<Job>> invitations_;
+  Job* first_ = nullptr;  // jobs that workers may still come to, the earliest first: a list through the jobs themselves
+  Job** end_ = &first_;
   int workers_ = 0;
   int shared_ = 0;  // the most that one parallel_for asked for
   int kept_ = 0;    // by all side_by_side that run
 };
 
-void run_job(std::size_t count, std::size_t threads, bool keep, const std::function<void(std::size_t)>& body) {
-  const auto job = std::make_shared<Job>(count, body);
+void run_job(std::size_t count, std::size_t threads, bool keep, Body body) {
+  Job job(count, body);
   const int helpers = static_cast<int>(threads) - 1;
   Pool::instance().invite(job, helpers, keep);
-  job->work();
-  std::exception_ptr error;
+  job.work(0);
+  Pool::instance().close(job, helpers, keep);
   {
-    std::unique_lock lock(job->mutex);
-    job->closed = true;
-    job->idle.wait(lock, [&] { return job->helpers == 0; });
-    error = std::exchange(job->error, nullptr);  // this thread's alone: late helpers still hold the job
+    std::unique_lock lock(job.mutex);
+    job.idle.wait(lock, [&] { return job.helpers == 0; });
   }
-  if (keep) Pool::instance().give_back(helpers);
-  if (error != nullptr) std::rethrow_exception(error);
+  if (job.error != nullptr) std::rethrow_exception(std::move(job.error));
 }
 
 }  // namespace
@@ -150,18 +169,19 @@ int usable_cores() noexcept {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void parallel_for(std::size_t count, int threads, const std::function<void(std::size_t)>& body) {
+void parallel_for(std::size_t count, int threads, FunctionRef<void(std::size_t, std::size_t)> body) {
   if (count == 0) return;
   if (count == 1 || threads <= 1) {
-    for (std::size_t i = 0; i < count; ++i) body(i);
+    for (std::size_t i = 0; i < count; ++i) body(i, 0);
     return;
   }
   run_job(count, std::min(count, static_cast<std::size_t>(threads)), false, body);
 }
 
-void side_by_side(std::size_t count, const std::function<void(std::size_t)>& body) {
-  if (count <= 1) return parallel_for(count, 1, body);
-  run_job(count, count, true, body);
+void side_by_side(std::size_t count, FunctionRef<void(std::size_t)> body) {
+  const auto any_worker = [&](std::size_t index, std::size_t) { body(index); };
+  if (count <= 1) return parallel_for(count, 1, any_worker);
+  run_job(count, count, true, any_worker);
 }
 
 }  // namespace navit_edge

@@ -28,7 +28,7 @@ TEST_CASE("accelerators come first, those that cannot run are listed with their 
 
   SessionOptions cpu = options();
   cpu.device = "cpu";
-  CHECK(Session(bundle.path(), cpu).engine().id == "cpu");
+  CHECK(engine_of(bundle.path(), cpu) == "cpu");
 }
 
 TEST_CASE("an engine asked for by name is used or is an error, never another in its place") {
@@ -41,7 +41,7 @@ TEST_CASE("an engine asked for by name is used or is an error, never another in 
   named.engine = "refused";
   CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "refused: refused: no beads", BackendError);
   named.engine = "fake-cpu-fp32";
-  CHECK(Session(bundle.path(), named).engine().id == "fake-cpu-fp32");
+  CHECK(engine_of(bundle.path(), named) == "fake-cpu-fp32");
   named.device = "gpu";
   CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "it runs on cpu; device gpu was asked for", BackendError);
   named.device = "auto";

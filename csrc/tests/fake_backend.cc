@@ -8,11 +8,16 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -37,6 +42,32 @@ struct Counters {
 };
 Counters counters;
 
+/// Runs that stall wait here; nobody is let go by time, as an engine that hangs is not.
+struct Stalls {
+  std::mutex mutex;
+  std::condition_variable released;
+  std::uint64_t releases = 0;
+
+  std::uint64_t seen() {
+    const std::lock_guard lock(mutex);
+    return releases;
+  }
+  /// Until a release after `since`.
+  void stall(std::uint64_t since) {
+    std::unique_lock lock(mutex);
+    released.wait(lock, [&] { return releases != since; });
+  }
+  void release() {
+    const std::lock_guard lock(mutex);
+    ++releases;
+    released.notify_all();
+  }
+};
+Stalls& stalls() {
+  static auto* all = new Stalls;  // never destroyed: a thread may be in it when the process ends
+  return *all;
+}
+
 void raise_to(std::atomic<std::int32_t>& most, std::int32_t value) {
   for (std::int32_t seen = most; seen < value;) {
     if (most.compare_exchange_weak(seen, value)) break;
@@ -54,21 +85,25 @@ bool wait_until(Done&& done) {
   return true;
 }
 
-std::map<std::string, std::string> options_of(const navit_edge_engine_desc& desc) {
-  std::map<std::string, std::string> options;
+using Options = std::map<std::string, std::string, std::less<>>;
+
+Options options_of(const navit_edge_engine_desc& desc) {
+  Options options;
   for (std::size_t i = 0; i < desc.option_count; ++i) options[desc.options[i].key] = desc.options[i].value;
   return options;
 }
 
+// A run allocates nothing, unless its outputs are larger than 256 KiB: what the tests of memory count is the library's.
 struct Inputs {
-  std::map<std::string, const navit_edge_tensor*> by_name;
+  std::span<const navit_edge_tensor> tensors;
 
-  [[nodiscard]] const navit_edge_tensor& at(const std::string& name) const {
-    const auto found = by_name.find(name);
-    if (found == by_name.end()) throw navit_edge::BackendError("the fake engine wants the input " + name);
-    return *found->second;
+  [[nodiscard]] const navit_edge_tensor& at(std::string_view name) const {
+    for (const navit_edge_tensor& tensor : tensors) {
+      if (name == tensor.name) return tensor;
+    }
+    throw navit_edge::BackendError("the fake engine wants the input " + std::string(name));
   }
-  [[nodiscard]] const std::int32_t* ints(const std::string& name) const {
+  [[nodiscard]] const std::int32_t* ints(std::string_view name) const {
     return static_cast<const std::int32_t*>(at(name).data);
   }
 };
@@ -77,12 +112,15 @@ struct Inputs {
 
 struct navit_edge_engine {
   explicit navit_edge_engine(const navit_edge_engine_desc& desc)
-      : options(options_of(desc)), busy(static_cast<std::size_t>(desc.slots)) {
+      : options(options_of(desc)),
+        busy(static_cast<std::size_t>(desc.slots)),
+        sums(static_cast<std::size_t>(desc.slots)) {
     if (options.contains("fail_open")) throw navit_edge::BackendError(options["fail_open"]);
     if (const int most = number("most_slots", desc.slots); desc.slots > most) {
       throw navit_edge::BackendError("out of beads at slot " + std::to_string(most + 1) + " of " +
                                      std::to_string(desc.slots));
     }
+    for (std::vector<std::uint32_t>& one : sums) one.reserve(1 << 16);
     ++counters.opened;
     counters.slots = desc.slots;
     counters.threads = desc.threads;
@@ -95,6 +133,7 @@ struct navit_edge_engine {
       ++counters.misuse;
       throw navit_edge::BackendError("slot misused");
     }
+    const std::uint64_t releases = stalls().seen();
     ++counters.runs;
     raise_to(counters.most_in_flight, ++in_flight);
     raise_to(counters.most_in_flight_of_all, ++counters.in_flight_of_all);
@@ -125,13 +164,45 @@ struct navit_edge_engine {
     if (const int ends = number("wait_for_ends", 0); !wait_until([&] { return counters.ended >= ends; })) {
       ++counters.gave_up;
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(number("stall_us", 0)));
+    std::this_thread::sleep_for(
+        std::chrono::microseconds(number("stall_us", 0) + number("us_per_token", 0) * static_cast<int>(tokens)));
+    if (chosen("stall_on_run", "stall_every", run)) stalls().stall(releases);
+    if (run == number("wrong_shape_on_run", -1)) {
+      throw navit_edge::BackendError("output " + std::string(outputs[0].name) + " has the shape [7, 7]; expected [" +
+                                     std::to_string(outputs[0].shape[0]) + ", " + std::to_string(outputs[0].shape[1]) +
+                                     "]");
+    }
     count_lent(slot, inputs);
-    for (std::size_t i = 0; i < output_count; ++i) compute(inputs, outputs[i]);
-    if (run == number("fail_on_run", -1)) fail();
+    for (std::size_t i = 0; i < output_count; ++i) compute(inputs, outputs[i], sums[static_cast<std::size_t>(slot)]);
+    if (chosen("nan_on_run", "nan_every", run)) spoil(outputs, output_count);
+    const int from = number("fail_from", std::numeric_limits<int>::max());
+    if (chosen("fail_on_run", "fail_every", run) ||
+        (run >= from && run - from < number("fail_count", std::numeric_limits<int>::max()))) {
+      fail();
+    }
   }
 
-  [[nodiscard]] int number(const char* option, int otherwise) const {
+  /// By the options NAME_on_run and NAME_every.
+  [[nodiscard]] bool chosen(std::string_view on_run, std::string_view each, int run) const {
+    const int every = number(each, 0);
+    return run == number(on_run, -1) || (every > 0 && run % every == every - 1);
+  }
+
+  void spoil(const navit_edge_tensor* outputs, std::size_t count) const {
+    const int image = number("nan_image", -1);
+    const auto only = options.find("nan_output");
+    for (std::size_t i = 0; i < count; ++i) {
+      const navit_edge_tensor& output = outputs[i];
+      if (only != options.end() && only->second != output.name) continue;
+      if (image >= 0 && std::string(output.name) == "tokens") continue;
+      for (std::int64_t row = 0; row < output.shape[0]; ++row) {
+        if (image >= 0 && row != image) continue;
+        static_cast<float*>(output.data)[row * output.shape[1]] = std::numeric_limits<float>::quiet_NaN();
+      }
+    }
+  }
+
+  [[nodiscard]] int number(std::string_view option, int otherwise) const {
     const auto found = options.find(option);
     return found == options.end() ? otherwise : std::stoi(found->second);
   }
@@ -152,7 +223,7 @@ struct navit_edge_engine {
     }
   }
 
-  static void compute(const Inputs& inputs, const navit_edge_tensor& output) {
+  static void compute(const Inputs& inputs, const navit_edge_tensor& output, std::vector<std::uint32_t>& sums) {
     const navit_edge_tensor& patches = inputs.at("patches");
     const std::int64_t tokens = patches.shape[0];
     const std::int64_t patch_bytes = patches.shape[1];
@@ -162,10 +233,10 @@ struct navit_edge_engine {
     const std::int32_t* grids = inputs.ints("grid_hw");
     const std::int64_t images = inputs.at("grid_hw").shape[0];
     const std::int64_t width = output.shape[1];
-    const bool per_token = std::string(output.name) == "tokens";
-    const std::uint32_t salt = std::string(output.name) == "logits" ? 31U : 7U;
+    const bool per_token = std::string_view(output.name) == "tokens";
+    const std::uint32_t salt = std::string_view(output.name) == "logits" ? 31U : 7U;
 
-    std::vector<std::uint32_t> sums(static_cast<std::size_t>((per_token ? tokens : images) * width), 0);
+    sums.assign(static_cast<std::size_t>((per_token ? tokens : images) * width), 0);
     for (std::int64_t t = 0; t < tokens; ++t) {
       if (!per_token && ids[t] >= images) continue;  // padding
       std::uint32_t* row = sums.data() + static_cast<std::size_t>((per_token ? t : ids[t]) * width);
@@ -186,8 +257,9 @@ struct navit_edge_engine {
     for (std::size_t i = 0; i < sums.size(); ++i) out[i] = static_cast<float>(sums[i] >> 8);  // 24 bits: exact
   }
 
-  std::map<std::string, std::string> options;
-  std::vector<std::atomic<bool>> busy;  // [slots]
+  Options options;
+  std::vector<std::atomic<bool>> busy;           // [slots]
+  std::vector<std::vector<std::uint32_t>> sums;  // [slots] what an output is made from
   std::atomic<std::int32_t> in_flight{0};
   std::atomic<std::int32_t> started{0};
 
@@ -221,11 +293,7 @@ std::int32_t open(const navit_edge_engine_desc* desc, navit_edge_engine** out, n
 
 std::int32_t run(navit_edge_engine* engine, std::int32_t slot, const navit_edge_tensor* inputs, std::size_t input_count,
                  const navit_edge_tensor* outputs, std::size_t output_count, navit_edge_error* error) {
-  return sdk::guard(error, [&] {
-    Inputs named;
-    for (std::size_t i = 0; i < input_count; ++i) named.by_name[inputs[i].name] = &inputs[i];
-    engine->run(slot, named, outputs, output_count);
-  });
+  return sdk::guard(error, [&] { engine->run(slot, {{inputs, input_count}}, outputs, output_count); });
 }
 
 void close(navit_edge_engine* engine) { delete engine; }
@@ -265,6 +333,8 @@ NAVIT_EDGE_BACKEND_EXPORT void fake_backend_stats(FakeStats* out, std::int32_t r
     counters.ended = counters.most_in_flight_of_all = counters.gave_up = counters.lent_inputs = 0;
   }
 }
+
+NAVIT_EDGE_BACKEND_EXPORT void fake_backend_release() { stalls().release(); }
 
 #if !defined(FAKE_HIDES_ITS_TABLE)
 NAVIT_EDGE_BACKEND_EXPORT const navit_edge_backend_table* navit_edge_backend(std::uint32_t abi_version) {

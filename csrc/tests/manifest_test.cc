@@ -51,7 +51,8 @@ TEST_CASE("an extent of one more than the images is read") {
 
 TEST_CASE("a quantized graph and its engine are read; a graph that says nothing is not quantized") {
   TestBundle bundle;
-  CHECK(Manifest::load(bundle.write()).graph("padded").quantization == "none");
+  const Manifest plain = Manifest::load(bundle.write());
+  CHECK(plain.graph("padded").quantization == "none");
   for (const char* precision : {"int8", "fp8"}) {
     bundle.json["graphs"][0]["quantization"] = precision;
     bundle.json["engines"][0]["precision"] = precision;

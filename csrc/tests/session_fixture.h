@@ -3,11 +3,13 @@
 
 #include <dlfcn.h>
 
+#include <chrono>
 #include <exception>
 #include <random>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "fake_backend.h"
@@ -33,6 +35,30 @@ inline FakeStats take_stats(const char* library = "libnavit_edge_fake.so", bool 
   FakeStats stats{};
   stats_of(&stats, reset ? 1 : 0);
   return stats;
+}
+
+/// Runs of the fake backend that stall come back.
+inline void release_stalls(const char* library = "libnavit_edge_fake.so") {
+  void* handle = ::dlopen((kFakes / library).c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) throw std::runtime_error(::dlerror());
+  reinterpret_cast<FakeReleaseFn>(::dlsym(handle, "fake_backend_release"))();
+}
+
+/// True where `done` comes true within ten seconds.
+template <class Condition>
+bool eventually(Condition&& done) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+/// The id of the engine that a session takes.
+inline std::string engine_of(const std::filesystem::path& bundle, const SessionOptions& session_options) {
+  const Session session(bundle, session_options);
+  return session.engine().id;
 }
 
 struct Picture {

@@ -171,7 +171,7 @@ TEST_CASE("a group with a file missing or altered is an error that names the eng
     CHECK_THROWS_WITH_AS(Session(bundle.path(), options()), missing ? "is missing" : "was altered", BundleError);
     const FakeStats stats = take_stats(kLibrary);
     CHECK(stats.opened == stats.closed);
-    CHECK(Session(bundle.path(), named("gpu-t128")).engine().id == "gpu-t128");
+    CHECK(engine_of(bundle.path(), named("gpu-t128")) == "gpu-t128");
   }
 }
 
@@ -184,14 +184,15 @@ TEST_CASE("a group whose engines are not all in the bundle is passed over with w
   REQUIRE(session.candidates().size() == 2);
   CHECK(contains(session.candidates()[0].detail, "the group gpu-all lacks its engine gpu-t32; build it again"));
   CHECK_THROWS_WITH_AS(Session(bundle.path(), named("gpu-all")), "lacks its engine gpu-t32", BackendError);
-  CHECK(Session(bundle.path(), named("gpu-t128")).engine().id == "gpu-t128");
+  CHECK(engine_of(bundle.path(), named("gpu-t128")) == "gpu-t128");
 }
 
 TEST_CASE("engines that do not fit together are not run as a group") {
   const auto reason = [](auto change) {
     Group bundle;
     change(bundle.json["engines"][3]);  // gpu-t70
-    return Session(bundle.write(), options()).candidates()[0].detail;
+    const Session session(bundle.write(), options());
+    return session.candidates()[0].detail;
   };
   CHECK(contains(reason([](nlohmann::json& e) { e["precision"] = "fp16"; }),
                  "its engines gpu-t32 and gpu-t70 differ in members, backend, target, precision"));
@@ -242,5 +243,6 @@ TEST_CASE("a manifest whose groups make no sense is refused, naming the field") 
   refused([](nlohmann::json& e) { e["group"]["id"] = "fake-cpu-fp32"; }, "'fake-cpu-fp32' is both");
   Group bundle;
   bundle.json["engines"][1]["group"] = nullptr;  // as an engine without a group is written
-  CHECK(Manifest::load(bundle.write()).engine("gpu-t128").group.id.empty());
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK(manifest.engine("gpu-t128").group.id.empty());
 }

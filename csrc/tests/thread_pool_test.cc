@@ -1,5 +1,8 @@
 #include "thread_pool.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -103,4 +106,34 @@ TEST_CASE("side by side, the error of a body is thrown when all have ended") {
                                }),
                   std::runtime_error);
   CHECK(ended >= 1);
+}
+
+TEST_CASE("a forked child has workers of its own, also where the parent's were busy") {
+#if defined(__SANITIZE_THREAD__)
+  return;  // the thread sanitizer starts no threads in the child of a process with threads
+#else
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    while (!stop) parallel_for(16, 3, [](std::size_t) { std::this_thread::yield(); });
+  });
+  int ended_well = 0;
+  for (int round = 0; round < 20; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);  // what hangs ends by this
+      std::atomic<int> sum{0};
+      Meeting meeting(2);
+      std::atomic<int> met{0};
+      parallel_for(100, 3, [&](std::size_t) { ++sum; });
+      parallel_for(2, 2, [&](std::size_t) { met += meeting.come() ? 1 : 0; });
+      ::_exit(sum == 100 && met == 2 ? 0 : 1);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ended_well += WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 1 : 0;
+  }
+  stop = true;
+  busy.join();
+  CHECK(ended_well == 20);
+#endif
 }

@@ -16,17 +16,22 @@ from navit_edge.errors import (
     NavitEdgeError,
     OverBudgetError,
 )
+from navit_edge.future import Future
 from navit_edge.manifest import Manifest
 from navit_edge.manifest import load as load_manifest
 from navit_edge.pixels import Pixels, to_rgb
 from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
+from navit_edge.policy import Choice, Policy, choose, complexity
 from navit_edge.session import Session
+from navit_edge.streaming import Stream
 
 __all__ = [
     "BackendError",
     "BundleError",
     "CancelledError",
+    "Choice",
     "CostModel",
+    "Future",
     "InvalidInputError",
     "Manifest",
     "MissingPackageError",
@@ -35,9 +40,13 @@ __all__ = [
     "Pixels",
     "Plan",
     "PlanLimits",
+    "Policy",
     "Result",
     "Session",
+    "Stream",
     "__version__",
+    "choose",
+    "complexity",
     "load_manifest",
     "pack",
     "plan",

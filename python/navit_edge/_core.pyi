@@ -1,17 +1,20 @@
 """Stubs of the C++ runtime (csrc/bindings)."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from navit_edge.future import Future
 
 __version__: str
 backend_abi_version: int
 
 class Result:
     @staticmethod
-    def failed(error: Exception) -> Result: ...
+    def failed(error: Exception, index: int = -1) -> Result: ...
     @property
     def logits(self) -> npt.NDArray[np.float32] | None: ...
     @property
@@ -33,9 +36,13 @@ class Result:
     @property
     def latency_ms(self) -> float: ...
     @property
+    def queue_ms(self) -> float: ...
+    @property
     def reason(self) -> str: ...
     @property
-    def error(self) -> Exception | None: ...
+    def index(self) -> int: ...
+    tag: Any
+    error: Exception | None
 
 class Pixels:
     """8-bit pixels whose format an array's shape does not say. Borrows the arrays, any row stride; copies nothing.
@@ -58,12 +65,100 @@ class Pixels:
     ) -> None: ...
     @staticmethod
     def from_arrow(image: object, height_px: int, width_px: int, format: str) -> Pixels: ...
+    @staticmethod
+    def from_buffer(
+        buffer: object,
+        *,
+        format: str,
+        height_px: int,
+        width_px: int,
+        strides: Sequence[int] | int | None = None,
+        offsets: Sequence[int] | int | None = None,
+        matrix: str = "bt601",
+        range: str = "limited",
+        owner: object = None,
+    ) -> Pixels:
+        """A frame in plain memory: bytes, a memoryview, an mmap, or any other contiguous object of the buffer protocol.
+        Nothing is copied; the buffer is kept, and so is ``owner``, which may unmap it when it goes.
+
+        format, matrix, range: as in ``Pixels``.
+        strides: bytes from row to row, one number for each plane (further ones are ignored); None: rows are adjacent.
+        offsets: where each plane begins, in bytes; None: at 0, one after the other.
+
+        Raises InvalidInputError where the planes do not lie within the buffer.
+        """
     @property
     def height_px(self) -> int: ...
     @property
     def width_px(self) -> int: ...
     @property
     def format(self) -> str: ...
+
+class Policy:
+    """Chooses how many tokens an image gets: patches, prefix tokens not counted. Never more than the bundle's sizing
+    rule gives, the aspect kept (docs/policies.md). A value: cannot be changed; can be compared, hashed, pickled and
+    printed as the text that ``parse`` takes.
+    """
+
+    @staticmethod
+    def native() -> Policy:
+        """What the bundle's sizing rule gives."""
+
+    @staticmethod
+    def token_cap(max_tokens: int) -> Policy:
+        """At most ``max_tokens`` patches, 1 and up. Raises InvalidInputError."""
+
+    @staticmethod
+    def preset(name: str) -> Policy:
+        """ "quality": all tokens that the rule gives; "balanced": half of them; "fast": a quarter; both at least 64.
+
+        Raises InvalidInputError for another name.
+        """
+
+    @staticmethod
+    def latency(target_ms: float, *, min_tokens: int = 64) -> Policy:
+        """The most tokens with which the result is predicted to be there ``target_ms`` milliseconds after the image was
+        given, what waits before it included; at least ``min_tokens``, also where the target cannot be met so
+        (``result.reason`` then says that). All images of one ``run`` shall be done by the target.
+
+        The prediction is the engine's cost model: measured by ``navit-edge bench --calibrate``, or assumed. Raises
+        InvalidInputError.
+        """
+
+    @staticmethod
+    def content(
+        *, min_tokens: int = 64, max_tokens: int | None = None, flat: float = 0.02, busy: float = 0.12
+    ) -> Policy:
+        """Tokens by what there is to see (``navit_edge.complexity``): ``min_tokens`` for images of complexity ``flat``
+        and below, ``max_tokens`` (None: all that the rule gives) from ``busy`` on, in proportion between.
+
+        Raises InvalidInputError.
+        """
+
+    @staticmethod
+    def parse(text: str) -> Policy:
+        """ "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content";
+        "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12".
+
+        Raises InvalidInputError.
+        """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def min_tokens(self) -> int | None: ...
+    @property
+    def target_ms(self) -> float | None: ...
+    @property
+    def flat(self) -> float | None: ...
+    @property
+    def busy(self) -> float | None: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getstate__(self) -> str: ...
+    def __setstate__(self, state: str) -> None: ...
 
 class Session:
     def __init__(
@@ -81,8 +176,33 @@ class Session:
         backend_dirs: Sequence[str],
         vendor_dirs: Sequence[str],
         options: dict[str, str],
+        queue_limit: int,
+        batch_wait_us: float,
+        stall_timeout_s: float,
+        policy: Policy | None,
     ) -> None: ...
-    def run(self, images: list[npt.NDArray[np.uint8] | Pixels | None]) -> tuple[list[Result], dict[str, Any]]: ...
+    def run(
+        self,
+        images: list[npt.NDArray[np.uint8] | Pixels | None],
+        progress: Callable[[int, int], object] | None,
+        policy: Policy | None,
+    ) -> tuple[list[Result], dict[str, Any]]: ...
+    def submit(
+        self,
+        image: npt.NDArray[np.uint8] | Pixels,
+        future: Future,
+        tag: Any,
+        deadline_us: float,
+        priority: int,
+        policy: Policy | None,
+    ) -> int: ...
+    def cancel(self, id: int) -> bool: ...
+    def drain(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def broken(self) -> str: ...
+    @property
+    def mailbox(self) -> Mailbox: ...
     @property
     def engine(self) -> str: ...
     @property
@@ -96,6 +216,57 @@ class Session:
     def labels(self) -> list[str]: ...
     @property
     def candidates(self) -> list[tuple[str, bool, str]]: ...
+    def metrics(self) -> dict[str, Any]: ...
+    def metric_labels(self) -> dict[str, str]: ...
+    def count_refused(self) -> None: ...
+    def start_trace(self, max_events: int) -> None: ...
+    def stop_trace(self) -> bytes: ...
+
+class Histogram:
+    """The histograms of metrics.h, for tests. buckets: "seconds", "ratio", "images" or "tokens"."""
+
+    def __init__(self, buckets: str) -> None: ...
+    def observe(self, values: Sequence[float]) -> None: ...
+    def quantile(self, q: float) -> float | None: ...
+    def summary(self) -> dict[str, Any]: ...
+    @property
+    def counts(self) -> list[int]: ...
+    @property
+    def bounds(self) -> list[float]: ...
+
+def prometheus(sessions: Sequence[tuple[Session, Sequence[tuple[str, str]]]]) -> str: ...
+
+class Mailbox:
+    """Results of a session on their way to Python."""
+
+    def take(self) -> list[tuple[Future, Result]] | None: ...
+    def take_now(self) -> list[tuple[Future, Result]]: ...
+    def flush(self) -> None: ...
+    @property
+    def here(self) -> bool: ...
+
+class Stream:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        capacity: int,
+        ordered: bool,
+        drop: str,
+        deadline_us: float,
+        priority: int,
+        policy: Policy | None,
+    ) -> None: ...
+    def push(self, image: npt.NDArray[np.uint8] | Pixels, index: int) -> Literal["taken", "dropped", "ended"]: ...
+    def push_failed(self, index: int) -> Literal["taken", "dropped", "ended"]: ...
+    def pop(self, most: int, wait_ms: float) -> list[Result] | None: ...
+    def finish(self) -> None: ...
+    def cancel(self) -> None: ...
+    def take_dropped(self) -> list[int]: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
 
 class Packer:
     def __init__(
@@ -141,7 +312,22 @@ def plan(
     deadlines_us: Sequence[float],
 ) -> dict[str, Any]: ...
 def cost_model(bundle: str, engine: str) -> dict[str, Any]: ...
+def memory_plan(bundle: str, engine: str, *, threads: int) -> list[tuple[int, int, int, int, int]]: ...
+
+spare_outputs: int
+
 def assumed_cost(*, width: int, depth: int, mlp_width: int, target: str) -> tuple[float, float, float]: ...
+def complexity(image: npt.NDArray[np.uint8] | Pixels, alpha: str, background: tuple[int, int, int]) -> float: ...
+def choose_grids(
+    bundle: str,
+    engine: str,
+    policy: Policy,
+    images: list[npt.NDArray[np.uint8] | Pixels | tuple[int, int]],
+    *,
+    max_tokens_per_image: int,
+    waiting_us: float,
+    together: int,
+) -> list[tuple[tuple[int, int], int, str]]: ...
 def pack(
     images: list[npt.NDArray[np.uint8]],
     *,

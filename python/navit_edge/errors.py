@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib
 from types import ModuleType
 
@@ -26,7 +27,7 @@ class BackendError(NavitEdgeError):
     """A backend that cannot be loaded, cannot build, or failed while it ran."""
 
 
-class CancelledError(NavitEdgeError):
+class CancelledError(NavitEdgeError, concurrent.futures.CancelledError):
     """The work was cancelled before it was done."""
 
 

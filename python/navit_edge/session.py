@@ -7,9 +7,10 @@ packing, the engine and unpacking are in ``csrc/src/session.cc``.
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,8 +19,12 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.future import Delivery, Future
+from navit_edge.metrics import Metered
 from navit_edge.pixels import as_pixels
 from navit_edge.planning import Strategy
+from navit_edge.policy import Policy, checked
+from navit_edge.streaming import DROPS, Drop, Stream, checked_deadline_us, checked_priority
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
@@ -39,8 +44,9 @@ def _openvino_libs() -> list[Path]:
     return [Path(spec.origin).parent / "libs"]
 
 
-class Session:
-    """An opened bundle. Thread-safe: concurrent ``run`` calls take turns.
+class Session(Metered):
+    """An opened bundle: ``run`` takes lists, ``submit`` single images, ``stream`` an endless row of them. Thread-safe;
+    all callers share the engine. A context manager, which closes.
 
     bundle: the ``.navit`` directory.
     device: "auto" (a GPU where an engine can use one, else the CPU), "cpu" or "gpu".
@@ -55,6 +61,11 @@ class Session:
     strategy: which images share a pack: "auto" (the least predicted time), or a name of ``navit_edge.plan``.
     overflow: what becomes of an image that is longer than every budget: "error" (it fails with OverBudgetError) or
         "downscale" (it is resized to the largest grid that fits; ``result.reason`` says so).
+    policy: how many tokens an image gets, where a call says nothing else.
+    queue_limit: submitted images that may wait at once; ``submit`` waits while so many do.
+    batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
+        pack; 0: not at all. Never past a deadline.
+    stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it; 0: never.
     backend_dirs: searched for backend libraries before the usual places.
     options: handed to the backend as they are.
 
@@ -74,6 +85,10 @@ class Session:
         max_tokens_per_image: int = 0,
         strategy: Strategy = "auto",
         overflow: Overflow = "error",
+        policy: Policy | None = None,
+        queue_limit: int = 1024,
+        batch_wait_ms: float = 0.0,
+        stall_timeout_s: float = 60.0,
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
         options: Mapping[str, str] | None = None,
     ) -> None:
@@ -90,7 +105,12 @@ class Session:
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
+            queue_limit=_checked_queue_limit(queue_limit),
+            batch_wait_us=_checked_time("batch_wait_ms", batch_wait_ms) * 1000.0,
+            stall_timeout_s=_checked_time("stall_timeout_s", stall_timeout_s),
+            policy=checked(policy),
         )
+        self._delivery = Delivery(self._core)
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
         #: "cost_measured": ...}; of each pack also the engine and the slot that ran it.
         self.last_report: dict[str, Any] = {
@@ -103,7 +123,14 @@ class Session:
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
-    def run(self, images: Sequence[ImageLike], *, on_error: Literal["raise", "return"] = "raise") -> list[Result]:
+    def run(
+        self,
+        images: Sequence[ImageLike],
+        *,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: Callable[[int, int], object] | None = None,
+        policy: Policy | None = None,
+    ) -> list[Result]:
         """Runs images of any size; returns one result per image, in input order.
 
         images: numpy uint8 arrays [height_px, width_px, 3] (RGB), [height_px, width_px, 4] (RGBA) or
@@ -111,18 +138,20 @@ class Session:
             images of mode RGB, RGBA or L; or paths. Arrays are read where they lie.
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.
+        progress: called in this thread with (images done, images in all) after each pack. What it raises ends the run
+            when the packs in flight are done.
+        policy: how many tokens an image gets; None: the session's.
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
         None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
-        ``reason`` where it had to be scaled down to fit a budget ("" otherwise).
+        ``reason`` where it has fewer tokens than the sizing rule gives, by a policy or to fit a budget ("" otherwise).
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Sequence):
             kind = type(images).__name__
             raise InvalidInputError(f"images is of type {kind}; expected a list of images: run([image])")
-        if on_error not in ("raise", "return"):
-            raise InvalidInputError(f'on_error is {on_error!r}; expected "raise" or "return"')
+        _check_on_error(on_error)
         if len(images) == 0:
             raise InvalidInputError("images is empty; expected at least one image; skip the call where there is none")
         pixels: list[npt.NDArray[np.uint8] | _core.Pixels | None] = []
@@ -135,15 +164,140 @@ class Session:
                     raise
                 pixels.append(None)
                 refused[index] = error
-        results, self.last_report = self._core.run(pixels)
+        results, self.last_report = self._core.run(pixels, progress, checked(policy))
         self._warn_of_fallbacks()
         for index, refusal in refused.items():
-            results[index] = _core.Result.failed(refusal)
+            results[index] = _core.Result.failed(refusal, index)
         if on_error == "raise":
-            for result in results:
-                if result.error is not None:
-                    raise result.error
+            first = next((result.error for result in results if result.error is not None), None)
+            if first is not None:
+                try:
+                    raise first
+                finally:  # its traceback holds this frame, which would hold the results, and they the session
+                    del first, results, refused
         return results
+
+    def submit(
+        self,
+        image: ImageLike,
+        *,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        tag: Any = None,
+        policy: Policy | None = None,
+    ) -> Future:
+        """Takes one image, to be run in one pack with those that others submit; returns its future at once.
+
+        image: what ``run`` takes. An array or ``Pixels`` is read where it lies: leave it unchanged until the future is
+            done. It is kept alive until it has been read. A file is decoded here, in the caller's thread.
+        deadline_ms: from this call to the result. Says when the image's pack leaves; an image that is late is run all
+            the same.
+        priority: higher leaves first; then the earlier deadline, then the earlier submission.
+        tag: anything; ``future.tag`` and ``result.tag``.
+        policy: how many tokens the image gets; None: the session's.
+
+        Waits while ``queue_limit`` images wait. What is wrong with the image (a file
+        that cannot be decoded, a dtype, over budget) is the future's error. Raises InvalidInputError for the other
+        arguments, CancelledError where the session is closed, BackendError where it is broken or was opened before a
+        fork.
+        """
+        deadline_us = checked_deadline_us(deadline_ms)
+        checked_priority(priority)
+        delivery = self._delivery
+        future = Future(delivery, tag)
+        try:
+            pixels = as_pixels(image)
+        except NavitEdgeError as error:
+            self._core.count_refused()
+            future._refuse(error)
+            return future
+        delivery.start()
+        future._id = self._core.submit(pixels, future, tag, deadline_us, priority, checked(policy))
+        return future
+
+    def stream(
+        self,
+        images: Iterable[ImageLike | tuple[ImageLike, Any]],
+        *,
+        ordered: bool = True,
+        capacity: int = 0,
+        drop: Drop = "block",
+        decoders: int = 1,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        policy: Policy | None = None,
+        on_error: Literal["raise", "return"] = "return",
+    ) -> Stream:
+        """Results of images that come one after the other, however many; an iterator.
+
+        images: any iterable of what ``run`` takes, or of pairs (image, tag): a list, a generator, a camera's loop. Read
+            by another thread, a bounded number of images ahead, from the first ``next`` on. An array is read where it
+            lies: leave it unchanged until its result comes (a camera that writes each frame into the same array needs
+            a ``copy``).
+        ordered: results in the order of the images; False: as they are ready.
+        capacity: most images between the source and you; 0: the images of the largest budget times slots + 2. Pixels
+            take at most 256 MiB.
+        drop: what happens where that many are there. "block": the source is read no further. For live sources:
+            "drop-newest" leaves the new image out; "drop-oldest" cancels the oldest that is not in a pack yet (where
+            there is none, the oldest result you have not fetched; else the new image). Dropped images give no result;
+            ``stream.dropped`` counts them.
+        decoders: threads that decode files, ahead of the engine.
+        deadline_ms, priority, policy: of each image, as in ``submit``.
+        on_error: "return" sets ``result.error`` of an image that failed; "raise" raises the first one and ends the
+            stream.
+
+        ``result.index`` is the position in the source, ``result.tag`` the tag of the pair, else None. What the source
+        raises is raised after the results before it. Leaving the loop, or ``close()``, cancels what waits. Raises
+        InvalidInputError, and while it runs CancelledError where the session is closed and BackendError where it is
+        broken.
+        """
+        if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Iterable):
+            kind = type(images).__name__
+            raise InvalidInputError(f"images is of type {kind}; expected an iterable of images: stream([image])")
+        if isinstance(capacity, bool) or not isinstance(capacity, int) or not 0 <= capacity < 2**31:
+            raise InvalidInputError(
+                f"capacity is {capacity!r}; expected the most images in the stream, 1 and up, or 0 for the default"
+            )
+        if drop not in DROPS:
+            raise InvalidInputError(f"drop is {drop!r}; expected one of {', '.join(DROPS)}")
+        if isinstance(decoders, bool) or not isinstance(decoders, int) or not 1 <= decoders <= 256:
+            raise InvalidInputError(f"decoders is {decoders!r}; expected a number of threads, 1 to 256")
+        _check_on_error(on_error)
+        return Stream(
+            self._delivery,
+            images,
+            ordered=bool(ordered),
+            capacity=capacity,
+            drop=drop,
+            decoders=decoders,
+            deadline_us=checked_deadline_us(deadline_ms),
+            priority=checked_priority(priority),
+            policy=checked(policy),
+            on_error=on_error,
+        )
+
+    def drain(self) -> None:
+        """Waits until everything submitted so far is done, callbacks of the futures included. In a callback it does not
+        wait for callbacks behind it."""
+        self._delivery.drain()
+
+    def close(self) -> None:
+        """Takes no more images: packs in flight finish, images that wait get CancelledError, and every future is done
+        when this returns, its callbacks called. May be called again; the interpreter does it at exit. In a forked child
+        it does nothing."""
+        self._delivery.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def broken(self) -> str:
+        """The first cause where the session takes no more images, since three packs in a row failed or one stalled;
+        else empty."""
+        return self._core.broken
 
     def _warn_of_fallbacks(self) -> None:
         """A RuntimeWarning, once, where the engine does otherwise than it was meant to; the first pack of each budget
@@ -201,3 +355,20 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<navit_edge.Session engine={self.engine!r} device={self.device!r}>"
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error not in ("raise", "return"):
+        raise InvalidInputError(f'on_error is {on_error!r}; expected "raise" or "return"')
+
+
+def _checked_queue_limit(queue_limit: int) -> int:
+    if isinstance(queue_limit, bool) or not isinstance(queue_limit, int) or not 1 <= queue_limit < 2**31:
+        raise InvalidInputError(f"queue_limit is {queue_limit!r}; expected a number of images, 1 and up")
+    return queue_limit
+
+
+def _checked_time(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InvalidInputError(f"{name} is {value!r}; expected a time, 0 and up")
+    return float(value)

@@ -373,7 +373,7 @@ def test_run_prints_one_json_object_an_image_in_order(built: Path, images: Path)
     assert [record["pixels"] for record in records] == [[100, 90], [16, 24], [40, 12]]
     assert [record["grid"] for record in records[1:]] == [[4, 6], [10, 3]]
     for record in records:
-        assert list(record) == ["file", "pixels", "grid", "tokens", "pack", "latency_ms", "top_k"]
+        assert list(record) == ["file", "pixels", "grid", "tokens", "scale", "pack", "latency_ms", "top_k"]
         assert record["tokens"] == record["grid"][0] * record["grid"][1] <= 256
         assert len(record["top_k"]) == 2
     assert "engine openvino-cpu-fp32 on " in result.stderr

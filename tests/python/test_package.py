@@ -17,25 +17,6 @@ OWN_LIBRARIES = {"libnavit_edge.so", "libnavit_edge_openvino.so", "libnavit_edge
 
 
 @pytest.fixture(scope="session")
-def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built as a user would; what the editable install compiled is not compiled again."""
-    folder = tmp_path_factory.mktemp("wheel")
-    finished = subprocess.run(
-        [
-            sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(repository),
-            "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stdout
-    (path,) = folder.glob("navit_edge-*.whl")
-    return path
-
-
-@pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, unpacked into a folder of its own: no openvino lies beside it."""
     folder = tmp_path_factory.mktemp("installed")

@@ -80,6 +80,23 @@ def test_plan_shows_the_packs_that_the_session_then_makes(built: Path, tmp_path:
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 
+@pytest.mark.parametrize("policy", ["fast", "latency:1ms,min_tokens=4", "content:min_tokens=4,max_tokens=100"])
+def test_plan_under_a_policy_shows_what_the_session_then_chooses(built: Path, tmp_path: Path, policy: str) -> None:
+    for index, (height, width) in enumerate([(80, 80), (90, 40), (16, 16)]):
+        Image.fromarray(pixels(height, width)).save(tmp_path / f"{index}.png")
+    result = invoke("plan", built, tmp_path, "--policy", policy, "--json")
+    assert result.exit_code == 0, result.stderr
+    planned = json.loads(result.stdout)
+    results = ne.Session(built).run(sorted(tmp_path.glob("*.png")), policy=ne.Policy.parse(policy))
+    assert planned["policy"].startswith(policy)
+    assert [(tuple(one["grid"]), one["reason"]) for one in planned["choices"]] == [
+        (one.grid, one.reason) for one in results
+    ]
+    assert any(one.reason for one in results)
+    table = " ".join(invoke("plan", built, tmp_path, "--policy", policy).stdout.split())
+    assert f"{results[0].grid[0]} × {results[0].grid[1]}" in table
+
+
 def test_plan_takes_a_histogram_and_names_what_is_late(built: Path, tmp_path: Path) -> None:
     sizes = tmp_path / "sizes.csv"
     sizes.write_text("height,width,count\n# thumbnails\n16,16,5\n64,60,2\n")
@@ -102,6 +119,8 @@ def test_plan_takes_a_histogram_and_names_what_is_late(built: Path, tmp_path: Pa
         (("--sizes", "{good}", "--engine", "none"), 1, "has no engine 'none'; it has openvino-cpu-fp32"),
         (("--sizes", "{good}", "--plot", "packs.gif"), 1, "ends in .png"),
         (("{missing}",), 1, "none of 1 files is an image"),
+        (("--sizes", "{good}", "--policy", "slow"), 1, 'policy "slow": unknown; expected native, token-cap:256, fast'),
+        (("--sizes", "{good}", "--policy", "content"), 1, "needs pixels; give images in the place of --sizes"),
     ],
 )
 def test_wrong_input_of_plan_is_named(
@@ -359,7 +378,7 @@ def test_run_says_which_images_it_scaled_down(small: Path, tmp_path: Path) -> No
     assert "scaled down to 11 x 9 patches" in " ".join(result.stderr.split())
     record = json.loads(result.stdout)
     assert record["scale"] == [11 * 4 / 80, 9 * 4 / 60]
-    assert "needs 300 tokens" in record["downscaled"]
+    assert "needs 300 tokens" in record["reason"]
     refused = invoke("run", small, tmp_path / "large.png", "--overflow", "split")
     assert refused.exit_code == 1
     assert "split" in refused.stderr

@@ -25,34 +25,48 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_python_of_the_readme_is_the_quickstart(readme: str, repository: Path) -> None:
-    (block,) = blocks(readme, "python")
-    source = (repository / "examples" / "quickstart.py").read_text(encoding="utf-8")
-    assert source.endswith(block)
-    assert len(block.splitlines()) <= 20
+def test_the_python_of_the_readme_is_that_of_the_examples(readme: str, repository: Path) -> None:
+    for name, block in zip(("quickstart", "streaming"), blocks(readme, "python"), strict=True):
+        source = (repository / "examples" / f"{name}.py").read_text(encoding="utf-8")
+        assert source.endswith(block)
+        assert len(block.splitlines()) <= 20
 
 
-def test_the_quickstart_runs(
-    repository: Path, tiny_bundle: Path, photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path
-) -> None:
-    """In a folder that looks like the repository after `make demo`, with the small bundle in place of the large one."""
+@pytest.fixture
+def after_the_demo(tiny_bundle: Path, photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path) -> Path:
+    """A folder that looks like the repository after `make demo`, with the small bundle in place of the large one."""
     (tmp_path / "demo" / "images").mkdir(parents=True)
     (tmp_path / "demo" / "navit-s16.navit").symlink_to(tiny_bundle)
     for name, image in photographs.items():
         Image.fromarray(image).save(tmp_path / "demo" / "images" / f"{name}.png")
-    (tmp_path / "demo" / "images" / "broken.png").write_bytes(b"no image")
-    finished = subprocess.run(
-        [sys.executable, repository / "examples" / "quickstart.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return tmp_path
+
+
+def run_example(path: Path, folder: Path) -> str:
+    finished = subprocess.run([sys.executable, path], cwd=folder, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_the_streaming_example_runs(
+    repository: Path, after_the_demo: Path, photographs: Mapping[str, npt.NDArray[np.uint8]]
+) -> None:
+    said = run_example(repository / "examples" / "streaming.py", after_the_demo).splitlines()
+    assert [line.split()[0] for line in said[:-2]] == [str(k) for k in range(len(photographs))]
+    assert all(re.fullmatch(r"\d class \d", line) for line in said[:-2])
+    assert re.fullmatch(r"mine \S+ ms in the queue", said[-2])
+    assert said[-1] == str([int(line[-1]) for line in said[:3]])
+
+
+def test_the_quickstart_runs(
+    repository: Path, after_the_demo: Path, photographs: Mapping[str, npt.NDArray[np.uint8]]
+) -> None:
+    (after_the_demo / "demo" / "images" / "broken.png").write_bytes(b"no image")
+    stdout = run_example(repository / "examples" / "quickstart.py", after_the_demo)
     for name in photographs:
-        assert re.search(rf"^{name}\.png \d+x\d+ patches in pack \d+: class \d", finished.stdout, re.MULTILINE)
-    assert "broken.png: not an image" in finished.stdout
-    assert finished.stdout.count("embedding: (64,) float32") == len(photographs)
+        assert re.search(rf"^{name}\.png \d+x\d+ patches in pack \d+: class \d", stdout, re.MULTILINE)
+    assert "broken.png: not an image" in stdout
+    assert stdout.count("embedding: (64,) float32") == len(photographs)
 
 
 def test_the_cpp_of_the_readme_is_a_part_of_the_tested_example(readme: str, repository: Path) -> None:

@@ -203,8 +203,10 @@ def test_simulated_a_fault_at_any_call_gives_a_clear_error_and_no_leak(
             cause = first.partition("CUDA failed, so this engine is broken: ")[2].partition(";")[0]
             assert cause, where
             assert later, where
-            for error in later:
-                assert f"this engine is broken since an earlier run: {cause}" in error, where
+            for error in later:  # after three of them the session says so without asking the engine
+                assert f"broken since an earlier run: {cause}" in error or (
+                    "the session is broken: three packs in a row failed" in error and cause in error
+                ), where
         seen.setdefault(call, set()).add(step["after"])
     expected = {"cudaMalloc", "cudaHostAlloc", "cudaMemcpyAsync", "cudaStreamSynchronize", "enqueueV3", "setInputShape"}
     expected |= {"deserializeCudaEngine", "createExecutionContext", "setTensorAddress", "createInferRuntime"}

@@ -115,19 +115,41 @@ Engine::Engine(const navit_edge_engine_desc& desc) : device_(device_of(desc)) {
   const auto file = std::make_shared<MappedFile>(desc.path);
   const ov::Tensor blob(ov::Tensor(ov::element::u8, {file->bytes()}, file->data()), file);  // keeps the mapping
   model_ = core().import_model(blob, device_, config_of(desc, device_));
-  requests_.reserve(static_cast<std::size_t>(desc.slots));
-  for (std::int32_t slot = 0; slot < desc.slots; ++slot) requests_.push_back(model_.create_infer_request());
+  slots_.reserve(static_cast<std::size_t>(desc.slots));
+  for (std::int32_t slot = 0; slot < desc.slots; ++slot) slots_.push_back({model_.create_infer_request(), {}});
+}
+
+const ov::Tensor& Engine::bind(Slot& slot, const navit_edge_tensor& tensor) {
+  auto found =
+      std::find_if(slot.bound.begin(), slot.bound.end(), [&](const Bound& one) { return one.name == tensor.name; });
+  if (found == slot.bound.end()) found = slot.bound.insert(slot.bound.end(), Bound{tensor.name, {}, {}});
+  const std::span<const std::int64_t> shape(tensor.shape, static_cast<std::size_t>(tensor.rank));
+  if (found->tensor && found->tensor.data() == tensor.data &&
+      std::equal(shape.begin(), shape.end(), found->shape.begin(), found->shape.end()) &&
+      found->tensor.get_element_type() == element_type(tensor.dtype)) {
+    return found->tensor;
+  }
+  const ov::Tensor fresh = borrow(tensor);
+  slot.request.set_tensor(found->name, fresh);
+  found->tensor = fresh;
+  found->shape.assign(shape.begin(), shape.end());
+  return found->tensor;
 }
 
 void Engine::run(std::int32_t slot, std::span<const navit_edge_tensor> inputs,
                  std::span<const navit_edge_tensor> outputs) {
-  ov::InferRequest& request = requests_.at(static_cast<std::size_t>(slot));
-  for (const auto& tensor : inputs) request.set_tensor(tensor.name, borrow(tensor));
-  for (const auto& tensor : outputs) request.set_tensor(tensor.name, borrow(tensor));
-  request.infer();
+  Slot& on = slots_.at(static_cast<std::size_t>(slot));
+  try {
+    for (const auto& tensor : inputs) bind(on, tensor);
+    for (const auto& tensor : outputs) bind(on, tensor);
+    on.request.infer();
+  } catch (...) {
+    on.bound.clear();  // what the request holds now is anybody's guess
+    throw;
+  }
   for (const auto& tensor : outputs) {
-    const ov::Tensor made = request.get_tensor(tensor.name);
-    const ov::Tensor ours = borrow(tensor);
+    const ov::Tensor made = on.request.get_tensor(tensor.name);
+    const ov::Tensor& ours = bind(on, tensor);
     if (made.get_shape() != ours.get_shape()) {
       throw BackendError(std::string("output ") + tensor.name +
                          " has another shape than the manifest says; rebuild the engine");
@@ -141,7 +163,7 @@ std::string Engine::report() const {
   report.text("library", "OpenVINO");
   report.text("library_version", ov::get_openvino_version().buildNumber);
   report.text("device", device_ + " (" + core().get_property(device_, ov::device::full_name) + ")");
-  report.number("slots", static_cast<std::int64_t>(requests_.size()));
+  report.number("slots", static_cast<std::int64_t>(slots_.size()));
   report.text("host_memory", "the caller's");
   // What was asked for, and what the model's operations run in: those that have no kernel of it run in another.
   report.text("precision", model_.get_property(ov::hint::inference_precision).to_string());

@@ -1,10 +1,12 @@
 // One compiled OpenVINO model with one infer request per slot.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <openvino/runtime/compiled_model.hpp>
 #include <openvino/runtime/core.hpp>
 #include <openvino/runtime/infer_request.hpp>
+#include <openvino/runtime/tensor.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,9 +35,22 @@ class Engine {
   [[nodiscard]] std::string report() const;
 
  private:
+  /// A tensor of the caller's as it was last bound to a request: most packs come with the memory of an earlier one.
+  struct Bound {
+    std::string name;
+    std::vector<std::int64_t> shape;
+    ov::Tensor tensor;
+  };
+  struct Slot {
+    ov::InferRequest request;
+    std::vector<Bound> bound;
+  };
+  /// Binds `tensor` to the slot's request, unless it is bound as it is.
+  static const ov::Tensor& bind(Slot& slot, const navit_edge_tensor& tensor);
+
   std::string device_;
   ov::CompiledModel model_;
-  std::vector<ov::InferRequest> requests_;  // [slots]
+  std::vector<Slot> slots_;
 };
 
 }  // namespace navit_edge::openvino

@@ -66,7 +66,8 @@ class NAVIT_EDGE_API Engine {
   /// Memory of `slot` for input `name`, `bytes` long; empty where the engine has none that is so long. A tensor that it
   /// is lent to (HostTensor::lend) is written where the engine reads: `run` copies nothing on the host. The engine's,
   /// and gone with it. May be called beside runs of other slots.
-  [[nodiscard]] std::span<std::byte> input_memory(int slot, const std::string& name, std::size_t bytes);
+  [[nodiscard]] std::span<std::byte> input_memory(int slot, const std::string& name, std::size_t bytes) &;
+  std::span<std::byte> input_memory(int slot, const std::string& name, std::size_t bytes) && = delete;
 
   /// What the engine says of itself, a JSON object: versions, memory, CUDA graphs. From any thread, beside runs.
   [[nodiscard]] std::string report() const;

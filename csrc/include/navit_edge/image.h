@@ -1,7 +1,8 @@
-// A borrowed image.
+// An image: borrowed, or with what keeps it alive.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "navit_edge/types.h"
 
@@ -53,6 +54,13 @@ struct ImageView {
     if (format != PixelFormat::kByChannels) return format;
     return channels == 1 ? PixelFormat::kGray : channels == 4 ? PixelFormat::kRgba : PixelFormat::kRgb;
   }
+};
+
+/// An image that may outlive the call that takes it. `owner` keeps the pixels alive and unchanged until they have been
+/// read, and is then released, from any thread; null where the caller sees to that.
+struct OwnedImage {
+  ImageView view;
+  std::shared_ptr<const void> owner;
 };
 
 }  // namespace navit_edge

@@ -120,8 +120,10 @@ class NAVIT_EDGE_API Manifest {
   /// leaves the bundle, is not listed, is missing or differs.
   [[nodiscard]] std::filesystem::path verified_file(const std::string& name) const;
 
-  [[nodiscard]] const EngineSpec& engine(const std::string& id) const;  // throws BundleError, listing the ids
-  [[nodiscard]] const GraphSpec& graph(const std::string& id) const;
+  [[nodiscard]] const EngineSpec& engine(const std::string& id) const&;  // throws BundleError, listing the ids
+  [[nodiscard]] const GraphSpec& graph(const std::string& id) const&;
+  const EngineSpec& engine(const std::string& id) const&& = delete;  // would dangle
+  const GraphSpec& graph(const std::string& id) const&& = delete;
 
   std::filesystem::path bundle;
   std::string name;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,28 +31,42 @@ class NAVIT_EDGE_API HostTensor {
   /// Sets the shape; reallocates only where the bytes do not fit. Contents are unspecified afterwards.
   void resize(std::span<const std::int64_t> shape);
 
+  /// Sets memory aside: a `resize` to no more bytes allocates nothing. Where it must allocate, the tensor is left
+  /// without bytes.
+  void reserve(std::size_t bytes);
+
   /// Lends the tensor memory, where it lies from the next `resize` on whenever its bytes fit there; else in memory of
   /// its own. Borrows `memory` until the tensor goes or is lent another; an empty span ends it. Leaves it without
   /// bytes.
   void lend(std::span<std::byte> memory) noexcept;
+  [[nodiscard]] bool lent() const noexcept { return !lent_.empty(); }
 
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const std::string& name() const& noexcept { return name_; }
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
-  [[nodiscard]] std::span<const std::int64_t> shape() const noexcept { return shape_; }
+  [[nodiscard]] std::span<const std::int64_t> shape() const& noexcept { return shape_; }
   [[nodiscard]] std::size_t bytes() const noexcept;
-  [[nodiscard]] std::byte* data() noexcept { return data_; }
-  [[nodiscard]] const std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::byte* data() & noexcept { return data_; }
+  [[nodiscard]] const std::byte* data() const& noexcept { return data_; }
 
   template <class T>
-  [[nodiscard]] T* as() noexcept {
+  [[nodiscard]] T* as() & noexcept {
     return reinterpret_cast<T*>(data_);
   }
   template <class T>
-  [[nodiscard]] const T* as() const noexcept {
+  [[nodiscard]] const T* as() const& noexcept {
     return reinterpret_cast<const T*>(data_);
   }
 
+  // What is borrowed from a temporary would dangle.
+  const std::string& name() const&& = delete;
+  std::span<const std::int64_t> shape() const&& = delete;
+  const std::byte* data() const&& = delete;
+  template <class T>
+  const T* as() const&& = delete;
+
  private:
+  [[nodiscard]] bool lends(std::size_t bytes) const noexcept { return !lent_.empty() && bytes <= lent_.size(); }
+
   std::string name_;
   DType dtype_ = DType::kFloat32;
   std::vector<std::int64_t> shape_;
@@ -69,6 +84,8 @@ struct Segment {
   Placement placement{};  // how the image's pixels come onto the grid
 };
 
+struct PackScratch;
+
 /// The inputs of one pass, ready for the engine, and the segments needed to take results apart.
 struct Pack {
   std::vector<HostTensor> inputs;  // in the order of GraphSpec::inputs
@@ -77,6 +94,8 @@ struct Pack {
   std::int32_t tokens = 0;         // T as the graph sees it, padding included
   std::int32_t used_tokens = 0;
   std::int32_t longest = 0;  // L
+  /// What write_pack resizes with, kept for the next pack. Packs may share one where they are never written at once.
+  std::shared_ptr<PackScratch> scratch;
 };
 
 /// Resizes, patchifies and writes one pack into `out`, whose buffers are reused from call to call.

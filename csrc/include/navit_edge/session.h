@@ -1,9 +1,13 @@
-// The session ties plan, pack, engine and unpack together.
+// The session: images of any size in, results out. It ties plan, pack, engine and unpack together.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +15,9 @@
 #include "navit_edge/engine.h"
 #include "navit_edge/image.h"
 #include "navit_edge/manifest.h"
+#include "navit_edge/metrics.h"
+#include "navit_edge/policy.h"
+#include "navit_edge/submit.h"
 #include "navit_edge/unpack.h"
 
 namespace navit_edge {
@@ -30,6 +37,14 @@ struct SessionOptions {
   std::string overflow = "error";
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
+  Policy policy;                               // of images that name none
+
+  std::size_t queue_limit = 1024;  // submitted images that may wait at once, at least 1
+  /// How long an idle engine waits for more images after the oldest waiting one came, so that they share a pack. 0: not
+  /// at all. Never past a deadline, and never once a pack is full. A busy engine makes them wait anyway.
+  double batch_wait_us = 0;
+  /// A pack that the engine holds for longer is given up, and the session with it (docs/runtime.md). 0: never.
+  double stall_timeout_s = 60;
 };
 
 /// What was considered when the engine was chosen, in order; the last one that can run is used.
@@ -62,28 +77,82 @@ struct RunReport {
   bool cost_measured = false;  // the prediction rests on `bench --calibrate`; false: on the model's sizes
 };
 
-/// Runs images of any size. `run` may be called from any thread; concurrent calls take turns.
+struct RunOptions {
+  /// Images done, failed ones among them, of all. Called on the thread that called `run`, outside of all locks, at
+  /// least once after each change that it sees, last with both equal. Where it throws, the packs in flight are waited
+  /// for, no further one starts, and `run` throws that.
+  std::function<void(std::size_t done, std::size_t total)> progress;
+  std::optional<Policy> policy;  // none: the session's
+};
+
+/// Runs images of any size, many at once or one by one as they come. Every function may be called from any thread;
+/// packs of all callers share the engine in turn. Belongs to the process that opened it: in a forked child every call
+/// throws BackendError, and `close` and the destructor leave what they find alone.
 class NAVIT_EDGE_API Session {
  public:
-  /// Opens a bundle. Throws BundleError or BackendError.
+  /// Opens a bundle. Throws BundleError, BackendError or InvalidInput.
   explicit Session(const std::filesystem::path& bundle, SessionOptions options = {});
-  ~Session();
+  ~Session();  // closes; an engine that stalls is abandoned with all it touches
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
   /// One result per image, in input order. Borrows the pixels until it returns. An image that cannot be run (empty,
-  /// over budget) fails alone: its result carries the error. Throws InvalidInput for an empty list, BackendError
-  /// where the engine fails.
-  std::vector<Result> run(std::span<const ImageView> images, RunReport* report = nullptr);
+  /// over budget) fails alone: its result carries the error. So do the images of a pack that fails: their results carry
+  /// "pack k of n failed" with the cause. Throws InvalidInput for an empty list, BackendError where the session is
+  /// broken, Cancelled where it is closed.
+  std::vector<Result> run(std::span<const ImageView> images, RunReport* report = nullptr,
+                          const RunOptions& options = {});
 
-  [[nodiscard]] const Manifest& manifest() const noexcept;
+  /// Takes one image to be run with those that others submit. An image that cannot be run (empty, over budget) is no
+  /// error of the call: its result carries it. Waits while `queue_limit` images wait. Throws BackendError where the
+  /// session is broken, Cancelled where it is closed, also while this waits, InvalidInput for options that make no
+  /// sense; then nothing was taken.
+  Submitted submit(OwnedImage image, const SubmitOptions& options = {});
+  /// The same with a callback; returns the id.
+  std::uint64_t submit(OwnedImage image, const SubmitOptions& options, Done done);
+  /// The same, but never waits: where the queue is full there is no id, and `image` is left as it was.
+  std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done);
+
+  /// Takes a waiting image back: true, and its result carries Cancelled. False where it is unknown, in a pack already,
+  /// or done.
+  bool cancel(std::uint64_t id);
+  /// Waits until everything submitted so far has its result, callbacks included. Throws InvalidInput where it is called
+  /// from a callback.
+  void drain();
+  /// Takes no more images. Packs in flight finish, waiting images get Cancelled, callbacks are called; then returns.
+  /// From a callback it returns at once, and the rest happens behind it. May be called again.
+  void close();
+  /// The first cause where three packs in a row failed, or one stalled; else empty. A broken session fails what waits
+  /// and takes no more; open another.
+  [[nodiscard]] std::string broken() const;
+
+  [[nodiscard]] const Manifest& manifest() const& noexcept;
   /// What runs. For a group: its id, the budgets of all its engines, and the rest as its largest engine has it.
-  [[nodiscard]] const EngineSpec& engine() const noexcept;
+  [[nodiscard]] const EngineSpec& engine() const& noexcept;
   [[nodiscard]] int slots() const noexcept;  // packs that may be in flight at once
-  [[nodiscard]] const std::vector<Candidate>& candidates() const noexcept;
+  [[nodiscard]] const std::vector<Candidate>& candidates() const& noexcept;
   [[nodiscard]] std::string device() const;  // in words, as the backend says
   /// What the opened engine says of itself, a JSON object: Engine::report.
   [[nodiscard]] std::string engine_report() const;
+
+  /// What it has done so far (docs/metrics.md); also of a session that is closed or broken.
+  [[nodiscard]] Metrics metrics() const;
+  /// {{"bundle", its directory's name}, {"engine", engine().id}}, for to_prometheus.
+  [[nodiscard]] Labels metric_labels() const;
+  /// Counts an image that failed before it could be submitted, since its file cannot be decoded, say: as submitted and
+  /// failed. Streams and whoever feeds a session call it, so that its metrics tell of every image.
+  void count_refused(ErrorCode code);
+  /// Counts an image that was left out to keep up; `tag` is for the trace. Streams call it.
+  void count_dropped(std::uint64_t tag);
+  /// Records what happens from now on. Throws InvalidInput where a trace is being recorded already.
+  void start_trace(const TraceOptions& options = {});
+  /// Ends it: Chrome Trace Event JSON, which ui.perfetto.dev opens. Throws InvalidInput where there is none.
+  std::string stop_trace();
+
+  // What is borrowed from a temporary would dangle.
+  const Manifest& manifest() const&& = delete;
+  const EngineSpec& engine() const&& = delete;
+  const std::vector<Candidate>& candidates() const&& = delete;
 
  private:
   struct Impl;

@@ -6,10 +6,10 @@
 #include <exception>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "navit_edge/pack.h"
+#include "navit_edge/reason.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {
@@ -21,6 +21,11 @@ struct OutputView {
   std::int64_t rows = 0;  // 1 for logits and embedding
   std::int64_t cols = 0;
   [[nodiscard]] bool empty() const noexcept { return data == nullptr; }
+  /// [rows * cols], row-major. Borrowed: lives as long as this view or a copy of it. A temporary's would dangle.
+  [[nodiscard]] std::span<const float> values() const& noexcept {
+    return {data, static_cast<std::size_t>(rows * cols)};
+  }
+  std::span<const float> values() const&& = delete;
 };
 
 /// The result of one image.
@@ -29,13 +34,16 @@ struct Result {
   Grid grid;                  // as run: grid * P pixels
   Placement placement;        // where the image lies on them
   std::int32_t tokens = 0;    // prefix tokens included
-  std::int32_t pack = -1;     // which pass of this run
+  std::int32_t pack = -1;     // which pass: of its run, or of all packs of submitted images
+  std::uint64_t id = 0;       // what submit returned; 0 in a run
+  std::uint64_t tag = 0;      // SubmitOptions::tag
+  double queue_us = 0;        // from submit, or from the start of the run, to the start of its pack's preprocessing
   double latency_us = 0;      // from the start of its pack's preprocessing to its pack's outputs
   OutputView logits;          // [1, classes]
   OutputView embedding;       // [1, D]
   OutputView token_features;  // [rows * cols, D], row-major over the grid, prefix tokens left out
-  std::string reason;  // why it was scaled down to fit a budget (SessionOptions::overflow); empty where it was not
-  std::exception_ptr error;  // set instead of the outputs where this image failed
+  Reason reason;              // why it has fewer tokens than its sizing rule gives; empty where it has them all
+  std::exception_ptr error;   // set instead of the outputs where this image failed
 };
 
 /// Fills the outputs of the results of one pack. `outputs` are named as in GraphSpec::outputs.

@@ -11,8 +11,9 @@ import typer
 
 from navit_edge.cli.bench_compare import print_comparison
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console, size_text
-from navit_edge.cli.run import SUFFIXES, Device, Precision, SlotsOption, announce
+from navit_edge.cli.run import Device, Precision, SlotsOption, announce
 from navit_edge.errors import InvalidInputError
+from navit_edge.run.sources import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -236,9 +237,9 @@ def _workload(manifest: Manifest, images: Path | None, sizes: Path | None) -> Wo
         return None
     if not images.is_dir():
         raise InvalidInputError(f"{images} is no directory; expected a directory of images")
-    files = sorted(file for file in images.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
-        raise InvalidInputError(f"{images} holds no images; expected files named {', '.join(SUFFIXES)}")
+        raise InvalidInputError(f"{images} holds no images; expected files named {', '.join(IMAGE_SUFFIXES)}")
     return from_files(files, load_image)
 
 

@@ -70,12 +70,12 @@ def sizes_of_files(paths: Sequence[Path]) -> ImageSizes:
     """Of image files and directories of them. A file that is no image is named in ``refused``."""
     from PIL import Image, UnidentifiedImageError
 
-    from navit_edge.cli.run import expand
+    from navit_edge.run.sources import image_files
 
     names: list[str] = []
     sizes: list[tuple[int, int]] = []
     refused: list[str] = []
-    for file in expand(paths):
+    for file in image_files(paths):
         try:
             with Image.open(file) as image:
                 sizes.append((image.height, image.width))

@@ -12,7 +12,10 @@ from navit_edge.cli.build_output import budget_text
 from navit_edge.cli.common import DebugOption, command, fail, out_console, size_text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from navit_edge.manifest import Manifest
+    from navit_edge.memory import EngineMemory
 
 
 @command
@@ -30,13 +33,15 @@ def inspect(
     The exit code is 1 where a file is missing or, with --verify, altered.
     """
     from navit_edge import manifest as manifests
+    from navit_edge.memory import memory_plan
 
     manifest = manifests.load(bundle)
+    memory = {engine.id: memory_plan(bundle, engine.id) for engine in manifest.engines}
     problems = _problems(bundle, manifest, verify)
     if as_json:
-        typer.echo(json.dumps(describe(manifest, problems, verify), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(describe(manifest, problems, verify, memory), indent=2, ensure_ascii=False))
     else:
-        _print(manifest, problems, verify)
+        _print(manifest, problems, verify, memory)
     if problems:
         fail("; ".join(problems.values()))
 
@@ -61,19 +66,33 @@ def _problem(bundle: Path, manifest: Manifest, name: str) -> str:
     return ""
 
 
-def describe(manifest: Manifest, problems: dict[str, str], verified: bool) -> dict[str, Any]:
-    """The manifest as JSON, with the size of each engine and the state of each file."""
+def describe(
+    manifest: Manifest, problems: dict[str, str], verified: bool, memory: dict[str, EngineMemory]
+) -> dict[str, Any]:
+    """The manifest as JSON, with the size and the memory of each engine and the state of each file."""
     import msgspec
 
     content: dict[str, Any] = msgspec.to_builtins(manifest)
     for engine in content["engines"]:
         engine["bytes"] = content["files"][engine["file"]]["bytes"]
+        engine["memory"] = _memory_json(memory[engine["id"]])
     for name, file in content["files"].items():
         file["state"] = problems.get(name) or ("verified" if verified else "present")
     return content
 
 
-def _print(manifest: Manifest, problems: dict[str, str], verified: bool) -> None:
+def _memory_json(memory: EngineMemory) -> dict[str, Any]:
+    import dataclasses
+
+    return {
+        "threads": memory.threads,
+        "budgets": [{**dataclasses.asdict(budget), "total": budget.total} for budget in memory.budgets],
+        "slot_bytes": memory.slot_bytes,
+        "session_bytes": {str(slots): memory.session_bytes(slots) for slots in (1, 2)},
+    }
+
+
+def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory: dict[str, EngineMemory]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -127,6 +146,7 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool) -> None
                 "\n".join(f"{key} {value}" for key, value in engine.builder.items()),
             )
         console.print(engines)
+        console.print(_memory_table(list(memory.values())))
     else:
         console.print("no engines; build one: navit-edge build-engine BUNDLE --backend openvino")
 
@@ -135,3 +155,24 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool) -> None
         wrong = Text("missing or altered", style="red")
         files.add_row(name, size_text(file.bytes), wrong if name in problems else "verified" if verified else "present")
     console.print(files)
+
+
+def _memory_table(engines: list[EngineMemory]) -> Table:
+    """Bytes per slot and budget, and of a whole session."""
+    from rich.table import Table
+
+    threads = engines[0].threads
+    table = Table(
+        "engine", "budget", "inputs", "scratch", "outputs", "a slot", "a session of 1, 2 slots",
+        title=f"host memory with {threads} thread{'s' if threads > 1 else ''} (docs/memory.md)", title_justify="left",
+    )  # fmt: skip
+    for memory in engines:
+        for i, budget in enumerate(memory.budgets):
+            last = i == len(memory.budgets) - 1
+            table.add_row(
+                memory.engine if i == 0 else "",
+                f"{budget.tokens} × {budget.images}",
+                *(size_text(part) for part in (budget.inputs, budget.scratch, budget.outputs, budget.total)),
+                ", ".join(size_text(memory.session_bytes(slots)) for slots in (1, 2)) if last else "",
+            )
+    return table

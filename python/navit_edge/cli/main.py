@@ -9,7 +9,7 @@ import typer
 
 from navit_edge.cli.bench import bench
 from navit_edge.cli.build_engine import build_engine
-from navit_edge.cli.common import DebugOption
+from navit_edge.cli.common import DebugOption, command
 from navit_edge.cli.doctor import doctor
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
@@ -44,12 +44,30 @@ def version() -> str:
         return "unknown (not installed)"
 
 
+def _print_cmake_dir(value: bool) -> None:
+    if value:
+        from navit_edge.embedding import cmake_dir
+
+        command(lambda: typer.echo(cmake_dir()))()
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     show_version: Annotated[
         bool,
         typer.Option(
             "--version", metavar="", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+    show_cmake_dir: Annotated[
+        bool,
+        typer.Option(
+            "--cmake-dir",
+            metavar="",
+            help="Show the directory for -Dnavit_edge_DIR= of a C or C++ project's CMake and exit.",
+            callback=_print_cmake_dir,
+            is_eager=True,
         ),
     ] = False,
     debug: DebugOption = False,

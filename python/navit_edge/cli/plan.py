@@ -15,6 +15,7 @@ from navit_edge.manifest import STRATEGIES
 if TYPE_CHECKING:
     from navit_edge.manifest import Engine, Manifest
     from navit_edge.planning import Plan, PlanLimits
+    from navit_edge.policy import Choice, Policy
 
 
 @command
@@ -43,6 +44,13 @@ def plan(
             min=0, help="Finish as many images as possible within MS of the start.", metavar="MS", show_default=False
         ),
     ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Tokens of an image: native, fast, balanced, quality, token-cap:256, latency:20ms, content.",
+            metavar="POLICY",
+        ),
+    ] = "native",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of the session; 0: all.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object instead of a table.")] = False,
     plot_file: Annotated[
@@ -54,10 +62,11 @@ def plan(
 
     Times are predicted by the engine's cost model: measured where `bench
     --calibrate` has run, else assumed from the model's sizes. The exit code
-    is 1 where an image is longer than every budget.
+    is 1 where an image is longer than every budget. Under a policy a table
+    shows what each image gets, and why, if all were given to one run.
     """
     import navit_edge as ne
-    from navit_edge.cli.image_sizes import given_sizes, token_counts
+    from navit_edge.cli.image_sizes import given_sizes
     from navit_edge.planning import PlanLimits, plan_packs
 
     if strategy not in STRATEGIES:
@@ -68,22 +77,53 @@ def plan(
         from navit_edge.plan_picture import check_picture
 
         check_picture(plot_file)
+    chosen_policy = ne.Policy.parse(policy)
     given = given_sizes(images or [], sizes)
     for reason in given.refused:
         err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
     names, pixels = given.expanded()
-    tokens = token_counts(manifest, pixels)
+    if chosen_policy.kind == "content" and sizes is not None:
+        raise InvalidInputError("a content policy needs pixels; give images in the place of --sizes")
+    contents = names if chosen_policy.kind == "content" else pixels
+    choices = ne.choose(bundle, contents, chosen_policy, engine=chosen.id, together=len(pixels))
+    tokens = [choice.tokens for choice in choices]
     limits = PlanLimits.of(bundle, chosen, strategy=strategy, threads=threads)  # type: ignore[arg-type]
     made = plan_packs(tokens, limits, deadlines_ms=deadline)
     if as_json:
-        typer.echo(json.dumps(describe(chosen, limits, made, names, tokens), indent=2, ensure_ascii=False))
+        described = describe(chosen, limits, made, names, tokens)
+        described["policy"] = str(chosen_policy)
+        described["choices"] = [
+            {"image": name, "grid": list(choice.grid), "tokens": choice.tokens, "reason": choice.reason}
+            for name, choice in zip(names, choices, strict=True)
+        ]
+        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
     else:
+        if chosen_policy.kind != "native":
+            _print_choices(chosen_policy, names, choices)
         _print(manifest, chosen, limits, made, names, tokens)
     if plot_file is not None:
         from navit_edge.plan_picture import draw
 
         draw(made, limits, names, tokens, title=f"{manifest.name}: {chosen.id}", path=plot_file)
         err_console().print(f"wrote {plot_file}", soft_wrap=True, markup=False)
+
+
+def _print_choices(policy: Policy, names: list[str], choices: list[Choice]) -> None:
+    """What the policy makes of each image; of equal lines one, with how often it comes."""
+    from collections import Counter
+
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Counter(
+        (name, choice.grid, choice.tokens, choice.reason) for name, choice in zip(names, choices, strict=True)
+    )
+    table = Table("image", "grid", "tokens", f"policy {policy}")
+    table.columns[2].justify = "right"
+    for (name, (grid_rows, grid_cols), tokens, reason), count in rows.items():
+        shown = Path(name).name + (f" ({count} times)" if count > 1 else "")
+        table.add_row(Text(shown), f"{grid_rows} × {grid_cols}", str(tokens), Text(reason or "all tokens"))
+    out_console().print(table)
 
 
 def engine_of(manifest: Manifest, engine: str) -> Engine:

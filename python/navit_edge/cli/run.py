@@ -1,28 +1,25 @@
-"""`navit-edge run`: images through a bundle."""
+"""`navit-edge run`: images through a bundle into a table or a file."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Sequence
+import signal
+import sys
 from enum import Enum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
-from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from rich.console import Console
 
-#: Images decoded and run at a time: enough to fill packs, and bounds memory.
-CHUNK = 256
-#: What a directory among IMAGES is searched for.
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+    from navit_edge.run.job import Outcome
+    from navit_edge.run.progress import Progress
+    from navit_edge.run.rows import Layout
+    from navit_edge.run.sinks import Sink
 
 
 class Device(str, Enum):
@@ -58,41 +55,191 @@ class Overflow(str, Enum):
     SPLIT = "split"
 
 
+class Format(str, Enum):
+    """Of the results."""
+
+    TABLE = "table"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    NUMPY = "numpy"
+
+
+#: The end of an output's name -> its format.
+_FORMATS = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET}
+_INPUT = "Input"
+_OUTPUT = "Output"
+_ENGINE = "Engine"
+_TOKENS = "Tokens of an image"
+
+
 @command
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
-        list[Path], typer.Argument(help="Image files, or directories of them.", metavar="IMAGES...", show_default=False)
+        list[str],
+        typer.Argument(
+            help="Image files, videos, folders, patterns in quotes, or - for paths on standard input.",
+            metavar="IMAGES...",
+            show_default=False,
+        ),
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="One JSON object a line instead of a table.")
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", "-r", metavar="", help="Folders below folders, too.", rich_help_panel=_INPUT),
     ] = False,
-    top_k: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 3,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null",
+            "-0",
+            metavar="",
+            help="Paths on standard input end with a NUL (find -print0).",
+            rich_help_panel=_INPUT,
+        ),
+    ] = False,
+    every: Annotated[
+        int, typer.Option(min=1, help="Of a video every Nth frame.", metavar="N", rich_help_panel=_INPUT)
+    ] = 1,
+    fps: Annotated[
+        float,
+        typer.Option(min=0, help="Of a video so many frames a second; 0: all.", metavar="F", rich_help_panel=_INPUT),
+    ] = 0.0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where results go; without it to standard output.",
+            metavar="PATH",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="Of the results; without it as PATH ends (.jsonl, .parquet), else a table.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="The same as --format jsonl.", rich_help_panel=_OUTPUT)
+    ] = False,
+    save: Annotated[
+        str,
+        typer.Option(
+            help="What is kept beside the classes: any of logits, embedding, tokens; or none.",
+            metavar="LIST",
+            rich_help_panel=_OUTPUT,
+            show_default="parquet, numpy: embedding; else none",
+        ),
+    ] = "",
+    top_k: Annotated[int, typer.Option(min=1, help="Classes to show.", rich_help_panel=_OUTPUT)] = 3,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Go on where the output ends; begin it where there is none.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", metavar="", help="Replace the results of an output.", rich_help_panel=_OUTPUT),
+    ] = False,
+    part_rows: Annotated[
+        int, typer.Option(min=1, help="Images in a part of a Parquet folder.", metavar="N", rich_help_panel=_OUTPUT)
+    ] = 8192,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="No progress, no summary.", rich_help_panel=_OUTPUT)
+    ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what the session did when, for ui.perfetto.dev.",
+            metavar="FILE.json",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to run.", rich_help_panel=_ENGINE)] = Device.AUTO,
     engine: Annotated[
         str,
-        typer.Option(help="Engine or group to use; see inspect.", show_default="the first that can run", metavar="ID"),
+        typer.Option(
+            help="Engine or group to use; see inspect.",
+            show_default="the first that can run",
+            metavar="ID",
+            rich_help_panel=_ENGINE,
+        ),
     ] = "",
-    precision: Annotated[Precision, typer.Option(help="Precision of the engine.")] = Precision.AUTO,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
+    precision: Annotated[
+        Precision, typer.Option(help="Precision of the engine.", rich_help_panel=_ENGINE)
+    ] = Precision.AUTO,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.", rich_help_panel=_ENGINE)] = 0,
     slots: SlotsOption = 0,
+    decoders: Annotated[
+        int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=_INPUT)
+    ] = 1,
     max_tokens: Annotated[
-        int, typer.Option(min=0, help="Scale images down to this many patches; 0: as the bundle says.")
+        int,
+        typer.Option(
+            min=0, help="Scale images down to this many patches; 0: as the bundle says.", rich_help_panel=_TOKENS
+        ),
     ] = 0,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Tokens of an image: native, fast, balanced, quality, token-cap:N, latency:20ms or content.",
+            metavar="POLICY",
+            rich_help_panel=_TOKENS,
+        ),
+    ] = "native",
     overflow: Annotated[
         Overflow,
-        typer.Option(help="An image longer than every token budget fails, or is scaled down to the largest that fits."),
+        typer.Option(
+            help="An image longer than every token budget fails, or is scaled down to the largest that fits.",
+            rich_help_panel=_TOKENS,
+        ),
     ] = Overflow.ERROR,
     debug: DebugOption = False,
 ) -> None:
     """Run images of any size through a bundle; one result per image, in order.
 
-    An image that cannot be run is reported, and the others complete; the exit code is then 1.
+    An image that cannot be run is a result with its error, and the others complete; the exit code is then 1. SIGINT and
+    SIGTERM finish the packs in flight and end with 130 and 143; `--resume` goes on from there, and from any crash.
     """
-    files = list(expand(images))
     import navit_edge as ne
+    from navit_edge.run.feed import Feed
+    from navit_edge.run.job import run_job, traced
+    from navit_edge.run.journal import fingerprint
+    from navit_edge.run.progress import Progress
+    from navit_edge.run.rows import layout_of
+    from navit_edge.run.sources import Sources
 
-    session = ne.Session(
+    output = None if output == Path("-") else output
+    kind = _format_of(output, form, as_json)
+    if every > 1 and fps > 0:
+        raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
+    if output is None and (resume or overwrite):
+        raise typer.BadParameter("without --output there is nothing to go on with", param_hint="--resume, --overwrite")
+    if resume and overwrite:
+        raise typer.BadParameter("both are given; expected one of them", param_hint="--resume, --overwrite")
+    try:
+        chosen = ne.Policy.parse(policy)
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error), param_hint="--policy") from None
+    if trace is not None and not trace.parent.is_dir():
+        raise typer.BadParameter(f"{trace.parent} is no folder", param_hint="--trace")
+    kept = _kept(save, kind, bundle)
+    sources = Sources(
+        arguments=images, recursive=recursive, null=null, every=every, fps=fps, stdin=getattr(sys.stdin, "buffer", None)
+    )
+    sources.check()
+    console = err_console()
+    with ne.Session(
         bundle,
         device=device.value,
         engine=engine,
@@ -101,40 +248,118 @@ def run(
         slots=slots,
         max_tokens_per_image=max_tokens,
         overflow=overflow.value,
-    )
-    announce(session)
-    rows: list[dict[str, Any]] = []
-    console = err_console()
-    failed = 0
-    packs = 0
-    remaining = iter(files)
-    while chunk := list(islice(remaining, CHUNK)):
-        records, packs = _run_chunk(session, chunk, top_k, packs)
-        failed += sum("error" in record for record in records)
-        for record in records:
-            if "downscaled" in record:
-                console.print(f"{record['file']}: {record['downscaled']}", style="yellow", soft_wrap=True, markup=False)
-        if as_json:
-            for record in records:
-                typer.echo(json.dumps(record, ensure_ascii=False))
-        else:
-            rows += records
-    if not as_json:
-        _print_table(rows)
-    if failed:
-        first = next((record["error"] for record in (rows or records) if "error" in record), "see above")
-        fail(f"{failed} of {len(files)} images failed: {first}")
+    ) as session:
+        if not quiet:
+            announce(session)
+        layout = layout_of(bundle, labels=session.labels, top_k=top_k, save=kept)
+        feed = Feed(session, decoders=decoders, policy=chosen)
+        mixed = kind is Format.JSONL and output is None and sys.stdout.isatty()  # lines would run into the bar
+        progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
+        job = fingerprint(
+            bundle,
+            engine=session.engine,
+            format=kind.value,
+            max_tokens=max_tokens,
+            policy=str(chosen),
+            overflow=overflow.value,
+            every=every,
+            fps=fps,
+            save=",".join(kept),
+            top_k=top_k,
+        )
+        sink = _open(kind, output, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
+        try:
+            with traced(session, trace):
+                # A policy has a reason for every image.
+                reasons = overflow is Overflow.DOWNSCALE and policy == "native"
+                outcome = run_job(sources, sink, layout, progress, feed, show_reasons=reasons)
+        finally:
+            sink.close()
+    _end(outcome, console, quiet=quiet, output=output)
 
 
-def expand(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not found:
-            raise InvalidInputError(f"{path} holds no images; expected files named {', '.join(SUFFIXES)}")
-        yield from found
+def _format_of(output: Path | None, form: Format | None, as_json: bool) -> Format:
+    """Of --format, --json and the end of --output. Ends with usage where they do not go together."""
+    if as_json:
+        if form not in (None, Format.JSONL):
+            raise typer.BadParameter(f"--json with --format {form.value}; expected one of them", param_hint="--json")
+        form = Format.JSONL
+    if output is None:
+        if form in (Format.PARQUET, Format.NUMPY):
+            raise typer.BadParameter(f"{form.value} needs a folder: --output PATH", param_hint="--format")
+        return form or Format.TABLE
+    form = form or _FORMATS.get(output.suffix.lower())
+    if form is None:
+        raise typer.BadParameter(
+            f"{output} ends in none of {', '.join(_FORMATS)}; say --format jsonl, parquet or numpy",
+            param_hint="--output",
+        )
+    if form is Format.TABLE:
+        raise typer.BadParameter("a table goes to the terminal; say jsonl, parquet or numpy", param_hint="--format")
+    return form
+
+
+def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
+    """What --save names; where it is not given, what the format is for."""
+    from navit_edge.run.rows import ARRAYS, offered_widths
+
+    if not save:
+        if kind not in (Format.PARQUET, Format.NUMPY):
+            return []
+        offered = offered_widths(bundle)
+        wanted: tuple[str, ...] = ("embedding", "logits")
+        return [name for name in wanted if name in offered][:1]
+    names = [name.strip() for name in save.split(",")]
+    if names == ["none"]:
+        return []
+    for name in names:
+        if name not in ARRAYS:
+            raise typer.BadParameter(f"{name!r}; expected any of {', '.join(ARRAYS)}, or none", param_hint="--save")
+    if kind is Format.TABLE:
+        raise typer.BadParameter(
+            "a table has no room for it; say --format jsonl, parquet or numpy", param_hint="--save"
+        )
+    return [name for name in ARRAYS if name in names]
+
+
+def _open(
+    kind: Format,
+    output: Path | None,
+    layout: Layout,
+    job: dict[str, Any],
+    progress: Progress,
+    *,
+    resume: bool,
+    overwrite: bool,
+    part_rows: int,
+) -> Sink:
+    from navit_edge.run.sinks import open_sink
+    from navit_edge.run.sinks.jsonl import StreamSink
+    from navit_edge.run.sinks.table import TableSink
+
+    if kind is Format.TABLE:
+        return TableSink(out_console(), progress.paused)
+    if output is None:
+        return StreamSink(sys.stdout.buffer, "standard output")
+    return open_sink(kind.value, output, layout, job, resume=resume, overwrite=overwrite, part_rows=part_rows)
+
+
+def _end(outcome: Outcome, console: Console, *, quiet: bool, output: Path | None) -> None:
+    """The last lines, and the exit code."""
+    if not quiet:
+        parts = [outcome.summary]
+        if outcome.skipped:
+            parts.append(f"{outcome.skipped:,} done before")
+        if outcome.orphans:
+            parts.append(f"{outcome.orphans:,} results of images that are not named any more")
+        console.print("; ".join(parts), soft_wrap=True, markup=False)
+    if outcome.signal:
+        again = "; --resume goes on from here" if output is not None else ""
+        sys.stderr.write(f"interrupted by {signal.Signals(outcome.signal).name}{again}\n")
+        raise typer.Exit(128 + outcome.signal)
+    if outcome.failed:
+        why = outcome.first_error or f"{output} says why"  # where they failed in an earlier run
+        fail(f"{outcome.failed} of {outcome.images} images failed: {why}")
 
 
 def announce(session: Any) -> None:
@@ -149,88 +374,3 @@ def announce(session: Any) -> None:
         elif detail != session.device:
             console.print(f"{candidate}: {detail}", style="yellow", soft_wrap=True, markup=False)
     console.print(f"engine {session.engine} on {session.device}", soft_wrap=True, markup=False)
-
-
-def _run_chunk(session: Any, files: Sequence[Path], top_k: int, first_pack: int) -> tuple[list[dict[str, Any]], int]:
-    """Records of one chunk, and the number of packs up to here."""
-    from navit_edge.pixels import load_image
-
-    records: list[dict[str, Any]] = [{"file": str(file)} for file in files]
-    pixels: list[npt.NDArray[np.uint8]] = []
-    loaded: list[int] = []
-    for index, file in enumerate(files):
-        try:
-            image = load_image(file)
-        except NavitEdgeError as error:
-            records[index]["error"] = str(error)
-            continue
-        records[index]["pixels"] = list(image.shape[:2])
-        pixels.append(image)
-        loaded.append(index)
-    packs = first_pack
-    if pixels:
-        results = session.run(pixels, on_error="return")
-        for index, result in zip(loaded, results, strict=True):
-            if result.error is not None:
-                records[index]["error"] = str(result.error)
-                continue
-            records[index] |= describe(result, session.labels, top_k)
-            records[index]["pack"] += first_pack
-            packs = max(packs, records[index]["pack"] + 1)
-    return records, packs
-
-
-def describe(result: Any, labels: Sequence[str], top_k: int) -> dict[str, Any]:
-    """A result as JSON: grid [rows, cols], tokens, pack, latency_ms, and top_k or embedding_norm; scale and downscaled
-    (why) where the image was scaled down to fit a budget."""
-    import numpy as np
-
-    record: dict[str, Any] = {
-        "grid": [int(side) for side in result.grid],
-        "tokens": int(result.token_count),
-        "pack": int(result.pack),
-        "latency_ms": round(float(result.latency_ms), 3),
-    }
-    if result.reason:
-        record |= {"scale": [round(side, 4) for side in result.scale], "downscaled": result.reason}
-    if result.logits is not None:
-        logits = np.asarray(result.logits, np.float64)
-        scores = np.exp(logits - logits.max())
-        scores /= scores.sum()
-        best = np.argsort(-logits, kind="stable")[:top_k]
-        record["top_k"] = [
-            {
-                **({"label": labels[i]} if labels else {"index": int(i)}),
-                "score": float(scores[i]),
-                "logit": float(logits[i]),
-            }
-            for i in best
-        ]
-    elif result.embedding is not None:
-        record["embedding_norm"] = math.sqrt(float(np.square(np.asarray(result.embedding, np.float64)).sum()))
-    return record
-
-
-def _print_table(records: Sequence[dict[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("file", "pixels (h × w)", "grid", "tokens", "pack", "result", "ms")
-    for record in records:
-        if "error" in record:
-            size = "{} × {}".format(*record["pixels"]) if "pixels" in record else ""
-            table.add_row(Text(record["file"]), size, "", "", "", Text(record["error"], style="red"), "")
-            continue
-        best = [f"{item.get('label', item.get('index'))} {item['score']:.1%}" for item in record.get("top_k", [])]
-        if "embedding_norm" in record:
-            best.append(f"|embedding| {record['embedding_norm']:.3f}")
-        table.add_row(
-            Text(record["file"]),
-            "{} × {}".format(*record["pixels"]),
-            "{} × {}".format(*record["grid"]),
-            str(record["tokens"]),
-            str(record["pack"]),
-            Text("\n".join(best)),
-            f"{record['latency_ms']:.1f}",
-        )
-    out_console().print(table)

@@ -1,0 +1,142 @@
+// Stream, as python/navit_edge/streaming.py uses it: a thread feeds, another takes results.
+#include <pybind11/stl.h>
+
+#include <array>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "navit_edge/error.h"
+#include "navit_edge/stream.h"
+#include "py_result.h"
+#include "py_session.h"
+
+namespace py = pybind11;
+
+namespace navit_edge::bindings {
+namespace {
+
+constexpr std::array<std::pair<const char*, DropPolicy>, 3> kDrops{{{"block", DropPolicy::kBlock},
+                                                                    {"drop-oldest", DropPolicy::kDropOldest},
+                                                                    {"drop-newest", DropPolicy::kDropNewest}}};
+
+const char* name_of(Pushed pushed) {
+  return pushed == Pushed::kTaken ? "taken" : pushed == Pushed::kDropped ? "dropped" : "ended";
+}
+
+/// Tags are indices in the source. The Python session is kept alive by the binding.
+class PyStream {
+ public:
+  PyStream(PySession& session, StreamOptions options) : mailbox_(session.mailbox) {
+    options.on_drop = [this](std::uint64_t tag) {
+      const std::lock_guard lock(mutex_);
+      dropped_.push_back(tag);
+    };
+    stream_ = std::make_unique<Stream>(*session.session, std::move(options));
+  }
+  ~PyStream() {
+    if (mailbox_->here()) {
+      const py::gil_scoped_release release;
+      stream_.reset();
+    } else {
+      (void)stream_.release();  // in a forked child its lock may be held for ever
+    }
+  }
+  PyStream(const PyStream&) = delete;
+  PyStream& operator=(const PyStream&) = delete;
+
+  const char* push(const py::object& image, std::uint64_t index) {
+    OwnedImage owned = owned_image(image, "image " + std::to_string(index), mailbox_);
+    Pushed pushed = Pushed::kEnded;
+    {
+      const py::gil_scoped_release release;
+      pushed = stream_->push(std::move(owned), index);
+    }
+    mailbox_->let_go();
+    return name_of(pushed);
+  }
+
+  const char* push_failed(std::uint64_t index) {
+    const py::gil_scoped_release release;
+    return name_of(stream_->push_failed(nullptr, index));
+  }
+
+  /// Up to `most` results, possibly none after `wait_ms`; None at the end.
+  py::object pop(std::size_t most, double wait_ms) {
+    std::vector<Result> results;
+    bool more = false;
+    {
+      const py::gil_scoped_release release;
+      more = stream_->pop_some(most, std::chrono::microseconds(static_cast<std::int64_t>(wait_ms * 1000)), results);
+    }
+    mailbox_->let_go();
+    if (!more) return py::none();
+    py::list out(results.size());
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      PyResult result = py_result(std::move(results[i]));
+      result.index = static_cast<std::int64_t>(result.result.tag);
+      out[i] = std::move(result);
+    }
+    return out;
+  }
+
+  void finish() {
+    const py::gil_scoped_release release;
+    stream_->finish();
+  }
+  void cancel() {
+    if (!mailbox_->here()) return;
+    const py::gil_scoped_release release;
+    stream_->cancel();
+  }
+
+  /// Indices of images that gave way since it was last asked.
+  std::vector<std::uint64_t> take_dropped() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(dropped_, {});
+  }
+
+  [[nodiscard]] std::uint64_t dropped() const { return stream_->dropped(); }
+  [[nodiscard]] std::size_t capacity() const { return stream_->capacity(); }
+
+ private:
+  std::shared_ptr<Mailbox> mailbox_;
+  std::unique_ptr<Stream> stream_;
+  std::mutex mutex_;
+  std::vector<std::uint64_t> dropped_;
+};
+
+}  // namespace
+
+void bind_stream(py::module_& module) {
+  py::class_<PyStream>(module, "Stream")
+      .def(py::init([](PySession& session, std::size_t capacity, bool ordered, const std::string& drop,
+                       double deadline_us, std::int32_t priority, const std::optional<Policy>& policy) {
+             StreamOptions options;
+             options.capacity = capacity;
+             options.ordered = ordered;
+             for (const auto& [name, value] : kDrops) {
+               if (drop == name) options.drop = value;
+             }
+             options.submit.deadline_us = deadline_us;
+             options.submit.priority = priority;
+             options.submit.policy = policy;
+             return std::make_unique<PyStream>(session, std::move(options));
+           }),
+           py::keep_alive<1, 2>(), py::arg("session"), py::kw_only(), py::arg("capacity"), py::arg("ordered"),
+           py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"))
+      .def("push", &PyStream::push, py::arg("image"), py::arg("index"))
+      .def("push_failed", &PyStream::push_failed, py::arg("index"))
+      .def("pop", &PyStream::pop, py::arg("most"), py::arg("wait_ms"))
+      .def("finish", &PyStream::finish)
+      .def("cancel", &PyStream::cancel)
+      .def("take_dropped", &PyStream::take_dropped)
+      .def_property_readonly("dropped", &PyStream::dropped)
+      .def_property_readonly("capacity", &PyStream::capacity);
+}
+
+}  // namespace navit_edge::bindings

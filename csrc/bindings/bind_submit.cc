@@ -1,0 +1,65 @@
+// Session: images one by one. Results travel through the mailbox.
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "py_session.h"
+
+namespace py = pybind11;
+
+namespace navit_edge::bindings {
+namespace {
+
+std::uint64_t submit(PySession& self, const py::object& image, const py::object& future, const py::object& tag,
+                     double deadline_us, std::int32_t priority, const std::optional<Policy>& policy) {
+  OwnedImage owned = owned_image(image, "image", self.mailbox);
+  SubmitOptions options;
+  options.deadline_us = deadline_us;
+  options.priority = priority;
+  options.policy = policy;
+  PyObject* const to = future.ptr();
+  PyObject* const with = tag.is_none() ? nullptr : tag.ptr();
+  const Done done = [mailbox = self.mailbox, to, with](Result&& result) { mailbox->post(std::move(result), to, with); };
+  Py_INCREF(to);  // the letter's, which `done` posts
+  Py_XINCREF(with);
+  try {
+    // The GIL changes hands only where this has to wait. Callbacks take none, so they cannot wait for it.
+    if (const auto id = self.session->try_submit(owned, options, done)) return *id;
+    const py::gil_scoped_release release;
+    return self.session->submit(std::move(owned), options, done);
+  } catch (...) {  // nothing was taken
+    Py_DECREF(to);
+    Py_XDECREF(with);
+    throw;
+  }
+}
+
+}  // namespace
+
+void bind_submit(py::module_& module, py::class_<PySession>& session) {
+  py::class_<Mailbox, std::shared_ptr<Mailbox>>(module, "Mailbox", "Results of a session on their way to Python.")
+      .def("take", &Mailbox::take)
+      .def("take_now", &Mailbox::take_now)
+      .def("flush", &Mailbox::flush)
+      .def_property_readonly("here", &Mailbox::here);
+  session
+      .def("submit", &submit, py::arg("image"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
+           py::arg("priority"), py::arg("policy"))
+      .def(
+          "cancel", [](PySession& self, std::uint64_t id) { return self.session->cancel(id); }, py::arg("id"))
+      .def(
+          "drain", [](PySession& self) { self.session->drain(); }, py::call_guard<py::gil_scoped_release>())
+      .def(
+          "close",
+          [](PySession& self) {
+            self.session->close();
+            self.mailbox->close();
+          },
+          py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("broken", [](const PySession& self) { return self.session->broken(); })
+      .def_readonly("mailbox", &PySession::mailbox);
+}
+
+}  // namespace navit_edge::bindings

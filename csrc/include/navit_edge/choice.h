@@ -1,0 +1,55 @@
+// What a policy chooses for one image.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "navit_edge/cost.h"
+#include "navit_edge/image.h"
+#include "navit_edge/manifest.h"
+#include "navit_edge/policy.h"
+#include "navit_edge/reason.h"
+#include "navit_edge/types.h"
+
+namespace navit_edge {
+
+/// What there is to do besides the image.
+struct Load {
+  double queued_us = 0;     // predicted time of what was given before and is not done
+  std::int32_t images = 1;  // given together, this one among them: all shall be done by the target
+};
+
+/// What a choice must know of the engine.
+struct NAVIT_EDGE_API EngineLimits {
+  std::vector<Budget> budgets;  // ascending in tokens
+  CostModel cost;
+  std::int32_t prefix_tokens = 0;
+
+  static EngineLimits of(const Manifest& manifest, const EngineSpec& engine);
+
+  /// Predicted time of `images` images of `patches` patches each, in packs of the budget that is fastest; of one image
+  /// the time of its pack. Never falls as either grows. Infinity where no budget holds one.
+  [[nodiscard]] double predicted_us(std::int64_t patches, std::int32_t images) const noexcept;
+};
+
+struct Choice {
+  Grid grid;
+  Reason reason;
+};
+
+/// The grid of an image under a policy. `pixels`: the image's own, read by a content policy only, which throws
+/// InvalidInput where they are null. Throws what resize_target does, and InvalidInput for a policy that the sizing rule
+/// does not allow (check_policy), or for an image that the rule cannot bring under a token cap. Allocates nothing.
+NAVIT_EDGE_API Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& policy,
+                                  const EngineLimits& engine, const Load& load, const ImageView* pixels);
+
+/// Throws InvalidInput for a policy that no image could follow: one that changes the number of tokens under the rule
+/// "fixed", or a token cap below what "smart-resize" merges to one.
+NAVIT_EDGE_API void check_policy(const Policy& policy, const PreprocessSpec& preprocess);
+
+/// How much there is to see: 0 for a flat image, 1/3 for noise. The mean difference in luma, over 255, between
+/// neighbours of a copy whose longer side is 64 pixels, each taken from the image as it is (docs/policies.md). About
+/// the same for an image at any scale; the same in any pixel format, but for rounding. Throws InvalidInput.
+NAVIT_EDGE_API double image_complexity(const ImageView& image, const PreprocessSpec& preprocess);
+
+}  // namespace navit_edge

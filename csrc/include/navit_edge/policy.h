@@ -1,0 +1,64 @@
+// How many tokens an image gets: latency control (docs/policies.md).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "navit_edge/export.h"
+
+namespace navit_edge {
+
+/// Fewest patches to which a preset, a latency target or the content scale an image down, unless they say otherwise.
+inline constexpr std::int32_t kLeastTokens = 64;
+
+/// Tokens by the image's complexity (choice.h: image_complexity): `min_tokens` up to `flat`, `max_tokens` from `busy`
+/// on, in proportion between.
+struct ContentOptions {
+  std::int32_t min_tokens = kLeastTokens;
+  std::int32_t max_tokens = 0;  // 0: what the bundle's sizing rule gives
+  double flat = 0.02;
+  double busy = 0.12;
+  friend bool operator==(const ContentOptions&, const ContentOptions&) = default;
+};
+
+/// Chooses the tokens of an image: patches, prefix tokens not counted. Never more than the bundle's sizing rule gives,
+/// the aspect kept. A value: always valid, cheap to copy.
+class NAVIT_EDGE_API Policy {
+ public:
+  enum class Kind : std::uint8_t { kNative, kTokenCap, kFast, kBalanced, kQuality, kLatency, kContent };
+
+  /// What the sizing rule gives; what a default Policy is.
+  static Policy native() noexcept { return {}; }
+  /// At most `max_tokens`, 1 and up.
+  static Policy token_cap(std::int32_t max_tokens);
+  /// "quality": all that the rule gives; "balanced": half of it; "fast": a quarter; both at least kLeastTokens.
+  static Policy preset(std::string_view name);
+  /// The most tokens with which the image's result is predicted to be there `target_us` after it was given, what waits
+  /// before it included; at least `min_tokens`, also where the target cannot be met so.
+  static Policy latency(double target_us, std::int32_t min_tokens = kLeastTokens);
+  static Policy content(const ContentOptions& options = {});
+  // The functions above throw InvalidInput for values that make no sense.
+
+  /// "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content";
+  /// "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12". Throws InvalidInput.
+  static Policy parse(std::string_view text);
+  /// What `parse` takes; equal policies give equal texts.
+  [[nodiscard]] std::string to_string() const;
+
+  [[nodiscard]] Kind kind() const noexcept { return kind_; }
+  [[nodiscard]] std::int32_t min_tokens() const noexcept { return content_.min_tokens; }  // latency, content
+  [[nodiscard]] std::int32_t max_tokens() const noexcept { return content_.max_tokens; }  // token cap; content, 0: none
+  [[nodiscard]] double target_us() const noexcept { return target_us_; }                  // latency
+  [[nodiscard]] double flat() const noexcept { return content_.flat; }                    // content
+  [[nodiscard]] double busy() const noexcept { return content_.busy; }                    // content
+
+  friend bool operator==(const Policy&, const Policy&) = default;
+
+ private:
+  Kind kind_ = Kind::kNative;
+  double target_us_ = 0;
+  ContentOptions content_;
+};
+
+}  // namespace navit_edge

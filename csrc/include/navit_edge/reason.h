@@ -1,0 +1,37 @@
+// Why an image got fewer tokens than its sizing rule gives: numbers, put into words when they are read.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "navit_edge/export.h"
+#include "navit_edge/policy.h"
+#include "navit_edge/types.h"
+
+namespace navit_edge {
+
+/// Empty where the image got what the rule gives. Holds no memory of its own.
+struct NAVIT_EDGE_API Reason {
+  // What a policy chose.
+  Policy policy;                // native: none did
+  std::int64_t tokens = 0;      // patches it chose
+  std::int64_t all_tokens = 0;  // patches that the rule gives
+  bool missed = false;          // latency: also these tokens are predicted to take longer than the target
+  bool measured = false;        // latency: the prediction rests on `bench --calibrate`
+  std::int32_t images = 1;      // latency: given together, this one among them
+  double predicted_us = 0;      // latency: from now to the result, `waiting_us` included
+  double waiting_us = 0;        // latency: of what was given before
+  double complexity = 0;        // content
+
+  // What did not fit the engine (SessionOptions::overflow); {0, 0} where all did.
+  Grid wanted;
+  Grid fitted;
+  std::int32_t prefix_tokens = 0;
+  std::int32_t most_tokens = 0;  // of one image in the engine, prefix tokens included
+
+  [[nodiscard]] bool empty() const noexcept { return policy.kind() == Policy::Kind::kNative && wanted.rows == 0; }
+  /// "latency 20 ms: 256 of 784 tokens (predicted 18.2 ms with 3.1 ms waiting)"; "" where it is empty.
+  [[nodiscard]] std::string to_string() const;
+};
+
+}  // namespace navit_edge

@@ -1,0 +1,18 @@
+// How many tokens a latency target leaves.
+#pragma once
+
+#include <cstdint>
+
+#include "navit_edge/choice.h"
+
+namespace navit_edge {
+
+/// From now to the result of an image of `patches` patches.
+double time_to_result_us(std::int64_t patches, const EngineLimits& engine, const Load& load) noexcept;
+
+/// The most patches in [least, all] whose result is predicted to be there in time: one more would be late. `least`
+/// where that is late already.
+std::int64_t patches_in_time(double target_us, std::int64_t least, std::int64_t all, const EngineLimits& engine,
+                             const Load& load) noexcept;
+
+}  // namespace navit_edge

@@ -1,0 +1,36 @@
+// When a session is broken.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace navit_edge {
+
+/// Three packs in a row that fail break it, or one that stalls. Not thread-safe.
+class Breaker {
+ public:
+  void succeeded() noexcept { in_a_row_ = 0; }
+
+  /// True where this failure is the one that breaks it. The first of the row is the cause.
+  bool failed(std::string_view cause) {
+    if (broken() || ++in_a_row_ == 1) cause_ = broken() ? cause_ : std::string(cause);
+    if (broken() || in_a_row_ < kMost) return false;
+    why_ = "three packs in a row failed, the first with: " + cause_;
+    return true;
+  }
+
+  void stalled(const std::string& what) {
+    if (!broken()) why_ = what;
+  }
+
+  [[nodiscard]] bool broken() const noexcept { return !why_.empty(); }
+  [[nodiscard]] const std::string& why() const noexcept { return why_; }
+
+ private:
+  static constexpr int kMost = 3;
+  int in_a_row_ = 0;
+  std::string cause_;
+  std::string why_;
+};
+
+}  // namespace navit_edge

@@ -1,0 +1,80 @@
+// Submitted images that wait for a pack.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "navit_edge/image.h"
+#include "navit_edge/submit.h"
+#include "room/clock.h"
+
+namespace navit_edge {
+
+/// One submitted image, from `submit` until its callback has been called.
+struct Waiting {
+  std::uint64_t id = 0;
+  std::int32_t priority = 0;
+  Clock::time_point deadline;  // max(): none
+  Clock::time_point due;       // the deadline, until it cannot be kept; then a later time, see Batcher::take
+  Clock::time_point submitted;
+  std::uint64_t epoch = 0;  // drains before it
+  double share_us = 0;      // of a pack of images like it: what it adds to the work that waits
+  OwnedImage image;
+  Result result;
+  Done done;
+
+  Waiting* before = nullptr;  // in the order of arrival
+  Waiting* behind = nullptr;  // the same; also the next of a list of finished or spare ones
+};
+
+/// Who leaves first: the higher priority, then who is due earlier, then the earlier submission.
+struct Urgency {
+  bool operator()(const Waiting* a, const Waiting* b) const noexcept {
+    if (a->priority != b->priority) return a->priority > b->priority;
+    if (a->due != b->due) return a->due < b->due;
+    return a->id < b->id;
+  }
+};
+
+/// Not thread-safe. Allocates only while more images are about than ever before: what is taken out is used again.
+class Queue {
+ public:
+  using Order = std::set<Waiting*, Urgency>;
+
+  /// An empty one, to be filled in and pushed; the caller's until then. Lives as long as the queue.
+  Waiting& blank();
+  /// Takes one back that is neither waiting nor needed any more. Its image, result and callback must be gone.
+  void recycle(Waiting& image) noexcept;
+
+  void push(Waiting& image);
+  void remove(Waiting& image) noexcept;
+  /// Gives a waiting image the place of one that is due at `due`.
+  void put_back(Waiting& image, Clock::time_point due) noexcept;
+  [[nodiscard]] Waiting* find(std::uint64_t id) const;
+
+  [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return order_.empty(); }
+  [[nodiscard]] const Order& order() const noexcept { return order_; }  // the most urgent first
+  [[nodiscard]] Waiting* oldest() const noexcept { return oldest_; }    // null where there is none
+  [[nodiscard]] double work_us() const noexcept { return order_.empty() ? 0.0 : work_us_; }
+
+ private:
+  using Ids = std::unordered_map<std::uint64_t, Waiting*>;
+
+  std::deque<Waiting> all_;
+  Waiting* spare_ = nullptr;
+  Order order_;
+  Ids ids_;
+  std::vector<Order::node_type> order_nodes_;  // of those that left
+  std::vector<Ids::node_type> id_nodes_;
+  Waiting* oldest_ = nullptr;
+  Waiting* newest_ = nullptr;
+  double work_us_ = 0;
+};
+
+}  // namespace navit_edge

@@ -1,0 +1,296 @@
+#include "room/room.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "image_check.h"
+#include "navit_edge/error.h"
+#include "schedule.h"
+
+namespace navit_edge {
+namespace {
+
+std::exception_ptr broken_error(const std::string& why) {
+  return std::make_exception_ptr(BackendError("the session is broken: " + why + "; open the session again"));
+}
+
+}  // namespace
+
+Room::Room(const std::filesystem::path& bundle, SessionOptions options)
+    : opened_(bundle, std::move(options)),
+      engines_(open_engines(opened_.manifest, opened_.choice, opened_.options)),
+      engine_slots_(engines_->slots()),
+      pairs_(opened_.may_pair),
+      batcher_(opened_.limits),
+      pace_{Pace(1), Pace(2 / kOneStreamCost)} {
+  opened_.limits.streams = opened_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
+}
+
+void Room::refuse_where_over() const {
+  if (breaker_.broken()) std::rethrow_exception(broken_error(breaker_.why()));
+  if (closing_) throw Cancelled("the session is closed; open another");
+}
+
+const Policy& Room::policy_of(const std::optional<Policy>& asked) const noexcept {
+  return asked ? *asked : opened_.sizer.policy();
+}
+
+double Room::waiting_us() const {
+  double waiting_us = queue_.work_us();
+  for (const RunJob* job : jobs_) waiting_us += job->left_us;
+  const Clock::time_point now = Clock::now();
+  for (const Lane& lane : lanes_) {
+    if (lane.phase != Lane::Phase::kWriting && lane.phase != Lane::Phase::kRunning) continue;
+    const double gone_us = lane.phase == Lane::Phase::kRunning ? microseconds(now - lane.running_since) : 0.0;
+    waiting_us += std::max(0.0, lane.task.plan->predicted_us - gone_us);
+  }
+  return waiting_us;
+}
+
+Load Room::load_for(const Policy& policy, std::size_t images) const {
+  if (policy.kind() != Policy::Kind::kLatency) return {};
+  const Lock lock(mutex_);
+  return {waiting_us(), static_cast<std::int32_t>(images)};
+}
+
+void Room::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                      Result& result) const {
+  check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
+  opened_.sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+}
+
+void Room::plan(RunJob& job, const Policy& policy) const {
+  const Load load = load_for(policy, job.images.size());
+  std::vector<std::int32_t> token_counts;
+  std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
+  job.grids.resize(job.images.size());
+  job.results.resize(job.images.size());
+  for (std::size_t i = 0; i < job.images.size(); ++i) {
+    Result& result = job.results[i];
+    result.image = job.images[i].size();
+    try {
+      size_image(job.images[i], i, policy, load, result);
+      job.grids[i] = result.grid;
+      token_counts.push_back(result.tokens);
+      image_of.push_back(static_cast<std::int32_t>(i));
+    } catch (const Error&) {
+      result.error = std::current_exception();
+    }
+  }
+  Plan plan = plan_packs(token_counts, opened_.limits);
+  job.plans = std::move(plan.packs);
+  job.predicted_us = plan.predicted_us;
+  for (const PackPlan& pack : job.plans) job.left_us += pack.predicted_us;
+  for (PackPlan& pack : job.plans) {
+    for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];
+  }
+  job.reports.resize(job.plans.size());
+  job.images_done = job.images.size() - image_of.size();
+  if (may_pair() && job.plans.size() >= 2) {
+    token_counts.clear();
+    for (const PackPlan& pack : job.plans) token_counts.push_back(pack.tokens);
+    job.paired_packs = packs_on_two_streams(token_counts);
+  }
+}
+
+std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
+  if (images.empty()) throw InvalidInput("the list of images is empty; expected at least one image");
+  {
+    const Lock lock(mutex_);
+    refuse_where_over();
+  }
+  RunJob job;
+  job.start = Clock::now();
+  job.first_id = last_id_.fetch_add(images.size()) + 1;
+  job.images = images;
+  plan(job, policy_of(options.policy));
+  const double plan_us = microseconds_since(job.start);
+
+  std::exception_ptr stopped;
+  {
+    Lock lock(mutex_);
+    refuse_where_over();
+    record_taken(job);
+    if (!job.plans.empty()) {
+      jobs_.push_back(&job);
+      wake_lanes();
+    }
+    std::size_t told = images.size() + 1;  // of images_done
+    for (;;) {
+      if (options.progress != nullptr && stopped == nullptr && told != job.images_done) {
+        told = job.images_done;
+        lock.unlock();
+        try {
+          options.progress(told, images.size());
+        } catch (...) {
+          stopped = std::current_exception();
+        }
+        lock.lock();
+        if (stopped != nullptr) fail_rest(job, stopped);
+        continue;
+      }
+      if (job.all_ended()) break;
+      job.changed.wait(lock);
+    }
+  }
+  if (stopped != nullptr) std::rethrow_exception(stopped);
+  if (report != nullptr) {
+    report->packs = std::move(job.reports);
+    report->most_in_flight = job.most_in_flight;
+    report->predicted_us = job.predicted_us;
+    report->cost_measured = opened_.limits.cost.measured;
+    report->plan_us = plan_us;
+    report->total_us = microseconds_since(job.start);
+  }
+  return std::move(job.results);
+}
+
+bool Room::full() const {
+  const std::size_t limit = opened_.options.queue_limit;
+  // What callbacks have not taken yet counts too, once it is more than a pack or two: they slow down who submits.
+  return queue_.size() >= limit ||
+         outbox_.size() >= limit + 2 * static_cast<std::size_t>(opened_.limits.budgets.back().images);
+}
+
+std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions& options, Done done, bool wait) {
+  if (done == nullptr) throw InvalidInput("submit was given an empty callback; expected one that takes the result");
+  if (!(options.deadline_us >= 0)) {
+    throw InvalidInput("deadline_us is " + std::to_string(options.deadline_us) +
+                       "; expected microseconds from now, 0 and up; 0 is none");
+  }
+  const Clock::time_point now = Clock::now();
+  const std::uint64_t id = ++last_id_;
+  Result result;
+  result.image = image.view.size();
+  result.id = id;
+  result.tag = options.tag;
+  double share_us = 0;
+  try {
+    const Policy& policy = policy_of(options.policy);
+    size_image(image.view, id, policy, load_for(policy, 1), result);
+    share_us = batcher_.share_us(result.tokens);
+  } catch (const Error&) {
+    result.error = std::current_exception();
+  }
+
+  Lock lock(mutex_);
+  refuse_where_over();
+  if (full() && !(wait && on_own_thread())) {
+    if (!wait) return std::nullopt;
+    space_.wait(lock, [&] { return closing_ || breaker_.broken() || !full(); });
+    refuse_where_over();
+  }
+  Waiting& waiting = queue_.blank();
+  waiting.id = id;
+  waiting.priority = options.priority;
+  waiting.deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
+  waiting.due = waiting.deadline;
+  waiting.submitted = now;
+  waiting.epoch = epoch_;
+  waiting.share_us = share_us;
+  waiting.image = std::move(image);
+  waiting.result = std::move(result);
+  waiting.done = std::move(done);
+  ++outstanding_;
+  recorder_.submitted();
+  if (waiting.result.error != nullptr) {
+    recorder_.failed(id, code_of(waiting.result.error), now, Clock::now(), true);
+    finish(waiting);
+  } else {
+    queue_.push(waiting);
+    wake_lanes();
+  }
+  return id;
+}
+
+void Room::finish(Waiting& image) { outbox_.put(image); }
+
+bool Room::cancel(std::uint64_t id) {
+  const Lock lock(mutex_);
+  Waiting* const image = queue_.find(id);
+  if (image == nullptr) return false;
+  queue_.remove(*image);
+  image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
+  recorder_.cancelled(id, image->submitted, Clock::now());
+  finish(*image);
+  space_.notify_one();
+  return true;
+}
+
+void Room::drain() {
+  if (on_own_thread()) {
+    throw InvalidInput("drain was called from a callback, which it would wait for; call it from another thread");
+  }
+  Lock lock(mutex_);
+  DrainCall call{epoch_++, outstanding_};
+  drains_.push_back(&call);
+  wake_lanes();  // nobody waits for company any more
+  drained_.wait(lock, [&] { return call.left == 0; });
+  drains_.erase(std::find(drains_.begin(), drains_.end(), &call));
+}
+
+void Room::take_back(Waiting* first, std::size_t count) {
+  {
+    const Lock lock(mutex_);
+    outstanding_ -= count;
+    while (first != nullptr) {
+      Waiting* const image = std::exchange(first, first->behind);
+      for (DrainCall* call : drains_) {
+        if (image->epoch <= call->epoch && call->left > 0) --call->left;
+      }
+      queue_.recycle(*image);
+    }
+  }
+  drained_.notify_all();
+  space_.notify_all();
+}
+
+void Room::fail_waiting(const std::exception_ptr& error) {
+  const ErrorCode code = code_of(error);
+  while (!queue_.empty()) {
+    Waiting& image = *queue_.oldest();
+    queue_.remove(image);
+    recorder_.failed(image.id, code, image.submitted, Clock::now(), true);
+    image.result.error = error;
+    finish(image);
+  }
+  while (!jobs_.empty()) fail_rest(*jobs_.back(), error);
+  space_.notify_all();
+}
+
+void Room::fail_rest(RunJob& job, const std::exception_ptr& error) {
+  const ErrorCode code = code_of(error);
+  for (; !job.all_begun(); ++job.next, ++job.ended) {
+    record_unrun(job, job.plans[job.next], code);
+    for (const std::int32_t image : job.plans[job.next].images) {
+      job.results[static_cast<std::size_t>(image)].error = error;
+      ++job.images_done;
+    }
+  }
+  std::erase(jobs_, &job);
+  job.changed.notify_one();
+}
+
+void Room::break_down() {
+  recorder_.broke();
+  fail_waiting(broken_error(breaker_.why()));
+}
+
+std::string Room::broken() const {
+  const Lock lock(mutex_);
+  return breaker_.why();
+}
+
+std::string Room::report() {
+  const std::lock_guard lock(engines_mutex_);
+  if (!engines_) return report_at_close_;
+  // Not of the paired engines: they are the same, opened with fewer threads.
+  std::string text = engines_->report();
+  if (no_pairs_.empty()) return text;
+  nlohmann::json report = nlohmann::json::parse(text);
+  report["warnings"].push_back("one pack at a time, since two streams did not open: " + no_pairs_);
+  return report.dump();
+}
+
+}  // namespace navit_edge

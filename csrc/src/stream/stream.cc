@@ -1,0 +1,175 @@
+#include "navit_edge/stream.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <utility>
+
+#include "navit_edge/error.h"
+#include "stream_state.h"
+
+namespace navit_edge {
+namespace {
+
+constexpr std::size_t kMostByDefault = 1024;
+
+std::size_t default_capacity(const Session& session) {
+  std::int32_t images = 1;
+  for (const Budget& budget : session.engine().budgets) images = std::max(images, budget.images);
+  return std::min(kMostByDefault, static_cast<std::size_t>(images) * (static_cast<std::size_t>(session.slots()) + 2));
+}
+
+/// Bytes of pixels that the view borrows, as far as rows go.
+std::size_t bytes_of(const ImageView& view) {
+  const auto rows = static_cast<std::size_t>(std::max(view.height_px, 0));
+  std::size_t bytes = rows * static_cast<std::size_t>(std::llabs(view.stride()));
+  for (int plane = 0; plane < 2; ++plane) {
+    if (view.planes[plane] == nullptr) continue;
+    const std::int64_t stride = view.plane_stride_bytes[plane];
+    const std::int64_t adjacent = (view.width_px + 1) / 2 * (view.pixel_format() == PixelFormat::kNv12 ? 2 : 1);
+    bytes += (rows + 1) / 2 * static_cast<std::size_t>(std::llabs(stride != 0 ? stride : adjacent));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Stream::Stream(Session& session, StreamOptions options) : session_(&session) {
+  const std::size_t capacity = options.capacity > 0 ? options.capacity : default_capacity(session);
+  state_ = std::make_shared<State>(std::move(options), capacity);
+}
+
+Stream::~Stream() {
+  if (state_ != nullptr) cancel();
+}
+
+Stream::Stream(Stream&&) noexcept = default;
+
+Stream& Stream::operator=(Stream&& other) noexcept {
+  if (this != &other) {
+    if (state_ != nullptr) cancel();
+    session_ = other.session_;
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+
+Pushed Stream::push(OwnedImage image, std::uint64_t tag) {
+  std::uint64_t push = 0;
+  const Pushed admitted = state_->admit(*session_, bytes_of(image.view), tag, push);
+  if (admitted != Pushed::kTaken) return admitted;
+
+  SubmitOptions submit = state_->options.submit;
+  submit.tag = tag;
+  const Done done = [state = state_, push](Result&& result) { state->complete(push, std::move(result)); };
+  std::uint64_t id = 0;
+  try {
+    if (state_->options.drop == DropPolicy::kBlock) {
+      id = session_->submit(std::move(image), submit, done);
+    } else if (const std::optional<std::uint64_t> taken = submit_or_drop(image, submit, done)) {
+      id = *taken;
+    } else {  // others fill the session's queue
+      const std::lock_guard lock(state_->mutex);
+      return state_->forget(push) ? Pushed::kDropped : Pushed::kEnded;
+    }
+  } catch (...) {
+    const std::lock_guard lock(state_->mutex);
+    state_->forget(push);
+    throw;
+  }
+  {
+    const std::lock_guard lock(state_->mutex);
+    const auto found = state_->entries.find(push);
+    if (found != state_->entries.end() && found->second.phase == State::Entry::Phase::kSubmitting) {
+      found->second.phase = State::Entry::Phase::kWaiting;
+      found->second.id = id;
+      state_->waiting.insert(push);
+    }
+    if (!state_->cancelled) return Pushed::kTaken;
+  }
+  (void)session_->cancel(id);
+  return Pushed::kEnded;
+}
+
+std::optional<std::uint64_t> Stream::submit_or_drop(OwnedImage& image, const SubmitOptions& submit, const Done& done) {
+  std::vector<std::uint64_t> tags;
+  std::optional<std::uint64_t> id;
+  for (bool made_room = true; made_room;) {
+    id = session_->try_submit(image, submit, done);
+    if (id.has_value()) break;
+    std::unique_lock lock(state_->mutex);
+    // A result that nobody has fetched takes no place in the session's queue.
+    made_room = state_->options.drop == DropPolicy::kDropOldest && !state_->waiting.empty() &&
+                state_->drop_oldest(*session_, lock, tags);
+    if (!made_room) {
+      ++state_->dropped;
+      tags.push_back(submit.tag);
+    }
+  }
+  state_->report(*session_, tags);
+  return id;
+}
+
+Pushed Stream::push_failed(std::exception_ptr error, std::uint64_t tag) {
+  std::uint64_t push = 0;
+  const Pushed admitted = state_->admit(*session_, 0, tag, push);
+  if (admitted != Pushed::kTaken) return admitted;
+  Result result;
+  result.tag = tag;
+  result.error = std::move(error);
+  session_->count_refused(ErrorCode::kInvalidInput);
+  state_->complete(push, std::move(result));
+  return Pushed::kTaken;
+}
+
+std::optional<Result> Stream::pop() {
+  std::unique_lock lock(state_->mutex);
+  state_->available.wait(lock, [&] { return state_->over() || state_->ready(); });
+  if (state_->over()) return std::nullopt;
+  return state_->take();
+}
+
+bool Stream::pop_some(std::size_t most, std::chrono::microseconds wait, std::vector<Result>& results) {
+  std::unique_lock lock(state_->mutex);
+  state_->available.wait_for(lock, wait, [&] { return state_->over() || state_->ready(); });
+  if (state_->over()) return false;
+  for (std::size_t i = 0; i < most && state_->ready(); ++i) results.push_back(state_->take());
+  return true;
+}
+
+void Stream::finish() {
+  const std::lock_guard lock(state_->mutex);
+  state_->finished = true;
+  state_->space.notify_all();
+  state_->available.notify_all();
+}
+
+void Stream::cancel() {
+  std::vector<std::uint64_t> ids;
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->cancelled = true;
+    for (const std::uint64_t push : state_->waiting) ids.push_back(state_->entries.at(push).id);
+    state_->waiting.clear();
+    state_->entries.clear();
+    state_->done.clear();
+    state_->bytes = 0;
+    state_->space.notify_all();
+    state_->available.notify_all();
+  }
+  for (const std::uint64_t id : ids) (void)session_->cancel(id);
+}
+
+std::uint64_t Stream::dropped() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->dropped;
+}
+
+std::size_t Stream::size() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->entries.size();
+}
+
+std::size_t Stream::capacity() const noexcept { return state_->capacity; }
+
+}  // namespace navit_edge

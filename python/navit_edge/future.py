@@ -1,0 +1,254 @@
+"""Results of submitted images: the future that ``Session.submit`` returns, and the thread that resolves it.
+
+A session's C++ threads leave results in a mailbox, without the GIL; one Python thread a session, the delivery thread,
+takes all there is at once and resolves the futures (csrc/bindings/mailbox.h).
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import functools
+import logging
+import threading
+import weakref
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from navit_edge import _core
+from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError
+
+if TYPE_CHECKING:
+    import asyncio
+
+_log = logging.getLogger("navit_edge")
+
+
+_open: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+class Delivery:
+    """The delivery thread of one session; it starts with the first image and ends when the session closes."""
+
+    def __init__(self, session: _core.Session) -> None:
+        self.session = session
+        self.mailbox = session.mailbox
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        _open.add(self)
+
+    def start(self) -> None:
+        """Starts the thread where it is not running yet."""
+        if self._thread is not None:
+            return
+        with self._starting:
+            if self._thread is None:
+                # It holds the mailbox only, so that a session that nobody uses any more can go.
+                thread = threading.Thread(
+                    target=_deliver, args=(self.mailbox,), name="navit-edge delivery", daemon=True
+                )
+                thread.start()
+                self._thread = thread
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller is the delivery thread: a callback of a future."""
+        return self._thread is not None and self._thread.ident == threading.get_ident()
+
+    def drain(self) -> None:
+        """Until everything submitted so far is resolved, callbacks included."""
+        self.session.drain()
+        self._settle()
+
+    def close(self) -> None:
+        """Ends the session and the thread; every future is done then."""
+        if not self.mailbox.here:
+            return  # a forked child owns nothing of it
+        self.session.close()
+        self._settle()
+        if self._thread is not None and not self.here:
+            self._thread.join()
+
+    def _settle(self) -> None:
+        if self.here:
+            _resolve(self.mailbox.take_now())
+        else:
+            self.mailbox.flush()
+
+
+def _deliver(mailbox: _core.Mailbox) -> None:
+    while (mail := mailbox.take()) is not None:
+        _resolve(mail)
+        del mail  # results hold the memory of their packs
+
+
+def _resolve(mail: list[tuple[Future, _core.Result]]) -> None:
+    outer, _batch.loops = _batch.loops, {}
+    try:
+        for future, result in mail:
+            try:
+                future._resolve(result)
+            except BaseException:  # from a callback, such as SystemExit: the other futures must not wait for ever
+                _log.exception("a callback of a navit_edge.Future raised")
+    finally:
+        loops, _batch.loops = _batch.loops, outer
+        for loop, settled in loops.items():
+            _tell(loop, settled)
+
+
+class _Batch(threading.local):
+    """While the delivery thread resolves: what it has to tell event loops, each of them once."""
+
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[_core.Result], Future]]] | None = None
+
+
+_batch = _Batch()
+
+
+class Future(concurrent.futures.Future[_core.Result]):
+    """The result of one submitted image: a ``concurrent.futures.Future``, for ``wait`` and ``as_completed`` too, which
+    can also be awaited: ``result = await session.submit(image)``.
+
+    ``result`` and ``await`` give the ``Result``, or raise the image's error: InvalidInputError, OverBudgetError,
+    BackendError, or CancelledError where the session was closed first. ``cancel`` takes an image back that is not in a
+    pack yet; ``result`` then raises CancelledError, which is a ``concurrent.futures.CancelledError``. Awaiting one that
+    another task cancelled raises ``asyncio.CancelledError``, and cancelling the task that awaits cancels the image.
+
+    Callbacks run in the session's delivery thread, one after the other, in the order the images were done; those of a
+    future that ``cancel`` cancelled, in the thread that called it; those added to a future that is done, at once. They
+    may submit, cancel and close, and should be short, since other futures wait behind them. What they raise is logged.
+    """
+
+    #: What ``submit`` was given.
+    tag: Any
+
+    def __init__(self, delivery: Delivery, tag: Any = None) -> None:
+        super().__init__()
+        self.tag = tag
+        self._delivery: Delivery | None = delivery  # until it is done; keeps the session alive
+        self._id = 0
+        self._withdrawn = False
+
+    def cancel(self) -> bool:
+        """Takes the image back; False where it is in a pack already, or done."""
+        delivery = self._delivery
+        if delivery is None:
+            return self.cancelled()
+        self._withdrawn = True
+        if not delivery.session.cancel(self._id):
+            return self.cancelled()
+        return super().cancel()
+
+    def result(self, timeout: float | None = None) -> _core.Result:
+        """The result, waited for up to ``timeout`` seconds; raises ``concurrent.futures.TimeoutError`` after that, or
+        the image's error."""
+        self._expect_help()
+        try:
+            return super().result(timeout)
+        except concurrent.futures.CancelledError as error:
+            raise _named(error) from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The image's error, or None; waits as ``result`` does. Raises CancelledError after ``cancel``."""
+        self._expect_help()
+        try:
+            return super().exception(timeout)
+        except concurrent.futures.CancelledError as error:
+            raise _named(error) from None
+
+    def __await__(self) -> Generator[Any, None, _core.Result]:
+        # What asyncio.wrap_future does, but the delivery thread wakes an event loop once for all that is done.
+        import asyncio
+
+        if not self.done():
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[_core.Result] = loop.create_future()
+            waiter.add_done_callback(self._follow)
+            self.add_done_callback(functools.partial(_hand_over, loop, waiter))
+            return (yield from waiter)
+        if self.cancelled():
+            raise asyncio.CancelledError
+        return self.result()
+
+    def _follow(self, waiter: asyncio.Future[_core.Result]) -> None:
+        if waiter.cancelled():
+            self.cancel()
+
+    def _expect_help(self) -> None:
+        """Refuses to wait where nobody will ever resolve this future."""
+        delivery = self._delivery
+        if delivery is None:
+            return
+        if delivery.here:
+            raise InvalidInputError(
+                "a callback waits for an image that is not done, and the results behind it wait for the callback; "
+                "expected a future that is done; use add_done_callback, or wait in another thread"
+            )
+        if not delivery.mailbox.here:
+            raise BackendError(
+                "this image was submitted before the process forked, and its result goes to the parent; open a session "
+                'in the child, or use multiprocessing.get_context("spawn")'
+            )
+
+    def _refuse(self, error: NavitEdgeError) -> None:
+        self._delivery = None
+        self.set_exception(error)
+
+    def _resolve(self, result: _core.Result) -> None:
+        self._delivery = None
+        error = result.error
+        if error is None:
+            self.set_result(result)
+        elif self._withdrawn and isinstance(error, CancelledError):
+            super().cancel()  # where `cancel` has not come to it yet
+            self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
+        else:
+            self.set_exception(error)
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop,
+    waiter: asyncio.Future[_core.Result],
+    future: concurrent.futures.Future[_core.Result],
+) -> None:
+    """The callback of an awaited future, in whichever thread it is done."""
+    assert isinstance(future, Future)
+    loops = _batch.loops
+    if loops is None:
+        _tell(loop, [(waiter, future)])
+    else:
+        loops.setdefault(loop, []).append((waiter, future))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, settled: list[tuple[asyncio.Future[_core.Result], Future]]) -> None:
+    try:
+        loop.call_soon_threadsafe(_settle, settled)
+    except RuntimeError:  # the loop is closed, and nobody waits any more
+        if not loop.is_closed():
+            raise
+
+
+def _settle(settled: list[tuple[asyncio.Future[_core.Result], Future]]) -> None:
+    """In the event loop."""
+    for waiter, future in settled:
+        if waiter.done():
+            continue
+        if future.cancelled():
+            waiter.cancel()
+        elif (error := future.exception()) is not None:
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(future.result())
+
+
+def _named(error: concurrent.futures.CancelledError) -> CancelledError:
+    if isinstance(error, CancelledError):
+        return error
+    return CancelledError("the image was cancelled by cancel(); submit it again if its result is wanted")
+
+
+@atexit.register
+def _close_all() -> None:
+    """While there is an interpreter: a thread that comes back to Python later would crash it."""
+    for delivery in list(_open):
+        delivery.close()

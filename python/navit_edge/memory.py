@@ -1,0 +1,79 @@
+"""How much host memory a session sets aside for an engine: computed from the bundle, no engine is opened.
+
+The formula is in docs/memory.md.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from navit_edge import _core
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetMemory:
+    """Host bytes for packs of one budget.
+
+    Attributes:
+        tokens: The budget's tokens.
+        images: The budget's images.
+        inputs: Bytes of a pack's inputs. An engine that lends page-locked memory for them holds them itself.
+        scratch: Bytes of what a pack is resized and cut with, by all threads.
+        outputs: Bytes of a pack's outputs.
+    """
+
+    tokens: int
+    images: int
+    inputs: int
+    scratch: int
+    outputs: int
+
+    @property
+    def total(self) -> int:
+        """All three."""
+        return self.inputs + self.scratch + self.outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineMemory:
+    """Host bytes of one engine.
+
+    Attributes:
+        engine: Id of the engine.
+        threads: Threads that write a pack.
+        budgets: In the order of the manifest, ascending.
+    """
+
+    engine: str
+    threads: int
+    budgets: tuple[BudgetMemory, ...]
+
+    @property
+    def slot_bytes(self) -> int:
+        """What a slot holds: memory for its largest budget, where packs of the smaller ones find room as well."""
+        return self.budgets[-1].total
+
+    def session_bytes(self, slots: int) -> int:
+        """What a session of `slots` slots holds: the slots, and outputs of two more packs."""
+        return slots * self.slot_bytes + _core.spare_outputs * self.budgets[-1].outputs
+
+
+def memory_plan(bundle: str | Path, engine: str, *, threads: int = 0) -> EngineMemory:
+    """Memory of the engine with the id `engine` in a session of `threads` threads (0: as many as this process may use).
+
+    Raises:
+        BundleError: the bundle holds no such engine.
+        InvalidInputError: `threads` is negative.
+    """
+    threads = threads or _usable_cores()
+    budgets = tuple(
+        BudgetMemory(tokens=tokens, images=images, inputs=inputs, scratch=scratch, outputs=outputs)
+        for tokens, images, inputs, scratch, outputs in _core.memory_plan(str(bundle), engine, threads=threads)
+    )
+    return EngineMemory(engine=engine, threads=threads, budgets=budgets)
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

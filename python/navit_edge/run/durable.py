@@ -1,0 +1,108 @@
+"""Files that are whole after any crash: appended to piece by piece, or published by a rename."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from navit_edge.errors import NavitEdgeError
+
+
+class OutputError(NavitEdgeError):
+    """Results cannot be written: the disk is full, a limit is reached, the place cannot be written to."""
+
+
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    return OutputError(
+        f"{os.fspath(path)}: {error.strerror or error}; what was written before is whole: make room there, or take "
+        "another place, and run again with --resume"
+    )
+
+
+class AppendFile:
+    """A regular file that grows by whole pieces: a piece that cannot be written whole is cut off again.
+
+    Opens ``path``, or makes it. ``size`` is its length in whole pieces; what lies behind it is cut off by ``cut``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        found = os.fstat(self._handle)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(self._handle)
+            raise OutputError(f"{path} is no regular file; expected one")
+        self.size = found.st_size
+
+    def append(self, data: bytes) -> None:
+        """Raises OutputError, and leaves the file as it was."""
+        try:
+            self._write(data, self.size)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._handle, self.size)
+            raise cannot_write(self.path, error) from error
+        self.size += len(data)
+
+    def replace(self, offset: int, data: bytes) -> None:
+        """Over bytes that are there already."""
+        try:
+            self._write(data, offset)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def cut(self, size: int) -> None:
+        os.ftruncate(self._handle, size)
+        self.size = size
+
+    def sync(self) -> None:
+        """Until the disk has it."""
+        try:
+            os.fdatasync(self._handle)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _write(self, data: bytes, offset: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._handle, view, offset)
+            view, offset = view[written:], offset + written
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Writes ``path`` at once: it is there whole, on the disk, or not at all. Raises OutputError."""
+    staged = path.parent / f".{path.name}.tmp"
+    try:
+        staged.unlink(missing_ok=True)
+        file = AppendFile(staged)
+        try:
+            file.append(data)
+            file.sync()
+        finally:
+            file.close()
+        os.rename(staged, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """So that names in it outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,112 @@
+"""A job: sources → what is not done → the session → a sink, with progress, until the end or a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from navit_edge.run.durable import cannot_write
+from navit_edge.run.journal import Remaining
+from navit_edge.run.signals import Stop
+
+if TYPE_CHECKING:
+    from navit_edge.run.feed import Feed
+    from navit_edge.run.progress import Progress
+    from navit_edge.run.rows import Layout
+    from navit_edge.run.sinks import Sink
+    from navit_edge.run.sources import Item, Sources
+    from navit_edge.session import Session
+
+#: Notes on images that were scaled down, before they are only counted.
+_NOTES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """images, failed: of the whole output, earlier runs of the job among them. written: by this run. skipped: done
+    before. orphans: results whose image is not named any more. signal: what ended the job, or 0. summary: one line."""
+
+    images: int
+    failed: int
+    written: int
+    skipped: int
+    orphans: int
+    signal: int
+    first_error: str
+    summary: str
+
+
+def run_job(
+    sources: Sources, sink: Sink, layout: Layout, progress: Progress, feed: Feed, *, show_reasons: bool
+) -> Outcome:
+    """Every image of ``sources`` that ``sink`` has not, through ``feed`` into ``sink``, in order.
+
+    show_reasons: notes say which images were scaled down, and why.
+    An image that cannot be run is a row with its error. Raises OutputError where a row cannot be written, and
+    BackendError where the engine fails: rows up to there are in the output. SIGINT and SIGTERM end it early (``Stop``).
+    """
+    remaining = Remaining(sink.done())
+    first_error = ""
+    written = failed = notes = 0
+    with Stop(on_stop=feed.stop, on_abort=progress.restore_terminal) as stop, progress:
+        progress.count_with(sources.count, lambda: remaining.skipped)
+        items = _until_stopped(remaining.of(sources.items(stop.fd)), stop)
+        results = feed.results(items)
+        try:
+            for item, result in results:
+                row = layout.row(item, result)
+                sink.write(row)
+                written += 1
+                if row.failed:
+                    failed += 1
+                    first_error = first_error or str(row.record["error"])
+                elif show_reasons and "reason" in row.record:
+                    notes += 1
+                    if notes <= _NOTES:
+                        progress.note(f"{item.name}: {row.record['reason']}", "yellow")
+                progress.add(row)
+        finally:
+            stop.wake()  # where a row cannot be written, the source may wait for a path that nobody needs any more
+            results.close()
+            sink.flush()
+        if notes > _NOTES:
+            progress.note(f"and {notes - _NOTES} more were scaled down", "yellow")
+        signal = stop.signal
+    return Outcome(
+        images=sink.found + written,
+        failed=sink.found_failed + failed,
+        written=written,
+        skipped=remaining.skipped,
+        orphans=remaining.orphans,
+        signal=signal,
+        first_error=first_error,
+        summary=progress.summary(),
+    )
+
+
+@contextmanager
+def traced(session: Session, path: Path | None) -> Iterator[None]:
+    """Writes what the session did meanwhile to ``path``, a trace for https://ui.perfetto.dev; however it ends."""
+    if path is None:
+        yield
+        return
+    from navit_edge import trace
+
+    session.start_trace()
+    try:
+        yield
+    finally:
+        try:
+            trace.write(session.stop_trace(), path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def _until_stopped(items: Iterator[Item], stop: Stop) -> Iterator[Item]:
+    for item in items:
+        if stop.signal:
+            return
+        yield item

@@ -1,0 +1,115 @@
+"""One result as every output has it: a record of plain values, and arrays beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from navit_edge.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from navit_edge.run.sources import Item
+    from navit_edge.session import Result
+
+Array = npt.NDArray[np.float32]
+
+#: What --save takes -> the name of the array in results. ``tokens`` in a record is how many there are.
+ARRAYS = {"logits": "logits", "embedding": "embedding", "tokens": "token_features"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """record: plain values, ready for JSON; "error" and "error_type" in it where the image failed.
+    arrays: float32 views by the names of ``ARRAYS``: logits [classes], embedding [D], token_features [rows * cols, D].
+    """
+
+    record: dict[str, Any]
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        return "error" in self.record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a row holds, known before the first result. widths: of each array's last axis, by its name in ``ARRAYS``."""
+
+    labels: Sequence[str]
+    top_k: int
+    widths: dict[str, int]
+
+    def row(self, item: Item, result: Result) -> Row:
+        record: dict[str, Any] = {"file": item.name.file}
+        if item.name.frame is not None:
+            record["frame"] = item.name.frame
+        if item.time_s is not None:
+            record["time_s"] = round(item.time_s, 6)
+        error = item.error or result.error
+        if error is not None:
+            return Row(record=record | {"error_type": type(error).__name__, "error": str(error)})
+        record |= {
+            "pixels": [int(side) for side in result.pixels],
+            "grid": [int(side) for side in result.grid],
+            "tokens": int(result.token_count),
+            "scale": [round(side, 6) for side in result.scale],
+            "pack": int(result.pack),
+            "latency_ms": round(float(result.latency_ms), 3),
+        }
+        if result.reason:
+            record["reason"] = result.reason
+        if result.logits is not None:
+            record["top_k"] = top_classes(result.logits, self.labels, self.top_k)
+        elif result.embedding is not None:
+            record["embedding_norm"] = math.sqrt(float(np.square(np.asarray(result.embedding, np.float64)).sum()))
+        arrays = {"logits": result.logits, "embedding": result.embedding, "token_features": result.tokens}
+        return Row(
+            record=record, arrays={name: a for name, a in arrays.items() if name in self.widths and a is not None}
+        )
+
+
+def top_classes(logits: npt.ArrayLike, labels: Sequence[str], top_k: int) -> list[dict[str, Any]]:
+    """The classes of the highest logits: label (index, where the bundle has no labels), score (softmax) and logit."""
+    values = np.asarray(logits, np.float64)
+    scores = np.exp(values - values.max())
+    scores /= scores.sum()
+    return [
+        {
+            **({"label": labels[i]} if labels else {"index": int(i)}),
+            "score": float(scores[i]),
+            "logit": float(values[i]),
+        }
+        for i in np.argsort(-values, kind="stable")[:top_k]
+    ]
+
+
+def offered_widths(bundle: Path) -> dict[str, int]:
+    """What a bundle's results have, as --save names it -> the width of its last axis."""
+    from navit_edge import manifest as manifests
+
+    widths: dict[str, int] = {}
+    for graph in manifests.load(bundle).graphs:
+        for output in graph.outputs:
+            if output.name in ARRAYS and isinstance(output.shape[-1], int):
+                widths[output.name] = output.shape[-1]
+    return widths
+
+
+def layout_of(bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence[str]) -> Layout:
+    """``save``: what is kept of each image beside its record, of "logits", "embedding" and "tokens".
+
+    Raises InvalidInputError where the bundle does not give it.
+    """
+    offered = offered_widths(bundle)
+    for name in save:
+        if name not in offered:
+            raise InvalidInputError(
+                f"{name} is to be saved and {bundle.name} gives {', '.join(offered)}; choose of these"
+            )
+    return Layout(labels=labels, top_k=top_k, widths={ARRAYS[name]: offered[name] for name in ARRAYS if name in save})

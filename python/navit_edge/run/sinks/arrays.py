@@ -1,0 +1,183 @@
+"""NumPy: a folder with one .npy file for each array, row i of which belongs to line i of ``index.jsonl``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from navit_edge.errors import InvalidInputError
+from navit_edge.run.durable import AppendFile, cannot_write
+from navit_edge.run.journal import Journal
+from navit_edge.run.sinks import require_mode
+from navit_edge.run.sinks.jsonl import SYNC_S, LineFile, line_of
+from navit_edge.run.sources import Name
+
+if TYPE_CHECKING:
+    from navit_edge.run.rows import Layout, Row
+
+INDEX = "index.jsonl"
+JOURNAL = "_job.json"
+#: Bytes before the data of every .npy file here. The header is written over as the file grows, so its length is fixed.
+HEADER_BYTES = 128
+TOKENS = "token_features"
+OFFSETS = "token_offsets"
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Version 1.0 of numpy's format, padded to HEADER_BYTES. dtype: "<f4", "<i8"."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape!r}, }}"
+    body = text.encode().ljust(HEADER_BYTES - 11) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
+
+
+class NpyFile:
+    """An array [n, width] (or [n] where width is 0) that grows by rows; ``rows`` is how many are whole."""
+
+    def __init__(self, path: Path, dtype: str, width: int) -> None:
+        self._dtype = np.dtype(dtype)
+        self._width = width
+        self.row_bytes = self._dtype.itemsize * max(width, 1)
+        self.file = AppendFile(path)
+        if self.file.size < HEADER_BYTES:
+            self.file.cut(0)
+            self.file.append(self._header(0))
+
+    @property
+    def rows(self) -> int:
+        return (self.file.size - HEADER_BYTES) // self.row_bytes
+
+    def append(self, values: np.ndarray[Any, Any]) -> None:
+        """values: [width] or [m, width]."""
+        self.file.append(np.ascontiguousarray(values, self._dtype).tobytes())
+
+    def cut(self, rows: int) -> None:
+        self.file.cut(HEADER_BYTES + rows * self.row_bytes)
+
+    def read(self, row: int) -> Any:
+        return np.fromfile(
+            self.file.path, self._dtype, max(self._width, 1), offset=HEADER_BYTES + row * self.row_bytes
+        )[0]
+
+    def write_header(self) -> None:
+        self.file.replace(0, self._header(self.rows))
+
+    def _header(self, rows: int) -> bytes:
+        return npy_header(self._dtype.str, (rows, self._width) if self._width else (rows,))
+
+
+class ArraysSink:
+    """Of each row the arrays are appended first and the line of ``index.jsonl`` last: the line is what makes it count.
+
+    ``logits.npy`` [n, classes] and ``embedding.npy`` [n, D], a row of NaN for an image that failed;
+    ``token_features.npy`` [all tokens, D], of image i the rows from ``token_offsets.npy``[i] to [i + 1]. Headers follow
+    on every flush.
+    """
+
+    def __init__(self, path: Path, layout: Layout, job: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+        self.path = path
+        self._layout = layout
+        self._journal: Journal | None = None
+        self._index: LineFile | None = None
+        self._arrays: dict[str, NpyFile] = {}
+        self._offsets: NpyFile | None = None
+        self._synced = time.monotonic()
+        try:
+            try:
+                path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise cannot_write(path, error) from error
+            strangers = [entry.name for entry in path.iterdir()] if not (path / JOURNAL).exists() else []
+            if strangers:
+                raise InvalidInputError(
+                    f"{path} holds {strangers[0]} and no results; choose an empty folder, or a new one"
+                )
+            self._journal = Journal(path / JOURNAL, path)
+            if not overwrite and self._journal.read() is not None:
+                require_mode(path, resume=resume)
+            if overwrite:
+                for old in (INDEX, f"{OFFSETS}.npy", *(f"{name}.npy" for name in ("logits", "embedding", TOKENS))):
+                    (path / old).unlink(missing_ok=True)
+            else:
+                self._journal.require_same(job)
+            self._journal.write(job)
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._index = LineFile(self.path / INDEX)
+        for name, width in self._layout.widths.items():
+            self._arrays[name] = NpyFile(self.path / f"{name}.npy", "<f4", width)
+        if TOKENS in self._arrays:
+            self._offsets = NpyFile(self.path / f"{OFFSETS}.npy", "<i8", 0)
+            if self._offsets.rows == 0:
+                self._offsets.append(np.zeros(1))
+        # Rows that every file has; only after a power cut the index can be ahead of an array.
+        whole = [array.rows for name, array in self._arrays.items() if name != TOKENS]
+        if self._offsets is not None:
+            ends = self._offsets.rows - 1
+            while ends > 0 and self._offsets.read(ends) > self._arrays[TOKENS].rows:
+                ends -= 1
+            whole.append(ends)
+        self._index.recover(min(whole, default=None))
+        self.found, self.found_failed = self._index.found, self._index.found_failed
+        self._rows = self.found
+        self._cut()
+        self.flush()
+
+    def done(self) -> Iterator[Name]:
+        assert self._index is not None
+        return self._index.done()
+
+    def write(self, row: Row) -> None:
+        assert self._index is not None
+        try:
+            for name, array in self._arrays.items():
+                values = row.arrays.get(name)
+                if name != TOKENS:
+                    array.append(np.full(self._layout.widths[name], np.nan) if values is None else values)
+                elif values is not None:
+                    array.append(values)
+            if self._offsets is not None:
+                self._offsets.append(np.array(self._arrays[TOKENS].rows))
+            self._index.file.append(line_of(row, arrays=False))
+        except BaseException:
+            with suppress(OSError):
+                self._cut()
+            raise
+        self._rows += 1
+        if time.monotonic() - self._synced > SYNC_S:
+            self.flush()
+
+    def flush(self) -> None:
+        assert self._index is not None
+        arrays = [*self._arrays.values(), *([self._offsets] if self._offsets is not None else [])]
+        for array in arrays:
+            array.file.sync()
+        self._index.file.sync()
+        for array in arrays:
+            array.write_header()
+        self._synced = time.monotonic()
+
+    def _cut(self) -> None:
+        """Every array to the rows that the index has."""
+        for name, array in self._arrays.items():
+            if name != TOKENS:
+                array.cut(self._rows)
+        if self._offsets is not None:
+            self._offsets.cut(self._rows + 1)
+            self._arrays[TOKENS].cut(int(self._offsets.read(self._rows)))
+
+    def close(self) -> None:
+        for array in (*self._arrays.values(), *([self._offsets] if self._offsets is not None else [])):
+            array.file.close()
+        if self._index is not None:
+            self._index.file.close()
+        if self._journal is not None:
+            self._journal.close()

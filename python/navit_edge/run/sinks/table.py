@@ -1,0 +1,68 @@
+"""A table for the terminal, a screenful at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from navit_edge.run.rows import Row
+    from navit_edge.run.sources import Name
+
+#: Rows of one table; bounds memory.
+ROWS = 200
+
+
+class TableSink:
+    """Prints tables of up to ROWS rows. paused: entered while it prints, so that no bar is in the way."""
+
+    def __init__(self, console: Console, paused: Callable[[], AbstractContextManager[None]]) -> None:
+        self._console = console
+        self._paused = paused
+        self._records: list[dict[str, Any]] = []
+        self.found = self.found_failed = 0
+
+    def done(self) -> Iterator[Name]:
+        return iter(())
+
+    def write(self, row: Row) -> None:
+        self._records.append(row.record)
+        if len(self._records) >= ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._records:
+            with self._paused():
+                self._console.print(_table(self._records))
+            self._records.clear()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
+    table = Table("file", "pixels (h × w)", "grid", "tokens", "pack", "result", "ms")
+    for record in records:
+        name = Text(record["file"] + (f"#{record['frame']}" if "frame" in record else ""))
+        if "error" in record:
+            table.add_row(name, "", "", "", "", Text(record["error"], style="red"), "")
+            continue
+        best = [f"{item.get('label', item.get('index'))} {item['score']:.1%}" for item in record.get("top_k", [])]
+        if "embedding_norm" in record:
+            best.append(f"|embedding| {record['embedding_norm']:.3f}")
+        table.add_row(
+            name,
+            "{} × {}".format(*record["pixels"]),
+            "{} × {}".format(*record["grid"]),
+            str(record["tokens"]),
+            str(record["pack"]),
+            Text("\n".join(best)),
+            f"{record['latency_ms']:.1f}",
+        )
+    return table

@@ -1,0 +1,128 @@
+"""Memory: the formula against sums written down here, what inspect says, and resident memory under tiny images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_bundle import make_bundle
+from typer.testing import CliRunner
+
+from navit_edge import build as build_package
+from navit_edge import manifest as manifests
+from navit_edge.cli.main import app
+from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.memory import memory_plan
+
+ITEM_BYTES = {"uint8": 1, "float16": 2, "int32": 4, "float32": 4}
+BUDGETS = (64, 256)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = make_bundle(tmp_path_factory.mktemp("memory") / "tiny.navit")
+    build_package.build_engines(
+        bundle, build_package.BuildRequest(backend="openvino", precision=("fp32",), token_budgets=BUDGETS)
+    )
+    return bundle
+
+
+def test_inputs_and_outputs_are_the_tensors_of_the_largest_pack(built: Path) -> None:
+    manifest = manifests.load(built)
+    (engine,) = manifest.engines
+    (graph,) = (one for one in manifest.graphs if one.id == engine.graph)
+    memory = memory_plan(built, engine.id, threads=1)
+    assert [(one.tokens, one.images) for one in memory.budgets] == [(one.tokens, one.images) for one in engine.budgets]
+    for budget, found in zip(engine.budgets, memory.budgets, strict=True):
+        cap = manifest.preprocess.sizing.max_tokens + manifest.model.prefix_tokens
+        letters = {"T": budget.tokens, "N": budget.images, "N+1": budget.images + 1, "L": min(budget.tokens, cap)}
+
+        def bytes_of(tensors: object, letters: dict[str, int] = letters) -> int:
+            total = 0
+            for tensor in tensors:  # type: ignore[attr-defined]
+                count = ITEM_BYTES[tensor.dtype]
+                for extent in tensor.shape:
+                    count *= letters[extent] if isinstance(extent, str) else extent
+                total += -(-count // 64) * 64
+            return total
+
+        assert found.inputs == bytes_of(graph.inputs)
+        assert found.outputs == bytes_of(graph.outputs)
+        assert found.total == found.inputs + found.scratch + found.outputs
+    assert memory.slot_bytes == memory.budgets[-1].total
+    assert memory.session_bytes(3) == 3 * memory.slot_bytes + 2 * memory.budgets[-1].outputs
+
+
+def test_each_thread_has_scratch_of_its_own(built: Path) -> None:
+    (engine,) = manifests.load(built).engines
+    scratch = [memory_plan(built, engine.id, threads=threads).budgets[-1].scratch for threads in (1, 2, 3)]
+    assert scratch[2] - scratch[1] == scratch[1] - scratch[0] > 0
+
+
+def test_an_engine_that_is_not_there_and_threads_below_one_are_refused(built: Path) -> None:
+    with pytest.raises(BundleError, match="gone"):
+        memory_plan(built, "gone")
+    (engine,) = manifests.load(built).engines
+    with pytest.raises(InvalidInputError, match="expected 1 and up"):
+        memory_plan(built, engine.id, threads=-1)
+
+
+def test_inspect_says_the_bytes_per_slot_and_budget(built: Path) -> None:
+    (engine,) = manifests.load(built).engines
+    memory = memory_plan(built, engine.id)
+    runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
+    (found,) = json.loads(runner.invoke(app, ["inspect", str(built), "--json"]).stdout)["engines"]
+    assert found["memory"]["threads"] == memory.threads
+    assert [(one["tokens"], one["total"]) for one in found["memory"]["budgets"]] == [
+        (one.tokens, one.total) for one in memory.budgets
+    ]
+    assert found["memory"]["slot_bytes"] == memory.slot_bytes
+    assert found["memory"]["session_bytes"] == {"1": memory.session_bytes(1), "2": memory.session_bytes(2)}
+    text = runner.invoke(app, ["inspect", str(built)]).stdout
+    assert "host memory with" in text
+    assert "scratch" in text
+
+
+SOAK = """
+import os, resource, sys
+import numpy as np
+import navit_edge as ne
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+bundle, count = sys.argv[1], int(sys.argv[2])
+rng = np.random.default_rng(0)
+sizes = [(8, 8), (4, 12), (9, 5), (16, 8)]
+images = [rng.integers(0, 256, (*sizes[i % 4], 3), np.uint8) for i in range(64)]
+session = ne.Session(bundle, threads=2)
+kept = None
+def go(images_to_run: int) -> None:
+    global kept
+    for _ in range(images_to_run // 64):
+        kept = session.run(images)
+go(max(640, count // 5))
+before = resident()
+go(count)
+after = resident()
+print(before, after)
+"""
+
+
+def test_resident_memory_stays_flat_over_many_tiny_images(built: Path) -> None:
+    """NAVIT_EDGE_SOAK_IMAGES sets how many: a soak test runs a million."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    count = os.environ.get("NAVIT_EDGE_SOAK_IMAGES", "20000")
+    ran = subprocess.run(
+        [sys.executable, "-c", SOAK, str(built), count], capture_output=True, text=True, check=False, timeout=7200
+    )
+    assert ran.returncode == 0, ran.stderr
+    before, after = map(int, ran.stdout.split())
+    print(f"{count} images: {before / 2**20:.1f} MiB after warm-up, {after / 2**20:.1f} MiB at the end")
+    assert after < 1.02 * before

@@ -1,0 +1,393 @@
+"""Policies: which tokens they choose, judged by the sizing reference, the planner and Pillow's gray."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import navit_edge as ne
+from navit_edge.sizing import Sizing, to_json
+from navit_edge_export.sizing import target_grid
+
+Photographs = Mapping[str, npt.NDArray[np.uint8]]
+P = 16
+ENGINE = "openvino-cpu-fp32"
+
+RULES = {
+    "token-cap": Sizing(rule="token-cap", max_tokens=1024),
+    "upscaled": Sizing(rule="token-cap", max_tokens=1024, upscale=True),
+    "naflex": Sizing(rule="naflex", max_tokens=1024),
+    "native": Sizing(rule="native"),
+    "cropped": Sizing(rule="native", fit="crop"),
+    "longest-side": Sizing(rule="longest-side", longest_px=640),
+    "smart-resize": Sizing(rule="smart-resize", merge=2, min_pixels=3136, max_pixels=1003520),
+    "fixed": Sizing(rule="fixed", height_px=224, width_px=224),
+}
+
+
+@pytest.fixture(scope="module")
+def bundles(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The small bundle under every sizing rule, for choosing only: its graphs and engines are left out."""
+    made = {}
+    for name, sizing in RULES.items():
+        path = tmp_path_factory.mktemp("rule") / f"{name}.navit"
+        path.mkdir()
+        manifest = json.loads((tiny_bundle / "manifest.json").read_text())
+        manifest["preprocess"]["sizing"] = json.loads(to_json(sizing))
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        made[name] = path
+    return made
+
+
+def grids(bundle: Path, sizes: list[tuple[int, int]], policy: ne.Policy, **more: Any) -> list[tuple[int, int]]:
+    return [choice.grid for choice in ne.choose(bundle, sizes, policy, engine=ENGINE, **more)]
+
+
+def tokens_of(bundle: Path, size: tuple[int, int], policy: ne.Policy, **more: Any) -> int:
+    (grid,) = grids(bundle, [size], policy, **more)
+    return grid[0] * grid[1]
+
+
+# --- the value
+
+
+POLICIES = [
+    ne.Policy.native(),
+    ne.Policy.token_cap(256),
+    ne.Policy.preset("fast"),
+    ne.Policy.preset("balanced"),
+    ne.Policy.preset("quality"),
+    ne.Policy.latency(12.5, min_tokens=32),
+    ne.Policy.content(min_tokens=32, max_tokens=512, flat=0.01, busy=0.2),
+]
+
+
+def test_policies_compare_hash_pickle_and_print_as_what_they_are() -> None:
+    assert len(set(POLICIES)) == len(POLICIES)
+    for policy in POLICIES:
+        assert ne.Policy.parse(str(policy)) == policy
+        assert hash(ne.Policy.parse(str(policy))) == hash(policy)
+        assert pickle.loads(pickle.dumps(policy)) == policy
+        assert str(policy) in repr(policy)
+    assert (POLICIES[5].target_ms, POLICIES[5].min_tokens, POLICIES[5].max_tokens) == (12.5, 32, None)
+    assert (POLICIES[6].min_tokens, POLICIES[6].max_tokens, POLICIES[6].flat, POLICIES[6].busy) == (32, 512, 0.01, 0.2)
+    with pytest.raises(AttributeError):
+        POLICIES[1].max_tokens = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ne.Policy.token_cap(0), "max_tokens of a policy is 0; expected at least 1"),
+        (lambda: ne.Policy.preset("best"), "unknown preset 'best'.*known: fast, balanced, quality"),
+        (lambda: ne.Policy.latency(0), "0 ms; expected a time above 0"),
+        (lambda: ne.Policy.latency(math.nan), "expected a time above 0"),
+        (lambda: ne.Policy.content(max_tokens=0), "max_tokens of a policy is 0"),
+        (lambda: ne.Policy.content(flat=0.3), "flat 0.3 and busy 0.12; expected"),
+        (lambda: ne.Policy.parse("latency:20"), 'policy "latency:20": .*unit.*expected native, token-cap:256'),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(make: Callable[[], ne.Policy], message: str) -> None:
+    with pytest.raises(ne.InvalidInputError, match=message):
+        make()
+
+
+def test_a_text_in_the_place_of_a_policy_is_refused_with_the_call_that_makes_one(tiny_session: ne.Session) -> None:
+    with pytest.raises(ne.InvalidInputError, match=re.escape("write Policy.parse('fast')")):
+        tiny_session.run([np.zeros((16, 16, 3), np.uint8)], policy="fast")  # type: ignore[arg-type]
+
+
+# --- tokens
+
+
+@pytest.mark.parametrize("rule", ["token-cap", "upscaled", "naflex", "native", "longest-side", "smart-resize"])
+def test_a_token_cap_gives_the_grid_of_the_sizing_reference(bundles: Mapping[str, Path], rule: str) -> None:
+    rng = np.random.default_rng(3)
+    sizes = [(int(h), int(w)) for h, w in rng.integers(30, 2000, (150, 2))]
+    for cap in (400, 1000) if rule == "smart-resize" else (16, 100, 256, 1000):  # it keeps a cell a side
+        for size, found in zip(sizes, grids(bundles[rule], sizes, ne.Policy.token_cap(cap)), strict=True):
+            native = target_grid(*size, patch_px=P, sizing=RULES[rule])
+            assert found[0] * found[1] <= cap
+            if native[0] * native[1] <= cap:
+                assert found == native
+            elif rule == "longest-side":  # the largest side that keeps the cap
+                sides = range(1, 641)
+                under = [target_grid(*size, patch_px=P, sizing=Sizing(rule=rule, longest_px=px)) for px in sides]
+                assert found[0] * found[1] == max(r * c for r, c in under if r * c <= cap)
+            else:
+                lowered = {
+                    "upscaled": Sizing(rule="token-cap", max_tokens=cap, upscale=True),
+                    "naflex": Sizing(rule="naflex", max_tokens=cap),
+                    "smart-resize": Sizing(
+                        rule="smart-resize", merge=2, min_pixels=min(3136, cap * P * P), max_pixels=cap * P * P
+                    ),
+                }.get(rule, Sizing(rule="token-cap", max_tokens=cap))
+                assert found == target_grid(*size, patch_px=P, sizing=lowered)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "fixed"])
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000))
+def test_presets_keep_their_share_of_the_tokens_and_no_policy_gives_more_than_the_rule(
+    bundles: Mapping[str, Path], rule: str, height: int, width: int
+) -> None:
+    size = (height, width)
+    if max(size) > 200 * min(size):  # smart-resize refuses them
+        return
+    native = tokens_of(bundles[rule], size, ne.Policy.native())
+    assert tokens_of(bundles[rule], size, ne.Policy.preset("quality")) == native
+    for name, share in (("balanced", 2), ("fast", 4)):
+        found = tokens_of(bundles[rule], size, ne.Policy.preset(name))
+        most = min(native, max(64, math.ceil(native / share)))
+        # A long image under smart-resize keeps a cell a side.
+        assert found <= most or (rule == "smart-resize" and found == 4 * math.ceil(found / 4) <= native)
+        (grid,) = grids(bundles[rule], [size], ne.Policy.preset(name))
+        assert found >= most * 0.6 or min(grid) <= 4  # long images have no grid close to the cap
+
+
+def test_a_rule_of_one_size_refuses_every_policy_that_would_choose_another(bundles: Mapping[str, Path]) -> None:
+    for policy in (ne.Policy.preset("fast"), ne.Policy.latency(1000), ne.Policy.content(), ne.Policy.token_cap(195)):
+        with pytest.raises(ne.InvalidInputError, match=r"policy .*: the bundle's sizing rule fixed gives every image"):
+            ne.choose(bundles["fixed"], [(100, 100)], policy, engine=ENGINE)
+    assert grids(bundles["fixed"], [(100, 100)], ne.Policy.token_cap(196)) == [(14, 14)]
+
+
+# --- latency
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    height=st.integers(1, 2500),
+    width=st.integers(1, 2500),
+    target_ms=st.floats(0.2, 40),
+    waiting_ms=st.sampled_from([0.0, 0.0, 1.0, 7.0]),
+)
+def test_a_latency_target_gets_the_most_tokens_that_the_planner_predicts_in_time(
+    bundles: Mapping[str, Path], height: int, width: int, target_ms: float, waiting_ms: float
+) -> None:
+    bundle, policy = bundles["token-cap"], ne.Policy.latency(target_ms, min_tokens=16)
+    manifest = ne.load_manifest(bundle)
+    engine = next(one for one in manifest.engines if one.id == ENGINE)
+    limits = ne.PlanLimits.of(bundle, engine)
+
+    def result_ms(tokens: int) -> float:
+        return waiting_ms + ne.plan_packs([tokens], limits).packs[0].predicted_ms
+
+    (choice,) = ne.choose(bundle, [(height, width)], policy, engine=ENGINE, waiting_ms=waiting_ms)
+    native = tokens_of(bundle, (height, width), ne.Policy.native())
+    if choice.reason == "":
+        assert choice.tokens == native
+        assert result_ms(native) <= target_ms * (1 + 1e-9)
+        return
+    if "cannot be met" in choice.reason:
+        assert choice.tokens <= 16
+        assert result_ms(choice.tokens) > target_ms * (1 - 1e-9)
+        return
+    assert result_ms(choice.tokens) <= target_ms * (1 + 1e-9)
+    steps = (tokens_of(bundle, (height, width), ne.Policy.token_cap(cap)) for cap in range(choice.tokens, native + 1))
+    larger = next(tokens for tokens in steps if tokens > choice.tokens)
+    assert result_ms(larger) > target_ms * (1 - 1e-9) or larger <= 16
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 2500), st.integers(1, 2500)),
+    targets=st.tuples(st.floats(0.1, 60), st.floats(0.1, 60)).map(sorted),
+    waits=st.tuples(st.floats(0, 30), st.floats(0, 30)).map(sorted),
+    together=st.tuples(st.integers(1, 50), st.integers(1, 50)).map(sorted),
+)
+def test_more_time_never_gives_fewer_tokens_and_more_work_never_more(
+    bundles: Mapping[str, Path],
+    size: tuple[int, int],
+    targets: list[float],
+    waits: list[float],
+    together: list[int],
+) -> None:
+    def tokens(target: float, waiting: float, images: int) -> int:
+        policy = ne.Policy.latency(target)
+        return tokens_of(bundles["token-cap"], size, policy, waiting_ms=waiting, together=images)
+
+    least = tokens(targets[0], waits[1], together[1])
+    assert least <= tokens(targets[1], waits[1], together[1])
+    assert least <= tokens(targets[0], waits[0], together[1])
+    assert least <= tokens(targets[0], waits[1], together[0])
+
+
+def test_a_run_under_a_latency_target_is_predicted_to_be_done_by_it(
+    tiny_bundle: Path, photographs: Photographs
+) -> None:
+    session = ne.Session(tiny_bundle, precision="fp32")
+    images = list(photographs.values())
+    session.run(images)
+    alone_ms = session.last_report["predicted_us"] / 1e3
+    results = session.run(images, policy=ne.Policy.latency(0.6 * alone_ms, min_tokens=1))
+    assert session.last_report["predicted_us"] / 1e3 <= 0.6 * alone_ms
+    reduced = [result for result in results if result.reason]
+    assert reduced
+    for result in reduced:
+        assert re.fullmatch(
+            r"latency [\d.]+ ms: \d+ of \d+ tokens \(predicted [\d.]+ ms for 8 images, cost assumed\)", result.reason
+        )
+
+
+# --- content
+
+
+def small_copy(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The copy of docs/policies.md: single pixels in the middle of equal parts, 64 along the longer side."""
+    height, width = rgb.shape[:2]
+    longest = max(height, width)
+    rows, cols = (
+        (height, width)
+        if longest <= 64
+        else (max(1, math.floor(side * 64 / longest + 0.5)) for side in (height, width))
+    )
+    y = [math.floor((i + 0.5) * height / rows) for i in range(rows)]
+    x = [math.floor((i + 0.5) * width / cols) for i in range(cols)]
+    return rgb[np.ix_(y, x)]
+
+
+def gradient_energy(rgb: npt.NDArray[np.uint8]) -> float:
+    luma = np.asarray(Image.fromarray(np.ascontiguousarray(small_copy(rgb))).convert("L")).astype(np.float64)
+    steps = np.concatenate([np.abs(np.diff(luma, axis=axis)).ravel() for axis in (0, 1)])
+    return float(steps.mean()) / 255 if steps.size else 0.0
+
+
+def test_complexity_is_the_gradient_energy_of_pillows_gray_on_the_same_pixels(photographs: Photographs) -> None:
+    rng = np.random.default_rng(5)
+    images = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in rng.integers(1, 300, (60, 2))]
+    images += [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((1, 1), (1, 900), (900, 1), (64, 64), (65, 3))]
+    for image in [*photographs.values(), *images]:
+        assert ne.complexity(image) == pytest.approx(gradient_energy(image), abs=1e-12)
+
+
+def test_complexity_does_not_depend_on_the_pixel_format_or_the_stride(photographs: Photographs) -> None:
+    rgb = photographs["cat"]
+    expected = ne.complexity(rgb)
+    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
+    rgbx = np.dstack([rgb, rgb[:, :, 1]])
+    wide = np.zeros((rgb.shape[0], rgb.shape[1] + 7, 3), np.uint8)
+    wide[:, 5:-2] = rgb
+    for same in (
+        ne.Pixels(bgr, "bgr"),
+        ne.Pixels(rgbx, "rgbx"),
+        rgbx,
+        rgbx[:, :, :3],
+        wide[:, 5:-2],
+        Image.fromarray(rgb),
+    ):
+        assert ne.complexity(same) == expected
+    flipped = np.ascontiguousarray(rgb[::-1])[::-1]
+    assert ne.complexity(flipped) == expected
+    gray = np.asarray(Image.fromarray(rgb).convert("L"))
+    assert ne.complexity(gray) == expected
+    composite = np.dstack([rgb, np.random.default_rng(1).integers(0, 256, rgb.shape[:2], np.uint8)])
+    over = ne.to_rgb(composite, alpha="composite", background=(9, 99, 200))
+    found = ne.complexity(composite, alpha="composite", background=(9, 99, 200))
+    assert found == pytest.approx(gradient_energy(over), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [(300, 451), (64, 90), (33, 7), (2, 1)])
+def test_complexity_of_video_frames_is_that_of_their_rgb(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(7)
+    h, w = size
+    half = ((h + 1) // 2, (w + 1) // 2)
+    y, u, v = (rng.integers(0, 256, shape, np.uint8) for shape in (size, half, half))
+    for matrix in ("bt601", "bt709"):
+        for frame in (
+            ne.Pixels((y, np.stack([u, v], -1)), "nv12", matrix=matrix),
+            ne.Pixels((y, u, v), "i420", matrix=matrix, range="full"),
+        ):
+            assert ne.complexity(frame) == pytest.approx(gradient_energy(ne.to_rgb(frame)), abs=1e-12)
+
+
+def test_complexity_does_not_depend_on_the_scale(photographs: Photographs) -> None:
+    for image in photographs.values():
+        if max(image.shape[:2]) < 64:
+            continue
+        assert ne.complexity(image.repeat(3, axis=0).repeat(3, axis=1)) == ne.complexity(image)
+        half = Image.fromarray(image).resize((image.shape[1] // 2, image.shape[0] // 2), Image.Resampling.BOX)
+        assert 0.6 < ne.complexity(half) / ne.complexity(image) < 1.1  # a resize takes noise and texture away
+
+
+def test_content_spends_its_least_on_a_flat_image_and_its_most_on_noise(tiny_session: ne.Session) -> None:
+    rng = np.random.default_rng(2)
+    flat = np.full((256, 256, 3), 90, np.uint8)
+    noise = rng.integers(0, 256, (256, 256, 3), np.uint8)
+    policy = ne.Policy.content(min_tokens=25, max_tokens=144)
+    less, more = tiny_session.run([flat, noise], policy=policy)
+    assert (less.grid, more.grid) == ((5, 5), (12, 12))
+    assert less.reason == "content: 25 of 256 tokens (complexity 0.000)"
+    assert re.fullmatch(r"content: 144 of 256 tokens \(complexity 0\.2\d\d\)", more.reason)
+    (whole,) = tiny_session.run([noise], policy=ne.Policy.content(min_tokens=25))
+    assert (whole.grid, whole.reason) == ((16, 16), "")
+
+
+@settings(max_examples=40, deadline=None)
+@given(contrasts=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted))
+def test_more_contrast_never_gives_fewer_tokens(bundles: Mapping[str, Path], contrasts: list[float]) -> None:
+    noise = np.random.default_rng(4).normal(0, 1, (256, 256, 1)).repeat(3, axis=2)
+    images = [np.clip(128 + 60 * contrast * noise, 0, 255).astype(np.uint8) for contrast in contrasts]
+    less, more = (choice.tokens for choice in ne.choose(bundles["native"], images, ne.Policy.content(), engine=ENGINE))
+    assert 64 <= less <= more <= 256
+
+
+def test_content_without_pixels_is_refused(bundles: Mapping[str, Path]) -> None:
+    with pytest.raises(ne.InvalidInputError, match=r"image 0: policy content:.*needs the image's pixels"):
+        ne.choose(bundles["native"], [(300, 300)], ne.Policy.content(), engine=ENGINE)
+
+
+# --- sessions
+
+
+def test_a_capped_image_has_the_bits_of_a_session_with_that_cap(tiny_bundle: Path, photographs: Photographs) -> None:
+    images = list(photographs.values())
+    session = ne.Session(tiny_bundle, precision="fp32")
+    for cap in (9, 100):
+        expected = ne.Session(tiny_bundle, precision="fp32", max_tokens_per_image=cap).run(images)
+        for found, wanted in zip(session.run(images, policy=ne.Policy.token_cap(cap)), expected, strict=True):
+            assert (found.grid, found.scale, wanted.reason) == (wanted.grid, wanted.scale, "")
+            assert np.array_equal(found.embedding, wanted.embedding)
+            native = tokens_of(tiny_bundle, found.pixels, ne.Policy.native())
+            kept = found.grid[0] * found.grid[1]
+            assert found.reason == (f"token cap {cap}: {kept} of {native} tokens" if kept < native else "")
+
+
+def test_a_run_names_its_policy_or_takes_the_sessions(tiny_bundle: Path) -> None:
+    image = np.zeros((256, 256, 3), np.uint8)
+    session = ne.Session(tiny_bundle, precision="fp32", policy=ne.Policy.preset("fast"))
+    assert session.run([image])[0].grid == (8, 8)
+    assert session.run([image])[0].reason == "fast: 64 of 256 tokens"
+    assert session.run([image], policy=ne.Policy.native())[0].grid == (16, 16)
+    assert session.run([image], policy=ne.Policy.preset("quality"))[0].reason == ""
+
+
+def test_a_policy_makes_an_image_fit_a_small_budget(small_budget_bundle: Path) -> None:
+    image = np.zeros((256, 256, 3), np.uint8)
+    session = ne.Session(small_budget_bundle, engine=ENGINE)
+    with pytest.raises(ne.OverBudgetError):
+        session.run([image])
+    for policy in (ne.Policy.preset("fast"), ne.Policy.latency(1000)):
+        (result,) = session.run([image], policy=policy)
+        assert result.grid == (8, 8)
+
+
+def test_the_choice_without_a_session_is_that_of_the_session(tiny_bundle: Path, photographs: Photographs) -> None:
+    images = list(photographs.values())
+    session = ne.Session(tiny_bundle, engine=ENGINE)
+    for policy in POLICIES:
+        choices = ne.choose(tiny_bundle, images, policy, engine=ENGINE, together=len(images))
+        for choice, result in zip(choices, session.run(images, policy=policy), strict=True):
+            assert (choice.grid, choice.tokens, choice.reason) == (result.grid, result.token_count, result.reason)

@@ -1,0 +1,536 @@
+"""What `navit-edge run` writes: JSON lines, Parquet and NumPy against the session itself, and what ends a job early."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+import navit_edge as ne
+from navit_edge.cli.main import app
+from navit_edge.errors import BackendError, InvalidInputError
+from navit_edge.run.feed import Feed
+from navit_edge.run.journal import Journal
+from navit_edge.run.progress import Latencies, Progress
+from navit_edge.run.rows import Layout, Row
+from navit_edge.run.sinks import Sink, open_sink
+from navit_edge.run.sinks.arrays import HEADER_BYTES, npy_header
+from navit_edge.run.sources import Item, Name
+
+Array = npt.NDArray[np.float32]
+COMMAND = [sys.executable, "-m", "navit_edge.cli.main", "run"]
+#: Larger images than the budget of 1024 tokens are impossible here: the bundle scales down to 256 patches.
+BAD = "bad.jpg"
+runner = CliRunner()
+
+
+def invoke(*arguments: object) -> Any:
+    return runner.invoke(app, ["run", *map(str, arguments)], env={"COLUMNS": "160", "TERM": "dumb"})
+
+
+def words(text: str) -> str:
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine images of different sizes, and in the middle one that is none."""
+    path = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(3)
+    for name in "acdefghij":
+        height, width = rng.integers(8, 90, 2)
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(path / f"{name}.png")
+    (path / BAD).write_bytes(b"no image")
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(job_bundle: Path, folder: Path) -> list[tuple[str, ne.Result]]:
+    """By file, in order, each image alone; the results of a session of its own."""
+    with ne.Session(job_bundle) as session:
+        files = sorted(folder.iterdir())
+        return [(str(file), session.run([file], on_error="return")[0]) for file in files]
+
+
+def arrays_of(kind: str, output: Path) -> list[dict[str, Any]]:
+    """Rows as readers that nobody here wrote see them: json, pyarrow, numpy. Arrays as numpy has them, or None."""
+    if kind == "jsonl":
+        rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            for name in ("logits", "embedding", "token_features"):
+                row[name] = np.array(row[name], np.float32) if name in row else None
+        return rows
+    if kind == "parquet":
+        rows = pq.read_table(output).to_pylist()
+        for row in rows:
+            for name in ("logits", "embedding", "token_features"):
+                row[name] = None if row[name] is None else np.array(row[name], np.float32)
+            if row["error"] is None:
+                row["grid"] = [row["grid_rows"], row["grid_cols"]]
+                row["pixels"] = [row["height_px"], row["width_px"]]
+                row["scale"] = [row["scale_y"], row["scale_x"]]
+        return [{key: value for key, value in row.items() if key != "error" or value is not None} for row in rows]
+    rows = [json.loads(line) for line in (output / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+    logits, embedding, tokens, offsets = (
+        np.load(output / f"{name}.npy", mmap_mode="r")
+        for name in ("logits", "embedding", "token_features", "token_offsets")
+    )
+    assert len(logits) == len(embedding) == len(offsets) - 1 == len(rows)
+    assert (logits.dtype, embedding.dtype, tokens.dtype, offsets.dtype) == (
+        np.float32,
+        np.float32,
+        np.float32,
+        np.int64,
+    )
+    assert offsets[0] == 0
+    assert offsets[-1] == len(tokens)
+    for place, row in enumerate(rows):
+        failed = "error" in row
+        assert np.isnan(embedding[place]).all() == failed
+        row["logits"] = None if failed else logits[place]
+        row["embedding"] = None if failed else embedding[place]
+        row["token_features"] = None if failed else tokens[offsets[place] : offsets[place + 1]]
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "numpy"])
+def test_every_format_holds_what_the_session_gives(
+    kind: str, job_bundle: Path, folder: Path, expected: list[tuple[str, ne.Result]], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    options = ["--format", kind, "--save", "logits,embedding,tokens", "--part-rows", 4, "--top-k", 2, "-q"]
+    result = invoke(job_bundle, folder, "-o", output, *options)
+    assert result.exit_code == 1
+    assert words(result.stderr).startswith(f"error: 1 of 10 images failed: {folder}/{BAD}")
+    rows = arrays_of(kind, output)
+    assert [row["file"] for row in rows] == [name for name, _ in expected]
+    for row, (_, alone) in zip(rows, expected, strict=True):
+        if alone.error is not None:
+            assert row["error"] == str(alone.error)
+            assert row["error_type"] == "InvalidInputError"
+            assert row["embedding"] is row["logits"] is row["token_features"] is None
+            continue
+        assert "error" not in row
+        assert tuple(row["pixels"]) == alone.pixels
+        assert tuple(row["grid"]) == alone.grid
+        assert row["tokens"] == alone.token_count == len(row["token_features"])
+        np.testing.assert_allclose(row["scale"], alone.scale, atol=1e-6)
+        assert row["latency_ms"] > 0
+        assert alone.logits is not None
+        assert alone.embedding is not None
+        assert alone.tokens is not None
+        np.testing.assert_allclose(row["logits"], alone.logits, atol=1e-5)
+        np.testing.assert_allclose(row["embedding"], alone.embedding, atol=1e-5)
+        np.testing.assert_allclose(row["token_features"], alone.tokens, atol=1e-5)
+        best = [f"class {place}" for place in np.argsort(-alone.logits)[:2]]
+        assert [item["label"] for item in row["top_k"]] == best
+
+
+def test_numbers_in_json_read_back_as_the_same_float32(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    """The two formats that are written in one run each, of packs that are the same: a.png alone."""
+    for kind in ("jsonl", "numpy"):
+        options = ["--format", kind, "--save", "embedding", "-q", "-o", tmp_path / kind]
+        assert invoke(job_bundle, folder / "a.png", *options).exit_code == 0
+    (line,) = (tmp_path / "jsonl").read_text(encoding="utf-8").splitlines()
+    read = np.array(json.loads(line)["embedding"], np.float32)
+    np.testing.assert_array_equal(read, np.load(tmp_path / "numpy" / "embedding.npy")[0])
+
+
+def test_parquet_is_parts_of_a_fixed_schema_that_readers_take_as_one_table(
+    job_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.parquet"
+    invoke(job_bundle, folder, "-o", output, "--part-rows", 4, "-q")
+    assert sorted(path.name for path in output.iterdir()) == [
+        "_job.json", "part-000000.parquet", "part-000001.parquet", "part-000002.parquet"
+    ]  # fmt: skip
+    schemas = [pq.read_schema(path) for path in sorted(output.glob("*.parquet"))]
+    assert all(schema.equals(schemas[0]) for schema in schemas)
+    assert str(schemas[0].field("embedding").type) == "fixed_size_list<element: float>[64]"
+    assert "logits" not in schemas[0].names  # --save says what is kept: without it the embedding
+
+
+def test_a_npy_header_is_numpys_own_and_of_one_length(tmp_path: Path) -> None:
+    for dtype, shape in (("<f4", (10**9, 1024)), ("<f4", (0, 64)), ("<i8", (3,))):
+        header = npy_header(dtype, shape)
+        assert len(header) == HEADER_BYTES
+        buffer = io.BytesIO(header)
+        assert np.lib.format.read_magic(buffer) == (1, 0)
+        assert np.lib.format.read_array_header_1_0(buffer) == (shape, False, np.dtype(dtype))
+        assert buffer.tell() == HEADER_BYTES
+
+
+# --- what may be written where
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "numpy"])
+def test_results_are_neither_mixed_nor_overwritten_unless_that_is_asked_for(
+    kind: str, job_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    options = ["--format", kind, "-o", output, "-q"]
+    assert invoke(job_bundle, folder / "a.png", *options).exit_code == 0
+    again = invoke(job_bundle, folder / "c.png", *options)
+    assert again.exit_code == 1
+    assert "holds results already; --resume continues it, --overwrite replaces it" in words(again.stderr)
+
+    other = invoke(job_bundle, folder / "c.png", *options, "--resume", "--top-k", 1, "--save", "logits")
+    assert other.exit_code == 1
+    before = "none" if kind == "jsonl" else "embedding"
+    assert f"save was {before if before != 'none' else chr(34) * 2} and is logits; top_k was 3 and is 1" in words(
+        other.stderr
+    )
+
+    assert invoke(job_bundle, folder / "a.png", folder / "c.png", *options, "--resume").exit_code == 0
+    read = {"jsonl": output, "numpy": output / "index.jsonl"}
+    if kind != "parquet":
+        assert [json.loads(line)["file"][-5:] for line in read[kind].read_text().splitlines()] == ["a.png", "c.png"]
+    assert invoke(job_bundle, folder / "d.png", *options, "--overwrite").exit_code == 0
+    if kind == "parquet":
+        assert [name[-5:] for name in pq.read_table(output).column("file").to_pylist()] == ["d.png"]
+    else:
+        assert [json.loads(line)["file"][-5:] for line in read[kind].read_text().splitlines()] == ["d.png"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "numpy"])
+def test_what_nobody_here_wrote_is_left_alone(kind: str, job_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    if kind == "jsonl":
+        output.write_text("my notes\n")
+    else:
+        output.mkdir()
+        (output / "notes.txt").write_text("my notes\n")
+    for extra in ([], ["--resume"]):
+        result = invoke(job_bundle, folder / "a.png", "--format", kind, "-o", output, *extra)
+        assert result.exit_code == 1
+        assert "Traceback" not in result.stderr
+    assert (output if kind == "jsonl" else output / "notes.txt").read_text() == "my notes\n"
+    assert len(list(tmp_path.rglob("*.*"))) == (kind != "jsonl")  # no journal is left beside it
+
+
+def test_two_jobs_cannot_write_one_output(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "out.jsonl.job.json", tmp_path / "out.jsonl")
+    result = invoke(job_bundle, folder / "a.png", "-o", tmp_path / "out.jsonl", "--resume")
+    assert result.exit_code == 1
+    assert "is being written by another job" in words(result.stderr)
+    journal.close()
+    assert invoke(job_bundle, folder / "a.png", "-o", tmp_path / "out.jsonl", "--resume").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "out"], "ends in none of .jsonl, .ndjson, .parquet; say --format"),
+        (["--format", "parquet"], "parquet needs a folder: --output PATH"),
+        (["--format", "table", "-o", "out.txt"], "a table goes to the terminal"),
+        (["--resume"], "without --output there is nothing to go on with"),
+        (["-o", "out.jsonl", "--resume", "--overwrite"], "both are given"),
+        (["--every", "2", "--fps", "3"], "both are given"),
+        (["--json", "--format", "numpy"], "--json with --format numpy"),
+        (["--json", "--save", "vectors"], "'vectors'; expected any of logits, embedding, tokens, or none"),
+        (["--save", "logits"], "a table has no room for it"),
+        (["--policy", "faster"], "faster"),
+    ],
+)
+def test_options_that_do_not_go_together_end_with_2(
+    job_bundle: Path, folder: Path, options: list[str], message: str
+) -> None:
+    result = invoke(job_bundle, folder / "a.png", *options)
+    assert result.exit_code == 2
+    assert message in words(result.stderr)
+
+
+def test_what_the_bundle_does_not_give_cannot_be_saved(tmp_path: Path) -> None:
+    from tiny_bundle import make_bundle
+
+    from navit_edge.run.rows import layout_of
+
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    assert layout_of(bundle, labels=[], top_k=1, save=["tokens"]).widths == {"token_features": 64}
+    with pytest.raises(
+        InvalidInputError, match=r"attention is to be saved and tiny\.navit gives logits, embedding, tokens"
+    ):
+        layout_of(bundle, labels=[], top_k=1, save=["attention"])
+
+
+def test_parquet_without_pyarrow_says_how_to_get_it(
+    job_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = invoke(job_bundle, folder / "a.png", "-o", tmp_path / "out.parquet")
+    assert result.exit_code == 1
+    assert (
+        "writing Parquet needs the package 'pyarrow', which is not installed: pip install \"navit-edge[run]\""
+        in words(result.stderr)
+    )
+    assert not (tmp_path / "out.parquet").exists()
+
+
+# --- disks that are full
+
+
+def test_a_device_that_takes_no_more_is_an_error_and_not_a_traceback(job_bundle: Path, folder: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, str(job_bundle), str(folder / "a.png"), "--json", "-q"], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("error: standard output: No space left on device")
+    assert b"Traceback" not in done.stderr
+
+
+LIMIT = 3000
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "numpy"])
+def test_a_limit_on_file_sizes_ends_the_job_and_leaves_only_whole_results(kind: str, tmp_path: Path) -> None:
+    """RLIMIT_FSIZE fails a write in its middle, as a full disk does. Sinks alone, in a process of their own."""
+    output = tmp_path / "out"
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_run_outputs import *
+limited_writes({kind!r}, Path({str(output)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reached, message = done.stdout.splitlines()
+    assert "File too large; what was written before is whole" in message
+    with_room = sink_of(kind, output, resume=True)
+    names = [name.file for name in with_room.done()]
+    with_room.close()
+    assert names == [f"image {place}" for place in range(len(names))]
+    assert 0 < len(names) <= int(reached)
+    if kind == "jsonl":
+        assert len(names) == int(reached)
+        assert len(output.read_bytes().splitlines()) == len(names)
+    elif kind == "numpy":
+        assert len(names) == int(reached)
+        assert len(np.load(output / "embedding.npy")) == len(names)
+    else:
+        assert pq.read_table(output).num_rows == len(names)
+        assert not list(output.glob("*.tmp")) + list(output.glob(".*"))
+
+
+def sink_of(kind: str, output: Path, *, resume: bool = False) -> Sink:
+    layout = Layout(labels=[], top_k=1, widths={"embedding": 16})
+    return open_sink(kind, output, layout, {"model": "m"}, resume=resume, overwrite=False, part_rows=4)
+
+
+def row(place: int, size: int = 16) -> Row:
+    rng = np.random.default_rng(place)
+    # Random text, so that Parquet cannot make it small; parts grow until they are over the limit.
+    note = rng.bytes(20 * place).hex()
+    record = {"file": f"image {place}", "pixels": [1, 2], "grid": [1, 2], "tokens": 2, "scale": [1.0, 1.0], "pack": 0,
+              "latency_ms": 1.0, "reason": note}  # fmt: skip
+    return Row(record=record, arrays={"embedding": rng.random(size, np.float32)})
+
+
+def limited_writes(kind: str, output: Path) -> None:
+    """Writes until that fails; prints how many rows went through, and the message."""
+    sink = sink_of(kind, output)
+    limit = LIMIT if kind != "parquet" else 6000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    place = 0
+    try:
+        while place < 1000:
+            sink.write(row(place))
+            place += 1
+    except ne.NavitEdgeError as error:
+        print(place)
+        print(error)
+    finally:
+        sink.close()
+
+
+def test_a_policy_chooses_the_tokens_and_says_why(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    options = ["--format", "jsonl", "-q", "-o", tmp_path / "out.jsonl"]
+    invoke(job_bundle, folder, *options, "--policy", "token-cap:40")
+    for line in (tmp_path / "out.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert "error" in row or row["tokens"] <= 40
+        if "error" not in row:
+            full = int(np.ceil(row["pixels"][0] / 4) * np.ceil(row["pixels"][1] / 4))
+            assert ("reason" in row) == (full > 40)
+    other = invoke(job_bundle, folder, *options, "--policy", "fast", "--resume")
+    assert "policy was token-cap:40 and is fast" in words(other.stderr)
+
+
+def test_a_trace_tells_of_every_image_and_pack(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    result = invoke(job_bundle, folder, "--json", "--trace", tmp_path / "t.json")
+    packs = {json.loads(line).get("pack") for line in result.stdout.splitlines()} - {None}
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    runs = [event for event in events if event.get("name") == "engine" and event["ph"] == "X"]
+    assert len(runs) == len(packs)
+    assert "fill 100%" in words(result.stderr)  # T follows the pack on a CPU
+    assert invoke(job_bundle, folder, "--trace", tmp_path / "no" / "t.json").exit_code == 2
+
+
+def test_an_output_in_a_folder_that_is_not_there_is_refused_at_once(
+    job_bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    for output in (tmp_path / "no" / "out.jsonl", tmp_path / "no" / "out.parquet"):
+        result = invoke(job_bundle, folder / "a.png", "-o", output)
+        assert result.exit_code == 1
+        assert "No such file or directory" in words(result.stderr)
+
+
+# --- engines that break
+
+
+class BreakingSession:
+    """Gives an image's own error, then that of a pack that failed, and then breaks."""
+
+    def __init__(self) -> None:
+        self.broken = ""
+
+    def stream(self, images: Any, **_: object) -> Any:
+        errors = [InvalidInputError("no image"), BackendError("out of memory"), BackendError("out of memory")]
+        for place, ((_, item), error) in enumerate(zip(images, errors, strict=False)):
+            if place == 2:
+                self.broken = "three packs in a row failed, the first with: out of memory"
+            result = ne.Result.failed(error)
+            result.tag = item
+            yield result
+
+
+def test_an_image_that_a_broken_engine_did_not_take_has_no_result() -> None:
+    """So that it runs when the job goes on; an error that is the image's, or one pack's, is a result."""
+    feed = Feed(BreakingSession())  # type: ignore[arg-type]
+    results = feed.results(Item(name=Name(str(place)), image=str(place)) for place in range(9))
+    seen = [(str(item.name), type(result.error).__name__) for item, result in islice(results, 2)]
+    assert seen == [("0", "InvalidInputError"), ("1", "BackendError")]
+    with pytest.raises(BackendError, match=r"takes no more images: three packs .* out of memory"):
+        next(results)
+
+
+# --- continuing
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "numpy"])
+def test_an_output_that_was_left_at_any_byte_goes_on_behind_its_last_whole_row(kind: str, tmp_path: Path) -> None:
+    """Every file of the output is cut at lengths that a crash could leave; no row is lost that was whole before."""
+    whole = tmp_path / "whole"
+    sink = sink_of(kind, whole)
+    for place in range(6):
+        sink.write(row(place))
+    sink.flush()
+    sink.close()
+    files = {"jsonl": [whole], "numpy": [whole / "index.jsonl", whole / "embedding.npy"], "parquet": []}[kind]
+    if kind == "parquet":  # parts are there whole or not at all; a staged one is thrown away
+        (whole / ".part-000002.parquet.tmp").write_bytes(b"half")
+        again = sink_of(kind, whole, resume=True)
+        assert [name.file for name in again.done()] == [f"image {place}" for place in range(6)]
+        again.close()
+        assert not list(whole.glob(".part*"))
+        return
+    for cut_file in files:
+        content = cut_file.read_bytes()
+        for size in range(0, len(content) + 1, 43):
+            cut_file.write_bytes(content[:size])
+            again = sink_of(kind, whole, resume=True)
+            count = again.found
+            assert list(again.done()) == [Name(f"image {place}") for place in range(count)]
+            if cut_file.suffix == ".npy":
+                assert count == max(0, size - HEADER_BYTES) // 64
+            else:
+                assert count == content[:size].count(b"\n")
+            for place in range(count, 6):
+                again.write(row(place))
+            again.flush()
+            again.close()
+            assert cut_file.read_bytes() == content
+    if kind == "numpy":
+        np.testing.assert_array_equal(
+            np.load(whole / "embedding.npy"), [row(place).arrays["embedding"] for place in range(6)]
+        )
+
+
+def test_a_damaged_line_amid_others_is_not_taken_for_a_torn_end(tmp_path: Path) -> None:
+    sink = sink_of("jsonl", tmp_path / "out")
+    for place in range(3):
+        sink.write(row(place))
+    sink.close()
+    first, second, third = (tmp_path / "out").read_bytes().splitlines(keepends=True)
+    (tmp_path / "out").write_bytes(first + second[:-9] + b"\n" + third)
+    with pytest.raises(InvalidInputError, match="line 2, is no result, and lines after it are"):
+        sink_of("jsonl", tmp_path / "out", resume=True)
+
+
+# --- progress
+
+
+def test_percentiles_lie_within_two_percent_of_numpys() -> None:
+    values = np.random.default_rng(0).lognormal(3, 1, 5000)
+    latencies = Latencies()
+    for value in values:
+        latencies.add(value)
+    for share in (0.01, 0.5, 0.99):
+        expected = np.percentile(values, 100 * share, method="inverted_cdf")
+        assert abs(latencies.percentile(share) / expected - 1) < 0.02
+    assert np.isnan(Latencies().percentile(0.5))
+
+
+def progress_lines(monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> str:
+    """Of forty images, two seconds each, eight of which were done before; on a terminal or in a log alike."""
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    text = io.StringIO()
+    progress = Progress(Console(file=text, width=200), quiet=quiet, bar=True, fill=lambda: 0.75)
+    progress._total = 48
+    progress._skipped = lambda: 8
+    with progress:
+        for place in range(40):
+            clock[0] += 2
+            record: dict[str, Any] = {"latency_ms": 5.0} if place else {"error": "bad"}
+            progress.add(Row(record=record))
+    return text.getvalue() + progress.summary()
+
+
+def test_where_nobody_looks_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = progress_lines(monkeypatch, quiet=False).splitlines()
+    assert len(lines) == 6  # every 15 seconds of 80, and the summary
+    assert lines[0] == "8/40 images, 0.5 images/s, fill 75%, p50 5.0, p99 5.0 ms, 1 failed, 1:04 min left"
+    assert lines[-1] == "40 images in 1:20 min, 0.5 images/s, fill 75%, p50 5.0, p99 5.0 ms, 1 failed"
+
+
+def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(progress_lines(monkeypatch, quiet=True).splitlines()) == 1
+
+
+def test_a_terminal_shows_a_bar_that_is_gone_in_the_end(
+    job_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pseudo-terminal, as script(1) makes one."""
+    import pty
+
+    shown = bytearray()
+
+    def read(handle: int) -> bytes:
+        data = os.read(handle, 1024)
+        shown.extend(data)
+        return data
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    command = [*COMMAND, str(job_bundle), str(folder), "-o", str(tmp_path / "out.jsonl")]
+    assert os.waitstatus_to_exitcode(pty.spawn(command, read)) == 1
+    text = shown.decode()
+    assert "starting" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
+    last = [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-2:]
+    assert "10 images in" in last[0]
+    assert last[1].startswith("error: 1 of 10 images failed")
