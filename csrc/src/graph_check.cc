@@ -12,7 +12,7 @@ namespace {
 struct Contract {
   std::string_view name;
   DType dtype;
-  std::string_view letters;  // one a dimension; '2' and 'F' are extents, '+' is N+1
+  std::string_view letters;  // one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or T/4
 };
 
 constexpr std::array<Contract, 7> kInputs{{{"patches", DType::kUInt8, "TF"},
@@ -25,11 +25,12 @@ constexpr std::array<Contract, 7> kInputs{{{"patches", DType::kUInt8, "TF"},
 
 // 'D' is any fixed extent.
 constexpr std::array<Contract, 3> kOutputs{
-    {{"logits", DType::kFloat32, "ND"}, {"embedding", DType::kFloat32, "ND"}, {"tokens", DType::kFloat32, "TD"}}};
+    {{"logits", DType::kFloat32, "ND"}, {"embedding", DType::kFloat32, "ND"}, {"tokens", DType::kFloat32, "MD"}}};
 
 std::string dim_in_words(const Dim& dim) {
   if (dim.symbol == '\0') return std::to_string(dim.extent);
-  return dim.symbol + (dim.extent != 0 ? "+" + std::to_string(dim.extent) : std::string());
+  return dim.symbol + (dim.parts != 1 ? "/" + std::to_string(dim.parts) : std::string()) +
+         (dim.extent != 0 ? "+" + std::to_string(dim.extent) : std::string());
 }
 
 std::string shape_in_words(const TensorSpec& spec) {
@@ -50,8 +51,11 @@ bool dim_is(const Dim& dim, char letter, std::int64_t patch_values) {
       return dim.symbol == '\0';
     case '+':
       return dim.symbol == '\0' || (dim.symbol == 'N' && dim.extent == 1);
+    case 'M':
+      return dim.symbol == '\0' || (dim.symbol == 'T' && dim.extent == 0);
     default:
-      return dim.symbol == '\0' || (dim.symbol == letter && dim.extent == 0);  // an extent: a graph for one budget
+      return dim.symbol == '\0' ||
+             (dim.symbol == letter && dim.extent == 0 && dim.parts == 1);  // an extent: a graph for one budget
   }
 }
 
@@ -71,6 +75,7 @@ std::size_t find(const GraphSpec& graph, const TensorSpec& spec, const Preproces
     for (std::size_t d = 0; d < contract.letters.size(); ++d) {
       expected += (d > 0 ? ", " : "") + (contract.letters[d] == 'F'   ? std::to_string(patch_values)
                                          : contract.letters[d] == '+' ? "N+1"
+                                         : contract.letters[d] == 'M' ? "T"
                                                                       : std::string(1, contract.letters[d]));
     }
     throw BundleError("graph " + graph.id + ": " + kind + " " + spec.name + " is " + shape_in_words(spec) +

@@ -75,8 +75,8 @@ TensorSpec parse_tensor(const JsonReader& json) {
   for (const JsonReader& item : json.at("shape").array()) {
     Dim dim;
     if (item.is_string()) {
-      const std::string name = one_of(item, {"T", "N", "L", "N+1"});
-      dim = {name.front(), name == "N+1" ? 1 : 0};
+      const std::string name = one_of(item, {"T", "T/4", "N", "L", "N+1"});
+      dim = {name.front(), name == "N+1" ? 1 : 0, name == "T/4" ? 4 : 1};
     } else {
       dim.extent = item.int32(1);
     }
@@ -220,6 +220,7 @@ ModelSpec parse_model(const JsonReader& json) {
   model.depth = json.at("depth").int32(1);
   model.mlp_width = mlp_width(json, model.width);
   model.prefix_tokens = static_cast<std::int32_t>(json.at("prefix_tokens").integer(0, 1024));
+  if (json.has("token_merge")) model.token_merge = static_cast<std::int32_t>(json.at("token_merge").integer(1, 2));
   return model;
 }
 

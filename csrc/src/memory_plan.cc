@@ -24,7 +24,7 @@ std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept {
                                 : dim.symbol == 'N' ? budget.images
                                 : dim.symbol == 'L' ? longest_image({&budget, 1})
                                                     : 0;
-    bytes *= static_cast<std::size_t>(letter + dim.extent);
+    bytes *= static_cast<std::size_t>(letter / dim.parts + dim.extent);
   }
   return bytes;
 }

@@ -83,10 +83,11 @@ struct Shape {
   Shape(const TensorSpec& spec, const Pack& pack) : rank(std::min(spec.shape.size(), extents.size())) {
     for (std::size_t d = 0; d < rank; ++d) {
       const Dim& dim = spec.shape[d];
-      extents[d] = dim.extent + (dim.symbol == 'T'   ? pack.tokens
-                                 : dim.symbol == 'N' ? pack.images
-                                 : dim.symbol == 'L' ? pack.longest
-                                                     : 0);
+      const std::int64_t letter = dim.symbol == 'T'   ? pack.tokens
+                                  : dim.symbol == 'N' ? pack.images
+                                  : dim.symbol == 'L' ? pack.longest
+                                                      : 0;
+      extents[d] = letter / dim.parts + dim.extent;
     }
   }
   [[nodiscard]] std::span<const std::int64_t> all() const noexcept { return {extents.data(), rank}; }

@@ -7,11 +7,20 @@
 namespace navit_edge {
 namespace {
 
-void expect_rows(const HostTensor& output, std::int64_t rows, const char* letter) {
+void expect_rows(const HostTensor& output, std::int64_t rows, const std::string& letter) {
   if (output.dtype() == DType::kFloat32 && output.shape().size() == 2 && output.shape()[0] == rows) return;
   throw BundleError("output " + output.name() + " is " + std::string(dtype_name(output.dtype())) + " of rank " +
                     std::to_string(output.shape().size()) + "; expected float32 [" + letter + " = " +
                     std::to_string(rows) + ", width]; export the model again");
+}
+
+/// Every image before this one had whole blocks, too, so that merged rows start where a block does.
+void expect_whole_blocks(const Grid& grid, std::int32_t merge) {
+  if (grid.rows % merge == 0 && grid.cols % merge == 0) return;
+  throw BundleError(
+      "an image has " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) +
+      " patches and the model merges " + std::to_string(merge) + " x " + std::to_string(merge) +
+      "; expected a sizing rule that gives multiples, smart-resize with this merge; export the model again");
 }
 
 OutputView rows_of(const std::shared_ptr<const HostTensor>& output, std::int64_t first, std::int64_t count) {
@@ -23,13 +32,15 @@ OutputView rows_of(const std::shared_ptr<const HostTensor>& output, std::int64_t
 
 void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>> outputs, const ModelSpec& model,
             std::span<Result> results) {
+  const std::int32_t patches = model.token_merge * model.token_merge;  // that a row of "tokens" stands for
   for (const auto& output : outputs) {
     const bool per_token = output->name() == "tokens";
     if (!per_token && output->name() != "logits" && output->name() != "embedding") {
       throw BundleError("the graph has an output '" + output->name() +
                         "', which this version does not know; known: logits, embedding, tokens; update navit-edge");
     }
-    expect_rows(*output, per_token ? pack.tokens : pack.images, per_token ? "T" : "N");
+    expect_rows(*output, per_token ? pack.tokens / patches : pack.images,
+                per_token ? "T" + (patches > 1 ? "/" + std::to_string(patches) : std::string()) : "N");
     for (std::size_t n = 0; n < pack.segments.size(); ++n) {
       const Segment& segment = pack.segments[n];
       if (segment.image < 0 || static_cast<std::size_t>(segment.image) >= results.size()) {
@@ -39,8 +50,9 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
       Result& result = results[static_cast<std::size_t>(segment.image)];
       result.placement = segment.placement;
       if (per_token) {
+        expect_whole_blocks(segment.grid, model.token_merge);
         result.token_features =
-            rows_of(output, std::int64_t{segment.first_token} + model.prefix_tokens, segment.grid.tokens());
+            rows_of(output, (segment.first_token + model.prefix_tokens) / patches, segment.grid.tokens() / patches);
       } else {
         OutputView& view = output->name() == "logits" ? result.logits : result.embedding;
         view = rows_of(output, static_cast<std::int64_t>(n), 1);

@@ -49,6 +49,18 @@ TEST_CASE("an extent of one more than the images is read") {
   CHECK(manifest.graph("padded").inputs[3].shape[0].extent == 0);
 }
 
+TEST_CASE("outputs of merged tokens have a quarter of the rows") {
+  TestBundle bundle;
+  CHECK(Manifest::load(bundle.write()).model.token_merge == 1);
+  bundle.json["model"]["token_merge"] = 2;
+  bundle.json["graphs"][0]["outputs"].push_back({{"name", "tokens"}, {"dtype", "float32"}, {"shape", {"T/4", 32}}});
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK(manifest.model.token_merge == 2);
+  const Dim& dim = manifest.graph("padded").outputs.back().shape[0];
+  CHECK(dim.symbol == 'T');
+  CHECK(dim.parts == 4);
+}
+
 TEST_CASE("a quantized graph and its engine are read; a graph that says nothing is not quantized") {
   TestBundle bundle;
   const Manifest plain = Manifest::load(bundle.write());
@@ -115,7 +127,7 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["graphs"] = json::object(); }, "graphs is {}; expected an array"},
       {[](json& j) { j["graphs"][0]["inputs"] = json::array(); }, "at least one tensor"},
       {[](json& j) { j["graphs"][0]["inputs"][0]["dtype"] = "float64"; }, "expected one of float32"},
-      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = "B"; }, "expected one of T, N, L, N+1"},
+      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = "B"; }, "expected one of T, T/4, N, L, N+1"},
       {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = -4; }, "graphs[0].inputs[0].shape[0] is -4"},
       {[](json& j) { j["graphs"][0]["inputs"][1]["name"] = "patches"; }, "no other tensor"},
       {[](json& j) { j["graphs"][0]["lowering"] = "sparse"; }, "expected one of masked, padded, packed"},

@@ -82,3 +82,24 @@ TEST_CASE("outputs of other shapes, types or names are refused") {
   CHECK_THROWS_WITH_AS(with(counting("attention", 3, 4)), "known: logits, embedding, tokens", BundleError);
   CHECK_THROWS_WITH_AS(with(counting("logits", 3, 4), 2), "there are 2 results", InvalidInput);
 }
+
+TEST_CASE("of merged tokens an image gets one row for every block of patches") {
+  Pack pack;
+  pack.segments = {{1, 0, {2, 4}}, {0, 8, {2, 2}}};
+  pack.images = 2;
+  pack.tokens = 14;  // two of padding, which make no row
+  pack.used_tokens = 12;
+  ModelSpec model;
+  model.token_merge = 2;
+  std::vector<Result> results(2);
+  unpack(pack, std::vector<std::shared_ptr<const HostTensor>>{counting("tokens", 3, 2)}, model, results);
+  CHECK(results[1].token_features.rows == 2);
+  CHECK(results[1].token_features.data[0] == 0.0F);
+  CHECK(results[0].token_features.rows == 1);
+  CHECK(results[0].token_features.data[0] == 4.0F);
+  const std::vector<std::shared_ptr<const HostTensor>> unmerged{counting("tokens", 14, 2)};
+  CHECK_THROWS_WITH_AS(unpack(pack, unmerged, model, results), "T/4 = 3", BundleError);
+  pack.segments[0].grid = {1, 8};
+  const std::vector<std::shared_ptr<const HostTensor>> merged{counting("tokens", 3, 2)};
+  CHECK_THROWS_WITH_AS(unpack(pack, merged, model, results), "1 x 8 patches and the model merges 2 x 2", BundleError);
+}

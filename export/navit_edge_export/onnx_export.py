@@ -102,6 +102,8 @@ def export_bundle(
         raise InvalidInputError(f"{model.family}: {NO_PACKED_WINDOWS}")
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
     _check_options(config, labels=labels, sizing=rule, resample=resample)
+    if isinstance(model, PackedModel):
+        _check_merge(model, rule)
     _check_alpha(alpha, background)
     report = progress or (lambda what, done, total: None)
     steps = len(wanted) + 2
@@ -368,6 +370,19 @@ def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing:
         raise InvalidInputError(f"sizing: {wrong}")
     if resample not in FILTERS:
         raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
+
+
+def _check_merge(model: PackedModel, sizing: Sizing) -> None:
+    merge = model.token_merge
+    block_px = merge * model.config.patch_px
+    if merge == 1 or (sizing.rule == "smart-resize" and sizing.merge % merge == 0):
+        return
+    if sizing.rule == "fixed" and sizing.height_px % block_px == 0 and sizing.width_px % block_px == 0:
+        return
+    raise InvalidInputError(
+        f"{model.family} merges {merge} x {merge} patches, and the sizing rule {sizing.rule} gives grids that are "
+        f"not whole blocks; expected smart-resize with merge={merge}, or fixed sides, multiples of {block_px} pixels"
+    )
 
 
 def _check_alpha(alpha: str, background: tuple[int, int, int]) -> None:

@@ -177,6 +177,8 @@ _PRECISIONS = (*_FLOAT_PRECISIONS, "int8", "fp8")
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _ALPHAS = ("drop", "composite", "reject")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
+#: Patches a side that a row of the output "tokens" stands for -> its rows.
+_TOKEN_ROWS = {1: "T", 2: "T/4"}
 _LETTERS = ("T", "T/4", "N", "N+1", "L")
 #: Options that name code to load: a bundle may come from anywhere.
 _CALLERS_OPTIONS = {"tensorrt_dir", "tensorrt_wheels", "lean_runtime", "engine_host_code"}
@@ -288,6 +290,9 @@ def check(manifest: Manifest, *, source: str) -> None:
             if ids.count(item) > 1:
                 fail(f"{kind} id {item!r} appears {ids.count(item)} times; expected once")
 
+    token_rows = _TOKEN_ROWS.get(manifest.model.token_merge)
+    if token_rows is None:
+        fail(f"token_merge is {manifest.model.token_merge}; known: {', '.join(map(str, _TOKEN_ROWS))}")
     for graph in manifest.graphs:
         known(f"lowering of graph {graph.id!r}", graph.lowering, _LOWERINGS)
         known(f"quantization of graph {graph.id!r}", graph.quantization, _QUANTIZATIONS)
@@ -298,6 +303,11 @@ def check(manifest: Manifest, *, source: str) -> None:
                 if extent not in _LETTERS if isinstance(extent, str) else extent < 1:
                     expected = f"{', '.join(_LETTERS)} or 1 and up"
                     fail(f"shape of {tensor.name!r} of graph {graph.id!r} has {extent!r}; expected {expected}")
+            if tensor.name == "tokens" and isinstance(tensor.shape[0], str) and tensor.shape[0] != token_rows:
+                fail(
+                    f"tokens of graph {graph.id!r} have {tensor.shape[0]!r} rows; expected {token_rows!r} with "
+                    f"token_merge {manifest.model.token_merge}"
+                )
             if tensor.name == "logits" and manifest.labels and tensor.shape[-1] != len(manifest.labels):
                 fail(f"{len(manifest.labels)} labels for logits of shape {list(tensor.shape)}; expected one a class")
 

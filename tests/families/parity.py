@@ -31,6 +31,8 @@ Oracle = Callable[[Image], Outputs]
 #: Rows x columns: wide, one row, tall, small, large, the first once more. torch's antialiased interpolation is wrong
 #: where the output is one column wide, so there is no such grid.
 GRIDS = ((3, 11), (1, 7), (9, 2), (2, 2), (13, 14), (3, 11))
+#: For models that merge 2 x 2 patches.
+MERGED_SIZING = "smart-resize:merge=2,min_pixels=1,max_pixels=1000000"
 #: Largest difference, over the largest absolute value of that output.
 TOLERANCE = 2e-5
 
@@ -73,7 +75,9 @@ def export_sessions(
     model: PackedModel, folder: Path, *, outputs: Sequence[str] | None = None
 ) -> dict[str, onnxruntime.InferenceSession]:
     """The exported graph of each lowering, in ONNX Runtime."""
-    bundle = export_bundle(model, folder / "parity.navit", outputs=outputs or model.config.outputs())
+    sizing = "token-cap" if model.token_merge == 1 else MERGED_SIZING
+    chosen = outputs or model.config.outputs()
+    bundle = export_bundle(model, folder / "parity.navit", outputs=chosen, sizing=sizing)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return {

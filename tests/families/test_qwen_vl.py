@@ -11,7 +11,19 @@ import numpy.typing as npt
 import pytest
 import torch
 import transformers
-from parity import Image, Oracle, check_guess, check_parity, normalize, perturb
+from engines import build_openvino
+from parity import (
+    MERGED_SIZING,
+    TOLERANCE,
+    Image,
+    Oracle,
+    check_guess,
+    check_parity,
+    compare,
+    draw_images,
+    normalize,
+    perturb,
+)
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
@@ -142,4 +154,28 @@ def test_windows_have_no_packed_lowering(tmp_path: Path) -> None:
     make("qwen2.5-vl").save_pretrained(tmp_path / "folder")  # type: ignore[operator]
     model = import_checkpoint(tmp_path / "folder").model
     with pytest.raises(ne.InvalidInputError, match="packed has no attention in windows"):
-        export_bundle(model, tmp_path / "x.navit", lowerings=("masked", "packed"))
+        export_bundle(model, tmp_path / "x.navit", lowerings=("masked", "packed"), sizing=MERGED_SIZING)
+
+
+def test_a_session_gives_every_image_its_merged_tokens(tmp_path: Path) -> None:
+    theirs = perturb(make("qwen2.5-vl"))
+    theirs.save_pretrained(tmp_path / "folder")  # type: ignore[operator]
+    model = import_checkpoint(tmp_path / "folder").model
+    bundle = export_bundle(model, tmp_path / "model.navit", sizing=MERGED_SIZING)
+    build_openvino(bundle)
+    images = draw_images(GRIDS, 8)
+    session = ne.Session(bundle, precision="fp32")
+    found = [{"tokens": np.asarray(result.tokens)} for result in session.run(images)]
+    alone = [{"tokens": np.asarray(session.run([image])[0].tokens)} for image in images]
+    with torch.no_grad():
+        expected = [oracle_of(theirs, "qwen2.5-vl", 8)(image) for image in images]
+    assert [one["tokens"].shape for one in found] == [(r * c // 4, 48) for r, c in GRIDS]
+    compare(found, expected, GRIDS, "openvino", tolerance=5 * TOLERANCE)
+    compare(found, alone, GRIDS, "openvino, alone", tolerance=5 * TOLERANCE)
+
+
+def test_a_sizing_rule_that_cuts_blocks_is_refused(tmp_path: Path) -> None:
+    make("qwen2-vl").save_pretrained(tmp_path / "folder")  # type: ignore[operator]
+    model = import_checkpoint(tmp_path / "folder").model
+    with pytest.raises(ne.InvalidInputError, match="merges 2 x 2 patches, and the sizing rule native"):
+        export_bundle(model, tmp_path / "x.navit", sizing="native")

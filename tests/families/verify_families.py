@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_qwen_vl
 import test_siglip2
 import test_vit_pytorch
 import timm
 import torch
 from engines import TARGETS, build_openvino, build_rtx
-from parity import GRIDS, TOLERANCE, Oracle, check_parity, compare, draw_images
+from parity import GRIDS, MERGED_SIZING, TOLERANCE, Oracle, check_parity, compare, draw_images, perturb
 from timm_cases import CASES, SMALL, make_timm, oracle_of, save_folder
 
 import navit_edge as ne
@@ -78,9 +79,21 @@ def _timm(case: str) -> Callable[[Path], Made]:
     return make
 
 
+def _qwen(family: str, **sizes: object) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        theirs = perturb(test_qwen_vl.make(family, num_heads=6, patch_size=14, **sizes))
+        theirs.save_pretrained(folder)  # type: ignore[operator]
+        return import_checkpoint(folder), test_qwen_vl.oracle_of(theirs, family, 14)
+
+    return make
+
+
 #: Kind -> what makes its checkpoint in a folder. Heads are 64 wide, tables as large as in the models that people have.
 REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
     "siglip2": _siglip2,
+    "qwen2-vl": _qwen("qwen2-vl", embed_dim=384, mlp_ratio=4),
+    "qwen2.5-vl": _qwen("qwen2.5-vl", hidden_size=384, intermediate_size=1024, window_size=112),
+    "qwen3-vl": _qwen("qwen3-vl", hidden_size=384, intermediate_size=1536, num_position_embeddings=2304),
     "vit-pytorch": _vit_pytorch("plain"),
     "vit-pytorch-nested": _vit_pytorch("nested"),
     **{
@@ -100,7 +113,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     finally:
         SMALL.update(small)
     model = imported.model
-    bundle = export_bundle(model, folder / "model.navit", outputs=model.config.outputs(), sizing="native")
+    sizing = "native" if model.token_merge == 1 else MERGED_SIZING
+    bundle = export_bundle(model, folder / "model.navit", outputs=model.config.outputs(), sizing=sizing)
     return bundle, imported, oracle
 
 
@@ -116,7 +130,8 @@ def test_attention_is_fused_for_every_target(
 def test_a_session_of_openvino_is_the_library_one_image_at_a_time(exported: tuple[Path, Imported, Oracle]) -> None:
     bundle, imported, oracle = exported
     build_openvino(bundle)
-    images = draw_images(GRIDS, imported.model.config.patch_px)
+    grids = GRIDS if imported.model.token_merge == 1 else test_qwen_vl.GRIDS
+    images = draw_images(grids, imported.model.config.patch_px)
     results = ne.Session(bundle, precision="fp32").run(images)
     outputs = imported.model.config.outputs()
     found = [{name: np.asarray(getattr(result, name)) for name in outputs} for result in results]
@@ -124,4 +139,4 @@ def test_a_session_of_openvino_is_the_library_one_image_at_a_time(exported: tupl
         expected = [oracle(image) for image in images]
     prefix = imported.model.config.prefix_tokens
     expected = [{n: v[prefix:] if n == "tokens" else v for n, v in one.items()} for one in expected]
-    print(imported.family, compare(found, expected, GRIDS, "openvino", tolerance=5 * TOLERANCE))
+    print(imported.family, compare(found, expected, grids, "openvino", tolerance=5 * TOLERANCE))

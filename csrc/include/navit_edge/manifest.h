@@ -12,10 +12,11 @@
 
 namespace navit_edge {
 
-/// One dimension of a graph tensor: a fixed extent, or one of "T", "N", "L", "N+1".
+/// One dimension of a graph tensor: a fixed extent, or one of "T", "T/4", "N", "L", "N+1".
 struct Dim {
   char symbol = '\0';       // 'T', 'N', 'L', or '\0' for a fixed extent
   std::int64_t extent = 0;  // the fixed extent; with a symbol, what is added to it: 1 in "N+1"
+  std::int64_t parts = 1;   // with a symbol, what it is divided by, rounding down: 4 in "T/4"
 };
 
 struct TensorSpec {
@@ -109,6 +110,7 @@ struct ModelSpec {
   std::int32_t depth = 0;          // layers
   std::int32_t mlp_width = 0;      // of the model's config; 4 * D where that does not say
   std::int32_t prefix_tokens = 0;  // rows of CLS and registers at the start of each image
+  std::int32_t token_merge = 1;    // patches a side that a row of the output "tokens" stands for
 };
 
 class NAVIT_EDGE_API Manifest {

@@ -41,7 +41,7 @@ struct Result {
   double latency_us = 0;      // from the start of its pack's preprocessing to its pack's outputs
   OutputView logits;          // [1, classes]
   OutputView embedding;       // [1, D]
-  OutputView token_features;  // [rows * cols, D], row-major over the grid, prefix tokens left out
+  OutputView token_features;  // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
   Reason reason;              // why it has fewer tokens than its sizing rule gives; empty where it has them all
   std::exception_ptr error;   // set instead of the outputs where this image failed
 };

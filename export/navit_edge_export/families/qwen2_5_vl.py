@@ -93,4 +93,4 @@ def state_map(config: Qwen25VisionConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: Qwen25VisionConfig, checkpoint: Checkpoint) -> Preprocessing:
     """That of all three."""
-    return qwen_vl.read_preprocessing(NAME, config, checkpoint)
+    return qwen_vl.read_smart_resize(NAME, checkpoint)

@@ -74,4 +74,4 @@ def state_map(config: QwenVisionConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: QwenVisionConfig, checkpoint: Checkpoint) -> Preprocessing:
     """That of all three."""
-    return qwen_vl.read_preprocessing(NAME, config, checkpoint)
+    return qwen_vl.read_smart_resize(NAME, checkpoint)

@@ -89,4 +89,4 @@ def state_map(config: Qwen3VisionConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: Qwen3VisionConfig, checkpoint: Checkpoint) -> Preprocessing:
     """That of all three."""
-    return qwen_vl.read_preprocessing(NAME, config, checkpoint)
+    return qwen_vl.read_smart_resize(NAME, checkpoint)

@@ -30,7 +30,6 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 NORM_EPS = 1e-6  # transformers has it in the code, not in the config
 MERGE = 2
 FRAMES = 2
-MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 1280  # Qwen2VLImageProcessor's
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,13 +136,15 @@ def image_rows_from_frames(weight: Tensor) -> Tensor:
     return patch_rows_from_convolution(weight.sum(2))
 
 
-def read_preprocessing(family: str, config: QwenVisionConfig, checkpoint: Checkpoint) -> Preprocessing:
+def read_smart_resize(
+    family: str, checkpoint: Checkpoint, *, min_pixels: int = 56 * 56, max_pixels: int = 28 * 28 * 1280
+) -> Preprocessing:
     """As ``Qwen2VLImageProcessor`` does it: sides are multiples of two patches, the pixels between two numbers, called
-    ``size.shortest_edge`` and ``longest_edge``, once ``min_pixels`` and ``max_pixels``."""
+    ``size.shortest_edge`` and ``longest_edge``, once ``min_pixels`` and ``max_pixels``; the arguments are defaults."""
     processor = checkpoint.processor
     size = processor.get("size") or {}
     limits = []
-    for old, new, default in (("min_pixels", "shortest_edge", MIN_PIXELS), ("max_pixels", "longest_edge", MAX_PIXELS)):
+    for old, new, default in (("min_pixels", "shortest_edge", min_pixels), ("max_pixels", "longest_edge", max_pixels)):
         values, name = (processor, old) if processor.get(old) is not None else (size, new)
         limits.append(Fields(family, values, where="preprocessor_config.json").integer(name, default))
     return Preprocessing(

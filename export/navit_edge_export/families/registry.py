@@ -173,6 +173,32 @@ FAMILIES = (
         architectures=(r"Qwen3VL(?!Moe)\w*",),
         tested="transformers 5.23.0",
     ),
+    Family(
+        name="moonvit",
+        module="moonvit",
+        source="transformers: Kimi_K25VisionModel (MoonViT), the vision tower of Kimi K2.5",
+        keys=(
+            r"patch_embed\.pos_emb\.position_embeddings",
+            r"final_layernorm\.weight",
+            r"layers\.0\.attn\.q_proj\.weight",
+        ),
+        model_types=("kimi_k25", "kimi_k25_vision"),
+        architectures=(r"Kimi_K25\w*",),
+        tested="transformers 5.23.0",
+    ),
+    Family(
+        name="paddleocr-vl",
+        module="paddleocr_vl",
+        source="transformers: PaddleOCRVisionModel, the vision tower of PaddleOCR-VL",
+        keys=(
+            r"embeddings\.patch_embedding\.weight",
+            r"embeddings\.position_embedding\.weight",
+            r"(projector|mlp_AR)\.linear_1\.weight",
+        ),
+        model_types=("paddleocr_vl", "paddleocr_vl_vision"),
+        architectures=(r"PaddleOCR\w*",),
+        tested="transformers 5.23.0",
+    ),
 )
 
 
