@@ -33,14 +33,14 @@ OutputView rows_of(const std::shared_ptr<const HostTensor>& output, std::int64_t
 void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>> outputs, const ModelSpec& model,
             std::span<Result> results) {
   const std::int32_t patches = model.token_merge * model.token_merge;  // that a row of "tokens" stands for
+  const std::string letter = patches == 1 ? "T" : "T/4";
   for (const auto& output : outputs) {
     const bool per_token = output->name() == "tokens";
     if (!per_token && output->name() != "logits" && output->name() != "embedding") {
       throw BundleError("the graph has an output '" + output->name() +
                         "', which this version does not know; known: logits, embedding, tokens; update navit-edge");
     }
-    expect_rows(*output, per_token ? pack.tokens / patches : pack.images,
-                per_token ? "T" + (patches > 1 ? "/" + std::to_string(patches) : std::string()) : "N");
+    expect_rows(*output, per_token ? pack.tokens / patches : pack.images, per_token ? letter : "N");
     for (std::size_t n = 0; n < pack.segments.size(); ++n) {
       const Segment& segment = pack.segments[n];
       if (segment.image < 0 || static_cast<std::size_t>(segment.image) >= results.size()) {

@@ -53,7 +53,7 @@ TEST_CASE("outputs of merged tokens have a quarter of the rows") {
   TestBundle bundle;
   CHECK(Manifest::load(bundle.write()).model.token_merge == 1);
   bundle.json["model"]["token_merge"] = 2;
-  bundle.json["graphs"][0]["outputs"].push_back({{"name", "tokens"}, {"dtype", "float32"}, {"shape", {"T/4", 32}}});
+  bundle.json["graphs"][0]["outputs"].back()["shape"][0] = "T/4";  // tokens
   const Manifest manifest = Manifest::load(bundle.write());
   CHECK(manifest.model.token_merge == 2);
   const Dim& dim = manifest.graph("padded").outputs.back().shape[0];
@@ -122,6 +122,7 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["preprocess"]["alpha"] = "ignore"; }, "expected one of drop, composite, reject"},
       {[](json& j) { j["preprocess"]["background"] = {1, 2}; }, "three values of 0..255"},
       {[](json& j) { j["preprocess"]["background"] = {1, 2, 256}; }, "preprocess.background[2] is 256"},
+      {[](json& j) { j["model"]["token_merge"] = 3; }, "model.token_merge is 3"},
       {[](json& j) { j["preprocess"]["channels"] = 4; }, "preprocess.channels is 4"},
       {[](json& j) { j["preprocess"]["patch_px"] = 18446744073709551615U; }, "preprocess.patch_px"},
       {[](json& j) { j["graphs"] = json::object(); }, "graphs is {}; expected an array"},

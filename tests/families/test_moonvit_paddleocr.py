@@ -25,7 +25,7 @@ from navit_edge_export.preprocess import prepare
 SHARED = {
     "hidden_size": 64,
     "intermediate_size": 96,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "patch_size": 8,
     "rope_parameters": {"rope_type": "axial", "rope_theta": 500.0},

@@ -81,7 +81,7 @@ def _timm(case: str) -> Callable[[Path], Made]:
 
 def _qwen(family: str, **sizes: object) -> Callable[[Path], Made]:
     def make(folder: Path) -> Made:
-        theirs = perturb(test_qwen_vl.make(family, num_heads=6, patch_size=14, **sizes))
+        theirs = perturb(test_qwen_vl.make(family, depth=2, num_heads=6, patch_size=14, **sizes))
         theirs.save_pretrained(folder)  # type: ignore[operator]
         return import_checkpoint(folder), test_qwen_vl.oracle_of(theirs, family, 14)
 

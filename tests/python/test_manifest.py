@@ -176,8 +176,14 @@ def set_path(content: Any, path: str, value: object) -> None:
         ("graphs.0.file", "graphs/gone.onnx", "'graphs/gone.onnx', which `files` does not list"),
         ("graphs.0.id", "mas/ked", "graph id 'mas/ked'; expected letters"),
         ("graphs.0.inputs.0.dtype", "u8", "dtype of 'patches' of graph 'masked' is 'u8'; known: uint8"),
-        ("graphs.0.inputs.0.shape", ["Q", 48], r"has 'Q'; expected T, N, N\+1, L or 1 and up"),
-        ("graphs.0.inputs.0.shape", ["T", 0], r"has 0; expected T, N, N\+1, L or 1 and up"),
+        ("graphs.0.inputs.0.shape", ["Q", 48], r"has 'Q'; expected T, T/4, N, N\+1, L or 1 and up"),
+        ("graphs.0.inputs.0.shape", ["T", 0], r"has 0; expected T, T/4, N, N\+1, L or 1 and up"),
+        ("model.token_merge", 3, "token_merge is 3; known: 1, 2"),
+        (
+            "graphs.0.outputs",
+            [{"name": "tokens", "dtype": "float32", "shape": ["T/4", 8]}],
+            "tokens of graph 'masked' have 'T/4' rows; expected 'T' with token_merge 1",
+        ),
         ("labels", ["cat"], "1 labels for logits of shape"),
         ("engines.0.graph", "padded", r"built from graph 'padded'; the bundle has \['masked'\]"),
         (
