@@ -44,6 +44,10 @@ Batcher::Batcher(const PlanLimits& limits)
   window_.reserve(kWindow);
   order_.reserve(kWindow);
   left_.reserve(kForesight);
+  for (Draft* draft : {&by_urgency_, &by_length_}) {
+    draft->picked.reserve(kWindow);
+    draft->steps.reserve(kWindow);
+  }
 }
 
 double Batcher::pack_us(const PackShape& shape) const {

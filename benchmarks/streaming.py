@@ -1,0 +1,254 @@
+"""Deadlines under load, and throughput of `submit` against `run`.
+
+    python benchmarks/streaming.py [--bundle DIR] [--seconds 20] [--rounds 3] [--output benchmarks/streaming.json]
+
+An open loop: images arrive by a Poisson process whose times are drawn beforehand, whatever the session is doing, and
+an image's latency counts from the time it was drawn for, so that a generator that is held up hides nothing (no
+coordinated omission). Each image has a deadline of three times what it takes alone on an idle session. Loads are shares
+of the capacity: the images per second of `run` on the same images.
+
+Beside what the session does stands what could be done at all: the same arrivals, served one by one by a server that
+takes an image's share of a full pack and wastes nothing between two images: first come first served (`in order`), and
+always the most urgent of those that can still be on time, the late ones when there is nothing else (`ideal`). Where
+even that misses deadlines they cannot be met by scheduling; `latency` shows what a policy gives that spends fewer
+tokens while images wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import images as image_sets
+import numpy as np
+import numpy.typing as npt
+from end_to_end import hardware
+from rich.console import Console
+from rich.table import Table
+
+import navit_edge as ne
+from navit_edge.build import BuildRequest, build_engines
+from navit_edge_export.model.config import NaViTConfig
+from navit_edge_export.onnx_export import export_bundle
+
+DEADLINE = 3.0  # times the time of an image alone
+LOADS = (0.3, 0.5, 0.7, 0.9)
+AIM_THROUGHPUT = 0.9
+ALONE_REPEATS = 7
+BATCH = 96  # images of a throughput run
+
+Image = npt.NDArray[np.uint8]
+Times = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """One run of the generator, all in seconds: when images were due, when they were done, what each takes alone."""
+
+    due: Times
+    done: Times
+    alone: Times
+    tokens: npt.NDArray[np.int64]
+    late_sends: float  # share of images that the generator sent more than a millisecond after their time
+
+    def summary(self) -> dict[str, float]:
+        latency = self.done - self.due
+        return {
+            "met": float((latency <= DEADLINE * self.alone).mean()),
+            "latency_ms_p50": 1e3 * float(np.percentile(latency, 50)),
+            "latency_ms_p99": 1e3 * float(np.percentile(latency, 99)),
+            "tokens_mean": float(self.tokens.mean()),
+            "generator_late": self.late_sends,
+            "images": len(latency),
+        }
+
+
+def time_alone(session: ne.Session, image: Image) -> float:
+    """Seconds of one image on an idle session, by submit: the median."""
+    times = []
+    for _ in range(ALONE_REPEATS):
+        start = time.perf_counter()
+        session.submit(image).result()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def arrivals(rate: float, seconds: float, rng: np.random.Generator) -> Times:
+    """Times of a Poisson process, from 0 s: exponential gaps drawn beforehand."""
+    gaps = rng.exponential(1 / rate, size=int(rate * seconds * 2) + 20)
+    times = np.cumsum(gaps)
+    return times[times < seconds]
+
+
+def offer(
+    session: ne.Session, images: Sequence[Image], due: Times, chosen: npt.NDArray[np.int64], alone: Times, policy: Any
+) -> Load:
+    """Submits image chosen[i] at due[i], never waiting for a result, and returns when each was done."""
+    done = np.zeros(len(due))
+    tokens = np.zeros(len(due), np.int64)
+    left = threading.Semaphore(0)
+    failures: list[BaseException] = []
+    start = time.perf_counter() + 0.05
+
+    def finished(index: int, future: Any) -> None:
+        done[index] = time.perf_counter() - start
+        error = future.exception()
+        if error is None:
+            tokens[index] = future.result().token_count
+        else:
+            failures.append(error)
+        left.release()
+
+    late = 0
+    for index, (when, which) in enumerate(zip(due, chosen, strict=True)):
+        wait = start + when - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        late += time.perf_counter() - start - when > 1e-3
+        deadline_s = max(1e-4, start + when + DEADLINE * alone[which] - time.perf_counter())
+        future = session.submit(images[which], deadline_ms=1e3 * deadline_s, policy=policy)
+        future.add_done_callback(lambda f, index=index: finished(index, f))
+    for _ in due:
+        left.acquire()
+    if failures:
+        raise failures[0]
+    return Load(due=due, done=done, alone=alone[chosen], tokens=tokens, late_sends=late / len(due))
+
+
+def served(due: Times, service: Times, limit: Times, *, in_order: bool) -> float:
+    """Share of deadlines met by a server that takes images one by one, image i for service[i], due within limit[i].
+
+    in_order: first come first served; else the earliest deadline among those that can still be on time, then the rest.
+    """
+    now = 0.0
+    met = 0
+    waiting: list[int] = []
+    arriving = 0
+    while waiting or arriving < len(due):
+        if not waiting:
+            now = max(now, due[arriving])
+        while arriving < len(due) and due[arriving] <= now:
+            waiting.append(arriving)
+            arriving += 1
+        in_time = [i for i in waiting if now + service[i] <= due[i] + limit[i]]
+        hopeless = in_order or not in_time
+        one = waiting[0] if hopeless else min(in_time, key=lambda i: due[i] + limit[i])
+        waiting.remove(one)
+        now += service[one]
+        met += now <= due[one] + limit[one]
+    return met / len(due)
+
+
+def throughput(session: ne.Session, batch: Sequence[Image], rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of `run` and of `submit` on the same images, in turn, `rounds` times."""
+    run, submit = [], []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        session.run(batch)
+        run.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        futures = [session.submit(image) for image in batch]
+        for future in futures:
+            future.result()
+        submit.append(time.perf_counter() - start)
+    return run[1:], submit[1:]  # the first round warms up
+
+
+def measure(bundle: Path, images: Sequence[Image], seconds: float, rounds: int, console: Console) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    with ne.Session(bundle, device="cpu") as session:
+        batch = [images[i] for i in rng.integers(0, len(images), BATCH)]
+        with console.status("throughput"):
+            run, submit = throughput(session, batch, rounds)
+        alone = np.array([time_alone(session, image) for image in images])
+        per_second = BATCH / statistics.median(run)
+        # An image's share of a full pack, in proportion to what it takes alone.
+        packed = alone * (1 / per_second) / alone.mean()
+        report: dict[str, Any] = {
+            "engine": session.engine,
+            "images_per_second_run": per_second,
+            "submit_over_run": statistics.median(r / s for r, s in zip(run, submit, strict=True)),
+            "alone_ms": [1e3 * float(alone.min()), 1e3 * float(alone.max())],
+            "loads": [],
+        }
+        target = 1e3 * 2 * float(alone.mean())
+        policies: dict[str, Any] = {"native": None, "latency": ne.Policy.latency(target)}
+        for share in LOADS:
+            due = arrivals(share * per_second, seconds, rng)
+            chosen = rng.integers(0, len(images), len(due))
+            row: dict[str, Any] = {
+                "load": share,
+                "in_order": served(due, packed[chosen], DEADLINE * alone[chosen], in_order=True),
+                "ideal": served(due, packed[chosen], DEADLINE * alone[chosen], in_order=False),
+            }
+            for name, policy in policies.items():
+                with console.status(f"load {share:.0%}, {name}"):
+                    row[name] = offer(session, images, due, chosen, alone, policy).summary()
+            report["loads"].append(row)
+    return report
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    for name, one in report["sets"].items():
+        low, high = one["alone_ms"]
+        table = Table(
+            title=f"{name}: an image alone takes {low:.1f} to {high:.1f} ms; run gives "
+            f"{one['images_per_second_run']:.1f} images/s, submit {one['submit_over_run']:.2f} times as many "
+            f"(aim: {AIM_THROUGHPUT})"
+        )
+        for column in ("load", "policy", "met", "p50 ms", "p99 ms", "tokens", "in order", "ideal"):
+            table.add_column(column, justify="left" if column == "policy" else "right")
+        for row in one["loads"]:
+            for policy in ("native", "latency"):
+                got = row[policy]
+                table.add_row(
+                    f"{row['load']:.0%}",
+                    policy,
+                    f"{got['met']:.1%}",
+                    f"{got['latency_ms_p50']:.1f}",
+                    f"{got['latency_ms_p99']:.1f}",
+                    f"{got['tokens_mean']:.0f}",
+                    f"{row['in_order']:.1%}",
+                    f"{row['ideal']:.1%}",
+                )
+        console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bundle", type=Path, help="an S/16 bundle with an OpenVINO engine; made where not given")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
+    parser.add_argument("--rounds", type=int, default=3, help="of the throughput comparison")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("streaming.json"))
+    arguments = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = arguments.bundle
+        if bundle is None:
+            with console.status("exporting S/16 and building its engine"):
+                bundle = export_bundle(NaViTConfig(), Path(scratch) / "s16.navit", seed=0)
+                build_engines(bundle, BuildRequest(backend="openvino"))
+        report: dict[str, Any] = {"hardware": hardware(), "seconds": arguments.seconds, "sets": {}}
+        for name, grids in (
+            ("224 x 224", [(14, 14)]),
+            ("small", image_sets.small_grids()[:8]),
+            ("mixed", image_sets.mixed_grids()),
+        ):
+            report["sets"][name] = measure(
+                bundle, image_sets.images_of(grids), arguments.seconds, arguments.rounds, console
+            )
+    show(report, console)
+    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    console.print(f"written: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
