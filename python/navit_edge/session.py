@@ -143,7 +143,8 @@ class Session(Metered):
         policy: how many tokens an image gets; None: the session's.
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
-        None where the bundle does not offer it), ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
+        None where the bundle does not offer it; [rows * cols / 4, D] of a model that merges 2 x 2 patches),
+        ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
         ``reason`` where it has fewer tokens than the sizing rule gives, by a policy or to fit a budget ("" otherwise).
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
