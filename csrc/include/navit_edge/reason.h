@@ -30,6 +30,8 @@ struct NAVIT_EDGE_API Reason {
   std::int32_t most_tokens = 0;  // of one image in the engine, prefix tokens included
 
   [[nodiscard]] bool empty() const noexcept { return policy.kind() == Policy::Kind::kNative && wanted.rows == 0; }
+  /// Whether it has fewer tokens than the rule gives; not so where only a latency target is missed.
+  [[nodiscard]] bool fewer_tokens() const noexcept { return tokens < all_tokens || wanted.rows != 0; }
   /// "latency 20 ms: 256 of 784 tokens (predicted 18.2 ms with 3.1 ms waiting)"; "" where it is empty.
   [[nodiscard]] std::string to_string() const;
 };

@@ -101,7 +101,7 @@ void Room::record_end(const Lane& lane, const std::exception_ptr& error) {
     if (cause != nullptr) {
       recorder_.failed(id, code_of(cause), submitted, now, false);
     } else {
-      recorder_.completed(id, submitted, now, deadline, !result.reason.empty());
+      recorder_.completed(id, submitted, now, deadline, result.reason.fewer_tokens());
     }
   };
   if (lane.job == nullptr) {
