@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from parity import Image, check_guess, check_parity, normalize, perturb
+from parity import Image, Oracle, check_guess, check_parity, normalize, perturb
 from transformers.models.kimi_k25.configuration_kimi_k25 import Kimi_K25VisionConfig
 from transformers.models.kimi_k25.modeling_kimi_k25 import Kimi_K25VisionModel
 from transformers.models.paddleocr_vl.configuration_paddleocr_vl import PaddleOCRVisionConfig
@@ -52,18 +52,29 @@ def patches_of(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) ->
     return torch.from_numpy(patches), torch.tensor([[1, rows, columns]])
 
 
+def moonvit_oracle(theirs: torch.nn.Module) -> Oracle:
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        pixels, grid = patches_of(image, HALF, HALF)
+        return {"tokens": theirs(pixels, grid_thw=grid).last_hidden_state.numpy()}
+
+    return oracle
+
+
+def paddle_oracle(theirs: torch.nn.Module) -> Oracle:
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        pixels, grid = patches_of(image, CLIP_MEAN, CLIP_STD)
+        return {"tokens": theirs(pixels[None], grid_thw=grid).last_hidden_state.flatten(0, -2).numpy()}
+
+    return oracle
+
+
 def test_moonvit_packed_is_transformers_one_image_at_a_time(tmp_path: Path) -> None:
     theirs = perturb(make_moonvit())
     check_guess(theirs, "moonvit")
     theirs.save_pretrained(tmp_path / "folder")  # type: ignore[operator]
     imported = import_checkpoint(tmp_path / "folder")
     assert imported.family == "moonvit"
-
-    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        pixels, grid = patches_of(image, HALF, HALF)
-        return {"tokens": theirs(pixels, grid_thw=grid).last_hidden_state.numpy()}
-
-    print(check_parity(imported.model, oracle, tmp_path, grids=GRIDS))
+    print(check_parity(imported.model, moonvit_oracle(theirs), tmp_path, grids=GRIDS))
 
 
 def test_paddleocr_packed_is_transformers_one_image_at_a_time(tmp_path: Path) -> None:
@@ -71,12 +82,7 @@ def test_paddleocr_packed_is_transformers_one_image_at_a_time(tmp_path: Path) ->
     theirs.save_pretrained(tmp_path / "folder")  # type: ignore[operator]
     imported = import_checkpoint(tmp_path / "folder")
     assert imported.family == "paddleocr-vl"
-
-    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        pixels, grid = patches_of(image, CLIP_MEAN, CLIP_STD)
-        return {"tokens": theirs(pixels[None], grid_thw=grid).last_hidden_state.flatten(0, -2).numpy()}
-
-    print(check_parity(imported.model, oracle, tmp_path, grids=GRIDS))
+    print(check_parity(imported.model, paddle_oracle(theirs), tmp_path, grids=GRIDS))
 
 
 def test_pixels_are_those_of_paddleocrs_processor(

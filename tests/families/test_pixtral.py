@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import transformers
-from parity import Image, check_parity, normalize, perturb
+from parity import Image, Oracle, check_parity, normalize, perturb
 
 import navit_edge as ne
 from navit_edge_export.families.pixtral import CLIP_MEAN, CLIP_STD
@@ -31,18 +31,21 @@ def make_model(**changes: object) -> transformers.PixtralVisionModel:
     return transformers.PixtralVisionModel(transformers.PixtralVisionConfig(**{**CONFIG, **changes}))
 
 
-def test_a_packed_run_is_transformers_one_image_at_a_time(tmp_path: Path) -> None:
-    theirs = perturb(make_model(rope_parameters={"rope_type": "axial", "rope_theta": 500.0}))
-    theirs.save_pretrained(tmp_path / "folder")
-    imported = import_checkpoint(tmp_path / "folder")
-    assert imported.family == "pixtral"
-
+def oracle_of(theirs: torch.nn.Module) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
         pixels = normalize(image, CLIP_MEAN, CLIP_STD)[None]
         found = theirs(pixels, image_sizes=torch.tensor([image.shape[:2]]))
         return {"tokens": found.last_hidden_state[0].numpy()}
 
-    print(check_parity(imported.model, oracle, tmp_path))
+    return oracle
+
+
+def test_a_packed_run_is_transformers_one_image_at_a_time(tmp_path: Path) -> None:
+    theirs = perturb(make_model(rope_parameters={"rope_type": "axial", "rope_theta": 500.0}))
+    theirs.save_pretrained(tmp_path / "folder")
+    imported = import_checkpoint(tmp_path / "folder")
+    assert imported.family == "pixtral"
+    print(check_parity(imported.model, oracle_of(theirs), tmp_path))
 
 
 def test_pixels_are_those_of_the_processor(photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_dinov2
+import test_moonvit_paddleocr
+import test_pixtral
 import test_qwen_vl
 import test_siglip2
 import test_vit_pytorch
@@ -88,9 +91,38 @@ def _qwen(family: str, **sizes: object) -> Callable[[Path], Made]:
     return make
 
 
+def _dinov2(form: str) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        model, config, changes = test_dinov2.FORMS[form]
+        sizes = {"hidden_size": 384, "num_attention_heads": 6, "mlp_ratio": 4, "image_size": 518}
+        theirs = perturb(model(config(**{**test_dinov2.CONFIG, **sizes, **changes})))
+        theirs.save_pretrained(folder)  # type: ignore[operator]
+        return import_checkpoint(folder), lambda image: test_dinov2.ask(theirs, image)
+
+    return make
+
+
+def _rotary(
+    make_theirs: Callable[..., torch.nn.Module], oracle_of: Callable[[torch.nn.Module], Oracle], **sizes: int
+) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        theirs = perturb(make_theirs(hidden_size=384, num_attention_heads=6, intermediate_size=1024, **sizes))
+        theirs.save_pretrained(folder)  # type: ignore[operator]
+        return import_checkpoint(folder), oracle_of(theirs)
+
+    return make
+
+
 #: Kind -> what makes its checkpoint in a folder. Heads are 64 wide, tables as large as in the models that people have.
 REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
     "siglip2": _siglip2,
+    "dinov2": _dinov2("plain"),
+    "dinov2-registers": _dinov2("registers"),
+    "pixtral": _rotary(test_pixtral.make_model, test_pixtral.oracle_of),
+    "moonvit": _rotary(
+        test_moonvit_paddleocr.make_moonvit, test_moonvit_paddleocr.moonvit_oracle, pos_emb_height=64, pos_emb_width=64
+    ),
+    "paddleocr-vl": _rotary(test_moonvit_paddleocr.make_paddle, test_moonvit_paddleocr.paddle_oracle, image_size=216),
     "qwen2-vl": _qwen("qwen2-vl", embed_dim=384, mlp_ratio=4),
     "qwen2.5-vl": _qwen("qwen2.5-vl", hidden_size=384, intermediate_size=1024, window_size=112),
     "qwen3-vl": _qwen("qwen3-vl", hidden_size=384, intermediate_size=1536, num_position_embeddings=2304),
@@ -130,7 +162,8 @@ def test_attention_is_fused_for_every_target(
 def test_a_session_of_openvino_is_the_library_one_image_at_a_time(exported: tuple[Path, Imported, Oracle]) -> None:
     bundle, imported, oracle = exported
     build_openvino(bundle)
-    grids = GRIDS if imported.model.token_merge == 1 else test_qwen_vl.GRIDS
+    even = imported.family.startswith(("qwen", "moonvit", "paddleocr"))
+    grids = test_qwen_vl.GRIDS if even else GRIDS
     images = draw_images(grids, imported.model.config.patch_px)
     results = ne.Session(bundle, precision="fp32").run(images)
     outputs = imported.model.config.outputs()
