@@ -22,13 +22,25 @@ std::string shape_text(const py::array& array) {
   return text + "]";
 }
 
+/// numpy.ma.MaskedArray. An instance only exists where the module is loaded.
+bool is_masked(const py::array& array) {
+  if (Py_TYPE(array.ptr()) == py::detail::npy_api::get().PyArray_Type_) return false;
+  const py::dict modules = py::module_::import("sys").attr("modules");
+  return modules.contains("numpy.ma") && py::isinstance(array, modules["numpy.ma"].attr("MaskedArray"));
+}
+
 py::array checked_array(py::handle object, const std::string& who, const char* expected) {
   if (!py::isinstance<py::array>(object)) {
     const auto type = py::str(py::type::of(object).attr("__name__")).cast<std::string>();
     throw InvalidInput(who + " is of type " + type + "; " + expected);
   }
   auto array = py::reinterpret_borrow<py::array>(object);
-  if (!array.dtype().is(py::dtype::of<std::uint8_t>())) {
+  if (is_masked(array)) {
+    throw InvalidInput(who + " is a masked array, and no model sees a mask; " + expected +
+                       "; give masked pixels a colour: image.filled(0)");
+  }
+  // By what it is, not by which object: numpy makes others for arrays that were pickled, mapped or made by ctypes.
+  if (array.dtype().kind() != 'u' || array.dtype().itemsize() != 1) {
     throw InvalidInput(who + " has dtype " + py::str(array.dtype()).cast<std::string>() + "; " + expected +
                        "; scale to 0..255 and convert with .astype(np.uint8)");
   }

@@ -2,6 +2,7 @@
 #include <pybind11/numpy.h>
 
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -69,7 +70,13 @@ void bind_result(py::module_& module) {
       .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
       .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })
       .def_property_readonly("queue_ms", [](const PyResult& self) { return self.result.queue_us / 1000.0; })
-      .def_property_readonly("reason", [](const PyResult& self) { return self.result.reason.to_string(); })
+      .def_property_readonly("reason",
+                             [](const PyResult& self) {
+                               const std::string sizing = self.result.reason.to_string();
+                               return self.decoding + (self.decoding.empty() || sizing.empty() ? "" : "; ") + sizing;
+                             })
+      .def_property_readonly("sizing", [](const PyResult& self) { return self.result.reason.to_string(); })
+      .def_readwrite("decoding", &PyResult::decoding)
       .def_readonly("index", &PyResult::index)
       .def_readwrite("tag", &PyResult::tag)
       .def_readwrite("error", &PyResult::error);

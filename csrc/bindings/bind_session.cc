@@ -114,6 +114,15 @@ void bind_session(py::module_& module) {
       .def_property_readonly("device", [](const PySession& self) { return self.session->device(); })
       .def("engine_report", [](const PySession& self) { return py::bytes(self.session->engine_report()); })
       .def_property_readonly("labels", [](const PySession& self) { return self.session->manifest().labels; })
+      .def_property_readonly(
+          "decoding",
+          [](const PySession& self) {
+            const PreprocessSpec& preprocess = self.session->manifest().preprocess;
+            return py::dict(py::arg("orientation") = preprocess.orientation, py::arg("icc") = preprocess.icc,
+                            py::arg("alpha") = preprocess.alpha,
+                            py::arg("background") = py::tuple(py::cast(preprocess.background)));
+          },
+          "What the manifest says of decoding: the arguments of `Recorded` (python/navit_edge/decode/options.py).")
       .def_property_readonly("candidates", [](const PySession& self) {
         py::list out;
         for (const auto& one : self.session->candidates())

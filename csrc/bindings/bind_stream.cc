@@ -114,10 +114,12 @@ class PyStream {
 
 void bind_stream(py::module_& module) {
   py::class_<PyStream>(module, "Stream")
-      .def(py::init([](PySession& session, std::size_t capacity, bool ordered, const std::string& drop,
-                       double deadline_us, std::int32_t priority, const std::optional<Policy>& policy) {
+      .def(py::init([](PySession& session, std::size_t capacity, std::size_t capacity_bytes, bool ordered,
+                       const std::string& drop, double deadline_us, std::int32_t priority,
+                       const std::optional<Policy>& policy) {
              StreamOptions options;
              options.capacity = capacity;
+             options.capacity_bytes = capacity_bytes;
              options.ordered = ordered;
              for (const auto& [name, value] : kDrops) {
                if (drop == name) options.drop = value;
@@ -127,8 +129,8 @@ void bind_stream(py::module_& module) {
              options.submit.policy = policy;
              return std::make_unique<PyStream>(session, std::move(options));
            }),
-           py::keep_alive<1, 2>(), py::arg("session"), py::kw_only(), py::arg("capacity"), py::arg("ordered"),
-           py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"))
+           py::keep_alive<1, 2>(), py::arg("session"), py::kw_only(), py::arg("capacity"), py::arg("capacity_bytes"),
+           py::arg("ordered"), py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"))
       .def("push", &PyStream::push, py::arg("image"), py::arg("index"))
       .def("push_failed", &PyStream::push_failed, py::arg("index"))
       .def("pop", &PyStream::pop, py::arg("most"), py::arg("wait_ms"))

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <string>
 
 #include "navit_edge/unpack.h"
 
@@ -13,6 +14,7 @@ struct PyResult {
   Result result;
   pybind11::object error = pybind11::none();
   pybind11::object tag = pybind11::none();
+  std::string decoding;     // what decoding did to the image, in words
   std::int64_t index = -1;  // in the list or the source; -1: it was submitted alone
 };
 

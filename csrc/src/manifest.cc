@@ -192,6 +192,8 @@ PreprocessSpec parse_preprocess(const JsonReader& json) {
   preprocess.channels = static_cast<std::int32_t>(json.at("channels").integer(kChannels, kChannels));
   preprocess.sizing = read_sizing(json.at("sizing"), preprocess.patch_px);
   if (json.has("alpha")) preprocess.alpha = one_of(json.at("alpha"), {"drop", "composite", "reject"});
+  if (json.has("orientation")) preprocess.orientation = one_of(json.at("orientation"), {"apply", "as-decoded"});
+  if (json.has("icc")) preprocess.icc = one_of(json.at("icc"), {"ignore", "srgb"});
   if (json.has("background")) {
     const auto colour = json.at("background").array();
     if (colour.size() != preprocess.background.size()) json.at("background").fail("three values of 0..255: R, G, B");

@@ -61,6 +61,18 @@ TEST_CASE("outputs of merged tokens have a quarter of the rows") {
   CHECK(dim.parts == 4);
 }
 
+TEST_CASE("how files are decoded is read; a manifest that does not say leaves them as they are decoded") {
+  TestBundle bundle;
+  const Manifest old = Manifest::load(bundle.write());
+  CHECK(old.preprocess.orientation == "as-decoded");
+  CHECK(old.preprocess.icc == "ignore");
+  bundle.json["preprocess"]["orientation"] = "apply";
+  bundle.json["preprocess"]["icc"] = "srgb";
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK(manifest.preprocess.orientation == "apply");
+  CHECK(manifest.preprocess.icc == "srgb");
+}
+
 TEST_CASE("a quantized graph and its engine are read; a graph that says nothing is not quantized") {
   TestBundle bundle;
   const Manifest plain = Manifest::load(bundle.write());
@@ -116,6 +128,8 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
        "three values"},
       {[](json& j) { j["preprocess"]["sizing"] = {{"rule", "fixed"}, {"height_px", 6}, {"width_px", 8}}; },
        "multiples of the patch side 4"},
+      {[](json& j) { j["preprocess"]["orientation"] = "exif"; }, "expected one of apply, as-decoded"},
+      {[](json& j) { j["preprocess"]["icc"] = true; }, "preprocess.icc is true; expected a string"},
       {[](json& j) { j["preprocess"]["filter"] = "mitchell"; }, "expected one of nearest, box, bilinear"},
       {[](json& j) { j["engines"][0]["options"]["tensorrt_dir"] = "/tmp"; }, "no such option in a bundle"},
       {[](json& j) { j["engines"][0]["options"]["engine_host_code"] = "true"; }, "no such option in a bundle"},

@@ -40,7 +40,10 @@ class Result:
     @property
     def reason(self) -> str: ...
     @property
+    def sizing(self) -> str: ...
+    @property
     def index(self) -> int: ...
+    decoding: str
     tag: Any
     error: Exception | None
 
@@ -213,6 +216,8 @@ class Session:
     def device(self) -> str: ...
     def engine_report(self) -> bytes: ...
     @property
+    def decoding(self) -> dict[str, Any]: ...
+    @property
     def labels(self) -> list[str]: ...
     @property
     def candidates(self) -> list[tuple[str, bool, str]]: ...
@@ -251,6 +256,7 @@ class Stream:
         session: Session,
         *,
         capacity: int,
+        capacity_bytes: int,
         ordered: bool,
         drop: str,
         deadline_us: float,

@@ -94,6 +94,11 @@ struct PreprocessSpec {
   std::int32_t channels = 3;
   std::string alpha = "drop";                                // "drop" | "composite" | "reject"
   std::array<std::uint8_t, 3> background = {255, 255, 255};  // RGB, for alpha "composite"
+
+  // What is done to a file's pixels before they come here (docs/inputs.md). Python's decoder does it; who brings pixels
+  // from a decoder of their own does it there.
+  std::string orientation = "as-decoded";  // "apply": turned upright by EXIF or container | "as-decoded"
+  std::string icc = "ignore";              // "srgb": converted by the embedded ICC profile | "ignore"
 };
 
 /// Channels of a pixel in `patches`.
