@@ -7,6 +7,7 @@ results = session.run(images)
 """
 
 from navit_edge._core import Result, __version__
+from navit_edge.decode import DecodeOptions
 from navit_edge.errors import (
     BackendError,
     BundleError,
@@ -31,6 +32,7 @@ __all__ = [
     "CancelledError",
     "Choice",
     "CostModel",
+    "DecodeOptions",
     "Future",
     "InvalidInputError",
     "Manifest",

@@ -127,6 +127,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         self.tag = tag
         self._delivery: Delivery | None = delivery  # until it is done; keeps the session alive
         self._id = 0
+        self._decoding = ""  # what decoding did to the image
         self._withdrawn = False
 
     def cancel(self) -> bool:
@@ -198,6 +199,8 @@ class Future(concurrent.futures.Future[_core.Result]):
         self._delivery = None
         error = result.error
         if error is None:
+            if self._decoding:
+                result.decoding = self._decoding
             self.set_result(result)
         elif self._withdrawn and isinstance(error, CancelledError):
             super().cancel()  # where `cancel` has not come to it yet

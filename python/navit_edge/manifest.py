@@ -114,6 +114,8 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     std: tuple[float, ...]
     alpha: str = "drop"  # "drop" | "composite" | "reject": what becomes of an image's alpha channel
     background: tuple[int, int, int] = (255, 255, 255)  # RGB, for alpha "composite"
+    orientation: str = "as-decoded"  # "apply": files are turned upright | "as-decoded": only as their decoder does
+    icc: str = "ignore"  # "srgb": files are converted by their colour profile | "ignore"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,6 +178,8 @@ _FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")
 _PRECISIONS = (*_FLOAT_PRECISIONS, "int8", "fp8")
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _ALPHAS = ("drop", "composite", "reject")
+_ORIENTATIONS = ("apply", "as-decoded")
+_PROFILES = ("ignore", "srgb")
 _DTYPES = ("uint8", "int32", "int64", "float16", "bfloat16", "float32")
 #: Patches a side that a row of the output "tokens" stands for -> its rows.
 _TOKEN_ROWS = {1: "T", 2: "T/4"}
@@ -408,6 +412,8 @@ def _check_preprocess(
     pre = manifest.preprocess
     known("preprocess.filter", pre.filter, _FILTERS)
     known("preprocess.alpha", pre.alpha, _ALPHAS)
+    known("preprocess.orientation", pre.orientation, _ORIENTATIONS)
+    known("preprocess.icc", pre.icc, _PROFILES)
     if not all(0 <= value <= 255 for value in pre.background):
         fail(f"preprocess.background is {list(pre.background)}; expected three values of 0 to 255: R, G, B")
     if pre.patch_px < 1 or pre.channels < 1:

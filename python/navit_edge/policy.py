@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from navit_edge import _core
+from navit_edge import manifest as manifests
+from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.pixels import as_pixels
 
@@ -54,19 +56,26 @@ def choose(
     max_tokens_per_image: int = 0,
     waiting_ms: float = 0.0,
     together: int = 1,
+    decode: DecodeOptions | None = None,
 ) -> list[Choice]:
     """What a session on ``engine``, an id of the bundle, would choose for each image, without running any.
 
     images: what ``Session.run`` takes, or (height_px, width_px), which is enough for every policy but content.
     waiting_ms: predicted time of what was given before, for a latency target.
     together: how many images are given at once, for a latency target: ``Session.run`` gives all of its list.
+    decode: as of ``Session``.
 
     Raises InvalidInputError, and BundleError for an engine that the bundle does not have.
     """
     if together < 1 or not waiting_ms >= 0:
         raise InvalidInputError(f"together is {together} and waiting_ms is {waiting_ms}; expected 1 and up, 0 and up")
+    decoder = None
+    if not all(isinstance(image, tuple) for image in images):
+        decoder = Decoder(decode, Recorded.of(manifests.load(Path(bundle)).preprocess))
     given: list[Any] = [
-        (int(image[0]), int(image[1])) if isinstance(image, tuple) else as_pixels(image, f"image {index}")
+        (int(image[0]), int(image[1]))
+        if isinstance(image, tuple)
+        else as_pixels(image, f"image {index}", decoder).pixels
         for index, image in enumerate(images)
     ]
     policy_given = checked(policy) or Policy.native()
@@ -96,4 +105,4 @@ def complexity(
     image: what ``Session.run`` takes. alpha, background: what becomes of an alpha channel, as in the manifest.
     Raises InvalidInputError.
     """
-    return _core.complexity(as_pixels(image, "the image"), alpha, background)
+    return _core.complexity(as_pixels(image, "the image").pixels, alpha, background)

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from navit_edge import _core
+from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.future import Delivery, Future
 from navit_edge.metrics import Metered
-from navit_edge.pixels import as_pixels
+from navit_edge.pixels import as_pixels, gathered
 from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
 from navit_edge.streaming import DROPS, Drop, Stream, checked_deadline_us, checked_priority
@@ -62,6 +62,8 @@ class Session(Metered):
     overflow: what becomes of an image that is longer than every budget: "error" (it fails with OverBudgetError) or
         "downscale" (it is resized to the largest grid that fits; ``result.reason`` says so).
     policy: how many tokens an image gets, where a call says nothing else.
+    decode: how files and PIL images are decoded: formats, limits, and what goes before the bundle's own orientation and
+        colour profile (docs/inputs.md).
     queue_limit: submitted images that may wait at once; ``submit`` waits while so many do.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
         pack; 0: not at all. Never past a deadline.
@@ -86,6 +88,7 @@ class Session(Metered):
         strategy: Strategy = "auto",
         overflow: Overflow = "error",
         policy: Policy | None = None,
+        decode: DecodeOptions | None = None,
         queue_limit: int = 1024,
         batch_wait_ms: float = 0.0,
         stall_timeout_s: float = 60.0,
@@ -111,6 +114,7 @@ class Session(Metered):
             policy=checked(policy),
         )
         self._delivery = Delivery(self._core)
+        self._decoder = Decoder(decode, Recorded(**self._core.decoding))
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
         #: "cost_measured": ...}; of each pack also the engine and the slot that ran it.
         self.last_report: dict[str, Any] = {
@@ -134,8 +138,10 @@ class Session(Metered):
         """Runs images of any size; returns one result per image, in input order.
 
         images: numpy uint8 arrays [height_px, width_px, 3] (RGB), [height_px, width_px, 4] (RGBA) or
-            [height_px, width_px] (gray), of any row stride; ``navit_edge.Pixels`` for BGR, NV12 and other formats; PIL
-            images of mode RGB, RGBA or L; or paths. Arrays are read where they lie.
+            [height_px, width_px] (gray), of any row stride; arrays of other libraries in CPU memory (DLPack);
+            ``navit_edge.Pixels`` for BGR, NV12 and other formats; PIL images of any mode; or paths. Arrays are read
+            where they lie. Files and PIL images are decoded before anything runs and held until the end: for more of
+            them than ``DecodeOptions.max_run_bytes`` take ``stream``.
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.
         progress: called in this thread with (images done, images in all) after each pack. What it raises ends the run
@@ -145,7 +151,9 @@ class Session(Metered):
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
         None where the bundle does not offer it; [rows * cols / 4, D] of a model that merges 2 x 2 patches),
         ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
-        ``reason`` where it has fewer tokens than the sizing rule gives, by a policy or to fit a budget ("" otherwise).
+        ``reason``: what was done to the image, "" where nothing was. It is made of ``decoding`` (turned upright,
+        reduced to 8 bits, converted to sRGB, first of several frames, alpha composited) and ``sizing`` (why it has
+        fewer tokens than the sizing rule gives, by a policy or to fit a budget).
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
@@ -155,18 +163,13 @@ class Session(Metered):
         _check_on_error(on_error)
         if len(images) == 0:
             raise InvalidInputError("images is empty; expected at least one image; skip the call where there is none")
-        pixels: list[npt.NDArray[np.uint8] | _core.Pixels | None] = []
-        refused: dict[int, NavitEdgeError] = {}
-        for index, image in enumerate(images):
-            try:
-                pixels.append(as_pixels(image, f"image {index}"))
-            except NavitEdgeError as error:
-                if on_error == "raise":
-                    raise
-                pixels.append(None)
-                refused[index] = error
+        given, refused = gathered(images, self._decoder, on_error=on_error)
+        pixels = [None if one is None else one.pixels for one in given]
         results, self.last_report = self._core.run(pixels, progress, checked(policy))
         self._warn_of_fallbacks()
+        for result, one in zip(results, given, strict=True):
+            if one is not None and one.done:
+                result.decoding = one.done
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal, index)
         if on_error == "raise":
@@ -207,13 +210,14 @@ class Session(Metered):
         delivery = self._delivery
         future = Future(delivery, tag)
         try:
-            pixels = as_pixels(image)
+            given = as_pixels(image, decoder=self._decoder)
         except NavitEdgeError as error:
             self._core.count_refused()
             future._refuse(error)
             return future
+        future._decoding = given.done
         delivery.start()
-        future._id = self._core.submit(pixels, future, tag, deadline_us, priority, checked(policy))
+        future._id = self._core.submit(given.pixels, future, tag, deadline_us, priority, checked(policy))
         return future
 
     def stream(
@@ -236,8 +240,8 @@ class Session(Metered):
             lies: leave it unchanged until its result comes (a camera that writes each frame into the same array needs
             a ``copy``).
         ordered: results in the order of the images; False: as they are ready.
-        capacity: most images between the source and you; 0: the images of the largest budget times slots + 2. Pixels
-            take at most 256 MiB.
+        capacity: most images between the source and you; 0: the images of the largest budget times slots + 2. Decoded
+            pixels take at most ``DecodeOptions.max_bytes_in_flight``, 256 MiB, those of ``decoders`` among them.
         drop: what happens where that many are there. "block": the source is read no further. For live sources:
             "drop-newest" leaves the new image out; "drop-oldest" cancels the oldest that is not in a pack yet (where
             there is none, the oldest result you have not fetched; else the new image). Dropped images give no result;
@@ -270,6 +274,7 @@ class Session(Metered):
             ordered=bool(ordered),
             capacity=capacity,
             drop=drop,
+            decoder=self._decoder,
             decoders=decoders,
             deadline_us=checked_deadline_us(deadline_ms),
             priority=checked_priority(priority),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import math
-import os
 import threading
 import warnings
 import weakref
@@ -17,21 +16,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from navit_edge import _core
-from navit_edge.errors import InvalidInputError, NavitEdgeError
-from navit_edge.pixels import as_pixels
+from navit_edge.decode_ahead import Ahead, decode_one
+from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Future as PoolFuture
-    from concurrent.futures import ThreadPoolExecutor
-
-    import numpy as np
-    import numpy.typing as npt
-
+    from navit_edge.decode import Decoder
+    from navit_edge.decode_ahead import Outcome
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
-
-    Decoded: TypeAlias = "npt.NDArray[np.uint8] | _core.Pixels | Exception"
 
 Drop: TypeAlias = Literal["block", "drop-oldest", "drop-newest"]
 DROPS: tuple[Drop, ...] = ("block", "drop-oldest", "drop-newest")
@@ -58,15 +50,20 @@ class Stream(Iterator[_core.Result]):
         ordered: bool,
         capacity: int,
         drop: Drop,
+        decoder: Decoder,
         decoders: int,
         deadline_us: float,
         priority: int,
         policy: _core.Policy | None,
         on_error: Literal["raise", "return"],
     ) -> None:
+        # Of the bytes that pixels may take, those that are decoded ahead have half.
+        most_bytes = decoder.options.max_bytes_in_flight
+        ahead_bytes = most_bytes // 2 if decoders > 1 else 0
         self._core = _core.Stream(
             delivery.session,
             capacity=capacity,
+            capacity_bytes=most_bytes - ahead_bytes,
             ordered=ordered,
             drop=drop,
             deadline_us=deadline_us,
@@ -77,7 +74,7 @@ class Stream(Iterator[_core.Result]):
         # Where images are dropped each result stays in the stream until it is asked for, so that it can give way.
         self._at_once = max(1, min(RESULTS_AT_ONCE, self._core.capacity // 8)) if drop == "block" else 1
         self._raises = on_error == "raise"
-        self._feed = _Feed(self._core, iter(images), decoders)
+        self._feed = _Feed(self._core, iter(images), decoder, decoders, ahead_bytes)
         self._feeder: threading.Thread | None = None
         self._ready: deque[_core.Result] = deque()
         self._over = False
@@ -163,13 +160,18 @@ class Stream(Iterator[_core.Result]):
 class _Feed:
     """What the feeder thread works on: reads the source, decodes files, pushes pixels."""
 
-    def __init__(self, core: _core.Stream, source: Iterator[Any], decoders: int) -> None:
+    def __init__(
+        self, core: _core.Stream, source: Iterator[Any], decoder: Decoder, decoders: int, ahead_bytes: int
+    ) -> None:
         self.error: BaseException | None = None  # what the source raised
         self._core = core
         self._source = source
+        self._decoder = decoder
         self._decoders = decoders
+        self._ahead_bytes = ahead_bytes
         self._tags: dict[int, Any] = {}  # by index; of images in the stream
         self._errors: dict[int, Exception] = {}
+        self._done: dict[int, str] = {}  # what decoding did
 
     def run(self) -> None:
         """Body of the thread."""
@@ -188,6 +190,8 @@ class _Feed:
         """Adds what only Python knows of it."""
         if self._tags:
             result.tag = self._tags.pop(result.index, None)
+        if self._done:
+            result.decoding = self._done.pop(result.index, "")
         if self._errors:
             error = self._errors.pop(result.index, None)
             if error is not None:
@@ -196,70 +200,40 @@ class _Feed:
     def _run_alone(self) -> None:
         for index, item in enumerate(self._source):
             image, tag = _parts(item)
-            if not self._push(index, tag, _decode(image, index)):
+            if not self._push(index, tag, decode_one(image, index, self._decoder)):
                 return
             del item, image, tag  # not until the next one comes
 
     def _run_pool(self) -> None:
-        """Files are decoded ahead, two for each decoder, and pushed in the order of the source."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        ahead: deque[tuple[int, Any, Callable[[], Decoded]]] = deque()
-        pool = ThreadPoolExecutor(self._decoders, thread_name_prefix="navit-edge decoder")
-        try:
+        """Files are decoded ahead and pushed in the order of the source."""
+        with Ahead(self._decoder, self._decoders, self._ahead_bytes, self._push) as ahead:
             for index, item in enumerate(self._source):
                 image, tag = _parts(item)
-                ahead.append((index, tag, _ahead(pool, image, index)))
+                if not ahead.add(index, tag, image):
+                    return
                 del item, image, tag
-                if len(ahead) >= 2 * self._decoders and not self._push_first(ahead):
-                    return
-            while ahead:
-                if not self._push_first(ahead):
-                    return
-        except BaseException:
-            while ahead and self._push_first(ahead):  # what came before the error
-                pass
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
-    def _push_first(self, ahead: deque[tuple[int, Any, Callable[[], Decoded]]]) -> bool:
-        index, tag, decoded = ahead.popleft()
-        return self._push(index, tag, decoded())
-
-    def _push(self, index: int, tag: Any, decoded: Decoded) -> bool:
+    def _push(self, index: int, tag: Any, outcome: Outcome) -> bool:
         """False where the stream takes no more."""
         if tag is not None:
             self._tags[index] = tag
-        if isinstance(decoded, Exception):
-            self._errors[index] = decoded
+        if isinstance(outcome, Exception):
+            self._errors[index] = outcome
             pushed = self._core.push_failed(index)
         else:
-            pushed = self._core.push(decoded, index)
+            if outcome.done:
+                self._done[index] = outcome.done
+            pushed = self._core.push(outcome.pixels, index)
         for gone in self._core.take_dropped():
             self._tags.pop(gone, None)
             self._errors.pop(gone, None)
+            self._done.pop(gone, None)
         return pushed != "ended"
 
 
 def _parts(item: Any) -> tuple[Any, Any]:
     """Image and tag of what the source gave."""
     return item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-
-
-def _decode(image: ImageLike, index: int) -> Decoded:
-    try:
-        return as_pixels(image, f"image {index}")
-    except NavitEdgeError as error:
-        return error
-
-
-def _ahead(pool: ThreadPoolExecutor, image: ImageLike, index: int) -> Callable[[], Decoded]:
-    if not isinstance(image, (str, os.PathLike)):
-        decoded = _decode(image, index)
-        return lambda: decoded
-    future: PoolFuture[Decoded] = pool.submit(_decode, image, index)
-    return future.result
 
 
 def checked_deadline_us(deadline_ms: float | None) -> float:

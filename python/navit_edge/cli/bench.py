@@ -11,7 +11,9 @@ import typer
 
 from navit_edge.cli.bench_compare import print_comparison
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console, size_text
+from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run import Device, Precision, SlotsOption, announce
+from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.run.sources import IMAGE_SUFFIXES
 
@@ -29,6 +31,7 @@ _TRTEXEC = "Measuring (names and meanings as in trtexec)"
 
 
 @command
+@decoding
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
@@ -97,6 +100,8 @@ def bench(
         ),
     ] = False,
     debug: DebugOption = False,
+    *,
+    decode: DecodeOptions,
 ) -> None:
     """Measure an engine on this machine: packs of growing size, then a set of images end to end.
 
@@ -154,7 +159,7 @@ def bench(
             json_file=json_file,
         )
         return
-    workload = _workload(manifest, images, sizes)
+    workload = _workload(manifest, images, sizes, Decoder(decode, Recorded.of(manifest.preprocess)))
 
     console = err_console()
     for reason in workload.refused if workload is not None else ():
@@ -227,7 +232,7 @@ def _parse_percentiles(text: str) -> tuple[float, ...]:
         raise InvalidInputError(f"percentile {text!r}; expected numbers separated by commas, as 50,90,99") from None
 
 
-def _workload(manifest: Manifest, images: Path | None, sizes: Path | None) -> Workload | None:
+def _workload(manifest: Manifest, images: Path | None, sizes: Path | None, decoder: Decoder) -> Workload | None:
     from navit_edge.bench.workload import from_files, from_sizes
     from navit_edge.pixels import load_image
 
@@ -240,7 +245,7 @@ def _workload(manifest: Manifest, images: Path | None, sizes: Path | None) -> Wo
     files = sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
         raise InvalidInputError(f"{images} holds no images; expected files named {', '.join(IMAGE_SUFFIXES)}")
-    return from_files(files, load_image)
+    return from_files(files, lambda file: load_image(file, decoder))
 
 
 def _print(report: BenchReport) -> None:

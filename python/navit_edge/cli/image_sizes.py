@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from navit_edge.errors import InvalidInputError
+from navit_edge.errors import InvalidInputError, NavitEdgeError
 
 if TYPE_CHECKING:
+    from navit_edge.decode import Decoder
     from navit_edge.manifest import Manifest
 
 _FORM = "expected lines height,width or height,width,count in pixels, as 480,640,12"
@@ -31,12 +32,12 @@ class ImageSizes:
         return names, sizes
 
 
-def given_sizes(images: Sequence[Path], sizes: Path | None) -> ImageSizes:
+def given_sizes(images: Sequence[Path], sizes: Path | None, decoder: Decoder) -> ImageSizes:
     """Of image files and directories of them (headers are read, no pixels), or of a list. Raises InvalidInputError."""
     if bool(images) == (sizes is not None):
         what = "both images and --sizes" if images else "neither images nor --sizes"
         raise InvalidInputError(f"{what}; expected one of them")
-    return read_histogram(sizes) if sizes is not None else sizes_of_files(images)
+    return read_histogram(sizes) if sizes is not None else sizes_of_files(images, decoder)
 
 
 def read_histogram(path: Path) -> ImageSizes:
@@ -66,10 +67,9 @@ def read_histogram(path: Path) -> ImageSizes:
     return ImageSizes(names=tuple(f"{h}x{w}" for h, w in sizes), sizes=tuple(sizes), counts=tuple(counts))
 
 
-def sizes_of_files(paths: Sequence[Path]) -> ImageSizes:
-    """Of image files and directories of them. A file that is no image is named in ``refused``."""
-    from PIL import Image, UnidentifiedImageError
-
+def sizes_of_files(paths: Sequence[Path], decoder: Decoder) -> ImageSizes:
+    """Of image files and directories of them, as they are when ``decoder`` has turned them upright. A file that cannot
+    be read is named in ``refused``."""
     from navit_edge.run.sources import image_files
 
     names: list[str] = []
@@ -77,13 +77,10 @@ def sizes_of_files(paths: Sequence[Path]) -> ImageSizes:
     refused: list[str] = []
     for file in image_files(paths):
         try:
-            with Image.open(file) as image:
-                sizes.append((image.height, image.width))
-                names.append(str(file))
-        except FileNotFoundError:
-            refused.append(f"{file}: no such file; expected an image")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            refused.append(f"{file}: not an image that Pillow can read ({error}); convert it to PNG or JPEG")
+            sizes.append(decoder.size_of(file))
+            names.append(str(file))
+        except NavitEdgeError as error:
+            refused.append(str(error))
     if not sizes:
         raise InvalidInputError(f"none of {len(refused)} files is an image: {refused[0] if refused else 'none given'}")
     return ImageSizes(names=tuple(names), sizes=tuple(sizes), counts=(1,) * len(sizes), refused=tuple(refused))

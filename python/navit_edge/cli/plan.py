@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, out_console
+from navit_edge.cli.decoding import decoding
+from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import STRATEGIES
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @command
+@decoding
 def plan(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
@@ -57,6 +60,8 @@ def plan(
         Path | None, typer.Option("--plot", help="Draw the packs.", metavar="FILE.png", show_default=False)
     ] = None,
     debug: DebugOption = False,
+    *,
+    decode: DecodeOptions,
 ) -> None:
     """Show which images would share a pack, without running any.
 
@@ -78,14 +83,14 @@ def plan(
 
         check_picture(plot_file)
     chosen_policy = ne.Policy.parse(policy)
-    given = given_sizes(images or [], sizes)
+    given = given_sizes(images or [], sizes, Decoder(decode, Recorded.of(manifest.preprocess)))
     for reason in given.refused:
         err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
     names, pixels = given.expanded()
     if chosen_policy.kind == "content" and sizes is not None:
         raise InvalidInputError("a content policy needs pixels; give images in the place of --sizes")
     contents = names if chosen_policy.kind == "content" else pixels
-    choices = ne.choose(bundle, contents, chosen_policy, engine=chosen.id, together=len(pixels))
+    choices = ne.choose(bundle, contents, chosen_policy, engine=chosen.id, together=len(pixels), decode=decode)
     tokens = [choice.tokens for choice in choices]
     limits = PlanLimits.of(bundle, chosen, strategy=strategy, threads=threads)  # type: ignore[arg-type]
     made = plan_packs(tokens, limits, deadlines_ms=deadline)

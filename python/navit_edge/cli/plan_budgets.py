@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, out_console
+from navit_edge.cli.decoding import decoding
+from navit_edge.decode import DecodeOptions, Decoder, Recorded
 
 if TYPE_CHECKING:
     from navit_edge.budgets import BudgetChoice
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @command
+@decoding
 def plan_budgets(
     bundle: Annotated[
         Path, typer.Argument(help="Bundle; it need not have an engine.", metavar="BUNDLE", show_default=False)
@@ -51,6 +54,8 @@ def plan_budgets(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object instead of tables.")] = False,
     debug: DebugOption = False,
+    *,
+    decode: DecodeOptions,
 ) -> None:
     """Choose the token budgets, and images in a pack, that take the least expected time.
 
@@ -73,7 +78,7 @@ def plan_budgets(
         raise typer.BadParameter(f"backend {backend!r}; expected tensorrt-rtx or tensorrt, which pad packs to a budget")
     manifest = ne.load_manifest(bundle)
     cost, source = _cost(manifest, engine)
-    given = given_sizes(images or [], sizes)
+    given = given_sizes(images or [], sizes, Decoder(decode, Recorded.of(manifest.preprocess)))
     for reason in given.refused:
         err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
     tokens = token_counts(manifest, given.sizes)

@@ -10,6 +10,8 @@ import typer
 
 from navit_edge.cli.build_output import print_note
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console
+from navit_edge.cli.decoding import decoding
+from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 
 @command
+@decoding
 def quantize(
     bundle: Annotated[Path, typer.Argument(help="Bundle that export made.", metavar="BUNDLE", show_default=False)],
     calibration: Annotated[
@@ -65,6 +68,8 @@ def quantize(
         bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")
     ] = False,
     debug: DebugOption = False,
+    *,
+    decode: DecodeOptions,
 ) -> None:
     """Quantize the linear layers of a bundle's graphs to int8 or fp8, for build-engine --precision int8 or fp8.
 
@@ -87,6 +92,7 @@ def quantize(
             tolerance=tolerance,
             scan_images=scan_images,
             force=force,
+            decode=decode,
         )
     except InvalidInputError as error:
         raise typer.BadParameter(str(error)) from error

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+from navit_edge.cli.decoding import decoding
+from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ _TOKENS = "Tokens of an image"
 
 
 @command
+@decoding
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
@@ -205,6 +208,8 @@ def run(
         ),
     ] = Overflow.ERROR,
     debug: DebugOption = False,
+    *,
+    decode: DecodeOptions,
 ) -> None:
     """Run images of any size through a bundle; one result per image, in order.
 
@@ -248,6 +253,7 @@ def run(
         slots=slots,
         max_tokens_per_image=max_tokens,
         overflow=overflow.value,
+        decode=decode,
     ) as session:
         if not quiet:
             announce(session)
@@ -266,16 +272,23 @@ def run(
             fps=fps,
             save=",".join(kept),
             top_k=top_k,
+            **_decoding_of(decode),
         )
         sink = _open(kind, output, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
         try:
             with traced(session, trace):
                 # A policy has a reason for every image.
-                reasons = overflow is Overflow.DOWNSCALE and policy == "native"
-                outcome = run_job(sources, sink, layout, progress, feed, show_reasons=reasons)
+                scaled = overflow is Overflow.DOWNSCALE and policy == "native"
+                outcome = run_job(sources, sink, layout, progress, feed, show_scaled=scaled)
         finally:
             sink.close()
     _end(outcome, console, quiet=quiet, output=output)
+
+
+def _decoding_of(decode: DecodeOptions) -> dict[str, str]:
+    """What of decoding changes results, where it is not the bundle's own."""
+    said = {"orientation": decode.orientation, "icc": decode.icc}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _format_of(output: Path | None, form: Format | None, as_json: bool) -> Format:

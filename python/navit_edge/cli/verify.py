@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+from navit_edge.cli.decoding import decoding
+from navit_edge.decode import DecodeOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 
 @command
+@decoding
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle with engines.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
@@ -31,6 +34,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate as JSON.")] = False,
     write: Annotated[bool, typer.Option("--write/--no-write", help="Keep it as reports/parity.json.")] = True,
     debug: DebugOption = False,
+    *,
+    decode: DecodeOptions,
 ) -> None:
     """Prove engines on this machine: against float32, alone against packed, and that no image sees another.
 
@@ -45,6 +50,7 @@ def verify(
             bundle,
             engines=engine or (),
             images=images,
+            decode=decode,
             write=write,
             progress=lambda name, phase: status.update(f"{name}: {phase}" if name else phase),
         )

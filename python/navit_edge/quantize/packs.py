@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge import bundle as bundles
+from navit_edge import manifest as manifests
+from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.quantize.report import ImageFile, LeftOut
 
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: Packs are filled up to here: the values of all layers for so many tokens are in memory at once.
 TARGET_TOKENS = 512
 #: Larger images are left out: attention of one takes memory with the square of its tokens.
 MAX_TOKENS = 8192
-_CHUNK = 32  # images decoded at a time
+#: Decoded before they are packed: images, and bytes of pixels.
+_CHUNK = 32
+_CHUNK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +64,15 @@ def list_images(directory: Path) -> list[ImageFile]:
         raise InvalidInputError(
             f"{directory} holds no images; expected files named {', '.join(SUFFIXES)}, like those the model will see"
         )
-    return [
-        ImageFile(name=path.relative_to(directory).as_posix(), sha256=bundles.hash_file(path).sha256) for path in paths
-    ]
+    return [ImageFile(name=path.relative_to(directory).as_posix(), sha256=_hash_of(path)) for path in paths]
+
+
+def _hash_of(path: Path) -> str:
+    """ "" for a file that cannot be read: decoding says why, and leaves it out."""
+    try:
+        return bundles.hash_file(path).sha256
+    except OSError:
+        return ""
 
 
 def split(images: Sequence[ImageFile], fraction: float) -> tuple[list[ImageFile], list[ImageFile]]:
@@ -84,7 +95,13 @@ class Packing:
     """Packs of one graph of a bundle. ``left_out`` says which files could not be used, and why."""
 
     def __init__(
-        self, bundle: Path, graph: str, *, dynamic_tokens: bool = True, target_tokens: int = TARGET_TOKENS
+        self,
+        bundle: Path,
+        graph: str,
+        decoder: Decoder | None = None,
+        *,
+        dynamic_tokens: bool = True,
+        target_tokens: int = TARGET_TOKENS,
     ) -> None:
         from navit_edge import _core
 
@@ -98,6 +115,7 @@ class Packing:
             dynamic_tokens=dynamic_tokens,
             threads=len(os.sched_getaffinity(0)),
         )
+        self._decoder = decoder or Decoder(recorded=Recorded.of(manifests.load(bundle).preprocess))
         self._largest = MAX_TOKENS if dynamic_tokens else target_tokens
         self.left_out: list[LeftOut] = []
 
@@ -106,33 +124,35 @@ class Packing:
     ) -> list[CalibrationPack]:
         """Reads, resizes and packs. ``progress`` gets images done, images in all."""
         packs: list[CalibrationPack] = []
-        for start in range(0, len(images), _CHUNK):
-            chunk = images[start : start + _CHUNK]
-            names, pixels = [], []
-            for name, image in self._decode(directory, chunk):
-                names.append(name)
-                pixels.append(image)
-            if pixels:
+        names: list[str] = []
+        pixels: list[npt.NDArray[np.uint8]] = []
+        for done, image in enumerate(images, 1):
+            decoded = self._decode(directory, image)
+            if decoded is not None:
+                names.append(image.name)
+                pixels.append(decoded)
+            full = len(names) == _CHUNK or sum(one.nbytes for one in pixels) > _CHUNK_BYTES
+            if pixels and (full or done == len(images)):
                 packs += [_named(pack, names) for pack in self._packer.pack(pixels)]
-            progress(start + len(chunk), len(images))
+                names, pixels = [], []
+            progress(done, len(images))
         return packs
 
-    def _decode(self, directory: Path, images: Sequence[ImageFile]) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    def _decode(self, directory: Path, image: ImageFile) -> npt.NDArray[np.uint8] | None:
+        """None where it is left out."""
         from navit_edge.pixels import load_image
 
-        for image in images:
-            try:
-                pixels = load_image(directory / image.name)
-                tokens = self._packer.tokens_of(*pixels.shape[:2])
-            except NavitEdgeError as error:
-                self.left_out.append(LeftOut(name=image.name, why=str(error).replace(f"{directory}{os.sep}", "")))
-                continue
-            if tokens > self._largest:
-                self.left_out.append(
-                    LeftOut(name=image.name, why=f"it has {tokens} tokens; calibration takes {self._largest} at most")
-                )
-                continue
-            yield image.name, pixels
+        try:
+            pixels = load_image(directory / image.name, self._decoder)
+            tokens = self._packer.tokens_of(*pixels.shape[:2])
+        except NavitEdgeError as error:
+            self.left_out.append(LeftOut(name=image.name, why=str(error).replace(f"{directory}{os.sep}", "")))
+            return None
+        if tokens > self._largest:
+            why = f"it has {tokens} tokens; calibration takes {self._largest} at most"
+            self.left_out.append(LeftOut(name=image.name, why=why))
+            return None
+        return pixels
 
 
 def _named(pack: dict[str, Any], names: Sequence[str]) -> CalibrationPack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 
 PRECISIONS = ("int8", "fp8")
@@ -30,6 +31,7 @@ class QuantizeRequest:
         tolerance: With "auto": the largest error that is allowed, as the root mean square of the difference over that
             of the float32 output; the worst output counts.
         scan_images: With "auto": images that the scan runs, the first of the calibration images.
+        decode: How images are decoded, as of a session.
         force: Quantize even where the bundle holds the same already.
     """
 
@@ -43,6 +45,7 @@ class QuantizeRequest:
     skip_count: int | None = None
     tolerance: float = 0.05
     scan_images: int = 8
+    decode: DecodeOptions | None = None
     force: bool = False
 
     def __post_init__(self) -> None:

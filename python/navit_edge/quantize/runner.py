@@ -15,6 +15,7 @@ from navit_edge import manifest as manifests
 from navit_edge.build import precision as precisions
 from navit_edge.build.common import package_version
 from navit_edge.build.report import host_description
+from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
 from navit_edge.manifest import File, Graph, Manifest
 from navit_edge.quantize import calibration, sensitivity
@@ -63,12 +64,13 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     bundles.verify_files(bundle, manifest, list(inputs))
     report_progress("checking the bundle", 1, 1)
     images, held_out, held_directory = _choose_images(request)
-    key = _key(request, inputs, images, held_out)
+    decoder = Decoder(request.decode, Recorded.of(manifest.preprocess))
+    key = _key(request, inputs, images, held_out, decoder.recorded)
     standing = None if request.force else _standing(bundle, manifest, request.precision, key)
     if standing is not None:
         return standing
 
-    work = _Work(bundle, graphs, request, report_progress)
+    work = _Work(bundle, graphs, request, decoder, report_progress)
     packs = work.packs(request.calibration, images)
     if not packs:
         reasons = "; ".join(f"{item.name}: {item.why}" for item in work.packing.left_out[:3])
@@ -109,7 +111,9 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
 class _Work:
     """What is known of the graphs, step by step."""
 
-    def __init__(self, bundle: Path, graphs: Sequence[Graph], request: QuantizeRequest, progress: Progress) -> None:
+    def __init__(
+        self, bundle: Path, graphs: Sequence[Graph], request: QuantizeRequest, decoder: Decoder, progress: Progress
+    ) -> None:
         self.request = request
         self._progress = progress
         self._directory = bundle / "graphs"
@@ -121,7 +125,7 @@ class _Work:
         self._check_layers(graphs)
         self._model = self.models[self.judge.id]
         self._weights = read_weights(self._model, self.layers, self._directory)
-        self.packing = Packing(bundle, self.judge.id)
+        self.packing = Packing(bundle, self.judge.id, decoder)
         self.skipped: tuple[str, ...] = ()
         if not request.auto:
             unwanted = match(self.layers, request.skip_layers)
@@ -288,9 +292,13 @@ def _versions() -> dict[str, str]:
 
 
 def _key(
-    request: QuantizeRequest, inputs: dict[str, File], images: Sequence[ImageFile], held_out: Sequence[ImageFile]
+    request: QuantizeRequest,
+    inputs: dict[str, File],
+    images: Sequence[ImageFile],
+    held_out: Sequence[ImageFile],
+    recorded: Recorded,
 ) -> str:
-    content = {
+    content: dict[str, object] = {
         "precision": request.precision,
         "settings": _settings(request),
         "inputs": inputs,
@@ -298,6 +306,9 @@ def _key(
         "held out": [image.sha256 for image in held_out],
         "versions": _versions(),
     }
+    decoding = (recorded.orientation, recorded.icc)
+    if decoding != ("as-decoded", "ignore"):  # what graphs of older bundles were made with, under keys without it
+        content["decoding"] = decoding
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 

@@ -40,11 +40,11 @@ class Outcome:
 
 
 def run_job(
-    sources: Sources, sink: Sink, layout: Layout, progress: Progress, feed: Feed, *, show_reasons: bool
+    sources: Sources, sink: Sink, layout: Layout, progress: Progress, feed: Feed, *, show_scaled: bool
 ) -> Outcome:
     """Every image of ``sources`` that ``sink`` has not, through ``feed`` into ``sink``, in order.
 
-    show_reasons: notes say which images were scaled down, and why.
+    show_scaled: notes say which images were scaled down, and why.
     An image that cannot be run is a row with its error. Raises OutputError where a row cannot be written, and
     BackendError where the engine fails: rows up to there are in the output. SIGINT and SIGTERM end it early (``Stop``).
     """
@@ -63,10 +63,10 @@ def run_job(
                 if row.failed:
                     failed += 1
                     first_error = first_error or str(row.record["error"])
-                elif show_reasons and "reason" in row.record:
+                elif show_scaled and result.sizing:
                     notes += 1
                     if notes <= _NOTES:
-                        progress.note(f"{item.name}: {row.record['reason']}", "yellow")
+                        progress.note(f"{item.name}: {result.sizing}", "yellow")
                 progress.add(row)
         finally:
             stop.wake()  # where a row cannot be written, the source may wait for a path that nobody needs any more

@@ -113,7 +113,11 @@ def model_hash(bundle: Path) -> str:
         raise BundleError(f"{bundle} holds no graphs; export it again")
     import msgspec
 
-    parts = [content.model, content.preprocess, sorted(files.items()), content.labels]
+    preprocess = msgspec.to_builtins(content.preprocess)
+    for name, before in (("orientation", "as-decoded"), ("icc", "ignore")):  # what outputs of older versions go without
+        if preprocess[name] == before:
+            del preprocess[name]
+    parts = [content.model, preprocess, sorted(files.items()), content.labels]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 

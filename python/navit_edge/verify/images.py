@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from navit_edge.decode import Decoder
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.manifest import Manifest
 from navit_edge.pixels import load_image
@@ -19,6 +20,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 MOST_IMAGES = 64
 #: Drawn where no folder is given; the same in every version, since reports are compared.
 DRAWN = 12
+#: Decoded pixels are held up to here, for the same reason.
+MOST_DECODED_BYTES = 1 << 30
 #: Sides of a drawn image, in patches.
 _SIDES = (2, 20)
 
@@ -37,7 +40,7 @@ def drawn_images(manifest: Manifest, count: int = DRAWN) -> list[Image]:
     return images
 
 
-def images_of(folder: Path) -> tuple[list[Image], list[str]]:
+def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
     """The first images of a folder by name, and why files were left out.
 
     Raises InvalidInputError where the folder holds fewer than two that can be decoded: with one nothing is packed.
@@ -46,15 +49,19 @@ def images_of(folder: Path) -> tuple[list[Image], list[str]]:
         raise InvalidInputError(f"--images {folder}: found no such directory; expected a directory of images")
     images: list[Image] = []
     refused: list[str] = []
+    held_bytes = 0
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-    for file in files:
-        if len(images) == MOST_IMAGES:
-            refused.append(f"{len(files) - files.index(file)} more files: {MOST_IMAGES} images are taken")
+    for index, file in enumerate(files):
+        if len(images) == MOST_IMAGES or held_bytes > MOST_DECODED_BYTES:
+            most = f"{MOST_IMAGES} images, or those that fill {MOST_DECODED_BYTES >> 30} GiB, are taken"
+            refused.append(f"{len(files) - index} more files: {most}")
             break
         try:
-            images.append(load_image(file))
+            images.append(load_image(file, decoder))
         except NavitEdgeError as error:
             refused.append(str(error))
+            continue
+        held_bytes += images[-1].nbytes
     if len(images) < 2:
         why = f" ({refused[0]})" if refused else ""
         raise InvalidInputError(

@@ -13,6 +13,7 @@ import msgspec
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
 from navit_edge.build.report import host_description
+from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.manifest import Engine, Manifest, Tolerance
 from navit_edge.session import Session
@@ -45,6 +46,7 @@ def verify(
     *,
     engines: Sequence[str] = (),
     images: Path | None = None,
+    decode: DecodeOptions | None = None,
     write: bool = True,
     progress: Progress | None = None,
 ) -> Certificate:
@@ -54,6 +56,7 @@ def verify(
         bundle: A bundle with engines.
         engines: Ids; all that this machine can run where empty. One that is named and cannot run is an error.
         images: A folder of images; drawn ones where None.
+        decode: How they are decoded, as of a session.
         write: Whether the bundle keeps the certificate.
         progress: Called with each step.
 
@@ -70,7 +73,8 @@ def verify(
     manifest = manifests.load(bundle)
     wanted = _wanted(bundle, manifest, engines)
     bundles.verify_files(bundle, manifest, [name for name in manifest.files if name.startswith("graphs/")])
-    pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images)
+    decoder = Decoder(decode, Recorded.of(manifest.preprocess))
+    pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images, decoder)
     source = "drawn" if images is None else "of the given folder"
     words = ", ".join([f"{count_of(pictures)}, {source}", *[f"left out: {why}" for why in refused]])
     references = _references(bundle, manifest, step)

@@ -1,0 +1,95 @@
+"""The options of every command that decodes images."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from enum import Enum
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from navit_edge.decode import FORMATS, DecodeOptions
+from navit_edge.errors import InvalidInputError
+
+R = TypeVar("R")
+
+_PANEL = "Decoding (docs/inputs.md)"
+
+
+class OrientationRule(str, Enum):
+    """docs/inputs.md"""
+
+    APPLY = "apply"
+    AS_DECODED = "as-decoded"
+
+
+class IccRule(str, Enum):
+    """docs/inputs.md"""
+
+    IGNORE = "ignore"
+    SRGB = "srgb"
+
+
+def _options(
+    orientation: Annotated[
+        OrientationRule | None,
+        typer.Option(
+            help="Turn images upright by their EXIF or container, or only as their decoder does by itself.",
+            show_default="the bundle's",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    icc: Annotated[
+        IccRule | None,
+        typer.Option(
+            help="Convert images with a colour profile to sRGB, or read them as they are.",
+            show_default="the bundle's",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    also_decode: Annotated[
+        str,
+        typer.Option(
+            help=f"Formats beside {', '.join(FORMATS)}, by Pillow's names, as TGA,PSD.",
+            metavar="LIST",
+            show_default="none",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "",
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Most pixels of an image, by its header.", metavar="N", rich_help_panel=_PANEL)
+    ] = DecodeOptions().max_pixels,
+    max_file_bytes: Annotated[
+        int, typer.Option(min=1, help="Most bytes of an image file.", metavar="N", rich_help_panel=_PANEL)
+    ] = DecodeOptions().max_file_bytes,
+) -> DecodeOptions:
+    further = tuple(name.strip() for name in also_decode.split(",")) if also_decode else ()
+    try:
+        return DecodeOptions(
+            formats=(*FORMATS, *further),
+            orientation=orientation.value if orientation else None,
+            icc=icc.value if icc else None,
+            max_pixels=max_pixels,
+            max_file_bytes=max_file_bytes,
+        )
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error), param_hint="--also-decode") from error
+
+
+def decoding(function: Callable[..., R]) -> Callable[..., R]:
+    """Gives a command the options above, and its argument ``decode`` what they say."""
+    added = inspect.signature(_options, eval_str=True).parameters
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> R:
+        given = {name: kwargs.pop(name, parameter.default) for name, parameter in added.items()}
+        return function(*args, decode=_options(**given), **kwargs)
+
+    own = inspect.signature(function, eval_str=True)
+    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "decode"]
+    signature = own.replace(parameters=[*parameters, *added.values()])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return run

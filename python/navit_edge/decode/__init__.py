@@ -1,0 +1,7 @@
+"""Image files and PIL images to pixels (docs/inputs.md): formats, limits, depth, colours, orientation."""
+
+from navit_edge.decode.decoder import Decoded, Decoder
+from navit_edge.decode.formats import FORMATS
+from navit_edge.decode.options import DecodeOptions, Recorded
+
+__all__ = ["FORMATS", "DecodeOptions", "Decoded", "Decoder", "Recorded"]

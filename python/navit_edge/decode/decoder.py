@@ -1,0 +1,267 @@
+"""The one way from a file or PIL image to pixels of eight bits: limits, depth, colours, orientation, in this order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING, Any
+
+from navit_edge.decode import color, depth, files, orientation
+from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
+from navit_edge.decode.limits import check_pixels, check_tiff_tags, pixel_limit
+from navit_edge.decode.options import DecodeOptions, Recorded
+from navit_edge.errors import InvalidInputError, NavitEdgeError
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFile
+
+#: Formats whose header says how many frames there are; in others it would have to be counted.
+_COUNTED = ("AVIF", "HEIF", "MPO", "PNG", "WEBP")
+#: PNG chunks that may hold EXIF, and which writers put behind the pixels.
+_LATE_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """image: loaded, upright, of mode L, RGB or RGBA. done: what was done on the way, in words, each once."""
+
+    image: Image.Image
+    done: tuple[str, ...] = ()
+
+
+class Decoder:
+    """Decodes as ``options`` and a bundle say. Immutable; any number of threads may use one.
+
+    Every member raises InvalidInputError for what is wrong with an image, whatever its decoder raised: the cause is
+    chained.
+    """
+
+    def __init__(self, options: DecodeOptions | None = None, recorded: Recorded | None = None) -> None:
+        self.options = options or DecodeOptions()
+        says = recorded or Recorded()
+        self.recorded = replace(
+            says, orientation=self.options.orientation or says.orientation, icc=self.options.icc or says.icc
+        )
+
+    def decode(self, path: str | os.PathLike[str]) -> Decoded:
+        """A file; of several frames the first."""
+        with self.open(path) as opened:
+            return opened.decode()
+
+    def size_of(self, path: str | os.PathLike[str]) -> tuple[int, int]:
+        """(height_px, width_px) of the decoded image, by the header."""
+        with self.open(path) as opened:
+            return opened.size
+
+    def open(self, path: str | os.PathLike[str]) -> Opened:
+        """Reads the header of a file and checks the limits. Close it, or use it as a context manager."""
+        prepare_pillow()
+        name = _name_of(path)
+        with _refusals(name), pixel_limit(self.options.max_pixels):
+            file = files.open_regular(path, self.options.max_file_bytes)
+            try:
+                if "TIFF" in self.options.formats:
+                    check_tiff_tags(file)
+                image = open_image(file, self.options.formats)
+                return Opened(self, file, image, name)
+            except BaseException:
+                file.close()
+                raise
+
+    def of_pil(self, image: Image.Image, who: str) -> Decoded:
+        """A PIL image, loaded or not, of any mode; its own EXIF turns it unless it was turned. The frame is the one it
+        stands at. ``image`` is loaded where it was not, and otherwise left as it was."""
+        from PIL import ImageFile
+
+        prepare_pillow()
+        if isinstance(image, ImageFile.ImageFile):
+            file_name = getattr(image, "filename", "")
+            who = f"{who} ({files.shown(file_name)})" if isinstance(file_name, (str, bytes)) and file_name else who
+        with _refusals(who), pixel_limit(self.options.max_pixels):
+            if image.width < 1 or image.height < 1:
+                raise InvalidInputError(
+                    f"is empty, {image.height}x{image.width} pixels; expected at least one pixel a side; leave it out"
+                )
+            if isinstance(image, ImageFile.ImageFile) and image.format in NEVER and _is_unread(image):
+                raise InvalidInputError(
+                    f"is {image.format}, {NEVER[str(image.format)]}: it is never decoded; convert it to PNG"
+                )
+            check_pixels(image.width, image.height, self.options.max_pixels)
+            return self._finish(image, ())
+
+    def _finish(self, image: Image.Image, done: tuple[str, ...]) -> Decoded:
+        """From an opened image to pixels. The pixels of ``image`` are read here."""
+        raw_mode = depth.raw_mode_of(image)
+        depth.check_samples(image)
+        turned, why = 1, ""
+        if image.format == "TIFF":  # Pillow turns it while it loads
+            turned, why = orientation.orientation_of(image)
+        shortened = depth.wide_ppm(image)
+        if shortened is None:
+            image.load()
+            check_pixels(image.width, image.height, self.options.max_pixels)  # some headers lie
+        turn = 1
+        if image.format != "TIFF" and self.recorded.orientation == "apply":
+            turn, why = orientation.orientation_of(image)
+            turned = turn
+        eight_bits, reduced = shortened or depth.to_eight_bits(image, raw_mode)
+        if eight_bits is not image and "icc_profile" in image.info:
+            eight_bits.info["icc_profile"] = image.info["icc_profile"]
+        coloured, colours = color.to_colour(eight_bits, self.recorded.icc)
+        finished = orientation.upright(coloured, turn)
+        upright = f"turned upright (orientation {turned})" if turned > 1 else ""
+        words = (*done, upright, why, reduced, *colours, self._alpha_words(finished))
+        return Decoded(image=finished, done=tuple(word for word in words if word))
+
+    def _alpha_words(self, image: Image.Image) -> str:
+        if image.mode != "RGBA" or image.getchannel("A").getextrema() == (255, 255):
+            return ""
+        return alpha_words(self.recorded)
+
+
+class Opened:
+    """A file whose header was read. size: (height_px, width_px) of the decoded image. pixel_bytes: what its pixels take
+    when they are decoded."""
+
+    def __init__(self, decoder: Decoder, file: IO[bytes], image: ImageFile.ImageFile, name: str) -> None:
+        self._decoder = decoder
+        self._file = file
+        self._image = image
+        self._name = name
+        check_pixels(image.width, image.height, decoder.options.max_pixels)
+        self._frames = _frame_words(image, decoder.options.max_frames)
+        gray = image.mode in ("L", "F") or image.mode.startswith("I")
+        self.pixel_bytes = image.width * image.height * (1 if gray else 4)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        with _refusals(self._name), pixel_limit(self._decoder.options.max_pixels):
+            image = self._image
+            if self._is_sideways():
+                return image.width, image.height
+            return image.height, image.width
+
+    def decode(self) -> Decoded:
+        """The pixels. Once; closes the file."""
+        with _refusals(self._name), pixel_limit(self._decoder.options.max_pixels), self:
+            return self._decoder._finish(self._image, (self._frames,))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_sideways(self) -> bool:
+        """Whether decoding changes height and width of the header."""
+        image = self._image
+        if image.format == "TIFF":  # Pillow's size follows the tag, and not what only XMP says
+            tag = image.tag_v2.get(274)  # type: ignore[attr-defined]
+            return tag not in (5, 6, 7, 8) and orientation.turns_sideways(orientation.orientation_of(image)[0])
+        if self._decoder.recorded.orientation != "apply":
+            return False
+        if image.format == "PNG" and not _has_late_metadata(self._file):
+            from PIL import Image
+
+            return orientation.turns_sideways(_value(Image.Image.getexif, image))  # PNG's own reads the pixels first
+        return orientation.turns_sideways(orientation.orientation_of(image)[0])
+
+
+def alpha_words(recorded: Recorded) -> str:
+    """What becomes of the alpha channel of an image that has one."""
+    if recorded.alpha == "composite":
+        return f"alpha composited over {','.join(map(str, recorded.background))}"
+    return "alpha dropped" if recorded.alpha == "drop" else ""
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Whatever is raised within is the image's own InvalidInputError, under its name."""
+    try:
+        yield
+    except InvalidInputError as error:
+        between = " " if str(error).startswith(("is ", "has ", "holds ", "ends ")) else ": "
+        raise InvalidInputError(f"{name}{between}{error}") from error.__cause__
+    except NavitEdgeError:
+        raise
+    except Exception as error:  # decoders raise anything, MemoryError, RecursionError and warnings made errors too
+        raise InvalidInputError(f"{name}: cannot be decoded ({_words(error)}); check the file") from error
+
+
+def _words(error: Exception) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    kind = type(error).__name__
+    text = text[:200] if text else kind
+    return text if isinstance(error, (OSError, ValueError, SyntaxError)) or text == kind else f"{kind}: {text}"
+
+
+def _name_of(path: Any) -> str:
+    try:
+        return files.shown(path)
+    except Exception:  # a __fspath__ of one's own
+        return f"the path of type {type(path).__name__}"
+
+
+def _is_unread(image: ImageFile.ImageFile) -> bool:
+    from PIL import ImageFile
+
+    return isinstance(image, ImageFile.StubImageFile) or bool(image.tile)
+
+
+def _frame_words(image: ImageFile.ImageFile, most: int) -> str:
+    """Which frame is read, "" where there is one. Raises InvalidInputError where there are more than ``most``."""
+    if image.format in _COUNTED:
+        count = int(getattr(image, "n_frames", 1))
+        if count > most:
+            raise InvalidInputError(
+                f"has {count:,} frames; expected at most {most:,}; allow more with DecodeOptions(max_frames=…)"
+            )
+        kind = {"MPO": "pictures", "HEIF": "pictures"}.get(str(image.format), "frames")
+        which = "the primary one" if image.format == "HEIF" else "the first"
+        return f"{which} of {count:,} {kind}" if count > 1 else ""
+    try:
+        several = bool(getattr(image, "is_animated", False))
+    except MemoryError:
+        raise
+    except Exception:  # what lies behind the first frame is damaged
+        several = True
+        image.seek(0)
+    if not several:
+        return ""
+    return "the first of several pages" if image.format == "TIFF" else "the first of several frames"
+
+
+def _has_late_metadata(file: IO[bytes]) -> bool:
+    """Whether a PNG has chunks behind its pixels that may hold EXIF: then its orientation takes decoding."""
+    place = file.tell()
+    try:
+        file.seek(8)
+        late = False
+        while len(head := file.read(8)) == 8:
+            kind = head[4:]
+            late = late or kind == b"IDAT"
+            if late and kind in _LATE_CHUNKS:
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(place)
+
+
+def _value(getexif: Any, image: Any) -> int:
+    """The orientation by a ``getexif`` that is not the image's own."""
+    try:
+        value = getexif(image).get(274, 1)
+    except MemoryError:
+        raise
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1

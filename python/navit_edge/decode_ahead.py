@@ -1,0 +1,129 @@
+"""Files of a stream decoded ahead by several threads, in order, within a number of bytes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, NamedTuple, TypeAlias
+
+from navit_edge.decode import Decoder
+from navit_edge.decode.decoder import Opened
+from navit_edge.errors import NavitEdgeError
+from navit_edge.pixels import Given, as_pixels, given_by
+
+#: What became of an image: its pixels, or what is wrong with it.
+Outcome: TypeAlias = Given | Exception
+
+
+def decode_one(image: Any, index: int, decoder: Decoder) -> Outcome:
+    """In this thread."""
+    try:
+        return as_pixels(image, f"image {index}", decoder)
+    except NavitEdgeError as error:
+        return error
+
+
+class _Opening(NamedTuple):
+    place: int
+    tag: Any
+    header: Future[Opened | NavitEdgeError] | Outcome
+
+
+class _Decoding(NamedTuple):
+    place: int
+    tag: Any
+    pixels: Future[Outcome] | Outcome
+    held_bytes: int
+
+
+class Ahead:
+    """Reads headers of up to ``decoders`` files ahead, and decodes up to twice as many, as far as their pixels fit into
+    ``most_bytes``; one is always decoded. Hands everything to ``push`` in the order in which it was added, in the
+    thread that adds; ``push`` says False where no more is taken.
+
+    Leaving the context pushes what is left, unless the stream takes no more, and ends the threads.
+    """
+
+    def __init__(
+        self, decoder: Decoder, decoders: int, most_bytes: int, push: Callable[[int, Any, Outcome], bool]
+    ) -> None:
+        self._decoder = decoder
+        self._decoders = decoders
+        self._most_bytes = most_bytes
+        self._push = push
+        self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="navit-edge decoder")
+        self._opening: deque[_Opening] = deque()
+        self._decoding: deque[_Decoding] = deque()
+        self._held_bytes = 0
+        self._open = True  # the stream takes more
+
+    def add(self, index: int, tag: Any, image: Any) -> bool:
+        """False where the stream takes no more."""
+        if isinstance(image, (str, os.PathLike)):
+            self._opening.append(_Opening(index, tag, self._pool.submit(self._read_header, image)))
+        else:
+            self._opening.append(_Opening(index, tag, decode_one(image, index, self._decoder)))
+        while self._open and len(self._opening) > self._decoders:
+            self._decode_first()
+        return self._open
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while self._open and self._opening:
+                self._decode_first()
+            while self._open and self._decoding:
+                self._push_first()
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            for opening in self._opening:
+                if isinstance(opening.header, Future) and not opening.header.cancelled():
+                    header = opening.header.result()
+                    if isinstance(header, Opened):
+                        header.close()
+
+    def _read_header(self, path: str | os.PathLike[str]) -> Opened | NavitEdgeError:
+        try:
+            return self._decoder.open(path)
+        except NavitEdgeError as error:
+            return error
+
+    def _decode_first(self) -> None:
+        """Moves the oldest header on to decoding, when there is room for its pixels."""
+        index, tag, header = self._opening.popleft()
+        found = header.result() if isinstance(header, Future) else header
+        size = (
+            found.pixel_bytes if isinstance(found, Opened) else 0 if isinstance(found, Exception) else found.new_bytes
+        )
+        while self._decoding and (
+            self._held_bytes + size > self._most_bytes or len(self._decoding) >= 2 * self._decoders
+        ):
+            if not self._push_first():
+                if isinstance(found, Opened):
+                    found.close()
+                return
+        self._held_bytes += size
+        pixels = self._pool.submit(_decode, found) if isinstance(found, Opened) else found
+        self._decoding.append(_Decoding(index, tag, pixels, size))
+
+    def _push_first(self) -> bool:
+        index, tag, pixels, size = self._decoding.popleft()
+        outcome = pixels.result() if isinstance(pixels, Future) else pixels
+        self._open = False  # also where it raises, since the session is closed or broken
+        self._open = self._push(index, tag, outcome)
+        self._held_bytes -= size
+        return self._open
+
+
+def _decode(opened: Opened) -> Outcome:
+    try:
+        return given_by(opened.decode())
+    except NavitEdgeError as error:
+        return error
