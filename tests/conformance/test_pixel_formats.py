@@ -123,7 +123,7 @@ def test_planes_may_have_strides_of_their_own() -> None:
     assert np.array_equal(ne.to_rgb(flipped), expected)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
 def test_a_file_of_any_mode_gives_the_colours_of_convert_rgb(
     mode: str, tmp_path: Path, photographs: dict[str, UInt8Array]
 ) -> None:
@@ -152,7 +152,7 @@ def test_a_pil_image_is_read_where_it_lies(mode: str) -> None:
     from navit_edge.pixels import as_pixels
 
     image = Image.fromarray(random_pixels(9, 30, 41, 3)).convert(mode)
-    pixels = as_pixels(image)
+    pixels = as_pixels(image).pixels
     assert isinstance(pixels, ne.Pixels)
     before = ne.to_rgb(pixels)
     assert np.array_equal(before, np.asarray(image.convert("RGB")))
@@ -164,7 +164,7 @@ def test_a_pil_image_in_several_blocks_of_memory_is_copied() -> None:
     from navit_edge.pixels import as_pixels
 
     image = Image.new("RGB", (3000, 2000), (1, 2, 3))
-    found = as_pixels(image)
+    found = as_pixels(image).pixels
     assert isinstance(found, np.ndarray)
     assert (ne.to_rgb(image) == (1, 2, 3)).all()
 

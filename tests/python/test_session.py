@@ -100,8 +100,10 @@ WRONG_IMAGES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "five dimensions": (np.zeros((1, 1, 48, 64, 3), np.uint8), ("image 1 has shape [1, 1, 48, 64, 3]",)),
     "a list of numbers": ([[1, 2, 3]], ("image 1 is of type list", "numpy array")),
     "None": (None, ("image 1 is of type NoneType", "numpy array")),
-    "PIL mode P": (Image.new("P", (8, 8)), ('image 1 is a PIL image of mode "P"', "RGB", 'image.convert("RGB")')),
-    "PIL mode CMYK": (Image.new("CMYK", (8, 8)), ('mode "CMYK"', 'image.convert("RGB")')),
+    "PIL mode I": (Image.new("I", (8, 8)), ("image 1 holds integers of 32 bits", "at most 16", "array of uint8")),
+    "PIL mode F": (Image.new("F", (8, 8), 7), ("image 1 holds floats of 7 to 7", "expected 0 to 1", "array of uint8")),
+    "masked array": (np.ma.masked_less(RGB, 1), ("image 1 is a masked array", "no model sees a mask", "filled(0)")),
+    "bytes of a file": (b"\x89PNG", ("image 1 is of type bytes", "numpy array")),
     "PIL without pixels": (Image.new("RGB", (0, 8)), ("image 1 is empty, 8x0 pixels", "leave it out")),
     "missing path": ("no/such/photo.jpg", ("no/such/photo.jpg: no such file", "expected an image")),
 }

@@ -243,7 +243,7 @@ BAD_IMAGES: dict[str, tuple[Any, str]] = {
     "None": (None, "image is of type NoneType"),
     "a list": ([RGB], "image is of type list"),
     "missing path": ("no/such/photo.jpg", "no such file"),
-    "PIL mode P": (Image.new("P", (8, 8)), 'mode "P"'),
+    "PIL mode I": (Image.new("I", (8, 8)), "image holds integers of 32 bits"),
 }
 
 
