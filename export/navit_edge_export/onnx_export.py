@@ -70,6 +70,8 @@ def export_bundle(
     resample: str = "bilinear",
     alpha: str = "drop",
     background: tuple[int, int, int] = (255, 255, 255),
+    orientation: str = "apply",
+    icc: str = "ignore",
     outputs: Sequence[str] | None = None,
     lowerings: Sequence[str] = DEFAULT_LOWERINGS,
     progress: Progress | None = None,
@@ -87,6 +89,10 @@ def export_bundle(
         resample: a filter of Pillow's, such as "bilinear" or "bicubic".
         alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
             ``background`` (R, G, B), or "reject" it.
+        orientation: "apply": image files are turned upright by EXIF or container, as transformers' ``load_image`` does;
+            "as-decoded": only as their decoder does by itself.
+        icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
+            loaders do.
         outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, where a model
             has none of them, its tokens.
         lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
@@ -105,6 +111,7 @@ def export_bundle(
     if isinstance(model, PackedModel):
         _check_merge(model, rule)
     _check_alpha(alpha, background)
+    _check_decoding(orientation, icc)
     report = progress or (lambda what, done, total: None)
     steps = len(wanted) + 2
     with bundles.staged_bundle(out, overwrite=overwrite) as staging:
@@ -148,6 +155,8 @@ def export_bundle(
                 std=config.std,
                 alpha=alpha,
                 background=background,
+                orientation=orientation,
+                icc=icc,
             ),
             graphs=tuple(graphs),
             labels=tuple(labels or ()),
@@ -390,6 +399,15 @@ def _check_alpha(alpha: str, background: tuple[int, int, int]) -> None:
         raise InvalidInputError(f'alpha "{alpha}" is unknown; expected one of {", ".join(ALPHA_RULES)}')
     if len(background) != 3 or not all(0 <= value <= 255 for value in background):
         raise InvalidInputError(f"background is {background}; expected red, green and blue, each of 0 to 255")
+
+
+def _check_decoding(orientation: str, icc: str) -> None:
+    for name, value, known in (
+        ("orientation", orientation, ("apply", "as-decoded")),
+        ("icc", icc, ("ignore", "srgb")),
+    ):
+        if value not in known:
+            raise InvalidInputError(f'{name} "{value}" is unknown; expected one of {", ".join(known)}')
 
 
 def _created_by(weights: str | None) -> dict[str, str]:

@@ -19,7 +19,14 @@ from navit_edge_export.attention import SelfAttention
 from navit_edge_export.blocks import Block, LayerScale
 from navit_edge_export.embed import PatchEmbed, PrefixTokens
 from navit_edge_export.families.checkpoint import Checkpoint
-from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.fields import (
+    HF_ACTIVATIONS,
+    Fields,
+    read_alpha,
+    read_filter,
+    read_patch_px,
+    read_pixels,
+)
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_rows, patch_rows_from_convolution
 from navit_edge_export.mlps import GatedMlp, Mlp
@@ -189,5 +196,6 @@ def read_preprocessing(config: Dinov2Config, checkpoint: Checkpoint) -> Preproce
     return Preprocessing(
         sizing=Sizing(rule="token-cap", max_tokens=config.table_side**2),
         filter=read_filter(NAME, checkpoint, "bicubic"),
+        alpha=read_alpha(NAME, checkpoint, converts=True),  # BitImageProcessor
         labels=labels,
     )

@@ -120,6 +120,17 @@ def read_pixels(
     return found[0], found[1]
 
 
+def read_alpha(family: str, checkpoint: Checkpoint, *, converts: bool) -> str:
+    """What a transformers image processor makes of transparency: where it converts to RGB, it lays the image over white
+    (``image_transforms.convert_to_rgb``). ``converts``: whether it does where the checkpoint does not say; where it
+    does not, images come from ``load_image``, which drops alpha."""
+    fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
+    value = checkpoint.processor.get("do_convert_rgb")
+    if value is not None and not isinstance(value, bool):
+        fields.refuse("do_convert_rgb", "true and false")
+    return "composite" if (converts if value is None else value) else "drop"
+
+
 def read_filter(family: str, checkpoint: Checkpoint, default: str) -> str:
     """The filter of the resize of a transformers image processor."""
     fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")

@@ -18,7 +18,14 @@ from navit_edge_export.attention import SelfAttention
 from navit_edge_export.blocks import Block
 from navit_edge_export.embed import PatchEmbed
 from navit_edge_export.families.checkpoint import Checkpoint
-from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.fields import (
+    HF_ACTIVATIONS,
+    Fields,
+    read_alpha,
+    read_filter,
+    read_patch_px,
+    read_pixels,
+)
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_rows, patch_rows_from_convolution
 from navit_edge_export.mlps import Mlp
@@ -141,4 +148,5 @@ def read_preprocessing(config: MoonViTConfig, checkpoint: Checkpoint) -> Preproc
             rule="smart-resize", merge=MERGE, min_pixels=block_px**2, max_pixels=patches * config.patch_px**2
         ),
         filter=read_filter(NAME, checkpoint, "bicubic"),
+        alpha=read_alpha(NAME, checkpoint, converts=True),
     )

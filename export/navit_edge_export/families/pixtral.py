@@ -16,7 +16,14 @@ from navit_edge_export.attention import SelfAttention
 from navit_edge_export.blocks import Block
 from navit_edge_export.embed import PatchEmbed
 from navit_edge_export.families.checkpoint import Checkpoint
-from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.fields import (
+    HF_ACTIVATIONS,
+    Fields,
+    read_alpha,
+    read_filter,
+    read_patch_px,
+    read_pixels,
+)
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.mlps import GatedMlp
@@ -135,5 +142,7 @@ def read_preprocessing(config: PixtralConfig, checkpoint: Checkpoint) -> Preproc
     size = checkpoint.processor.get("size") or {}
     longest = Fields(NAME, size, where="preprocessor_config.json, size").integer("longest_edge", 1024)
     return Preprocessing(
-        sizing=Sizing(rule="longest-side", longest_px=longest), filter=read_filter(NAME, checkpoint, "bicubic")
+        sizing=Sizing(rule="longest-side", longest_px=longest),
+        filter=read_filter(NAME, checkpoint, "bicubic"),
+        alpha=read_alpha(NAME, checkpoint, converts=True),
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from navit_edge.sizing import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
-from navit_edge_export.families.fields import Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.fields import Fields, read_alpha, read_filter, read_patch_px, read_pixels
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.merging import PatchMerger
@@ -150,4 +150,5 @@ def read_smart_resize(
     return Preprocessing(
         sizing=Sizing(rule="smart-resize", merge=MERGE, min_pixels=limits[0], max_pixels=limits[1]),
         filter=read_filter(family, checkpoint, "bicubic"),
+        alpha=read_alpha(family, checkpoint, converts=True),
     )

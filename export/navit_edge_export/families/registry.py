@@ -24,6 +24,8 @@ class Preprocessing:
 
     sizing: Sizing
     filter: str  # one of Pillow's, as "bilinear"
+    alpha: str = "drop"  # or "composite", over white: what becomes of transparency
+    orientation: str = "apply"  # files are turned upright; "as-decoded" where the family's own loader does not
     labels: tuple[str, ...] = ()  # names of the classes
 
 
@@ -52,7 +54,7 @@ class FamilyModule(Protocol):
         """Which tensors each of the model's parameters is made of."""
 
     def read_preprocessing(self, config: Any, checkpoint: Checkpoint) -> Preprocessing:
-        """Sizing rule, filter, labels."""
+        """Sizing rule, filter, alpha, orientation, labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

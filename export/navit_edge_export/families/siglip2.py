@@ -17,7 +17,14 @@ from navit_edge_export.attention import SelfAttention
 from navit_edge_export.blocks import Block
 from navit_edge_export.embed import PatchEmbed
 from navit_edge_export.families.checkpoint import Checkpoint
-from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.fields import (
+    HF_ACTIVATIONS,
+    Fields,
+    read_alpha,
+    read_filter,
+    read_patch_px,
+    read_pixels,
+)
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_vector
 from navit_edge_export.mlps import Mlp
@@ -158,5 +165,6 @@ def read_preprocessing(config: Siglip2Config, checkpoint: Checkpoint) -> Preproc
     return Preprocessing(
         sizing=Sizing(rule="naflex", max_tokens=fields.integer("max_num_patches", 256)),
         filter=read_filter(NAME, checkpoint, "bilinear"),
+        alpha=read_alpha(NAME, checkpoint, converts=False),
         labels=labels,
     )

@@ -318,6 +318,7 @@ def read_preprocessing(config: NaFlexVitConfig, checkpoint: Checkpoint) -> Prepr
     return Preprocessing(
         sizing=Sizing(rule="naflex", max_tokens=(size[1] // config.patch_px) * (size[2] // config.patch_px)),
         filter=fields.choice("interpolation", filters, "bicubic"),
+        orientation="as-decoded",  # timm reads files with Image.open(...).convert("RGB")
         labels=tuple(checkpoint.config.get("label_names") or ()),
     )
 

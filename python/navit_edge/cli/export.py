@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console, make_progress, size_text
+from navit_edge.cli.decoding import IccRule, OrientationRule
 from navit_edge.errors import InvalidInputError, import_or_explain
 
 if TYPE_CHECKING:
@@ -110,12 +111,26 @@ def export(
         typer.Option("--filter", help="Filter of the resize.", show_default="the checkpoint's, or bilinear"),
     ] = None,
     alpha: Annotated[
-        AlphaRule, typer.Option(help="An image's alpha channel: dropped, composited over --background, or refused.")
-    ] = AlphaRule.DROP,
+        AlphaRule | None,
+        typer.Option(
+            help="An image's alpha channel: dropped, composited over --background, or refused.",
+            show_default="the family's, or drop",
+        ),
+    ] = None,
     background: Annotated[
         tuple[int, int, int],
         typer.Option(help="Red, green and blue behind transparent pixels.", min=0, max=255, metavar="R G B"),
     ] = (255, 255, 255),
+    orientation: Annotated[
+        OrientationRule | None,
+        typer.Option(
+            help="Image files are turned upright by their EXIF or container, or only as their decoder does by itself.",
+            show_default="the family's, or apply",
+        ),
+    ] = None,
+    icc: Annotated[
+        IccRule, typer.Option(help="Image files with a colour profile are read as they are, or converted to sRGB.")
+    ] = IccRule.IGNORE,
     labels: Annotated[
         Path | None, typer.Option(help="Text file with a class name in each line.", metavar="FILE")
     ] = None,
@@ -167,8 +182,10 @@ def export(
             weights=checkpoint.name if checkpoint else None,
             sizing=_choose_sizing(sizing, max_tokens, own),
             resample=resample.value if resample else own.filter,
-            alpha=alpha.value,
+            alpha=alpha.value if alpha else own.alpha,
             background=background,
+            orientation=orientation.value if orientation else own.orientation,
+            icc=icc.value,
             outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
             lowerings=[name.strip() for name in lowerings.split(",")] if lowerings else DEFAULT_LOWERINGS,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
