@@ -335,7 +335,7 @@ def choose_grids(
     together: int,
 ) -> list[tuple[tuple[int, int], int, str]]: ...
 def pack(
-    images: list[npt.NDArray[np.uint8]],
+    images: list[npt.NDArray[np.uint8] | Pixels],
     *,
     grids: Sequence[tuple[int, int]],
     patch_px: int,

@@ -106,6 +106,13 @@ def gathered(
     return given, refused
 
 
+def size_of(pixels: npt.NDArray[np.uint8] | Pixels) -> tuple[int, int]:
+    """(height_px, width_px)."""
+    if isinstance(pixels, Pixels):
+        return pixels.height_px, pixels.width_px
+    return pixels.shape[0], pixels.shape[1]
+
+
 def to_rgb(
     image: ImageLike,
     *,

@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError
+from navit_edge.pixels import as_pixels, size_of
 from navit_edge.sizing import Sizing, parse, to_json
 
 if TYPE_CHECKING:
     from navit_edge.manifest import Budget, Engine, Manifest
+    from navit_edge.pixels import ImageLike
 
 Strategy = Literal[
     "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
@@ -188,7 +190,7 @@ def plan_packs(
 
 
 def pack(
-    images: Sequence[npt.NDArray[np.uint8]],
+    images: Sequence[ImageLike],
     *,
     patch_px: int = 16,
     max_tokens: int = 0,
@@ -202,7 +204,7 @@ def pack(
 ) -> dict[str, npt.NDArray[Any]]:
     """Resizes images, cuts them into patches and lays them into one pack: the inputs of an exported graph.
 
-    images: uint8 [height_px, width_px, 3] each, in the order in which they shall lie in the pack (see ``plan``).
+    images: what ``Session.run`` takes, in the order in which they shall lie in the pack (see ``plan``).
     patch_px: P, the side of a patch in pixels.
     max_tokens: most patches of an image (the rule "token-cap"); 0: each side is rounded to whole patches ("native").
     sizing: another rule, as in a manifest or as text ("smart-resize:merge=2,min_pixels=3136,max_pixels=1003520").
@@ -222,10 +224,8 @@ def pack(
     if sizing is None:
         sizing = Sizing(rule="token-cap", max_tokens=max_tokens) if max_tokens else Sizing(rule="native")
     rule = to_json(parse(sizing, max_tokens=max_tokens or None) if isinstance(sizing, str) else sizing)
-    views = [np.asarray(image) for image in images]
-    for index, image in enumerate(views):
-        _core.check_image(image, f"image {index}")
-    sizes = np.array([image.shape[:2] for image in views], np.int32).reshape(-1, 2)
+    views = [as_pixels(image, f"image {index}").pixels for index, image in enumerate(images)]
+    sizes = np.array([size_of(view) for view in views], np.int32).reshape(-1, 2)
     grids = [(int(rows), int(cols)) for rows, cols in _core.resize_targets(sizes, patch_px=patch_px, sizing=rule)]
     if pad_to is not None and min(pad_to) < 1:
         raise InvalidInputError(f"pad_to is {pad_to}; expected (T, N), 1 and up each, or None")

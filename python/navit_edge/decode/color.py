@@ -48,7 +48,18 @@ def to_colour(image: Image.Image, icc: Icc) -> tuple[Image.Image, list[str]]:
         done = ["CMYK converted without " + ("a profile" if profile is None else f"its profile ({profile.name})")]
     elif profile is not None and not profile.is_srgb:
         done = [f"profile ignored ({profile.name})"]
+    elif coded := _coded_colours(image.info.get("nclx_profile")):
+        done = [f"{coded} read as sRGB"]
     return _flat(image), done
+
+
+def _coded_colours(nclx: Any) -> str:
+    """Where HEIC names colours that are not sRGB's by number (ITU-T H.273) in the place of a profile; "" elsewhere."""
+    if not isinstance(nclx, dict):
+        return ""
+    primaries = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}.get(nclx.get("color_primaries", 2), "")
+    transfer = {16: "PQ", 18: "HLG"}.get(nclx.get("transfer_characteristics", 2), "")
+    return " ".join(word for word in (primaries, transfer) if word)
 
 
 def _flat(image: Image.Image) -> Image.Image:
@@ -57,6 +68,8 @@ def _flat(image: Image.Image) -> Image.Image:
     keyed = "transparency" in image.info
     if image.mode in ("L", "RGB", "RGBX", "RGBA") and not keyed:
         return image
+    if image.mode == "La":
+        image = image.convert("LA")  # Pillow goes no other way from it
     return image.convert("RGBA" if image.mode in _WITH_ALPHA or keyed else "RGB")
 
 

@@ -39,6 +39,8 @@ class Decoder:
     """
 
     def __init__(self, options: DecodeOptions | None = None, recorded: Recorded | None = None) -> None:
+        if options is not None and not isinstance(options, DecodeOptions):
+            raise InvalidInputError(f"decode is of type {type(options).__name__}; expected navit_edge.DecodeOptions")
         self.options = options or DecodeOptions()
         says = recorded or Recorded()
         self.recorded = replace(
