@@ -181,7 +181,7 @@ def test_a_plan_counts_the_tokens_that_a_run_takes(job_bundle: Path, tmp_path: P
         with ne.Session(bundle, threads=1) as session:
             results = session.run(sorted(folder.iterdir()))
         assert grids == [tuple(result.grid) for result in results]
-        assert len({grid for grid in grids}) == (1 if fields else 2)
+        assert len(set(grids)) == (1 if fields else 2)
 
 
 def test_run_takes_the_rule_on_its_command_line_and_resumes_by_it(job_bundle: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ GOOD = picture()
 # --- whatever a decoder raises ----------------------------------------------------------------------------------
 
 
-class _Unprintable(Exception):
+class _UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
@@ -56,7 +56,7 @@ RAISED: dict[str, Exception] = {
     "system": SystemError("tile cannot extend outside image"),
     "end": EOFError(),
     "unidentified": UnidentifiedImageError("cannot identify image file"),
-    "unprintable": _Unprintable(),
+    "unprintable": _UnprintableError(),
 }
 
 
@@ -343,7 +343,7 @@ def test_formats_can_be_added_and_left_out(tmp_path: Path) -> None:
     path.write_bytes(encoded("PNG"))
     with pytest.raises(ne.InvalidInputError, match=r"format that is decoded \(TGA\)"):
         ne.to_rgb(path, decode=ne.DecodeOptions(formats=("TGA",)))
-    with pytest.raises(ne.InvalidInputError, match="formats names XYZ, which Pillow does not know; known: .*TGA"):
+    with pytest.raises(ne.InvalidInputError, match=r"formats names XYZ, which Pillow does not know; known: .*TGA"):
         ne.DecodeOptions(formats=("XYZ",))
 
 
