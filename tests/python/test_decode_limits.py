@@ -11,6 +11,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ class PeakMemory:
     """How far this process's resident memory rises above what it is now, where the kernel tells."""
 
     def __init__(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
+        with suppress(OSError):  # where it cannot be reset, a lower peak before hides less
+            Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
         self._before = self._mib()
 
     @staticmethod
@@ -147,7 +149,7 @@ def test_the_limit_can_be_raised_and_lowered(tmp_path: Path) -> None:
     path.write_bytes(encoded("PNG"))
     assert ne.to_rgb(path, decode=ne.DecodeOptions(max_pixels=960)).shape == (24, 40, 3)
     for image in (path, Image.open(path), Image.fromarray(picture())):
-        with pytest.raises(ne.InvalidInputError, match="is 24x40 pixels .*960 in all; expected at most 959"):
+        with pytest.raises(ne.InvalidInputError, match=r"is 24x40 pixels .*960 in all; expected at most 959"):
             ne.to_rgb(image, decode=ne.DecodeOptions(max_pixels=959))
 
 
@@ -186,9 +188,7 @@ def test_a_file_of_too_many_bytes_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     with path.open("wb") as file:
         file.truncate((1 << 30) + 1)  # a hole
-    with pytest.raises(
-        ne.InvalidInputError, match=r"has 1,073,741,825 bytes; expected at most 1,073,741,824; .*--max-f"
-    ):
+    with pytest.raises(ne.InvalidInputError, match=r"has 1,073,741,825 bytes; expected at most 1,073,741,824; "):
         ne.to_rgb(path)
     path.write_bytes(encoded("PNG"))
     with pytest.raises(ne.InvalidInputError, match="bytes; expected at most 9;"):
