@@ -197,11 +197,11 @@ def _refusals(name: str) -> Iterator[None]:
 
 def _words(error: Exception) -> str:
     try:
-        text = " ".join(str(error).split())
+        text = "".join(c if c.isprintable() else " " for c in str(error))
     except Exception:
         text = ""
     kind = type(error).__name__
-    text = text[:200] if text else kind
+    text = " ".join(text.split())[:200] or kind
     return text if isinstance(error, (OSError, ValueError, SyntaxError)) or text == kind else f"{kind}: {text}"
 
 
