@@ -212,10 +212,30 @@ def _inflated(kind: bytes, start: bytes) -> bytes:
     return png(picture(), 2, 8, before=[chunk(kind, start + zlib.compress(bytes(50 << 20)))])
 
 
+INFLATED: dict[str, bytes] = {
+    "text": _inflated(b"zTXt", b"Comment\0\0"),
+    "international text": _inflated(b"iTXt", b"Comment\0\1\0\0\0"),
+    "a profile": _inflated(b"iCCP", b"profile\0\0"),
+    "text behind the pixels": png(
+        picture(), 2, 8, after=[chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50 << 20)))]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INFLATED)
+def test_metadata_that_inflates_is_passed_over_and_the_image_decoded(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(INFLATED[name])
+    peak = PeakMemory()
+    decoder = Decoder()
+    found = decoder.decode(path)
+    assert np.array_equal(np.asarray(found.image), picture())
+    assert found.done == ("text and profile passed over, since they are too large",)
+    assert decoder.size_of(path) == (24, 40)
+    assert peak.grown_mib() < 30
+
+
 METADATA: dict[str, bytes] = {
-    "PNG, text that inflates": _inflated(b"zTXt", b"Comment\0\0"),
-    "PNG, international text that inflates": _inflated(b"iTXt", b"Comment\0\1\0\0\0"),
-    "PNG, a profile that inflates": _inflated(b"iCCP", b"profile\0\0"),
     "TIFF, a tag of a million strips": tiff(picture(), photometric=2, extra=[(33922, 3, [0] * (MOST_TAG_VALUES + 1))]),
     "TIFF, a tag that claims gigabytes": tiff(picture(), photometric=2).replace(
         struct.pack("<HHL", 279, 4, 1), struct.pack("<HHL", 279, 4, 1 << 30)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +130,21 @@ def test_exif_that_makes_no_sense_turns_nothing_and_costs_no_image(
         (tmp_path / "file").write_bytes(data)
         found = np.asarray(UPRIGHT.decode(tmp_path / "file").image)
         assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_exif_that_pillow_cannot_write_anew_turns_the_image_all_the_same(tmp_path: Path) -> None:
+    """A rational of -1 / 0, which ends ``exif_transpose`` with a struct.error, and a header that is there twice."""
+    block = Image.Exif()
+    block[274] = 6
+    block[282] = 72.0
+    data = block.tobytes()
+    broken = data.replace(struct.pack(">LL", 72, 1), struct.pack(">LL", 0xFFFFFFFF, 0))
+    assert broken != data
+    for given in (broken, b"Exif\0\0" + data):
+        (tmp_path / "photo.jpg").write_bytes(encoded("JPEG", exif=given))
+        found = UPRIGHT.decode(tmp_path / "photo.jpg")
+        assert found.image.size == (24, 40)
+        assert found.done == ("turned upright (orientation 6)",)
 
 
 # --- what a bundle says -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
-from navit_edge.decode import color, depth, files, orientation
+from navit_edge.decode import color, depth, files, orientation, png_metadata
 from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
 from navit_edge.decode.limits import check_pixels, check_tiff_tags, pixel_limit
 from navit_edge.decode.options import DecodeOptions, Recorded
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Formats whose header says how many frames there are; in others it would have to be counted.
 _COUNTED = ("AVIF", "HEIF", "MPO", "PNG", "WEBP")
-#: PNG chunks that may hold EXIF, and which writers put behind the pixels.
-_LATE_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +64,7 @@ class Decoder:
             try:
                 if "TIFF" in self.options.formats:
                     check_tiff_tags(file)
-                image = open_image(file, self.options.formats)
-                return Opened(self, file, image, name)
+                return Opened(self, file, name)
             except BaseException:
                 file.close()
                 raise
@@ -127,11 +124,16 @@ class Opened:
     """A file whose header was read. size: (height_px, width_px) of the decoded image. pixel_bytes: what its pixels take
     when they are decoded."""
 
-    def __init__(self, decoder: Decoder, file: IO[bytes], image: ImageFile.ImageFile, name: str) -> None:
+    def __init__(self, decoder: Decoder, file: IO[bytes], name: str) -> None:
         self._decoder = decoder
         self._file = file
-        self._image = image
         self._name = name
+        self._passed_over = ""
+        try:
+            image = open_image(file, decoder.options.formats)
+        except ValueError as error:
+            image = self._without_metadata(error)
+        self._image = image
         check_pixels(image.width, image.height, decoder.options.max_pixels)
         self._frames = _frame_words(image, decoder.options.max_frames)
         gray = image.mode in ("L", "F") or image.mode.startswith("I")
@@ -148,7 +150,19 @@ class Opened:
     def decode(self) -> Decoded:
         """The pixels. Once; closes the file."""
         with _refusals(self._name), pixel_limit(self._decoder.options.max_pixels), self:
-            return self._decoder._finish(self._image, (self._frames,))
+            try:
+                return self._decoder._finish(self._image, (self._frames, self._passed_over))
+            except ValueError as error:  # metadata behind the pixels
+                self._image = self._without_metadata(error)
+                return self._decoder._finish(self._image, (self._frames, self._passed_over))
+
+    def _without_metadata(self, error: ValueError) -> ImageFile.ImageFile:
+        """Opens a PNG anew that Pillow refuses for its text or profile alone. Raises ``error`` for anything else."""
+        if self._passed_over or not png_metadata.is_too_large(self._file, error):
+            raise error
+        self._passed_over = png_metadata.PASSED_OVER
+        self._file.seek(0)
+        return open_image(png_metadata.without_metadata(self._file), self._decoder.options.formats)
 
     def close(self) -> None:
         self._file.close()
@@ -167,7 +181,7 @@ class Opened:
             return tag not in (5, 6, 7, 8) and orientation.turns_sideways(orientation.orientation_of(image)[0])
         if self._decoder.recorded.orientation != "apply":
             return False
-        if image.format == "PNG" and not _has_late_metadata(self._file):
+        if image.format == "PNG" and not png_metadata.has_late_exif(self._file):
             from PIL import Image
 
             return orientation.turns_sideways(_value(Image.Image.getexif, image))  # PNG's own reads the pixels first
@@ -239,23 +253,6 @@ def _frame_words(image: ImageFile.ImageFile, most: int) -> str:
     if not several:
         return ""
     return "the first of several pages" if image.format == "TIFF" else "the first of several frames"
-
-
-def _has_late_metadata(file: IO[bytes]) -> bool:
-    """Whether a PNG has chunks behind its pixels that may hold EXIF: then its orientation takes decoding."""
-    place = file.tell()
-    try:
-        file.seek(8)
-        late = False
-        while len(head := file.read(8)) == 8:
-            kind = head[4:]
-            late = late or kind == b"IDAT"
-            if late and kind in _LATE_CHUNKS:
-                return True
-            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-        return False
-    finally:
-        file.seek(place)
 
 
 def _value(getexif: Any, image: Any) -> int:
