@@ -235,6 +235,23 @@ def test_metadata_that_inflates_is_passed_over_and_the_image_decoded(name: str, 
     assert peak.grown_mib() < 30
 
 
+@pytest.mark.parametrize("form", ["PPM", "JPEG", "PNG"])
+def test_a_header_in_millions_of_pieces_is_given_up(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("navit_edge.decode.files.MOST_READS", 2000)
+    jpeg = encoded("JPEG")
+    data = {
+        "PPM": b"P6 #" + b" " * 3000 + encoded("PPM")[2:],
+        "JPEG": jpeg[:2] + b"\xff\xfe\0\3a" * 3000 + jpeg[2:],
+        "PNG": png(picture(), 2, 8, before=[chunk(b"prVt", b"")] * 3000),
+    }
+    path = tmp_path / "photo"
+    path.write_bytes(data[form])
+    with pytest.raises(ne.InvalidInputError, match="has a header that takes more than 2,000 reads"):
+        ne.to_rgb(path)
+    path.write_bytes(encoded(form))
+    assert ne.to_rgb(path).shape == (24, 40, 3)
+
+
 METADATA: dict[str, bytes] = {
     "TIFF, a tag of a million strips": tiff(picture(), photometric=2, extra=[(33922, 3, [0] * (MOST_TAG_VALUES + 1))]),
     "TIFF, a tag that claims gigabytes": tiff(picture(), photometric=2).replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from typing import IO
@@ -15,6 +16,26 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+
+#: Most calls of ``read`` for one file. A JPEG of 100 MB takes ten thousand, a PNG a few hundred thousand; a header of
+#: millions of empty comments, read byte by byte, would take minutes of processor time.
+MOST_READS = 4_000_000
+
+
+class _Reader(io.BufferedReader):
+    """A file that gives up when somebody reads it in too many pieces."""
+
+    _reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise InvalidInputError(
+                f"has a header that takes more than {MOST_READS:,} reads; expected metadata of a usual size; save it "
+                "anew"
+            )
+        return super().read(size)
 
 
 def shown(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
@@ -36,7 +57,7 @@ def open_regular(path: str | os.PathLike[str], most_bytes: int) -> IO[bytes]:
         raise InvalidInputError(f"cannot be opened ({reason}); check the path and its permissions") from error
     try:
         _check(os.fstat(handle), most_bytes)
-        return os.fdopen(handle, "rb")
+        return _Reader(io.FileIO(handle, "rb"))
     except BaseException:
         os.close(handle)
         raise
