@@ -169,7 +169,9 @@ def run_export(*arguments: object) -> Any:
 
 
 def test_the_command_exports_a_checkpoint_with_the_familys_preprocessing(folder: Path, tmp_path: Path) -> None:
-    (folder / "preprocessor_config.json").write_text('{"max_num_patches": 64, "image_mean": [0.4, 0.5, 0.6]}')
+    (folder / "preprocessor_config.json").write_text(
+        '{"max_num_patches": 64, "image_mean": [0.4, 0.5, 0.6], "do_convert_rgb": true}'
+    )
     bundle = tmp_path / "siglip.navit"
     result = run_export("--checkpoint", folder, "--outputs", "embedding", "--lowerings", "masked", "-o", bundle)
     assert result.exit_code == 0, result.output
@@ -178,6 +180,8 @@ def test_the_command_exports_a_checkpoint_with_the_familys_preprocessing(folder:
     assert manifest.model.config["table_side"] == 4
     assert (manifest.preprocess.sizing.rule, manifest.preprocess.sizing.max_tokens) == ("naflex", 64)
     assert manifest.preprocess.mean == (0.4, 0.5, 0.6)
+    assert (manifest.preprocess.alpha, manifest.preprocess.background) == ("composite", (255, 255, 255))
+    assert (manifest.preprocess.orientation, manifest.preprocess.icc) == ("apply", "ignore")
     assert manifest.created_by["weights"] == "folder"
     assert [spec.name for graph in manifest.graphs for spec in graph.outputs] == ["embedding"]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -10,6 +11,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from image_files import UInt8Array, chunk, encoded, picture, png
@@ -17,8 +19,10 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 import navit_edge as ne
+from navit_edge import manifest as manifests
 from navit_edge.cli.main import app
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
+from navit_edge.run.journal import model_hash
 
 UPRIGHT = Decoder()
 AS_DECODED = Decoder(recorded=Recorded(orientation="as-decoded"))
@@ -181,6 +185,17 @@ def test_the_bundle_decides_and_the_session_may_say_otherwise(job_bundle: Path, 
     assert np.array_equal(logits(new, photo), expected[True])
     assert np.array_equal(logits(old, photo, orientation="apply"), expected[True])
     assert np.array_equal(logits(new, photo, orientation="as-decoded"), expected[False])
+
+
+def test_outputs_that_older_versions_began_go_on(job_bundle: Path, tmp_path: Path) -> None:
+    """What names a job's model is hashed as it was before the fields were there, where a bundle does not use them."""
+    bundle = bundle_that_says(job_bundle, tmp_path)
+    content = manifests.load(bundle)
+    raw = json.loads((bundle / "manifest.json").read_text())
+    files = sorted((name, file["sha256"]) for name, file in raw["files"].items() if name.startswith("graphs/"))
+    parts = [content.model, raw["preprocess"], files, content.labels]
+    assert model_hash(bundle) == hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+    assert model_hash(bundle_that_says(job_bundle, tmp_path / "new", orientation="apply")) != model_hash(bundle)
 
 
 def test_a_plan_counts_the_tokens_that_a_run_takes(job_bundle: Path, tmp_path: Path) -> None:

@@ -354,6 +354,7 @@ OTHER_CONTENTS = {
     "text (JSON?)": b'{"error": "not found"}',
     "an empty file": b"",
     "JPEG XL": b"\xff\x0a" + bytes(64),
+    "an ISO media file (MP4, MOV)": b"\0\0\0\x18ftypisom\0\0\2\0isommp41" + bytes(64),
 }
 
 

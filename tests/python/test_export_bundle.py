@@ -106,6 +106,7 @@ def test_a_checkpoints_weights_are_what_the_graphs_compute_with(tmp_path: Path) 
         resample="bicubic",
         alpha="composite",
         background=(1, 2, 3),
+        icc="srgb",
         progress=lambda what, done, total: steps.append((what, done, total)),
     )
     manifest = manifests.load(out)
@@ -113,6 +114,7 @@ def test_a_checkpoints_weights_are_what_the_graphs_compute_with(tmp_path: Path) 
     assert manifest.created_by["weights"] == "model.safetensors"
     assert (manifest.preprocess.sizing.rule, manifest.preprocess.filter) == ("native", "bicubic")
     assert (manifest.preprocess.alpha, manifest.preprocess.background) == ("composite", (1, 2, 3))
+    assert (manifest.preprocess.orientation, manifest.preprocess.icc) == ("apply", "srgb")
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
     assert steps[-1][1] == steps[-1][2] >= 3
     images = [np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)]
@@ -199,6 +201,8 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path: Path) -> None:
         ({"lowerings": ("packed", "packed")}, "each once"),
         ({"resample": "mitchell"}, "expected one of nearest, box, bilinear"),
         ({"alpha": "ignore"}, "expected one of drop, composite, reject"),
+        ({"orientation": "exif"}, 'orientation "exif" is unknown; expected one of apply, as-decoded'),
+        ({"icc": "p3"}, 'icc "p3" is unknown; expected one of ignore, srgb'),
         ({"background": (0, 0, 256)}, "each of 0 to 255"),
     ],
 )

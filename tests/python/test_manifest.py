@@ -158,6 +158,8 @@ def set_path(content: Any, path: str, value: object) -> None:
         ("model.surprise", 1, r"unknown field `surprise` - at `\$.model`"),
         ("model.width", "64", r"at `\$.model.width`"),
         ("preprocess.filter", "mitchell", "preprocess.filter is 'mitchell'; known: nearest, box, bilinear"),
+        ("preprocess.orientation", "exif", "preprocess.orientation is 'exif'; known: apply, as-decoded"),
+        ("preprocess.icc", "p3", "preprocess.icc is 'p3'; known: ignore, srgb"),
         ("preprocess.alpha", "ignore", "preprocess.alpha is 'ignore'; known: drop, composite, reject"),
         (
             "preprocess.background",

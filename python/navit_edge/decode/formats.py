@@ -141,5 +141,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 def _refusal(head: bytes, formats: tuple[str, ...]) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if head[4:8] == b"ftyp":
+        return f"an ISO media file (MP4, MOV), not an image in a format that is decoded ({', '.join(formats)})"
     other = next((f"{name}, " for magic, name in _OTHERS if head.startswith(magic) or start.startswith(magic)), "")
     return f"{other}not an image in a format that is decoded ({', '.join(formats)}); convert it to PNG or JPEG"
