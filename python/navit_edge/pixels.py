@@ -10,6 +10,7 @@ import functools
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -54,7 +55,7 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None) ->
 
     Arrays and ``Pixels`` are passed on as they are, and so are arrays of other libraries that share CPU memory by
     DLPack (PyTorch, JAX); what would need a silent copy or a guess is refused with the remedy. PIL images and files go
-    through ``decoder``. Their pixels are borrowed where Pillow's rows are contiguous (Pillow 12 and later, below
+    through ``decoder``. Their pixels are borrowed where Pillow's rows are contiguous (Pillow 13 and later, below
     16 MB), else copied.
 
     Raises InvalidInputError, whatever a decoder raises.
@@ -149,11 +150,19 @@ def given_by(decoded: Decoded, *, new: bool = True) -> Given:
 
 def _borrowed(image: Image.Image) -> npt.NDArray[np.uint8] | Pixels:
     """The memory of a PIL image, borrowed where Pillow exports it (the Arrow C data interface), else copied."""
-    try:
-        return Pixels.from_arrow(image, image.height, image.width, PIL_FORMATS[image.mode])
-    except (AttributeError, ValueError):  # Pillow before 12; an image in several blocks of memory
-        array = np.asarray(image)
-        return array if image.mode != "RGBX" else np.ascontiguousarray(array[:, :, :3])
+    if _exports_memory():
+        with suppress(ValueError):  # an image in several blocks of memory
+            return Pixels.from_arrow(image, image.height, image.width, PIL_FORMATS[image.mode])
+    array = np.asarray(image)
+    return array if image.mode != "RGBX" else np.ascontiguousarray(array[:, :, :3])
+
+
+@functools.cache
+def _exports_memory() -> bool:
+    """Pillow 11.2 to 12.3 export it, too, and crash with images over memory of others (``Image.fromarray``)."""
+    import PIL
+
+    return int(PIL.__version__.partition(".")[0]) >= 13
 
 
 def _shared(image: Any, who: str) -> npt.NDArray[Any]:

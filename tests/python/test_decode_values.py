@@ -125,7 +125,13 @@ def test_a_transparent_value_of_sixteen_bits_is_found_before_bits_are_lost(tmp_p
     colour = DEEP_RGB[3, 5]
     (tmp_path / "rgb").write_bytes(png(DEEP_RGB, 2, 16, before=[chunk(b"tRNS", struct.pack(">HHH", *colour))]))
     alpha = np.asarray(DECODER.decode(tmp_path / "rgb").image)[:, :, 3]
-    assert np.array_equal(alpha == 0, ((colour >> 8) == (DEEP_RGB >> 8)).all(axis=2))
+    expected = ((colour >> 8) == (DEEP_RGB >> 8)).all(axis=2)
+    assert np.array_equal(alpha == 0, expected)
+    opened = Image.open(tmp_path / "rgb")
+    for _ in range(2):  # before and after it is loaded; it stays the caller's
+        white = ne.to_rgb(opened, alpha="composite")
+        assert np.array_equal((white == 255).all(axis=2), expected)
+        assert opened.info["transparency"] == tuple(colour)
 
 
 REFUSED: dict[str, tuple[bytes, str]] = {

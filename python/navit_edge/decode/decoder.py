@@ -142,10 +142,8 @@ class Opened:
     @property
     def size(self) -> tuple[int, int]:
         with _refusals(self._name), pixel_limit(self._decoder.options.max_pixels):
-            image = self._image
-            if self._is_sideways():
-                return image.width, image.height
-            return image.height, image.width
+            width, height = self._stored_size()
+            return (width, height) if self._is_sideways() else (height, width)
 
     def decode(self) -> Decoded:
         """The pixels. Once; closes the file."""
@@ -173,12 +171,19 @@ class Opened:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _stored_size(self) -> tuple[int, int]:
+        """(width_px, height_px) of the pixels in the file. Pillow's own size of a TIFF image is that of the upright
+        one, by some versions, and where the tag and not XMP says so."""
+        if self._image.format == "TIFF":
+            tags = self._image.tag_v2  # type: ignore[attr-defined]
+            return int(tags[256]), int(tags[257])
+        return self._image.size
+
     def _is_sideways(self) -> bool:
-        """Whether decoding changes height and width of the header."""
+        """Whether decoding changes height and width."""
         image = self._image
-        if image.format == "TIFF":  # Pillow's size follows the tag, and not what only XMP says
-            tag = image.tag_v2.get(274)  # type: ignore[attr-defined]
-            return tag not in (5, 6, 7, 8) and orientation.turns_sideways(orientation.orientation_of(image)[0])
+        if image.format == "TIFF":  # Pillow turns it in any case
+            return orientation.turns_sideways(orientation.orientation_of(image)[0])
         if self._decoder.recorded.orientation != "apply":
             return False
         if image.format == "PNG" and not png_metadata.has_late_exif(self._file):

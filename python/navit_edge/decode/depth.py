@@ -67,12 +67,19 @@ def to_eight_bits(image: Image.Image, raw_mode: str) -> tuple[Image.Image, str]:
     if image.mode == "F":
         return _from_float(image)
     deep = ";16" in raw_mode
-    transparency = image.info.get("transparency")
-    if deep and isinstance(transparency, tuple):  # the colour that is transparent, still in 16 bits
-        image.info["transparency"] = tuple(value >> 8 for value in transparency)
-    elif raw_mode in ("L;2", "L;4") and isinstance(transparency, int):
-        image.info["transparency"] = transparency * (85 if raw_mode == "L;2" else 17)
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and (deep or max(key) > 255):  # the colour that is transparent, still in 16 bits
+        image = _with_key(image, tuple(value >> 8 for value in key))
+    elif raw_mode in ("L;2", "L;4") and isinstance(key, int):
+        image = _with_key(image, key * (85 if raw_mode == "L;2" else 17))
     return image, "16 bits reduced to 8" if deep else ""
+
+
+def _with_key(image: Image.Image, key: int | tuple[int, ...]) -> Image.Image:
+    """A copy, since the image may be the caller's."""
+    copy = image.copy()
+    copy.info["transparency"] = key
+    return copy
 
 
 def wide_ppm(image: Image.Image) -> tuple[Image.Image, str] | None:

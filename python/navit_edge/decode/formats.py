@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING
@@ -92,7 +93,8 @@ def prepare_pillow() -> None:
         return
     with _lock:
         for name in _MODULES.values():
-            import_module(f"PIL.{name}ImagePlugin")
+            with suppress(ImportError):  # a Pillow that has no AVIF yet
+                import_module(f"PIL.{name}ImagePlugin")
         hook_into_pillow()
         _ready = True
 
