@@ -29,6 +29,8 @@ def orientation_of(image: Image.Image) -> tuple[int, str]:
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """The image turned and mirrored as the orientation says; itself for 1. As ``ImageOps.exif_transpose``, which also
     writes the EXIF anew and fails where that is damaged."""
+    if orientation == 1:
+        return image
     from PIL.Image import Transpose
 
     methods = {
@@ -40,7 +42,7 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    return image.transpose(methods[orientation]) if orientation in methods else image
+    return image.transpose(methods[orientation])
 
 
 def turns_sideways(orientation: int) -> bool:
