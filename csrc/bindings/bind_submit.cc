@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -19,21 +20,31 @@ std::uint64_t submit(PySession& self, const py::object& image, const py::object&
   options.deadline_us = deadline_us;
   options.priority = priority;
   options.policy = policy;
-  PyObject* const to = future.ptr();
-  PyObject* const with = tag.is_none() ? nullptr : tag.ptr();
-  const Done done = [mailbox = self.mailbox, to, with](Result&& result) { mailbox->post(std::move(result), to, with); };
-  Py_INCREF(to);  // the letter's, which `done` posts
-  Py_XINCREF(with);
+  py::object place = py::cast(PyResult());
+  auto& result = place.cast<PyResult&>();
+  result.tag = tag;
+  const py::tuple entry = py::make_tuple(future, std::move(place));
+  auto letter = std::make_unique<Letter>(Letter{self.mailbox, entry.inc_ref().ptr(), &result});
+  const Done done = [own = letter.get()](Result&& ended) {
+    own->result = std::move(ended);
+    const std::shared_ptr<Mailbox> to = std::move(own->to);
+    to->post(own);
+  };
+  std::uint64_t id = 0;
   try {
     // The GIL changes hands only where this has to wait. Callbacks take none, so they cannot wait for it.
-    if (const auto id = self.session->try_submit(owned, options, done)) return *id;
-    const py::gil_scoped_release release;
-    return self.session->submit(std::move(owned), options, done);
+    if (const auto taken = self.session->try_submit(owned, options, done)) {
+      id = *taken;
+    } else {
+      const py::gil_scoped_release release;
+      id = self.session->submit(std::move(owned), options, done);
+    }
   } catch (...) {  // nothing was taken
-    Py_DECREF(to);
-    Py_XDECREF(with);
+    entry.dec_ref();
     throw;
   }
+  (void)letter.release();  // the mailbox's, which may have let go of it by now
+  return id;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 """Stubs of the C++ runtime (csrc/bindings)."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ backend_abi_version: int
 class Result:
     @staticmethod
     def failed(error: Exception, index: int = -1) -> Result: ...
+    @property
+    def lost(self) -> bool: ...
     @property
     def logits(self) -> npt.NDArray[np.float32] | None: ...
     @property
@@ -319,6 +322,7 @@ def plan(
 ) -> dict[str, Any]: ...
 def cost_model(bundle: str, engine: str) -> dict[str, Any]: ...
 def memory_plan(bundle: str, engine: str, *, threads: int) -> list[tuple[int, int, int, int, int]]: ...
+def cpu_limits(root: str | PathLike[str] = "/") -> tuple[int, float | None, int]: ...
 
 spare_outputs: int
 

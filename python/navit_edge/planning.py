@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
+from navit_edge.cores import usable_cores
 from navit_edge.errors import InvalidInputError
 from navit_edge.pixels import as_pixels, size_of
 from navit_edge.sizing import Sizing, parse, to_json
@@ -109,7 +110,7 @@ class PlanLimits:
     @staticmethod
     def of(bundle: Path, engine: Engine, *, strategy: Strategy = "auto", threads: int = 0) -> PlanLimits:
         """Those of a session on an engine of a bundle, with ``threads`` CPU threads (0: all)."""
-        cores = threads or len(os.sched_getaffinity(0))
+        cores = threads or usable_cores()
         return PlanLimits(
             budgets=budget_tuples(engine.budgets),
             strategy=strategy,
@@ -241,7 +242,7 @@ def pack(
         sizing=rule,
         alpha=alpha,
         background=background,
-        threads=threads or len(os.sched_getaffinity(0)),
+        threads=threads or usable_cores(),
     )
 
 

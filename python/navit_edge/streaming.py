@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from navit_edge import _core
 from navit_edge.decode_ahead import Ahead, decode_one
 from navit_edge.errors import InvalidInputError
+from navit_edge.threads import start_thread
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
@@ -132,8 +133,7 @@ class Stream(Iterator[_core.Result]):
     def _start(self) -> None:
         self._delivery.start()  # lets go of the pixels
         # The thread holds the feed and not this object, so that a stream that nobody reads any more is closed.
-        self._feeder = threading.Thread(target=self._feed.run, name="navit-edge stream", daemon=True)
-        self._feeder.start()
+        self._feeder = start_thread(self._feed.run, name="navit-edge stream")
 
     def _end(self) -> None:
         """Nothing more will come: what the source raised, if it did, then the end."""

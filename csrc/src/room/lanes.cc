@@ -173,6 +173,7 @@ void Room::carry_out(Lane& lane) {
     const Lock lock(mutex_);
     lane.phase = error == nullptr ? Lane::Phase::kRunning : Lane::Phase::kEnding;
     lane.running_since = Clock::now();
+    lane.held = {};
     if (std::exchange(writing_, false)) wake_lanes();
   }
   if (error == nullptr) {

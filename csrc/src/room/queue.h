@@ -51,6 +51,7 @@ class Queue {
   /// Takes one back that is neither waiting nor needed any more. Its image, result and callback must be gone.
   void recycle(Waiting& image) noexcept;
 
+  /// Where memory runs out it throws, and nothing has changed.
   void push(Waiting& image);
   void remove(Waiting& image) noexcept;
   /// Gives a waiting image the place of one that is due at `due`.

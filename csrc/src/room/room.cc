@@ -11,8 +11,13 @@
 namespace navit_edge {
 namespace {
 
-std::exception_ptr broken_error(const std::string& why) {
-  return std::make_exception_ptr(BackendError("the session is broken: " + why + "; open the session again"));
+/// std::bad_alloc where there is no memory for the words.
+std::exception_ptr broken_error(const std::string& why) noexcept {
+  try {
+    return std::make_exception_ptr(BackendError("the session is broken: " + why + "; open the session again"));
+  } catch (...) {
+    return std::current_exception();
+  }
 }
 
 }  // namespace
@@ -192,13 +197,24 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   waiting.image = std::move(image);
   waiting.result = std::move(result);
   waiting.done = std::move(done);
+  const bool refused = waiting.result.error != nullptr;
+  if (!refused) {
+    try {
+      queue_.push(waiting);
+    } catch (...) {  // memory has run out: it is the caller's, as if it had not been submitted
+      image = std::move(waiting.image);
+      waiting.result = {};
+      waiting.done = nullptr;
+      queue_.recycle(waiting);
+      throw;
+    }
+  }
   ++outstanding_;
   recorder_.submitted();
-  if (waiting.result.error != nullptr) {
+  if (refused) {
     recorder_.failed(id, code_of(waiting.result.error), now, Clock::now(), true);
     finish(waiting);
   } else {
-    queue_.push(waiting);
     wake_lanes();
   }
   return id;
