@@ -28,7 +28,7 @@ from navit_edge.streaming import DROPS, Drop, Stream
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
-    from navit_edge.pixels import ImageLike
+    from navit_edge.pixels import Given, ImageLike
 
 Result = _core.Result
 Overflow: TypeAlias = Literal["error", "downscale", "split"]
@@ -169,9 +169,7 @@ class Session(Metered):
         pixels = [None if one is None else one.pixels for one in given]
         results, self.last_report = self._core.run(pixels, progress, checked(policy))
         self._warn_of_fallbacks()
-        for result, one in zip(results, given, strict=True):
-            if one is not None and one.done:
-                result.decoding = one.done
+        _say_what_decoding_did(results, given)
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal, index)
         if on_error == "raise":
@@ -357,6 +355,12 @@ class Session(Metered):
 
     def __repr__(self) -> str:
         return f"<navit_edge.Session engine={self.engine!r} device={self.device!r}>"
+
+
+def _say_what_decoding_did(results: list[_core.Result], given: list[Given | None]) -> None:
+    for result, one in zip(results, given, strict=True):
+        if one is not None and one.done:
+            result.decoding = one.done
 
 
 def _check_on_error(on_error: str) -> None:
