@@ -13,10 +13,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError
+from navit_edge.options import timeout_s
 from navit_edge.threads import start_thread
 
 if TYPE_CHECKING:
@@ -125,10 +127,8 @@ def _leave(condition: Any) -> None:
 
 
 def _say(what: str) -> None:
-    try:
+    with suppress(BaseException):  # from a handler of the application's, or for want of memory
         _log.exception(what)
-    except BaseException:  # from a handler of the application's, or for want of memory
-        pass
 
 
 class _Batch(threading.local):
@@ -180,7 +180,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         the image's error."""
         self._expect_help()
         try:
-            return super().result(timeout)
+            return super().result(timeout_s(timeout))
         except concurrent.futures.CancelledError as error:
             raise _named(error) from None
 
@@ -188,7 +188,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         """The image's error, or None; waits as ``result`` does. Raises CancelledError after ``cancel``."""
         self._expect_help()
         try:
-            return super().exception(timeout)
+            return super().exception(timeout_s(timeout))
         except concurrent.futures.CancelledError as error:
             raise _named(error) from None
 

@@ -1,7 +1,7 @@
 """The HTTP endpoint of ``metrics.serve``: one thread and a bounded number of connections, whatever clients do.
 
-Not ``http.server``: that gives each client a thread and a descriptor for as long as it pleases, and runs in circles where
-``accept`` finds no descriptor.
+Not ``http.server``: that gives each client a thread and a descriptor for as long as it pleases, and runs in circles
+where ``accept`` finds no descriptor.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import selectors
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -130,10 +131,8 @@ class MetricsServer:
 
     def _let_go(self, client: _Client) -> None:
         del self._clients[client.socket]
-        try:
+        with suppress(KeyError):  # memory ran out before it was registered
             self._selector.unregister(client.socket)
-        except KeyError:  # memory ran out before it was registered
-            pass
         client.socket.close()
 
     def _serve_client(self, client: _Client) -> None:

@@ -1,4 +1,4 @@
-"""Threads of the package. All are daemons: what must end in order at the end of the interpreter does so by ``atexit``."""
+"""Threads of the package. All are daemons: what must end in order when the interpreter ends does so by ``atexit``."""
 
 from __future__ import annotations
 

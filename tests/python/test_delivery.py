@@ -145,10 +145,9 @@ def test_a_thread_that_cannot_be_started_is_said_with_the_remedy_and_the_session
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(ne.BackendError, match="cannot start the thread .*ulimit -u"):
+        with pytest.raises(ne.BackendError, match=r"cannot start the thread .*ulimit -u"):
             session.submit(RGB)
         with pytest.raises(ne.BackendError, match="cannot start the thread"):
             next(session.stream([RGB]))
     assert still_right(session)
     assert len(list(session.stream([RGB, RGB]))) == 2
-

@@ -1,4 +1,4 @@
-"""Clients of the metrics server that do not behave: what they hold is bounded, and a scrape comes through all the same."""
+"""Clients of the metrics server that do not behave: what they hold is bounded, and a scrape comes through."""
 
 from __future__ import annotations
 
