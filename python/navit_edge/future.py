@@ -12,14 +12,14 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError
 from navit_edge.options import timeout_s
-from navit_edge.threads import start_thread
+from navit_edge.threads import PATIENCE_S, insist, leave, start_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,10 +75,6 @@ class Delivery:
             self.mailbox.flush()
 
 
-#: How long the delivery thread waits for memory before it tries again.
-_PATIENCE_S = 0.05
-
-
 def _deliver(mailbox: _core.Mailbox) -> None:
     """Body of the thread. It ends with the session and with nothing else, whatever callbacks and allocations raise."""
     mail: list[tuple[Future, _core.Result]] | None = []
@@ -88,9 +84,9 @@ def _deliver(mailbox: _core.Mailbox) -> None:
             mail = mailbox.take()
         except BaseException:  # memory has run out; the mailbox keeps what it could not give
             for future, _ in mail:
-                _leave(future._condition)
+                leave(future._condition)
             _say("the delivery thread of a session goes on after")
-            time.sleep(_PATIENCE_S)
+            time.sleep(PATIENCE_S)
 
 
 def _resolve(mail: list[tuple[Future, _core.Result]]) -> None:
@@ -99,31 +95,12 @@ def _resolve(mail: list[tuple[Future, _core.Result]]) -> None:
     try:
         while mail:
             future, result = mail[0]
-            _insist(future._resolve, result, held=future._condition)
+            insist(future._resolve, result, held=future._condition)
             del mail[0], future, result  # results hold the memory of their packs
     finally:
         loops, _batch.loops = _batch.loops, outer
         for loop, settled in loops.items():
-            _insist(_tell, loop, settled)
-
-
-def _insist(action: Callable[..., object], *args: Any, held: threading.Condition | None = None) -> None:
-    """Until there is memory for it: nobody else would do it, and somebody waits for it. held: what it holds
-    meanwhile."""
-    while True:
-        try:
-            action(*args)
-            return
-        except MemoryError:
-            if held is not None:
-                _leave(held)
-            time.sleep(_PATIENCE_S)
-
-
-def _leave(condition: Any) -> None:
-    """``with condition`` stays inside where there is no memory for the call of ``__exit__``."""
-    while condition._is_owned():
-        condition.release()
+            insist(_tell, loop, settled)
 
 
 def _say(what: str) -> None:
@@ -256,7 +233,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         while self._done_callbacks:
             callback = self._done_callbacks.pop(0)
             if isinstance(callback, _HandOver):
-                _insist(callback, self)
+                insist(callback, self)
                 continue
             try:
                 callback(self)
