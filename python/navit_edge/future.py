@@ -83,10 +83,17 @@ def _deliver(mailbox: _core.Mailbox) -> None:
             _resolve(mail)
             mail = mailbox.take()
         except BaseException:  # memory has run out; the mailbox keeps what it could not give
-            for future, _ in mail:
-                leave(future._condition)
-            _say("the delivery thread of a session goes on after")
-            time.sleep(PATIENCE_S)
+            try:  # noqa: SIM105  # `suppress` wants memory
+                _recover(mail)
+            except BaseException:
+                pass
+
+
+def _recover(mail: list[tuple[Future, _core.Result]]) -> None:
+    for future, _ in mail:
+        leave(future._condition)
+    time.sleep(PATIENCE_S)
+    _say("the delivery thread of a session goes on after")
 
 
 def _resolve(mail: list[tuple[Future, _core.Result]]) -> None:

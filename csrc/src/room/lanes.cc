@@ -238,7 +238,10 @@ void Room::end(Lane& lane) {
   }
   if (lane.job != nullptr) {
     RunJob& job = *lane.job;
-    job.reports[lane.task.number] = lane.work.report();
+    try {
+      job.reports[lane.task.number] = lane.work.report();
+    } catch (const std::bad_alloc&) {  // a report without the engine's name
+    }
     job.reports[lane.task.number].start_us = microseconds(lane.work.started() - job.start);
     --job.in_flight;
     ++job.ended;

@@ -224,8 +224,9 @@ bool Room::cancel(std::uint64_t id) {
   const Lock lock(mutex_);
   Waiting* const image = queue_.find(id);
   if (image == nullptr) return false;
+  const auto error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
   queue_.remove(*image);
-  image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
+  image->result.error = error;
   recorder_.cancelled(id, image->submitted, Clock::now());
   finish(*image);
   space_.notify_one();
