@@ -77,7 +77,7 @@ std::vector<Hierarchy> hierarchies(const fs::path& root) {
     if (second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const Words names = words_of(controllers, ',');
-    if (controllers.empty()) v2.group = line.substr(second + 1);
+    if (line.starts_with("0::")) v2.group = line.substr(second + 1);
     if (std::find(names.begin(), names.end(), "cpu") == names.end()) continue;
     v1.group = line.substr(second + 1);
     v1.mounts.push_back(mounts / controllers);
