@@ -35,17 +35,12 @@ SESSION = (
 def outside(name: str) -> list[Any]:
     """Values just outside of the range of an option, and what is no number of its kind."""
     least, most, is_whole, zero, _ = _core.option_ranges()[name]
-    step = 1 if is_whole else least / 2
-    values: list[Any] = [most + 1, -1, math.nan, math.inf, -math.inf, "1", None, True, np.bool_(True), [1], np.ones(1)]
+    values: list[Any] = [-1, math.nan, math.inf, -math.inf, "1", None, True, np.bool_(True), [1], np.ones(1)]
     if is_whole:
-        values += [1.5, 2.0, 10**30, -(10**30)]
-    if least > 0 and least - step != 0:
-        values.append(least - step)
-    if least > 0 and not zero:
-        values.append(0)
-    return [
-        int(one) if is_whole and isinstance(one, float) and one in (most + 1, least - step) else one for one in values
-    ]
+        values += [int(most) + 1, 1.5, 2.0, 10**30, -(10**30)]
+    else:
+        values += [most + 1] + ([least / 2] if least > 0 else [])
+    return values if zero or least <= 0 else [*values, 0]
 
 
 @pytest.mark.parametrize("name", SESSION)
