@@ -14,14 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from navit_edge.errors import InvalidInputError, MissingPackageError, NavitEdgeError
+from navit_edge.decode.videos import VIDEO_SUFFIXES
+from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.run import media
 
 if TYPE_CHECKING:
-    from navit_edge.pixels import ImageLike
+    from navit_edge.decode import Decoder
+    from navit_edge.pixels import Given, ImageLike
 
 #: What a folder is searched for.
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-VIDEO_SUFFIXES = (".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+
+#: Frames a second that a job may ask for.
+MOST_FPS = 100_000
 
 #: The argument that stands for paths on standard input.
 STDIN = "-"
@@ -44,7 +49,7 @@ class Item:
     """One image of a job. ``error`` stands where there is nothing to run: a folder or a video that cannot be read."""
 
     name: Name
-    image: ImageLike | None = None
+    image: ImageLike | Given | None = None
     time_s: float | None = None  # of a video's frame, from its first frame
     error: NavitEdgeError | None = None
 
@@ -65,15 +70,24 @@ class Sources:
     arguments: files, folders, patterns (``*``, ``?``, ``[``, ``**``), or ``-`` for paths on ``stdin``.
     recursive: folders with all that lie below them; links to folders are not followed.
     null: paths on ``stdin`` end with a NUL instead of a line's end.
-    every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all.
+    every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all. Where one of them is given, of an
+        animation or a file of several pages, too; else that is one image, its first.
+    decoder: what decodes animations; what limits and turns videos. None: that of a call without a bundle.
     """
 
     arguments: Sequence[str]
     recursive: bool = False
     null: bool = False
-    every: int = 1
+    every: int | None = None
     fps: float = 0.0
     stdin: BinaryIO | None = None
+    decoder: Decoder | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.fps <= MOST_FPS:
+            raise InvalidInputError(f"fps is {self.fps}; expected 0 to {MOST_FPS:,}")
+        if self.every is not None and self.every < 1:
+            raise InvalidInputError(f"every is {self.every}; expected 1 and up")
 
     def check(self) -> None:
         """Raises InvalidInputError where a folder or a pattern names no image, before anything is loaded."""
@@ -97,10 +111,8 @@ class Sources:
         total = 0
         for argument in self.arguments:
             for found in self._named(argument):
-                if isinstance(found, str) and _is_video(found):
-                    from navit_edge.run.video import count_frames
-
-                    frames = count_frames(found, every=self.every, fps=self.fps)
+                if isinstance(found, str):
+                    frames = media.count(found, every=self.every, fps=self.fps, decoder=self.decoder)
                     if frames is None:
                         return None
                     total += frames
@@ -156,23 +168,10 @@ class Sources:
     def _opened(self, found: str | Item) -> Iterator[Item]:
         if isinstance(found, Item):
             yield found
-        elif _is_video(found):
-            yield from self._frames(found)
         else:
-            yield Item(name=Name(text_of(found)), image=found)
-
-    def _frames(self, path: str) -> Iterator[Item]:
-        """A damaged video gives the frames up to there, and then the error under the video's own name."""
-        from navit_edge.run.video import frames
-
-        name = text_of(path)
-        try:
-            for frame in frames(path, every=self.every, fps=self.fps):
-                yield Item(name=Name(name, frame.index), image=frame.image, time_s=frame.time_s)
-        except MissingPackageError:
-            raise
-        except NavitEdgeError as error:
-            yield Item(name=Name(name), error=error)
+            for piece in media.pieces(found, every=self.every, fps=self.fps, decoder=self.decoder):
+                name = Name(text_of(found), piece.frame)
+                yield Item(name=name, image=piece.image, time_s=piece.time_s, error=piece.error)
 
 
 def image_files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -185,10 +184,6 @@ def image_files(paths: Sequence[Path]) -> Iterator[Path]:
             if isinstance(found, Item):
                 raise found.error or InvalidInputError(f"{path} cannot be read")
             yield Path(found)
-
-
-def _is_video(path: str) -> bool:
-    return path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def _found(files: Iterator[str | Item], folder: str, recursive: bool) -> Iterator[str | Item]:
