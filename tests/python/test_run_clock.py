@@ -86,7 +86,8 @@ def test_the_frames_of_fps_are_those_that_are_shown_at_its_times(durations_ms: l
     frames = [
         Timed(frame=place, time_s=start / 1000, own_s=durations_ms[place] / 1000) for place, start in enumerate(starts)
     ]
-    expected, tick = [], 0
+    expected: list[int] = []
+    tick = 0
     while (at := Fraction(tick) / Fraction(fps) * 1000) < sum(durations_ms):
         shown = max(place for place, start in enumerate(starts) if start <= at)
         expected += [shown] if shown not in expected[-1:] else []

@@ -256,7 +256,13 @@ def run(
     if not math.isfinite(fps):
         raise typer.BadParameter(f"{fps}; expected a number of frames", param_hint="--fps")
     sources = Sources(
-        arguments=images, recursive=recursive, null=null, every=every, fps=fps, stdin=getattr(sys.stdin, "buffer", None)
+        arguments=images,
+        recursive=recursive,
+        null=null,
+        every=every,
+        fps=fps,
+        formats=decode.formats,
+        stdin=getattr(sys.stdin, "buffer", None),
     )
     sources.check()
     console = err_console()
@@ -384,6 +390,8 @@ def _end(outcome: Outcome, console: Console, *, quiet: bool, output: Path | None
             parts.append(f"{outcome.skipped:,} done before")
         if outcome.orphans:
             parts.append(f"{outcome.orphans:,} results of images that are not named any more")
+        if outcome.entries_skipped:
+            parts.append(outcome.entries_skipped.words())
         console.print("; ".join(parts), soft_wrap=True, markup=False)
     if outcome.signal:
         again = "; --resume goes on from here" if output is not None else ""

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -48,15 +48,15 @@ class Timed(Generic[T]):
     own_s: float
 
 
-def seconds(count: object, unit: object = 1) -> Fraction | None:
+def seconds(count: Any, unit: Any = 1) -> Fraction | None:
     """``count`` times ``unit`` as an exact number; None where one of them is missing, not finite or no number."""
     try:
-        return Fraction(count) * Fraction(unit)  # type: ignore[arg-type]
+        return Fraction(count) * Fraction(unit)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
         return None
 
 
-def usual_duration_s(rate: object) -> Fraction:
+def usual_duration_s(rate: Any) -> Fraction:
     """Of a frame, by the frames a second that a header states; 1/25 where they make no sense."""
     stated = seconds(rate)
     return 1 / stated if stated is not None and Fraction(1, _MOST_USUAL_S) <= stated <= 1000 else _USUAL_S

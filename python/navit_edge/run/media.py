@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from navit_edge.decode.formats import FORMATS, looks_like
 from navit_edge.decode.videos import HEAD_BYTES, VIDEO_SUFFIXES, video_words
 from navit_edge.errors import MissingPackageError, NavitEdgeError
 from navit_edge.pixels import Given, default_decoder
@@ -68,13 +69,7 @@ def is_video(path: str) -> bool:
     head = _head(path)
     if video_words(head):
         return True
-    return path.lower().endswith(VIDEO_SUFFIXES) and not _is_known_image(head)
-
-
-def _is_known_image(head: bytes) -> bool:
-    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")) or (
-        head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    ) or head[4:8] == b"ftyp"  # fmt: skip
+    return path.lower().endswith(VIDEO_SUFFIXES) and not looks_like(head, FORMATS)
 
 
 def _head(path: str) -> bytes:

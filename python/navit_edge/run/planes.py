@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.pixels import Pixels
-
-if TYPE_CHECKING:
-    from navit_edge.pixels import ImageLike
 
 #: FFmpeg's pixel format -> ours, where its planes are read as they lie.
 _YUV = {"yuv420p": "i420", "yuvj420p": "i420", "nv12": "nv12"}
@@ -33,7 +30,7 @@ _ORIENTATIONS = {(1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0,
 class Seen(NamedTuple):
     """image: may borrow the decoder's memory. done: what was done to it, in words; "" for nothing."""
 
-    image: ImageLike
+    image: npt.NDArray[np.uint8] | Pixels
     done: str = ""
 
 
@@ -57,12 +54,12 @@ def orientation_of(frame: Any) -> tuple[int, str]:
     largest = max(abs(a), abs(b), abs(c), abs(d))
     if largest == 0:
         return 1, ""
-    axes = tuple((value > 0) - (value < 0) if 16 * abs(value) > largest else 0 for value in (a, b, c, d))
-    turn = _ORIENTATIONS.get(axes)
+    x, y, u, v = ((value > 0) - (value < 0) if 16 * abs(value) > largest else 0 for value in (a, b, c, d))
+    turn = _ORIENTATIONS.get((x, y, u, v))
     return (turn, "") if turn else (1, "not turned, since its display matrix is no quarter turn")
 
 
-def image_of(frame: Any) -> ImageLike:
+def image_of(frame: Any) -> npt.NDArray[np.uint8] | Pixels:
     """As it was encoded. YUV 4:2:0, RGB and full-range gray are borrowed plane by plane, with the stream's matrix and
     range; other formats become RGB or, with alpha, RGBA by FFmpeg's own conversion."""
     name = frame.format.name
@@ -83,7 +80,7 @@ def image_of(frame: Any) -> ImageLike:
 
 def _has_alpha(form: Any) -> bool:
     """FFmpeg's name says it: yuva420p, gbrap, ya8, rgba64le, argb, pal8."""
-    name = form.name
+    name: str = form.name
     return name.startswith(("yuva", "gbrap", "ya8", "ya16", "rgba", "bgra", "argb", "abgr", "pal8", "ayuv", "vuya"))
 
 
@@ -95,7 +92,7 @@ def _colour_words(frame: Any) -> list[str]:
     return [f"{bits} bits reduced to 8" if bits > 8 else "", f"{colours} read as sRGB" if colours else ""]
 
 
-def _turned(frame: Any, image: ImageLike, turn: int) -> npt.NDArray[np.uint8]:
+def _turned(frame: Any, image: npt.NDArray[np.uint8] | Pixels, turn: int) -> npt.NDArray[np.uint8]:
     """RGB, or RGBA, turned: converted and copied."""
     if not isinstance(image, Pixels):
         array = np.asarray(image)

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from navit_edge.decode import files
 from navit_edge.errors import InvalidInputError, NavitEdgeError
-from navit_edge.pixels import default_decoder
+from navit_edge.pixels import Pixels, default_decoder
 from navit_edge.run import clock, film
 from navit_edge.run.planes import image_of, seen
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
-    from navit_edge.pixels import ImageLike
 
 __all__ = ["Frame", "count_frames", "frames", "image_of"]
 
@@ -26,7 +29,7 @@ class Frame:
 
     index: int
     time_s: float | None
-    image: ImageLike
+    image: npt.NDArray[np.uint8] | Pixels
     done: str = ""
 
 
@@ -41,7 +44,7 @@ def frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decoder | No
     off, and MissingPackageError without PyAV.
     """
     decoder = decoder or default_decoder()
-    name = film.files.shown(path)
+    name = files.shown(path)
     upright = decoder.recorded.orientation == "apply"
     try:
         with film.opened(path, decoder.options) as opened:
@@ -67,7 +70,7 @@ def count_frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decode
     try:
         with film.opened(path, (decoder or default_decoder()).options) as opened:
             seconds = opened.duration_s
-            total = opened.stream.frames
+            total: int = opened.stream.frames
             if total <= 0 and seconds is not None:
                 total = round(seconds / opened.usual_s)
             if total <= 0:
