@@ -138,6 +138,11 @@ class Session(Metered):
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
+    @property
+    def decoder(self) -> Decoder:
+        """What decodes files for this session: by the bundle, and by ``decode``."""
+        return self._decoder
+
     def run(
         self,
         images: Sequence[ImageLike],
