@@ -92,9 +92,9 @@ def native_target() -> str:
     return target
 
 
-def preview(job: Job, graph_path: Path) -> Preview:
+def preview(job: Job, graph: bytes) -> Preview:
     """What ``build`` would do."""
-    return tensorrt_common.preview(job, graph_path, float32_products=_has_float32_products(job))
+    return tensorrt_common.preview(job, graph, float32_products=_has_float32_products(job))
 
 
 def build(task: Task, emit: Emit) -> Outcome:
