@@ -16,18 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from navit_edge.errors import BundleError
+from navit_edge.files import kind_of
 
 _CHUNK_BYTES = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _COPY_FILES = "copy the bundle with its files in place of links: cp -rL"
-_KINDS = (
-    (stat.S_ISLNK, "a link"),
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISFIFO, "a pipe (FIFO)"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 class Inside:
@@ -167,10 +160,8 @@ class Inside:
             mode = os.stat(entry, dir_fd=at, follow_symlinks=False).st_mode
         except OSError:
             mode = 0
-        kind = next((words for test, words in _KINDS if test(mode)), "no file")
         return BundleError(
-            f"{self.root / name} is {'a file' if stat.S_ISREG(mode) else kind}; expected {expected} of the bundle "
-            f"itself; {_COPY_FILES}"
+            f"{self.root / name} is {kind_of(mode) or 'a file'}; expected {expected} of the bundle itself; {_COPY_FILES}"
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from navit_edge import inside
+from navit_edge import files, inside
 from navit_edge import sizing as sizings
 from navit_edge.errors import BundleError
 from navit_edge.inside import Inside
@@ -23,6 +23,7 @@ from navit_edge.sizing import Sizing as Sizing
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+MOST_BYTES = 16 << 20
 #: How images may be packed (csrc/include/navit_edge/plan.h).
 STRATEGIES = (
     "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
@@ -200,7 +201,7 @@ def load(bundle: Path) -> Manifest:
     """
     path = Path(bundle) / MANIFEST
     try:
-        raw = path.read_bytes()
+        raw = files.read_regular(path, most_bytes=MOST_BYTES)
     except FileNotFoundError:
         found = "no such directory" if not Path(bundle).exists() else "no manifest.json in it"
         raise BundleError(
@@ -217,8 +218,8 @@ def load_in(directory: Inside) -> Manifest:
     """The same, from a bundle's directory that is open."""
     path = directory.root / MANIFEST
     try:
-        with directory.open(MANIFEST) as handle, open(handle, "rb", closefd=False) as file:
-            raw = file.read()
+        with directory.folder("") as at:
+            raw = files.read_regular(MANIFEST, most_bytes=MOST_BYTES, dir_fd=at)
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     return parse(raw, source=str(path))

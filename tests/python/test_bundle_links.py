@@ -153,7 +153,7 @@ REPLACEMENTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "a link within the bundle": (lambda path, tmp: replace_by_link(path, path.with_name("real.blob")), "is a link"),
     "its folder a link": (lambda path, tmp: replace_by_link(path.parent, tmp / "elsewhere"), "engines is a link"),
     "a pipe": (lambda path, tmp: (path.unlink(), os.mkfifo(path)), "is a pipe"),
-    "a directory": (lambda path, tmp: (path.unlink(), path.mkdir()), "is a directory"),
+    "a directory": (lambda path, tmp: (path.unlink(), path.mkdir()), "is a folder"),
 }
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NoReturn, Protocol, cast
 
@@ -133,9 +133,7 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
     with contextlib.ExitStack() as stack:
         staging = stack.enter_context(bundles.staging_directory(bundle))
         # The compiler opens files by their paths: it gets copies of what is checked here, not what stands there by then.
-        sources = stack.enter_context(
-            bundles.snapshot(bundle, manifests.load(bundle), list(inputs), directory=staging)
-        )
+        sources = stack.enter_context(bundles.snapshot(bundle, manifests.load(bundle), list(inputs), directory=staging))
         output = staging / f"{job.name}.{job.extension}"
         task = Task(
             job=job,

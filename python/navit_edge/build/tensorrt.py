@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import re
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from navit_edge.build import device, lowering, tensorrt_common

@@ -7,7 +7,6 @@ kernels, and it has neither bf16 nor float32 matrix products.
 from __future__ import annotations
 
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from navit_edge.build import device, lowering, tensorrt_common

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from navit_edge.cli.bench_compare import print_comparison
-from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console, size_text
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, make_progress, out_console, size_text
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run import Device, Precision, SlotsOption, announce
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
@@ -208,7 +208,7 @@ def bench(
     for warning in report.engine_report.get("warnings", []) if isinstance(report, BenchReport) else ():
         console.print(warning, style="yellow", soft_wrap=True, markup=False)
     if to_stdout:
-        typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+        echo_json(report.as_json())
     else:
         if isinstance(report, CompareReport):
             print_comparison(report)
