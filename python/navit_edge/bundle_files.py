@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from navit_edge.errors import BundleError
@@ -57,26 +57,25 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
     """
     with opened(bundle) as inside:
         for name in manifest.files if names is None else names:
-            _check(inside, manifest, name)
+            _check(inside, manifest.files, name)
 
 
 def read_file(bundle: Path, manifest: Manifest, name: str) -> bytes:
     """The content of a file, whose size and SHA-256 are those of the manifest. Raises BundleError."""
     pieces: list[bytes] = []
     with opened(bundle) as inside:
-        _check(inside, manifest, name, pieces.append)
+        _check(inside, manifest.files, name, pieces.append)
     return b"".join(pieces)
 
 
 @contextlib.contextmanager
-def snapshot(
-    bundle: Path, manifest: Manifest, names: Sequence[str], *, directory: Path | None = None
-) -> Iterator[Path]:
+def snapshot(bundle: Path, files: Mapping[str, File], *, directory: Path | None = None) -> Iterator[Path]:
     """Copies of files under the same names in a directory that only this user enters, checked as they were copied.
 
     For libraries that open files by their paths, a graph and the weights beside it. The copies go when the block ends.
 
     Args:
+        files: Name in the bundle -> what it must hold.
         directory: Where the copies' directory is made; where temporary files go by default.
 
     Raises:
@@ -86,14 +85,14 @@ def snapshot(
         root = Path(made)
         try:
             with opened(bundle) as inside:
-                for name in names:
+                for name in files:
                     (root / name).parent.mkdir(parents=True, exist_ok=True)
                     with (root / name).open("xb") as copy:
-                        _check(inside, manifest, name, copy.write)
+                        _check(inside, files, name, copy.write)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            size = sum(manifest.files[name].bytes for name in names)
+            size = sum(file.bytes for file in files.values())
             where = "name another directory in TMPDIR" if directory is None else "free some space"
             raise BundleError(
                 f"{root.parent} is full ({error.strerror}); expected {size:,} bytes for a copy of the graphs of "
@@ -102,10 +101,10 @@ def snapshot(
         yield root
 
 
-def _check(inside: Inside, manifest: Manifest, name: str, use: Callable[[bytes], object] | None = None) -> None:
-    expected = manifest.files.get(name)
+def _check(inside: Inside, files: Mapping[str, File], name: str, use: Callable[[bytes], object] | None = None) -> None:
+    expected = files.get(name)
     if expected is None or not is_inside(name):
-        raise BundleError(f"{name!r} is not a file of {inside.root}; it lists {', '.join(manifest.files) or 'none'}")
+        raise BundleError(f"{name!r} is not a file of {inside.root}; it lists {', '.join(files) or 'none'}")
     inside.check(name, expected.sha256, expected.bytes, remedy=_remedy(name), use=use)
 
 

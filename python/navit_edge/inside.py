@@ -160,9 +160,8 @@ class Inside:
             mode = os.stat(entry, dir_fd=at, follow_symlinks=False).st_mode
         except OSError:
             mode = 0
-        return BundleError(
-            f"{self.root / name} is {kind_of(mode) or 'a file'}; expected {expected} of the bundle itself; {_COPY_FILES}"
-        )
+        found = kind_of(mode) or "a file"
+        return BundleError(f"{self.root / name} is {found}; expected {expected} of the bundle itself; {_COPY_FILES}")
 
 
 @contextlib.contextmanager

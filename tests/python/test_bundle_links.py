@@ -213,7 +213,7 @@ def test_what_is_read_is_what_was_opened_and_hashed(bundle: Path) -> None:
 
 def test_copies_for_a_library_are_checked_as_they_are_made_and_go(bundle: Path) -> None:
     manifest = manifests.load(bundle)
-    with bundles.snapshot(bundle, manifest, list(manifest.files)) as copies:
+    with bundles.snapshot(bundle, manifest.files) as copies:
         assert copies.stat().st_mode & 0o777 == 0o700
         for name in manifest.files:
             assert (copies / name).read_bytes() == (bundle / name).read_bytes()
@@ -221,7 +221,7 @@ def test_copies_for_a_library_are_checked_as_they_are_made_and_go(bundle: Path) 
     (bundle / "graphs/weights.bin").write_bytes(b"x" * manifest.files["graphs/weights.bin"].bytes)
     with (
         pytest.raises(BundleError, match=r"weights\.bin was altered"),
-        bundles.snapshot(bundle, manifest, list(manifest.files)),
+        bundles.snapshot(bundle, manifest.files),
     ):
         pass
 

@@ -132,8 +132,8 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
     kin = _kin(job)
     with contextlib.ExitStack() as stack:
         staging = stack.enter_context(bundles.staging_directory(bundle))
-        # The compiler opens files by their paths: it gets copies of what is checked here, not what stands there by then.
-        sources = stack.enter_context(bundles.snapshot(bundle, manifests.load(bundle), list(inputs), directory=staging))
+        # The compiler opens files by their paths: it gets copies of what was checked, not what stands there by then.
+        sources = stack.enter_context(bundles.snapshot(bundle, inputs, directory=staging))
         output = staging / f"{job.name}.{job.extension}"
         task = Task(
             job=job,

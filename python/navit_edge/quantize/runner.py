@@ -70,7 +70,7 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     if standing is not None:
         return standing
 
-    with bundles.snapshot(bundle, manifest, list(inputs)) as sources:
+    with bundles.snapshot(bundle, inputs) as sources:
         work = _Work(bundle, sources, graphs, request, decoder, report_progress)
         packs = work.packs(request.calibration, images)
         if not packs:

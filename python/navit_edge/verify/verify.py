@@ -79,8 +79,8 @@ def verify(
     found: list[EngineCertificate] = []
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
-    graphs = [name for name in manifest.files if name.startswith("graphs/")]
-    with bundles.snapshot(bundle, manifest, graphs) as sources:
+    graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
+    with bundles.snapshot(bundle, graphs) as sources:
         references = _references(sources, manifest, step)
         for engine in wanted:
             step(engine.id, "opening")
