@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 from itertools import pairwise
@@ -373,3 +375,23 @@ def test_counting_says_what_the_header_says_and_believes_no_nonsense(tmp_path: P
     with film.opened(path, DecodeOptions()) as opened:
         assert opened.duration_s == 1
         assert opened.usual_s == Fraction(1, 10)
+
+
+def test_python_ends_while_a_damaged_film_is_open(tmp_path: Path) -> None:
+    """FFmpeg's threads log errors through PyAV, which takes Python's lock for it; freeing a decoder waits for them."""
+    path = write_film(tmp_path / "v.mp4", LEVELS * 4, options={"g": "1"})
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for at, size in places[3:]:
+        data[at + 8 : at + size] = b"\xff" * (size - 8)
+    path.write_bytes(data)
+    code = (
+        "import sys; from navit_edge.run.video import frames\n"
+        "for _ in range(20): held = frames(sys.argv[1]); next(held)\n"
+        "sys.stdout.write('ends')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "ends")

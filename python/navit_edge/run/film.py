@@ -31,6 +31,8 @@ _BUFFER_BYTES = 1 << 17
 #: Errors in a row of the demuxer after which a file is given up.
 _MOST_ERRORS = 64
 
+_silent = False
+
 
 @dataclass
 class Losses:
@@ -82,19 +84,16 @@ class Film:
         ``losses``."""
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.options = {"max_pixels": str(self._options.max_pixels)}
-        try:
-            for packet in self._packets():
-                for frame in self._decoded(packet):
-                    index = self._count
-                    self._count += 1
-                    if frame.is_corrupt:
-                        self.losses.corrupt += 1
-                        self._note(index - 1, "")
-                        continue
-                    self._last = _stamped(frame, self.stream)
-                    yield index, self._last
-        finally:
-            self._drain()
+        for packet in self._packets():
+            for frame in self._decoded(packet):
+                index = self._count
+                self._count += 1
+                if frame.is_corrupt:
+                    self.losses.corrupt += 1
+                    self._note(index - 1, "")
+                    continue
+                self._last = _stamped(frame, self.stream)
+                yield index, self._last
 
     def check_whole(self, end_s: float) -> None:
         """Raises InvalidInputError, after the last frame, where any are missing.
@@ -148,12 +147,14 @@ class Film:
                 self._note(self._count - 1, _why(error))
         yield None
 
-    def _drain(self) -> None:
-        """Waits for FFmpeg's threads. PyAV frees a decoder while it holds Python's lock, which a thread that logs an
-        error waits for: each would wait for the other for ever."""
-        with suppress(Exception):
-            while self.stream.decode(None):
-                pass
+    def close(self) -> None:
+        """Waits for FFmpeg's threads and lets go of the decoder. PyAV frees it while it holds Python's lock, for which
+        a thread waits that logs an error: each would wait for the other for ever, at the latest when Python exits."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(Exception):
+                while stream.decode(None):
+                    pass
 
     def _decoded(self, packet: Any) -> list[Any]:
         av = pyav()
@@ -179,6 +180,7 @@ def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Fil
     pyav()
     with files.open_regular(path, 1 << 63, expected="a video") as file:
         container = _container(file, options)
+        film = None
         try:
             film = Film(container, file, options)
             if whole.is_iso(file) and (seconds(film.stream.time_base) or 1) >= 1:
@@ -188,6 +190,8 @@ def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Fil
                 film = Film(container, file, options)
             yield film
         finally:
+            if film is not None:
+                film.close()
             container.close()
 
 
@@ -229,7 +233,18 @@ class _Nameless:
 
 
 def pyav() -> Any:
-    return import_or_explain("av", purpose="reading videos", remedy='pip install "navit-edge[run]"')
+    av = import_or_explain("av", purpose="reading videos", remedy='pip install "navit-edge[run]"')
+    if _silent:
+        av.logging.restore_default_callback()  # PyAV's own takes Python's lock in FFmpeg's threads
+        av.logging.set_libav_level(av.logging.PANIC)
+    return av
+
+
+def silence() -> None:
+    """For a program of its own, since it holds for all of the process: FFmpeg's messages, which may quote a file, go
+    nowhere, and none of its threads waits to write one. What is wrong with a film is in its errors."""
+    global _silent
+    _silent = True
 
 
 def _film_of(container: Any) -> Any:
