@@ -109,7 +109,7 @@ def test_pages_have_no_times_and_fps_takes_the_first(form: str, tmp_path: Path) 
 def test_a_file_of_one_frame_is_one_image_whatever_is_asked_for(form: str, tmp_path: Path) -> None:
     pictures(1)[0].save(tmp_path / "a", form)
     for options in ({"every": 1}, {"every": 7}, {"fps": 3.0}):
-        assert found(tmp_path / "a", **options) == [Piece(image=str(tmp_path / "a"))]  # type: ignore[arg-type]
+        assert found(tmp_path / "a", **options) == [Piece(image=str(tmp_path / "a"))]
 
 
 def test_transparency_of_frames_goes_through_the_models_rule(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from navit_edge.decode import files
 from navit_edge.decode.limits import check_pixels
 from navit_edge.errors import InvalidInputError, import_or_explain
-from navit_edge.run import whole
+from navit_edge.run import iso, whole
 from navit_edge.run.clock import Stamped, seconds, usual_duration_s
 
 if TYPE_CHECKING:
@@ -179,11 +179,13 @@ def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Fil
     of an error does not have the path."""
     pyav()
     with files.open_regular(path, 1 << 63, expected="a video") as file:
+        if iso.is_iso(file):
+            iso.check_tables(file)
         container = _container(file, options)
         film = None
         try:
             film = Film(container, file, options)
-            if whole.is_iso(file) and (seconds(film.stream.time_base) or 1) >= 1:
+            if iso.is_iso(file) and (seconds(film.stream.time_base) or 1) >= 1:
                 # Ticks of a second or more are no unit of a film, and its edit list counts in them.
                 container.close()
                 container = _container(file, options, ignore_editlist="1")
@@ -266,7 +268,7 @@ def _film_of(container: Any) -> Any:
 
 
 def _stamped(frame: Any, stream: Any) -> Stamped[Any]:
-    unit = frame.time_base or stream.time_base
+    unit = stream.time_base  # PyAV's own of a frame that was flushed has been random (PyAV#1280)
     pts = frame.pts if frame.pts is not None else frame.dts
     return Stamped(frame=frame, pts_s=seconds(pts, unit), duration_s=seconds(frame.duration or None, unit))
 
