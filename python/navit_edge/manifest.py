@@ -19,6 +19,7 @@ from navit_edge import files, inside
 from navit_edge import sizing as sizings
 from navit_edge.errors import BundleError
 from navit_edge.inside import Inside
+from navit_edge.options import as_json
 from navit_edge.sizing import Sizing as Sizing
 
 SCHEMA_VERSION = 1
@@ -258,7 +259,7 @@ def save(manifest: Manifest, bundle: Path) -> None:
 def save_in(directory: Inside, manifest: Manifest) -> None:
     """The same, into a bundle's directory that is open."""
     check(manifest, source="the manifest to be written")
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    text = msgspec.json.format(msgspec.json.encode(manifest, enc_hook=as_json), indent=2) + b"\n"
     try:
         directory.write(MANIFEST, text)
     except OSError as error:
