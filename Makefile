@@ -18,6 +18,11 @@ WORKERS := $(shell awk -v n=$(JOBS) '/MemTotal/ { most = int($$2 / 1500000) } \
 
 # Several trees compile the same files: the editable install, the tests', the wheel's, the stand-ins'. ccache, of the packages
 # below or the system's, compiles each once. `=`, since it is only there once the packages are.
+# Under one name: scikit-build-core takes g++ where nothing is said, CMake c++, and ccache tells them apart.
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
+export CXX
 export CCACHE_DIR ?= $(CURDIR)/build/ccache
 ifeq ($(origin CMAKE_CXX_COMPILER_LAUNCHER),undefined)
 export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v "$(CURDIR)/$(VENV)/bin/ccache" || command -v ccache)
