@@ -173,8 +173,8 @@ def test_a_job_that_is_killed_at_random_times_ends_with_every_image_exactly_once
 def test_a_job_that_is_told_to_stop_flushes_ends_with_128_and_the_signal_and_goes_on_later(
     job_bundle: Path, folder: Path, embeddings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Into Parquet, where rows wait in memory for their part. The paths come through a pipe that stays open, so that the
-    job cannot be done before the signal arrives, however busy the machine is."""
+    """Into Parquet, where rows wait in memory for their part. The paths come through a pipe that stays open: the job
+    cannot be done before the signal arrives, however busy the machine is."""
     output, kind = tmp_path / "out", "parquet"
     count = 0
     names = sorted(str(path) for path in folder.iterdir())
