@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from navit_edge import _core
 from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError, TimedOutError
@@ -23,6 +23,8 @@ from navit_edge.threads import PATIENCE_S, insist, leave, start_thread
 
 if TYPE_CHECKING:
     import asyncio
+
+    _Loops: TypeAlias = "dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[_core.Result], Future]]]"
 
 _log = logging.getLogger("navit_edge")
 
@@ -85,7 +87,7 @@ class Delivery:
     def _settle(self, end: float | None = None) -> bool:
         """False where ``end``, of the monotonic clock, came first."""
         if self.here:
-            _resolve(self.mailbox.take_now())
+            _resolve(self.mailbox.take_now(), {})
             return True
         return self.mailbox.flush(None if end is None else max(0.0, end - time.monotonic()))
 
@@ -93,9 +95,10 @@ class Delivery:
 def _deliver(mailbox: _core.Mailbox) -> None:
     """Body of the thread. It ends with the session and with nothing else, whatever callbacks and allocations raise."""
     mail: list[tuple[Future, _core.Result]] | None = []
+    loops: _Loops = {}
     while mail is not None:
         try:
-            _resolve(mail)
+            _resolve(mail, loops)
             mail = mailbox.take()
         except BaseException:  # memory has run out; the mailbox keeps what it could not give
             try:  # noqa: SIM105  # `suppress` wants memory
@@ -111,18 +114,21 @@ def _recover(mail: list[tuple[Future, _core.Result]]) -> None:
     _say("the delivery thread of a session goes on after")
 
 
-def _resolve(mail: list[tuple[Future, _core.Result]]) -> None:
-    """Empties ``mail``; what is left where this raises can be given again."""
-    outer, _batch.loops = _batch.loops, {}
+def _resolve(mail: list[tuple[Future, _core.Result]], loops: _Loops) -> None:
+    """Empties ``mail``, and ``loops`` of what is to be told to event loops for it. What is left where this raises can
+    be given again."""
+    outer, _batch.loops = _batch.loops, loops
     try:
         while mail:
             future, result = mail[0]
             insist(future._resolve, result, held=future._condition)
             del mail[0], future, result  # results hold the memory of their packs
     finally:
-        loops, _batch.loops = _batch.loops, outer
-        for loop, settled in loops.items():
-            insist(_tell, loop, settled)
+        _batch.loops = outer
+        while loops:
+            loop = next(iter(loops))
+            insist(_tell, loop, loops[loop])
+            del loops[loop]
 
 
 def _say(what: str) -> None:
@@ -133,7 +139,7 @@ def _say(what: str) -> None:
 class _Batch(threading.local):
     """While the delivery thread resolves: what it has to tell event loops, each of them once."""
 
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[_core.Result], Future]]] | None = None
+    loops: _Loops | None = None
 
 
 _batch = _Batch()

@@ -112,11 +112,15 @@ for length in (1, 8):
         futures = [session.submit(image) for _ in range(4)]
         futures[0].add_done_callback(lambda _: _testcapi.set_nomemory(start, start + length))
         futures[-1].add_done_callback(over)
-        session._core.drain()  # they are one pack, which leaves now; this thread then waits outside of Python
-        try:
-            select.select([told], [], [], 2)  # the callback may be lost, too
-        except MemoryError:  # it was this thread's
-            pass
+        session._core.drain(None)  # they are one pack, which leaves now; this thread then waits outside of Python
+        while True:
+            try:
+                select.select([told], [], [], 2)  # the callback that tells may be lost
+                _testcapi.remove_mem_hooks()
+                session.drain()  # all callbacks have returned
+                break
+            except MemoryError:  # it was this thread's
+                pass
         _testcapi.remove_mem_hooks()
         for future in futures:
             error = future.exception(60)
