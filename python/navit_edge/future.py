@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -102,7 +102,7 @@ def _deliver(mailbox: _core.Mailbox) -> None:
             mail = mailbox.take()
         except BaseException:  # memory has run out; the mailbox keeps what it could not give
             try:  # noqa: SIM105  # `suppress` wants memory
-                _recover(mail)
+                _recover(mail or [])
             except BaseException:
                 pass
 
@@ -161,6 +161,7 @@ class Future(concurrent.futures.Future[_core.Result]):
 
     #: What ``submit`` was given.
     tag: Any
+    _done_callbacks: list[Callable[[concurrent.futures.Future[_core.Result]], object]]  # the base class's
 
     def __init__(self, delivery: Delivery, tag: Any = None) -> None:
         super().__init__()
