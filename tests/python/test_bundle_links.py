@@ -22,6 +22,7 @@ import navit_edge as ne
 from navit_edge import build as build_package
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
+from navit_edge.build import precision
 from navit_edge.build import runner as builds
 from navit_edge.cli.main import app
 from navit_edge.errors import BundleError
@@ -224,6 +225,19 @@ def test_copies_for_a_library_are_checked_as_they_are_made_and_go(bundle: Path) 
         bundles.snapshot(bundle, manifest.files),
     ):
         pass
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "inner/weights.bin"])
+def test_a_graph_takes_weights_from_no_other_place(bundle: Path, location: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(bundle / "graphs/padded.onnx", load_external_data=False)
+    precision.load(model.SerializeToString(), "padded.onnx")
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    with pytest.raises(BundleError, match=r"takes its weights from .*; expected the name of a file beside it"):
+        precision.load(model.SerializeToString(), "padded.onnx")
 
 
 def test_an_engine_is_built_from_the_graph_and_weights_that_were_checked(
