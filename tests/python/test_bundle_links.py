@@ -227,6 +227,28 @@ def test_copies_for_a_library_are_checked_as_they_are_made_and_go(bundle: Path) 
         pass
 
 
+def test_what_is_too_large_is_refused_before_it_is_read(bundle: Path) -> None:
+    """Sparse files, which may say any size."""
+    add(bundle, ("a", b"1"))
+    manifest = manifests.load(bundle)
+    for name, size, words in (
+        ("reports/build-a.json", 1 << 40, "1,099,511,627,776 bytes; expected at most 67,108,864"),
+        ("graphs/weights.bin", 1 << 43, "8,796,093,"),
+    ):
+        try:
+            os.truncate(bundle / name, size)
+        except OSError:
+            continue  # no file of this file system can say so much
+        file = msgspec.structs.replace(manifest.files[name], bytes=size)
+        larger = msgspec.structs.replace(manifest, files={**manifest.files, name: file})
+        with pytest.raises(BundleError, match=words):
+            if name.startswith("reports/"):
+                bundles.read_file(bundle, larger, name)
+            else:
+                with bundles.snapshot(bundle, larger.files):
+                    pass
+
+
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "inner/weights.bin"])
 def test_a_graph_takes_weights_from_no_other_place(bundle: Path, location: str) -> None:
     onnx = pytest.importorskip("onnx")
