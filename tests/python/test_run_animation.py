@@ -168,6 +168,23 @@ def test_smaller_copies_of_pages_are_no_pages(tmp_path: Path) -> None:
     assert [piece.frame for piece in found(tmp_path / "a.tif", every=1)] == [0, 3]
 
 
+def test_large_thumbnails_beside_a_photo_are_no_pictures_of_their_own(tmp_path: Path) -> None:
+    """As cameras write them into MPO files: type 010002 of the MP attributes (CIPA DC-007)."""
+    path = write(tmp_path / "a.mpo", "MPO", pictures(2))
+    assert [piece.frame for piece in found(path, every=1)] == [0, 1]
+    data = bytearray(path.read_bytes())
+    header = data.index(b"MPF\0") + 4
+    order = "<" if data[header : header + 2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}L", data, header + 4)
+    (tags,) = struct.unpack_from(f"{order}H", data, header + start)
+    for place in range(header + start + 2, header + start + 2 + 12 * tags, 12):
+        tag, _, _, offset = struct.unpack_from(f"{order}HHLL", data, place)
+        if tag == 0xB002:
+            struct.pack_into(f"{order}L", data, header + offset + 16, 0x010002)
+    path.write_bytes(data)
+    assert [piece.frame for piece in found(path, every=1)] == [0]
+
+
 def test_an_apngs_picture_for_programs_without_animations_is_no_frame(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", "PNG", pictures(), default_image=True)
     seen = found(path, every=1)
