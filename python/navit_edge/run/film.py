@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from navit_edge.decode import files
 from navit_edge.decode.limits import check_pixels
 from navit_edge.errors import InvalidInputError, import_or_explain
-from navit_edge.run import whole
+from navit_edge.run import iso, whole
 from navit_edge.run.clock import Stamped, seconds, usual_duration_s
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _NO_FILM = ("attached_pic", "timed_thumbnails", "still_image")
 _BUFFER_BYTES = 1 << 17
 #: Errors in a row of the demuxer after which a file is given up.
 _MOST_ERRORS = 64
+
+_silent = False
 
 
 @dataclass
@@ -82,19 +84,16 @@ class Film:
         ``losses``."""
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.options = {"max_pixels": str(self._options.max_pixels)}
-        try:
-            for packet in self._packets():
-                for frame in self._decoded(packet):
-                    index = self._count
-                    self._count += 1
-                    if frame.is_corrupt:
-                        self.losses.corrupt += 1
-                        self._note(index - 1, "")
-                        continue
-                    self._last = _stamped(frame, self.stream)
-                    yield index, self._last
-        finally:
-            self._drain()
+        for packet in self._packets():
+            for frame in self._decoded(packet):
+                index = self._count
+                self._count += 1
+                if frame.is_corrupt:
+                    self.losses.corrupt += 1
+                    self._note(index - 1, "")
+                    continue
+                self._last = _stamped(frame, self.stream)
+                yield index, self._last
 
     def check_whole(self, end_s: float) -> None:
         """Raises InvalidInputError, after the last frame, where any are missing.
@@ -148,12 +147,14 @@ class Film:
                 self._note(self._count - 1, _why(error))
         yield None
 
-    def _drain(self) -> None:
-        """Waits for FFmpeg's threads. PyAV frees a decoder while it holds Python's lock, which a thread that logs an
-        error waits for: each would wait for the other for ever."""
-        with suppress(Exception):
-            while self.stream.decode(None):
-                pass
+    def close(self) -> None:
+        """Waits for FFmpeg's threads and lets go of the decoder. PyAV frees it while it holds Python's lock, for which
+        a thread waits that logs an error: each would wait for the other for ever, at the latest when Python exits."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(Exception):
+                while stream.decode(None):
+                    pass
 
     def _decoded(self, packet: Any) -> list[Any]:
         av = pyav()
@@ -178,16 +179,21 @@ def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Fil
     of an error does not have the path."""
     pyav()
     with files.open_regular(path, 1 << 63, expected="a video") as file:
+        if iso.is_iso(file):
+            iso.check_tables(file)
         container = _container(file, options)
+        film = None
         try:
             film = Film(container, file, options)
-            if whole.is_iso(file) and (seconds(film.stream.time_base) or 1) >= 1:
+            if iso.is_iso(file) and (seconds(film.stream.time_base) or 1) >= 1:
                 # Ticks of a second or more are no unit of a film, and its edit list counts in them.
                 container.close()
                 container = _container(file, options, ignore_editlist="1")
                 film = Film(container, file, options)
             yield film
         finally:
+            if film is not None:
+                film.close()
             container.close()
 
 
@@ -229,7 +235,18 @@ class _Nameless:
 
 
 def pyav() -> Any:
-    return import_or_explain("av", purpose="reading videos", remedy='pip install "navit-edge[run]"')
+    av = import_or_explain("av", purpose="reading videos", remedy='pip install "navit-edge[run]"')
+    if _silent:
+        av.logging.restore_default_callback()  # PyAV's own takes Python's lock in FFmpeg's threads
+        av.logging.set_libav_level(av.logging.PANIC)
+    return av
+
+
+def silence() -> None:
+    """For a program of its own, since it holds for all of the process: FFmpeg's messages, which may quote a file, go
+    nowhere, and none of its threads waits to write one. What is wrong with a film is in its errors."""
+    global _silent
+    _silent = True
 
 
 def _film_of(container: Any) -> Any:
@@ -251,7 +268,7 @@ def _film_of(container: Any) -> Any:
 
 
 def _stamped(frame: Any, stream: Any) -> Stamped[Any]:
-    unit = frame.time_base or stream.time_base
+    unit = stream.time_base  # PyAV's own of a frame that was flushed has been random (PyAV#1280)
     pts = frame.pts if frame.pts is not None else frame.dts
     return Stamped(frame=frame, pts_s=seconds(pts, unit), duration_s=seconds(frame.duration or None, unit))
 
