@@ -100,7 +100,7 @@ bool Mailbox::flush(std::optional<double> timeout_s) {
   while (done_ < until) {
     Seconds wait = kLookUp;
     if (timeout_s.has_value()) {
-      wait = std::min(wait, Seconds(*timeout_s) - (Clock::now() - start));
+      wait = std::min(wait, Seconds(*timeout_s) - Seconds(Clock::now() - start));
       if (!(wait.count() > 0)) return false;
     }
     if (resolved_.wait_for(lock, wait, [&] { return done_ >= until; })) break;
