@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import av
 import pytest
-from films import gray_levels, write_film
+from films import box, boxes, gray_levels, write_film
 from PIL import Image
 
 from navit_edge.decode import DecodeOptions, Decoder
@@ -152,3 +153,50 @@ def test_python_ends_while_a_damaged_film_is_open(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout) == (0, "ends")
+
+
+def test_a_compressed_header_is_looked_into(tmp_path: Path) -> None:
+    """As QuickTime writes them: the tables of a billion samples, and a header that inflates to gigabytes."""
+    path = write_film(tmp_path / "v.mov", LEVELS)
+    data = path.read_bytes()
+    kind, start, end = boxes(data)[-1]
+    assert kind == b"moov"
+
+    def compressed(header: bytes) -> bytes:
+        packed = box(b"cmvd", len(header).to_bytes(4, "big") + zlib.compress(header))
+        return data[:start] + box(b"moov", box(b"cmov", box(b"dcom", b"zlib") + packed))
+
+    path.write_bytes(compressed(data[start:end]))
+    assert len(list(frames(str(path)))) == 10
+    many = bytearray(data[start:end])
+    place = many.index(b"stsz") + 12
+    many[place : place + 4] = (1 << 30).to_bytes(4, "big")
+    path.write_bytes(compressed(bytes(many)))
+    assert "1,073,741,824 samples" in refusal(path)
+    path.write_bytes(compressed(bytes(100 << 20)))
+    assert "a compressed header of more than 67,108,864 bytes" in refusal(path)
+
+
+def test_a_film_that_is_passed_over_ends_when_the_job_does(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "v.mp4", LEVELS)
+    asked: list[None] = []
+
+    def stopped() -> bool:
+        asked.append(None)
+        return len(asked) > 5
+
+    assert [piece.frame for piece in pieces(str(path), every=1000, fps=0, stopped=stopped)] == [0]
+    assert len(asked) == 7  # once more at the end, so that there is no error of frames that are missing
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    assert list(Sources(arguments=[str(path)]).items(reader)) == []
+    os.close(reader)
+    os.close(writer)
+
+
+def test_typescript_is_no_video(tmp_path: Path) -> None:
+    write_film(tmp_path / "b.ts", LEVELS[:2])
+    (tmp_path / "a.ts").write_text("export const a = 1;\n" * 100)
+    sources = Sources(arguments=[str(tmp_path)])
+    assert [Path(item.name.file).name for item in sources.items()] == ["b.ts", "b.ts"]
+    assert sources.skipped == {".ts": 1}

@@ -7,7 +7,7 @@ all of themselves. Playlists (HLS, DASH, concat) and addresses are never followe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from navit_edge.decode import files
 from navit_edge.decode.limits import check_pixels
+from navit_edge.decode.videos import HEAD_BYTES, TRANSPORT_STREAM, video_words
 from navit_edge.errors import InvalidInputError, import_or_explain
 from navit_edge.run import iso, whole
 from navit_edge.run.clock import Stamped, seconds, usual_duration_s
@@ -79,12 +80,14 @@ class Film:
             stated = seconds(self._container.duration, Fraction(1, 1_000_000))  # AV_TIME_BASE
         return stated if stated is not None and stated > 0 else None
 
-    def frames(self) -> Iterator[tuple[int, Stamped[Any]]]:
-        """(place among all frames, frame), as they are decoded. What is damaged is left out and counted in
-        ``losses``."""
+    def frames(self, stopped: Callable[[], bool]) -> Iterator[tuple[int, Stamped[Any]]]:
+        """(place among all frames, frame), as they are decoded, until ``stopped``. What is damaged is left out and
+        counted in ``losses``."""
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.options = {"max_pixels": str(self._options.max_pixels)}
         for packet in self._packets():
+            if stopped():
+                return
             for frame in self._decoded(packet):
                 index = self._count
                 self._count += 1
@@ -135,7 +138,7 @@ class Film:
         while errors < _MOST_ERRORS:
             try:
                 for packet in self._container.demux(self.stream):
-                    if packet.size == 0 and packet.dts is None:  # the last one, which flushes
+                    if packet.size == 0:  # nothing; to a decoder, the end
                         continue
                     errors = 0
                     self._ends_torn = packet.is_corrupt
@@ -206,7 +209,9 @@ def _container(file: IO[bytes], options: DecodeOptions, **further: str) -> Any:
         **further,
     }
     try:
-        return av.open(_Nameless(file), metadata_errors="replace", buffer_size=_BUFFER_BYTES, options=said)
+        # FFmpeg does not find out by itself what a short transport stream is.
+        form = "mpegts" if video_words(os.pread(file.fileno(), HEAD_BYTES, 0)) == TRANSPORT_STREAM else None
+        return av.open(_Nameless(file), format=form, metadata_errors="replace", buffer_size=_BUFFER_BYTES, options=said)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InvalidInputError(f"cannot be decoded ({_why(error)}); check the file") from error
 

@@ -5,8 +5,11 @@ FFmpeg makes some seventy bytes of each sample that a table counts, and a count 
 
 from __future__ import annotations
 
+import io
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import IO, NamedTuple
 
@@ -16,6 +19,8 @@ from navit_edge.errors import InvalidInputError
 MOST_SAMPLES = 8_000_000
 #: Samples of a track times the entries of its edit list, each of which may show all of them again.
 MOST_EDITED = 64_000_000
+#: Of a header that QuickTime has compressed, inflated.
+MOST_HEADER_BYTES = 64 << 20
 _MOST_BOXES = 1_000_000
 _FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
@@ -67,6 +72,8 @@ def check_tables(file: IO[bytes]) -> None:
     samples = 0
     for box in boxes(file, 0, size):
         if box.kind == b"moov":
+            if packed := next(_below(file, box, size, b"cmov", b"cmvd"), None):
+                check_tables(_inflated(file, packed))
             samples += sum(_samples_of(file, track, size) for track in _below(file, box, size, b"trak"))
         elif box.kind == b"moof":
             for run in _below(file, box, size, b"traf", b"trun"):
@@ -75,6 +82,20 @@ def check_tables(file: IO[bytes]) -> None:
             raise InvalidInputError(
                 f"states {samples:,} samples in its tables; expected at most {MOST_SAMPLES:,}; check it, or split it"
             )
+
+
+def _inflated(file: IO[bytes], packed: Box) -> IO[bytes]:
+    """The ``moov`` of a QuickTime file that keeps it compressed; what is damaged, up to there."""
+    file.seek(packed.start + 4)
+    unpacker = zlib.decompressobj()
+    data = b""
+    with suppress(zlib.error):
+        data = unpacker.decompress(file.read(max(0, packed.end - packed.start - 4)), MOST_HEADER_BYTES + 1)
+    if len(data) > MOST_HEADER_BYTES:
+        raise InvalidInputError(
+            f"has a compressed header of more than {MOST_HEADER_BYTES:,} bytes; save it anew, uncompressed"
+        )
+    return io.BytesIO(data)
 
 
 def _samples_of(file: IO[bytes], track: Box, size: int) -> int:
