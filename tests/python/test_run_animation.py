@@ -168,6 +168,23 @@ def test_smaller_copies_of_pages_are_no_pages(tmp_path: Path) -> None:
     assert [piece.frame for piece in found(tmp_path / "a.tif", every=1)] == [0, 3]
 
 
+def test_large_thumbnails_beside_a_photo_are_no_pictures_of_their_own(tmp_path: Path) -> None:
+    """As cameras write them into MPO files: type 010002 of the MP attributes (CIPA DC-007)."""
+    path = write(tmp_path / "a.mpo", "MPO", pictures(2))
+    assert [piece.frame for piece in found(path, every=1)] == [0, 1]
+    data = bytearray(path.read_bytes())
+    header = data.index(b"MPF\0") + 4
+    order = "<" if data[header : header + 2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}L", data, header + 4)
+    (tags,) = struct.unpack_from(f"{order}H", data, header + start)
+    for place in range(header + start + 2, header + start + 2 + 12 * tags, 12):
+        tag, _, _, offset = struct.unpack_from(f"{order}HHLL", data, place)
+        if tag == 0xB002:
+            struct.pack_into(f"{order}L", data, header + offset + 16, 0x010002)
+    path.write_bytes(data)
+    assert [piece.frame for piece in found(path, every=1)] == [0]
+
+
 def test_an_apngs_picture_for_programs_without_animations_is_no_frame(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", "PNG", pictures(), default_image=True)
     seen = found(path, every=1)
@@ -175,12 +192,13 @@ def test_an_apngs_picture_for_programs_without_animations_is_no_frame(tmp_path: 
     np.testing.assert_array_equal(rgb(seen[0]), np.asarray(pictures()[1]))
 
 
-@pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "MPO"])
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
 @pytest.mark.parametrize("part", [0.5, 0.8, 0.97])
 def test_half_a_file_gives_its_frames_and_then_where_it_stopped(form: str, part: float, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     images = [Image.fromarray(rng.integers(0, 256, (24, 40, 3), np.uint8)) for _ in range(6)]
     path = write(tmp_path / "a", form, images)
+    assert all(piece.error is None for piece in found(path, every=1))
     whole = [rgb(piece) for piece in found(path, every=1)]
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
@@ -189,7 +207,8 @@ def test_half_a_file_gives_its_frames_and_then_where_it_stopped(form: str, part:
     bad = [piece for piece in seen if piece.error is not None]
     assert bad
     assert all(str(piece.error).startswith(str(path)) for piece in bad)
-    if form in ("GIF", "PNG"):
+    if form in ("GIF", "PNG", "WEBP"):
+        assert len(good) >= 2
         assert len(bad) == 1
         assert seen[-1] is bad[0]
         assert bad[0].frame is None

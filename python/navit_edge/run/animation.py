@@ -22,7 +22,7 @@ def pieces_of(path: str, *, every: int, fps: float, decoder: Decoder, stopped: C
 
     Raises InvalidInputError after the frames that there are.
     """
-    with decoder.open(path) as opened:
+    with decoder.open(path, for_frames=True) as opened:
         frames = opened.frames() if opened.has_frames else None
         if frames is None or (fps > 0 and not frames.timed):
             yield Piece(image=path)

@@ -104,8 +104,7 @@ class Film:
         end_s: when the last frame ends, from the first one.
         """
         lost, stated = self.losses, self.duration_s
-        size, expected = self._file.seek(0, os.SEEK_END), whole.stated_bytes(self._file)
-        cut = f"it is cut off, {size:,} of {expected:,} bytes" if expected is not None and expected > size else ""
+        cut = whole.cut_words(self._file)
         if self._last is None:
             why = f"cannot be decoded ({lost.why})" if lost.why else "holds no frames"
             raise InvalidInputError(f"{why}; {cut or 'check the file'}")
@@ -127,7 +126,7 @@ class Film:
         # Headers are not exact, so half a second and two parts in a hundred may be missing. A container that is whole
         # by its own sizes may well end with a frame that stands for long.
         short = stated is not None and end_s < float(stated) - max(0.5, 0.02 * float(stated))
-        if short and (expected is None or whole.has_hole(self._file)):
+        if short and (whole.stated_bytes(self._file) is None or whole.has_hole(self._file)):
             raise InvalidInputError(f"{words}: it is damaged")
 
     def _packets(self) -> Iterator[Any]:
@@ -213,7 +212,8 @@ def _container(file: IO[bytes], options: DecodeOptions, **further: str) -> Any:
         form = "mpegts" if video_words(os.pread(file.fileno(), HEAD_BYTES, 0)) == TRANSPORT_STREAM else None
         return av.open(_Nameless(file), format=form, metadata_errors="replace", buffer_size=_BUFFER_BYTES, options=said)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot be decoded ({_why(error)}); check the file") from error
+        cut = whole.cut_words(file) or "check the file"
+        raise InvalidInputError(f"cannot be decoded ({_why(error)}); {cut}") from error
 
 
 class _Nameless:

@@ -32,6 +32,12 @@ def stated_bytes(file: IO[bytes]) -> int | None:
     return iso.stated_bytes(file) if iso.is_iso(file) else None
 
 
+def cut_words(file: IO[bytes]) -> str:
+    """What has to be said of a file that ends before its own sizes do; "" for any other."""
+    expected, size = stated_bytes(file), file.seek(0, os.SEEK_END)
+    return f"it is cut off, {size:,} of {expected:,} bytes" if expected is not None and expected > size else ""
+
+
 def has_hole(file: IO[bytes]) -> bool:
     """Whether the structure of a Matroska file breaks off within: FFmpeg passes over such a place without a word."""
     file.seek(0)
