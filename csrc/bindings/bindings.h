@@ -57,6 +57,7 @@ ImageView image_view(pybind11::handle image, const std::string& who);
 
 /// Text that may hold bytes of file names, or what a library says, as Python's: bytes that are no UTF-8 become `\xNN`.
 pybind11::str text_of(std::string_view bytes);
+
 /// Throws what Ctrl-C, or another signal's handler, has raised. Without the GIL, which it takes for a moment.
 void look_at_signals();
 
