@@ -234,6 +234,7 @@ def run(
     SIGTERM finish the packs in flight and end with 130 and 143; `--resume` goes on from there, and from any crash.
     """
     import navit_edge as ne
+    from navit_edge.run import film
     from navit_edge.run.feed import Feed
     from navit_edge.run.job import run_job, traced
     from navit_edge.run.journal import fingerprint
@@ -241,6 +242,7 @@ def run(
     from navit_edge.run.rows import layout_of
     from navit_edge.run.sources import Sources
 
+    film.silence()
     place = place_of(output)
     kind = format_of(place, form, as_json)
     check_output(place, kind, resume=resume, overwrite=overwrite)
