@@ -246,7 +246,7 @@ def run(
     place = place_of(output)
     kind = format_of(place, form, as_json)
     check_output(place, kind, resume=resume, overwrite=overwrite)
-    check_files(trace, report)
+    check_files(trace=trace, report=report)
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
     try:

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from navit_edge.cli.common import fail, out_console, standard_output
-from navit_edge.place import Kind, Place, check_file_place, find_place, require_writable, write_file
+from navit_edge.place import Kind, OutputError, Place, check_file_place, find_place, require_writable, write_file
 from navit_edge.text import safe_json, shown
 
 if TYPE_CHECKING:
@@ -168,8 +168,12 @@ def end(outcome: Outcome, console: Console, *, quiet: bool, place: Place | None)
         fail(f"{outcome.failed} of {outcome.images} images failed: {why}")
 
 
-def check_files(*outputs: Path | None) -> None:
-    """Before work is begun that would be lost. Raises OutputError."""
-    for output in outputs:
+def check_files(**outputs: Path | None) -> None:
+    """Of options, by their names: ends with usage where a file cannot be written, before work is begun that would be
+    lost."""
+    for name, output in outputs.items():
         if output is not None:
-            check_file_place(output)
+            try:
+                check_file_place(output)
+            except OutputError as error:
+                raise typer.BadParameter(str(error), param_hint=f"--{name}") from None
