@@ -1,5 +1,6 @@
 // C++ errors become the classes of python/navit_edge/errors.py.
 #include <exception>
+#include <string_view>
 
 #include "bindings.h"
 #include "navit_edge/error.h"
@@ -28,6 +29,14 @@ py::object python_class(ErrorCode code) {
   return errors.attr("NavitEdgeError");
 }
 
+/// Paths, and what is quoted of files, need not be UTF-8: such bytes are shown as \xNN.
+py::str text_of(const std::exception& error) {
+  const std::string_view what = error.what();
+  PyObject* const text = PyUnicode_DecodeUTF8(what.data(), static_cast<py::ssize_t>(what.size()), "backslashreplace");
+  if (text == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(text);
+}
+
 }  // namespace
 
 py::object python_error(const std::exception_ptr& error) {
@@ -35,9 +44,9 @@ py::object python_error(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const Error& e) {
-    return python_class(e.code())(e.what());
+    return python_class(e.code())(text_of(e));
   } catch (const std::exception& e) {
-    return py::module_::import("navit_edge.errors").attr("NavitEdgeError")(e.what());
+    return py::module_::import("navit_edge.errors").attr("NavitEdgeError")(text_of(e));
   }
 }
 
@@ -47,7 +56,7 @@ void bind_errors(py::module_& /*module*/) {
       if (error) std::rethrow_exception(error);
     } catch (const Error& e) {
       const py::object type = python_class(e.code());
-      py::set_error(type, e.what());
+      py::set_error(type, text_of(e));
     }
   });
 }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 from navit_edge.errors import BundleError, NavitEdgeError
 
@@ -72,7 +71,7 @@ def read_regular(
 
 
 def _check(path: str | os.PathLike[str], found: os.stat_result, most_bytes: int, error: type[NavitEdgeError]) -> None:
-    name = _shown(path)
+    name = shown(path)
     if stat.S_ISLNK(found.st_mode):
         raise error(f"{name} is a link; expected the file itself; copy it there (cp -L)")
     if kind := kind_of(found.st_mode):
@@ -82,9 +81,9 @@ def _check(path: str | os.PathLike[str], found: os.stat_result, most_bytes: int,
 
 
 def _too_large(path: str | os.PathLike[str], found: str, most_bytes: int) -> str:
-    return f"{_shown(path)} has {found} bytes; expected at most {most_bytes:,}; check that it is the right file"
+    return f"{shown(path)} has {found} bytes; expected at most {most_bytes:,}; check that it is the right file"
 
 
-def _shown(path: str | os.PathLike[str]) -> str:
-    """Bytes that are not UTF-8 as ``\\xNN``, so that the message can be written anywhere."""
-    return os.fsencode(Path(path)).decode("utf-8", "backslashreplace")
+def shown(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """A path in messages: bytes that are not UTF-8 as ``\\xNN``, so that it can be written anywhere."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
