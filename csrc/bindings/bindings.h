@@ -14,6 +14,7 @@ void bind_errors(pybind11::module_& module);
 void bind_manifest(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);  // after bind_session: adds to its class
+void bind_options(pybind11::module_& module);
 void bind_pack(pybind11::module_& module);
 void bind_packer(pybind11::module_& module);
 void bind_pixels(pybind11::module_& module);
@@ -53,6 +54,9 @@ const std::uint8_t* plane(pybind11::handle array, const std::string& who, std::i
 /// A view of a uint8 array [height_px, width_px(, channels)] or of navit_edge.Pixels. Borrows it. Throws InvalidInput,
 /// naming `who`.
 ImageView image_view(pybind11::handle image, const std::string& who);
+
+/// Throws what Ctrl-C, or another signal's handler, has raised. Without the GIL, which it takes for a moment.
+void look_at_signals();
 
 /// A new instance of the Python class for `error` (python/navit_edge/errors.py).
 pybind11::object python_error(const std::exception_ptr& error);

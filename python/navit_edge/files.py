@@ -34,6 +34,7 @@ def open_regular(
     follow_links: bool = False,
     dir_fd: int | None = None,
     error: type[NavitEdgeError] = BundleError,
+    remedy: str = "check that it is the right file",
 ) -> int:
     """A descriptor of the file, to be read and closed by the caller.
 
@@ -41,12 +42,12 @@ def open_regular(
         error: It is no regular file, is a link where those are not followed, or has more than ``most_bytes``.
         OSError: It is missing, or the system does not open it.
     """
-    _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links), most_bytes, error)
+    _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links), most_bytes, error, remedy)
     # Looked at first: opening a device can do things. What is put there between the two does not block, either.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     handle = os.open(path, flags if follow_links else flags | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
-        _check(path, os.fstat(handle), most_bytes, error)
+        _check(path, os.fstat(handle), most_bytes, error, remedy)
     except BaseException:
         os.close(handle)
         raise
@@ -60,28 +61,31 @@ def read_regular(
     follow_links: bool = False,
     dir_fd: int | None = None,
     error: type[NavitEdgeError] = BundleError,
+    remedy: str = "check that it is the right file",
 ) -> bytes:
     """The whole file. Raises as ``open_regular`` does, also where the file grows while it is read."""
-    handle = open_regular(path, most_bytes=most_bytes, follow_links=follow_links, dir_fd=dir_fd, error=error)
+    handle = open_regular(
+        path, most_bytes=most_bytes, follow_links=follow_links, dir_fd=dir_fd, error=error, remedy=remedy
+    )
     with open(handle, "rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise error(_too_large(path, f"more than {most_bytes:,}", most_bytes))
+        raise error(_too_large(path, f"more than {most_bytes}", most_bytes, remedy))
     return content
 
 
-def _check(path: str | os.PathLike[str], found: os.stat_result, most_bytes: int, error: type[NavitEdgeError]) -> None:
+def _check(
+    path: str | os.PathLike[str], found: os.stat_result, most_bytes: int, error: type[NavitEdgeError], remedy: str
+) -> None:
     name = shown(path)
-    if stat.S_ISLNK(found.st_mode):
-        raise error(f"{name} is a link; expected the file itself; copy it there (cp -L)")
     if kind := kind_of(found.st_mode):
-        raise error(f"{name} is {kind}; expected a regular file; write its content to one")
+        raise error(f"{name} is {kind}; expected a regular file; {remedy}")
     if found.st_size > most_bytes:
-        raise error(_too_large(path, f"{found.st_size:,}", most_bytes))
+        raise error(_too_large(path, str(found.st_size), most_bytes, remedy))
 
 
-def _too_large(path: str | os.PathLike[str], found: str, most_bytes: int) -> str:
-    return f"{shown(path)} has {found} bytes; expected at most {most_bytes:,}; check that it is the right file"
+def _too_large(path: str | os.PathLike[str], found: str, most_bytes: int, remedy: str) -> str:
+    return f"{shown(path)} has {found} bytes; expected at most {most_bytes}; {remedy}"
 
 
 def shown(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:

@@ -13,6 +13,7 @@ import msgspec
 
 from navit_edge import _core, files
 from navit_edge.errors import BundleError
+from navit_edge.options import as_json
 from navit_edge.sizing import Sizing as Sizing
 
 SCHEMA_VERSION = 1
@@ -164,6 +165,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, File] = {}  # every file of the bundle but manifest.json
 
 
+_REMEDY = "copy the bundle again or export the model again"
+
+
 def load(bundle: Path) -> Manifest:
     """Reads and checks ``<bundle>/manifest.json``. Hashes no file: ``bundle.verify_files`` does.
 
@@ -173,7 +177,7 @@ def load(bundle: Path) -> Manifest:
     """
     path = Path(bundle) / MANIFEST
     try:
-        raw = files.read_regular(path, most_bytes=MOST_BYTES)
+        raw = files.read_regular(path, most_bytes=MOST_BYTES, remedy=_REMEDY)
     except FileNotFoundError:
         found = "no such directory" if not Path(bundle).exists() else "no manifest.json in it"
         raise BundleError(
@@ -227,8 +231,8 @@ def fsync_directory(directory: Path) -> None:
 def check(manifest: Manifest, *, source: str) -> bytes:
     """Raises BundleError where no reader would take the manifest; returns it as JSON."""
     try:
-        text = msgspec.json.encode(manifest)
-    except (UnicodeEncodeError, OverflowError) as error:
+        text = msgspec.json.encode(manifest, enc_hook=as_json)
+    except (UnicodeEncodeError, TypeError) as error:
         raise BundleError(
             f"{source} cannot be written as JSON ({error}); expected text and numbers of 64 bits"
         ) from None

@@ -73,8 +73,15 @@ def test_both_readers_take_or_refuse_a_manifest_for_the_same_reason(case: dict[s
     (tmp_path / "manifest.json").write_bytes(raw)
     if case["takes"]:
         manifest = manifests.load(tmp_path)
-        _core.memory_plan(str(tmp_path), ENGINE, threads=1) if case.get("opens", False) else _core.check_manifest(
-            raw, source="x"
+        _core.Packer(
+            str(tmp_path),
+            "masked",
+            max_tokens=4,
+            max_images=1,
+            target_tokens=4,
+            strategy="fifo",
+            dynamic_tokens=True,
+            threads=1,
         )
         assert manifests.parse(manifests.check(manifest, source="x"), source="x") == manifest
         return
@@ -127,16 +134,12 @@ def test_numbers_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
         wrong = msgspec.structs.replace(manifest, engines=(msgspec.structs.replace(engine, cost=cost),))
         with pytest.raises(BundleError, match=r"cost\.r_squared is null; expected a number"):
             manifests.save(wrong, tmp_path)
-    for wrong in (
-        msgspec.structs.replace(manifest, name="\udcff"),
-        msgspec.structs.replace(manifest, schema_version=10**30),
-    ):
-        with pytest.raises(BundleError, match="cannot be written as JSON"):
-            manifests.save(wrong, tmp_path)
+    with pytest.raises(BundleError, match="cannot be written as JSON"):
+        manifests.save(msgspec.structs.replace(manifest, name="\udcff"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_manifest_of_a_thousand_engines_is_read_in_one_pass() -> None:
+def test_a_manifest_of_the_most_engines_is_read() -> None:
     content = copy.deepcopy(CORPUS["base"])
     content["engines"] = [content["engines"][0] | {"id": f"engine-{index}"} for index in range(1024)]
     assert len(manifests.parse(json.dumps(content).encode(), source="x").engines) == 1024

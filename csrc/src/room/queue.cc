@@ -25,6 +25,7 @@ void Queue::recycle(Waiting& image) noexcept {
 }
 
 void Queue::push(Waiting& image) {
+  image.stepped_back = false;
   if (order_nodes_.empty()) {
     order_.insert(&image);
     ids_.emplace(image.id, &image);
@@ -53,11 +54,13 @@ void Queue::remove(Waiting& image) noexcept {
   (image.behind != nullptr ? image.behind->before : newest_) = image.before;
   image.before = image.behind = nullptr;
   work_us_ -= image.share_us;
+  places_.leave(image.priority, image.bytes);
 }
 
 void Queue::put_back(Waiting& image, Clock::time_point due) noexcept {
   Order::node_type place = order_.extract(&image);
   image.due = due;
+  image.stepped_back = true;
   order_.insert(std::move(place));
 }
 
