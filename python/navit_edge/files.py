@@ -5,10 +5,20 @@ Files of a bundle are read without following a link; files that a user named may
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from typing import Any, TypeVar
 
-from navit_edge.errors import BundleError, NavitEdgeError
+import msgspec
+
+from navit_edge import _core
+from navit_edge.errors import BundleError, InvalidInputError, NavitEdgeError
+
+#: Most bytes of a text that a user names: a list of labels or of sizes, a config, a checkpoint's index.
+MOST_TEXT_BYTES = 64 << 20
+
+T = TypeVar("T")
 
 _KINDS = (
     (stat.S_ISLNK, "a link"),
@@ -72,6 +82,44 @@ def read_regular(
     if len(content) > most_bytes:
         raise error(_too_large(path, f"more than {most_bytes}", most_bytes, remedy))
     return content
+
+
+def read_text(path: str | os.PathLike[str], *, expected: str) -> str:
+    """A text in UTF-8 that a user names, without its byte order mark. Raises InvalidInputError with ``expected``."""
+    try:
+        raw = read_regular(
+            path, most_bytes=MOST_TEXT_BYTES, follow_links=True, error=InvalidInputError, remedy=f"with {expected}"
+        )
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidInputError(f"{shown(path)} cannot be read: {error.strerror}; expected {expected}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{shown(path)} is not text in UTF-8 ({error}); expected {expected}") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The same of JSON, of whatever depth. Raises InvalidInputError."""
+    return parse_json(read_text(path, expected="an object of fields, as JSON"), what=shown(path))
+
+
+def parse_json(text: str | bytes, *, what: str) -> Any:
+    """JSON of others, as Python takes it. Raises InvalidInputError for all that it does not take."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        problem: object = "it is nested too deep"
+    except ValueError as error:  # also integers of thousands of digits, and bytes that are not UTF-8
+        problem = error
+    raise InvalidInputError(f"{what} is not JSON: {problem}; expected an object of fields")
+
+
+def decode_json(raw: bytes, type: type[T], *, source: str) -> T:
+    """A file that we wrote, such as a report: as strict as a manifest (docs/bundle.md). Raises BundleError."""
+    _core.check_json(raw, source=source, remedy="make it anew")
+    try:
+        return msgspec.json.decode(raw, type=type)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{source} is not what was expected: {error}; make it anew") from None
 
 
 def _check(
