@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 # `pytest -n` has a worker a core, and their libraries would start a thread a core each. Before the first is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+# No example has to be drawn or to end within a time: the machine may be busy with other work.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 #: Photographs that the wheels of scikit-image and scikit-learn hold: name -> (package, file, crop).
 PHOTOGRAPHS = {
@@ -43,6 +48,21 @@ PHOTOGRAPHS = {
 #: The small model: random weights, the same in every run.
 TINY_SEED = 7
 TINY_MAX_TOKENS = 256
+
+
+#: The files that take longest on two cores go to the workers first, so that none is left alone with one at the end.
+LONGEST = (
+    "test_build_s16", "test_qwen_vl", "test_build_matrix", "test_graphs_against_pytorch", "test_leaks", "test_dinov2",
+    "test_siglip2", "test_timm_naflexvit", "test_gpu_check", "test_verify", "test_consumer", "test_export_bundle",
+    "test_planner", "test_memory",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts by file, stable within each."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
