@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "bindings.h"
-#include "navit_edge/manifest.h"
+#include "navit_edge/manifest_text.h"
 
 namespace py = pybind11;
 
@@ -16,7 +16,7 @@ void bind_manifest(py::module_& module) {
       [](const py::bytes& text, const std::string& source) {
         const std::string_view view = text;
         const py::gil_scoped_release release;
-        (void)Manifest::parse(view, source);
+        (void)parse_manifest(view, source);
       },
       py::arg("text"), py::kw_only(), py::arg("source"),
       "Raises BundleError where the text of a manifest is not one that a session opens.");

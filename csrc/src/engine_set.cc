@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "machine_memory.h"
+#include "memory_check.h"
 #include "memory_plan.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "navit_edge/error.h"
-#include "navit_edge/manifest.h"
+#include "navit_edge/manifest_text.h"
 
 namespace navit_edge {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "bundle_file.h"
 #include "file.h"
-#include "manifest_text.h"
 #include "navit_edge/error.h"
+#include "navit_edge/manifest_text.h"
 
 namespace navit_edge {
 namespace {
@@ -45,7 +45,7 @@ Manifest Manifest::load(const fs::path& bundle) {
   if (!fs::exists(fs::symlink_status(path, error))) {
     throw BundleError(path.string() + " is missing; expected a bundle made by `navit-edge export`");
   }
-  Manifest manifest = parse(RegularFile(path, kMostManifestBytes, kRemedy).read(), path.string());
+  Manifest manifest = parse_manifest(RegularFile(path, kMostManifestBytes, kRemedy).read(), path.string());
   manifest.bundle = bundle;
   return manifest;
 }

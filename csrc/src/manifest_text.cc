@@ -1,4 +1,4 @@
-#include "manifest_text.h"
+#include "navit_edge/manifest_text.h"
 
 #include <algorithm>
 #include <array>
@@ -7,6 +7,7 @@
 
 #include "filters.h"
 #include "json_reader.h"
+#include "manifest_limits.h"
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
 #include "sizing_spec.h"
@@ -386,7 +387,7 @@ bool stays_inside(std::string_view name) {
   return true;
 }
 
-Manifest Manifest::parse(std::string_view text, const std::string& file) {
+Manifest parse_manifest(std::string_view text, const std::string& file) {
   if (text.size() > kMostManifestBytes) {
     throw BundleError(file + " has " + std::to_string(text.size()) + " bytes; expected at most " +
                       std::to_string(kMostManifestBytes) + "; " + kRemedy);

@@ -3,13 +3,19 @@
 #include <algorithm>
 #include <new>
 
-#include "navit_edge/error.h"
+#include "memory_check.h"
 #include "navit_edge/memory.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
 #include "pack_scratch.h"
 
 namespace navit_edge {
+namespace {
+
+/// What is said of tensors that are larger: no machine has it, and sums of it do not wrap.
+constexpr std::size_t kMostTensorBytes = std::size_t{1} << 50;
+
+}  // namespace
 
 Budget with_longest(const Budget& budget, const Manifest& manifest) noexcept {
   Budget bounded = budget;

@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "navit_edge/error.h"
-#include "navit_edge/manifest.h"
+#include "navit_edge/manifest_text.h"
 #include "nlohmann/json.hpp"
 
 using namespace navit_edge;
@@ -75,7 +75,7 @@ TEST_CASE("a manifest is taken or refused, with the reason, as the table says") 
     const std::string name = one["name"];
     std::string found = "taken";
     try {
-      (void)Manifest::parse(text_of(one), "x/manifest.json");
+      (void)parse_manifest(text_of(one), "x/manifest.json");
     } catch (const BundleError& e) {
       found = e.what();
     }
@@ -88,7 +88,7 @@ TEST_CASE("a manifest is taken or refused, with the reason, as the table says") 
 TEST_CASE("text cut at any byte is refused") {
   const std::string whole = corpus()["base"].dump();
   for (std::size_t size = 0; size < whole.size(); size += 7) {
-    CHECK_THROWS_AS(Manifest::parse(whole.substr(0, size), "x"), BundleError);
+    CHECK_THROWS_AS(parse_manifest(whole.substr(0, size), "x"), BundleError);
   }
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("a byte turned into any other is a BundleError or a good read") {
     random = random * 1664525U + 1013904223U;
     text[(random >> 8) % text.size()] = static_cast<char>(random);
     try {
-      (void)Manifest::parse(text, "x");
+      (void)parse_manifest(text, "x");
     } catch (const BundleError&) {
       continue;
     }

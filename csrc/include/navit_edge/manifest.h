@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "navit_edge/file_bytes.h"
@@ -120,23 +119,10 @@ struct ModelSpec {
   std::int32_t token_merge = 1;    // patches a side that a row of the output "tokens" stands for
 };
 
-/// Most bytes of a manifest.json.
-inline constexpr std::uint64_t kMostManifestBytes = std::uint64_t{16} << 20;
-
-/// Throws BundleError, "<source> ...; <remedy>", where `text` is not one JSON document in UTF-8, has a field twice in
-/// an object, or is deeper or larger than docs/bundle.md allows. Every reader of JSON from outside asks this first.
-NAVIT_EDGE_API void check_json(std::string_view text, const std::string& source, const std::string& remedy);
-
-/// True where `name` is a relative path that stays inside of a bundle, spelled the one plain way, and not the manifest's
-/// own.
-NAVIT_EDGE_API bool stays_inside(std::string_view name);
-
 class NAVIT_EDGE_API Manifest {
  public:
-  /// Reads and checks `<bundle>/manifest.json`, which is no link. Throws BundleError.
+  /// Reads and checks `<bundle>/manifest.json`. Throws BundleError.
   static Manifest load(const std::filesystem::path& bundle);
-  /// Reads and checks the text of a manifest, which messages call `source`; `bundle` stays empty. Throws BundleError.
-  static Manifest parse(std::string_view text, const std::string& source);
 
   /// The content of a file of the bundle, whose size and SHA-256 match the manifest. Links are not followed. Throws
   /// BundleError where the name leaves the bundle, is not listed, is missing, no regular file, or differs.

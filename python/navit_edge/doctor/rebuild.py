@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from navit_edge import files
+from navit_edge import files, inside
 from navit_edge.errors import BundleError
 from navit_edge.manifest import MOST_BYTES, Engine, Manifest
 
@@ -105,12 +105,12 @@ def _report(bundle: Path, engine: Engine) -> dict[str, Any]:
     if engine.report is None:
         return {}
     try:
-        content = files.decode_json(
-            files.read_regular(bundle / engine.report, most_bytes=MOST_BYTES), dict[str, Any], source=engine.report
-        )
+        folder, _, name = engine.report.rpartition("/")
+        with inside.opened(bundle) as directory, directory.folder(folder) as at:
+            raw = files.read_regular(name, most_bytes=MOST_BYTES, dir_fd=at)
+        return files.decode_json(raw, dict[str, Any], source=engine.report)
     except (OSError, BundleError):
         return {}
-    return content
 
 
 def _size(value: str) -> str:

@@ -1,4 +1,4 @@
-// The limits of a manifest (docs/bundle.md): what Manifest::parse holds it to.
+// The limits of a manifest (docs/bundle.md): what parse_manifest holds it to.
 #pragma once
 
 #include <cstddef>
