@@ -40,8 +40,9 @@ std::size_t group_bytes(const fs::path& root) {
     const std::size_t first = line.find(':');
     const std::size_t second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    const bool unified = controllers == ",,";
+    std::string controllers = line.substr(first + 1, second - first - 1);
+    const bool unified = controllers.empty();
+    controllers.insert(0, 1, ',').push_back(',');
     if (!unified && controllers.find(",memory,") == std::string::npos) continue;
     const fs::path mount = root / (unified ? "sys/fs/cgroup" : "sys/fs/cgroup/memory");
     const char* const limit = unified ? "memory.max" : "memory.limit_in_bytes";
