@@ -26,6 +26,9 @@ Photographs = Mapping[str, npt.NDArray[np.uint8]]
 #: made_once(name, make): see the fixture.
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
+#: The folder of made_once, for the processes that a test starts.
+PLACE = "NAVIT_EDGE_TESTS_MADE_ONCE"
+
 # `pytest -n` has a worker a core, and their libraries would start a thread a core each. Before the first is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -72,14 +75,17 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+def made_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """What is expensive to make: ``made_once("name", make)`` is a folder that ``make(folder)`` has filled.
 
-    Once a run, also where workers of pytest-xdist share the tests: who asks first makes it, the others wait. Tests
-    read it and never change it.
+    Once a run, also where workers of pytest-xdist share the tests, or a test starts pytest itself: who asks first makes
+    it, the others wait. Tests read it and never change it.
     """
-    base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    if PLACE not in os.environ:
+        base = tmp_path_factory.getbasetemp()
+        is_worker = hasattr(request.config, "workerinput")
+        os.environ[PLACE] = str((base.parent if is_worker else base) / "made-once")
+    root = Path(os.environ[PLACE])
     root.mkdir(exist_ok=True)
 
     def call(name: str, make: Callable[[Path], object]) -> Path:

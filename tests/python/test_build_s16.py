@@ -20,7 +20,7 @@ BUDGETS = {256: 8, 1024: 32, 4096: 128}  # tokens -> images, the defaults
 @pytest.fixture(scope="module")
 def s16(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference S/16, twelve layers."""
-    bundle = export_bundle(NaViTConfig(), tmp_path_factory.mktemp("s16") / "s16.navit")
+    bundle = export_bundle(NaViTConfig(), tmp_path_factory.mktemp("s16") / "s16.navit", lowerings=("masked",))
     return add_quantized_graphs(bundle, photographs, tmp_path_factory.mktemp("images"))
 
 
