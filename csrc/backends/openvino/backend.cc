@@ -29,7 +29,7 @@ std::int32_t probe(const navit_edge_engine_desc* desc, const navit_edge_option* 
             ", which cannot open it; rebuild it here: navit-edge build-engine BUNDLE --backend openvino");
       }
     }
-    const std::string device = navit_edge::openvino::device_of(*desc);
+    const std::string device = navit_edge::openvino::parse_options(*desc).device;
     navit_edge::openvino::require_precision(device, desc->precision);
     const std::string words = navit_edge::openvino::core().get_property(device, ov::device::full_name);
     std::snprintf(out->library_version, sizeof(out->library_version), "%s", version.c_str());

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+from navit_edge.cli.common import BackendOptions, DebugOption, backend_options, command, err_console, fail, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
@@ -183,6 +183,7 @@ def run(
     ] = Precision.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.", rich_help_panel=_ENGINE)] = 0,
     slots: SlotsOption = 0,
+    backend_option: BackendOptions = None,
     decoders: Annotated[
         int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=_INPUT)
     ] = 1,
@@ -236,6 +237,7 @@ def run(
         chosen = ne.Policy.parse(policy)
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
+    options = backend_options(backend_option)
     if trace is not None and not trace.parent.is_dir():
         raise typer.BadParameter(f"{trace.parent} is no folder", param_hint="--trace")
     kept = _kept(save, kind, bundle)
@@ -254,6 +256,7 @@ def run(
         max_tokens_per_image=max_tokens,
         overflow=overflow.value,
         decode=decode,
+        options=options,
     ) as session:
         if not quiet:
             announce(session)
