@@ -12,6 +12,17 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # make's own --parallel without a number starts everything at once, which a small board has no memory for.
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
+# Of pytest: a process a core, and each takes about 1.5 GB.
+WORKERS := $(shell awk -v n=$(JOBS) '/MemTotal/ { most = int($$2 / 1500000) } \
+  END { n = n < most ? n : most; n = n < 8 ? n : 8; print (n < 1 ? 1 : n) }' /proc/meminfo)
+
+# Several trees compile the same files: the editable install, the tests', the wheel's, the stand-ins'. ccache, of the packages
+# below or the system's, compiles each once. `=`, since it is only there once the packages are.
+export CCACHE_DIR ?= $(CURDIR)/build/ccache
+ifeq ($(origin CMAKE_CXX_COMPILER_LAUNCHER),undefined)
+export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v "$(CURDIR)/$(VENV)/bin/ccache" || command -v ccache)
+endif
+
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
@@ -28,7 +39,7 @@ test: test-cpp test-python  ## every test, C++ and Python
 test-cpp: $(VENV)/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset release -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset release --parallel $(JOBS)
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset release
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset release --parallel $(JOBS)
 
 test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefined-behaviour and thread sanitizers
 	for preset in asan tsan; do \
@@ -48,7 +59,7 @@ fuzz: $(VENV)/.installed  ## random images and mutated files, under the sanitize
 	$(PY) tests/fuzz/fuzz_files.py --count $(FUZZ_FILES)
 
 test-python: $(VENV)/.installed
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)
 	$(PY) -m pytest tests/families tests/families/verify_*.py
@@ -81,5 +92,5 @@ $(VENV)/.packages: constraints.txt requirements-dev.txt requirements-headers.txt
 
 # The package itself, editable; compiled again where a native source changes.
 $(VENV)/.installed: $(VENV)/.packages $(SOURCES)
-	$(PIP) install --no-build-isolation --no-deps --editable .
+	$(PIP) install --no-build-isolation --no-deps --config-settings=cmake.define.NAVIT_EDGE_WERROR=ON --editable .
 	touch $@

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from navit_edge_export.model import NaViT
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]
+#: made_once(name, make): see the fixture.
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+# `pytest -n` has a worker a core, and their libraries would start a thread a core each. Before the first is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 #: Photographs that the wheels of scikit-image and scikit-learn hold: name -> (package, file, crop).
 PHOTOGRAPHS = {
@@ -41,6 +49,31 @@ TINY_MAX_TOKENS = 256
 def repository() -> Path:
     """The root of the source tree."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """What is expensive to make: ``made_once("name", make)`` is a folder that ``make(folder)`` has filled.
+
+    Once a run, also where workers of pytest-xdist share the tests: who asks first makes it, the others wait. Tests
+    read it and never change it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    root.mkdir(exist_ok=True)
+
+    def call(name: str, make: Callable[[Path], object]) -> Path:
+        folder, complete = root / name, root / f"{name}.complete"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed or died
+                folder.mkdir()
+                make(folder)
+                complete.touch()
+        return folder
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -79,26 +112,32 @@ def tiny_model() -> NaViT:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_model: NaViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bundle(made_once: MadeOnce) -> Path:
     """The small model as a bundle, all three outputs, with OpenVINO engines of every precision this CPU has."""
-    from navit_edge.build import BuildRequest, build_engines
 
-    path = tmp_path_factory.mktemp("bundle") / "tiny.navit"
-    export_tiny_bundle(tiny_model, path)
-    build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
-    return path
+    def make(folder: Path) -> None:
+        from navit_edge.build import BuildRequest, build_engines
+
+        path = folder / "tiny.navit"
+        export_tiny_bundle(make_tiny_model(), path)
+        build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
+
+    return made_once("bundle", make) / "tiny.navit"
 
 
 @pytest.fixture(scope="session")
-def small_budget_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_budget_bundle(tiny_bundle: Path, made_once: MadeOnce) -> Path:
     """The same bundle with an engine that takes 64 tokens at most, so that larger images fit no budget."""
-    from navit_edge.build import BuildRequest, build_engines
 
-    path = tmp_path_factory.mktemp("small") / "small.navit"
-    shutil.copytree(tiny_bundle, path)
-    request = BuildRequest(backend="openvino", token_budgets=(64,), precision=("fp32",), force=True)
-    build_engines(path, request)
-    return path
+    def make(folder: Path) -> None:
+        from navit_edge.build import BuildRequest, build_engines
+
+        path = folder / "small.navit"
+        shutil.copytree(tiny_bundle, path)
+        request = BuildRequest(backend="openvino", token_budgets=(64,), precision=("fp32",), force=True)
+        build_engines(path, request)
+
+    return made_once("small-budget", make) / "small.navit"
 
 
 @pytest.fixture
@@ -132,19 +171,21 @@ def tiny_session(tiny_bundle: Path) -> ne.Session:
 
 
 @pytest.fixture(scope="session")
-def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(repository: Path, made_once: MadeOnce) -> Path:
     """The wheel, built as a user would, once a run; what the editable install compiled is not compiled again."""
-    folder = tmp_path_factory.mktemp("wheel")
-    finished = subprocess.run(
-        [
-            sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(repository),
-            "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stdout
-    (path,) = folder.glob("navit_edge-*.whl")
+
+    def make(folder: Path) -> None:
+        finished = subprocess.run(
+            [
+                sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(repository),
+                "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stdout
+
+    (path,) = made_once("wheel", make).glob("navit_edge-*.whl")
     return path

@@ -120,8 +120,8 @@ void bind_metrics(py::module_& module) {
         std::vector<Metrics> metrics;
         metrics.reserve(sessions.size());
         std::vector<LabelledMetrics> all;
-        for (const auto& [session, labels] : sessions) {
-          metrics.push_back(session->session->metrics());
+        for (const auto& [one, labels] : sessions) {
+          metrics.push_back(one->session->metrics());
           all.push_back({&metrics.back(), labels});
         }
         return to_prometheus(all);

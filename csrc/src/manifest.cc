@@ -1,12 +1,11 @@
 #include "navit_edge/manifest.h"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <set>
-#include <sstream>
 #include <system_error>
 
+#include "file.h"
 #include "filters.h"
 #include "json_reader.h"
 #include "navit_edge/error.h"
@@ -20,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kSchemaVersion = 1;
-constexpr std::uintmax_t kMostManifestBytes = std::uintmax_t{64} << 20;
+constexpr std::uint64_t kMostManifestBytes = std::uint64_t{16} << 20;
 constexpr const char* kManifestName = "manifest.json";
 constexpr const char* kRemedy = "copy the bundle again or export the model again";
 
@@ -269,22 +268,12 @@ nlohmann::json read_document(const fs::path& bundle) {
     throw BundleError("no bundle at " + bundle.string() + (fs::exists(bundle, error) ? ": it is not a directory" : "") +
                       "; expected a directory made by `navit-edge export`");
   }
-  if (!fs::is_regular_file(path, error)) {
+  if (!fs::exists(fs::symlink_status(path, error))) {
     throw BundleError(path.string() + " is missing; expected a bundle made by `navit-edge export`");
   }
-  const std::uintmax_t bytes = fs::file_size(path, error);
-  if (!error && bytes > kMostManifestBytes) {
-    throw BundleError(path.string() + " has " + std::to_string(bytes) + " bytes; expected at most " +
-                      std::to_string(kMostManifestBytes) + "; " + kRemedy);
-  }
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  if (!stream || (bytes > 0 && !text)) {
-    throw BundleError(path.string() + " cannot be read; check its permissions");
-  }
+  const std::string text = RegularFile(path, kMostManifestBytes, kRemedy).read();
   try {
-    return nlohmann::json::parse(text.str());
+    return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& e) {
     throw BundleError(path.string() + " is not JSON (" + e.what() + "); " + kRemedy);
   }

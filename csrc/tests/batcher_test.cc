@@ -2,6 +2,7 @@
 #include "room/batcher.h"
 
 #include <algorithm>
+#include <limits>
 #include <random>
 #include <set>
 #include <string>
@@ -141,6 +142,54 @@ TEST_CASE("an image that is late anyway makes no pack smaller, and steps behind 
   CHECK(desk.take() == Ids{7});
   CHECK(desk.take() == Ids{6});
   CHECK(desk.take() == Ids{8});
+}
+
+TEST_CASE("every deadline that a double can hold is one: none locks the batcher up, and each image leaves once") {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  std::vector<double> deadlines = {kNone, std::numeric_limits<double>::infinity(), 0.0, 999.0, 1e15, 1e18};
+  for (double us = std::numeric_limits<double>::denorm_min(); us < 1e308; us *= 1000) deadlines.push_back(us);
+  deadlines.push_back(std::numeric_limits<double>::max());
+  for (const Clock::time_point begin : {Clock::time_point(), Clock::time_point(std::chrono::hours(1)),
+                                        Clock::time_point::max() - std::chrono::hours(1)}) {
+    Desk desk(limits());
+    desk.now = begin;
+    std::set<std::uint64_t> waiting;
+    for (const double deadline : deadlines) waiting.insert(desk.push(100, deadline));
+    while (!desk.queue.empty()) {
+      (void)desk.batcher.leaves_by(desk.queue, desk.now, desk.pace);
+      for (const std::uint64_t id : desk.take()) CHECK(waiting.erase(id) == 1);
+    }
+    CHECK(waiting.empty());
+  }
+}
+
+TEST_CASE("a time after another is saturated: never, or the end of the clock, and no time before its start") {
+  const Clock::time_point start(std::chrono::hours(1));
+  constexpr Clock::time_point kNever = Clock::time_point::max();
+  CHECK(after(start, 1) - start == std::chrono::microseconds(1));
+  CHECK(after(start, 0) == start);
+  CHECK(after(start, 5e-324) == start);
+  for (const double us :
+       {1e15, 1e300, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
+    CHECK(after(start, us) == kNever);
+  CHECK(after(kNever, -5) == kNever);
+  CHECK(after(kNever - std::chrono::seconds(1), 2e6) == kNever);
+  CHECK(after(start, -std::numeric_limits<double>::infinity()) < start);
+  CHECK(after(Clock::time_point::min(), -1e300) == Clock::time_point::min());
+  CHECK(after(start, -1e6) == start - std::chrono::seconds(1));
+}
+
+TEST_CASE("a model that predicts next to nothing, or too much for a double, stops no pack") {
+  for (const double us : {0.0, 5e-324, 1e308}) {
+    PlanLimits made = limits();
+    made.cost.budgets = {{us, us, us}};
+    Desk desk(made);
+    for (int i = 0; i < 40; ++i) desk.push(100, i % 3 == 0 ? 5 * kMillisecond : 0);
+    desk.pace.observe(us, 1000);
+    std::size_t left = 0;
+    for (int pack = 0; pack < 40 && !desk.queue.empty(); ++pack) left += desk.take().size();
+    CHECK(left == 40);
+  }
 }
 
 TEST_CASE("images that come all the time do not keep a late one waiting for ever") {

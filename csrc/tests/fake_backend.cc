@@ -74,10 +74,10 @@ void raise_to(std::atomic<std::int32_t>& most, std::int32_t value) {
   }
 }
 
-/// Waits until `done`; false where that takes more than ten seconds.
+/// Waits until `done`; false where that takes more than a minute.
 template <class Done>
 bool wait_until(Done&& done) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!done()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(std::chrono::microseconds(200));

@@ -393,7 +393,7 @@ TEST_CASE("with a batch wait an idle engine waits for a full pack, and never pas
   const Picture picture(1, 16, 16);
   TestBundle bundle;
   SessionOptions patient = one_lane();
-  patient.batch_wait_us = 1e12;
+  patient.batch_wait_us = 3.6e9;
   Session session(bundle.write(), patient);
   std::vector<std::future<Result>> six;
   for (int i = 0; i < 6; ++i) six.push_back(session.submit(borrowed(picture)).result);

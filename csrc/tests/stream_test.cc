@@ -291,9 +291,9 @@ TEST_CASE("pop_some waits no longer than it is told, and takes no more than it i
   CHECK(results.empty());
   for (std::size_t i = 0; i < 5; ++i) (void)stream.push(images.image(i), i);
   session.drain();
-  CHECK(stream.pop_some(3, std::chrono::seconds(10), results));
+  CHECK(stream.pop_some(3, std::chrono::seconds(60), results));
   CHECK(tags_of(results) == Tags{0, 1, 2});
-  CHECK(stream.pop_some(3, std::chrono::seconds(10), results));
+  CHECK(stream.pop_some(3, std::chrono::seconds(60), results));
   CHECK(tags_of(results) == Tags{0, 1, 2, 3, 4});
 }
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError
+from navit_edge.options import timeout_s
 
 if TYPE_CHECKING:
     import asyncio
@@ -145,7 +146,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         the image's error."""
         self._expect_help()
         try:
-            return super().result(timeout)
+            return super().result(timeout_s(timeout))
         except concurrent.futures.CancelledError as error:
             raise _named(error) from None
 
@@ -153,7 +154,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         """The image's error, or None; waits as ``result`` does. Raises CancelledError after ``cancel``."""
         self._expect_help()
         try:
-            return super().exception(timeout)
+            return super().exception(timeout_s(timeout))
         except concurrent.futures.CancelledError as error:
             raise _named(error) from None
 

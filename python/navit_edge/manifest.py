@@ -15,12 +15,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from navit_edge import files
 from navit_edge import sizing as sizings
 from navit_edge.errors import BundleError
 from navit_edge.sizing import Sizing as Sizing
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+MOST_BYTES = 16 << 20
 #: How images may be packed (csrc/include/navit_edge/plan.h).
 STRATEGIES = (
     "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
@@ -198,7 +200,7 @@ def load(bundle: Path) -> Manifest:
     """
     path = Path(bundle) / MANIFEST
     try:
-        raw = path.read_bytes()
+        raw = files.read_regular(path, most_bytes=MOST_BYTES)
     except FileNotFoundError:
         found = "no such directory" if not Path(bundle).exists() else "no manifest.json in it"
         raise BundleError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from navit_edge import _core
+from navit_edge.options import checked_int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,9 @@ def memory_plan(bundle: str | Path, engine: str, *, threads: int = 0) -> EngineM
 
     Raises:
         BundleError: the bundle holds no such engine.
-        InvalidInputError: `threads` is negative.
+        InvalidInputError: `threads` is not 0 to 1024.
     """
-    threads = threads or _usable_cores()
+    threads = checked_int("threads", threads) or _usable_cores()
     budgets = tuple(
         BudgetMemory(tokens=tokens, images=images, inputs=inputs, scratch=scratch, outputs=outputs)
         for tokens, images, inputs, scratch, outputs in _core.memory_plan(str(bundle), engine, threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError
+from navit_edge.options import checked_int
 from navit_edge.pixels import as_pixels, size_of
 from navit_edge.sizing import Sizing, parse, to_json
 
@@ -109,7 +111,7 @@ class PlanLimits:
     @staticmethod
     def of(bundle: Path, engine: Engine, *, strategy: Strategy = "auto", threads: int = 0) -> PlanLimits:
         """Those of a session on an engine of a bundle, with ``threads`` CPU threads (0: all)."""
-        cores = threads or len(os.sched_getaffinity(0))
+        cores = checked_int("threads", threads) or len(os.sched_getaffinity(0))
         return PlanLimits(
             budgets=budget_tuples(engine.budgets),
             strategy=strategy,
@@ -145,7 +147,7 @@ def plan(
     deadlines and a cost model and returns predicted times, too. Raises OverBudgetError for an image above every budget,
     InvalidInputError for counts or limits below 1.
     """
-    budgets = [token_budget] if isinstance(token_budget, int) else sorted(token_budget)
+    budgets = [int(token_budget)] if isinstance(token_budget, numbers.Integral) else sorted(map(int, token_budget))  # type: ignore[arg-type]
     limits = PlanLimits(budgets=tuple((tokens, max_images, tokens, 0) for tokens in budgets), strategy=strategy)
     return [pack.images for pack in plan_packs(token_counts, limits).packs]
 
@@ -165,10 +167,10 @@ def plan_packs(
     """
     if deadlines_ms is None:
         deadlines: list[float] = []
-    elif isinstance(deadlines_ms, (int, float)):
-        deadlines = [deadlines_ms * 1e3] * len(token_counts)
+    elif isinstance(deadlines_ms, numbers.Real):
+        deadlines = [float(deadlines_ms) * 1e3] * len(token_counts)
     else:
-        deadlines = [deadline * 1e3 for deadline in deadlines_ms]
+        deadlines = [float(deadline) * 1e3 for deadline in deadlines_ms]  # type: ignore[union-attr]
         if len(deadlines) != len(token_counts):
             raise InvalidInputError(f"{len(deadlines)} deadlines for {len(token_counts)} images; expected one for each")
     cost = limits.cost
@@ -241,7 +243,7 @@ def pack(
         sizing=rule,
         alpha=alpha,
         background=background,
-        threads=threads or len(os.sched_getaffinity(0)),
+        threads=checked_int("threads", threads) or len(os.sched_getaffinity(0)),
     )
 
 

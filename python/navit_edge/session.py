@@ -7,7 +7,6 @@ packing, the engine and unpacking are in ``csrc/src/session.cc``.
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,14 +20,15 @@ from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.future import Delivery, Future
 from navit_edge.metrics import Metered
+from navit_edge.options import checked_deadline_us, checked_float, checked_int
 from navit_edge.pixels import as_pixels, gathered
 from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
-from navit_edge.streaming import DROPS, Drop, Stream, checked_deadline_us, checked_priority
+from navit_edge.streaming import DROPS, Drop, Stream
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
-    from navit_edge.pixels import ImageLike
+    from navit_edge.pixels import Given, ImageLike
 
 Result = _core.Result
 Overflow: TypeAlias = Literal["error", "downscale", "split"]
@@ -53,9 +53,10 @@ class Session(Metered):
     engine: the id of one engine of the bundle, or of a group of engines (one for each token budget); never replaced by
         another.
     precision: "auto" or "fp32", "fp16", "bf16", "int8", "fp8": only engines of that precision.
-    threads: CPU threads in all; 0 takes every core the process may use.
-    slots: packs in flight at once; an engine that cannot open so many is an error. 0, the default: on a GPU two, or one
-        where two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two packs wait.
+    threads: CPU threads in all, 1 to 1024; 0 takes every core the process may use.
+    slots: packs in flight at once, 1 to 64; an engine that cannot open so many is an error. 0, the default: on a GPU
+        two, or one where two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two
+        packs wait.
     max_tokens_per_image: most patches of an image; lowers what the bundle's sizing rule gives, never raises it
         (docs/preprocessing.md); 0 leaves the rule as it is.
     strategy: which images share a pack: "auto" (the least predicted time), or a name of ``navit_edge.plan``.
@@ -66,8 +67,9 @@ class Session(Metered):
         colour profile (docs/inputs.md).
     queue_limit: submitted images that may wait at once; ``submit`` waits while so many do.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
-        pack; 0: not at all. Never past a deadline.
-    stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it; 0: never.
+        pack, 0 to 3600000; 0: not at all. Never past a deadline.
+    stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it, 0.001 to 604800; 0:
+        never.
     backend_dirs: searched for backend libraries before the usual places.
     options: of the engine's backend, name to value; names and values that it does not have are refused. For OpenVINO
         "device", "CPU_RUNTIME_CACHE_CAPACITY" and "shape_quantum" (docs/memory.md); for TensorRT those of
@@ -102,17 +104,17 @@ class Session(Metered):
             device=device,
             engine=engine,
             precision=precision,
-            threads=threads,
-            slots=slots,
-            max_tokens_per_image=max_tokens_per_image,
+            threads=checked_int("threads", threads),
+            slots=checked_int("slots", slots),
+            max_tokens_per_image=checked_int("max_tokens_per_image", max_tokens_per_image),
             strategy=strategy,
             overflow=overflow,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
-            queue_limit=_checked_queue_limit(queue_limit),
-            batch_wait_us=_checked_time("batch_wait_ms", batch_wait_ms) * 1000.0,
-            stall_timeout_s=_checked_time("stall_timeout_s", stall_timeout_s),
+            queue_limit=checked_int("queue_limit", queue_limit),
+            batch_wait_us=checked_float("batch_wait_ms", batch_wait_ms) * 1000.0,
+            stall_timeout_s=checked_float("stall_timeout_s", stall_timeout_s),
             policy=checked(policy),
         )
         self._delivery = Delivery(self._core)
@@ -169,9 +171,7 @@ class Session(Metered):
         pixels = [None if one is None else one.pixels for one in given]
         results, self.last_report = self._core.run(pixels, progress, checked(policy))
         self._warn_of_fallbacks()
-        for result, one in zip(results, given, strict=True):
-            if one is not None and one.done:
-                result.decoding = one.done
+        _say_what_decoding_did(results, given)
         for index, refusal in refused.items():
             results[index] = _core.Result.failed(refusal, index)
         if on_error == "raise":
@@ -208,7 +208,7 @@ class Session(Metered):
         fork.
         """
         deadline_us = checked_deadline_us(deadline_ms)
-        checked_priority(priority)
+        priority = checked_int("priority", priority)
         delivery = self._delivery
         future = Future(delivery, tag)
         try:
@@ -248,7 +248,7 @@ class Session(Metered):
             "drop-newest" leaves the new image out; "drop-oldest" cancels the oldest that is not in a pack yet (where
             there is none, the oldest result you have not fetched; else the new image). Dropped images give no result;
             ``stream.dropped`` counts them.
-        decoders: threads that decode files, ahead of the engine.
+        decoders: threads that decode files, ahead of the engine, 1 to 256.
         deadline_ms, priority, policy: of each image, as in ``submit``.
         on_error: "return" sets ``result.error`` of an image that failed; "raise" raises the first one and ends the
             stream.
@@ -261,25 +261,19 @@ class Session(Metered):
         if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Iterable):
             kind = type(images).__name__
             raise InvalidInputError(f"images is of type {kind}; expected an iterable of images: stream([image])")
-        if isinstance(capacity, bool) or not isinstance(capacity, int) or not 0 <= capacity < 2**31:
-            raise InvalidInputError(
-                f"capacity is {capacity!r}; expected the most images in the stream, 1 and up, or 0 for the default"
-            )
         if drop not in DROPS:
             raise InvalidInputError(f"drop is {drop!r}; expected one of {', '.join(DROPS)}")
-        if isinstance(decoders, bool) or not isinstance(decoders, int) or not 1 <= decoders <= 256:
-            raise InvalidInputError(f"decoders is {decoders!r}; expected a number of threads, 1 to 256")
         _check_on_error(on_error)
         return Stream(
             self._delivery,
             images,
             ordered=bool(ordered),
-            capacity=capacity,
+            capacity=checked_int("capacity", capacity),
             drop=drop,
             decoder=self._decoder,
-            decoders=decoders,
+            decoders=checked_int("decoders", decoders),
             deadline_us=checked_deadline_us(deadline_ms),
-            priority=checked_priority(priority),
+            priority=checked_int("priority", priority),
             policy=checked(policy),
             on_error=on_error,
         )
@@ -365,18 +359,12 @@ class Session(Metered):
         return f"<navit_edge.Session engine={self.engine!r} device={self.device!r}>"
 
 
+def _say_what_decoding_did(results: list[_core.Result], given: list[Given | None]) -> None:
+    for result, one in zip(results, given, strict=True):
+        if one is not None and one.done:
+            result.decoding = one.done
+
+
 def _check_on_error(on_error: str) -> None:
     if on_error not in ("raise", "return"):
         raise InvalidInputError(f'on_error is {on_error!r}; expected "raise" or "return"')
-
-
-def _checked_queue_limit(queue_limit: int) -> int:
-    if isinstance(queue_limit, bool) or not isinstance(queue_limit, int) or not 1 <= queue_limit < 2**31:
-        raise InvalidInputError(f"queue_limit is {queue_limit!r}; expected a number of images, 1 and up")
-    return queue_limit
-
-
-def _checked_time(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise InvalidInputError(f"{name} is {value!r}; expected a time, 0 and up")
-    return float(value)

@@ -7,7 +7,6 @@ takes results from it.
 from __future__ import annotations
 
 import atexit
-import math
 import threading
 import warnings
 import weakref
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from navit_edge import _core
 from navit_edge.decode_ahead import Ahead, decode_one
-from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
@@ -234,26 +232,6 @@ class _Feed:
 def _parts(item: Any) -> tuple[Any, Any]:
     """Image and tag of what the source gave."""
     return item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-
-
-def checked_deadline_us(deadline_ms: float | None) -> float:
-    """Microseconds; 0 for None. Raises InvalidInputError."""
-    if deadline_ms is None:
-        return 0.0
-    if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, (int, float)):
-        raise InvalidInputError(
-            f"deadline_ms is of type {type(deadline_ms).__name__}; expected milliseconds, or None for no deadline"
-        )
-    if not math.isfinite(deadline_ms) or deadline_ms <= 0:
-        raise InvalidInputError(f"deadline_ms is {deadline_ms}; expected more than 0, or None for no deadline")
-    return float(deadline_ms) * 1000.0
-
-
-def checked_priority(priority: int) -> int:
-    """Raises InvalidInputError."""
-    if isinstance(priority, bool) or not isinstance(priority, int) or not -(2**31) <= priority < 2**31:
-        raise InvalidInputError(f"priority is {priority!r}; expected a whole number of 32 bits, higher leaves first")
-    return priority
 
 
 @atexit.register

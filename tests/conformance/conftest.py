@@ -68,20 +68,22 @@ def engine(request: pytest.FixtureRequest) -> str:
 def quantized_bundle(
     tiny_bundle: Path,
     photographs: Mapping[str, npt.NDArray[np.uint8]],
-    tmp_path_factory: pytest.TempPathFactory,
+    made_once: Callable[[str, Callable[[Path], object]], Path],
 ) -> Path:
     """The small bundle with an int8 engine beside the others, calibrated on the photographs."""
-    from navit_edge.build import BuildRequest, build_engines
-    from navit_edge.quantize import QuantizeRequest, quantize_bundle
 
-    directory = tmp_path_factory.mktemp("quantized")
-    path = Path(shutil.copytree(tiny_bundle, directory / "tiny.navit"))
-    (directory / "images").mkdir()
-    for name, pixels in photographs.items():
-        Image.fromarray(pixels).save(directory / "images" / f"{name}.png")
-    quantize_bundle(path, QuantizeRequest(calibration=directory / "images", holdout=0.0))
-    build_engines(path, BuildRequest(backend="openvino", precision=("int8",), token_budgets=(1024,)))
-    return path
+    def make(directory: Path) -> None:
+        from navit_edge.build import BuildRequest, build_engines
+        from navit_edge.quantize import QuantizeRequest, quantize_bundle
+
+        path = Path(shutil.copytree(tiny_bundle, directory / "tiny.navit"))
+        (directory / "images").mkdir()
+        for name, pixels in photographs.items():
+            Image.fromarray(pixels).save(directory / "images" / f"{name}.png")
+        quantize_bundle(path, QuantizeRequest(calibration=directory / "images", holdout=0.0))
+        build_engines(path, BuildRequest(backend="openvino", precision=("int8",), token_budgets=(1024,)))
+
+    return made_once("quantized", make) / "tiny.navit"
 
 
 @pytest.fixture(scope="session")

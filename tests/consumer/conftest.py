@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,41 +15,41 @@ import pytest
 from PIL import Image
 from trees import Programs, Tree, run_tool
 
-
-@pytest.fixture(scope="session")
-def build_tree(repository: Path) -> Path:
-    """A Release build of the library: $NAVIT_EDGE_BUILD_DIR, or the one that `make test` has made, or a new one."""
-    given = os.environ.get("NAVIT_EDGE_BUILD_DIR")
-    folder = Path(given) if given else repository / "build" / "release"
-    if not (folder / "CMakeCache.txt").is_file():
-        folder = repository / "build" / "consumer"
-        run_tool(
-            "cmake", "-S", repository, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-            "-DNAVIT_EDGE_BUILD_TESTS=OFF", f"-DPython_EXECUTABLE={sys.executable}",
-        )  # fmt: skip
-    run_tool("cmake", "--build", folder, "--parallel", "2")
-    return folder
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def prefix(build_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installed tree."""
-    folder = tmp_path_factory.mktemp("prefix")
-    run_tool("cmake", "--install", build_tree, "--prefix", folder)
-    return folder
+def prefix(repository: Path, made_once: MadeOnce) -> Path:
+    """An installed tree of a Release build: $NAVIT_EDGE_BUILD_DIR, or the one of `make test`, or a new one."""
+
+    def make(prefix: Path) -> None:
+        given = os.environ.get("NAVIT_EDGE_BUILD_DIR")
+        folder = Path(given) if given else repository / "build" / "release"
+        if not (folder / "CMakeCache.txt").is_file():
+            folder = repository / "build" / "consumer"
+            run_tool(
+                "cmake", "-S", repository, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+                "-DNAVIT_EDGE_BUILD_TESTS=OFF", f"-DPython_EXECUTABLE={sys.executable}",
+            )  # fmt: skip
+        run_tool("cmake", "--build", folder, "--parallel", "2")
+        run_tool("cmake", "--install", folder, "--prefix", prefix)
+
+    return made_once("prefix", make)
 
 
 @pytest.fixture(scope="session")
-def site_packages(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site_packages(wheel: Path, made_once: MadeOnce) -> Path:
     """The wheel as pip lays it out, with OpenVINO's package beside it."""
-    folder = tmp_path_factory.mktemp("site-packages")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    spec = find_spec("openvino")
-    assert spec is not None
-    assert spec.origin is not None
-    (folder / "openvino").symlink_to(Path(spec.origin).parent)
-    return folder
+
+    def make(folder: Path) -> None:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        spec = find_spec("openvino")
+        assert spec is not None
+        assert spec.origin is not None
+        (folder / "openvino").symlink_to(Path(spec.origin).parent)
+
+    return made_once("site-packages", make)
 
 
 @pytest.fixture(scope="session", params=["tree", "wheel"])

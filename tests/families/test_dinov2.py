@@ -17,6 +17,7 @@ from parity import Image, check_parity, normalize, perturb
 
 import navit_edge as ne
 from navit_edge.build import BuildRequest, build_engines
+from navit_edge.build.openvino import cpu_precisions
 from navit_edge_export.families.dinov2 import IMAGENET_MEAN, IMAGENET_STD
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
@@ -94,7 +95,7 @@ def test_what_an_importer_cannot_represent_is_refused_by_name(tmp_path: Path) ->
 def test_the_real_weights_give_transformers_tokens_on_photographs(
     repository: Path, photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    """float32 within 1e-4; bf16 to a cosine of 0.9999 over all tokens of all photographs."""
+    """float32 within 1e-4; bf16, where this CPU has it, to a cosine of 0.9999 over all tokens of all photographs."""
     folder = tmp_path / "dinov2-s14"
     script = repository / "examples" / "dinov2_weights.py"
     subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
@@ -115,11 +116,12 @@ def test_the_real_weights_give_transformers_tokens_on_photographs(
         expected = [ask(theirs, prepare(image, patch_px=14, sizing=sizing, resample=resample)) for image in images]
     found: dict[str, npt.NDArray[np.float64]] = {}
     wanted = np.concatenate([one["tokens"].ravel() for one in expected]).astype(np.float64)
-    for precision in ("fp32", "bf16"):
+    for precision in cpu_precisions():
         results = ne.Session(bundle, device="cpu", precision=precision).run(images)
         assert [result.grid[0] * result.grid[1] + 1 for result in results] == [len(one["tokens"]) for one in expected]
         rows = [np.vstack([np.asarray(one.embedding), np.asarray(one.tokens)]) for one in results]
         found[precision] = np.concatenate([row.ravel() for row in rows]).astype(np.float64)
     assert np.abs(found["fp32"] - wanted).max() <= 1e-4
-    bf16 = found["bf16"]
-    assert bf16 @ wanted / np.linalg.norm(bf16) / np.linalg.norm(wanted) >= 0.9999
+    if "bf16" in found:
+        bf16 = found["bf16"]
+        assert bf16 @ wanted / np.linalg.norm(bf16) / np.linalg.norm(wanted) >= 0.9999

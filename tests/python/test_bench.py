@@ -329,7 +329,8 @@ def test_every_measurement_is_consistent(report: tuple[dict[str, Any], str, Path
         latency = one["latency_ms"]
         assert latency["min"] <= latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
         assert one["runs"] == 3
-        assert one["fill"] == one["tokens"] / one["capacity_tokens"] == 1
+        assert one["fill"] == one["tokens"] / one["capacity_tokens"]
+        assert 0 <= one["capacity_tokens"] - one["tokens"] < 8 * one.get("packs", 1)  # rounded up to shapes that repeat
         assert one["peak_resident_bytes"] > 10 * 2**20
         assert one["images_per_s"] == pytest.approx(one["images"] * 3 / one["measured_s"])
         assert one["engine_ms"] > one["preprocess_ms"] > 0

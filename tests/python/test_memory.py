@@ -67,7 +67,7 @@ def test_an_engine_that_is_not_there_and_threads_below_one_are_refused(built: Pa
     with pytest.raises(BundleError, match="gone"):
         memory_plan(built, "gone")
     (engine,) = manifests.load(built).engines
-    with pytest.raises(InvalidInputError, match="expected 1 and up"):
+    with pytest.raises(InvalidInputError, match="threads is -1; expected a number of threads, 1 to 1024"):
         memory_plan(built, engine.id, threads=-1)
 
 

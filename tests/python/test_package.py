@@ -1,4 +1,4 @@
-"""The wheel: small, without other people's libraries, quick to import, clear where an optional package is missing."""
+"""The wheel: small, without other people's libraries, light to import, clear where an optional package is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 MOST_WHEEL_BYTES = 5_000_000
-MOST_IMPORT_MS = 150.0
 OWN_LIBRARIES = {"libnavit_edge.so", "libnavit_edge_openvino.so", "libnavit_edge_tensorrt.so", "_core"}
 
 
@@ -71,20 +70,18 @@ def test_importing_brings_in_nothing_heavy(module: str) -> None:
     assert loaded.isdisjoint(heavy)
 
 
-def test_importing_navit_edge_takes_less_than_150_ms() -> None:
-    """Best of several fresh interpreters, in processor time, which other work on the machine does not change much."""
-    code = "import time; a = time.process_time(); import {}; print((time.process_time() - a) * 1000)"
-
-    def best(module: str) -> float:
-        times = []
-        for _ in range(7):
-            finished = python(code.format(module))
-            assert finished.returncode == 0, finished.stderr
-            times.append(float(finished.stdout))
-        return min(times)
-
-    whole, numpy = best("navit_edge"), best("numpy")
-    assert whole < MOST_IMPORT_MS, f"import navit_edge took {whole:.0f} ms, {whole - numpy:.0f} more than numpy alone"
+def test_importing_navit_edge_loads_numpy_msgspec_and_what_a_session_needs() -> None:
+    """benchmarks/cold_start.py measures how long that takes; here it is what decides it: which modules are loaded."""
+    code = "import json, sys; old = set(sys.modules); import navit_edge; print(json.dumps([*set(sys.modules) - old]))"
+    finished = python(code)
+    assert finished.returncode == 0, finished.stderr
+    loaded = set(json.loads(finished.stdout))
+    tops = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names)
+    assert tops - {"typing_extensions"} == {"navit_edge", "numpy", "msgspec"}  # msgspec takes the first on old Pythons
+    commands = ("build", "verify", "quantize", "bench", "doctor", "run", "cli")
+    assert {name for name in loaded if name.startswith(tuple(f"navit_edge.{part}" for part in commands))} == set()
+    slow = {"asyncio", "multiprocessing", "subprocess", "http", "ssl", "email", "unittest", "xml"}
+    assert loaded.isdisjoint(slow)
 
 
 def test_a_bundle_without_openvino_installed_says_what_to_install(installed: Path, tiny_bundle: Path) -> None:

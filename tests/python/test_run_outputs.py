@@ -534,3 +534,12 @@ def test_a_terminal_shows_a_bar_that_is_gone_in_the_end(
     last = [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-2:]
     assert "10 images in" in last[0]
     assert last[1].startswith("error: 1 of 10 images failed")
+
+
+def test_the_last_line_says_which_entries_of_folders_were_left_out(job_bundle: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for name in ("b.txt", "c.txt", ".d.png"):
+        (tmp_path / name).touch()
+    result = invoke(job_bundle, tmp_path, "--json")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1].endswith("; 3 entries skipped: 2 .txt, 1 hidden")

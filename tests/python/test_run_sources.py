@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.inputs.images import image_files
 from navit_edge.run.journal import Remaining
-from navit_edge.run.sources import Item, Name, Sources, image_files
+from navit_edge.run.sources import Item, Name, Sources
 
 
 @pytest.fixture
@@ -70,7 +71,9 @@ def test_a_file_with_the_name_of_a_pattern_is_that_file(tree: Path) -> None:
 @pytest.mark.usefixtures("tree")
 @pytest.mark.parametrize("argument", ["photos/empty", "photos/*.gif", "photos/empty/*"])
 def test_a_folder_or_a_pattern_without_images_is_refused_before_anything_runs(argument: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"(holds|matches) no images; expected files named \.bmp"):
+    with pytest.raises(
+        InvalidInputError, match=r"(holds|matches) no images; .*expected files named \.jpg, \.mpo, \.png"
+    ):
         Sources(arguments=["photos", argument]).check()
 
 
@@ -160,9 +163,9 @@ def test_images_are_counted_without_reading_them() -> None:
 @pytest.mark.usefixtures("tree")
 def test_commands_that_take_images_only_expand_folders_alike() -> None:
     Path("photos/clip.mp4").touch()
-    assert list(image_files([Path("photos"), Path("x.png")])) == [
-        Path("photos/a.jpg"), Path("photos/b.jpg"), Path("x.png")
-    ]  # fmt: skip
+    found = image_files([Path("photos"), Path("x.png")])
+    assert found.files == (Path("photos/a.jpg"), Path("photos/b.jpg"), Path("x.png"))
+    assert found.left_out() == ["4 entries skipped: 2 folder, 1 .mp4, 1 .txt"]
 
 
 # --- what is left to do

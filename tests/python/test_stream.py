@@ -210,7 +210,7 @@ def test_an_error_is_raised_where_it_was_asked_for_and_ends_the_stream(session: 
         ({"images": Path("photo.jpg")}, "images is of type PosixPath"),
         ({"images": 3}, "images is of type int"),
         ({"images": None}, "images is of type NoneType"),
-        ({"capacity": -1}, "capacity is -1; expected the most images in the stream"),
+        ({"capacity": -1}, "capacity is -1; expected a number of images"),
         ({"capacity": 2.5}, "capacity is 2.5"),
         ({"drop": "oldest"}, "drop is 'oldest'; expected one of block, drop-oldest, drop-newest"),
         ({"drop": None}, "drop is None"),

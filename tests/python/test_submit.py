@@ -26,8 +26,8 @@ RGB = np.zeros((48, 64, 3), np.uint8)
 
 
 def eventually(what: Callable[[], bool]) -> bool:
-    """Whether other threads bring it about; ten seconds are for ever."""
-    end = time.monotonic() + 10
+    """Whether other threads bring it about; a minute is for ever."""
+    end = time.monotonic() + 60
     while not what():
         if time.monotonic() > end:
             return False
@@ -193,24 +193,28 @@ def test_callbacks_run_in_one_thread_in_the_order_of_completion_and_what_they_ra
 
 def test_a_callback_may_submit_and_cancel_but_not_wait_for_an_image_behind_it(patient: ne.Session) -> None:
     first, second = patient.submit(RGB), patient.submit(RGB)
+    nobody_drains = threading.Event()  # while somebody does, images leave at once, and there is nothing to take back
     chained: list[ne.Future] = []
     refused: list[BaseException | None] = []
+    taken_back: list[bool] = []
 
     def chain(_: object) -> None:
+        assert nobody_drains.wait(60)
         chained.append(patient.submit(RGB, tag="chained"))
-        unwanted = patient.submit(RGB)
-        assert unwanted.cancel()
+        taken_back.append(patient.submit(RGB).cancel())
         try:
             chained[0].result(30)
         except ne.InvalidInputError as error:
             refused.append(error)
 
     first.add_done_callback(chain)
-    patient.drain()
-    assert second.done()
+    patient._core.drain()  # until the results are on their way to Python
+    nobody_drains.set()
     assert eventually(lambda: len(refused) == 1)
+    assert taken_back == [True]
     assert "a callback waits for an image that is not done" in str(refused[0])
     patient.drain()
+    assert second.done()
     assert chained[0].result(0).tag == "chained"
 
 
@@ -273,13 +277,15 @@ def test_an_image_above_every_budget_fails_alone(small_budget_bundle: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"deadline_ms": -1}, "deadline_ms is -1; expected more than 0"),
-        ({"deadline_ms": 0}, "deadline_ms is 0; expected more than 0"),
+        ({"deadline_ms": -1}, "deadline_ms is -1; expected milliseconds from the call, more than 0"),
+        ({"deadline_ms": 0}, "deadline_ms is 0; expected milliseconds from the call, more than 0"),
         ({"deadline_ms": float("nan")}, "deadline_ms is nan"),
         ({"deadline_ms": float("inf")}, "deadline_ms is inf"),
-        ({"deadline_ms": "5"}, "deadline_ms is of type str; expected milliseconds"),
-        ({"deadline_ms": True}, "deadline_ms is of type bool"),
-        ({"priority": 1.5}, "priority is 1.5; expected a whole number"),
+        ({"deadline_ms": "5"}, "deadline_ms is '5'; expected milliseconds"),
+        ({"deadline_ms": True}, "deadline_ms is True"),
+        ({"deadline_ms": np.zeros(1)}, "deadline_ms is array"),
+        ({"deadline_ms": 10**400}, "deadline_ms is 1000"),
+        ({"priority": 1.5}, "priority is 1.5; expected a whole number, higher leaves first, -2147483648 to 2147483647"),
         ({"priority": 2**31}, "priority is 2147483648"),
         ({"priority": "high"}, "priority is 'high'"),
         ({"priority": None}, "priority is None"),
@@ -292,19 +298,6 @@ def test_arguments_that_make_no_sense_are_refused_at_once(
         session.submit(RGB, **arguments)
     with pytest.raises(ne.InvalidInputError, match=text):
         session.stream([RGB], **arguments)
-
-
-@pytest.mark.parametrize("queue_limit", [0, -1, 1.5, True, None])
-def test_a_queue_limit_that_makes_no_sense_is_refused(tiny_bundle: Path, queue_limit: Any) -> None:
-    with pytest.raises(ne.InvalidInputError, match=r"queue_limit is .*; expected a number of images, 1 and up"):
-        ne.Session(tiny_bundle, queue_limit=queue_limit)
-
-
-@pytest.mark.parametrize("name", ["batch_wait_ms", "stall_timeout_s"])
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "long", None])
-def test_a_time_that_makes_no_sense_is_refused(tiny_bundle: Path, name: str, value: Any) -> None:
-    with pytest.raises(ne.InvalidInputError, match=f"{name} is .*; expected a time, 0 and up"):
-        ne.Session(tiny_bundle, **{name: value})
 
 
 # --- the end ----------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class Engine {
   struct Slot {
     ov::InferRequest request;
     std::vector<Bound> bound;
+    bool new_shape;  // since the last run
   };
   /// Binds `tensor` to the slot's request, unless it is bound as it is.
   static const ov::Tensor& bind(Slot& slot, const navit_edge_tensor& tensor);

@@ -28,7 +28,13 @@ std::int32_t parse_capacity(const std::string& value) {
   return capacity;
 }
 
+constexpr std::int32_t kLeastOfAStream = 16;  // a pack of one shape has fewer of each kind
+
 }  // namespace
+
+std::int32_t Options::capacity_of_a_stream(std::int32_t streams) const noexcept {
+  return std::max(cache_capacity / streams, std::min(cache_capacity, kLeastOfAStream));
+}
 
 Options parse_options(const navit_edge_engine_desc& desc) {
   Options options;

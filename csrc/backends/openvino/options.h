@@ -10,10 +10,13 @@ namespace navit_edge::openvino {
 
 struct Options {
   std::string device = "CPU";  // an OpenVINO device
-  /// CPU_RUNTIME_CACHE_CAPACITY: for how many operations at their shapes each stream keeps what it has prepared, the
-  /// least recently used going first. OpenVINO's own default, 5000, is a leak in all but name where shapes seldom
-  /// repeat.
-  std::int32_t cache_capacity = 128;
+  /// CPU_RUNTIME_CACHE_CAPACITY: for how many shapes of an operation, of each kind of operation, the streams of an
+  /// engine keep what they have prepared, all streams together; the least recently used goes first. OpenVINO's own
+  /// default, 5000 a stream, is a leak in all but name where shapes seldom repeat (docs/memory.md).
+  std::int32_t cache_capacity = 64;
+
+  /// The share of one of `streams`, but enough for the layers of one pack to share what they have prepared.
+  [[nodiscard]] std::int32_t capacity_of_a_stream(std::int32_t streams) const noexcept;
 };
 
 /// Throws InvalidInput for a name that is not known or a value that an option does not have.

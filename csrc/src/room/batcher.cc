@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t kWindow = 256;
 /// As many of them are looked after when it is counted who will be on time.
 constexpr std::size_t kForesight = 64;
+/// What a pack is predicted to take at most, whatever the model says: kNever is that it fits no budget.
+constexpr double kMostUs = 1e100;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 /// A pack of like lengths must be cheaper by this much than one in the order of urgency.
 constexpr double kWorthwhile = 0.97;
@@ -56,7 +58,8 @@ double Batcher::pack_us(const PackShape& shape) const {
     const Budget& budget = limits_->budgets[i];
     if (shape.tokens > budget.tokens || shape.images > budget.images) continue;
     if (budget.longest != 0 && shape.longest > budget.longest) continue;
-    least = std::min(least, limits_->cost.pack_us(i, budget.tokens, shape));
+    const double us = limits_->cost.pack_us(i, budget.tokens, shape);
+    least = std::min(least, us < kMostUs ? us : kMostUs);
   }
   return least;
 }
@@ -113,8 +116,7 @@ int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point st
   left_.assign(std::min(window_.size(), kForesight), true);
   const auto keeps = [&](const Candidate& candidate, double us) {
     const Waiting& image = *candidate.image;  // one that has stepped back is not counted: it was late once
-    return image.due == image.deadline && image.due != Clock::time_point::max() &&
-           after(start, pace.safe_us(us)) <= image.due;
+    return !image.stepped_back && image.due != Clock::time_point::max() && after(start, pace.safe_us(us)) <= image.due;
   };
   double us = draft.steps[count - 1].time_us;
   int kept = 0;
@@ -164,7 +166,7 @@ bool Batcher::late(const Waiting& image, Clock::time_point start, const Pace& pa
 void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const {
   for (;;) {
     Waiting* const head = *queue.order().begin();
-    if (head->due != head->deadline || !late(*head, start, pace)) return;  // once only: it does not wait for ever
+    if (head->stepped_back || !late(*head, start, pace)) return;  // once only: it does not wait for ever
     queue.put_back(*head, after(head->due, (kPatience - 1) * microseconds(head->due - head->submitted)));
   }
 }
@@ -197,7 +199,7 @@ void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batc
   Stake stake = Stake::kNone;
   for (const Candidate& candidate : window_) {
     if (candidate.image->due == Clock::time_point::max()) continue;
-    const bool missed = candidate.image->due != candidate.image->deadline || late(*candidate.image, start, pace);
+    const bool missed = candidate.image->stepped_back || late(*candidate.image, start, pace);
     stake = std::max(stake, missed ? Stake::kBehind : Stake::kDeadlines);
   }
   draft(order_, by_urgency_);

@@ -49,7 +49,10 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
     claim_batch(lane, now);
   } else {
     const bool paired = may_pair() && job->next < job->paired_packs;
-    if (opened_.may_pair && !paired && in_flight_ > 0) return false;  // all cores are not free yet
+    if (opened_.may_pair && !paired && in_flight_ > 0) {  // all cores are not free yet
+      look_again = Clock::time_point::max();              // whoever frees them wakes this lane
+      return false;
+    }
     claim_job(lane, *job, paired);
   }
   ++packs_started_;
@@ -122,11 +125,7 @@ void Room::serve(Lane& lane) {
     if (!claim(lane, look_again)) {
       if (closing_) break;
       ++idle_lanes_;
-      if (look_again == Clock::time_point::max()) {
-        work_.wait(lock);
-      } else {
-        work_.wait_until(lock, look_again);
-      }
+      wait_until(work_, lock, look_again);
       --idle_lanes_;
       continue;
     }

@@ -1,11 +1,10 @@
 #include "room/opened.h"
 
-#include <cmath>
 #include <string>
 #include <utility>
 
 #include "graph_check.h"
-#include "navit_edge/error.h"
+#include "navit_edge/option_range.h"
 #include "shape_quantum.h"
 #include "thread_pool.h"
 
@@ -13,15 +12,12 @@ namespace navit_edge {
 namespace {
 
 SessionOptions checked(SessionOptions options) {
-  if (options.queue_limit < 1) throw InvalidInput("queue_limit is 0; expected at least 1 waiting image");
-  if (!(options.batch_wait_us >= 0)) {
-    throw InvalidInput("batch_wait_us is " + std::to_string(options.batch_wait_us) +
-                       "; expected microseconds, 0 and up; 0 does not wait");
-  }
-  if (!(options.stall_timeout_s >= 0)) {
-    throw InvalidInput("stall_timeout_s is " + std::to_string(options.stall_timeout_s) +
-                       "; expected seconds, 0 and up; 0 waits for ever");
-  }
+  check_option("threads", options.threads);
+  check_option("slots", options.slots);
+  check_option("max_tokens_per_image", options.max_tokens_per_image);
+  check_option("queue_limit", static_cast<double>(options.queue_limit));
+  check_option("batch_wait_us", options.batch_wait_us);
+  check_option("stall_timeout_s", options.stall_timeout_s);
   return options;
 }
 

@@ -16,6 +16,7 @@ class Pace {
   void observe(double predicted_us, double measured_us) noexcept {
     if (!(predicted_us > 0) || !(measured_us > 0)) return;
     const double ratio = measured_us / predicted_us;
+    if (!std::isfinite(ratio)) return;  // of a model that predicts next to nothing
     if (count_ == 0) {
       ratio_ = ratio;
     } else {

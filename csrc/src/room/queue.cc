@@ -25,6 +25,7 @@ void Queue::recycle(Waiting& image) noexcept {
 }
 
 void Queue::push(Waiting& image) {
+  image.stepped_back = false;
   if (order_nodes_.empty()) {
     order_.insert(&image);
     ids_.emplace(image.id, &image);
@@ -58,6 +59,7 @@ void Queue::remove(Waiting& image) noexcept {
 void Queue::put_back(Waiting& image, Clock::time_point due) noexcept {
   Order::node_type place = order_.extract(&image);
   image.due = due;
+  image.stepped_back = true;
   order_.insert(std::move(place));
 }
 

@@ -21,6 +21,7 @@ struct Waiting {
   std::int32_t priority = 0;
   Clock::time_point deadline;  // max(): none
   Clock::time_point due;       // the deadline, until it cannot be kept; then a later time, see Batcher::take
+  bool stepped_back = false;   // `due` is that later time, though perhaps the same: deadlines may be no time ahead
   Clock::time_point submitted;
   std::uint64_t epoch = 0;  // drains before it
   double share_us = 0;      // of a pack of images like it: what it adds to the work that waits
@@ -53,7 +54,7 @@ class Queue {
 
   void push(Waiting& image);
   void remove(Waiting& image) noexcept;
-  /// Gives a waiting image the place of one that is due at `due`.
+  /// Lets a waiting image step back to the place of one that is due at `due`. Once for each image.
   void put_back(Waiting& image, Clock::time_point due) noexcept;
   [[nodiscard]] Waiting* find(std::uint64_t id) const;
 

@@ -6,6 +6,7 @@
 
 #include "image_check.h"
 #include "navit_edge/error.h"
+#include "navit_edge/option_range.h"
 #include "schedule.h"
 
 namespace navit_edge {
@@ -155,10 +156,7 @@ bool Room::full() const {
 
 std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions& options, Done done, bool wait) {
   if (done == nullptr) throw InvalidInput("submit was given an empty callback; expected one that takes the result");
-  if (!(options.deadline_us >= 0)) {
-    throw InvalidInput("deadline_us is " + std::to_string(options.deadline_us) +
-                       "; expected microseconds from now, 0 and up; 0 is none");
-  }
+  check_option("deadline_us", options.deadline_us);
   const Clock::time_point now = Clock::now();
   const std::uint64_t id = ++last_id_;
   Result result;

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "navit_edge/error.h"
+#include "navit_edge/option_range.h"
+#include "room/clock.h"
 #include "stream_state.h"
 
 namespace navit_edge {
@@ -35,6 +37,8 @@ std::size_t bytes_of(const ImageView& view) {
 }  // namespace
 
 Stream::Stream(Session& session, StreamOptions options) : session_(&session) {
+  check_option("capacity", static_cast<double>(options.capacity));
+  check_option("deadline_us", options.submit.deadline_us);
   const std::size_t capacity = options.capacity > 0 ? options.capacity : default_capacity(session);
   state_ = std::make_shared<State>(std::move(options), capacity);
 }
@@ -130,8 +134,9 @@ std::optional<Result> Stream::pop() {
 }
 
 bool Stream::pop_some(std::size_t most, std::chrono::microseconds wait, std::vector<Result>& results) {
+  const Clock::time_point end = after(Clock::now(), static_cast<double>(wait.count()));
   std::unique_lock lock(state_->mutex);
-  state_->available.wait_for(lock, wait, [&] { return state_->over() || state_->ready(); });
+  while (!state_->over() && !state_->ready() && Clock::now() < end) wait_until(state_->available, lock, end);
   if (state_->over()) return false;
   for (std::size_t i = 0; i < most && state_->ready(); ++i) results.push_back(state_->take());
   return true;

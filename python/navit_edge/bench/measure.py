@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Images = Sequence[npt.NDArray[np.uint8]]
 
 
+#: Most that a warm-up or a measurement may take: a day.
+MOST_SECONDS = 86400
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """How long and what to report; names and meanings are trtexec's, and its defaults but for the percentiles.
@@ -38,10 +42,11 @@ class BenchOptions:
     percentiles: tuple[float, ...] = (50.0, 90.0, 99.0)
 
     def __post_init__(self) -> None:
-        if self.warmup_ms < 0 or self.duration_s < 0 or self.iterations < 1:
+        times = (self.warmup_ms / 1e3, self.duration_s)
+        if not all(0 <= seconds <= MOST_SECONDS for seconds in times) or self.iterations < 1:  # no NaN, no infinity
             raise InvalidInputError(
                 f"warmup {self.warmup_ms:g} ms, {self.iterations} iterations, duration {self.duration_s:g} s; "
-                "expected 0 and up, 1 iteration and up, 0 and up"
+                f"expected 0 and up, 1 iteration and up, 0 and up, and no more than {MOST_SECONDS} s each"
             )
         if not self.percentiles or any(not 0 <= p <= 100 for p in self.percentiles):
             text = ", ".join(f"{p:g}" for p in self.percentiles) or "none"

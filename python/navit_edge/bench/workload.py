@@ -252,7 +252,7 @@ def from_files(files: Sequence[Path], load: Callable[[Path], npt.NDArray[np.uint
             break
         images.append(image)
     if not images:
-        raise InvalidInputError(f"none of {len(files)} files can be decoded: {refused[0]}")
+        raise InvalidInputError(f"none of {len(files)} files can be decoded: {refused[0] if refused else 'none found'}")
     return Workload(
         source=f"{len(images)} images of {files[0].parent}",
         images=images,

@@ -11,7 +11,6 @@ from pathlib import Path
 from navit_edge.errors import BundleError
 from navit_edge.manifest import Budget, Graph, Manifest
 
-
 #: Precisions of an engine that need a quantized graph.
 QUANTIZED = ("int8", "fp8")
 

@@ -136,10 +136,11 @@ def probe_model(asked: Question, kind: str) -> onnx.ModelProto:
     ]
     node = packed_attention.make_node("q", "k", "v", "query_lengths", "kv_lengths", "y", name="packed_attention")
     output = helper.make_tensor_value_info("y", element, shape)
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(packed_attention.DOMAIN, packed_attention.DOMAIN_VERSION)]
-    return helper.make_model(
-        helper.make_graph([node], "packed", values, [output]), opset_imports=opsets, ir_version=9
-    )
+    opsets = [
+        helper.make_opsetid("", 20),
+        helper.make_opsetid(packed_attention.DOMAIN, packed_attention.DOMAIN_VERSION),
+    ]
+    return helper.make_model(helper.make_graph([node], "packed", values, [output]), opset_imports=opsets, ir_version=9)
 
 
 def is_refusal(message: str) -> bool:

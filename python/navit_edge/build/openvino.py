@@ -3,8 +3,8 @@
 The exported blob holds the optimized graph with float32 weights; precision and streams are decided when it is imported
 (INFERENCE_PRECISION_HINT, NUM_STREAMS). So one file serves the bf16 and the fp32 engine.
 
-An int8 engine is a file of its own, compiled from the quantized graph: its linear layers hold and multiply int8; what is
-between them computes in the CPU's best float precision, which the engine names.
+An int8 engine is a file of its own, compiled from the quantized graph: its linear layers hold and multiply int8; what
+is between them computes in the CPU's best float precision, which the engine names.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
                     target="cpu",
                     precision=precision,
                     float_precision=available[0] if precision in QUANTIZED else "",
-                    options={
-                        "INFERENCE_PRECISION_HINT": _HINTS[available[0] if precision in QUANTIZED else precision]
-                    },
+                    options={"INFERENCE_PRECISION_HINT": _HINTS[available[0] if precision in QUANTIZED else precision]},
                 )
                 for precision in precisions
             ),

@@ -5,8 +5,9 @@ else (positions, masks, pooling, head) stays in float32. Policies for the trunk:
 
 * "fp16", "bf16": matrix products and element-wise work in 16 bits. Float32 islands: normalizations and other
   statistics, softmax with the scores and the mask that lead to it, activation functions, and the sum that runs through
-  all layers, which only norms and itself read. The product of the pixels is in fp16 under both: a byte is exact in it, and in bf16 this one product made half of the whole model's error. A norm of the pixels in front
-  of it is an island as any other.
+  all layers, which only norms and itself read. The product of the pixels is in fp16 under both: a byte is exact in
+  it, and in bf16 this one product made half of the whole model's error. A norm of the pixels in front of it is an
+  island as any other.
 * "fp32": all of it in float32, but queries, keys, values and their products with the probabilities in fp16, since
   TensorRT fuses attention in 16 bits only; unfused, its memory grows with the square of T. The scores are float32.
   "strict" leaves out even this. Packed attention is one node with queries, keys and values in 16 bits; how it computes
@@ -18,9 +19,9 @@ outputs keep their types.
 
 Quantized layers (QuantizeLinear, DequantizeLinear around a product) compute in their 8-bit type under every policy but
 "strict". TensorRT wants both operands of a product to come out of DequantizeLinear in one type, so what comes out is in
-the product's 16-bit type and the scales are cast to it, without loss: the quantizer only makes scales that 16 bits hold.
-What goes into QuantizeLinear is float32, so that nothing is rounded twice. Products left in float32 with dequantized
-operands would want half as much activation memory again and do not compile for sm75.
+the product's 16-bit type and the scales are cast to it, without loss: the quantizer only makes scales that 16 bits
+hold. What goes into QuantizeLinear is float32, so that nothing is rounded twice. Products left in float32 with
+dequantized operands would want half as much activation memory again and do not compile for sm75.
 
 Attention pooling is downstream of `tokens`, but its [H, N, T] probabilities grow with the square of the budget: under
 "fp16" and "bf16" its products are in 16 bits as well, its softmax and what follows are not.
@@ -185,7 +186,8 @@ class _Converter:
         if self._low_trunk:
             types |= dict.fromkeys(self._patch_product() - islands, self._half)
         for index, node in enumerate(self._nodes):
-            if node.op_type == _DEQUANTIZE:  # in the type of the products that read it; the weights' lie outside the trunk
+            if node.op_type == _DEQUANTIZE:
+                # In the type of the products that read it; the weights' lie outside the trunk.
                 types.pop(index, None)
                 readers = {types[reader] for reader in self._consumers[node.output[0]] if reader in types}
                 if len(readers) == 1:

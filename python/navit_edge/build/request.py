@@ -31,7 +31,8 @@ class BuildRequest:
         backend: "openvino", "tensorrt-rtx" or "tensorrt".
         token_budgets: Most tokens in a pack, one optimization profile each (OpenVINO: the largest counts).
         max_images: Most images in a pack: one number for all budgets, or one for each.
-        precision: "fp32", "fp16", "bf16", "int8" and "fp8", in order of preference; the last two need a quantized graph.
+        precision: "fp32", "fp16", "bf16", "int8" and "fp8", in order of preference; the last two need a quantized
+            graph.
         targets: "cpu" for OpenVINO; "sm75" … "sm121", or "native", for TensorRT-RTX; "native" for TensorRT.
         lowering: "auto", or "masked", "padded", "packed".
         force: Build even where the bundle holds an engine built from the same graph with the same options.
@@ -136,8 +137,8 @@ class BuildRequest:
             for precision in self.precision:
                 if precision == "fp8":
                     raise InvalidInputError(
-                        "precision fp8 for openvino, which computes fp8 graphs in float on a CPU: the error of fp8 without "
-                        "its speed; it can do int8, fp32, and bf16 where the CPU can"
+                        "precision fp8 for openvino, which computes fp8 graphs in float on a CPU: the error of fp8 "
+                        "without its speed; it can do int8, fp32, and bf16 where the CPU can"
                     )
                 if precision == "fp16":
                     raise InvalidInputError(
@@ -161,8 +162,8 @@ class BuildRequest:
         quantized = [precision for precision in self.precision if precision in QUANTIZED]
         if self.fp32_trunk and quantized:
             raise InvalidInputError(
-                f"--fp32-trunk with precision {_join(tuple(quantized))}, whose layers are not in float32; leave out one; "
-                "navit-edge quantize --skip-layers leaves single layers in float"
+                f"--fp32-trunk with precision {_join(tuple(quantized))}, whose layers are not in float32; leave out "
+                "one; navit-edge quantize --skip-layers leaves single layers in float"
             )
         if self.fp32_trunk and "fp32" in self.precision:
             raise InvalidInputError(

@@ -137,8 +137,9 @@ def _notes(
     notes = list(cap_note(manifest, budgets))
     if group is not None:
         notes.append(
-            f"one engine for each of {len(budgets)} budgets: a session opens them together, with the weights of each on "
-            f"the device, and gives every pack to the engine of its budget; run --engine {group.id}, or one of them alone"
+            f"one engine for each of {len(budgets)} budgets: a session opens them together, with the weights of each "
+            f"on the device, and gives every pack to the engine of its budget; run --engine {group.id}, or one of them "
+            "alone"
         )
     if request.strict:
         notes.append(
@@ -202,9 +203,7 @@ def build(task: Task, emit: Emit, library: Library) -> Outcome:
     layers = inspector.describe(library.trt, plan, make_logger(library.trt)) if library.opens_engines else {}
     del plan
 
-    found = inspector.add_evidence(
-        _prove_fusion(task, budgets, compilation, library), layers, task.job.model.depth
-    )
+    found = inspector.add_evidence(_prove_fusion(task, budgets, compilation, library), layers, task.job.model.depth)
     if task.require_fused and not found.fused:
         verdict = "is not fused" if found.fused is False else "is not proven to be fused"
         raise BackendError(
@@ -334,7 +333,8 @@ def _load_timing_cache(trt: Any, config: Any, path: Path, log: Any) -> None:
     refused = content and any(_CACHE_REFUSAL in warning for warning in log.warnings())
     if cache is None or refused or not config.set_timing_cache(cache, False):
         raise BackendError(
-            f"{path} is no timing cache of this version and this GPU; remove it, or name another file for --timing-cache"
+            f"{path} is no timing cache of this version and this GPU; remove it, or name another file for "
+            "--timing-cache"
         )
 
 

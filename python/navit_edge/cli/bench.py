@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from navit_edge.cli.bench_compare import print_comparison
-from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console, size_text
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, make_progress, out_console, size_text
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run import Device, Precision, SlotsOption, announce
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
-from navit_edge.run.sources import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -208,7 +208,7 @@ def bench(
     for warning in report.engine_report.get("warnings", []) if isinstance(report, BenchReport) else ():
         console.print(warning, style="yellow", soft_wrap=True, markup=False)
     if to_stdout:
-        typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+        echo_json(report.as_json())
     else:
         if isinstance(report, CompareReport):
             print_comparison(report)
@@ -234,6 +234,7 @@ def _parse_percentiles(text: str) -> tuple[float, ...]:
 
 def _workload(manifest: Manifest, images: Path | None, sizes: Path | None, decoder: Decoder) -> Workload | None:
     from navit_edge.bench.workload import from_files, from_sizes
+    from navit_edge.inputs.images import image_files
     from navit_edge.pixels import load_image
 
     if sizes is not None:
@@ -242,10 +243,9 @@ def _workload(manifest: Manifest, images: Path | None, sizes: Path | None, decod
         return None
     if not images.is_dir():
         raise InvalidInputError(f"{images} is no directory; expected a directory of images")
-    files = sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-    if not files:
-        raise InvalidInputError(f"{images} holds no images; expected files named {', '.join(IMAGE_SUFFIXES)}")
-    return from_files(files, lambda file: load_image(file, decoder))
+    found = image_files([images], formats=decoder.options.formats)
+    workload = from_files(found.files, lambda file: load_image(file, decoder))
+    return replace(workload, refused=(*found.left_out(), *workload.refused))
 
 
 def _print(report: BenchReport) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from navit_edge.cli.common import err_console, out_console, size_text
+from navit_edge.cli.common import echo_json, err_console, out_console, size_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +64,7 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
             }
             for engine, report in zip(engines, reports, strict=True)
         ]
-        typer.echo(json.dumps({"bundle": str(bundle), "engines": records}, indent=2, ensure_ascii=False))
+        echo_json({"bundle": str(bundle), "engines": records})
         return
     table = Table("engine", "precision", "fused", "budgets (tokens × images, activations)", "file", "size")
     for engine, report in zip(engines, reports, strict=True):
@@ -83,7 +80,7 @@ def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
     from rich.table import Table
 
     if as_json:
-        typer.echo(json.dumps({"dry_run": True, "engines": engines}, indent=2, ensure_ascii=False))
+        echo_json({"dry_run": True, "engines": engines})
         return
     console = out_console()
     for engine in engines:

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from navit_edge.cli.common import err_console, make_progress, out_console
+from navit_edge.cli.common import echo_json, err_console, make_progress, out_console
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def calibrate_engine(
         progress.remove_task(task)
     set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)
     if json_file is not None and str(json_file) == "-":
-        typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        echo_json(found.as_json())
         return
     _print(found, manifest)
     if json_file is not None:

@@ -6,15 +6,17 @@ Exit codes: 0, 2 for usage (typer's own), 1 for a failure, 130 for Ctrl-C.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 from navit_edge.errors import NavitEdgeError
+from navit_edge.text import safe_json, shown, shown_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +77,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             fail(str(error))
         except KeyboardInterrupt:
             if _debug:
-                traceback.print_exc()
+                _print_traceback()
             sys.stderr.write("interrupted\n")
             raise typer.Exit(130) from None
         except BrokenPipeError:  # the reader of standard output has gone, as in `… | head`
@@ -94,24 +96,38 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 def fail(message: str) -> NoReturn:
     """Prints ``error: …`` as one paragraph, the traceback before it with --debug, and exits with 1."""
     if _debug and sys.exc_info()[0] is not None:
-        traceback.print_exc()
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        _print_traceback()
+    sys.stderr.write(f"error: {shown(' '.join(message.split()))}\n")
     raise typer.Exit(1)
+
+
+def _print_traceback() -> None:
+    sys.stderr.write(shown_lines(traceback.format_exc()))
+
+
+def echo(text: str) -> None:
+    """Lines on standard output, for people."""
+    typer.echo(shown_lines(text))
+
+
+def echo_json(value: Any) -> None:
+    """A JSON object on standard output: the exact value, and nothing in it that a terminal would obey."""
+    typer.echo(safe_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def err_console() -> Console:
     """Standard error, for what is not the result."""
-    from rich.console import Console
+    from navit_edge.cli.terminal import Terminal
 
-    return Console(stderr=True, highlight=False)
+    return Terminal(stderr=True, highlight=False)
 
 
 def out_console() -> Console:
     """Standard output; as wide as it takes where nobody looks."""
-    from rich.console import Console
+    from navit_edge.cli.terminal import Terminal
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    console = Terminal(highlight=False)
+    return console if console.is_terminal else Terminal(highlight=False, width=160)
 
 
 def make_progress(console: Console) -> Progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, fail, out_console
 
 if TYPE_CHECKING:
     from navit_edge.doctor import Finding, Report
@@ -38,7 +38,7 @@ def doctor(
     with console.status("examining") as status:
         report = examine(bundle, on_step=lambda name: status.update(f"examining {name}"))
     if as_json:
-        typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+        echo_json(report.as_json())
     else:
         _print(report)
     if json_file is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console, make_progress, size_text
+from navit_edge.cli.common import DebugOption, command, echo, err_console, make_progress, size_text
 from navit_edge.cli.decoding import IccRule, OrientationRule
 from navit_edge.errors import InvalidInputError, import_or_explain
 
@@ -192,7 +192,7 @@ def export(
             overwrite=overwrite,
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    typer.echo(f"{output} ({size_text(size)})")
+    echo(f"{output} ({size_text(size)})")
     console.print(
         f"next: navit-edge build-engine {output} --backend openvino", style="dim", markup=False, soft_wrap=True
     )

@@ -43,7 +43,7 @@ def given_sizes(images: Sequence[Path], sizes: Path | None, decoder: Decoder) ->
 def read_histogram(path: Path) -> ImageSizes:
     """Lines ``height,width`` or ``height,width,count``; empty lines and those that start with # are skipped."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}; {_FORM}") from error
     except UnicodeDecodeError:
@@ -70,19 +70,22 @@ def read_histogram(path: Path) -> ImageSizes:
 def sizes_of_files(paths: Sequence[Path], decoder: Decoder) -> ImageSizes:
     """Of image files and directories of them, as they are when ``decoder`` has turned them upright. A file that cannot
     be read is named in ``refused``."""
-    from navit_edge.run.sources import image_files
+    from navit_edge.inputs.images import image_files
 
+    found = image_files(paths, formats=decoder.options.formats)
     names: list[str] = []
     sizes: list[tuple[int, int]] = []
-    refused: list[str] = []
-    for file in image_files(paths):
+    refused = found.left_out()
+    for file in found.files:
         try:
             sizes.append(decoder.size_of(file))
             names.append(str(file))
         except NavitEdgeError as error:
             refused.append(str(error))
     if not sizes:
-        raise InvalidInputError(f"none of {len(refused)} files is an image: {refused[0] if refused else 'none given'}")
+        raise InvalidInputError(
+            f"none of {len(found.files)} files is an image: {refused[-1] if refused else 'none given'}"
+        )
     return ImageSizes(names=tuple(names), sizes=tuple(sizes), counts=(1,) * len(sizes), refused=tuple(refused))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from navit_edge.cli.build_output import budget_text
-from navit_edge.cli.common import DebugOption, command, fail, out_console, size_text
+from navit_edge.cli.common import DebugOption, command, echo_json, fail, out_console, size_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +38,7 @@ def inspect(
     memory = {engine.id: memory_plan(bundle, engine.id) for engine in manifest.engines}
     problems = _problems(bundle, manifest, verify)
     if as_json:
-        typer.echo(json.dumps(describe(manifest, problems, verify, memory), indent=2, ensure_ascii=False))
+        echo_json(describe(manifest, problems, verify, memory))
     else:
         _print(manifest, problems, verify, memory)
     if problems:

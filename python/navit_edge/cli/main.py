@@ -9,7 +9,7 @@ import typer
 
 from navit_edge.cli.bench import bench
 from navit_edge.cli.build_engine import build_engine
-from navit_edge.cli.common import DebugOption, command
+from navit_edge.cli.common import DebugOption, command, echo
 from navit_edge.cli.doctor import doctor
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
@@ -17,10 +17,12 @@ from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
+from navit_edge.cli.usage import Commands
 from navit_edge.cli.verify import verify
 
 app = typer.Typer(
     name="navit-edge",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -48,7 +50,7 @@ def _print_cmake_dir(value: bool) -> None:
     if value:
         from navit_edge.embedding import cmake_dir
 
-        command(lambda: typer.echo(cmake_dir()))()
+        command(lambda: echo(str(cmake_dir())))()
         raise typer.Exit
 
 

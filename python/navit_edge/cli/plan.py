@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console, out_console
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import STRATEGIES
+from navit_edge.text import key_of, shown
 
 if TYPE_CHECKING:
     from navit_edge.manifest import Engine, Manifest
@@ -95,13 +95,14 @@ def plan(
     limits = PlanLimits.of(bundle, chosen, strategy=strategy, threads=threads)  # type: ignore[arg-type]
     made = plan_packs(tokens, limits, deadlines_ms=deadline)
     if as_json:
+        names = [key_of(name) for name in names]
         described = describe(chosen, limits, made, names, tokens)
         described["policy"] = str(chosen_policy)
         described["choices"] = [
             {"image": name, "grid": list(choice.grid), "tokens": choice.tokens, "reason": choice.reason}
             for name, choice in zip(names, choices, strict=True)
         ]
-        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        echo_json(described)
     else:
         if chosen_policy.kind != "native":
             _print_choices(chosen_policy, names, choices)
@@ -126,8 +127,13 @@ def _print_choices(policy: Policy, names: list[str], choices: list[Choice]) -> N
     table = Table("image", "grid", "tokens", f"policy {policy}")
     table.columns[2].justify = "right"
     for (name, (grid_rows, grid_cols), tokens, reason), count in rows.items():
-        shown = Path(name).name + (f" ({count} times)" if count > 1 else "")
-        table.add_row(Text(shown), f"{grid_rows} × {grid_cols}", str(tokens), Text(reason or "all tokens"))
+        often = f" ({count} times)" if count > 1 else ""
+        table.add_row(
+            Text(shown(Path(name).name) + often),
+            f"{grid_rows} × {grid_cols}",
+            str(tokens),
+            Text(shown(reason or "all tokens")),
+        )
     out_console().print(table)
 
 
@@ -193,7 +199,7 @@ def _print(
         column.justify = "right"
     for number, pack in enumerate(made.packs):
         padded = len(pack.images) * pack.longest**2 / sum(tokens[index] ** 2 for index in pack.images)
-        listed = ", ".join(Path(names[index]).name for index in pack.images[:4])
+        listed = shown(", ".join(Path(names[index]).name for index in pack.images[:4]))
         table.add_row(
             str(number),
             str(len(pack.images)),

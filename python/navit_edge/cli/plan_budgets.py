@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console, out_console
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 
@@ -99,23 +99,19 @@ def plan_budgets(
     if budgets > 1:
         rows["best single budget"] = choose(1)
     order = (
-        f"navit-edge build-engine {bundle} --backend {backend} "
+        f"navit-edge build-engine {shlex.quote(str(bundle))} --backend {backend} "
         f"--token-budgets {','.join(map(str, chosen.tokens))} --max-images {','.join(map(str, chosen.images))}"
     )
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "images": sum(given.counts),
-                    "images_per_run": list(per_run),
-                    "runs": REPORT_RUNS,
-                    "cost": {"fixed_us": cost[0], "us_per_token": cost[1], "us_per_score": cost[2], "source": source},
-                    **{name.replace(" ", "_"): row.as_json() for name, row in rows.items()},
-                    "command": order,
-                },
-                indent=2,
-                ensure_ascii=False,
-            )
+        echo_json(
+            {
+                "images": sum(given.counts),
+                "images_per_run": list(per_run),
+                "runs": REPORT_RUNS,
+                "cost": {"fixed_us": cost[0], "us_per_token": cost[1], "us_per_score": cost[2], "source": source},
+                **{name.replace(" ", "_"): row.as_json() for name, row in rows.items()},
+                "command": order,
+            }
         )
         return
     _print(rows, chosen)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from navit_edge.cli.build_output import print_note
-from navit_edge.cli.common import DebugOption, command, err_console, make_progress, out_console
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, make_progress, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
@@ -137,7 +137,7 @@ def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
             "report_file": done.report_file,
             "report": msgspec.to_builtins(report),
         }
-        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        echo_json(record)
         return
     console = out_console()
     if report.sensitivity:
@@ -166,7 +166,10 @@ def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
         markup=False,
     )
     example = "" if report.precision == "int8" else " --backend tensorrt-rtx --target sm89"
-    console.print(f"next: navit-edge build-engine {bundle} --precision {report.precision}{example}", markup=False)
+    console.print(
+        f"next: navit-edge build-engine {shlex.quote(str(bundle))} --precision {report.precision}{example}",
+        markup=False,
+    )
 
 
 def _cells(row: OutputAccuracy) -> list[str]:

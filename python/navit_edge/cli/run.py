@@ -242,7 +242,13 @@ def run(
         raise typer.BadParameter(f"{trace.parent} is no folder", param_hint="--trace")
     kept = _kept(save, kind, bundle)
     sources = Sources(
-        arguments=images, recursive=recursive, null=null, every=every, fps=fps, stdin=getattr(sys.stdin, "buffer", None)
+        arguments=images,
+        recursive=recursive,
+        null=null,
+        every=every,
+        fps=fps,
+        formats=decode.formats,
+        stdin=getattr(sys.stdin, "buffer", None),
     )
     sources.check()
     console = err_console()
@@ -368,6 +374,8 @@ def _end(outcome: Outcome, console: Console, *, quiet: bool, output: Path | None
             parts.append(f"{outcome.skipped:,} done before")
         if outcome.orphans:
             parts.append(f"{outcome.orphans:,} results of images that are not named any more")
+        if outcome.entries_skipped:
+            parts.append(outcome.entries_skipped.words())
         console.print("; ".join(parts), soft_wrap=True, markup=False)
     if outcome.signal:
         again = "; --resume goes on from here" if output is not None else ""

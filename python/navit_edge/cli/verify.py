@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console, fail, out_console
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, fail, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions
 
@@ -57,7 +57,7 @@ def verify(
     if as_json:
         import msgspec
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(certificate), indent=2).decode())
+        echo_json(msgspec.to_builtins(certificate))
     else:
         _print(certificate)
     for name, why in certificate.not_run.items():

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from typing import IO
 
 from navit_edge.errors import InvalidInputError
-
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe (FIFO)"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
+from navit_edge.files import kind_of
 
 #: Most calls of ``read`` for one file. A JPEG of 100 MB takes ten thousand, a PNG a few hundred thousand; a header of
 #: millions of empty comments, read byte by byte, would take minutes of processor time.
@@ -64,8 +55,7 @@ def open_regular(path: str | os.PathLike[str], most_bytes: int) -> IO[bytes]:
 
 
 def _check(found: os.stat_result, most_bytes: int) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = next((words for test, words in _KINDS if test(found.st_mode)), "no file")
+    if kind := kind_of(found.st_mode):
         raise InvalidInputError(f"is {kind}; expected an image file; read it yourself and pass an array or a PIL image")
     if found.st_size == 0:
         raise InvalidInputError("is an empty file, 0 bytes; expected an image; check how it was written")

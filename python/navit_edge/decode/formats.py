@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 #: Pillow's names of what is decoded. HEIF (HEIC) by pillow-heif, where that is installed.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000", "HEIF")
 
+#: How their files are called, by which folders are searched: one list for all of navit_edge.
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
+    "MPO": (".mpo",),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "PPM": (".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
+    "JPEG2000": (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+}
+
 #: Never decoded, whoever asks -> why.
 NEVER = {
     "EPS": "a PostScript program, which Ghostscript would run",
@@ -84,6 +99,31 @@ def checked_formats(formats: Iterable[str]) -> tuple[str, ...]:
                 known = ", ".join(sorted(set(Image.OPEN) - set(NEVER)))
                 raise InvalidInputError(f"formats names {name}, which Pillow does not know; known: {known}")
     return names
+
+
+def suffixes_of(formats: Iterable[str]) -> tuple[str, ...]:
+    """How files of these formats are called, in lower case; of further formats what Pillow registers."""
+    found = [suffix for name in formats for suffix in SUFFIXES.get(name) or _registered(name)]
+    return tuple(dict.fromkeys(found))
+
+
+def _registered(name: str) -> list[str]:
+    from PIL import Image
+
+    return [suffix for suffix, of in Image.EXTENSION.items() if of == name]
+
+
+def looks_like(head: bytes, formats: Iterable[str]) -> bool:
+    """Whether a file that begins with ``head`` is of one of ``formats``, as far as its beginning says."""
+    from PIL import Image
+
+    prepare_pillow()
+    if _brands(head) & (_HEIC_BRANDS | _AVIF_BRANDS | {b"mif1", b"msf1"}):
+        return True  # whether it can be decoded here is said when it is
+    if head.startswith(b"P") and not head[2:3].isspace():
+        formats = [name for name in formats if name != "PPM"]  # whose magic is one letter and "y", as of "Python"
+    accepts = (Image.OPEN[name][1] for name in formats if name in Image.OPEN)
+    return any(accept is not None and bool(accept(head)) for accept in accepts)
 
 
 def prepare_pillow() -> None:

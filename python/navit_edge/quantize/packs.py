@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
 from navit_edge.decode import Decoder, Recorded
+from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.inputs.images import image_files
 from navit_edge.quantize.report import ImageFile, LeftOut
+from navit_edge.text import key_of, path_of
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: Packs are filled up to here: the values of all layers for so many tokens are in memory at once.
 TARGET_TOKENS = 512
 #: Larger images are left out: attention of one takes memory with the square of its tokens.
@@ -53,18 +55,16 @@ class CalibrationPack:
         return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
 
 
-def list_images(directory: Path) -> list[ImageFile]:
+def list_images(directory: Path, formats: tuple[str, ...] = FORMATS) -> list[ImageFile]:
     """Every image file in ``directory`` and its subdirectories, by name. Raises InvalidInputError for none."""
     directory = Path(directory)
     if not directory.is_dir():
         found = "a file" if directory.exists() else "no such directory"
         raise InvalidInputError(f"{directory}: {found}; expected a directory of images like those the model will see")
-    paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
-        raise InvalidInputError(
-            f"{directory} holds no images; expected files named {', '.join(SUFFIXES)}, like those the model will see"
-        )
-    return [ImageFile(name=path.relative_to(directory).as_posix(), sha256=_hash_of(path)) for path in paths]
+    images = image_files([directory], formats=formats, recursive=True)
+    # What cannot be read is named, too: decoding says why it is left out.
+    paths = sorted([*images.files, *(Path(one.path) for one in images.refused)])
+    return [ImageFile(name=key_of(path.relative_to(directory)), sha256=_hash_of(path)) for path in paths]
 
 
 def _hash_of(path: Path) -> str:
@@ -143,7 +143,7 @@ class Packing:
         from navit_edge.pixels import load_image
 
         try:
-            pixels = load_image(directory / image.name, self._decoder)
+            pixels = load_image(directory / path_of(image.name), self._decoder)
             tokens = self._packer.tokens_of(*pixels.shape[:2])
         except NavitEdgeError as error:
             self.left_out.append(LeftOut(name=image.name, why=str(error).replace(f"{directory}{os.sep}", "")))

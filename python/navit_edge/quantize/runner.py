@@ -63,8 +63,8 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     report_progress("checking the bundle", 0, 1)
     bundles.verify_files(bundle, manifest, list(inputs))
     report_progress("checking the bundle", 1, 1)
-    images, held_out, held_directory = _choose_images(request)
     decoder = Decoder(request.decode, Recorded.of(manifest.preprocess))
+    images, held_out, held_directory = _choose_images(request, decoder.options.formats)
     key = _key(request, inputs, images, held_out, decoder.recorded)
     standing = None if request.force else _standing(bundle, manifest, request.precision, key)
     if standing is not None:
@@ -250,11 +250,11 @@ class _Work:
         return tuple(reports)
 
 
-def _choose_images(request: QuantizeRequest) -> tuple[list[ImageFile], list[ImageFile], Path]:
+def _choose_images(request: QuantizeRequest, formats: tuple[str, ...]) -> tuple[list[ImageFile], list[ImageFile], Path]:
     """(to calibrate with, held out, where the held-out ones lie)"""
-    found = list_images(request.calibration)
+    found = list_images(request.calibration, formats)
     if isinstance(request.holdout, Path):
-        held, directory = list_images(request.holdout), request.holdout
+        held, directory = list_images(request.holdout, formats), request.holdout
     else:
         (found, held), directory = split(found, request.holdout), request.calibration
     return evenly(found, request.max_images), evenly(held, request.max_images), directory

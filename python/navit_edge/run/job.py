@@ -13,6 +13,7 @@ from navit_edge.run.journal import Remaining
 from navit_edge.run.signals import Stop
 
 if TYPE_CHECKING:
+    from navit_edge.inputs.entries import Skipped
     from navit_edge.run.feed import Feed
     from navit_edge.run.progress import Progress
     from navit_edge.run.rows import Layout
@@ -27,13 +28,15 @@ _NOTES = 5
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """images, failed: of the whole output, earlier runs of the job among them. written: by this run. skipped: done
-    before. orphans: results whose image is not named any more. signal: what ended the job, or 0. summary: one line."""
+    before. orphans: results whose image is not named any more. entries_skipped: of folders, by the rule. signal: what
+    ended the job, or 0. summary: one line."""
 
     images: int
     failed: int
     written: int
     skipped: int
     orphans: int
+    entries_skipped: Skipped
     signal: int
     first_error: str
     summary: str
@@ -81,6 +84,7 @@ def run_job(
         written=written,
         skipped=remaining.skipped,
         orphans=remaining.orphans,
+        entries_skipped=sources.skipped,
         signal=signal,
         first_error=first_error,
         summary=progress.summary(),

@@ -6,27 +6,28 @@ time; nothing else is collected.
 
 from __future__ import annotations
 
-import glob
 import os
-import select
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, MissingPackageError, NavitEdgeError
+from navit_edge.inputs.entries import Folders, Refused, Skipped, Wanted
+from navit_edge.inputs.images import nothing_in
+from navit_edge.inputs.lists import read_paths
+from navit_edge.inputs.patterns import Pattern, is_pattern
+from navit_edge.text import key_of, shown
 
 if TYPE_CHECKING:
     from navit_edge.pixels import ImageLike
 
-#: What a folder is searched for.
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: What a folder is searched for, beside images.
 VIDEO_SUFFIXES = (".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 
 #: The argument that stands for paths on standard input.
 STDIN = "-"
-#: Bytes of one path on standard input; Linux takes 4096.
-_LONGEST_PATH = 1 << 16
 
 
 class Name(NamedTuple):
@@ -49,15 +50,6 @@ class Item:
     error: NavitEdgeError | None = None
 
 
-def text_of(path: str) -> str:
-    """A path as results name it: the text itself; bytes that are not UTF-8 become ``\\xNN``."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:  # surrogates, which os.fsdecode has put there
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
-    return path
-
-
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """The images that the arguments of a job name.
@@ -65,6 +57,7 @@ class Sources:
     arguments: files, folders, patterns (``*``, ``?``, ``[``, ``**``), or ``-`` for paths on ``stdin``.
     recursive: folders with all that lie below them; links to folders are not followed.
     null: paths on ``stdin`` end with a NUL instead of a line's end.
+    formats: of the decoder; by their suffixes folders are searched.
     every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all.
     """
 
@@ -74,19 +67,30 @@ class Sources:
     every: int = 1
     fps: float = 0.0
     stdin: BinaryIO | None = None
+    formats: tuple[str, ...] = FORMATS
+    #: Entries that ``items`` has left out so far, by the rule.
+    skipped: Skipped = field(default_factory=Skipped)
 
     def check(self) -> None:
-        """Raises InvalidInputError where a folder or a pattern names no image, before anything is loaded."""
+        """Raises InvalidInputError where an argument is empty, or a folder or a pattern names no image, before anything
+        is loaded."""
+        if "" in self.arguments:
+            raise InvalidInputError(
+                "an argument is empty (''); expected an image, a folder or a pattern; . is this folder"
+            )
         if list(self.arguments).count(STDIN) > 1:
             raise InvalidInputError(f"{STDIN} is given twice; standard input can be read once")
         for argument in self.arguments:
             if argument != STDIN:
-                next(self._named(argument), None)
+                next(self._named(argument, Skipped()), None)
 
     def items(self, stop_fd: int = -1) -> Iterator[Item]:
         """Every image in order. Ends early, where it waits on standard input, once ``stop_fd`` is readable."""
+        self.skipped.clear()
         for argument in self.arguments:
-            for found in self._from_stdin(stop_fd) if argument == STDIN else self._named(argument):
+            for found in (
+                self._from_stdin(stop_fd, self.skipped) if argument == STDIN else self._named(argument, self.skipped)
+            ):
                 yield from self._opened(found)
 
     def count(self) -> int | None:
@@ -96,7 +100,7 @@ class Sources:
             return None
         total = 0
         for argument in self.arguments:
-            for found in self._named(argument):
+            for found in self._named(argument, Skipped()):
                 if isinstance(found, str) and _is_video(found):
                     from navit_edge.run.video import count_frames
 
@@ -108,50 +112,43 @@ class Sources:
                     total += 1
         return total
 
-    def _named(self, argument: str) -> Iterator[str | Item]:
-        """The files of one argument; an Item where a folder below it cannot be read."""
+    def _named(self, argument: str, skipped: Skipped) -> Iterator[str | Item]:
+        """The files of one argument; an Item where what it names cannot be read."""
+        folders = self._folders(skipped)
         path = str(Path(argument))
         if os.path.isdir(path):
-            wanted = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-            yield from _found(_walk(path, wanted, self.recursive), path, self.recursive)
-        elif glob.has_magic(path) and not os.path.lexists(path):
-            yield from self._matching(path)
+            yield from self._in_folder(path, folders)
+        elif is_pattern(path):
+            empty = f"{shown(path)} matches no images"
+            yield from _not_empty(Pattern(path, folders).found(), empty, self._wanted, skipped)
         else:
             yield path
 
-    def _matching(self, pattern: str) -> Iterator[str | Item]:
-        """Files of a pattern, and what its folders hold: of the suffixes above, or of the one that it ends with."""
-        suffix = os.path.splitext(pattern)[1].lower()
-        wanted = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        anything = bool(suffix) and not glob.has_magic(suffix)
-        deep = "**" in Path(pattern).parts  # matches what its folders hold itself
-        empty = True
-        for path in sorted(_matches_below(pattern) if deep else glob.iglob(pattern)):
-            if os.path.isdir(path):
-                for found in () if deep else _walk(path, wanted, self.recursive):
-                    empty = False
-                    yield found
-            elif anything or path.lower().endswith(wanted):
-                empty = False
-                yield path
-        if empty:
-            raise InvalidInputError(f"{pattern} matches no images; expected files named {', '.join(IMAGE_SUFFIXES)}")
+    def _in_folder(self, path: str, folders: Folders) -> Iterator[str | Item]:
+        below = "" if self.recursive else "; folders below it are searched with --recursive"
+        empty = f"{shown(path)} holds no images{below}"
+        yield from _not_empty(folders.walk(path), empty, self._wanted, folders.skipped)
 
-    def _from_stdin(self, stop_fd: int) -> Iterator[str | Item]:
+    def _from_stdin(self, stop_fd: int, skipped: Skipped) -> Iterator[str | Item]:
         if self.stdin is None:
             raise InvalidInputError(f"{STDIN} is given and there is no standard input")
-        for name in _read_names(self.stdin, b"\0" if self.null else b"\n", stop_fd):
-            path = os.fsdecode(name)
-            if "\0" in path:
-                raise InvalidInputError("a path on standard input has a NUL in it; paths that end with one need --null")
+        folders = self._folders(skipped)
+        for name in read_paths(self.stdin, null=self.null, stop_fd=stop_fd):
+            path = str(Path(os.fsdecode(name)))
+            if not os.path.isdir(path):
+                yield path
+                continue
             try:
-                if not os.path.isdir(path):
-                    yield str(Path(path))
-                else:
-                    wanted = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-                    yield from _found(_walk(str(Path(path)), wanted, self.recursive), path, self.recursive)
+                yield from self._in_folder(path, folders)
             except InvalidInputError as error:  # one line of many: it fails alone
-                yield Item(name=Name(text_of(path)), error=error)
+                yield Item(name=Name(key_of(path)), error=error)
+
+    @property
+    def _wanted(self) -> Wanted:
+        return Wanted(formats=self.formats, further=VIDEO_SUFFIXES)
+
+    def _folders(self, skipped: Skipped) -> Folders:
+        return Folders(self._wanted, recursive=self.recursive, skipped=skipped)
 
     def _opened(self, found: str | Item) -> Iterator[Item]:
         if isinstance(found, Item):
@@ -159,13 +156,13 @@ class Sources:
         elif _is_video(found):
             yield from self._frames(found)
         else:
-            yield Item(name=Name(text_of(found)), image=found)
+            yield Item(name=Name(key_of(found)), image=found)
 
     def _frames(self, path: str) -> Iterator[Item]:
         """A damaged video gives the frames up to there, and then the error under the video's own name."""
         from navit_edge.run.video import frames
 
-        name = text_of(path)
+        name = key_of(path)
         try:
             for frame in frames(path, every=self.every, fps=self.fps):
                 yield Item(name=Name(name, frame.index), image=frame.image, time_s=frame.time_s)
@@ -175,89 +172,16 @@ class Sources:
             yield Item(name=Name(name), error=error)
 
 
-def image_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Image files, and those of folders, in order; no videos. Raises InvalidInputError for a folder without any."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        for found in _found(_walk(str(path), IMAGE_SUFFIXES, False), str(path), False):
-            if isinstance(found, Item):
-                raise found.error or InvalidInputError(f"{path} cannot be read")
-            yield Path(found)
-
-
 def _is_video(path: str) -> bool:
     return path.lower().endswith(VIDEO_SUFFIXES)
 
 
-def _found(files: Iterator[str | Item], folder: str, recursive: bool) -> Iterator[str | Item]:
+def _not_empty(files: Iterator[str | Refused], empty: str, wanted: Wanted, skipped: Skipped) -> Iterator[str | Item]:
     """``files``, or InvalidInputError where there are none."""
-    empty = True
+    before = skipped.copy()
+    none = True
     for file in files:
-        empty = False
-        yield file
-    if empty:
-        below = "" if recursive else "; folders below it are searched with --recursive"
-        raise InvalidInputError(f"{folder} holds no images; expected files named {', '.join(IMAGE_SUFFIXES)}{below}")
-
-
-def _walk(folder: str, suffixes: tuple[str, ...], recursive: bool) -> Iterator[str | Item]:
-    """Files below a folder, names sorted in each; an Item with the error where a folder cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in entries
-                if (recursive and entry.is_dir(follow_symlinks=False))
-                or (entry.name.lower().endswith(suffixes) and entry.is_file())
-            )
-    except OSError as error:
-        refusal = InvalidInputError(f"{folder} cannot be read: {error.strerror}; check its permissions")
-        yield Item(name=Name(text_of(folder)), error=refusal)
-        return
-    for name, is_folder in found:
-        path = os.path.join(folder, name)
-        if is_folder:
-            yield from _walk(path, suffixes, recursive)
-        else:
-            yield path
-
-
-def _matches_below(pattern: str) -> Iterator[str]:
-    """Of a pattern with ``**``; unlike ``glob`` it follows no links to folders, which may lead in circles."""
-    parts = Path(pattern).parts
-    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
-    rest = [*parts[fixed:], *(["*"] if parts[-1] == "**" else [])]
-    yield from map(str, Path(*parts[:fixed]).glob("/".join(rest)))
-
-
-def _read_names(stream: BinaryIO, separator: bytes, stop_fd: int) -> Iterator[bytes]:
-    """Names as they come, none collected; empty ones are left out."""
-    try:
-        handle = stream.fileno()
-    except (OSError, AttributeError):  # a buffer that stands for standard input
-        handle = -1
-    pending = b""
-    while True:
-        if handle < 0:
-            chunk = stream.read(_LONGEST_PATH)
-        else:
-            waiting = [handle] if stop_fd < 0 else [handle, stop_fd]
-            if stop_fd in select.select(waiting, [], [])[0]:
-                return
-            chunk = os.read(handle, _LONGEST_PATH)
-        *names, pending = (pending + chunk).split(separator)
-        if not chunk and pending:
-            names, pending = [pending], b""
-        for name in names:
-            if separator == b"\n":
-                name = name.removesuffix(b"\r")
-            if name:
-                yield name
-        if len(pending) > _LONGEST_PATH:
-            raise InvalidInputError(
-                f"standard input is no list of paths: {len(pending)} bytes without an end; see --null"
-            )
-        if not chunk:
-            return
+        none = False
+        yield Item(name=Name(key_of(file.path)), error=file.error) if isinstance(file, Refused) else file
+    if none:
+        raise InvalidInputError(nothing_in(empty, wanted, Skipped(skipped - before)))

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from navit_edge.decode import Decoder
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.inputs.images import image_files
 from navit_edge.manifest import Manifest
 from navit_edge.pixels import load_image
 
 Image = npt.NDArray[np.uint8]  # [height_px, width_px, C]
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: Decoded at most: more images make the certificate slower, not stronger.
 MOST_IMAGES = 64
 #: Drawn where no folder is given; the same in every version, since reports are compared.
@@ -48,9 +48,9 @@ def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
     if not folder.is_dir():
         raise InvalidInputError(f"--images {folder}: found no such directory; expected a directory of images")
     images: list[Image] = []
-    refused: list[str] = []
+    found = image_files([folder], formats=decoder.options.formats)
+    files, refused = found.files, found.left_out()
     held_bytes = 0
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
     for index, file in enumerate(files):
         if len(images) == MOST_IMAGES or held_bytes > MOST_DECODED_BYTES:
             most = f"{MOST_IMAGES} images, or those that fill {MOST_DECODED_BYTES >> 30} GiB, are taken"
@@ -64,9 +64,7 @@ def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
         held_bytes += images[-1].nbytes
     if len(images) < 2:
         why = f" ({refused[0]})" if refused else ""
-        raise InvalidInputError(
-            f"--images {folder}: found {len(images)} images{why}; expected at least two, named {', '.join(SUFFIXES)}"
-        )
+        raise InvalidInputError(f"--images {folder}: found {len(images)} images{why}; expected at least two")
     return images, refused
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from navit_edge.text import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -49,11 +51,13 @@ class TableSink:
 def _table(records: list[dict[str, Any]]) -> Table:
     table = Table("file", "pixels (h × w)", "grid", "tokens", "pack", "result", "ms")
     for record in records:
-        name = Text(record["file"] + (f"#{record['frame']}" if "frame" in record else ""))
+        name = Text(shown(record["file"]) + (f"#{record['frame']}" if "frame" in record else ""))
         if "error" in record:
-            table.add_row(name, "", "", "", "", Text(record["error"], style="red"), "")
+            table.add_row(name, "", "", "", "", Text(shown(record["error"]), style="red"), "")
             continue
-        best = [f"{item.get('label', item.get('index'))} {item['score']:.1%}" for item in record.get("top_k", [])]
+        best = [
+            f"{shown(item.get('label', item.get('index')))} {item['score']:.1%}" for item in record.get("top_k", [])
+        ]
         if "embedding_norm" in record:
             best.append(f"|embedding| {record['embedding_norm']:.3f}")
         table.add_row(

@@ -1,0 +1,77 @@
+"""Numbers that a caller gives: what counts as one, and what each option may be.
+
+One rule everywhere: numpy's scalars are numbers like Python's own; bools, texts and arrays are none. Which values an
+option may have is said once, in csrc/src/option_range.cc.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+
+from navit_edge import _core
+from navit_edge.errors import InvalidInputError
+
+
+def real(name: str, value: object, expected: str) -> float:
+    """``value`` as a float, infinite where it is a whole number beyond them. Raises InvalidInputError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def whole(name: str, value: object, expected: str) -> int:
+    """``value`` as an int. Raises InvalidInputError, for 2.0 as well."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
+    return int(value)
+
+
+def checked_int(name: str, value: object) -> int:
+    """The value of a whole option of the table. Raises InvalidInputError."""
+    least, most, _, zero, expected = _ranges()[name]
+    number = whole(name, value, expected)
+    if not (least <= number <= most or (zero and number == 0)):
+        raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
+    return number
+
+
+def checked_float(name: str, value: object) -> float:
+    """The value of an option of the table. Raises InvalidInputError, for NaN and infinity as well."""
+    least, most, _, zero, expected = _ranges()[name]
+    number = real(name, value, expected)
+    if not math.isfinite(number) or not (least <= number <= most or (zero and number == 0)):
+        raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
+    return number
+
+
+def checked_deadline_us(deadline_ms: object) -> float:
+    """Microseconds; 0 for None. Raises InvalidInputError."""
+    if deadline_ms is None:
+        return 0.0
+    expected = "milliseconds from the call, more than 0, or None for no deadline"
+    number = real("deadline_ms", deadline_ms, expected)
+    if not math.isfinite(number) or number <= 0:
+        raise InvalidInputError(f"deadline_ms is {deadline_ms}; expected {expected}")
+    return number * 1000.0
+
+
+def timeout_s(timeout: object) -> float | None:
+    """Seconds that a wait may take at most, None: for as long as it takes. What no clock can count, infinity among it,
+    is None, too. Raises InvalidInputError for what is no number; a negative one is a wait that is over."""
+    if timeout is None:
+        return None
+    expected = "seconds, or None for as long as it takes"
+    seconds = real("timeout", timeout, expected)
+    if math.isnan(seconds):
+        raise InvalidInputError(f"timeout is {timeout!r}; expected {expected}")
+    return None if seconds > 1e9 else max(seconds, 0.0)
+
+
+@functools.cache
+def _ranges() -> dict[str, tuple[float, float, bool, bool, str]]:
+    return _core.option_ranges()

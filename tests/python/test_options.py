@@ -1,0 +1,139 @@
+"""Numbers as options: their ranges, said once in C++, and numpy's scalars, which are numbers everywhere."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import navit_edge as ne
+from navit_edge import _core
+from navit_edge.bench.measure import BenchOptions
+
+RGB = np.zeros((48, 64, 3), np.uint8)
+SESSION = (
+    "threads",
+    "slots",
+    "max_tokens_per_image",
+    "queue_limit",
+    "batch_wait_ms",
+    "stall_timeout_s",
+)
+
+
+def outside(name: str) -> list[Any]:
+    """Values just outside of the range of an option, and what is no number of its kind."""
+    least, most, is_whole, zero, _ = _core.option_ranges()[name]
+    step = 1 if is_whole else least / 2
+    values: list[Any] = [most + 1, -1, math.nan, math.inf, -math.inf, "1", None, True, np.bool_(True), [1], np.ones(1)]
+    if is_whole:
+        values += [1.5, 2.0, 10**30, -(10**30)]
+    if least > 0 and least - step != 0:
+        values.append(least - step)
+    if least > 0 and not zero:
+        values.append(0)
+    return [
+        int(one) if is_whole and isinstance(one, float) and one in (most + 1, least - step) else one for one in values
+    ]
+
+
+@pytest.mark.parametrize("name", SESSION)
+def test_an_option_outside_of_its_range_is_refused_with_found_and_expected(tiny_bundle: Path, name: str) -> None:
+    expected = _core.option_ranges()[name][4]
+    for value in outside(name):
+        with pytest.raises(ne.InvalidInputError) as refused:
+            ne.Session(tiny_bundle, **{name: value})
+        assert str(refused.value) == f"{name} is {value!r}; expected {expected}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("threads", 100_000), ("slots", 1000), ("batch_wait_ms", 1e15), ("stall_timeout_s", 1e-9), ("queue_limit", 2**31)],
+)
+def test_a_slip_is_not_taken_for_a_wish(tiny_bundle: Path, name: str, value: Any) -> None:
+    with pytest.raises(ne.InvalidInputError, match=f"{name} is"):
+        ne.Session(tiny_bundle, **{name: value})
+
+
+def test_the_docstrings_say_the_ranges_of_the_table() -> None:
+    text = " ".join((ne.Session.__doc__ or "").split() + (ne.Session.stream.__doc__ or "").split())
+    for name in ("threads", "slots", "batch_wait_ms", "stall_timeout_s", "decoders"):
+        least, most, *_ = _core.option_ranges()[name]
+        entry = text[text.index(f"{name}: ") :]
+        assert f"{least:g} to {most:.0f}" in entry[:320], name
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, np.int16, np.float32, np.float64, Fraction])
+def test_numpys_scalars_are_numbers(tiny_bundle: Path, number: Callable[[int], Any]) -> None:
+    is_whole = isinstance(number(1), (int, np.integer))
+    one = number(1) if is_whole else 1
+    with ne.Session(
+        tiny_bundle,
+        precision="fp32",
+        threads=one,
+        slots=one,
+        queue_limit=one,
+        max_tokens_per_image=number(64) if is_whole else 64,
+        batch_wait_ms=number(1),
+        stall_timeout_s=number(60),
+    ) as session:
+        future = session.submit(RGB, deadline_ms=number(5), priority=one)
+        assert future.result(number(60)).error is None
+        assert future.exception(number(1)) is None
+        stream = session.stream([RGB], capacity=one, decoders=one, deadline_ms=number(5), priority=one)
+        assert [result.error for result in stream] == [None]
+        session.run([RGB], policy=ne.Policy.latency(number(5)))
+    counts = [one, one]
+    assert ne.plan(counts, token_budget=one, max_images=one) == [[0], [1]]
+
+
+DEADLINES_MS = (5e-324, 1e-308, 1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e12, 1e18, 1e300, sys.float_info.max)
+
+
+def test_every_deadline_above_zero_is_one_and_locks_nothing_up(tiny_bundle: Path) -> None:
+    program = (
+        "import sys\nimport numpy as np\nimport navit_edge as ne\n"
+        "session = ne.Session(sys.argv[1], precision='fp32', threads=1)\n"
+        "image = np.zeros((48, 64, 3), np.uint8)\n"
+        "deadlines = [float(text) for text in sys.argv[2:]]\n"
+        "futures = [session.submit(image, deadline_ms=ms) for ms in deadlines for _ in range(2)]\n"
+        "futures += [session.submit(image, deadline_ms=np.float32(1e-9))]\n"
+        "print(sum(future.result(60).error is None for future in futures))\n"
+    )
+    done = subprocess.run(  # a process of its own: what is locked up cannot be ended otherwise
+        [sys.executable, "-c", program, str(tiny_bundle), *map(repr, DEADLINES_MS)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (str(2 * len(DEADLINES_MS) + 1), "")
+
+
+@pytest.mark.parametrize(
+    "timeout", [math.inf, 1e300, sys.float_info.max, 2**63, 10**400], ids=lambda one: f"{len(str(one))} digits"
+)
+def test_a_timeout_that_no_clock_can_count_is_none(tiny_session: ne.Session, timeout: float) -> None:
+    assert tiny_session.submit(RGB).result(timeout).error is None
+
+
+@pytest.mark.parametrize("timeout", ["1", math.nan, True, [1]])
+def test_a_timeout_that_is_no_number_is_refused(tiny_session: ne.Session, timeout: Any) -> None:
+    future = tiny_session.submit(RGB)
+    with pytest.raises(ne.InvalidInputError, match=r"timeout is .*; expected seconds"):
+        future.result(timeout)
+    assert future.result(60).error is None
+
+
+@pytest.mark.parametrize("field", ["warmup_ms", "duration_s"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 1e300, -1.0])
+def test_a_measurement_ends(field: str, value: float) -> None:
+    with pytest.raises(ne.InvalidInputError, match="expected 0 and up"):
+        BenchOptions(**{field: value})
