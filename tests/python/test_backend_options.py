@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ def test_the_capacity_of_the_cache_reaches_openvino_and_is_64_by_default(job_bun
 @pytest.mark.parametrize("quantum", [1, 8, 16, 32])
 def test_packs_are_rounded_up_to_the_quantum_within_the_budget(job_bundle: Path, quantum: int) -> None:
     with ne.Session(job_bundle, options={"shape_quantum": str(quantum)}) as session:
-        for rows, columns in ((1, 1), (3, 5), (4, 8), (7, 9), (31, 33)):
+        for rows, columns in ((1, 1), (3, 5), (4, 8), (7, 9), (15, 17)):
             session.run([_image(rows, columns)])
             (pack,) = session.last_report["packs"]
             assert pack["tokens"] == rows * columns
@@ -98,3 +101,20 @@ def test_run_takes_options_of_the_backend_and_refuses_wrong_ones(job_bundle: Pat
     usage = runner.invoke(app, [*call, "--backend-option", "capacity"])
     assert usage.exit_code == 2
     assert "NAME=VALUE" in usage.output
+
+
+@pytest.mark.parametrize("given", [None, "7"])
+def test_the_variable_of_onednn_is_as_it_was_once_a_session_is_open(job_bundle: Path, given: str | None) -> None:
+    """Set for a moment, so that the process keeps nothing; other libraries and child processes must not see it."""
+    script = (
+        "import ctypes, sys, navit_edge as ne; ne.Session(sys.argv[1], device='cpu').close();"
+        "libc = ctypes.CDLL(None); libc.getenv.restype = ctypes.c_char_p;"
+        "print(libc.getenv(b'ONEDNN_PRIMITIVE_CACHE_CAPACITY'))"
+    )
+    environment = {k: v for k, v in os.environ.items() if "PRIMITIVE_CACHE_CAPACITY" not in k}
+    if given is not None:
+        environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = given
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(job_bundle)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == repr(None if given is None else given.encode())
