@@ -41,6 +41,11 @@ py::object python_error(const std::exception_ptr& error) {
   }
 }
 
+void look_at_signals() {
+  const py::gil_scoped_acquire acquire;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
 void bind_errors(py::module_& /*module*/) {
   py::register_exception_translator([](std::exception_ptr error) {
     try {

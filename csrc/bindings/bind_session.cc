@@ -52,8 +52,9 @@ void bind_session(py::module_& module) {
                        const std::string& precision, int threads, int slots, std::int32_t max_tokens_per_image,
                        const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
-                       std::map<std::string, std::string> options, std::size_t queue_limit, double batch_wait_us,
-                       double stall_timeout_s, const std::optional<Policy>& policy) {
+                       std::map<std::string, std::string> options, std::size_t queue_limit, std::uint64_t queue_bytes,
+                       double aging_us, double batch_wait_us, double stall_timeout_s,
+                       const std::optional<Policy>& policy) {
              SessionOptions session;
              session.device = device;
              session.engine = engine;
@@ -67,6 +68,8 @@ void bind_session(py::module_& module) {
              session.search.vendor_dirs = std::move(vendor_dirs);
              session.backend = std::move(options);
              session.queue_limit = queue_limit;
+             session.queue_bytes = queue_bytes;
+             session.aging_us = aging_us;
              session.batch_wait_us = batch_wait_us;
              session.stall_timeout_s = stall_timeout_s;
              if (policy.has_value()) session.policy = *policy;
@@ -76,7 +79,8 @@ void bind_session(py::module_& module) {
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
            py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("strategy"),
            py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"),
-           py::arg("queue_limit"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
+           py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("aging_us"), py::arg("batch_wait_us"),
+           py::arg("stall_timeout_s"), py::arg("policy"))
       .def(
           "run",
           [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy) {
@@ -92,9 +96,10 @@ void bind_session(py::module_& module) {
             run.policy = policy;
             run.progress = [&](std::size_t done, std::size_t total) {
               const py::gil_scoped_acquire acquire;
-              if (PyErr_CheckSignals() != 0) throw py::error_already_set();  // Ctrl-C, after each pack
+              if (PyErr_CheckSignals() != 0) throw py::error_already_set();
               if (!progress.is_none()) progress(done, total);
             };
+            run.look_up = &look_at_signals;
             {
               py::gil_scoped_release release;
               results = self.session->run(views, &report, run);

@@ -12,8 +12,19 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 namespace {
 
-std::uint64_t submit(PySession& self, const py::object& image, const py::object& future, const py::object& tag,
-                     double deadline_us, std::int32_t priority, const std::optional<Policy>& policy) {
+/// A wait of `timeout_s`, none: for as long as it takes, that answers Ctrl-C. To be waited without the GIL.
+WaitOptions interruptible(std::optional<double> timeout_s) {
+  WaitOptions wait;
+  if (timeout_s.has_value()) wait.timeout_us = *timeout_s * 1e6;
+  wait.look_up = &look_at_signals;
+  return wait;
+}
+
+/// The id; none where there was no place in time.
+std::optional<std::uint64_t> submit(PySession& self, const py::object& image, const py::object& future,
+                                    const py::object& tag, double deadline_us, std::int32_t priority,
+                                    const std::optional<Policy>& policy, std::optional<double> timeout_s,
+                                    const py::object& look_up) {
   OwnedImage owned = owned_image(image, "image", self.mailbox);
   SubmitOptions options;
   options.deadline_us = deadline_us;
@@ -26,9 +37,23 @@ std::uint64_t submit(PySession& self, const py::object& image, const py::object&
   Py_XINCREF(with);
   try {
     // The GIL changes hands only where this has to wait. Callbacks take none, so they cannot wait for it.
-    if (const auto id = self.session->try_submit(owned, options, done)) return *id;
-    const py::gil_scoped_release release;
-    return self.session->submit(std::move(owned), options, done);
+    std::optional<std::uint64_t> id = self.session->try_submit(owned, options, done);
+    if (!id.has_value() && timeout_s != 0.0) {
+      WaitOptions wait = interruptible(timeout_s);
+      if (!look_up.is_none()) {
+        wait.look_up = [&look_up] {
+          const py::gil_scoped_acquire acquire;
+          look_up();
+        };
+      }
+      const py::gil_scoped_release release;
+      id = self.session->try_submit(owned, options, done, wait);
+    }
+    if (!id.has_value()) {
+      Py_DECREF(to);
+      Py_XDECREF(with);
+    }
+    return id;
   } catch (...) {  // nothing was taken
     Py_DECREF(to);
     Py_XDECREF(with);
@@ -42,15 +67,19 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
   py::class_<Mailbox, std::shared_ptr<Mailbox>>(module, "Mailbox", "Results of a session on their way to Python.")
       .def("take", &Mailbox::take)
       .def("take_now", &Mailbox::take_now)
-      .def("flush", &Mailbox::flush)
+      .def("flush", &Mailbox::flush, py::arg("timeout_s"))
       .def_property_readonly("here", &Mailbox::here);
   session
       .def("submit", &submit, py::arg("image"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
-           py::arg("priority"), py::arg("policy"))
+           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"))
       .def(
           "cancel", [](PySession& self, std::uint64_t id) { return self.session->cancel(id); }, py::arg("id"))
       .def(
-          "drain", [](PySession& self) { self.session->drain(); }, py::call_guard<py::gil_scoped_release>())
+          "drain",
+          [](PySession& self, std::optional<double> timeout_s) {
+            return self.session->drain(interruptible(timeout_s));
+          },
+          py::arg("timeout_s"), py::call_guard<py::gil_scoped_release>())
       .def(
           "close",
           [](PySession& self) {

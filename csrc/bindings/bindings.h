@@ -54,6 +54,9 @@ const std::uint8_t* plane(pybind11::handle array, const std::string& who, std::i
 /// naming `who`.
 ImageView image_view(pybind11::handle image, const std::string& who);
 
+/// Throws what Ctrl-C, or another signal's handler, has raised. Without the GIL, which it takes for a moment.
+void look_at_signals();
+
 /// A new instance of the Python class for `error` (python/navit_edge/errors.py).
 pybind11::object python_error(const std::exception_ptr& error);
 

@@ -87,12 +87,22 @@ py::list Mailbox::take_now() {
   return opened(letters);
 }
 
-void Mailbox::flush() {
-  if (!here()) return;
+bool Mailbox::flush(std::optional<double> timeout_s) {
+  if (!here()) return true;
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kLookUp{100};
+  const Clock::time_point start = Clock::now();
   const py::gil_scoped_release release;
   std::unique_lock lock(mutex_);
   const std::uint64_t until = posted_;
-  resolved_.wait(lock, [&] { return done_ >= until; });
+  while (!resolved_.wait_for(lock, kLookUp, [&] { return done_ >= until; })) {
+    const std::chrono::duration<double> waited = Clock::now() - start;
+    if (timeout_s.has_value() && !(waited.count() < *timeout_s)) return false;
+    lock.unlock();
+    look_at_signals();
+    lock.lock();
+  }
+  return true;
 }
 
 void Mailbox::let_go() {

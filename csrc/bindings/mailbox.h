@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "bindings.h"
@@ -34,8 +35,9 @@ class Mailbox {
   pybind11::object take();
   /// With the GIL. What is there now, for a callback on the delivery thread that cannot wait for itself.
   pybind11::list take_now();
-  /// Waits, without the GIL, until all that was posted before has been resolved, callbacks included.
-  void flush();
+  /// Waits, without the GIL, until all that was posted before has been resolved, callbacks included: true; false where
+  /// `timeout_s` passed before (none: for as long as it takes). Answers Ctrl-C.
+  bool flush(std::optional<double> timeout_s);
   /// With the GIL. Lets go of what was released.
   void let_go();
 

@@ -22,11 +22,15 @@ constexpr std::array kRanges{
     OptionRange{"slots", "a number of packs", 1, 64, true, "for as many as pay"},
     OptionRange{"max_tokens_per_image", "a number of patches", 1, kWhole32, true, "for what the bundle says"},
     OptionRange{"queue_limit", "a number of images", 1, kWhole32, true, ""},
+    OptionRange{"queue_bytes", "a number of bytes", 1, 1e18, true, "for no limit"},
+    OptionRange{"aging_us", "microseconds", 0, 3.6e9, false, ""},
     OptionRange{"batch_wait_us", "microseconds", 0, 3.6e9, false, ""},
     OptionRange{"stall_timeout_s", "seconds", 0.001, 604800, false, "for never"},
     OptionRange{"deadline_us", "microseconds from the call", kDenormal, kForEver, false, "for none"},
+    OptionRange{"timeout_us", "microseconds", 0, kForEver, false, ""},
     OptionRange{"priority", "a whole number, higher leaves first", -kWhole32 - 1, kWhole32, true, ""},
     OptionRange{"decoders", "a number of threads", 1, 256, true, ""},
+    OptionRange{"max_events", "a number of events", 1, 1e7, true, ""},
     OptionRange{"capacity", "a number of images", 1, kWhole32, true, "for as many as keep the engine busy"},
 };
 

@@ -57,15 +57,16 @@ Submitted Session::submit(OwnedImage image, const SubmitOptions& options) {
 }
 
 std::uint64_t Session::submit(OwnedImage image, const SubmitOptions& options, Done done) {
-  return *impl_->use().submit(image, options, std::move(done), true);
+  return *impl_->use().submit(image, options, std::move(done), {});
 }
 
-std::optional<std::uint64_t> Session::try_submit(OwnedImage& image, const SubmitOptions& options, Done done) {
-  return impl_->use().submit(image, options, std::move(done), false);
+std::optional<std::uint64_t> Session::try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
+                                                 const WaitOptions& wait) {
+  return impl_->use().submit(image, options, std::move(done), wait);
 }
 
 bool Session::cancel(std::uint64_t id) { return impl_->use().cancel(id); }
-void Session::drain() { impl_->use().drain(); }
+bool Session::drain(const WaitOptions& wait) { return impl_->use().drain(wait); }
 void Session::close() {
   if (impl_->room->process().here()) impl_->room->close();
 }

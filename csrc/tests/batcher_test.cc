@@ -39,6 +39,7 @@ struct Desk {
     image.submitted = now;
     image.share_us = batcher.share_us(tokens);
     image.result.tokens = tokens;
+    queue.places().enter(priority, image.bytes);
     queue.push(image);
     return last;
   }
@@ -205,6 +206,18 @@ TEST_CASE("images that come all the time do not keep a late one waiting for ever
   }
   CHECK(packs > 1);
   CHECK(packs < 10);
+}
+
+TEST_CASE("an image that leads a pack is in it, with the most urgent ones that have room beside it") {
+  Desk desk(limits());
+  desk.push(200);
+  for (int i = 0; i < 300; ++i) desk.push(200, 0, 1);
+  Waiting* const lead = desk.queue.oldest();
+  desk.batcher.take(desk.queue, desk.now, desk.pace, desk.batch, lead);
+  REQUIRE(desk.batch.images.size() == 2);
+  CHECK(desk.batch.images[0] == lead);
+  CHECK(desk.batch.images[1]->id == 2);
+  CHECK(desk.queue.size() == 299);
 }
 
 TEST_CASE("a pack that waits for more leaves in time for its deadlines, and at once where one is missed already") {

@@ -223,6 +223,59 @@ TEST_CASE("pixels are released once where they were taken, and never where they 
   for (std::size_t i = 0; i < box.all.size(); ++i) CHECK(box.at(i).tag >= 1000);
 }
 
+TEST_CASE(
+    "waits for a place and for all results end after their time, and in a callback drain refuses to wait for ever") {
+  const std::vector<Picture> pictures = some_pictures(1);
+  TestBundle bundle;
+  bundle.json["engines"][0]["options"] = {{"stall_on_run", "0"}};
+  (void)take_stats();
+  Opened opened(bundle.write(), 1);
+  Box box;
+  std::atomic<int> released{0};
+  const navit_edge_c_image image = c_image(pictures[0].view);
+  navit_edge_c_error error{};
+  const auto submit = [&](double wait_us, std::uint64_t& id) {
+    navit_edge_c_submit_options how{};
+    how.struct_size = sizeof(how);
+    how.no_wait = 1;
+    how.wait_us = wait_us;
+    return navit_edge_c_submit(opened.session, &image, count, &released, &how, Box::done, &box, &id, &error);
+  };
+  std::uint64_t id = 0;
+  CHECK(submit(0, id) == 0);
+  REQUIRE(eventually([] { return take_stats("libnavit_edge_fake.so", false).runs == 1; }));
+  CHECK(submit(0, id) == 0);
+  CHECK(id != 0);
+  for (const double wait_us : {0.0, 1000.0}) {
+    CHECK(submit(wait_us, id) == 0);
+    CHECK(id == 0);
+  }
+  CHECK(submit(-1, id) == NAVIT_EDGE_C_INVALID_INPUT);
+  CHECK(contains(error.message, "timeout_us is -1"));
+  std::int32_t drained = 7;
+  CHECK(navit_edge_c_drain_for(opened.session, 1000, &drained, &error) == 0);
+  CHECK(drained == 0);
+  CHECK(navit_edge_c_drain_for(opened.session, 1000, nullptr, &error) == NAVIT_EDGE_C_INVALID_INPUT);
+  release_stalls();
+  CHECK(navit_edge_c_drain_for(opened.session, 60e6, &drained, &error) == 0);
+  CHECK(drained == 1);
+  CHECK(submit(60e6, id) == 0);
+  CHECK(id != 0);
+
+  struct Drains {
+    navit_edge_c_session* session;
+    std::atomic<std::int32_t> code{-1};
+    static void done(void* user, navit_edge_c_results* results) {
+      auto& self = *static_cast<Drains*>(user);
+      navit_edge_c_free_results(results);
+      self.code = navit_edge_c_drain(self.session, nullptr);
+    }
+  } drains{opened.session};
+  CHECK(navit_edge_c_submit(opened.session, &image, nullptr, nullptr, nullptr, Drains::done, &drains, nullptr,
+                            nullptr) == 0);
+  CHECK(eventually([&] { return drains.code == NAVIT_EDGE_C_INVALID_INPUT; }));
+}
+
 TEST_CASE("a cancelled image is called back with its code; stopping cancels what waits") {
   const std::vector<Picture> pictures = some_pictures(30);
   TestBundle bundle;

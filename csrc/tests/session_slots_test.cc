@@ -164,8 +164,8 @@ TEST_CASE("slots that do not open are an error where they were asked for, and on
 
 TEST_CASE("a number of slots that makes no sense is refused with the range") {
   const Accelerator bundle;
-  CHECK_THROWS_WITH_AS(Session(bundle.path(), with_slots(-1)), "slots is -1; expected 1 to 64, or 0 for the default",
-                       InvalidInput);
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), with_slots(-1)),
+                       "slots is -1; expected a number of packs, 1 to 64, or 0 for as many as pay", InvalidInput);
   CHECK_THROWS_WITH_AS(Session(bundle.path(), with_slots(65)), "slots is 65", InvalidInput);
 }
 

@@ -16,6 +16,7 @@ from navit_edge.errors import (
     MissingPackageError,
     NavitEdgeError,
     OverBudgetError,
+    TimedOutError,
 )
 from navit_edge.future import Future
 from navit_edge.manifest import Manifest
@@ -46,6 +47,7 @@ __all__ = [
     "Result",
     "Session",
     "Stream",
+    "TimedOutError",
     "__version__",
     "choose",
     "complexity",

@@ -27,6 +27,10 @@ class BackendError(NavitEdgeError):
     """A backend that cannot be loaded, cannot build, or failed while it ran."""
 
 
+class TimedOutError(NavitEdgeError, concurrent.futures.TimeoutError):
+    """A wait took longer than its ``timeout``: for a place in the queue, or for images to be done."""
+
+
 class CancelledError(NavitEdgeError, concurrent.futures.CancelledError):
     """The work was cancelled before it was done."""
 

@@ -11,12 +11,13 @@ import concurrent.futures
 import functools
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
-from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError
+from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError, TimedOutError
 from navit_edge.options import timeout_s
 
 if TYPE_CHECKING:
@@ -56,10 +57,24 @@ class Delivery:
         """Whether the caller is the delivery thread: a callback of a future."""
         return self._thread is not None and self._thread.ident == threading.get_ident()
 
-    def drain(self) -> None:
-        """Until everything submitted so far is resolved, callbacks included."""
-        self.session.drain()
-        self._settle()
+    def expect_help(self) -> None:
+        """Refuses to wait for a future where nobody will ever resolve it."""
+        if self.here:
+            raise InvalidInputError(
+                "a callback waits for an image that is not done, and would wait for ever: the results behind it wait "
+                "for the callback; expected a future that is done; use add_done_callback, or wait in another thread"
+            )
+        if not self.mailbox.here:
+            raise BackendError(
+                "this image was submitted before the process forked, and its result goes to the parent; open a session "
+                'in the child, or use multiprocessing.get_context("spawn")'
+            )
+
+    def drain(self, timeout: float | None) -> None:
+        """Until everything submitted so far is resolved, callbacks included. Raises TimedOutError."""
+        end = None if timeout is None else time.monotonic() + timeout
+        if not (self.session.drain(timeout) and self._settle(end)):
+            raise TimedOutError(f"images that were submitted are not done after {timeout:g} s; they go on")
 
     def close(self) -> None:
         """Ends the session and the thread; every future is done then."""
@@ -70,11 +85,12 @@ class Delivery:
         if self._thread is not None and not self.here:
             self._thread.join()
 
-    def _settle(self) -> None:
+    def _settle(self, end: float | None = None) -> bool:
+        """False where ``end``, of the monotonic clock, came first."""
         if self.here:
             _resolve(self.mailbox.take_now())
-        else:
-            self.mailbox.flush()
+            return True
+        return self.mailbox.flush(None if end is None else max(0.0, end - time.monotonic()))
 
 
 def _deliver(mailbox: _core.Mailbox) -> None:
@@ -125,6 +141,7 @@ class Future(concurrent.futures.Future[_core.Result]):
 
     def __init__(self, delivery: Delivery, tag: Any = None) -> None:
         super().__init__()
+        self._waiters: Any = _Waiters(delivery)  # of concurrent.futures
         self.tag = tag
         self._delivery: Delivery | None = delivery  # until it is done; keeps the session alive
         self._id = 0
@@ -163,6 +180,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         import asyncio
 
         if not self.done():
+            self._expect_help()
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[_core.Result] = loop.create_future()
             waiter.add_done_callback(self._follow)
@@ -179,25 +197,19 @@ class Future(concurrent.futures.Future[_core.Result]):
     def _expect_help(self) -> None:
         """Refuses to wait where nobody will ever resolve this future."""
         delivery = self._delivery
-        if delivery is None:
-            return
-        if delivery.here:
-            raise InvalidInputError(
-                "a callback waits for an image that is not done, and the results behind it wait for the callback; "
-                "expected a future that is done; use add_done_callback, or wait in another thread"
-            )
-        if not delivery.mailbox.here:
-            raise BackendError(
-                "this image was submitted before the process forked, and its result goes to the parent; open a session "
-                'in the child, or use multiprocessing.get_context("spawn")'
-            )
+        if delivery is not None:
+            delivery.expect_help()
 
     def _refuse(self, error: NavitEdgeError) -> None:
-        self._delivery = None
+        self._let_go()
         self.set_exception(error)
 
+    def _let_go(self) -> None:
+        """It is done, or will be at once: it needs the session no more."""
+        self._delivery = self._waiters.delivery = None
+
     def _resolve(self, result: _core.Result) -> None:
-        self._delivery = None
+        self._let_go()
         error = result.error
         if error is None:
             if self._decoding:
@@ -208,6 +220,20 @@ class Future(concurrent.futures.Future[_core.Result]):
             self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
         else:
             self.set_exception(error)
+
+
+class _Waiters(list[Any]):
+    """Who waits for a future by ``concurrent.futures.wait`` or ``as_completed``, which enter themselves here: refused
+    where nobody would ever wake them."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        super().__init__()
+        self.delivery: Delivery | None = delivery  # until the future is done
+
+    def append(self, waiter: Any) -> None:
+        if self.delivery is not None:
+            self.delivery.expect_help()
+        super().append(waiter)
 
 
 def _hand_over(

@@ -18,6 +18,7 @@ import msgspec
 from navit_edge import files
 from navit_edge import sizing as sizings
 from navit_edge.errors import BundleError
+from navit_edge.options import as_json
 from navit_edge.sizing import Sizing as Sizing
 
 SCHEMA_VERSION = 1
@@ -240,7 +241,7 @@ def parse(raw: bytes, *, source: str) -> Manifest:
 def save(manifest: Manifest, bundle: Path) -> None:
     """Checks and writes ``<bundle>/manifest.json``: whole or not at all, and on disk when it returns."""
     check(manifest, source="the manifest to be written")
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    text = msgspec.json.format(msgspec.json.encode(manifest, enc_hook=as_json), indent=2) + b"\n"
     path = Path(bundle) / MANIFEST
     beside = path.with_name(f".{MANIFEST}.{os.getpid()}.tmp")
     try:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from navit_edge import _core as native
-from navit_edge.errors import InvalidInputError
+from navit_edge.options import checked_int
 
 if TYPE_CHECKING:
     from navit_edge.metrics_server import MetricsServer
@@ -56,13 +56,11 @@ class Metered:
         """Records what happens from now on: when each pack was preprocessed, run and unpacked in which slot, how long
         images waited, and what was dropped, cancelled, late or failed.
 
-        max_events: the last so many are kept, 80 bytes each. An image takes two, a pack four. What is lost is told in
-            the trace.
-        Raises InvalidInputError where a trace is being recorded already.
+        max_events: the last so many are kept, 80 bytes each, 1 to 10000000; 131072 hold some 50000 images: an image
+            takes two, a pack four. What is lost is told in the trace.
+        Raises InvalidInputError for another number, and where a trace is being recorded already.
         """
-        if max_events < 1:
-            raise InvalidInputError(f"max_events is {max_events}; expected at least 1; 131072 hold some 50000 images")
-        self._core.start_trace(max_events)
+        self._core.start_trace(checked_int("max_events", max_events))
 
     def stop_trace(self) -> dict[str, Any]:
         """Ends the trace and returns it: an object in Chrome's Trace Event Format. ``navit_edge.trace.write`` makes a

@@ -21,7 +21,7 @@ def real(name: str, value: object, expected: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def whole(name: str, value: object, expected: str) -> int:
@@ -29,6 +29,15 @@ def whole(name: str, value: object, expected: str) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
     return int(value)
+
+
+def as_json(value: object) -> int | float:
+    """``enc_hook`` of msgspec, where a text is made of numbers that a caller gave: numpy's become Python's."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
 
 
 def checked_int(name: str, value: object) -> int:

@@ -60,6 +60,9 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None) ->
 
     Raises InvalidInputError, whatever a decoder raises.
     """
+    if isinstance(image, Given):  # a frame, which has been decoded
+        words = "; ".join(word for word in (image.done, _alpha_words(image.pixels, decoder)) if word)
+        return image if words == image.done else image._replace(done=words)
     if isinstance(image, (np.ndarray, Pixels)):
         _core.check_image(image, who)
         return Given(image, _alpha_words(image, decoder))

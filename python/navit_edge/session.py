@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,10 @@ import numpy as np
 
 from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
-from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.errors import CancelledError, InvalidInputError, NavitEdgeError, TimedOutError
 from navit_edge.future import Delivery, Future
 from navit_edge.metrics import Metered
-from navit_edge.options import checked_deadline_us, checked_float, checked_int
+from navit_edge.options import checked_deadline_us, checked_float, checked_int, timeout_s
 from navit_edge.pixels import as_pixels, gathered
 from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
@@ -65,7 +66,11 @@ class Session(Metered):
     policy: how many tokens an image gets, where a call says nothing else.
     decode: how files and PIL images are decoded: formats, limits, and what goes before the bundle's own orientation and
         colour profile (docs/inputs.md).
-    queue_limit: submitted images that may wait at once; ``submit`` waits while so many do.
+    queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority finds room
+        of its own beyond them, up to twice as many (docs/runtime.md).
+    queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
+    aging_ms: what has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority, 0
+        to 3600000.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
         pack, 0 to 3600000; 0: not at all. Never past a deadline.
     stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it, 0.001 to 604800; 0:
@@ -94,6 +99,8 @@ class Session(Metered):
         policy: Policy | None = None,
         decode: DecodeOptions | None = None,
         queue_limit: int = 1024,
+        queue_bytes: int = 1 << 30,
+        aging_ms: float = 1000.0,
         batch_wait_ms: float = 0.0,
         stall_timeout_s: float = 60.0,
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
@@ -113,6 +120,8 @@ class Session(Metered):
             vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
             queue_limit=checked_int("queue_limit", queue_limit),
+            queue_bytes=checked_int("queue_bytes", queue_bytes),
+            aging_us=checked_float("aging_ms", aging_ms) * 1000.0,
             batch_wait_us=checked_float("batch_wait_ms", batch_wait_ms) * 1000.0,
             stall_timeout_s=checked_float("stall_timeout_s", stall_timeout_s),
             policy=checked(policy),
@@ -130,6 +139,11 @@ class Session(Metered):
         }
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
+
+    @property
+    def decoder(self) -> Decoder:
+        """What decodes files for this session: by the bundle, and by ``decode``."""
+        return self._decoder
 
     def run(
         self,
@@ -191,6 +205,7 @@ class Session(Metered):
         priority: int = 0,
         tag: Any = None,
         policy: Policy | None = None,
+        timeout: float | None = None,
     ) -> Future:
         """Takes one image, to be run in one pack with those that others submit; returns its future at once.
 
@@ -198,15 +213,84 @@ class Session(Metered):
             done. It is kept alive until it has been read. A file is decoded here, in the caller's thread.
         deadline_ms: from this call to the result. Says when the image's pack leaves; an image that is late is run all
             the same.
-        priority: higher leaves first; then the earlier deadline, then the earlier submission.
+        priority: a whole number of 32 bits; higher leaves first, and has places in the queue that lower ones cannot
+            fill; then the earlier deadline, then the earlier submission. What waits long has its turn whatever its
+            priority (docs/runtime.md).
         tag: anything; ``future.tag`` and ``result.tag``.
         policy: how many tokens the image gets; None: the session's.
+        timeout: how many seconds to wait for a place in the queue; None: as long as it takes; 0: not at all.
 
-        Waits while ``queue_limit`` images wait. What is wrong with the image (a file
-        that cannot be decoded, a dtype, over budget) is the future's error. Raises InvalidInputError for the other
-        arguments, CancelledError where the session is closed, BackendError where it is broken or was opened before a
-        fork.
+        Waits while the queue is full; Ctrl-C ends the wait. What is wrong with the image (a file that cannot be
+        decoded, a dtype, over budget) is the future's error. Raises InvalidInputError for the other arguments,
+        TimedOutError where there was no place in time, CancelledError where the session is closed, BackendError where
+        it is broken or was opened before a fork; then the image was not taken.
         """
+        future = self._submit(image, deadline_ms, priority, tag, policy, timeout_s(timeout))
+        if future is None:
+            raise TimedOutError(f"the queue was full for {timeout:g} s; the image was not taken")
+        return future
+
+    def try_submit(
+        self,
+        image: ImageLike,
+        *,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        tag: Any = None,
+        policy: Policy | None = None,
+    ) -> Future | None:
+        """What ``submit`` does, but where the queue is full it returns None at once and the image was not taken. A file
+        is decoded before that is known."""
+        return self._submit(image, deadline_ms, priority, tag, policy, 0.0)
+
+    async def submit_async(
+        self,
+        image: ImageLike,
+        *,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        tag: Any = None,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+    ) -> Future:
+        """What ``submit`` does, for an event loop, which goes on meanwhile: a file is decoded, and a place in a full
+        queue waited for, in a thread of the loop's executor. Gives the future, to be awaited in its turn. Cancelling
+        the task gives the place up."""
+        import asyncio  # only who has an event loop pays for it
+
+        gone = threading.Event()
+
+        def look_up() -> None:
+            if gone.is_set():
+                raise CancelledError("the task that submitted the image was cancelled; it was not taken")
+
+        def call() -> Future | None:
+            look_up()
+            future = self._submit(image, deadline_ms, priority, tag, policy, timeout_s(timeout), look_up)
+            if future is not None and gone.is_set():
+                future.cancel()
+            return future
+
+        try:
+            future = await asyncio.get_running_loop().run_in_executor(None, call)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+        if future is None:
+            raise TimedOutError(f"the queue was full for {timeout:g} s; the image was not taken")
+        return future
+
+    def _submit(
+        self,
+        image: ImageLike,
+        deadline_ms: float | None,
+        priority: int,
+        tag: Any,
+        policy: Policy | None,
+        timeout: float | None,
+        look_up: Callable[[], None] | None = None,
+    ) -> Future | None:
+        """None where there was no place after ``timeout`` seconds."""
         deadline_us = checked_deadline_us(deadline_ms)
         priority = checked_int("priority", priority)
         delivery = self._delivery
@@ -219,7 +303,10 @@ class Session(Metered):
             return future
         future._decoding = given.done
         delivery.start()
-        future._id = self._core.submit(given.pixels, future, tag, deadline_us, priority, checked(policy))
+        taken = self._core.submit(given.pixels, future, tag, deadline_us, priority, checked(policy), timeout, look_up)
+        if taken is None:
+            return None
+        future._id = taken
         return future
 
     def stream(
@@ -278,10 +365,11 @@ class Session(Metered):
             on_error=on_error,
         )
 
-    def drain(self) -> None:
-        """Waits until everything submitted so far is done, callbacks of the futures included. In a callback it does not
-        wait for callbacks behind it."""
-        self._delivery.drain()
+    def drain(self, timeout: float | None = None) -> None:
+        """Waits until everything submitted so far is done, callbacks of the futures included; for ``timeout`` seconds
+        at most, and then raises TimedOutError. Ctrl-C ends the wait. In a callback it does not wait for callbacks
+        behind it."""
+        self._delivery.drain(timeout_s(timeout))
 
     def close(self) -> None:
         """Takes no more images: packs in flight finish, images that wait get CancelledError, and every future is done

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.options import as_json
 
 #: Up to here a double holds every integer, so that C++ and Python divide the same numbers.
 MOST_PIXELS = 2**53
@@ -163,4 +164,4 @@ def keeps_whole_patches(sizing: Sizing) -> bool:
 
 def to_json(sizing: Sizing) -> str:
     """As in a manifest; what ``_core.resize_targets`` takes."""
-    return msgspec.json.encode(sizing).decode()
+    return msgspec.json.encode(sizing, enc_hook=as_json).decode()

@@ -16,6 +16,8 @@ import pytest
 import navit_edge as ne
 from navit_edge import _core
 from navit_edge.bench.measure import BenchOptions
+from navit_edge.build import BuildRequest
+from navit_edge.sizing import Sizing, to_json
 
 RGB = np.zeros((48, 64, 3), np.uint8)
 SESSION = (
@@ -23,6 +25,8 @@ SESSION = (
     "slots",
     "max_tokens_per_image",
     "queue_limit",
+    "queue_bytes",
+    "aging_ms",
     "batch_wait_ms",
     "stall_timeout_s",
 )
@@ -31,17 +35,12 @@ SESSION = (
 def outside(name: str) -> list[Any]:
     """Values just outside of the range of an option, and what is no number of its kind."""
     least, most, is_whole, zero, _ = _core.option_ranges()[name]
-    step = 1 if is_whole else least / 2
-    values: list[Any] = [most + 1, -1, math.nan, math.inf, -math.inf, "1", None, True, np.bool_(True), [1], np.ones(1)]
+    values: list[Any] = [-1, math.nan, math.inf, -math.inf, "1", None, True, np.bool_(True), [1], np.ones(1)]
     if is_whole:
-        values += [1.5, 2.0, 10**30, -(10**30)]
-    if least > 0 and least - step != 0:
-        values.append(least - step)
-    if least > 0 and not zero:
-        values.append(0)
-    return [
-        int(one) if is_whole and isinstance(one, float) and one in (most + 1, least - step) else one for one in values
-    ]
+        values += [int(most) + 1, 1.5, 2.0, 10**30, -(10**30)]
+    else:
+        values += [most + 1] + ([least / 2] if least > 0 else [])
+    return values if zero or least <= 0 else [*values, 0]
 
 
 @pytest.mark.parametrize("name", SESSION)
@@ -64,7 +63,7 @@ def test_a_slip_is_not_taken_for_a_wish(tiny_bundle: Path, name: str, value: Any
 
 def test_the_docstrings_say_the_ranges_of_the_table() -> None:
     text = " ".join((ne.Session.__doc__ or "").split() + (ne.Session.stream.__doc__ or "").split())
-    for name in ("threads", "slots", "batch_wait_ms", "stall_timeout_s", "decoders"):
+    for name in ("threads", "slots", "aging_ms", "batch_wait_ms", "stall_timeout_s", "decoders"):
         least, most, *_ = _core.option_ranges()[name]
         entry = text[text.index(f"{name}: ") :]
         assert f"{least:g} to {most:.0f}" in entry[:320], name
@@ -92,6 +91,21 @@ def test_numpys_scalars_are_numbers(tiny_bundle: Path, number: Callable[[int], A
         session.run([RGB], policy=ne.Policy.latency(number(5)))
     counts = [one, one]
     assert ne.plan(counts, token_budget=one, max_images=one) == [[0], [1]]
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, np.int16])
+def test_numpys_scalars_are_numbers_outside_of_sessions(number: Callable[[int], Any]) -> None:
+    cap = Sizing(rule="token-cap", max_tokens=number(64))
+    assert to_json(cap) == to_json(Sizing(rule="token-cap", max_tokens=64))
+    packed = ne.pack([RGB], patch_px=number(16), max_tokens=number(4), pad_to=(number(8), number(2)), threads=number(1))
+    assert packed["positions"].shape == (8, 2)
+    assert ne.resize(RGB, (number(8), number(8))).shape == (8, 8, 3)
+    assert ne.Policy.token_cap(number(64)) == ne.Policy.token_cap(64)
+    limits = ne.PlanLimits(budgets=((number(8), number(2), number(8), number(0)),), streams=number(1))
+    assert ne.plan_packs([number(3)], limits, deadlines_ms=np.float32(1e6)).late == ()
+    asked = BuildRequest(backend="openvino", token_budgets=(number(64),), max_images=(number(4),))
+    assert asked == BuildRequest(backend="openvino", token_budgets=(64,), max_images=(4,))
+    assert {type(one) for one in (*asked.token_budgets, *asked.max_images)} == {int}
 
 
 DEADLINES_MS = (5e-324, 1e-308, 1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e12, 1e18, 1e300, sys.float_info.max)

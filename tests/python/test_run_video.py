@@ -124,7 +124,7 @@ def indices(path: Path, **options: Any) -> list[int]:
 def test_every_and_fps_choose_frames_by_place_and_by_time(clip: Path) -> None:
     assert indices(clip, every=5) == [0, 5, 10]
     assert indices(clip, fps=10) == indices(clip, fps=25) == list(range(12))
-    assert indices(clip, fps=3) == [0, 4, 7, 10]  # the first at or after 0, 1/3, 2/3, 1 second
+    assert indices(clip, fps=3) == [0, 3, 6, 10]  # what is shown at 0, 1/3, 2/3, 1 second
     assert indices(clip, fps=0.5) == [0]
     assert count_frames(str(clip), every=5) == 3
     assert count_frames(str(clip), fps=3) == 4
@@ -140,7 +140,7 @@ def test_frames_of_varying_duration_are_chosen_by_their_times(tmp_path: Path) ->
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    assert indices(tmp_path / "varying.mkv", fps=1) == [0, 3, 5]
+    assert indices(tmp_path / "varying.mkv", fps=1) == [0, 2, 4]  # shown at 0, 1 and 2 s: of 0 ms, 20 ms, 1200 ms
 
 
 @pytest.mark.parametrize(("form", "damage"), [("mkv", "zeros"), ("mkv", "cut off"), ("mp4", "zeros")])
@@ -168,7 +168,7 @@ def test_a_damaged_video_gives_the_frames_up_to_there_and_then_its_error(
 def test_what_is_no_video_is_an_error_of_its_own(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match="cannot be decoded"):
+    with pytest.raises(InvalidInputError, match="cannot be decoded|is an empty file"):
         list(frames(str(path)))
     with pytest.raises(InvalidInputError, match="no such file; expected a video"):
         list(frames(str(tmp_path / "gone.mp4")))

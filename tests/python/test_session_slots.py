@@ -278,7 +278,9 @@ def test_on_a_cpu_slots_change_no_result_either(
 
 
 def test_a_number_of_slots_that_makes_no_sense_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(InvalidInputError, match="slots is -1; expected 1 to 64, or 0 for the default"):
+    with pytest.raises(
+        InvalidInputError, match="slots is -1; expected a number of packs, 1 to 64, or 0 for as many as pay"
+    ):
         ne.Session(tiny_bundle, slots=-1)
 
 

@@ -208,7 +208,7 @@ def test_a_callback_may_submit_and_cancel_but_not_wait_for_an_image_behind_it(pa
             refused.append(error)
 
     first.add_done_callback(chain)
-    patient._core.drain()  # until the results are on their way to Python
+    patient._core.drain(None)  # until the results are on their way to Python
     nobody_drains.set()
     assert eventually(lambda: len(refused) == 1)
     assert taken_back == [True]

@@ -82,9 +82,11 @@ typedef struct navit_edge_c_options {
   const char* vendor_dirs;            /* of the vendor's libraries, parted by ':' */
   const navit_edge_c_option* backend; /* options for the backend */
   size_t backend_count;
-  uint64_t queue_limit;   /* submitted images that may wait at once; 0: 1024 */
+  uint64_t queue_limit;   /* submitted images of the lowest priority that may wait at once; 0: 1024 */
   double batch_wait_us;   /* how long an idle engine waits for company for an image */
   double stall_timeout_s; /* a pack held for longer is given up, and the session; 0: 60; below 0: never */
+  uint64_t queue_bytes;   /* of their pixels that may wait, in the same way; 0: 1 GiB; UINT64_MAX: no limit */
+  double aging_us;        /* what waits for longer gets every fourth pack; 0: 1e6; below 0: at once */
 } navit_edge_c_options;
 
 /* Pixels of one 8-bit image, (row, column, channel) order. In an array, images lie images[0].struct_size apart. */
@@ -156,11 +158,12 @@ typedef void (*navit_edge_c_done)(void* user, navit_edge_c_results* results);
 
 typedef struct navit_edge_c_submit_options {
   uint32_t struct_size;
-  int32_t priority;   /* higher leaves first */
+  int32_t priority;   /* higher leaves first, and has places in the queue that lower ones cannot fill */
   double deadline_us; /* from the call to the result; 0: none */
   uint64_t tag;       /* handed back in the result */
   const char* policy; /* NULL: the session's */
-  int32_t no_wait;    /* not 0: where the queue is full, nothing is taken and the id is 0 */
+  int32_t no_wait;    /* not 0: where the queue is full for wait_us, nothing is taken and the id is 0 */
+  double wait_us;     /* 0 and up; 0: not at all. Only with no_wait */
 } navit_edge_c_submit_options;
 
 /* NAVIT_EDGE_C_ABI_VERSION of the library that was loaded. Another than the header's: do not go on. */
@@ -194,8 +197,11 @@ NAVIT_EDGE_API int32_t navit_edge_c_submit(navit_edge_c_session* session, const 
 /* 1 where a waiting image was taken back: `done` gets it with NAVIT_EDGE_C_CANCELLED. 0 where it is unknown, in a pack
  * already, or done. */
 NAVIT_EDGE_API int32_t navit_edge_c_cancel(navit_edge_c_session* session, uint64_t id);
-/* Waits until everything submitted so far has been called back. */
+/* Waits until everything submitted so far has been called back. In a callback it would wait for ever, and fails. */
 NAVIT_EDGE_API int32_t navit_edge_c_drain(navit_edge_c_session* session, navit_edge_c_error* error);
+/* The same for `timeout_us` at most, 0 and up. `drained` becomes 1, or 0 where that was too short. */
+NAVIT_EDGE_API int32_t navit_edge_c_drain_for(navit_edge_c_session* session, double timeout_us, int32_t* drained,
+                                              navit_edge_c_error* error);
 /* 0, or NAVIT_EDGE_C_BACKEND with the first cause: three packs in a row failed, or one stalled. Close it, open another.
  */
 NAVIT_EDGE_API int32_t navit_edge_c_broken(navit_edge_c_session* session, navit_edge_c_error* error);

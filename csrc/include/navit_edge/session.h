@@ -39,7 +39,10 @@ struct SessionOptions {
   std::map<std::string, std::string> backend;  // options for the backend
   Policy policy;                               // of images that name none
 
-  std::size_t queue_limit = 1024;  // submitted images that may wait at once, at least 1
+  std::size_t queue_limit = 1024;  // submitted images of the lowest priority that may wait at once (docs/runtime.md)
+  std::uint64_t queue_bytes = std::uint64_t{1} << 30;  // of their pixels, in the same way; 0: as many as there are
+  /// What has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority.
+  double aging_us = 1e6;
   /// How long an idle engine waits for more images after the oldest waiting one came, so that they share a pack. 0: not
   /// at all. Never past a deadline, and never once a pack is full. A busy engine makes them wait anyway.
   double batch_wait_us = 0;
@@ -83,6 +86,8 @@ struct RunOptions {
   /// for, no further one starts, and `run` throws that.
   std::function<void(std::size_t done, std::size_t total)> progress;
   std::optional<Policy> policy;  // none: the session's
+  /// As that of WaitOptions: what it throws ends the run as what `progress` throws.
+  std::function<void()> look_up = nullptr;
 };
 
 /// Runs images of any size, many at once or one by one as they come. Every function may be called from any thread;
@@ -110,15 +115,17 @@ class NAVIT_EDGE_API Session {
   Submitted submit(OwnedImage image, const SubmitOptions& options = {});
   /// The same with a callback; returns the id.
   std::uint64_t submit(OwnedImage image, const SubmitOptions& options, Done done);
-  /// The same, but never waits: where the queue is full there is no id, and `image` is left as it was.
-  std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done);
+  /// The same, but does not wait, or no longer than `wait` says: where the queue is full there is no id, and `image` is
+  /// left as it was.
+  std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
+                                          const WaitOptions& wait = {.timeout_us = 0});
 
   /// Takes a waiting image back: true, and its result carries Cancelled. False where it is unknown, in a pack already,
   /// or done.
   bool cancel(std::uint64_t id);
-  /// Waits until everything submitted so far has its result, callbacks included. Throws InvalidInput where it is called
-  /// from a callback.
-  void drain();
+  /// Waits until everything submitted so far has its result, callbacks included: true; false where the time of `wait`
+  /// passed before. Throws InvalidInput where it is called from a callback, for which it would wait for ever.
+  bool drain(const WaitOptions& wait = {});
   /// Takes no more images. Packs in flight finish, waiting images get Cancelled, callbacks are called; then returns.
   /// From a callback it returns at once, and the rest happens behind it. May be called again.
   void close();

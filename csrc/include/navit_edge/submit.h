@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <future>
+#include <limits>
 #include <optional>
 
 #include "navit_edge/policy.h"
@@ -15,15 +16,28 @@ struct SubmitOptions {
   /// From the call to the result; 0: none. Says when a pack leaves and how large it may be. It is no timeout: an image
   /// that is late runs all the same.
   double deadline_us = 0;
-  std::int32_t priority = 0;     // higher leaves first; then the earlier deadline, then the earlier submission
+  /// Higher leaves first, and has places in the queue that lower ones cannot fill; then the earlier deadline, then the
+  /// earlier submission.
+  std::int32_t priority = 0;
   std::uint64_t tag = 0;         // handed back in Result::tag
   std::optional<Policy> policy;  // none: the session's
+};
+
+inline constexpr double kForEver = std::numeric_limits<double>::infinity();
+
+/// How long a call may wait, and what it does meanwhile.
+struct WaitOptions {
+  double timeout_us = kForEver;  // 0 and up; 0 does not wait
+  /// Called some ten times a second while it waits, in the caller's thread, outside of all locks. What it throws ends
+  /// the wait, and the call throws it: so a wait can answer Ctrl-C.
+  std::function<void()> look_up = nullptr;
 };
 
 /// Takes the result of one image; `Result::error` is set where it failed. Called exactly once for each image, never
 /// within `submit`: from one thread of the session, one call after the other, outside of all locks. What it does delays
 /// the results behind it, not the engine: it should not block. It may submit (which never waits there, the queue
-/// grows), run, cancel and close; drain throws. An exception from it is swallowed and counted.
+/// grows), run, cancel and close; drain throws, and the future of an image behind it would be waited for for ever. An
+/// exception from it is swallowed and counted.
 using Done = std::function<void(Result&&)>;
 
 struct Submitted {

@@ -147,7 +147,8 @@ std::int32_t navit_edge_c_submit(navit_edge_c_session* session, const navit_edge
     require(session, "session");
     if (done == nullptr) throw navit_edge::InvalidInput("done is NULL; the result would go nowhere");
     bool no_wait = false;
-    const navit_edge::SubmitOptions how = c_api::submit_options(options, no_wait);
+    navit_edge::WaitOptions wait;
+    const navit_edge::SubmitOptions how = c_api::submit_options(options, no_wait, wait);
     if (no_wait) require(id, "id, which no_wait needs,");
     const navit_edge::ImageView view = c_api::image_view(image);
     // Held here as well, so that pixels that were not taken are given back and not released.
@@ -157,7 +158,7 @@ std::int32_t navit_edge_c_submit(navit_edge_c_session* session, const navit_edge
       navit_edge::Done call = callback(answer_of(done, user));
       std::uint64_t taken = 0;
       if (no_wait) {
-        taken = session->session.try_submit(owned, how, std::move(call)).value_or(0);
+        taken = session->session.try_submit(owned, how, std::move(call), wait).value_or(0);
       } else {
         taken = session->session.submit(std::move(owned), how, std::move(call));
       }
@@ -183,6 +184,16 @@ std::int32_t navit_edge_c_drain(navit_edge_c_session* session, navit_edge_c_erro
   return guard(error, [&] {
     require(session, "session");
     session->session.drain();
+  });
+}
+
+std::int32_t navit_edge_c_drain_for(navit_edge_c_session* session, double timeout_us, std::int32_t* drained,
+                                    navit_edge_c_error* error) {
+  return guard(error, [&] {
+    require(drained, "drained");
+    *drained = 0;
+    require(session, "session");
+    *drained = session->session.drain({.timeout_us = timeout_us}) ? 1 : 0;
   });
 }
 

@@ -103,8 +103,10 @@ SessionOptions session_options(const navit_edge_c_options* given) {
     out.backend[options.backend[i].key] = options.backend[i].value;
   }
   if (options.queue_limit > 0) out.queue_limit = options.queue_limit;
+  if (options.queue_bytes > 0) out.queue_bytes = options.queue_bytes < UINT64_MAX ? options.queue_bytes : 0;
+  if (options.aging_us != 0) out.aging_us = options.aging_us < 0 ? 0 : options.aging_us;
   out.batch_wait_us = options.batch_wait_us;
-  if (options.stall_timeout_s != 0) out.stall_timeout_s = options.stall_timeout_s > 0 ? options.stall_timeout_s : 0;
+  if (options.stall_timeout_s != 0) out.stall_timeout_s = options.stall_timeout_s < 0 ? 0 : options.stall_timeout_s;
   return out;
 }
 
@@ -158,7 +160,7 @@ RunOptions run_options(const navit_edge_c_run_options* given) {
   return out;
 }
 
-SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_wait) {
+SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_wait, WaitOptions& wait) {
   SubmitOptions out;
   no_wait = false;
   if (given == nullptr) return out;
@@ -168,6 +170,7 @@ SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_
   out.tag = options.tag;
   out.policy = policy(options.policy);
   no_wait = options.no_wait != 0;
+  if (no_wait) wait.timeout_us = options.wait_us;
   return out;
 }
 

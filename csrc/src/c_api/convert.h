@@ -27,7 +27,7 @@ std::vector<ImageView> image_views(const navit_edge_c_image* given, std::size_t 
 std::optional<Policy> policy(const char* text);
 RunOptions run_options(const navit_edge_c_run_options* given);
 /// `no_wait` says whether the caller wants no waiting.
-SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_wait);
+SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_wait, WaitOptions& wait);
 
 /// What a result says in words, and the code of its error.
 struct Texts {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "navit_edge/error.h"
+#include "navit_edge/option_range.h"
 
 namespace navit_edge {
 namespace {
@@ -14,9 +15,7 @@ std::int64_t nanoseconds(Clock::duration span) {
 }  // namespace
 
 void TraceBuffer::start(const TraceOptions& options) {
-  if (options.max_events == 0) {
-    throw InvalidInput("max_events is 0; expected at least 1; 131072 hold some 50000 images");
-  }
+  check_option("max_events", static_cast<double>(options.max_events));
   const std::lock_guard lock(mutex_);
   if (on()) throw InvalidInput("a trace is being recorded already; stop it before another is started");
   ring_.reserve(options.max_events);

@@ -171,13 +171,17 @@ void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, con
   }
 }
 
-void Batcher::look_at(const Queue& queue) {
+void Batcher::look_at(const Queue& queue, Waiting* lead) {
   window_.clear();
   order_.clear();
-  for (Waiting* image : queue.order()) {
-    if (window_.size() == kWindow) break;
+  const auto add = [&](Waiting* image) {
     order_.push_back(static_cast<std::int32_t>(window_.size()));
     window_.push_back({image, image->result.tokens});
+  };
+  if (lead != nullptr) add(lead);
+  for (Waiting* image : queue.order()) {
+    if (window_.size() == kWindow) break;
+    if (image != lead) add(image);
   }
 }
 
@@ -193,9 +197,9 @@ Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, 
   return leaves;
 }
 
-void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch) {
+void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch, Waiting* lead) {
   let_late_ones_step_back(queue, start, pace);
-  look_at(queue);
+  look_at(queue, lead);
   Stake stake = Stake::kNone;
   for (const Candidate& candidate : window_) {
     if (candidate.image->due == Clock::time_point::max()) continue;

@@ -7,6 +7,12 @@
 #include "schedule.h"
 
 namespace navit_edge {
+namespace {
+
+/// As many packs in a row may leave before what is overdue; then it has its turn.
+constexpr int kOvertakers = 3;
+
+}  // namespace
 
 void Room::wake_lanes() {
   // A lane that could not take anything is not woken: on a CPU it would take a core from the engine.
@@ -32,21 +38,44 @@ bool Room::queue_first(const RunJob* job, Clock::time_point now) const {
   return queue_served_ <= job->served;
 }
 
+Room::Overdue Room::overdue(bool images, Clock::time_point now) const {
+  const auto waits_too_long = [&](Clock::time_point since) { return now > after(since, opened_.options.aging_us); };
+  Overdue found;
+  Waiting* const oldest = images ? queue_.oldest() : nullptr;
+  if (oldest != nullptr && waits_too_long(oldest->submitted)) found.image = oldest;
+  for (RunJob* job : jobs_) {
+    if (!waits_too_long(job->start)) continue;
+    const bool longer = found.job != nullptr     ? job->waits_since < found.job->waits_since
+                        : found.image != nullptr ? job->waits_since < found.image->submitted
+                                                 : true;
+    if (longer) found = {nullptr, job};
+  }
+  return found;
+}
+
 /// Takes the next pack for `lane`. Where there is none yet, `look_again` says when time alone may change that.
 bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   if (alone_ || writing_) return false;
   if (opened_.may_pair && !may_pair() && in_flight_ > 0) return false;
   const Clock::time_point now = Clock::now();
-  RunJob* const job = next_job();
+  RunJob* job = next_job();
   bool images = !queue_.empty();
   const double wait_us = opened_.options.batch_wait_us;
-  if (images && wait_us > 0 && drains_.empty() && !batcher_.full(queue_)) {
+  if (images && wait_us > 0 && drains_.empty() && submitters_.empty() && !batcher_.full(queue_)) {
     look_again = std::min(after(queue_.oldest()->submitted, wait_us), batcher_.leaves_by(queue_, now, pace_[0]));
     images = look_again <= now;
   }
   if (!images && job == nullptr) return false;
-  if (images && queue_first(job, now)) {
-    claim_batch(lane, now);
+  const Overdue waits = overdue(images, now);
+  const bool its_turn = overtaken_ >= kOvertakers;
+  if (its_turn && waits.job != nullptr) job = waits.job;
+  const bool queue_goes = images && (its_turn && waits.job != nullptr     ? false
+                                     : its_turn && waits.image != nullptr ? true
+                                                                          : queue_first(job, now));
+  bool waits_on = waits.image != nullptr || waits.job != nullptr;
+  if (queue_goes) {
+    claim_batch(lane, now, its_turn ? waits.image : nullptr);
+    if (waits.image != nullptr) waits_on = queue_.oldest() == waits.image;
   } else {
     const bool paired = may_pair() && job->next < job->paired_packs;
     if (opened_.may_pair && !paired && in_flight_ > 0) {  // all cores are not free yet
@@ -54,7 +83,9 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
       return false;
     }
     claim_job(lane, *job, paired);
+    if (waits.job != nullptr) waits_on = job != waits.job;
   }
+  overtaken_ = waits_on ? overtaken_ + 1 : 0;
   ++packs_started_;
   ++in_flight_;
   lane.slot = 0;  // the lowest that is free: what an engine does once for each slot is done for few
@@ -72,6 +103,7 @@ void Room::claim_job(Lane& lane, RunJob& job, bool paired) {
   const std::size_t index = job.next++;
   job.left_us -= job.plans[index].predicted_us;
   job.served = packs_started_ + 1;
+  job.waits_since = Clock::now();
   job.most_in_flight = std::max(job.most_in_flight, ++job.in_flight);
   if (job.all_begun()) std::erase(jobs_, &job);
   lane.job = &job;
@@ -97,8 +129,8 @@ bool Room::pair_batch(const Batch& batch, Clock::time_point now) const {
                       [&](const Waiting* image) { return image->due >= alone && image->due < paired; });
 }
 
-void Room::claim_batch(Lane& lane, Clock::time_point now) {
-  batcher_.take(queue_, now, pace_[opened_.may_pair && in_flight_ > 0 ? 1 : 0], lane.batch);
+void Room::claim_batch(Lane& lane, Clock::time_point now, Waiting* lead) {
+  batcher_.take(queue_, now, pace_[opened_.may_pair && in_flight_ > 0 ? 1 : 0], lane.batch, lead);
   queue_served_ = packs_started_ + 1;
   lane.job = nullptr;
   lane.paired = pair_batch(lane.batch, now);
@@ -115,7 +147,7 @@ void Room::claim_batch(Lane& lane, Clock::time_point now) {
     lane.results.back().queue_us = microseconds(now - image->submitted);
   }
   lane.task = {&lane.batch.plan, lane.views, lane.grids, lane.results, batches_started_++, 0};
-  space_.notify_all();
+  let_in();
 }
 
 void Room::serve(Lane& lane) {

@@ -54,6 +54,7 @@ void Queue::remove(Waiting& image) noexcept {
   (image.behind != nullptr ? image.behind->before : newest_) = image.before;
   image.before = image.behind = nullptr;
   work_us_ -= image.share_us;
+  places_.leave(image.priority, image.bytes);
 }
 
 void Queue::put_back(Waiting& image, Clock::time_point due) noexcept {

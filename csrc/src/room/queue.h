@@ -12,6 +12,7 @@
 #include "navit_edge/image.h"
 #include "navit_edge/submit.h"
 #include "room/clock.h"
+#include "room/places.h"
 
 namespace navit_edge {
 
@@ -24,6 +25,7 @@ struct Waiting {
   bool stepped_back = false;   // `due` is that later time, though perhaps the same: deadlines may be no time ahead
   Clock::time_point submitted;
   std::uint64_t epoch = 0;  // drains before it
+  std::uint64_t bytes = 0;  // of its pixels, as its place counts them
   double share_us = 0;      // of a pack of images like it: what it adds to the work that waits
   OwnedImage image;
   Result result;
@@ -47,17 +49,25 @@ class Queue {
  public:
   using Order = std::set<Waiting*, Urgency>;
 
+  /// Limits of images and bytes, as Places has them.
+  explicit Queue(std::uint64_t most_images = UINT64_MAX / 4, std::uint64_t most_bytes = 0)
+      : places_(most_images, most_bytes) {}
+
   /// An empty one, to be filled in and pushed; the caller's until then. Lives as long as the queue.
   Waiting& blank();
   /// Takes one back that is neither waiting nor needed any more. Its image, result and callback must be gone.
   void recycle(Waiting& image) noexcept;
 
+  /// Its place has been taken: `places().enter`.
   void push(Waiting& image);
+  /// Gives its place back.
   void remove(Waiting& image) noexcept;
   /// Lets a waiting image step back to the place of one that is due at `due`. Once for each image.
   void put_back(Waiting& image, Clock::time_point due) noexcept;
   [[nodiscard]] Waiting* find(std::uint64_t id) const;
 
+  [[nodiscard]] Places& places() noexcept { return places_; }
+  [[nodiscard]] const Places& places() const noexcept { return places_; }
   [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }
   [[nodiscard]] bool empty() const noexcept { return order_.empty(); }
   [[nodiscard]] const Order& order() const noexcept { return order_; }  // the most urgent first
@@ -67,6 +77,7 @@ class Queue {
  private:
   using Ids = std::unordered_map<std::uint64_t, Waiting*>;
 
+  Places places_;
   std::deque<Waiting> all_;
   Waiting* spare_ = nullptr;
   Order order_;

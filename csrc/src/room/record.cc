@@ -6,14 +6,6 @@
 #include "room/room.h"
 
 namespace navit_edge {
-namespace {
-
-Clock::duration duration(double us) {
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::micro>(us));
-}
-
-}  // namespace
-
 ErrorCode code_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -86,9 +78,9 @@ void Room::record_end(const Lane& lane, const std::exception_ptr& error) {
     const double engine_us = stalled ? 0.0 : report.engine_us;
     pack.capacity = report.capacity;
     pack.start = lane.work.started();
-    pack.written = report.preprocess_us > 0 ? pack.start + duration(report.preprocess_us) : now;
-    pack.ran = engine_us > 0 ? pack.written + duration(engine_us) : now;
-    pack.done = error == nullptr ? pack.ran + duration(report.unpack_us) : now;
+    pack.written = report.preprocess_us > 0 ? pack.start + span_of(report.preprocess_us) : now;
+    pack.ran = engine_us > 0 ? pack.written + span_of(engine_us) : now;
+    pack.done = error == nullptr ? pack.ran + span_of(report.unpack_us) : now;
   }
   if (error == nullptr) {
     recorder_.pack_done(pack);

@@ -6,7 +6,7 @@
 
 #include "image_check.h"
 #include "navit_edge/error.h"
-#include "navit_edge/option_range.h"
+#include "room/wait.h"
 #include "schedule.h"
 
 namespace navit_edge {
@@ -23,6 +23,7 @@ Room::Room(const std::filesystem::path& bundle, SessionOptions options)
       engines_(open_engines(opened_.manifest, opened_.choice, opened_.options)),
       engine_slots_(engines_->slots()),
       pairs_(opened_.may_pair),
+      queue_(opened_.options.queue_limit, opened_.options.queue_bytes),
       batcher_(opened_.limits),
       pace_{Pace(1), Pace(2 / kOneStreamCost)} {
   opened_.limits.streams = opened_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
@@ -114,6 +115,8 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
     refuse_where_over();
     record_taken(job);
     if (!job.plans.empty()) {
+      job.served = packs_started_ - std::min<std::uint64_t>(packs_started_, 1);
+      job.waits_since = Clock::now();
       jobs_.push_back(&job);
       wake_lanes();
     }
@@ -132,7 +135,15 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
         continue;
       }
       if (job.all_ended()) break;
-      job.changed.wait(lock);
+      try {
+        const std::size_t seen = job.images_done;
+        WaitOptions wait;
+        if (stopped == nullptr) wait.look_up = options.look_up;
+        wait_for(job.changed, lock, wait, [&] { return job.images_done != seen || job.all_ended(); });
+      } catch (...) {
+        stopped = std::current_exception();
+        fail_rest(job, stopped);
+      }
     }
   }
   if (stopped != nullptr) std::rethrow_exception(stopped);
@@ -147,103 +158,6 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
   return std::move(job.results);
 }
 
-bool Room::full() const {
-  const std::size_t limit = opened_.options.queue_limit;
-  // What callbacks have not taken yet counts too, once it is more than a pack or two: they slow down who submits.
-  return queue_.size() >= limit ||
-         outbox_.size() >= limit + 2 * static_cast<std::size_t>(opened_.limits.budgets.back().images);
-}
-
-std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions& options, Done done, bool wait) {
-  if (done == nullptr) throw InvalidInput("submit was given an empty callback; expected one that takes the result");
-  check_option("deadline_us", options.deadline_us);
-  const Clock::time_point now = Clock::now();
-  const std::uint64_t id = ++last_id_;
-  Result result;
-  result.image = image.view.size();
-  result.id = id;
-  result.tag = options.tag;
-  double share_us = 0;
-  try {
-    const Policy& policy = policy_of(options.policy);
-    size_image(image.view, id, policy, load_for(policy, 1), result);
-    share_us = batcher_.share_us(result.tokens);
-  } catch (const Error&) {
-    result.error = std::current_exception();
-  }
-
-  Lock lock(mutex_);
-  refuse_where_over();
-  if (full() && !(wait && on_own_thread())) {
-    if (!wait) return std::nullopt;
-    space_.wait(lock, [&] { return closing_ || breaker_.broken() || !full(); });
-    refuse_where_over();
-  }
-  Waiting& waiting = queue_.blank();
-  waiting.id = id;
-  waiting.priority = options.priority;
-  waiting.deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
-  waiting.due = waiting.deadline;
-  waiting.submitted = now;
-  waiting.epoch = epoch_;
-  waiting.share_us = share_us;
-  waiting.image = std::move(image);
-  waiting.result = std::move(result);
-  waiting.done = std::move(done);
-  ++outstanding_;
-  recorder_.submitted();
-  if (waiting.result.error != nullptr) {
-    recorder_.failed(id, code_of(waiting.result.error), now, Clock::now(), true);
-    finish(waiting);
-  } else {
-    queue_.push(waiting);
-    wake_lanes();
-  }
-  return id;
-}
-
-void Room::finish(Waiting& image) { outbox_.put(image); }
-
-bool Room::cancel(std::uint64_t id) {
-  const Lock lock(mutex_);
-  Waiting* const image = queue_.find(id);
-  if (image == nullptr) return false;
-  queue_.remove(*image);
-  image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
-  recorder_.cancelled(id, image->submitted, Clock::now());
-  finish(*image);
-  space_.notify_one();
-  return true;
-}
-
-void Room::drain() {
-  if (on_own_thread()) {
-    throw InvalidInput("drain was called from a callback, which it would wait for; call it from another thread");
-  }
-  Lock lock(mutex_);
-  DrainCall call{epoch_++, outstanding_};
-  drains_.push_back(&call);
-  wake_lanes();  // nobody waits for company any more
-  drained_.wait(lock, [&] { return call.left == 0; });
-  drains_.erase(std::find(drains_.begin(), drains_.end(), &call));
-}
-
-void Room::take_back(Waiting* first, std::size_t count) {
-  {
-    const Lock lock(mutex_);
-    outstanding_ -= count;
-    while (first != nullptr) {
-      Waiting* const image = std::exchange(first, first->behind);
-      for (DrainCall* call : drains_) {
-        if (image->epoch <= call->epoch && call->left > 0) --call->left;
-      }
-      queue_.recycle(*image);
-    }
-  }
-  drained_.notify_all();
-  space_.notify_all();
-}
-
 void Room::fail_waiting(const std::exception_ptr& error) {
   const ErrorCode code = code_of(error);
   while (!queue_.empty()) {
@@ -254,7 +168,7 @@ void Room::fail_waiting(const std::exception_ptr& error) {
     finish(image);
   }
   while (!jobs_.empty()) fail_rest(*jobs_.back(), error);
-  space_.notify_all();
+  for (Submitter* one : submitters_) one->changed.notify_one();  // they are refused
 }
 
 void Room::fail_rest(RunJob& job, const std::exception_ptr& error) {

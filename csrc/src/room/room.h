@@ -46,10 +46,12 @@ class Room : public std::enable_shared_from_this<Room> {
   void start();
 
   std::vector<Result> run(std::span<const ImageView> images, RunReport* report, const RunOptions& options);
-  /// The id; none where the queue is full and `wait` is false, and then `image` is as it was.
-  std::optional<std::uint64_t> submit(OwnedImage& image, const SubmitOptions& options, Done done, bool wait);
+  /// The id; none where there was no place before the time of `wait` had passed, and then `image` is as it was.
+  std::optional<std::uint64_t> submit(OwnedImage& image, const SubmitOptions& options, Done done,
+                                      const WaitOptions& wait);
   bool cancel(std::uint64_t id);
-  void drain();
+  /// False where the time of `wait` passed before.
+  bool drain(const WaitOptions& wait);
   void close();
   /// Closes, and lets the threads go: where it is one of them that calls, they end by themselves.
   void leave();
@@ -102,6 +104,13 @@ class Room : public std::enable_shared_from_this<Room> {
     std::uint64_t epoch;
     std::size_t left;
   };
+  /// Somebody in `submit` who waits for a place.
+  struct Submitter {
+    std::int32_t priority;
+    std::uint64_t bytes;
+    bool let_in = false;  // has one
+    std::condition_variable changed{};
+  };
   using Lock = std::unique_lock<std::mutex>;
 
   // room.cc
@@ -116,25 +125,36 @@ class Room : public std::enable_shared_from_this<Room> {
   /// Predicted time of all that was given and is not done. The mutex is held.
   [[nodiscard]] double waiting_us() const;
   void refuse_where_over() const;
-  [[nodiscard]] bool full() const;
-  void finish(Waiting& image);
   void fail_waiting(const std::exception_ptr& error);
   void fail_rest(RunJob& job, const std::exception_ptr& error);
   void break_down();
-  void take_back(Waiting* first, std::size_t count);
   void begin_close();
   [[nodiscard]] bool on_own_thread() const noexcept;
   [[nodiscard]] bool lanes_gone() const;
   void lane_has_gone();
   void let_engines_go();
 
+  // submit.cc
+  [[nodiscard]] bool room_for(std::int32_t priority, std::uint64_t bytes) const;
+  void let_in();
+  bool take_place(Lock& lock, std::int32_t priority, std::uint64_t bytes, const WaitOptions& wait);
+  void finish(Waiting& image);
+  void take_back(Waiting* first, std::size_t count);
+
   // lanes.cc
   void serve(Lane& lane);
   bool claim(Lane& lane, Clock::time_point& look_again);
   [[nodiscard]] RunJob* next_job() const;
   [[nodiscard]] bool queue_first(const RunJob* job, Clock::time_point now) const;
+  /// Of what came longer ago than `aging_us`, what has waited longest, a run since its last pack: an image, a run or
+  /// nothing.
+  struct Overdue {
+    Waiting* image = nullptr;
+    RunJob* job = nullptr;
+  };
+  [[nodiscard]] Overdue overdue(bool images, Clock::time_point now) const;
   void claim_job(Lane& lane, RunJob& job, bool paired);
-  void claim_batch(Lane& lane, Clock::time_point now);
+  void claim_batch(Lane& lane, Clock::time_point now, Waiting* lead);
   [[nodiscard]] bool pair_batch(const Batch& batch, Clock::time_point now) const;
   void wake_lanes();
   void carry_out(Lane& lane);
@@ -166,15 +186,16 @@ class Room : public std::enable_shared_from_this<Room> {
 
   mutable std::mutex mutex_;
   std::condition_variable work_;     // lanes wait
-  std::condition_variable space_;    // submitters wait
   std::condition_variable drained_;  // drain waits
   std::condition_variable gone_;     // close waits for lanes, the watchdog for packs
 
   // Guarded by mutex_.
   Queue queue_;
   Batcher batcher_;
-  std::array<Pace, 2> pace_;   // of packs alone on the device, and of those side by side on a CPU
-  std::vector<RunJob*> jobs_;  // with packs that have not begun
+  std::array<Pace, 2> pace_;            // of packs alone on the device, and of those side by side on a CPU
+  std::vector<RunJob*> jobs_;           // with packs that have not begun
+  std::vector<Submitter*> submitters_;  // in the order in which they came
+  int overtaken_ = 0;                   // packs in a row that left before what was overdue
   Breaker breaker_;
   bool closing_ = false;
   bool alone_ = false;    // a pack that has all cores of a CPU is in flight

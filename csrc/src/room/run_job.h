@@ -32,7 +32,8 @@ struct RunJob {
   std::size_t images_done = 0;  // failed ones among them
   std::int32_t in_flight = 0;
   std::int32_t most_in_flight = 0;
-  std::uint64_t served = 0;  // when a pack of it was last started, in packs of the session
+  std::uint64_t served = 0;       // when a pack of it was last started, in packs of the session; or when it came
+  Clock::time_point waits_since;  // the same on the clock
   std::condition_variable changed;
 
   [[nodiscard]] bool all_begun() const noexcept { return next >= plans.size(); }

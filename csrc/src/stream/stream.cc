@@ -1,10 +1,10 @@
 #include "navit_edge/stream.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <utility>
 
+#include "image_bytes.h"
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
 #include "room/clock.h"
@@ -15,23 +15,13 @@ namespace {
 
 constexpr std::size_t kMostByDefault = 1024;
 
+/// The stream was cancelled while an image of it waited for a place in the session's queue.
+struct StreamEnded {};
+
 std::size_t default_capacity(const Session& session) {
   std::int32_t images = 1;
   for (const Budget& budget : session.engine().budgets) images = std::max(images, budget.images);
   return std::min(kMostByDefault, static_cast<std::size_t>(images) * (static_cast<std::size_t>(session.slots()) + 2));
-}
-
-/// Bytes of pixels that the view borrows, as far as rows go.
-std::size_t bytes_of(const ImageView& view) {
-  const auto rows = static_cast<std::size_t>(std::max(view.height_px, 0));
-  std::size_t bytes = rows * static_cast<std::size_t>(std::llabs(view.stride()));
-  for (int plane = 0; plane < 2; ++plane) {
-    if (view.planes[plane] == nullptr) continue;
-    const std::int64_t stride = view.plane_stride_bytes[plane];
-    const std::int64_t adjacent = (view.width_px + 1) / 2 * (view.pixel_format() == PixelFormat::kNv12 ? 2 : 1);
-    bytes += (rows + 1) / 2 * static_cast<std::size_t>(std::llabs(stride != 0 ? stride : adjacent));
-  }
-  return bytes;
 }
 
 }  // namespace
@@ -69,13 +59,20 @@ Pushed Stream::push(OwnedImage image, std::uint64_t tag) {
   std::uint64_t id = 0;
   try {
     if (state_->options.drop == DropPolicy::kBlock) {
-      id = session_->submit(std::move(image), submit, done);
+      WaitOptions wait;  // others may fill the session's queue for as long as they like
+      wait.look_up = [this] {
+        const std::lock_guard lock(state_->mutex);
+        if (state_->cancelled) throw StreamEnded();
+      };
+      id = session_->try_submit(image, submit, done, wait).value();
     } else if (const std::optional<std::uint64_t> taken = submit_or_drop(image, submit, done)) {
       id = *taken;
     } else {  // others fill the session's queue
       const std::lock_guard lock(state_->mutex);
       return state_->forget(push) ? Pushed::kDropped : Pushed::kEnded;
     }
+  } catch (const StreamEnded&) {
+    return Pushed::kEnded;
   } catch (...) {
     const std::lock_guard lock(state_->mutex);
     state_->forget(push);

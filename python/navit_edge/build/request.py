@@ -12,6 +12,7 @@ from navit_edge.build.compiler_options import CompilerOptions
 from navit_edge.build.lowering import LOWERINGS
 from navit_edge.build.targets import COMPUTE_CAPABILITIES, NATIVE, PRECISIONS
 from navit_edge.errors import InvalidInputError
+from navit_edge.options import whole
 
 #: Backend -> the module of this package that builds for it.
 BACKENDS = {
@@ -62,6 +63,9 @@ class BuildRequest:
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError, naming what is known."""
+        for name in ("token_budgets", "max_images"):  # numpy's numbers become Python's: reports are made of them
+            counts = tuple(whole(name, one, "whole numbers") for one in getattr(self, name))
+            object.__setattr__(self, name, counts)
         if self.backend not in BACKENDS:
             raise InvalidInputError(f"unknown backend {self.backend!r}; known: {', '.join(BACKENDS)}")
         for precision in self.precision:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,11 +103,23 @@ def run(
         ),
     ] = False,
     every: Annotated[
-        int, typer.Option(min=1, help="Of a video every Nth frame.", metavar="N", rich_help_panel=_INPUT)
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Every Nth frame of a video, of an animation, of a file of several pages.",
+            metavar="N",
+            rich_help_panel=_INPUT,
+            show_default="all of a video, the first of others",
+        ),
+    ] = None,
     fps: Annotated[
         float,
-        typer.Option(min=0, help="Of a video so many frames a second; 0: all.", metavar="F", rich_help_panel=_INPUT),
+        typer.Option(
+            min=0,
+            help="So many frames a second of a video or an animation, as they are shown; 0: all.",
+            metavar="F",
+            rich_help_panel=_INPUT,
+        ),
     ] = 0.0,
     output: Annotated[
         Path | None,
@@ -227,7 +241,7 @@ def run(
 
     output = None if output == Path("-") else output
     kind = _format_of(output, form, as_json)
-    if every > 1 and fps > 0:
+    if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
     if output is None and (resume or overwrite):
         raise typer.BadParameter("without --output there is nothing to go on with", param_hint="--resume, --overwrite")
@@ -241,6 +255,8 @@ def run(
     if trace is not None and not trace.parent.is_dir():
         raise typer.BadParameter(f"{trace.parent} is no folder", param_hint="--trace")
     kept = _kept(save, kind, bundle)
+    if not math.isfinite(fps):
+        raise typer.BadParameter(f"{fps}; expected a number of frames", param_hint="--fps")
     sources = Sources(
         arguments=images,
         recursive=recursive,
@@ -277,8 +293,9 @@ def run(
             max_tokens=max_tokens,
             policy=str(chosen),
             overflow=overflow.value,
-            every=every,
+            every=every or 1,
             fps=fps,
+            **({"animations": "every frame"} if every == 1 else {}),
             save=",".join(kept),
             top_k=top_k,
             **_decoding_of(decode),
@@ -288,7 +305,9 @@ def run(
             with traced(session, trace):
                 # A policy has a reason for every image.
                 scaled = overflow is Overflow.DOWNSCALE and policy == "native"
-                outcome = run_job(sources, sink, layout, progress, feed, show_scaled=scaled)
+                outcome = run_job(
+                    replace(sources, decoder=session.decoder), sink, layout, progress, feed, show_scaled=scaled
+                )
         finally:
             sink.close()
     _end(outcome, console, quiet=quiet, output=output)

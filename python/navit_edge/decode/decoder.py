@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from navit_edge.decode import color, depth, files, orientation, png_metadata
 from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
+from navit_edge.decode.frames import Frames
 from navit_edge.decode.limits import check_pixels, check_tiff_tags, pixel_limit
 from navit_edge.decode.options import DecodeOptions, Recorded
 from navit_edge.errors import InvalidInputError, NavitEdgeError
@@ -140,6 +141,15 @@ class Opened:
         self.pixel_bytes = image.width * image.height * (1 if gray else 4)
 
     @property
+    def has_frames(self) -> bool:
+        """Whether there are further frames or pages behind the first, by the header."""
+        return bool(self._frames)
+
+    def frames(self) -> Frames:
+        """All of its frames in order, instead of ``decode``; close it behind them."""
+        return Frames(FrameSource(self._decoder, self._image, self._file, self._name))
+
+    @property
     def size(self) -> tuple[int, int]:
         with _refusals(self._name), pixel_limit(self._decoder.options.max_pixels):
             width, height = self._stored_size()
@@ -191,6 +201,37 @@ class Opened:
 
             return orientation.turns_sideways(_value(Image.Image.getexif, image))  # PNG's own reads the pixels first
         return orientation.turns_sideways(orientation.orientation_of(image)[0])
+
+
+class FrameSource:
+    """What ``Frames`` needs of an opened file."""
+
+    def __init__(self, decoder: Decoder, image: ImageFile.ImageFile, file: IO[bytes], name: str) -> None:
+        self._decoder, self._name = decoder, name
+        self.image, self.file = image, file
+        self.most_frames, self.most_pixels = decoder.options.max_frames, decoder.options.max_pixels
+        self.frame_count = int(getattr(image, "n_frames", 1)) if image.format in _COUNTED else None
+
+    def decode_frame(self) -> Decoded:
+        """The frame where the image stands, in memory of its own."""
+        decoded = self._decoder._finish(self.image, ())
+        return replace(decoded, image=decoded.image.copy()) if decoded.image is self.image else decoded
+
+    @contextmanager
+    def refusals(self, frame: int, where: str = "frame {}") -> Iterator[None]:
+        """As of images, with the frame in the message."""
+        name = f"{self._name}, {where.format(frame)}" if frame >= 0 else self._name
+        with _refusals(name), pixel_limit(self.most_pixels):
+            yield
+
+    def ends_with(self, mark: bytes) -> bool:
+        """Whether the file's last bytes, zeros apart, are ``mark``."""
+        place = self.file.tell()
+        size = self.file.seek(0, os.SEEK_END)
+        self.file.seek(max(0, size - 4096))
+        last = self.file.read().rstrip(b"\0")
+        self.file.seek(place)
+        return last.endswith(mark) or not last
 
 
 def alpha_words(recorded: Recorded) -> str:

@@ -34,31 +34,35 @@ def shown(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def open_regular(path: str | os.PathLike[str], most_bytes: int) -> IO[bytes]:
-    """The file, to be read. Raises InvalidInputError where it is missing, no regular file, empty, or too large."""
+def open_regular(path: str | os.PathLike[str], most_bytes: int, *, expected: str = "an image") -> IO[bytes]:
+    """The file, to be read. Raises InvalidInputError where it is missing, no regular file, empty, or too large.
+
+    expected: what messages say was looked for."""
     try:
-        _check(os.stat(path), most_bytes)  # first: opening a device can do things, and opening a pipe waits
+        _check(os.stat(path), most_bytes, expected)  # first: opening a device can do things, and opening a pipe waits
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
-        raise InvalidInputError("no such file; expected an image") from None
+        raise InvalidInputError(f"no such file; expected {expected}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         if isinstance(error, InvalidInputError):
             raise
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(f"cannot be opened ({reason}); check the path and its permissions") from error
     try:
-        _check(os.fstat(handle), most_bytes)
+        _check(os.fstat(handle), most_bytes, expected)
         return _Reader(io.FileIO(handle, "rb"))
     except BaseException:
         os.close(handle)
         raise
 
 
-def _check(found: os.stat_result, most_bytes: int) -> None:
+def _check(found: os.stat_result, most_bytes: int, expected: str) -> None:
     if kind := kind_of(found.st_mode):
-        raise InvalidInputError(f"is {kind}; expected an image file; read it yourself and pass an array or a PIL image")
+        raise InvalidInputError(
+            f"is {kind}; expected {expected} file; read it yourself and pass an array or a PIL image"
+        )
     if found.st_size == 0:
-        raise InvalidInputError("is an empty file, 0 bytes; expected an image; check how it was written")
+        raise InvalidInputError(f"is an empty file, 0 bytes; expected {expected}; check how it was written")
     if found.st_size > most_bytes:
         raise InvalidInputError(
             f"has {found.st_size:,} bytes; expected at most {most_bytes:,}; allow more with "

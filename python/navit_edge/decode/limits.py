@@ -64,22 +64,42 @@ def check_tiff_tags(file: IO[bytes]) -> None:
     which Pillow would make into a list of objects. What is no TIFF file, or a damaged one, is left for Pillow to judge.
     Leaves ``file`` at its start."""
     try:
+        next(tiff_directories(file), None)
+    finally:
+        file.seek(0)
+
+
+def tiff_directories(file: IO[bytes]) -> Iterator[int]:
+    """Where each directory of a TIFF file begins, one for each page, after its tags have been checked as above. Ends
+    where it is damaged, or leads in a circle. Leaves ``file`` anywhere while it is asked."""
+    try:
+        file.seek(0)
         head = file.read(16)
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         big = 43 in head[2:4]
         if order is None or not (big or 42 in head[2:4]):
             return
-        file.seek(struct.unpack(f"{order}Q" if big else f"{order}L", head[8:16] if big else head[4:8])[0])
-        (entries,) = struct.unpack(f"{order}Q" if big else f"{order}H", file.read(8 if big else 2))
+        link = struct.Struct(f"{order}Q" if big else f"{order}L")
         entry = struct.Struct(f"{order}HHQ8x" if big else f"{order}HHL4x")
-        for _ in range(min(entries, 1 << 16)):
-            tag, kind, count = entry.unpack(file.read(entry.size))
-            if kind not in (1, 2, 7) and count > MOST_TAG_VALUES:  # bytes and text stay as they are
-                raise InvalidInputError(
-                    f"has a TIFF tag ({tag}) with {count:,} values; expected at most {MOST_TAG_VALUES:,}; save it anew"
-                )
+        (start,) = link.unpack(head[8:16] if big else head[4:8])
+        seen: set[int] = set()
+        while start and start not in seen:
+            seen.add(start)
+            file.seek(start)
+            (entries,) = struct.unpack(f"{order}Q" if big else f"{order}H", file.read(8 if big else 2))
+            for _ in range(min(entries, 1 << 16)):
+                _check_tiff_tag(*entry.unpack(file.read(entry.size)))
+            behind = file.tell()
+            yield start
+            file.seek(behind)
+            (start,) = link.unpack(file.read(link.size))
     except (struct.error, OSError, OverflowError, ValueError) as error:
         if isinstance(error, InvalidInputError):
             raise
-    finally:
-        file.seek(0)
+
+
+def _check_tiff_tag(tag: int, kind: int, count: int) -> None:
+    if kind not in (1, 2, 7) and count > MOST_TAG_VALUES:  # bytes and text stay as they are
+        raise InvalidInputError(
+            f"has a TIFF tag ({tag}) with {count:,} values; expected at most {MOST_TAG_VALUES:,}; save it anew"
+        )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from navit_edge.decode.formats import FORMATS, looks_like, suffixes_of
+from navit_edge.decode.videos import video_words
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import shown
 
@@ -165,7 +166,8 @@ class Folders:
             head = _head(path)
         except OSError as error:
             return _refused(path, f"cannot be opened ({error.strerror}); check its permissions")
-        return path if looks_like(head, self._wanted.formats) else self._skip("without a suffix, no image")
+        wanted = looks_like(head, self._wanted.formats) or (self._wanted.further and video_words(head))
+        return path if wanted else self._skip("without a suffix, no image")
 
     def _skip(self, rule: str) -> Entry | None:
         self.skipped[rule] += 1

@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from navit_edge.decode.formats import FORMATS
-from navit_edge.errors import InvalidInputError, MissingPackageError, NavitEdgeError
+from navit_edge.decode.videos import VIDEO_SUFFIXES
+from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.inputs.entries import Folders, Refused, Skipped, Wanted
 from navit_edge.inputs.images import nothing_in
 from navit_edge.inputs.lists import read_paths
 from navit_edge.inputs.patterns import Pattern, is_pattern
+from navit_edge.run import media
 from navit_edge.text import key_of, shown
 
 if TYPE_CHECKING:
-    from navit_edge.pixels import ImageLike
+    from navit_edge.decode import Decoder
+    from navit_edge.pixels import Given, ImageLike
 
-#: What a folder is searched for, beside images.
-VIDEO_SUFFIXES = (".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+#: Frames a second that a job may ask for.
+MOST_FPS = 100_000
 
 #: The argument that stands for paths on standard input.
 STDIN = "-"
@@ -45,7 +48,7 @@ class Item:
     """One image of a job. ``error`` stands where there is nothing to run: a folder or a video that cannot be read."""
 
     name: Name
-    image: ImageLike | None = None
+    image: ImageLike | Given | None = None
     time_s: float | None = None  # of a video's frame, from its first frame
     error: NavitEdgeError | None = None
 
@@ -58,18 +61,27 @@ class Sources:
     recursive: folders with all that lie below them; links to folders are not followed.
     null: paths on ``stdin`` end with a NUL instead of a line's end.
     formats: of the decoder; by their suffixes folders are searched.
-    every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all.
+    every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all. Where one of them is given, of an
+        animation or a file of several pages, too; else that is one image, its first.
+    decoder: what decodes animations; what limits and turns videos. None: that of a call without a bundle.
     """
 
     arguments: Sequence[str]
     recursive: bool = False
     null: bool = False
-    every: int = 1
+    every: int | None = None
     fps: float = 0.0
     stdin: BinaryIO | None = None
+    decoder: Decoder | None = None
     formats: tuple[str, ...] = FORMATS
     #: Entries that ``items`` has left out so far, by the rule.
     skipped: Skipped = field(default_factory=Skipped)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.fps <= MOST_FPS:
+            raise InvalidInputError(f"fps is {self.fps}; expected 0 to {MOST_FPS:,}")
+        if self.every is not None and self.every < 1:
+            raise InvalidInputError(f"every is {self.every}; expected 1 and up")
 
     def check(self) -> None:
         """Raises InvalidInputError where an argument is empty, or a folder or a pattern names no image, before anything
@@ -101,10 +113,8 @@ class Sources:
         total = 0
         for argument in self.arguments:
             for found in self._named(argument, Skipped()):
-                if isinstance(found, str) and _is_video(found):
-                    from navit_edge.run.video import count_frames
-
-                    frames = count_frames(found, every=self.every, fps=self.fps)
+                if isinstance(found, str):
+                    frames = media.count(found, every=self.every, fps=self.fps, decoder=self.decoder)
                     if frames is None:
                         return None
                     total += frames
@@ -153,27 +163,10 @@ class Sources:
     def _opened(self, found: str | Item) -> Iterator[Item]:
         if isinstance(found, Item):
             yield found
-        elif _is_video(found):
-            yield from self._frames(found)
         else:
-            yield Item(name=Name(key_of(found)), image=found)
-
-    def _frames(self, path: str) -> Iterator[Item]:
-        """A damaged video gives the frames up to there, and then the error under the video's own name."""
-        from navit_edge.run.video import frames
-
-        name = key_of(path)
-        try:
-            for frame in frames(path, every=self.every, fps=self.fps):
-                yield Item(name=Name(name, frame.index), image=frame.image, time_s=frame.time_s)
-        except MissingPackageError:
-            raise
-        except NavitEdgeError as error:
-            yield Item(name=Name(name), error=error)
-
-
-def _is_video(path: str) -> bool:
-    return path.lower().endswith(VIDEO_SUFFIXES)
+            for piece in media.pieces(found, every=self.every, fps=self.fps, decoder=self.decoder):
+                name = Name(key_of(found), piece.frame)
+                yield Item(name=name, image=piece.image, time_s=piece.time_s, error=piece.error)
 
 
 def _not_empty(files: Iterator[str | Refused], empty: str, wanted: Wanted, skipped: Skipped) -> Iterator[str | Item]:

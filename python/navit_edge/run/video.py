@@ -1,4 +1,4 @@
-"""Frames of a video as images, by PyAV: decoded planes are read where FFmpeg has put them."""
+"""Frames of a video as images. ``frames`` and ``count_frames`` are all that others need of it."""
 
 from __future__ import annotations
 
@@ -10,157 +10,88 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from navit_edge.errors import InvalidInputError, import_or_explain
-from navit_edge.pixels import Pixels
+from navit_edge.decode import files
+from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.pixels import Pixels, default_decoder
+from navit_edge.run import clock, film
+from navit_edge.run.planes import image_of, seen
 
 if TYPE_CHECKING:
-    from navit_edge.pixels import ImageLike
+    from navit_edge.decode import Decoder
 
-#: FFmpeg's pixel format -> ours, where its planes are read as they lie.
-_YUV = {"yuv420p": "i420", "yuvj420p": "i420", "nv12": "nv12"}
-_PACKED = {"rgb24": ("rgb", 3), "bgr24": ("bgr", 3), "rgba": ("rgba", 4), "bgra": ("bgra", 4), "rgb0": ("rgbx", 4),
-           "bgr0": ("bgrx", 4)}  # fmt: skip
-#: AVColorSpace -> ours. A stream that does not say (2) is read as BT.601, as FFmpeg itself and OpenCV read it.
-_MATRICES = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601"}
-_FULL_RANGE = 2  # AVColorRange
+__all__ = ["Frame", "count_frames", "frames", "image_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """index: its place among all frames, from 0. time_s: from the first frame. image: borrows the decoder's memory."""
+    """index: its place among all frames, from 0. time_s: when it is shown, from the first frame. image: may borrow the
+    decoder's memory. done: what was done to it, in words."""
 
     index: int
     time_s: float | None
-    image: ImageLike
+    image: npt.NDArray[np.uint8] | Pixels
+    done: str = ""
 
 
-def frames(path: str, *, every: int = 1, fps: float = 0.0) -> Iterator[Frame]:
-    """The frames of the first video stream in the order in which they are shown.
+def frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decoder | None = None) -> Iterator[Frame]:
+    """The frames of a film in the order in which they are shown (docs/run.md).
 
     every: the frames 0, every, 2 * every, …
-    fps: where above 0, the first frame at or after each of the times k / fps.
+    fps: where above 0, the frames that are shown at the times 0, 1/fps, 2/fps, …, each once.
+    decoder: whose limits and orientation hold; without it those of a call without a bundle.
 
-    Raises InvalidInputError after the frames up to there where the file is missing, is no video or is damaged, and
-    MissingPackageError without PyAV.
+    Raises InvalidInputError after the frames that there are, where the file is missing, is no video, is damaged or cut
+    off, and MissingPackageError without PyAV.
     """
-    av = _pyav()
-    index = 0
+    decoder = decoder or default_decoder()
+    name = files.shown(path)
+    upright = decoder.recorded.orientation == "apply"
     try:
-        with av.open(path) as container:
-            stream = _video_stream(container, path)
-            stream.thread_type = "AUTO"
-            start = None
-            due = 0  # of the times k / fps, the next one
-            for frame in container.decode(stream):
-                if start is None and frame.time is not None:
-                    start = frame.time
-                time_s = None if frame.time is None or start is None else frame.time - start
-                if fps > 0:
-                    if time_s is None:
-                        raise InvalidInputError(f"{path}: frame {index} has no time; take frames with --every instead")
-                    wanted = time_s * fps >= due - 1e-6
-                    due = max(due, math.floor(time_s * fps + 1e-6) + 1) if wanted else due
-                else:
-                    wanted = index % every == 0
-                if wanted:
-                    yield Frame(index=index, time_s=time_s, image=image_of(frame))
-                index += 1
-                last = frame
-            if index:
-                _require_whole(container, stream, last, path, index)
-    except FileNotFoundError:
-        raise InvalidInputError(f"{path}: no such file; expected a video") from None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        after = f" after frame {index - 1}" if index else ""
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInputError(f"{path}: cannot be decoded{after} ({reason}); check the file") from error
-    if index == 0:
-        raise InvalidInputError(f"{path}: holds no frames; check the file")
+        with film.opened(path, decoder.options) as opened:
+            stamps = (_indexed(index, stamped) for index, stamped in opened.frames())
+            shown = clock.timed(stamps, opened.usual_s)
+            end = _End()
+            chosen = end.of(shown)
+            if fps > 0:
+                chosen = clock.shown_at(chosen, fps, rounding_s=opened.rounding_s)
+            for one in chosen:
+                index, frame = one.frame
+                if fps > 0 or index % every == 0:
+                    picture = seen(frame, upright=upright)
+                    yield Frame(index=index, time_s=one.time_s, image=picture.image, done=picture.done)
+            opened.check_whole(end.time_s)
+    except InvalidInputError as error:
+        between = " " if str(error).startswith(("is ", "has ")) else ": "
+        raise InvalidInputError(f"{name}{between}{error}") from error.__cause__
 
 
-def count_frames(path: str, *, every: int = 1, fps: float = 0.0) -> int | None:
+def count_frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decoder | None = None) -> int | None:
     """How many frames of a video ``frames`` will give, by what its header says; None where it does not say."""
-    av = _pyav()
     try:
-        with av.open(path) as container:
-            stream = _video_stream(container, path)
-            seconds = _duration_s(container, stream)
-            total = stream.frames
-            if not total and seconds and stream.average_rate:
-                total = round(seconds * float(stream.average_rate))
-            if not total:
+        with film.opened(path, (decoder or default_decoder()).options) as opened:
+            seconds = opened.duration_s
+            total: int = opened.stream.frames
+            if total <= 0 and seconds is not None:
+                total = round(seconds / opened.usual_s)
+            if total <= 0:
                 return None
             if fps > 0:
-                return None if not seconds else min(int(total), math.ceil(seconds * fps))
-            return -(-int(total) // every)
-    except (av.FFmpegError, OSError, ValueError):
+                return None if seconds is None else min(total, math.ceil(float(seconds) * fps))
+            return -(-total // every)
+    except NavitEdgeError:
         return 1  # the error's row
 
 
-def _duration_s(container: Any, stream: Any) -> float | None:
-    """Of the video stream by what the file says; None where it says nothing, or only how long all its streams are."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    hours, colon, rest = stream.metadata.get("DURATION", "").partition(":")  # Matroska's tag, 00:00:01.200000000
-    minutes, second_colon, seconds = rest.partition(":")
-    if colon and second_colon:
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    if container.duration is not None and len(container.streams) == 1:
-        return float(container.duration) / 1e6  # AV_TIME_BASE
-    return None
+class _End:
+    """Remembers when the last frame ends."""
+
+    time_s = 0.0
+
+    def of(self, shown: Iterator[clock.Timed[Any]]) -> Iterator[clock.Timed[Any]]:
+        for one in shown:
+            self.time_s = one.time_s + one.own_s
+            yield one
 
 
-def _require_whole(container: Any, stream: Any, last: Any, path: str, count: int) -> None:
-    """Raises InvalidInputError where the frames end long before the file says: one that was cut off decodes without an
-    error. Headers are not exact, so half a second and two parts in a hundred may be missing."""
-    said_s = _duration_s(container, stream)
-    if said_s is None or last.time is None or not stream.average_rate:
-        return
-    start_s = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-    found_s = last.time - start_s + 1 / float(stream.average_rate)
-    if found_s < said_s - max(0.5, 0.02 * said_s):
-        raise InvalidInputError(
-            f"{path}: ends after {count} frames and {found_s:.1f} s; its header says {said_s:.1f} s: it is cut off or "
-            "damaged"
-        )
-
-
-def image_of(frame: Any) -> ImageLike:
-    """A decoded frame (``av.VideoFrame``) as an image. YUV 4:2:0, RGB and full-range gray are borrowed plane by plane,
-    with the stream's matrix and range; other formats become RGB by FFmpeg's own conversion."""
-    name = frame.format.name
-    full = name == "yuvj420p" or frame.color_range == _FULL_RANGE
-    matrix = _MATRICES.get(frame.colorspace)
-    upright = all(plane.line_size > 0 for plane in frame.planes)
-    if name in _YUV and matrix is not None and upright:
-        interleaved = _YUV[name] == "nv12"
-        planes = [_view(plane, 2 if interleaved and number else 1) for number, plane in enumerate(frame.planes)]
-        return Pixels(planes, _YUV[name], matrix=matrix, range="full" if full else "limited")
-    if name in _PACKED and upright:
-        form, channels = _PACKED[name]
-        return Pixels(_view(frame.planes[0], channels), form)
-    if name == "gray" and full and upright:
-        return Pixels(_view(frame.planes[0], 1), "gray")
-    return np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
-
-
-def _view(plane: Any, channels: int) -> npt.NDArray[np.uint8]:
-    """A plane of a frame, uint8 [height, width] or [height, width, channels], where it lies."""
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height]
-    view = rows[:, : plane.width * channels]
-    if channels == 1:
-        return view
-    shape, strides = (plane.height, plane.width, channels), (plane.line_size, channels, 1)
-    return np.lib.stride_tricks.as_strided(view, shape, strides, writeable=False)
-
-
-def _video_stream(container: Any, path: str) -> Any:
-    if not container.streams.video:
-        raise InvalidInputError(f"{path}: holds no video stream; expected a video")
-    return container.streams.video[0]
-
-
-def _pyav() -> Any:
-    return import_or_explain("av", purpose="reading videos", remedy='pip install "navit-edge[run]"')
+def _indexed(index: int, stamped: clock.Stamped[Any]) -> clock.Stamped[tuple[int, Any]]:
+    return clock.Stamped(frame=(index, stamped.frame), pts_s=stamped.pts_s, duration_s=stamped.duration_s)

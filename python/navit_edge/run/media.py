@@ -1,0 +1,94 @@
+"""What one file of a job is, by its content: an image, an animation or several pages, a film; and the images in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from navit_edge.decode.formats import FORMATS, looks_like
+from navit_edge.decode.videos import HEAD_BYTES, VIDEO_SUFFIXES, video_words
+from navit_edge.errors import MissingPackageError, NavitEdgeError
+from navit_edge.pixels import Given, default_decoder
+
+if TYPE_CHECKING:
+    from navit_edge.decode import Decoder
+    from navit_edge.pixels import ImageLike
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One image of a file. frame: its number, where the file has several and they are asked for. error: stands where
+    there is no image."""
+
+    frame: int | None = None
+    image: ImageLike | Given | None = None
+    time_s: float | None = None
+    error: NavitEdgeError | None = None
+
+
+def pieces(path: str, *, every: int | None, fps: float, decoder: Decoder | None = None) -> Iterator[Piece]:
+    """The images of a file.
+
+    A film has all of its frames, or those of ``every`` and ``fps``. Anything else is one image, unless one of the two
+    is given: then an animation has its frames, too, and with ``every`` a file of several pages its pages.
+    What is damaged gives the images up to there, and then one that is an error. Raises MissingPackageError alone.
+    """
+    try:
+        if is_video(path):
+            yield from _of_film(path, every or 1, fps, decoder)
+        elif every is not None or fps > 0:
+            from navit_edge.run.animation import pieces_of
+
+            yield from pieces_of(path, every=every or 1, fps=fps, decoder=decoder or default_decoder())
+        else:
+            yield Piece(image=path)
+    except MissingPackageError:
+        raise
+    except NavitEdgeError as error:
+        yield Piece(error=error)
+
+
+def count(path: str, *, every: int | None, fps: float, decoder: Decoder | None = None) -> int | None:
+    """How many images ``pieces`` will give, by what headers say; None where they do not say."""
+    if is_video(path):
+        from navit_edge.run.video import count_frames
+
+        return count_frames(path, every=every or 1, fps=fps, decoder=decoder)
+    if every is None and fps <= 0:
+        return 1
+    from navit_edge.run.animation import count_pieces
+
+    return count_pieces(path, every=every or 1, fps=fps, decoder=decoder or default_decoder())
+
+
+def is_video(path: str) -> bool:
+    """By what the file begins with; by its name where that says nothing, or it cannot be read."""
+    head = _head(path)
+    if video_words(head):
+        return True
+    return path.lower().endswith(VIDEO_SUFFIXES) and not looks_like(head, FORMATS)
+
+
+def _head(path: str) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe waits
+            return b""
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return b""
+    try:
+        return os.read(handle, HEAD_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
+
+
+def _of_film(path: str, every: int, fps: float, decoder: Decoder | None) -> Iterator[Piece]:
+    from navit_edge.run.video import frames
+
+    for frame in frames(path, every=every, fps=fps, decoder=decoder):
+        yield Piece(frame=frame.index, image=Given(frame.image, frame.done), time_s=frame.time_s)
