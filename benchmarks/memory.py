@@ -38,7 +38,12 @@ Images = list[npt.NDArray[np.uint8]]
 
 BEFORE = (1, 5000)
 #: (shape_quantum, CPU_RUNTIME_CACHE_CAPACITY)
-COMBINATIONS = [BEFORE, (1, 128), *[(quantum, cache) for quantum in (8, 16, 32) for cache in (16, 32, 64, 128)], (8, 0)]
+COMBINATIONS = [
+    BEFORE,
+    (8, 5000),
+    *[(quantum, cache) for quantum in (8, 16, 32) for cache in (16, 32, 64, 128)],
+    (8, 0),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +208,7 @@ def main() -> None:
     parser.add_argument("--packs", type=int, default=2000, help="packs until the memory is read; 0: speed alone")
     parser.add_argument("--rounds", type=int, default=7, help="0: memory alone")
     parser.add_argument("--runs", type=int, default=6, help="runs of a round")
+    parser.add_argument("--only", help="of the combinations, as 1x5000,8x32")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("memory.json"))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -210,7 +216,10 @@ def main() -> None:
         bundle, name, combination, packs = json.loads(arguments.child)
         print(json.dumps(grow(Path(bundle), WORKLOADS[name], tuple(combination), packs)))
         return
-    console = Console()
+    console = Console(width=140)
+    if arguments.only:
+        chosen = [tuple(map(int, one.split("x"))) for one in arguments.only.split(",")]
+        COMBINATIONS[:] = [BEFORE, *(one for one in COMBINATIONS if one in chosen and one != BEFORE)]
     report: dict[str, Any] = {"hardware": _hardware(), "packs": arguments.packs, "workloads": {}}
     with tempfile.TemporaryDirectory() as scratch:
         bundles = {"s16": arguments.bundle}

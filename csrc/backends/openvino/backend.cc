@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine.h"
+#include "freed_memory.h"
 #include "navit_edge/backend_sdk.h"
 
 struct navit_edge_engine {
@@ -46,7 +47,10 @@ std::int32_t run(navit_edge_engine* engine, std::int32_t slot, const navit_edge_
   return sdk::guard(error, [&] { engine->engine.run(slot, {inputs, input_count}, {outputs, output_count}); });
 }
 
-void close(navit_edge_engine* engine) { delete engine; }
+void close(navit_edge_engine* engine) {
+  delete engine;
+  navit_edge::openvino::give_back();
+}
 
 std::int32_t query(navit_edge_engine* engine, const char* key, char* buffer, std::size_t capacity, std::size_t* needed,
                    navit_edge_error* error) {

@@ -3,6 +3,8 @@
 
 namespace navit_edge::openvino {
 
+void give_back() noexcept;
+
 /// Of packs with shapes that the pack before did not have: what such a pack puts into the cache lies between what it
 /// pushes out, and glibc would keep the gaps. Most calls do nothing. From any thread.
 void give_back_after_new_shapes() noexcept;
