@@ -18,6 +18,11 @@ WORKERS := $(shell awk -v n=$(JOBS) '/MemTotal/ { most = int($$2 / 1500000) } \
 
 # Several trees compile the same files: the editable install, the tests', the wheel's, the stand-ins'. ccache, of the packages
 # below or the system's, compiles each once. `=`, since it is only there once the packages are.
+# Under one name: scikit-build-core takes g++ where nothing is said, CMake c++, and ccache tells them apart.
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
+export CXX
 export CCACHE_DIR ?= $(CURDIR)/build/ccache
 ifeq ($(origin CMAKE_CXX_COMPILER_LAUNCHER),undefined)
 export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v "$(CURDIR)/$(VENV)/bin/ccache" || command -v ccache)
@@ -65,7 +70,7 @@ soak: $(VENV)/.installed  ## minutes of ever new shapes through one session: not
 check-all: test test-sanitizers fuzz verify-families soak  ## everything above and below that tests; hours
 
 test-python: $(VENV)/.installed
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)
 	$(PY) -m pytest tests/families tests/families/verify_*.py
@@ -90,10 +95,11 @@ check-tools:
 $(VENV)/bin/python: | check-tools
 	"$$(bash cmake/check_tools.sh --python)" -m venv $(VENV)
 
-# Development tools and third-party packages; again where the lists change.
+# Development tools and third-party packages; again where the lists change. Python compiles what is imported when it is, a
+# tenth of what pip would compile.
 $(VENV)/.packages: constraints.txt requirements-dev.txt requirements-headers.txt requirements-oracles.txt | $(VENV)/bin/python
-	$(PIP) install -r requirements-dev.txt
-	$(PIP) install --no-deps -r requirements-headers.txt -r requirements-oracles.txt
+	$(PIP) install --no-compile -r requirements-dev.txt
+	$(PIP) install --no-compile --no-deps -r requirements-headers.txt -r requirements-oracles.txt
 	touch $@
 
 # The package itself, editable; compiled again where a native source changes.

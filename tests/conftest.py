@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -25,9 +26,16 @@ Photographs = Mapping[str, npt.NDArray[np.uint8]]
 #: made_once(name, make): see the fixture.
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
+#: The folder of made_once, for the processes that a test starts.
+PLACE = "NAVIT_EDGE_TESTS_MADE_ONCE"
+
 # `pytest -n` has a worker a core, and their libraries would start a thread a core each. Before the first is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+# No example has to be drawn or to end within a time: the machine may be busy with other work.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 #: Photographs that the wheels of scikit-image and scikit-learn hold: name -> (package, file, crop).
 PHOTOGRAPHS = {
@@ -45,6 +53,21 @@ TINY_SEED = 7
 TINY_MAX_TOKENS = 256
 
 
+#: The files that take longest on two cores go to the workers first, so that none is left alone with one at the end.
+LONGEST = (
+    "test_build_s16", "test_qwen_vl", "test_build_matrix", "test_graphs_against_pytorch", "test_leaks", "test_dinov2",
+    "test_siglip2", "test_timm_naflexvit", "test_gpu_check", "test_verify", "test_consumer", "test_export_bundle",
+    "test_planner", "test_memory",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts by file, stable within each."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the source tree."""
@@ -52,14 +75,17 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+def made_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """What is expensive to make: ``made_once("name", make)`` is a folder that ``make(folder)`` has filled.
 
-    Once a run, also where workers of pytest-xdist share the tests: who asks first makes it, the others wait. Tests
-    read it and never change it.
+    Once a run, also where workers of pytest-xdist share the tests, or a test starts pytest itself: who asks first makes
+    it, the others wait. Tests read it and never change it.
     """
-    base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    if PLACE not in os.environ:
+        base = tmp_path_factory.getbasetemp()
+        is_worker = hasattr(request.config, "workerinput")
+        os.environ[PLACE] = str((base.parent if is_worker else base) / "made-once")
+    root = Path(os.environ[PLACE])
     root.mkdir(exist_ok=True)
 
     def call(name: str, make: Callable[[Path], object]) -> Path:

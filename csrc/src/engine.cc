@@ -17,6 +17,28 @@ navit_edge_tensor c_tensor(const HostTensor& tensor) {
           const_cast<std::byte*>(tensor.data())};
 }
 
+/// Bytes as the C table takes them; goes with them, unless the backend takes them.
+class LentBytes {
+ public:
+  explicit LentBytes(FileBytes bytes) {
+    auto owned = std::make_unique<FileBytes>(std::move(bytes));
+    const std::span<const std::byte> content = std::as_const(*owned).bytes();
+    lent_ = {content.data(), content.size(), owned.release(), [](navit_edge_bytes* lent) {
+               delete static_cast<FileBytes*>(lent->owner);
+               lent->release = nullptr;
+             }};
+  }
+  ~LentBytes() {
+    if (lent_.release != nullptr) lent_.release(&lent_);
+  }
+  LentBytes(const LentBytes&) = delete;
+  LentBytes& operator=(const LentBytes&) = delete;
+  [[nodiscard]] navit_edge_bytes* get() noexcept { return &lent_; }
+
+ private:
+  navit_edge_bytes lent_{};
+};
+
 }  // namespace
 
 struct Engine::Impl {
@@ -46,13 +68,14 @@ Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpe
     throw InvalidInput("an engine was asked for " + std::to_string(options.slots) + " slots and " +
                        std::to_string(options.threads) + " threads; expected at least 1 slot and 0 or more threads");
   }
-  const std::filesystem::path file = manifest.verified_file(spec.file);
-  const std::string path = file.string();
+  LentBytes content(manifest.verified_bytes(spec.file));
+  const std::string file = (manifest.bundle / spec.file).string();
   std::map<std::string, std::string> merged = options.backend;
   merged.insert(spec.options.begin(), spec.options.end());  // does not replace: the caller's win
   const auto pairs = c_options(merged);
   navit_edge_engine_desc desc{};
-  desc.path = path.c_str();
+  desc.content = content.get();
+  desc.file = file.c_str();
   desc.precision = (spec.float_precision.empty() ? spec.precision : spec.float_precision).c_str();
   desc.slots = options.slots;
   desc.threads = options.threads;

@@ -111,6 +111,16 @@ std::vector<fs::path> candidate_files(const std::string& backend, const BackendS
   return files;
 }
 
+/// What a library says that does not speak this ABI. Asked for an earlier version it may name it: the number comes
+/// first in the table of every version.
+std::string spoken_by(navit_edge_backend_fn table_of) {
+  for (std::uint32_t version = NAVIT_EDGE_BACKEND_ABI_VERSION; version-- > 1;) {
+    const navit_edge_backend_table* table = table_of(version);
+    if (table != nullptr) return "it speaks version " + std::to_string(table->abi_version);
+  }
+  return "it does not speak this ABI";
+}
+
 /// The table of the library at `file`, or null with the reason added to `attempts`.
 const navit_edge_backend_table* open_backend(const fs::path& file, Attempts& attempts) {
   std::error_code error;
@@ -135,7 +145,7 @@ const navit_edge_backend_table* open_backend(const fs::path& file, Attempts& att
   const std::string expected = "; expected version " + std::to_string(NAVIT_EDGE_BACKEND_ABI_VERSION) +
                                " of the backend ABI; rebuild it against this navit-edge";
   if (table == nullptr) {
-    attempts.push_back(file.string() + ": it does not speak this ABI" + expected);
+    attempts.push_back(file.string() + ": " + spoken_by(table_of) + expected);
     return nullptr;
   }
   if (table->abi_version != NAVIT_EDGE_BACKEND_ABI_VERSION) {
@@ -210,7 +220,7 @@ Backend::Probe Backend::probe(const EngineSpec& engine) const {
   const auto options = c_options(engine.options);
   const auto builder = c_options(engine.builder);
   navit_edge_engine_desc desc{};
-  desc.path = "";  // nothing is read yet
+  desc.file = "";  // nothing is read yet
   desc.precision = (engine.float_precision.empty() ? engine.precision : engine.float_precision).c_str();
   desc.slots = 1;
   desc.options = options.data();

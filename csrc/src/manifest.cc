@@ -5,12 +5,12 @@
 #include <set>
 #include <system_error>
 
+#include "bundle_file.h"
 #include "file.h"
 #include "filters.h"
 #include "json_reader.h"
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
-#include "sha256.h"
 #include "sizing_spec.h"
 
 namespace navit_edge {
@@ -328,7 +328,7 @@ Manifest Manifest::load(const fs::path& bundle) {
   return manifest;
 }
 
-fs::path Manifest::verified_file(const std::string& file) const {
+FileBytes Manifest::verified_bytes(const std::string& file) const {
   if (!stays_inside(file)) {
     throw BundleError("'" + file + "' leaves the bundle " + bundle.string() +
                       "; expected a relative path inside of it; " + kRemedy);
@@ -338,40 +338,9 @@ fs::path Manifest::verified_file(const std::string& file) const {
     throw BundleError("'" + file + "' is not listed in " + (bundle / kManifestName).string() +
                       ", so its contents cannot be checked; " + kRemedy);
   }
-  const FileSpec& expected = listed->second;
-  const std::string remedy =
-      file.starts_with("engines/") ? "build the engine again with `navit-edge build-engine`" : kRemedy;
-  const fs::path path = bundle / file;
-  std::error_code error;
-  const fs::path root = fs::canonical(bundle, error);
-  const fs::path real = error ? fs::path() : fs::canonical(path, error);
-  if (error) {
-    throw BundleError(path.string() + " is missing; the manifest lists it with " + std::to_string(expected.bytes) +
-                      " bytes; " + remedy);
-  }
-  if (std::mismatch(root.begin(), root.end(), real.begin(), real.end()).first != root.end()) {
-    throw BundleError(path.string() + " is a link to " + real.string() +
-                      ", outside of the bundle; expected a file of the bundle itself; " + remedy);
-  }
-  if (!fs::is_regular_file(real, error)) {
-    throw BundleError(path.string() + " is not a regular file; " + remedy);
-  }
-  const std::uintmax_t bytes = fs::file_size(real, error);
-  if (!error && bytes != expected.bytes) {
-    throw BundleError(path.string() + " has " + std::to_string(bytes) + " bytes; the manifest says " +
-                      std::to_string(expected.bytes) + ": it was truncated or altered; " + remedy);
-  }
-  FileDigest found;
-  try {
-    found = sha256_of_file(real);
-  } catch (const std::system_error& e) {
-    throw BundleError(path.string() + " cannot be read (" + e.code().message() + "); check its permissions");
-  }
-  if (found.sha256 != expected.sha256 || found.bytes != expected.bytes) {
-    throw BundleError(path.string() + " was altered: its sha256 is " + found.sha256 + "; the manifest says " +
-                      expected.sha256 + "; " + remedy);
-  }
-  return path;
+  return read_verified(
+      bundle, file, listed->second,
+      file.starts_with("engines/") ? "build the engine again with `navit-edge build-engine`" : kRemedy);
 }
 
 const EngineSpec& Manifest::engine(const std::string& id) const& {

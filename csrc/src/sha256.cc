@@ -1,14 +1,8 @@
 #include "sha256.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
-#include <memory>
-#include <system_error>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -229,35 +223,6 @@ std::string Sha256::finish() {
     for (int shift = 28; shift >= 0; shift -= 4) hex.push_back(kHex[(word >> shift) & 0xF]);
   }
   return hex;
-}
-
-FileDigest sha256_of_file(const std::filesystem::path& path) {
-  struct File {
-    int fd;
-    ~File() {
-      if (fd >= 0) ::close(fd);
-    }
-  } file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) throw std::system_error(errno, std::generic_category(), path.string());
-#if defined(POSIX_FADV_SEQUENTIAL)
-  ::posix_fadvise(file.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-#endif
-  constexpr std::size_t kReadBytes = std::size_t{1} << 20;
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kReadBytes);
-  Sha256 hash;
-  FileDigest digest;
-  for (;;) {
-    const ssize_t got = ::read(file.fd, buffer.get(), kReadBytes);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      throw std::system_error(errno, std::generic_category(), path.string());
-    }
-    if (got == 0) break;
-    hash.update({buffer.get(), static_cast<std::size_t>(got)});
-    digest.bytes += static_cast<std::uint64_t>(got);
-  }
-  digest.sha256 = hash.finish();
-  return digest;
 }
 
 }  // namespace navit_edge

@@ -4,7 +4,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string>
 
@@ -31,12 +30,5 @@ class Sha256 {
   std::array<std::uint8_t, 64> tail_;
   std::uint64_t total_bytes_ = 0;
 };
-
-/// Hash and size of a file, read in blocks of 1 MiB. Throws std::system_error where it cannot be read.
-struct FileDigest {
-  std::string sha256;
-  std::uint64_t bytes = 0;
-};
-FileDigest sha256_of_file(const std::filesystem::path& path);
 
 }  // namespace navit_edge

@@ -1,5 +1,6 @@
 #include "navit_edge/engine.h"
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -56,6 +57,15 @@ struct Opened {
 };
 
 }  // namespace
+
+TEST_CASE("an engine runs on the bytes that were hashed, whatever becomes of its file") {
+  Opened opened(Options{{"take_content", "1"}});
+  const auto file = opened.bundle.path() / "engines/fake.bin";
+  std::filesystem::resize_file(file, 0);
+  CHECK(opened.engine->report().find("\"content\": \"an engine\"") != std::string::npos);
+  std::filesystem::remove(file);
+  CHECK(opened.engine->report().find("\"content\": \"an engine\"") != std::string::npos);
+}
 
 TEST_CASE("an engine's report comes whole, however long it is") {
   for (const char* extra : {"0", "900", "1000", "50000"}) {

@@ -3,7 +3,8 @@
 //   embedding [N, D]: D weighted sums over the patches and positions of the image
 //   logits [N, C]: C other ones, and its grid
 //   tokens [T, D]: per token
-// FAKE_ABI changes the version it claims to speak; FAKE_NEEDS_VENDOR makes it need a library that lies elsewhere.
+// FAKE_ABI changes the version it claims to speak, FAKE_ONLY_ABI the one that it answers; FAKE_NEEDS_VENDOR makes it
+// need a library that lies elsewhere.
 #include "fake_backend.h"
 
 #include <atomic>
@@ -120,6 +121,7 @@ struct navit_edge_engine {
       throw navit_edge::BackendError("out of beads at slot " + std::to_string(most + 1) + " of " +
                                      std::to_string(desc.slots));
     }
+    if (options.contains("take_content")) taken = std::make_unique<sdk::TakenBytes>(*desc.content);
     for (std::vector<std::uint32_t>& one : sums) one.reserve(1 << 16);
     ++counters.opened;
     counters.slots = desc.slots;
@@ -202,6 +204,10 @@ struct navit_edge_engine {
     }
   }
 
+  [[nodiscard]] std::string content() const {
+    return taken == nullptr ? "" : std::string(static_cast<const char*>(taken->data()), taken->size());
+  }
+
   [[nodiscard]] int number(std::string_view option, int otherwise) const {
     const auto found = options.find(option);
     return found == options.end() ? otherwise : std::stoi(found->second);
@@ -266,6 +272,7 @@ struct navit_edge_engine {
   struct alignas(64) Line {
     char bytes[64];
   };
+  std::unique_ptr<sdk::TakenBytes> taken;
   std::mutex lent_mutex;
   std::map<std::pair<std::int32_t, std::string>, std::unique_ptr<Line[]>> lent;
 };
@@ -308,6 +315,7 @@ std::int32_t query(navit_edge_engine* engine, const char* key, char* buffer, std
                                  .number("slots", static_cast<std::int64_t>(engine->busy.size()))
                                  .text("device", "an \"abacus\"\n")
                                  .text("padding", std::string(extra, 'x'))
+                                 .text("content", engine->content())
                                  .done();
     sdk::answer(text, buffer, capacity, needed);
   });
@@ -338,8 +346,8 @@ NAVIT_EDGE_BACKEND_EXPORT void fake_backend_release() { stalls().release(); }
 
 #if !defined(FAKE_HIDES_ITS_TABLE)
 NAVIT_EDGE_BACKEND_EXPORT const navit_edge_backend_table* navit_edge_backend(std::uint32_t abi_version) {
-#if defined(FAKE_REFUSES_ABI)
-  return abi_version == 0 ? &kTable : nullptr;
+#if defined(FAKE_ONLY_ABI)  // as real backends do: a table for its own version, none for others
+  return abi_version == FAKE_ONLY_ABI ? &kTable : nullptr;
 #else
   (void)abi_version;
   return &kTable;

@@ -58,8 +58,10 @@ TEST_CASE("the working directory is not searched") {
 }
 
 TEST_CASE("libraries that are no backend, or speak another ABI, say so") {
-  CHECK(contains(load_error("fake-old", in(kFakes)), "speaks version 0; expected version 2"));
-  CHECK(contains(load_error("fake-refusing", in(kFakes)), "does not speak this ABI; expected version 2"));
+  CHECK(contains(load_error("fake-old", in(kFakes)), "speaks version 0; expected version 3"));
+  CHECK(contains(load_error("fake-refusing", in(kFakes)), "does not speak this ABI; expected version 3"));
+  CHECK(contains(load_error("fake-earlier", in(kFakes)),
+                 "it speaks version 2; expected version 3 of the backend ABI; rebuild it against this navit-edge"));
   CHECK(contains(load_error("fake-hidden", in(kFakes)), "does not export navit_edge_backend"));
   const TempDir dir;
   std::ofstream(dir.path() / "libnavit_edge_garbage.so") << "not an ELF file";

@@ -1,5 +1,9 @@
 #include "navit_edge/manifest.h"
 
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
@@ -10,6 +14,15 @@
 
 using namespace navit_edge;
 using nlohmann::json;
+
+namespace {
+
+std::string text_of(const FileBytes& content) {
+  const auto bytes = content.bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
 
 TEST_CASE("a manifest is read as it was written") {
   TestBundle bundle;
@@ -36,7 +49,7 @@ TEST_CASE("a manifest is read as it was written") {
   CHECK(engine.budgets[0].target_tokens == 96);
   CHECK(engine.options.at("streams") == "2");
   CHECK(engine.builder.at("fake") == "1.2.3");
-  CHECK(manifest.verified_file("engines/fake.bin") == bundle.path() / "engines/fake.bin");
+  CHECK(text_of(manifest.verified_bytes("engines/fake.bin")) == "an engine");
 }
 
 TEST_CASE("an extent of one more than the images is read") {
@@ -224,32 +237,82 @@ TEST_CASE("a bundle that is not there, or is no directory, is said to be so") {
 TEST_CASE("a file that is missing, altered, truncated or unlisted is not handed out") {
   TestBundle bundle;
   const Manifest manifest = Manifest::load(bundle.write());
-  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/other"), "is not listed", BundleError);
-  CHECK_THROWS_WITH_AS(manifest.verified_file("../x"), "leaves the bundle", BundleError);
-  CHECK_THROWS_WITH_AS(manifest.verified_file("/etc/hostname"), "leaves the bundle", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/other"), "is not listed", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("../x"), "leaves the bundle", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("/etc/hostname"), "leaves the bundle", BundleError);
   const auto file = bundle.path() / "engines/fake.bin";
   std::ofstream(file, std::ios::binary) << "An engine";  // as long as before
-  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "was altered: its sha256 is", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "was altered: its sha256 is", BundleError);
   std::ofstream(file, std::ios::binary) << "an";
-  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "has 2 bytes; the manifest says 9", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "has 2 bytes; the manifest says 9", BundleError);
   std::filesystem::remove(file);
-  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "is missing", BundleError);
-  std::filesystem::create_directory(file);
-  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "not a regular file", BundleError);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "is missing", BundleError);
+  std::filesystem::remove(bundle.path() / "engines");
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "engines is missing", BundleError);
 }
 
-TEST_CASE("a link out of the bundle is not followed, one within it is") {
+TEST_CASE("what is handed out are the bytes that were hashed, whatever becomes of the file") {
+  TestBundle bundle;
+  std::string large(3 * (std::size_t{1} << 20) + 77, '\0');  // several reads
+  for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i % 251);
+  bundle.put("engines/fake.bin", large);
+  bundle.put("engines/empty.bin", "");
+  const Manifest manifest = Manifest::load(bundle.write());
+  const auto file = bundle.path() / "engines/fake.bin";
+  const FileBytes content = manifest.verified_bytes("engines/fake.bin");
+  std::ofstream(file, std::ios::in | std::ios::out | std::ios::binary) << "other";  // in place
+  CHECK(text_of(content) == large);
+  std::filesystem::resize_file(file, 0);  // a mapping of the file would end the process here
+  CHECK(text_of(content) == large);
+  CHECK(text_of(manifest.verified_bytes("engines/empty.bin")).empty());
+}
+
+TEST_CASE("only regular files are opened, and nothing that could wait") {
+  TestBundle bundle;
+  const Manifest manifest = Manifest::load(bundle.write());
+  const auto file = bundle.path() / "engines/fake.bin";
+  std::filesystem::remove(file);
+  std::filesystem::create_directory(file);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "not a regular file", BundleError);
+  std::filesystem::remove(file);
+  REQUIRE(::mkfifo(file.c_str(), 0600) == 0);
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "not a regular file", BundleError);
+  std::filesystem::remove_all(bundle.path() / "engines");
+  std::ofstream(bundle.path() / "engines") << "x";
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "engines is not a directory", BundleError);
+}
+
+TEST_CASE("no link inside of a bundle is followed, wherever it leads") {
   TestBundle bundle;
   const TempDir outside;
-  std::ofstream(outside.path() / "engine", std::ios::binary) << "an engine";
+  std::ofstream(outside.path() / "fake.bin", std::ios::binary) << "an engine";
   const Manifest manifest = Manifest::load(bundle.write());
   const auto file = bundle.path() / "engines/fake.bin";
   std::filesystem::rename(file, bundle.path() / "engines/real.bin");
-  std::filesystem::create_symlink("real.bin", file);
-  CHECK(manifest.verified_file("engines/fake.bin") == file);
-  std::filesystem::remove(file);
-  std::filesystem::create_symlink(outside.path() / "engine", file);
-  CHECK_THROWS_WITH_AS(manifest.verified_file("engines/fake.bin"), "outside of the bundle", BundleError);
+  for (const std::filesystem::path& to :
+       {std::filesystem::path("real.bin"), outside.path() / "fake.bin", std::filesystem::path("nowhere")}) {
+    std::filesystem::create_symlink(to, file);
+    CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"),
+                         "engines/fake.bin is a link; expected a regular file of the bundle itself; copy", BundleError);
+    std::filesystem::remove(file);
+  }
+  std::filesystem::remove_all(bundle.path() / "engines");
+  std::filesystem::create_directory_symlink(outside.path(), bundle.path() / "engines");
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"),
+                       "engines is a link; expected a directory of the bundle itself", BundleError);
+}
+
+TEST_CASE("a file that says more than this machine's memory is refused before memory is taken") {
+  TestBundle bundle;
+  const std::uintmax_t bytes = std::uintmax_t{1} << 43;
+  const auto file = bundle.path() / "engines/fake.bin";
+  std::error_code error;
+  std::filesystem::resize_file(file, bytes, error);  // sparse
+  if (error) return;                                 // no file of this file system can say so much
+  bundle.json["files"]["engines/fake.bin"]["bytes"] = bytes;
+  const Manifest manifest = Manifest::load(bundle.write());
+  CHECK_THROWS_WITH_AS(manifest.verified_bytes("engines/fake.bin"), "of memory; open the bundle on a larger one",
+                       BundleError);
 }
 
 TEST_CASE("a bundle reached through a link is a bundle") {
@@ -258,5 +321,5 @@ TEST_CASE("a bundle reached through a link is a bundle") {
   const TempDir dir;
   std::filesystem::create_directory_symlink(bundle.path(), dir.path() / "link.navit");
   const Manifest manifest = Manifest::load(dir.path() / "link.navit");
-  CHECK(manifest.verified_file("engines/fake.bin") == dir.path() / "link.navit/engines/fake.bin");
+  CHECK(text_of(manifest.verified_bytes("engines/fake.bin")) == "an engine");
 }

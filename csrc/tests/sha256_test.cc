@@ -84,13 +84,3 @@ TEST_CASE("the way a stream is cut does not change its hash") {
     }
   }
 }
-
-TEST_CASE("a file has the hash and the size of its bytes") {
-  const TempDir dir;
-  const std::string text = ramp((std::size_t{1} << 20) + 77);  // more than one read
-  std::ofstream(dir.path() / "file", std::ios::binary) << text;
-  const auto digest = navit_edge::sha256_of_file(dir.path() / "file");
-  CHECK(digest.bytes == text.size());
-  CHECK(digest.sha256 == hash_of(text, Sha256Kernel::kPortable));
-  CHECK_THROWS_AS(navit_edge::sha256_of_file(dir.path() / "missing"), std::system_error);
-}

@@ -5,6 +5,9 @@ quantized graph (quantize) is written into a staging directory inside of the bun
 files are renamed into place under names that the current manifest does not use, and `manifest.json` is replaced. At
 every moment the manifest on disk names only files that are complete, so a build that is killed or runs out of disk
 changes nothing; what it left is swept by the next build.
+
+Whatever is written, replaced or removed inside of a bundle goes through the directory that was locked (``inside.py``):
+a link in its place is refused, or goes itself, and nothing outside of the bundle is touched.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import hashlib
+import fnmatch
 import os
 import re
 import shutil
@@ -24,32 +27,17 @@ from pathlib import Path
 import msgspec
 
 from navit_edge import manifest as manifest_module
+from navit_edge.bundle_files import describe_files as describe_files
+from navit_edge.bundle_files import hash_file as hash_file
+from navit_edge.bundle_files import missing_files as missing_files
+from navit_edge.bundle_files import read_file as read_file
+from navit_edge.bundle_files import snapshot as snapshot
+from navit_edge.bundle_files import verify_files as verify_files
 from navit_edge.errors import BundleError
-from navit_edge.manifest import MANIFEST, Budget, Cost, Engine, File, Graph, Manifest, fsync_directory, is_inside
+from navit_edge.inside import Inside
+from navit_edge.manifest import MANIFEST, Budget, Cost, Engine, File, Graph, Manifest, fsync_directory
 
 _STAGING = ".building-"  # staging directories inside of a bundle
-_CHUNK_BYTES = 1 << 20
-
-
-def hash_file(path: Path) -> File:
-    """SHA-256 and size of a file, read once."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return File(sha256=digest.hexdigest(), bytes=size)
-
-
-def describe_files(root: Path) -> dict[str, File]:
-    """Every file under ``root`` but the manifest and hidden ones, by its name in the bundle ("graphs/masked.onnx")."""
-    names = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return {
-        name.as_posix(): hash_file(root / name)
-        for name in names
-        if name.as_posix() != MANIFEST and not any(part.startswith(".") for part in name.parts)
-    }
 
 
 def seal(directory: Path, manifest: Manifest) -> Manifest:
@@ -57,39 +45,6 @@ def seal(directory: Path, manifest: Manifest) -> Manifest:
     sealed = msgspec.structs.replace(manifest, files=describe_files(directory))
     manifest_module.save(sealed, directory)
     return sealed
-
-
-def missing_files(bundle: Path, manifest: Manifest) -> list[str]:
-    """Names that the manifest lists and the bundle lacks."""
-    return [name for name in manifest.files if not (bundle / name).is_file()]
-
-
-def verify_files(bundle: Path, manifest: Manifest, names: Sequence[str] | None = None) -> None:
-    """Checks size and SHA-256 of ``names``, or of every file. Raises BundleError at the first that differs."""
-    for name in manifest.files if names is None else names:
-        expected = manifest.files.get(name)
-        if expected is None or not is_inside(name):
-            raise BundleError(f"{name!r} is not a file of {bundle}; it lists {', '.join(manifest.files) or 'none'}")
-        path = bundle / name
-        if not path.is_file():
-            raise BundleError(f"{path} is missing; the manifest lists it with {expected.bytes} bytes; {_remedy(name)}")
-        size = path.stat().st_size
-        if size != expected.bytes:
-            raise BundleError(
-                f"{path} was altered: it has {size} bytes; the manifest says {expected.bytes}; {_remedy(name)}"
-            )
-        found = hash_file(path)
-        if found.sha256 != expected.sha256:
-            raise BundleError(
-                f"{path} was altered: its sha256 is {found.sha256}; "
-                f"the manifest says {expected.sha256}; {_remedy(name)}"
-            )
-
-
-def _remedy(name: str) -> str:
-    if name.startswith("engines/"):
-        return "build the engine again with `navit-edge build-engine … --force`"
-    return "copy the bundle again or export the model again"
 
 
 # --- a whole bundle ---------------------------------------------------------------------------------------------
@@ -111,6 +66,7 @@ def staged_bundle(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep_staging(target.parent, prefix)
         staging, lock = _make_staging(target.parent, prefix)
+        staging.chmod(0o755)  # it becomes the bundle
     except OSError as error:
         raise BundleError(f"cannot write beside {target}: {error.strerror}; choose another --output") from error
     try:
@@ -162,7 +118,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise BundleError(f"{target} exists and is not a directory; expected a free name or a bundle; remove it first")
     if not any(target.iterdir()):
         return
-    if not (target / MANIFEST).is_file():
+    if not (target / MANIFEST).is_file() or (target / MANIFEST).is_symlink():
         raise BundleError(f"{target} exists and is not a bundle (no {MANIFEST}); choose another --output")
     if not overwrite:
         raise BundleError(f"{target} exists; expected a free name; choose another --output or give --overwrite")
@@ -192,17 +148,20 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(bundle: Path) -> Iterator[None]:
-    """Holds the bundle's lock (advisory, of the directory itself: it leaves no file and ends with the process)."""
+def locked(bundle: Path) -> Iterator[Inside]:
+    """Holds the bundle's lock (advisory, of the directory itself: it leaves no file and ends with the process).
+
+    Yields the locked directory; ``bundle`` may be a link to it.
+    """
     while True:
         try:
-            handle = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY)
+            handle = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise BundleError(f"{bundle} cannot be opened: {error.strerror}; expected a bundle directory") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_still(bundle, handle):  # else it was replaced while this process waited
-                yield
+                yield Inside(bundle, handle)
                 return
         except OSError as error:
             if error.errno in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
@@ -228,9 +187,9 @@ def staging_directory(bundle: Path) -> Iterator[Path]:
     Sweeps first what killed builds left: a staging directory is locked for as long as its build lives.
     """
     try:
-        with locked(bundle):
-            sweep(bundle, manifest_module.load(bundle))
-            staging, lock = _make_staging(bundle, _STAGING)
+        with locked(bundle) as inside:
+            sweep(inside, manifest_module.load_in(inside))
+            staging, lock = _make_staging(Path(os.path.realpath(bundle)), _STAGING)
     except OSError as error:
         raise BundleError(f"cannot write into {bundle}: {error.strerror}; check its permissions") from error
     try:
@@ -272,8 +231,8 @@ def add_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: dic
         _fsync(item.file)
         _fsync(item.report)
     try:
-        with locked(bundle):
-            current = manifest_module.load(bundle)
+        with locked(bundle) as inside:
+            current = manifest_module.load_in(inside)
             for name, file in built_from.items():
                 if current.files.get(name) != file:
                     raise BundleError(
@@ -290,17 +249,16 @@ def add_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: dic
                         if source not in moved:
                             description = hash_file(source)
                             name = _free_name(wanted, description, files)
-                            (bundle / name).parent.mkdir(exist_ok=True)
-                            os.replace(source, bundle / name)
+                            inside.place(source, name)
                             files[name] = description
                             moved[source] = name
                         names.append(moved[source])
                     engines.append(msgspec.structs.replace(item.engine, file=names[0], report=names[1]))
-                for directory in {(bundle / name).parent for name in moved.values()}:
-                    fsync_directory(directory)
-                manifest_module.save(_with_engines(current, engines, files), bundle)
+                for folder in {name.rpartition("/")[0] for name in moved.values()}:
+                    inside.sync(folder)
+                manifest_module.save_in(inside, _with_engines(current, engines, files))
             finally:
-                sweep(bundle, manifest_module.load(bundle))  # by what stands on disk, however far this came
+                sweep(inside, manifest_module.load_in(inside))  # by what stands on disk, however far this came
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(bundle, error) from error
@@ -319,16 +277,15 @@ def write_report(bundle: Path, name: str, content: bytes) -> None:
         staged.write_bytes(content)
         _fsync(staged)
         try:
-            with locked(bundle):
-                current = manifest_module.load(bundle)
+            with locked(bundle) as inside:
+                current = manifest_module.load_in(inside)
                 others = {other: file for other, file in current.files.items() if other != name}
                 if len(others) != len(current.files):  # at no moment does a manifest name another content than stands
-                    manifest_module.save(msgspec.structs.replace(current, files=others), bundle)
-                path.parent.mkdir(exist_ok=True)
+                    manifest_module.save_in(inside, msgspec.structs.replace(current, files=others))
                 files = others | {name: hash_file(staged)}
-                os.replace(staged, path)
-                fsync_directory(path.parent)
-                manifest_module.save(msgspec.structs.replace(current, files=files), bundle)
+                inside.place(staged, name)
+                inside.sync(name.rpartition("/")[0])
+                manifest_module.save_in(inside, msgspec.structs.replace(current, files=files))
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _disk_full(bundle, error) from error
@@ -338,8 +295,8 @@ def write_report(bundle: Path, name: str, content: bytes) -> None:
 def regroup(bundle: Path, engines: Sequence[Engine]) -> list[Engine]:
     """Makes engines of the bundle members of the groups that ``engines`` say; returns them as they stand then."""
     try:
-        with locked(bundle):
-            current = manifest_module.load(bundle)
+        with locked(bundle) as inside:
+            current = manifest_module.load_in(inside)
             groups = {engine.id: engine.group for engine in engines}
             moved = {
                 engine.id: msgspec.structs.replace(engine, group=groups[engine.id])
@@ -348,7 +305,7 @@ def regroup(bundle: Path, engines: Sequence[Engine]) -> list[Engine]:
             }
             merged = tuple(moved.get(engine.id, engine) for engine in current.engines)
             if merged != current.engines:
-                manifest_module.save(msgspec.structs.replace(current, engines=merged), bundle)
+                manifest_module.save_in(inside, msgspec.structs.replace(current, engines=merged))
     except OSError as error:
         raise BundleError(f"{bundle} could not be changed: {error.strerror}; it is as it was before") from error
     return [moved[engine.id] for engine in engines if engine.id in moved]
@@ -362,8 +319,8 @@ def set_cost(bundle: Path, engine: str, cost: Cost, *, budgets: tuple[Budget, ..
     Raises:
         BundleError: The bundle has no such engine any more, or it has other budgets.
     """
-    with locked(bundle):
-        current = manifest_module.load(bundle)
+    with locked(bundle) as inside:
+        current = manifest_module.load_in(inside)
         found = next((one for one in current.engines if one.id == engine), None)
         if found is None or found.budgets != budgets:
             what = "is gone" if found is None else "has other budgets"
@@ -372,7 +329,7 @@ def set_cost(bundle: Path, engine: str, cost: Cost, *, budgets: tuple[Budget, ..
                 "measure again: navit-edge bench --calibrate"
             )
         engines = tuple(msgspec.structs.replace(one, cost=cost) if one.id == engine else one for one in current.engines)
-        manifest_module.save(msgspec.structs.replace(current, engines=engines), bundle)
+        manifest_module.save_in(inside, msgspec.structs.replace(current, engines=engines))
 
 
 def _with_engines(current: Manifest, engines: Sequence[Engine], files: dict[str, File]) -> Manifest:
@@ -412,8 +369,8 @@ def add_graphs(
     for path in (*(item.file for item in staged), report):
         _fsync(path)
     try:
-        with locked(bundle):
-            current = manifest_module.load(bundle)
+        with locked(bundle) as inside:
+            current = manifest_module.load_in(inside)
             for name, file in built_from.items():
                 if current.files.get(name) != file:
                     raise BundleError(
@@ -425,8 +382,7 @@ def add_graphs(
             def place(source: Path, wanted: str) -> str:
                 description = hash_file(source)
                 name = _free_name(wanted, description, files)
-                (bundle / name).parent.mkdir(exist_ok=True)
-                os.replace(source, bundle / name)
+                inside.place(source, name)
                 files[name] = description
                 return name
 
@@ -436,10 +392,10 @@ def add_graphs(
                 ]
                 placed = place(report, report_name)
                 for name in (*(graph.file for graph in graphs), placed):
-                    fsync_directory((bundle / name).parent)
-                manifest_module.save(_with_graphs(current, graphs, files, report_name, placed), bundle)
+                    inside.sync(name.rpartition("/")[0])
+                manifest_module.save_in(inside, _with_graphs(current, graphs, files, report_name, placed))
             finally:
-                sweep(bundle, manifest_module.load(bundle))  # by what stands on disk, however far this came
+                sweep(inside, manifest_module.load_in(inside))  # by what stands on disk, however far this came
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(bundle, error) from error
@@ -480,22 +436,27 @@ def _free_name(wanted: str, description: File, files: dict[str, File]) -> str:
     return f"{stem}.{description.sha256[:12]}{dot}{extension}"
 
 
-def sweep(bundle: Path, manifest: Manifest) -> None:
+def sweep(inside: Inside, manifest: Manifest) -> None:
     """Removes what killed builds left; call it under the bundle's lock. Files of other origin stay."""
-    _sweep_staging(bundle, _STAGING)
-    patterns = ["engines/*.blob", "engines/*.plan", "reports/build-*.json", "reports/quantize-*.json"]
-    patterns += [f"graphs/*-{quantization}*.onnx" for quantization in ("int8", "fp8")]
-    for path in (path for pattern in patterns for path in bundle.glob(pattern)):
-        if path.relative_to(bundle).as_posix() not in manifest.files:
-            path.unlink(missing_ok=True)
-    for path in bundle.glob(f".{MANIFEST}.*.tmp"):
-        path.unlink(missing_ok=True)
+    _sweep_staging(Path(os.path.realpath(inside.root)), _STAGING)
+    patterns = {
+        "engines": ("*.blob", "*.plan"),
+        "reports": ("build-*.json", "quantize-*.json"),
+        "graphs": ("*-int8*.onnx", "*-fp8*.onnx"),
+    }
+    for folder, wanted in patterns.items():
+        for entry in inside.names(folder):
+            name = f"{folder}/{entry}"
+            if name not in manifest.files and any(fnmatch.fnmatchcase(entry, pattern) for pattern in wanted):
+                inside.remove(name)
+    for entry in inside.names(""):
+        if fnmatch.fnmatchcase(entry, f".{MANIFEST}.*.tmp"):
+            inside.remove(entry)
 
 
 def _make_staging(parent: Path, prefix: str) -> tuple[Path, int]:
-    """A new directory and the lock that shows that its maker lives."""
+    """A new directory that only this user enters, and the lock that shows that its maker lives."""
     staging = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    staging.chmod(0o755)  # it may become the bundle
     lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
     with contextlib.suppress(OSError):  # without locks nothing is swept either
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -505,9 +466,9 @@ def _make_staging(parent: Path, prefix: str) -> tuple[Path, int]:
 def _sweep_staging(parent: Path, prefix: str) -> None:
     for path in parent.glob(f"{prefix}*"):
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
-            continue
+            continue  # a link, or a file
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path, ignore_errors=True)
@@ -518,7 +479,7 @@ def _sweep_staging(parent: Path, prefix: str) -> None:
 
 
 def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         os.fsync(handle)
     finally:

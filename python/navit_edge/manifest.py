@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from navit_edge import files
+from navit_edge import files, inside
 from navit_edge import sizing as sizings
 from navit_edge.errors import BundleError
+from navit_edge.inside import Inside
 from navit_edge.options import as_json
 from navit_edge.sizing import Sizing as Sizing
 
@@ -214,6 +215,17 @@ def load(bundle: Path) -> Manifest:
     return parse(raw, source=str(path))
 
 
+def load_in(directory: Inside) -> Manifest:
+    """The same, from a bundle's directory that is open."""
+    path = directory.root / MANIFEST
+    try:
+        with directory.folder("") as at:
+            raw = files.read_regular(MANIFEST, most_bytes=MOST_BYTES, dir_fd=at)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    return parse(raw, source=str(path))
+
+
 def parse(raw: bytes, *, source: str) -> Manifest:
     """Decodes and checks a manifest; ``source`` names it in messages. Raises BundleError."""
     try:
@@ -240,20 +252,20 @@ def parse(raw: bytes, *, source: str) -> Manifest:
 
 def save(manifest: Manifest, bundle: Path) -> None:
     """Checks and writes ``<bundle>/manifest.json``: whole or not at all, and on disk when it returns."""
+    with inside.opened(bundle) as directory:
+        save_in(directory, manifest)
+
+
+def save_in(directory: Inside, manifest: Manifest) -> None:
+    """The same, into a bundle's directory that is open."""
     check(manifest, source="the manifest to be written")
     text = msgspec.json.format(msgspec.json.encode(manifest, enc_hook=as_json), indent=2) + b"\n"
-    path = Path(bundle) / MANIFEST
-    beside = path.with_name(f".{MANIFEST}.{os.getpid()}.tmp")
     try:
-        with beside.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        directory.write(MANIFEST, text)
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise BundleError(f"{path} could not be written: {error.strerror}; the bundle is as it was before") from error
-    fsync_directory(path.parent)
+        raise BundleError(
+            f"{directory.root / MANIFEST} could not be written: {error.strerror}; the bundle is as it was before"
+        ) from error
 
 
 def fsync_directory(directory: Path) -> None:

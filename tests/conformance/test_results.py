@@ -66,7 +66,7 @@ def test_eight_threads_on_one_session_get_the_numbers_of_one(session: ne.Session
     barrier = Barrier(len(jobs))
 
     def work(job: list[str]) -> list[list[ne.Result]]:
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=60)
         return [session.run([photographs[name] for name in job]) for _ in range(5)]
 
     with ThreadPoolExecutor(len(jobs)) as pool:

@@ -45,7 +45,7 @@ def draw_images(grids: Sequence[tuple[int, int]], patch_px: int, channels: int =
 
 def normalize(image: Image, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """What most models take: [C, height, width] float32."""
-    pixels = torch.from_numpy(image).double() / 255
+    pixels = torch.from_numpy(image.copy()).double() / 255  # a copy: torch wants arrays that may be written
     return ((pixels - torch.tensor(mean).double()) / torch.tensor(std).double()).float().permute(2, 0, 1)
 
 

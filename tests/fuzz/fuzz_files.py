@@ -1,5 +1,6 @@
-"""Mutated image files through `Session.run(on_error="return")`: each gives a result, or InvalidInputError under its
-name; the images beside it the same bits as without it; no file takes minutes; memory stays within the limits.
+"""Mutated image files and films through `Session.run(on_error="return")`: each gives a result, or InvalidInputError
+under its name; the images beside it the same bits as without it; no file takes minutes; memory stays within the limits.
+Of every second file, and of films, all frames go in, as `navit-edge run --every 1` takes them.
 
     python tests/fuzz/fuzz_files.py [BUNDLE] --count 100000 [--seed N] [--only JPEG]      # see `make fuzz`
 
@@ -13,20 +14,26 @@ import argparse
 import contextlib
 import faulthandler
 import io
+import itertools
 import sys
 import tempfile
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 import navit_edge as ne
+from navit_edge.run.media import pieces
 
 #: Images in a run: one good one at each end, mutated ones between.
 BATCH = 16
+#: Frames of a file.
+MOST_FRAMES = 8
 #: Of logits, packed against alone: the same sums in other orders.
 CLOSE = 1e-5
 #: What hangs for so long ends the program with a traceback.
@@ -82,6 +89,35 @@ def corpus() -> dict[str, list[bytes]]:
             buffer = io.BytesIO()
             image.save(buffer, form, **options)
             files.setdefault(form, []).append(buffer.getvalue())
+    return files | films()
+
+
+def films() -> dict[str, list[bytes]]:
+    """Container -> small films in it."""
+    y, x = np.mgrid[0:24, 0:40]
+    files: dict[str, list[bytes]] = {}
+    for form, codec, flags in (
+        ("MP4", "libx264", "faststart"),
+        ("MP4", "libx264", "frag_keyframe+empty_moov"),
+        ("MP4", "mpeg4", ""),
+        ("MATROSKA", "libx264", ""),
+        ("AVI", "mjpeg", ""),
+        ("MPEGTS", "libx264", ""),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "film"
+            with av.open(
+                str(path), "w", format=form.lower(), options={"movflags": flags} if flags else {}
+            ) as container:
+                stream = container.add_stream(codec, rate=10)
+                stream.height, stream.width = 24, 40
+                stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+                for place in range(6):
+                    values = np.dstack([x * 6, y * 10, x + y + 20 * place]).astype(np.uint8)
+                    frame = av.VideoFrame.from_ndarray(values).reformat(format=stream.pix_fmt)
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+            files.setdefault(form, []).append(path.read_bytes())
     return files
 
 
@@ -142,8 +178,17 @@ class Finding(Exception):  # noqa: N818
 def run(session: ne.Session, paths: list[Path], good: npt.NDArray[np.uint8], expected: npt.NDArray[np.float32]) -> int:
     """One batch; how many of the files were refused. ``expected``: logits of ``good`` alone. Raises Finding."""
     faulthandler.dump_traceback_later(PATIENCE_S, exit=True)
-    results = session.run([good, *paths, good], on_error="return")
-    decoded = [path for path, result in zip(paths, results[1:-1], strict=True) if result.error is None]
+    refused: set[Path] = set()
+    images: list[tuple[Path, Any]] = []
+    for place, path in enumerate(paths):
+        for image, error in frames_of(path, session) if place % 2 or is_film(path) else [(path, None)]:
+            if error is None:
+                images.append((path, image))
+            else:
+                check_error(error, path)
+                refused.add(path)
+    results = session.run([good, *(image for _, image in images), good], on_error="return")
+    decoded = [image for (_, image), result in zip(images, results[1:-1], strict=True) if result.error is None]
     without = session.run([good, *decoded, good])  # the same packs
     faulthandler.cancel_dump_traceback_later()
     for result, same in ((results[0], without[0]), (results[-1], without[-1])):
@@ -151,12 +196,25 @@ def run(session: ne.Session, paths: list[Path], good: npt.NDArray[np.uint8], exp
             raise Finding(f"a good image gave {result.error or 'other numbers than without the bad ones'}")
         if np.abs(result.logits - expected).max() > CLOSE:
             raise Finding("a good image gave other numbers than alone")
-    for path, result in zip(paths, results[1:-1], strict=True):
-        if result.error is None:
-            continue
-        if type(result.error) is not ne.InvalidInputError or not str(result.error).startswith(str(path)):
-            raise Finding(f"{type(result.error).__name__}: {result.error}")
-    return len(paths) - len(decoded)
+    for (path, _), result in zip(images, results[1:-1], strict=True):
+        if result.error is not None:
+            check_error(result.error, path)
+            refused.add(path)
+    return len(refused)
+
+
+def is_film(path: Path) -> bool:
+    return path.name.endswith(("MP4", "MATROSKA", "AVI", "MPEGTS"))
+
+
+def frames_of(path: Path, session: ne.Session) -> list[tuple[Any, Exception | None]]:
+    found = itertools.islice(pieces(str(path), every=1, fps=0.0, decoder=session.decoder), MOST_FRAMES)
+    return [(piece.image, piece.error) for piece in found]
+
+
+def check_error(error: Exception, path: Path) -> None:
+    if type(error) is not ne.InvalidInputError or not str(error).startswith(str(path)):
+        raise Finding(f"{type(error).__name__}: {error}")
 
 
 def main() -> None:

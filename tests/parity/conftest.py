@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +27,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", params=sorted(covering_configs()))
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(request: pytest.FixtureRequest, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Exported:
     """One model of the covering set, exported."""
     model = NaViT(covering_configs()[request.param], seed=3).eval()
-    bundle = export_bundle(model, tmp_path_factory.mktemp("parity") / "model.navit", outputs=OUTPUTS)
+    folder = made_once(
+        f"parity-{request.param}", lambda path: export_bundle(model, path / "model.navit", outputs=OUTPUTS)
+    )
+    bundle = folder / "model.navit"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     sessions = {

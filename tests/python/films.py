@@ -36,15 +36,17 @@ def write_film(
     options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     front: bool = False,
+    fragmented: bool = False,
 ) -> Path:
     """Frames of one gray each, ten a second (MPEG-2: 25) or at ``times_ms``.
 
     last_ms: how long the last one is stated to stand.
-    front: the index of an MP4 lies before its pictures."""
+    front: the index of an MP4 lies before its pictures. fragmented: it is in pieces, between them."""
+    flags = "faststart" if front else "frag_keyframe+empty_moov" if fragmented else ""
     rate = 25 if codec == "mpeg2video" else 10  # which knows no other rates
     unit = Fraction(1, 1000) if times_ms is not None else Fraction(1, rate)
     times = list(times_ms) if times_ms is not None else list(range(len(levels)))
-    with av.open(str(path), "w", options={"movflags": "faststart"} if front else {}) as container:
+    with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
         container.metadata.update(metadata or {})
         chosen = {"bf": "0", "g": "4"} if codec in ("libx264", "mpeg4") else {}
         stream = container.add_stream(codec, rate=rate, options=chosen | (options or {}))

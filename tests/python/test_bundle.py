@@ -254,9 +254,9 @@ def test_the_manifest_on_disk_is_true_at_every_moment_of_a_replacement(
     real = os.replace
     seen = []
 
-    def checked(source: Path, target: Path) -> None:
+    def checked(source: Path, target: Path, **directories: int) -> None:
         seen.append(engine_bytes(bundle))
-        real(source, target)
+        real(source, target, **directories)
         seen.append(engine_bytes(bundle))
 
     monkeypatch.setattr(os, "replace", checked)
@@ -276,12 +276,12 @@ def test_an_error_at_any_step_of_a_replacement_leaves_the_bundle_as_it_was(
     real = os.replace
     calls = 0
 
-    def failing(source: Path, target: Path) -> None:
+    def failing(source: Path, target: Path, **directories: int) -> None:
         nonlocal calls
         calls += 1
         if calls == call:
             raise OSError(code, os.strerror(code))
-        real(source, target)
+        real(source, target, **directories)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", failing)
@@ -330,12 +330,12 @@ def test_a_build_killed_anywhere_is_swept_by_the_next(bundle: Path) -> None:
         sys.path.insert(0, {str(here)!r})
         from test_bundle import add
         real, calls = os.replace, 0
-        def killed(source, target):
+        def killed(source, target, **directories):
             global calls
             calls += 1
             if calls == int(sys.argv[2]):
                 os.kill(os.getpid(), signal.SIGKILL)
-            real(source, target)
+            real(source, target, **directories)
         os.replace = killed
         add(Path(sys.argv[1]), ("a", b"new"))
     """

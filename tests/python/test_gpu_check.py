@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,9 +137,7 @@ def test_a_step_that_hangs_is_ended_and_the_next_one_runs(tmp_path: Path, script
     from gpu_check import Check
 
     check = Check(folder=tmp_path, limit_s=1.0)
-    start = time.perf_counter()
-    assert not check.run("hangs", [sys.executable, "-u", "-c", "import time; print('here'); time.sleep(60)"])
-    assert time.perf_counter() - start < 30
+    assert not check.run("hangs", [sys.executable, "-u", "-c", "import signal; print('here'); signal.pause()"])
     assert check.run("works", [sys.executable, "-c", "print('fine')"])
     assert not check.run("crashes", [sys.executable, "-c", "import os; os.abort()"])
     first, second, third = check.steps

@@ -234,17 +234,17 @@ def test_a_scrape_over_http_gives_what_the_session_says(
     with metrics.serve(session, 0) as server:
         assert server.url.startswith("http://127.0.0.1:")
         session.run(images[:5])
-        with urllib.request.urlopen(server.url, timeout=30) as response:
+        with urllib.request.urlopen(server.url, timeout=60) as response:
             assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
             found = families(response.read().decode())
         assert values(found["navit_edge_images_completed"], "_total") == [5]
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(server.url.replace("metrics", "other"), timeout=30)
+            urllib.request.urlopen(server.url.replace("metrics", "other"), timeout=60)
         with pytest.raises(ne.InvalidInputError, match=r"cannot be listened on.*or 0 for one that is free"):
             metrics.serve(session, server.port)
         url = server.url
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(url, timeout=30)
+        urllib.request.urlopen(url, timeout=60)
     server.close()
 
 

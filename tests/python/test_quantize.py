@@ -483,15 +483,15 @@ def test_a_run_that_dies_while_it_publishes_leaves_the_bundle_as_it_was(
 ) -> None:
     quantize_bundle(bundle, QuantizeRequest(calibration=images))
     before = snapshot(bundle)
-    save = manifests.save
+    save = manifests.save_in
 
     def die(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manifests, "save", die)
+    monkeypatch.setattr(manifests, "save_in", die)
     with pytest.raises(KeyboardInterrupt):
         quantize_bundle(bundle, QuantizeRequest(calibration=images, method="mse"))
-    monkeypatch.setattr(manifests, "save", save)
+    monkeypatch.setattr(manifests, "save_in", save)
     assert snapshot(bundle) == before
     bundles.verify_files(bundle, manifests.load(bundle))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from navit_edge.cli.main import app
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +83,15 @@ def test_every_command_of_the_readme_exists_with_its_options(readme: str) -> Non
     assert named == {
         "export", "quantize", "build-engine", "run", "inspect", "plan", "plan-budgets", "verify", "bench", "doctor"
     }  # fmt: skip
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    helps = {
+        name: CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+        for name in named
+    }
     for command in commands:
         name, *arguments = command.split()
-        finished = subprocess.run(
-            [sys.executable, "-m", "navit_edge.cli.main", name, "--help"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stderr
+        assert helps[name].exit_code == 0, helps[name].output
         for option in (argument for argument in arguments if argument.startswith("-")):
-            assert re.search(rf"(^|\s){re.escape(option)}\s", finished.stdout), f"{name} has no {option}"
+            assert re.search(rf"(^|\s){re.escape(option)}\s", helps[name].output), f"{name} has no {option}"
 
 
 def test_every_make_target_of_the_readme_exists(readme: str, repository: Path) -> None:

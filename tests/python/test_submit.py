@@ -120,11 +120,11 @@ def test_wait_and_as_completed_take_the_futures(patient: ne.Session) -> None:
     futures = [patient.submit(RGB) for _ in range(6)]
     assert all(isinstance(future, concurrent.futures.Future) for future in futures)
     assert futures[2].cancel()
-    done, rest = concurrent.futures.wait(futures, timeout=30, return_when=concurrent.futures.FIRST_COMPLETED)
+    done, rest = concurrent.futures.wait(futures, timeout=60, return_when=concurrent.futures.FIRST_COMPLETED)
     assert futures[2] in done
     patient.drain()
-    assert set(concurrent.futures.as_completed(futures, timeout=30)) == set(futures)
-    done, rest = concurrent.futures.wait(futures, timeout=30)
+    assert set(concurrent.futures.as_completed(futures, timeout=60)) == set(futures)
+    done, rest = concurrent.futures.wait(futures, timeout=60)
     assert not rest
     assert [future.cancelled() for future in futures] == [False, False, True, False, False, False]
 
@@ -398,9 +398,10 @@ ENDINGS = {
     ),
     "a stream half read": "results = session.stream(RGB for _ in iter(int, 1)); next(results)",
     "a stream half read by a thread": (
+        "reading = threading.Event()\n"
         "def read():\n"
-        "    for result in session.stream(RGB for _ in iter(int, 1)): pass\n"
-        "threading.Thread(target=read, daemon=True).start(); time.sleep(0.05)"
+        "    for result in session.stream(RGB for _ in iter(int, 1)): reading.set()\n"
+        "threading.Thread(target=read, daemon=True).start(); reading.wait()"
     ),
     "an error": "future = session.submit(RGB); raise SystemExit(0)",
 }
@@ -413,6 +414,6 @@ def test_an_interpreter_that_ends_with_work_under_way_ends_in_peace(tiny_bundle:
         "path = sys.argv[1]\nRGB = np.zeros((48, 64, 3), np.uint8)\nsession = ne.Session(path, precision='fp32')\n"
     ) + ENDINGS[case]
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tiny_bundle)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program, str(tiny_bundle)], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,19 @@ class _Option(ctypes.Structure):
     _fields_ = (("key", ctypes.c_char_p), ("value", ctypes.c_char_p))
 
 
+class _Bytes(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+        ("owner", ctypes.c_void_p),
+        ("release", ctypes.c_void_p),
+    )
+
+
 class _Description(ctypes.Structure):
     _fields_ = (
-        ("path", ctypes.c_char_p),
+        ("content", ctypes.POINTER(_Bytes)),
+        ("file", ctypes.c_char_p),
         ("precision", ctypes.c_char_p),
         ("slots", ctypes.c_int32),
         ("threads", ctypes.c_int32),
@@ -108,10 +119,13 @@ class OpenEngine:
     def __init__(self, library: str, plan: str, *, slots: int, options: dict[str, str] | None = None) -> None:
         entry = ctypes.CDLL(library).navit_edge_backend
         entry.restype = ctypes.POINTER(_Table)
-        self._table = entry(ctypes.c_uint32(2)).contents
+        self._table = entry(ctypes.c_uint32(3)).contents
         pairs = [(key.encode(), value.encode()) for key, value in (options or {}).items()]
         chosen = (_Option * len(pairs))(*pairs)
-        description = _Description(plan.encode(), b"fp32", slots, 0, chosen, len(pairs))
+        content = Path(plan).read_bytes()
+        self._content = ctypes.create_string_buffer(content, len(content))
+        lent = _Bytes(ctypes.addressof(self._content), len(content), None, None)
+        description = _Description(ctypes.pointer(lent), plan.encode(), b"fp32", slots, 0, chosen, len(pairs))
         self._handle = ctypes.c_void_p()
         error = _Error()
         self._table.open(ctypes.byref(description), ctypes.byref(self._handle), ctypes.byref(error))

@@ -1,13 +1,6 @@
 #include "engine.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <openvino/core/model.hpp>
@@ -23,38 +16,6 @@ namespace navit_edge::openvino {
 namespace {
 
 constexpr const char* kCacheCapacity = "CPU_RUNTIME_CACHE_CAPACITY";  // in no public header of OpenVINO
-
-/// A read-only mapping of a file for as long as it lives.
-class MappedFile {
- public:
-  explicit MappedFile(const char* path) {
-    const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    struct stat status{};
-    if (fd < 0 || ::fstat(fd, &status) != 0) {
-      const std::string why = std::strerror(errno);
-      if (fd >= 0) ::close(fd);
-      throw BackendError(std::string("cannot read the engine ") + path + ": " + why);
-    }
-    bytes_ = static_cast<std::size_t>(status.st_size);
-    // Private and writable: OpenVINO takes a mutable tensor; it never writes to it.
-    data_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-    const int map_error = errno;
-    ::close(fd);
-    if (data_ == MAP_FAILED) {
-      throw BackendError(std::string("cannot map the engine ") + path + ": " + std::strerror(map_error));
-    }
-  }
-  ~MappedFile() { ::munmap(data_, bytes_); }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-
-  [[nodiscard]] void* data() const noexcept { return data_; }
-  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
-
- private:
-  void* data_ = nullptr;
-  std::size_t bytes_ = 0;
-};
 
 ov::element::Type element_type(std::int32_t dtype) {
   switch (static_cast<DType>(dtype)) {
@@ -115,8 +76,9 @@ Engine::Engine(const navit_edge_engine_desc& desc) : options_(parse_options(desc
     static std::once_flag once;
     std::call_once(once, [] { turn_off_primitive_cache(core()); });
   }
-  const auto file = std::make_shared<MappedFile>(desc.path);
-  const ov::Tensor blob(ov::Tensor(ov::element::u8, {file->bytes()}, file->data()), file);  // keeps the mapping
+  // The model reads its weights where they lie, so the tensor keeps them. It wants them mutable, and never writes.
+  const auto content = std::make_shared<sdk::TakenBytes>(*desc.content);
+  const ov::Tensor blob(ov::Tensor(ov::element::u8, {content->size()}, const_cast<void*>(content->data())), content);
   model_ = core().import_model(blob, options_.device, config_of(desc, options_));
   slots_.reserve(static_cast<std::size_t>(desc.slots));
   for (std::int32_t slot = 0; slot < desc.slots; ++slot) slots_.push_back({model_.create_infer_request(), {}, false});

@@ -48,7 +48,7 @@ Engine::Engine(const navit_edge_engine_desc& desc)
       device_(fit_device(library_, options_, {})),
       mapped_(options_.host_memory == HostMemory::kMapped ||
               (options_.host_memory == HostMemory::kAuto && device_.integrated)) {
-  plan_ = std::make_unique<Plan>(library_, options_, desc.path);
+  plan_ = std::make_unique<Plan>(library_, options_, *desc.content);
   make_slots(desc.slots);
 }
 

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
 #include <cstring>
-#include <fstream>
 
 #include "cuda.h"
 #include "navit_edge/error.h"
@@ -14,16 +12,6 @@ namespace {
 
 constexpr const char* kRebuild =
     "rebuild it here: navit-edge build-engine BUNDLE --backend " NAVIT_EDGE_TENSORRT_BACKEND;
-
-std::vector<char> read_file(const char* path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) throw BackendError(std::string("cannot read the engine ") + path + ": " + std::strerror(errno));
-  std::vector<char> bytes(static_cast<std::size_t>(file.tellg()));
-  file.seekg(0);
-  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (!file) throw BackendError(std::string("cannot read the engine ") + path + " to its end");
-  return bytes;
-}
 
 DType dtype_of(const std::string& name, nvinfer1::DataType type) {
   switch (type) {
@@ -89,9 +77,9 @@ bool within(const nvinfer1::Dims& shape, const nvinfer1::Dims& least, const nvin
 
 }  // namespace
 
-Plan::Plan(const Library& library, const Options& options, const char* path) : logger_(std::make_unique<Logger>()) {
+Plan::Plan(const Library& library, const Options& options, const navit_edge_bytes& content)
+    : logger_(std::make_unique<Logger>()) {
   Logger::Call said(*logger_);
-  const std::vector<char> bytes = read_file(path);
   // A library of this major version that is older than the headers refuses the headers' version; what is called here
   // has been there since the oldest version that library.cc lets pass.
   const std::int32_t speak = std::min(kHeadersVersion, library.version);
@@ -110,8 +98,8 @@ Plan::Plan(const Library& library, const Options& options, const char* path) : l
                          "; expected the libnvinfer_lean.so of the TensorRT that built the engine");
     }
   }
-  engine_.reset(opener->deserializeCudaEngine(bytes.data(), bytes.size()));
-  if (engine_ == nullptr) refuse_plan(library, options, bytes.size(), said.take());
+  engine_.reset(opener->deserializeCudaEngine(content.data, content.size));
+  if (engine_ == nullptr) refuse_plan(library, options, content.size, said.take());
 
   for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
     const char* name = engine_->getIOTensorName(i);

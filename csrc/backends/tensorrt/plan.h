@@ -29,8 +29,8 @@ struct Profile {
 
 class Plan {
  public:
-  /// Reads and deserializes the file. Throws BackendError.
-  Plan(const Library& library, const Options& options, const char* path);
+  /// Deserializes the content, which is not needed any more then. Throws BackendError.
+  Plan(const Library& library, const Options& options, const navit_edge_bytes& content);
 
   [[nodiscard]] nvinfer1::ICudaEngine& engine() const noexcept { return *engine_; }
   [[nodiscard]] Logger& logger() const noexcept { return *logger_; }

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define NAVIT_EDGE_BACKEND_ABI_VERSION 2u
+#define NAVIT_EDGE_BACKEND_ABI_VERSION 3u
 #define NAVIT_EDGE_ERROR_CHARS 1024
 
 /* Caller-owned. `code` is a value of navit_edge::ErrorCode, 0 for success. */
@@ -33,8 +33,19 @@ typedef struct navit_edge_option {
   const char* value;
 } navit_edge_option;
 
+/* The content of an engine's file, page-aligned, in memory of its own: exactly what was hashed, whatever becomes of the
+ * file. Borrowed for the call of `open`. A backend that needs it for longer takes it: it copies this struct, sets
+ * `release` of the original to NULL, and calls `release` of its copy when it is done, from any thread. */
+typedef struct navit_edge_bytes {
+  const void* data;
+  size_t size;
+  void* owner; /* for `release` */
+  void (*release)(struct navit_edge_bytes* bytes);
+} navit_edge_bytes;
+
 typedef struct navit_edge_engine_desc {
-  const char* path;                 /* the engine file; its hash has been checked */
+  navit_edge_bytes* content;        /* what `open` opens; NULL in `probe` */
+  const char* file;                 /* where it was read, for messages: not to be opened again */
   const char* precision;            /* "fp32" | "fp16" | "bf16" */
   int32_t slots;                    /* runs that may be in flight at once, one thread each; at least 1 */
   int32_t threads;                  /* CPU threads for all slots together; 0: all cores the process may use */

@@ -46,6 +46,23 @@ std::int32_t guard(navit_edge_error* error, Body&& body) noexcept {
   }
 }
 
+/// An engine's content that a backend needs for longer than the call of `open`: taken from the caller, given back when
+/// this goes.
+class TakenBytes {
+ public:
+  explicit TakenBytes(navit_edge_bytes& from) noexcept : bytes_(from) { from.release = nullptr; }
+  ~TakenBytes() {
+    if (bytes_.release != nullptr) bytes_.release(&bytes_);
+  }
+  TakenBytes(const TakenBytes&) = delete;
+  TakenBytes& operator=(const TakenBytes&) = delete;
+  [[nodiscard]] const void* data() const noexcept { return bytes_.data; }
+  [[nodiscard]] std::size_t size() const noexcept { return bytes_.size; }
+
+ private:
+  navit_edge_bytes bytes_;
+};
+
 /// Answers a query of the table with `text`.
 inline void answer(std::string_view text, char* buffer, std::size_t capacity, std::size_t* needed) {
   *needed = text.size() + 1;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "navit_edge/file_bytes.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {
@@ -123,9 +124,9 @@ class NAVIT_EDGE_API Manifest {
   /// Reads and checks `<bundle>/manifest.json`. Throws BundleError.
   static Manifest load(const std::filesystem::path& bundle);
 
-  /// Path of a file of the bundle whose size and SHA-256 match the manifest. Throws BundleError where the name
-  /// leaves the bundle, is not listed, is missing or differs.
-  [[nodiscard]] std::filesystem::path verified_file(const std::string& name) const;
+  /// The content of a file of the bundle, whose size and SHA-256 match the manifest. Links are not followed. Throws
+  /// BundleError where the name leaves the bundle, is not listed, is missing, no regular file, or differs.
+  [[nodiscard]] FileBytes verified_bytes(const std::string& name) const;
 
   [[nodiscard]] const EngineSpec& engine(const std::string& id) const&;  // throws BundleError, listing the ids
   [[nodiscard]] const GraphSpec& graph(const std::string& id) const&;

@@ -152,9 +152,9 @@ def _layers_by_precision(compiled: Any) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def preview(job: Job, graph_path: Path) -> Preview:
+def preview(job: Job, graph: bytes) -> Preview:
     """What ``build`` would do. Precision is decided when an engine is imported, not by build-engine."""
-    del graph_path
+    del graph
     return Preview(profiles=_profiles(job))
 
 

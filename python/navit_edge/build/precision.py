@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navit_edge import packed_attention
@@ -107,17 +106,20 @@ def trunk_products(model: onnx.ModelProto) -> list[int]:
     return _Converter(model, "fp32", True, False, False).trunk_products()
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """The graph without its weights, which stay in the file beside it; functions inlined. Raises BundleError."""
+def load(content: bytes, name: str) -> onnx.ModelProto:
+    """The graph of a file's content, without its weights, which are in the file beside it; functions inlined.
+
+    Raises BundleError; ``name`` is the file's, for the message.
+    """
     import_or_explain("onnx", purpose="building a TensorRT engine", remedy="pip install onnx")
     import onnx
     import onnx.inliner
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load_model_from_string(content)
         return onnx.inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # protobuf's errors have no common base across versions
-        raise BundleError(f"{path.name} is not an ONNX graph: {error}; export the model again") from error
+        raise BundleError(f"{name} is not an ONNX graph: {error}; export the model again") from error
 
 
 class _Converter:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NoReturn, Protocol, cast
 
@@ -38,8 +38,8 @@ class Builder(Protocol):
     def plan(self, manifest: Manifest, request: BuildRequest) -> list[Job]:
         """The files to build, best first. Runs in the caller's process and refuses what cannot be built."""
 
-    def preview(self, job: Job, graph_path: Path) -> Preview:
-        """What ``build`` would do, without the vendor's compiler."""
+    def preview(self, job: Job, graph: bytes) -> Preview:
+        """What ``build`` would do, without the vendor's compiler; ``graph`` is the content of the graph's file."""
 
     def build(self, task: Task, emit: Progress) -> Outcome:
         """Builds one file. Runs in a process of its own."""
@@ -116,21 +116,28 @@ def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
             standing=[]
             if request.force
             else _standing(bundle, job, inputs[job.graph.id], require_fused=request.require_fused),
-            preview=functools.partial(builder.preview, job, bundle / job.graph.file),
+            preview=functools.partial(_preview, builder, bundle, manifest, job),
         )
         for job in jobs
     ]
+
+
+def _preview(builder: Builder, bundle: Path, manifest: Manifest, job: Job) -> Preview:
+    return builder.preview(job, bundles.read_file(bundle, manifest, job.graph.file))
 
 
 def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusion], progress: Progress) -> list[Engine]:
     """Builds one file and publishes its engines. ``fusions`` hands on what is known of their kin."""
     bundle, job, inputs = item.bundle, item.job, item.inputs
     kin = _kin(job)
-    with bundles.staging_directory(bundle) as staging:
+    with contextlib.ExitStack() as stack:
+        staging = stack.enter_context(bundles.staging_directory(bundle))
+        # The compiler opens files by their paths: it gets copies of what was checked, not what stands there by then.
+        sources = stack.enter_context(bundles.snapshot(bundle, inputs, directory=staging))
         output = staging / f"{job.name}.{job.extension}"
         task = Task(
             job=job,
-            graph_path=str(bundle / job.graph.file),
+            graph_path=str(sources / job.graph.file),
             output_path=str(output),
             require_fused=request.require_fused,
             known_fusion=fusions.get(kin),
@@ -315,8 +322,8 @@ def _standing(bundle: Path, job: Job, inputs: dict[str, File], *, require_fused:
         if engine is None or engine.report is None:
             return []
         try:
-            bundles.verify_files(bundle, manifest, _unique([engine.file, engine.report]))
-            report = msgspec.json.decode((bundle / engine.report).read_bytes(), type=BuildReport)
+            bundles.verify_files(bundle, manifest, [engine.file])
+            report = msgspec.json.decode(bundles.read_file(bundle, manifest, engine.report), type=BuildReport)
         except (errors.BundleError, msgspec.DecodeError):
             return []
         if report.key != _key(job, plan, inputs):
@@ -325,7 +332,3 @@ def _standing(bundle: Path, job: Job, inputs: dict[str, File], *, require_fused:
             return []
         standing.append(engine)
     return standing
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import re
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from navit_edge.build import device, lowering, tensorrt_common
@@ -75,9 +74,9 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
     return tensorrt_common.notes_once(jobs, *([why] if unsafe and not request.engine_per_budget else []))
 
 
-def preview(job: Job, graph_path: Path) -> Preview:
+def preview(job: Job, graph: bytes) -> Preview:
     """What ``build`` would do."""
-    return tensorrt_common.preview(job, graph_path, float32_products=True)
+    return tensorrt_common.preview(job, graph, float32_products=True)
 
 
 def build(task: Task, emit: Emit) -> Outcome:

@@ -168,10 +168,10 @@ def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[d
     )
 
 
-def preview(job: Job, graph_path: Path, *, float32_products: bool) -> Preview:
+def preview(job: Job, graph: bytes, *, float32_products: bool) -> Preview:
     """Profiles and the precision of each node, for --dry-run."""
     nodes = precisions.precision_map(
-        precisions.load(graph_path),
+        precisions.load(graph, job.graph.file),
         trunk_precision(job),
         float32_products=float32_products,
         strict=job.strict,
@@ -248,7 +248,7 @@ class _Compilation:
         job, self._path = task.job, Path(task.graph_path)
         self._job, self._emit, self._library = job, emit, library
         model = precisions.convert(
-            precisions.load(self._path),
+            precisions.load(self._path.read_bytes(), job.graph.file),
             trunk_precision(job),
             float32_products=library.float32_products,
             strict=job.strict,

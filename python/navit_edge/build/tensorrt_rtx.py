@@ -7,7 +7,6 @@ kernels, and it has neither bf16 nor float32 matrix products.
 from __future__ import annotations
 
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from navit_edge.build import device, lowering, tensorrt_common
@@ -92,9 +91,9 @@ def native_target() -> str:
     return target
 
 
-def preview(job: Job, graph_path: Path) -> Preview:
+def preview(job: Job, graph: bytes) -> Preview:
     """What ``build`` would do."""
-    return tensorrt_common.preview(job, graph_path, float32_products=_has_float32_products(job))
+    return tensorrt_common.preview(job, graph, float32_products=_has_float32_products(job))
 
 
 def build(task: Task, emit: Emit) -> Outcome:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from navit_edge.build import Event
     from navit_edge.build.report import BuildReport
-    from navit_edge.manifest import Budget, Engine
+    from navit_edge.manifest import Budget, Engine, Manifest
 
 
 class BuildProgress:
@@ -46,14 +46,17 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
     """The engines as they stand in the bundle, with what their reports say."""
     from rich.table import Table
 
-    reports = [_read_report(bundle, engine) for engine in engines]
+    from navit_edge import manifest as manifests
+
+    manifest = manifests.load(bundle)
+    reports = [_read_report(bundle, manifest, engine) for engine in engines]
     if as_json:
         import msgspec
 
         records = [
             {
                 **msgspec.to_builtins(engine),
-                "bytes": (bundle / engine.file).stat().st_size,
+                "bytes": manifest.files[engine.file].bytes,
                 "key": report.key,
                 "seconds": report.seconds,
                 "lowering": report.lowering,
@@ -69,7 +72,7 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
     table = Table("engine", "precision", "fused", "budgets (tokens × images, activations)", "file", "size")
     for engine, report in zip(engines, reports, strict=True):
         budgets = "\n".join(budget_text(budget) for budget in engine.budgets)
-        size = size_text((bundle / engine.file).stat().st_size)
+        size = size_text(manifest.files[engine.file].bytes)
         fused = {True: "yes", False: "no", None: "-"}[report.fused]
         table.add_row(engine.id, engine.precision, fused, budgets, engine.file, size)
     out_console().print(table)
@@ -126,15 +129,16 @@ def _shape_text(shape: list[int]) -> str:
     return " × ".join(str(extent) for extent in shape)
 
 
-def _read_report(bundle: Path, engine: Engine) -> BuildReport:
+def _read_report(bundle: Path, manifest: Manifest, engine: Engine) -> BuildReport:
     import msgspec
 
     from navit_edge.build.report import BuildReport
+    from navit_edge.bundle import read_file
     from navit_edge.errors import BundleError
 
     try:
-        return msgspec.json.decode((bundle / str(engine.report)).read_bytes(), type=BuildReport)
-    except (OSError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(read_file(bundle, manifest, str(engine.report)), type=BuildReport)
+    except (BundleError, msgspec.DecodeError) as error:
         raise BundleError(
             f"report of engine {engine.id} cannot be read: {error}; build it again with --force"
         ) from error

@@ -232,6 +232,7 @@ def run(
     SIGTERM finish the packs in flight and end with 130 and 143; `--resume` goes on from there, and from any crash.
     """
     import navit_edge as ne
+    from navit_edge.run import film
     from navit_edge.run.feed import Feed
     from navit_edge.run.job import run_job, traced
     from navit_edge.run.journal import fingerprint
@@ -239,6 +240,7 @@ def run(
     from navit_edge.run.rows import layout_of
     from navit_edge.run.sources import Sources
 
+    film.silence()
     output = None if output == Path("-") else output
     kind = _format_of(output, form, as_json)
     if every is not None and fps > 0:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
-from navit_edge.decode import color, depth, files, orientation, png_metadata
+from navit_edge.decode import color, depth, files, orientation, png_metadata, webp
 from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
 from navit_edge.decode.frames import Frames
 from navit_edge.decode.limits import check_pixels, check_tiff_tags, pixel_limit
 from navit_edge.decode.options import DecodeOptions, Recorded
-from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.decode.refusals import refusals
+from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -56,16 +57,23 @@ class Decoder:
         with self.open(path) as opened:
             return opened.size
 
-    def open(self, path: str | os.PathLike[str]) -> Opened:
-        """Reads the header of a file and checks the limits. Close it, or use it as a context manager."""
+    def open(self, path: str | os.PathLike[str], *, for_frames: bool = False) -> Opened:
+        """Reads the header of a file and checks the limits. Close it, or use it as a context manager.
+
+        for_frames: ``frames`` will be asked for, so that the first frames of a WebP file that is cut off count.
+        """
         prepare_pillow()
         name = _name_of(path)
-        with _refusals(name), pixel_limit(self.options.max_pixels):
+        with refusals(name), pixel_limit(self.options.max_pixels):
             file = files.open_regular(path, self.options.max_file_bytes)
             try:
                 if "TIFF" in self.options.formats:
                     check_tiff_tags(file)
-                return Opened(self, file, name)
+                kept = webp.whole_frames(file) if for_frames else None
+                if kept is None:
+                    return Opened(self, file, name)
+                file.close()
+                return Opened(self, kept, name, cut=True)
             except BaseException:
                 file.close()
                 raise
@@ -79,7 +87,7 @@ class Decoder:
         if isinstance(image, ImageFile.ImageFile):
             file_name = getattr(image, "filename", "")
             who = f"{who} ({files.shown(file_name)})" if isinstance(file_name, (str, bytes)) and file_name else who
-        with _refusals(who), pixel_limit(self.options.max_pixels):
+        with refusals(who), pixel_limit(self.options.max_pixels):
             if image.width < 1 or image.height < 1:
                 raise InvalidInputError(
                     f"is empty, {image.height}x{image.width} pixels; expected at least one pixel a side; leave it out"
@@ -125,10 +133,11 @@ class Opened:
     """A file whose header was read. size: (height_px, width_px) of the decoded image. pixel_bytes: what its pixels take
     when they are decoded."""
 
-    def __init__(self, decoder: Decoder, file: IO[bytes], name: str) -> None:
+    def __init__(self, decoder: Decoder, file: IO[bytes], name: str, *, cut: bool = False) -> None:
         self._decoder = decoder
         self._file = file
         self._name = name
+        self._cut = cut
         self._passed_over = ""
         try:
             image = open_image(file, decoder.options.formats)
@@ -143,21 +152,21 @@ class Opened:
     @property
     def has_frames(self) -> bool:
         """Whether there are further frames or pages behind the first, by the header."""
-        return bool(self._frames)
+        return bool(self._frames) or self._cut
 
     def frames(self) -> Frames:
         """All of its frames in order, instead of ``decode``; close it behind them."""
-        return Frames(FrameSource(self._decoder, self._image, self._file, self._name))
+        return Frames(FrameSource(self._decoder, self._image, self._file, self._name, cut=self._cut))
 
     @property
     def size(self) -> tuple[int, int]:
-        with _refusals(self._name), pixel_limit(self._decoder.options.max_pixels):
+        with refusals(self._name), pixel_limit(self._decoder.options.max_pixels):
             width, height = self._stored_size()
             return (width, height) if self._is_sideways() else (height, width)
 
     def decode(self) -> Decoded:
         """The pixels. Once; closes the file."""
-        with _refusals(self._name), pixel_limit(self._decoder.options.max_pixels), self:
+        with refusals(self._name), pixel_limit(self._decoder.options.max_pixels), self:
             try:
                 return self._decoder._finish(self._image, (self._frames, self._passed_over))
             except ValueError as error:  # metadata behind the pixels
@@ -206,8 +215,8 @@ class Opened:
 class FrameSource:
     """What ``Frames`` needs of an opened file."""
 
-    def __init__(self, decoder: Decoder, image: ImageFile.ImageFile, file: IO[bytes], name: str) -> None:
-        self._decoder, self._name = decoder, name
+    def __init__(self, decoder: Decoder, image: ImageFile.ImageFile, file: IO[bytes], name: str, *, cut: bool) -> None:
+        self._decoder, self._name, self.cut = decoder, name, cut
         self.image, self.file = image, file
         self.most_frames, self.most_pixels = decoder.options.max_frames, decoder.options.max_pixels
         self.frame_count = int(getattr(image, "n_frames", 1)) if image.format in _COUNTED else None
@@ -221,7 +230,7 @@ class FrameSource:
     def refusals(self, frame: int, where: str = "frame {}") -> Iterator[None]:
         """As of images, with the frame in the message."""
         name = f"{self._name}, {where.format(frame)}" if frame >= 0 else self._name
-        with _refusals(name), pixel_limit(self.most_pixels):
+        with refusals(name), pixel_limit(self.most_pixels):
             yield
 
     def ends_with(self, mark: bytes) -> bool:
@@ -239,30 +248,6 @@ def alpha_words(recorded: Recorded) -> str:
     if recorded.alpha == "composite":
         return f"alpha composited over {','.join(map(str, recorded.background))}"
     return "alpha dropped" if recorded.alpha == "drop" else ""
-
-
-@contextmanager
-def _refusals(name: str) -> Iterator[None]:
-    """Whatever is raised within is the image's own InvalidInputError, under its name."""
-    try:
-        yield
-    except InvalidInputError as error:
-        between = " " if str(error).startswith(("is ", "has ", "holds ", "ends ")) else ": "
-        raise InvalidInputError(f"{name}{between}{error}") from error.__cause__
-    except NavitEdgeError:
-        raise
-    except Exception as error:  # decoders raise anything, MemoryError, RecursionError and warnings made errors too
-        raise InvalidInputError(f"{name}: cannot be decoded ({_words(error)}); check the file") from error
-
-
-def _words(error: Exception) -> str:
-    try:
-        text = "".join(c if c.isprintable() else " " for c in str(error))
-    except Exception:
-        text = ""
-    kind = type(error).__name__
-    text = " ".join(text.split())[:200] or kind
-    return text if isinstance(error, (OSError, ValueError, SyntaxError)) or text == kind else f"{kind}: {text}"
 
 
 def _name_of(path: Any) -> str:

@@ -183,6 +183,8 @@ def _brands(head: bytes) -> set[bytes]:
 
 def _refusal(head: bytes, formats: tuple[str, ...]) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if _brands(head) & _AVIF_BRANDS:
+        return "is AVIF, and its header cannot be read; check whether the file is whole"
     if head[4:8] == b"ftyp":
         return f"an ISO media file (MP4, MOV), not an image in a format that is decoded ({', '.join(formats)})"
     other = next((f"{name}, " for magic, name in _OTHERS if head.startswith(magic) or start.startswith(magic)), "")

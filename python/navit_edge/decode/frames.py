@@ -115,3 +115,5 @@ class Frames:
                 raise InvalidInputError(f"ends after {place:,} of {self.count:,} frames; it is cut off or damaged")
             if self._image.format == "GIF" and not self._source.ends_with(b";"):
                 raise InvalidInputError("ends without the mark of its end; it is cut off")
+            if self._source.cut:
+                raise InvalidInputError("ends in the middle of a frame; it is cut off")

@@ -6,6 +6,9 @@ from __future__ import annotations
 VIDEO_SUFFIXES = (".3gp", ".asf", ".avi", ".flv", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
                   ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m")  # fmt: skip
 
+#: Of these, what other files are called, too (TypeScript): in folders their content decides.
+AMBIGUOUS_SUFFIXES = (".mts", ".ts")
+
 #: Bytes of a file's beginning that say what it is.
 HEAD_BYTES = 1024
 
@@ -24,6 +27,7 @@ _MAGICS = (
     (0, b"\0\0\0\x01\x67", "an H.264 stream"),
     (0, b"\0\0\0\x01\x40\x01", "an H.265 stream"),
 )
+TRANSPORT_STREAM = "an MPEG transport stream"
 #: Boxes that a QuickTime file without ``ftyp`` begins with.
 _QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 #: Brands of ISO media files that hold still images and sequences of them.
@@ -45,5 +49,5 @@ def video_words(head: bytes) -> str:
     for start, length in ((0, 188), (4, 192)):  # the second: BDAV, M2TS
         packets = range(start, min(len(head), start + 5 * length), length)
         if len(packets) > 2 and all(head[place] == 0x47 for place in packets):
-            return "an MPEG transport stream"
+            return TRANSPORT_STREAM
     return ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from navit_edge.decode.formats import FORMATS, looks_like, suffixes_of
-from navit_edge.decode.videos import video_words
+from navit_edge.decode.videos import AMBIGUOUS_SUFFIXES, video_words
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import shown
 
@@ -158,16 +158,16 @@ class Folders:
             raise InvalidInputError(f"{shown(path)} {words}; mend the link, or delete it") from error
 
     def _file(self, path: str, suffix: str, any_suffix: bool) -> Entry | None:
-        if any_suffix or suffix in self._suffixes:
+        if any_suffix or (suffix in self._suffixes and suffix not in AMBIGUOUS_SUFFIXES):
             return path
-        if suffix:
+        if suffix and suffix not in self._suffixes:
             return self._skip(suffix)
         try:
             head = _head(path)
         except OSError as error:
             return _refused(path, f"cannot be opened ({error.strerror}); check its permissions")
         wanted = looks_like(head, self._wanted.formats) or (self._wanted.further and video_words(head))
-        return path if wanted else self._skip("without a suffix, no image")
+        return path if wanted else self._skip(suffix or "without a suffix, no image")
 
     def _skip(self, rule: str) -> Entry | None:
         self.skipped[rule] += 1

@@ -70,7 +70,7 @@ def list_images(directory: Path, formats: tuple[str, ...] = FORMATS) -> list[Ima
 def _hash_of(path: Path) -> str:
     """ "" for a file that cannot be read: decoding says why, and leaves it out."""
     try:
-        return bundles.hash_file(path).sha256
+        return bundles.hash_file(path, follow_links=True).sha256
     except OSError:
         return ""
 

@@ -70,54 +70,62 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     if standing is not None:
         return standing
 
-    work = _Work(bundle, graphs, request, decoder, report_progress)
-    packs = work.packs(request.calibration, images)
-    if not packs:
-        reasons = "; ".join(f"{item.name}: {item.why}" for item in work.packing.left_out[:3])
-        raise InvalidInputError(f"none of {len(images)} images of {request.calibration} can be used: {reasons}")
-    held_packs = work.packs(held_directory, held_out)
-    work.calibrate(packs)
-    found = work.choose_layers(packs)
-    accuracy = work.accuracy(work.chosen, packs, held_packs)
-    everything = work.accuracy(work.layers, packs, held_packs) if work.skipped else {}
+    with bundles.snapshot(bundle, inputs) as sources:
+        work = _Work(bundle, sources, graphs, request, decoder, report_progress)
+        packs = work.packs(request.calibration, images)
+        if not packs:
+            reasons = "; ".join(f"{item.name}: {item.why}" for item in work.packing.left_out[:3])
+            raise InvalidInputError(f"none of {len(images)} images of {request.calibration} can be used: {reasons}")
+        held_packs = work.packs(held_directory, held_out)
+        work.calibrate(packs)
+        found = work.choose_layers(packs)
+        accuracy = work.accuracy(work.chosen, packs, held_packs)
+        everything = work.accuracy(work.layers, packs, held_packs) if work.skipped else {}
 
-    used = {segment.name for pack in packs for segment in pack.segments}
-    report = QuantizeReport(
-        precision=request.precision,
-        key=key,
-        graphs=tuple(f"{graph.id}-{request.precision}" for graph in graphs),
-        judged_on=work.judge.id,
-        method=request.method,
-        settings=_settings(request),
-        seconds=round(time.perf_counter() - started, 3),
-        versions=_versions(),
-        host=host_description(),
-        built_from=inputs,
-        calibration=tuple(image for image in images if image.name in used),
-        calibration_tokens=sum(segment.tokens for pack in packs for segment in pack.segments),
-        held_out=tuple(held_out),
-        left_out=tuple(work.packing.left_out),
-        layers=work.layer_reports(),
-        skipped=work.skipped,
-        accuracy=accuracy,
-        accuracy_of_all_layers=everything,
-        sensitivity=() if found is None else found.costs,
-        scan=() if found is None else found.steps,
-        notes=_notes(manifest, request, len(used), len(held_packs), work, found),
-    )
-    return _publish(bundle, manifest, graphs, work, report, inputs)
+        used = {segment.name for pack in packs for segment in pack.segments}
+        report = QuantizeReport(
+            precision=request.precision,
+            key=key,
+            graphs=tuple(f"{graph.id}-{request.precision}" for graph in graphs),
+            judged_on=work.judge.id,
+            method=request.method,
+            settings=_settings(request),
+            seconds=round(time.perf_counter() - started, 3),
+            versions=_versions(),
+            host=host_description(),
+            built_from=inputs,
+            calibration=tuple(image for image in images if image.name in used),
+            calibration_tokens=sum(segment.tokens for pack in packs for segment in pack.segments),
+            held_out=tuple(held_out),
+            left_out=tuple(work.packing.left_out),
+            layers=work.layer_reports(),
+            skipped=work.skipped,
+            accuracy=accuracy,
+            accuracy_of_all_layers=everything,
+            sensitivity=() if found is None else found.costs,
+            scan=() if found is None else found.steps,
+            notes=_notes(manifest, request, len(used), len(held_packs), work, found),
+        )
+        return _publish(bundle, manifest, graphs, work, report, inputs)
 
 
 class _Work:
     """What is known of the graphs, step by step."""
 
     def __init__(
-        self, bundle: Path, graphs: Sequence[Graph], request: QuantizeRequest, decoder: Decoder, progress: Progress
+        self,
+        bundle: Path,
+        sources: Path,
+        graphs: Sequence[Graph],
+        request: QuantizeRequest,
+        decoder: Decoder,
+        progress: Progress,
     ) -> None:
+        """``sources``: where the checked copies of the graphs and their weights lie."""
         self.request = request
         self._progress = progress
-        self._directory = bundle / "graphs"
-        self.models = {graph.id: precisions.load(bundle / graph.file) for graph in graphs}
+        self._directory = sources / "graphs"
+        self.models = {graph.id: precisions.load((sources / graph.file).read_bytes(), graph.file) for graph in graphs}
         self._layers_of = {graph.id: find_layers(self.models[graph.id]) for graph in graphs}
         # Attention per image costs least on a CPU; the linear layers and their weights are the same in every graph.
         self.judge = next((graph for graph in graphs if graph.lowering == "padded"), graphs[0])
@@ -319,8 +327,7 @@ def _standing(bundle: Path, manifest: Manifest, precision: str, key: str) -> Qua
     if name is None:
         return None
     try:
-        bundles.verify_files(bundle, manifest, [name])
-        report = msgspec.json.decode((bundle / name).read_bytes(), type=QuantizeReport)
+        report = msgspec.json.decode(bundles.read_file(bundle, manifest, name), type=QuantizeReport)
         graphs = tuple(graph for graph in manifest.graphs if graph.id in report.graphs)
         if report.key != key or len(graphs) != len(report.graphs):
             return None

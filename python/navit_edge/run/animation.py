@@ -3,7 +3,7 @@ own decoder, as images do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from navit_edge.errors import InvalidInputError, NavitEdgeError
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from navit_edge.decode import Decoder
 
 
-def pieces_of(path: str, *, every: int, fps: float, decoder: Decoder) -> Iterator[Piece]:
+def pieces_of(path: str, *, every: int, fps: float, decoder: Decoder, stopped: Callable[[], bool]) -> Iterator[Piece]:
     """The frames 0, every, 2 * every, …; with ``fps`` those that are shown at the times 0, 1/fps, …: a frame is shown
     for its own duration, and an animation plays once. A file of one frame is one image, and with ``fps``, so is a file
     of pages, which have no times.
 
     Raises InvalidInputError after the frames that there are.
     """
-    with decoder.open(path) as opened:
+    with decoder.open(path, for_frames=True) as opened:
         frames = opened.frames() if opened.has_frames else None
         if frames is None or (fps > 0 and not frames.timed):
             yield Piece(image=path)
             return
         time_s = 0.0
         for frame in frames:
+            if stopped():
+                return
             end_s = time_s + (frame.duration_s or 0.0)
             if is_shown(time_s, end_s, fps) if fps > 0 else frame.index % every == 0:
                 try:

@@ -7,7 +7,7 @@ all of themselves. Playlists (HLS, DASH, concat) and addresses are never followe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,8 +15,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from navit_edge.decode import files
 from navit_edge.decode.limits import check_pixels
+from navit_edge.decode.videos import HEAD_BYTES, TRANSPORT_STREAM, video_words
 from navit_edge.errors import InvalidInputError, import_or_explain
-from navit_edge.run import whole
+from navit_edge.run import iso, whole
 from navit_edge.run.clock import Stamped, seconds, usual_duration_s
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _NO_FILM = ("attached_pic", "timed_thumbnails", "still_image")
 _BUFFER_BYTES = 1 << 17
 #: Errors in a row of the demuxer after which a file is given up.
 _MOST_ERRORS = 64
+
+_silent = False
 
 
 @dataclass
@@ -77,24 +80,23 @@ class Film:
             stated = seconds(self._container.duration, Fraction(1, 1_000_000))  # AV_TIME_BASE
         return stated if stated is not None and stated > 0 else None
 
-    def frames(self) -> Iterator[tuple[int, Stamped[Any]]]:
-        """(place among all frames, frame), as they are decoded. What is damaged is left out and counted in
-        ``losses``."""
+    def frames(self, stopped: Callable[[], bool]) -> Iterator[tuple[int, Stamped[Any]]]:
+        """(place among all frames, frame), as they are decoded, until ``stopped``. What is damaged is left out and
+        counted in ``losses``."""
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.options = {"max_pixels": str(self._options.max_pixels)}
-        try:
-            for packet in self._packets():
-                for frame in self._decoded(packet):
-                    index = self._count
-                    self._count += 1
-                    if frame.is_corrupt:
-                        self.losses.corrupt += 1
-                        self._note(index - 1, "")
-                        continue
-                    self._last = _stamped(frame, self.stream)
-                    yield index, self._last
-        finally:
-            self._drain()
+        for packet in self._packets():
+            if stopped():
+                return
+            for frame in self._decoded(packet):
+                index = self._count
+                self._count += 1
+                if frame.is_corrupt:
+                    self.losses.corrupt += 1
+                    self._note(index - 1, "")
+                    continue
+                self._last = _stamped(frame, self.stream)
+                yield index, self._last
 
     def check_whole(self, end_s: float) -> None:
         """Raises InvalidInputError, after the last frame, where any are missing.
@@ -102,8 +104,7 @@ class Film:
         end_s: when the last frame ends, from the first one.
         """
         lost, stated = self.losses, self.duration_s
-        size, expected = self._file.seek(0, os.SEEK_END), whole.stated_bytes(self._file)
-        cut = f"it is cut off, {size:,} of {expected:,} bytes" if expected is not None and expected > size else ""
+        cut = whole.cut_words(self._file)
         if self._last is None:
             why = f"cannot be decoded ({lost.why})" if lost.why else "holds no frames"
             raise InvalidInputError(f"{why}; {cut or 'check the file'}")
@@ -125,7 +126,7 @@ class Film:
         # Headers are not exact, so half a second and two parts in a hundred may be missing. A container that is whole
         # by its own sizes may well end with a frame that stands for long.
         short = stated is not None and end_s < float(stated) - max(0.5, 0.02 * float(stated))
-        if short and (expected is None or whole.has_hole(self._file)):
+        if short and (whole.stated_bytes(self._file) is None or whole.has_hole(self._file)):
             raise InvalidInputError(f"{words}: it is damaged")
 
     def _packets(self) -> Iterator[Any]:
@@ -136,7 +137,7 @@ class Film:
         while errors < _MOST_ERRORS:
             try:
                 for packet in self._container.demux(self.stream):
-                    if packet.size == 0 and packet.dts is None:  # the last one, which flushes
+                    if packet.size == 0:  # nothing; to a decoder, the end
                         continue
                     errors = 0
                     self._ends_torn = packet.is_corrupt
@@ -148,12 +149,14 @@ class Film:
                 self._note(self._count - 1, _why(error))
         yield None
 
-    def _drain(self) -> None:
-        """Waits for FFmpeg's threads. PyAV frees a decoder while it holds Python's lock, which a thread that logs an
-        error waits for: each would wait for the other for ever."""
-        with suppress(Exception):
-            while self.stream.decode(None):
-                pass
+    def close(self) -> None:
+        """Waits for FFmpeg's threads and lets go of the decoder. PyAV frees it while it holds Python's lock, for which
+        a thread waits that logs an error: each would wait for the other for ever, at the latest when Python exits."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(Exception):
+                while stream.decode(None):
+                    pass
 
     def _decoded(self, packet: Any) -> list[Any]:
         av = pyav()
@@ -178,16 +181,21 @@ def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Fil
     of an error does not have the path."""
     pyav()
     with files.open_regular(path, 1 << 63, expected="a video") as file:
+        if iso.is_iso(file):
+            iso.check_tables(file)
         container = _container(file, options)
+        film = None
         try:
             film = Film(container, file, options)
-            if whole.is_iso(file) and (seconds(film.stream.time_base) or 1) >= 1:
+            if iso.is_iso(file) and (seconds(film.stream.time_base) or 1) >= 1:
                 # Ticks of a second or more are no unit of a film, and its edit list counts in them.
                 container.close()
                 container = _container(file, options, ignore_editlist="1")
                 film = Film(container, file, options)
             yield film
         finally:
+            if film is not None:
+                film.close()
             container.close()
 
 
@@ -200,9 +208,12 @@ def _container(file: IO[bytes], options: DecodeOptions, **further: str) -> Any:
         **further,
     }
     try:
-        return av.open(_Nameless(file), metadata_errors="replace", buffer_size=_BUFFER_BYTES, options=said)
+        # FFmpeg does not find out by itself what a short transport stream is.
+        form = "mpegts" if video_words(os.pread(file.fileno(), HEAD_BYTES, 0)) == TRANSPORT_STREAM else None
+        return av.open(_Nameless(file), format=form, metadata_errors="replace", buffer_size=_BUFFER_BYTES, options=said)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot be decoded ({_why(error)}); check the file") from error
+        cut = whole.cut_words(file) or "check the file"
+        raise InvalidInputError(f"cannot be decoded ({_why(error)}); {cut}") from error
 
 
 class _Nameless:
@@ -229,7 +240,18 @@ class _Nameless:
 
 
 def pyav() -> Any:
-    return import_or_explain("av", purpose="reading videos", remedy='pip install "navit-edge[run]"')
+    av = import_or_explain("av", purpose="reading videos", remedy='pip install "navit-edge[run]"')
+    if _silent:
+        av.logging.restore_default_callback()  # PyAV's own takes Python's lock in FFmpeg's threads
+        av.logging.set_libav_level(av.logging.PANIC)
+    return av
+
+
+def silence() -> None:
+    """For a program of its own, since it holds for all of the process: FFmpeg's messages, which may quote a file, go
+    nowhere, and none of its threads waits to write one. What is wrong with a film is in its errors."""
+    global _silent
+    _silent = True
 
 
 def _film_of(container: Any) -> Any:
@@ -251,7 +273,7 @@ def _film_of(container: Any) -> Any:
 
 
 def _stamped(frame: Any, stream: Any) -> Stamped[Any]:
-    unit = frame.time_base or stream.time_base
+    unit = stream.time_base  # PyAV's own of a frame that was flushed has been random (PyAV#1280)
     pts = frame.pts if frame.pts is not None else frame.dts
     return Stamped(frame=frame, pts_s=seconds(pts, unit), duration_s=seconds(frame.duration or None, unit))
 

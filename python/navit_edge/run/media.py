@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from navit_edge.decode.formats import FORMATS, looks_like
 from navit_edge.decode.videos import HEAD_BYTES, VIDEO_SUFFIXES, video_words
 from navit_edge.errors import MissingPackageError, NavitEdgeError
-from navit_edge.pixels import Given, default_decoder
+from navit_edge.pixels import Given, default_decoder, size_of
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
@@ -29,20 +29,29 @@ class Piece:
     error: NavitEdgeError | None = None
 
 
-def pieces(path: str, *, every: int | None, fps: float, decoder: Decoder | None = None) -> Iterator[Piece]:
+def pieces(
+    path: str,
+    *,
+    every: int | None,
+    fps: float,
+    decoder: Decoder | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[Piece]:
     """The images of a file.
 
     A film has all of its frames, or those of ``every`` and ``fps``. Anything else is one image, unless one of the two
     is given: then an animation has its frames, too, and with ``every`` a file of several pages its pages.
+    ``stopped`` is asked between frames, those that are passed over among them, and ends it.
     What is damaged gives the images up to there, and then one that is an error. Raises MissingPackageError alone.
     """
     try:
         if is_video(path):
-            yield from _of_film(path, every or 1, fps, decoder)
+            yield from _of_film(path, every or 1, fps, decoder, stopped)
         elif every is not None or fps > 0:
             from navit_edge.run.animation import pieces_of
 
-            yield from pieces_of(path, every=every or 1, fps=fps, decoder=decoder or default_decoder())
+            chosen = decoder or default_decoder()
+            yield from pieces_of(path, every=every or 1, fps=fps, decoder=chosen, stopped=stopped)
         else:
             yield Piece(image=path)
     except MissingPackageError:
@@ -87,8 +96,12 @@ def _head(path: str) -> bytes:
         os.close(handle)
 
 
-def _of_film(path: str, every: int, fps: float, decoder: Decoder | None) -> Iterator[Piece]:
+def _of_film(
+    path: str, every: int, fps: float, decoder: Decoder | None, stopped: Callable[[], bool]
+) -> Iterator[Piece]:
     from navit_edge.run.video import frames
 
-    for frame in frames(path, every=every, fps=fps, decoder=decoder):
-        yield Piece(frame=frame.index, image=Given(frame.image, frame.done), time_s=frame.time_s)
+    for frame in frames(path, every=every, fps=fps, decoder=decoder, stopped=stopped):
+        height_px, width_px = size_of(frame.image)
+        image = Given(frame.image, frame.done, new_bytes=4 * height_px * width_px)
+        yield Piece(frame=frame.index, image=image, time_s=frame.time_s)

@@ -7,8 +7,10 @@ time; nothing else is collected.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -97,13 +99,14 @@ class Sources:
                 next(self._named(argument, Skipped()), None)
 
     def items(self, stop_fd: int = -1) -> Iterator[Item]:
-        """Every image in order. Ends early, where it waits on standard input, once ``stop_fd`` is readable."""
+        """Every image in order. Ends early, where it waits on standard input or passes over the frames of a film, once
+        ``stop_fd`` is readable."""
         self.skipped.clear()
         for argument in self.arguments:
             for found in (
                 self._from_stdin(stop_fd, self.skipped) if argument == STDIN else self._named(argument, self.skipped)
             ):
-                yield from self._opened(found)
+                yield from self._opened(found, stop_fd)
 
     def count(self) -> int | None:
         """How many images there are, where that can be said without reading them: None with standard input, or where a
@@ -160,13 +163,18 @@ class Sources:
     def _folders(self, skipped: Skipped) -> Folders:
         return Folders(self._wanted, recursive=self.recursive, skipped=skipped)
 
-    def _opened(self, found: str | Item) -> Iterator[Item]:
+    def _opened(self, found: str | Item, stop_fd: int) -> Iterator[Item]:
         if isinstance(found, Item):
             yield found
         else:
-            for piece in media.pieces(found, every=self.every, fps=self.fps, decoder=self.decoder):
+            stopped = partial(_is_readable, stop_fd)
+            for piece in media.pieces(found, every=self.every, fps=self.fps, decoder=self.decoder, stopped=stopped):
                 name = Name(key_of(found), piece.frame)
                 yield Item(name=name, image=piece.image, time_s=piece.time_s, error=piece.error)
+
+
+def _is_readable(descriptor: int) -> bool:
+    return descriptor >= 0 and bool(select.select([descriptor], [], [], 0)[0])
 
 
 def _not_empty(files: Iterator[str | Refused], empty: str, wanted: Wanted, skipped: Skipped) -> Iterator[str | Item]:

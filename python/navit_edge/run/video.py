@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +33,20 @@ class Frame:
     done: str = ""
 
 
-def frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decoder | None = None) -> Iterator[Frame]:
+def frames(
+    path: str,
+    *,
+    every: int = 1,
+    fps: float = 0.0,
+    decoder: Decoder | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[Frame]:
     """The frames of a film in the order in which they are shown (docs/run.md).
 
     every: the frames 0, every, 2 * every, …
     fps: where above 0, the frames that are shown at the times 0, 1/fps, 2/fps, …, each once.
     decoder: whose limits and orientation hold; without it those of a call without a bundle.
+    stopped: asked while the film is read; ends it where it says so.
 
     Raises InvalidInputError after the frames that there are, where the file is missing, is no video, is damaged or cut
     off, and MissingPackageError without PyAV.
@@ -48,7 +56,7 @@ def frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decoder | No
     upright = decoder.recorded.orientation == "apply"
     try:
         with film.opened(path, decoder.options) as opened:
-            stamps = (_indexed(index, stamped) for index, stamped in opened.frames())
+            stamps = (_indexed(index, stamped) for index, stamped in opened.frames(stopped))
             shown = clock.timed(stamps, opened.usual_s)
             end = _End()
             chosen = end.of(shown)
@@ -59,7 +67,8 @@ def frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decoder | No
                 if fps > 0 or index % every == 0:
                     picture = seen(frame, upright=upright)
                     yield Frame(index=index, time_s=one.time_s, image=picture.image, done=picture.done)
-            opened.check_whole(end.time_s)
+            if not stopped():
+                opened.check_whole(end.time_s)
     except InvalidInputError as error:
         between = " " if str(error).startswith(("is ", "has ")) else ": "
         raise InvalidInputError(f"{name}{between}{error}") from error.__cause__

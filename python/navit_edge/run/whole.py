@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from typing import IO
 
+from navit_edge.run import iso
+
 #: Most headers that are looked at, of a film of some days.
 _MOST_STEPS = 4_000_000
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
@@ -27,7 +29,13 @@ def stated_bytes(file: IO[bytes]) -> int | None:
     if head[:4] == _EBML:
         ends = [end for kind, _, end in _elements(file, 0, file.seek(0, os.SEEK_END)) if kind == _SEGMENT]
         return ends[-1] if ends and ends[-1] != _UNKNOWN else None
-    return _boxes(file) if head[4:8].isalnum() else None
+    return iso.stated_bytes(file) if iso.is_iso(file) else None
+
+
+def cut_words(file: IO[bytes]) -> str:
+    """What has to be said of a file that ends before its own sizes do; "" for any other."""
+    expected, size = stated_bytes(file), file.seek(0, os.SEEK_END)
+    return f"it is cut off, {size:,} of {expected:,} bytes" if expected is not None and expected > size else ""
 
 
 def has_hole(file: IO[bytes]) -> bool:
@@ -37,27 +45,6 @@ def has_hole(file: IO[bytes]) -> bool:
         return False
     size = file.seek(0, os.SEEK_END)
     return any(kind == 0 for kind, _, _ in _elements(file, 0, size, deep=True))
-
-
-def is_iso(file: IO[bytes]) -> bool:
-    file.seek(4)
-    return file.read(4) in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-
-
-def _boxes(file: IO[bytes]) -> int | None:
-    start, size = 0, file.seek(0, os.SEEK_END)
-    for _ in range(_MOST_STEPS):
-        if start >= size:
-            break
-        file.seek(start)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length < 8 or not head[4:8].isascii():  # 0: to the end
-            break
-        start += length
-    return start or None
 
 
 def _riff(file: IO[bytes]) -> int | None:

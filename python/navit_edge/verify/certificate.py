@@ -6,7 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge.manifest import Tolerance
+from navit_edge import bundle as bundles
+from navit_edge.errors import BundleError
+from navit_edge.manifest import Manifest, Tolerance
 from navit_edge.verify.compare import Distance
 
 PARITY = "reports/parity.json"
@@ -81,9 +83,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         return Certificate(bundle=other.bundle, engines=(*kept, *other.engines), not_run=other.not_run)
 
 
-def load(bundle: Path) -> Certificate:
-    """The bundle's certificate; an empty one where there is none or it is of another form."""
+def load(bundle: Path, manifest: Manifest) -> Certificate:
+    """The bundle's certificate; an empty one where there is none, or what lies there is not what verify wrote."""
+    if PARITY not in manifest.files:
+        return Certificate()
     try:
-        return msgspec.json.decode((bundle / PARITY).read_bytes(), type=Certificate)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode(bundles.read_file(bundle, manifest, PARITY), type=Certificate)
+    except (BundleError, msgspec.DecodeError):
         return Certificate()

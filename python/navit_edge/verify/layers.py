@@ -33,23 +33,32 @@ _IMAGES = 3
 
 
 def worst_layer(
-    bundle: Path, manifest: Manifest, engine: Engine, images: Sequence[Image], grids: Sequence[Grid], *, limit: float,
+    bundle: Path,
+    sources: Path,
+    manifest: Manifest,
+    engine: Engine,
+    images: Sequence[Image],
+    grids: Sequence[Grid],
+    *,
+    limit: float,
     note: Note,
-) -> WorstLayer | None:  # fmt: skip
+) -> WorstLayer | None:
     """The first stretch of the trunk after which ``engine``'s kind differs from float32 by more than ``limit``.
 
     Builds an engine of the same kind for each probe; None where the engine's report does not say how it was built.
+
+    sources: where the checked copies of the graphs and their weights lie.
     """
     graph = next(one for one in manifest.graphs if one.id == engine.graph)
-    request = _request(bundle, engine, graph)
+    request = _request(bundle, manifest, engine, graph)
     if request is None:
         return None
     images, grids = images[:_IMAGES], grids[:_IMAGES]
-    model = load(bundle / graph.file)
+    model = load((sources / graph.file).read_bytes(), graph.file)
     reference_graph = next(
         (one for one in manifest.graphs if one.lowering == "masked" and one.quantization == "none"), graph
     )
-    reference_model = load(bundle / reference_graph.file)
+    reference_model = load((sources / reference_graph.file).read_bytes(), reference_graph.file)
     stations = cuts(model)
     counterparts = cuts(reference_model)  # the lowerings name values their own way
     if len(counterparts) != len(stations):
@@ -61,8 +70,8 @@ def worst_layer(
         if name not in probes:
             note(f"layer {stations.index(name) + 1} of {len(stations)}")
             part = truncated(reference_model, twin[name]).SerializeToString()
-            reference = Reference(bundle, manifest, reference_graph, model=part).alone(images, grids)
-            probes[name] = _probe(bundle, manifest, graph, truncated(model, name), request, images, reference)
+            reference = Reference(sources, manifest, reference_graph, model=part).alone(images, grids)
+            probes[name] = _probe(sources, manifest, graph, truncated(model, name), request, images, reference)
         return probes[name]
 
     if probe(stations[-1]) <= limit:
@@ -170,7 +179,7 @@ def _copy(message: Any) -> Any:
 
 
 def _probe(
-    bundle: Path,
+    sources: Path,
     manifest: Manifest,
     graph: Graph,
     cut: onnx.ModelProto,
@@ -185,7 +194,7 @@ def _probe(
         (part / graph.file).write_bytes(cut.SerializeToString())
         for name in manifest.files:
             if name.startswith("graphs/") and not name.endswith(".onnx"):
-                shutil.copyfile(bundle / name, part / name)
+                shutil.copyfile(sources / name, part / name)
         used = {one.name for one in cut.graph.input}
         tokens = next((one for one in graph.outputs if one.name == "tokens"), None)
         width = manifest.model.width
@@ -212,12 +221,12 @@ def _drift(ours: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
     return float(np.sqrt(np.mean(difference**2))) / max(scale, float(np.finfo(np.float32).tiny))
 
 
-def _request(bundle: Path, engine: Engine, graph: Graph) -> BuildRequest | None:
+def _request(bundle: Path, manifest: Manifest, engine: Engine, graph: Graph) -> BuildRequest | None:
     """How the engine was built, for one engine of the same kind."""
     if engine.report is None:
         return None
     try:
-        report = msgspec.json.decode((bundle / engine.report).read_bytes(), type=BuildReport)
+        report = msgspec.json.decode(bundles.read_file(bundle, manifest, engine.report), type=BuildReport)
         return BuildRequest(
             backend=engine.backend,
             precision=(engine.precision,),

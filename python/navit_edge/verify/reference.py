@@ -30,17 +30,21 @@ class Reference:
     Raises MissingPackageError without ONNX Runtime, BackendError where it refuses the graph.
     """
 
-    def __init__(self, bundle: Path, manifest: Manifest, graph: Graph, *, model: bytes | None = None) -> None:
-        """``model``: the serialized graph to run in place of the bundle's file; its weights are in the bundle."""
+    def __init__(self, sources: Path, manifest: Manifest, graph: Graph, *, model: bytes | None = None) -> None:
+        """
+        Args:
+            sources: Where checked copies of the bundle's graphs and weights lie.
+            model: A serialized graph to run in place of the graph's file; its weights lie there, too.
+        """
         runtime = import_or_explain("onnxruntime", purpose="verifying an engine", remedy=_REMEDY)
         options = runtime.SessionOptions()
         options.log_severity_level = 3
-        source: Any = str(bundle / graph.file)
+        source: Any = str(sources / graph.file)
         if model is not None:
             source = model
             # Where external weights are looked for when the graph itself comes from memory.
             options.add_session_config_entry(
-                "session.model_external_initializers_file_folder_path", str((bundle / graph.file).parent)
+                "session.model_external_initializers_file_folder_path", str((sources / graph.file).parent)
             )
         try:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

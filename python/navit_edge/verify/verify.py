@@ -72,30 +72,33 @@ def verify(
     step = progress or (lambda engine, phase: None)
     manifest = manifests.load(bundle)
     wanted = _wanted(bundle, manifest, engines)
-    bundles.verify_files(bundle, manifest, [name for name in manifest.files if name.startswith("graphs/")])
     decoder = Decoder(decode, Recorded.of(manifest.preprocess))
     pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images, decoder)
     source = "drawn" if images is None else "of the given folder"
     words = ", ".join([f"{count_of(pictures)}, {source}", *[f"left out: {why}" for why in refused]])
-    references = _references(bundle, manifest, step)
     found: list[EngineCertificate] = []
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
-    for engine in wanted:
-        step(engine.id, "opening")
-        cap = min(engine.budgets[-1].tokens - manifest.model.prefix_tokens, _MOST_TOKENS)
-        try:
-            session = Session(bundle, engine=engine.id, max_tokens_per_image=cap)
-        except BackendError as error:
-            if engines:
-                raise
-            not_run[engine.id] = " ".join(str(error).split())
-            continue
-        if not bundle_checks:
-            step("", "the graphs, by ONNX Runtime")
-            grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
-            bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
-        found.append(_examine(bundle, manifest, engine, session, references["masked"], pictures, words, step))
+    graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
+    with bundles.snapshot(bundle, graphs) as sources:
+        references = _references(sources, manifest, step)
+        for engine in wanted:
+            step(engine.id, "opening")
+            cap = min(engine.budgets[-1].tokens - manifest.model.prefix_tokens, _MOST_TOKENS)
+            try:
+                session = Session(bundle, engine=engine.id, max_tokens_per_image=cap)
+            except BackendError as error:
+                if engines:
+                    raise
+                not_run[engine.id] = " ".join(str(error).split())
+                continue
+            if not bundle_checks:
+                step("", "the graphs, by ONNX Runtime")
+                grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
+                bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
+            found.append(
+                _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
+            )
     if not found:
         reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
         raise BackendError(f"no engine of {bundle} can run on this machine, so none was verified: {reasons}")
@@ -103,7 +106,7 @@ def verify(
     if write:
         names = [*_entries(manifest), *(engine.id for engine in manifest.engines)]
         standing = {name: _sha256(manifest, name) for name in names}
-        merged = certificates.load(bundle).merged(certificate, standing)
+        merged = certificates.load(bundle, manifests.load(bundle)).merged(certificate, standing)
         text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
         bundles.write_report(bundle, certificates.PARITY, text)
     return certificate
@@ -142,16 +145,16 @@ def _sha256(manifest: Manifest, name: str) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _references(bundle: Path, manifest: Manifest, step: Progress) -> dict[str, Reference]:
+def _references(sources: Path, manifest: Manifest, step: Progress) -> dict[str, Reference]:
     """Lowering -> its float32 graph, "masked" first; graphs of operators that are TensorRT's alone are left out."""
     usable = [graph for graph in manifest.graphs if graph.lowering in ("masked", "padded")]
     usable = [graph for graph in usable if graph.quantization == "none"]
     usable.sort(key=lambda graph: graph.lowering != "masked")
     if not usable or usable[0].lowering != "masked":
         found = ", ".join(graph.id for graph in manifest.graphs)
-        raise BundleError(f"the bundle {bundle} has the graphs {found}; expected a masked one; export the model again")
+        raise BundleError(f"the bundle has the graphs {found}; expected a masked one; export the model again")
     step("", "opening the graphs in ONNX Runtime")
-    return {graph.lowering: Reference(bundle, manifest, graph) for graph in usable}
+    return {graph.lowering: Reference(sources, manifest, graph) for graph in usable}
 
 
 def _preprocessing(manifest: Manifest) -> Check:
@@ -171,6 +174,7 @@ def _preprocessing(manifest: Manifest) -> Check:
 
 def _examine(
     bundle: Path,
+    sources: Path,
     manifest: Manifest,
     engine: Engine,
     session: Session,
@@ -186,6 +190,7 @@ def _examine(
     if any(found.relative > tolerance.max_relative for found in findings.distances.values()):
         worst = worst_layer(
             bundle,
+            sources,
             manifest,
             engine,
             images,
