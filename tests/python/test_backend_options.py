@@ -22,8 +22,8 @@ def _image(rows: int, columns: int) -> np.ndarray:
     return np.random.default_rng(rows * 100 + columns).integers(0, 256, (rows * 4, columns * 4, 3), np.uint8)
 
 
-def test_the_capacity_of_the_cache_reaches_openvino_and_is_64_by_default(job_bundle: Path) -> None:
-    for options, expected in (({}, 64), ({"CPU_RUNTIME_CACHE_CAPACITY": "16"}, 16)):
+def test_the_capacity_of_the_cache_reaches_openvino_and_is_32_by_default(job_bundle: Path) -> None:
+    for options, expected in (({}, 32), ({"CPU_RUNTIME_CACHE_CAPACITY": "16"}, 16)):
         with ne.Session(job_bundle, options=options) as session:
             assert session.engine_report["cache_capacity"] == expected
 

@@ -116,7 +116,7 @@ def tiny_bundle(directory: Path) -> Path:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
     from tiny_bundle import make_bundle
 
-    bundle = make_bundle(directory / "tiny.navit")
+    bundle: Path = make_bundle(directory / "tiny.navit")
     build_engines(
         bundle, BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(1024,), max_images=(16,))
     )
