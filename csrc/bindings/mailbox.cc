@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -90,14 +91,19 @@ py::list Mailbox::take_now() {
 bool Mailbox::flush(std::optional<double> timeout_s) {
   if (!here()) return true;
   using Clock = std::chrono::steady_clock;
-  constexpr std::chrono::milliseconds kLookUp{100};
+  using Seconds = std::chrono::duration<double>;
+  constexpr Seconds kLookUp(0.1);
   const Clock::time_point start = Clock::now();
   const py::gil_scoped_release release;
   std::unique_lock lock(mutex_);
   const std::uint64_t until = posted_;
-  while (!resolved_.wait_for(lock, kLookUp, [&] { return done_ >= until; })) {
-    const std::chrono::duration<double> waited = Clock::now() - start;
-    if (timeout_s.has_value() && !(waited.count() < *timeout_s)) return false;
+  while (done_ < until) {
+    Seconds wait = kLookUp;
+    if (timeout_s.has_value()) {
+      wait = std::min(wait, Seconds(*timeout_s) - Seconds(Clock::now() - start));
+      if (!(wait.count() > 0)) return false;
+    }
+    if (resolved_.wait_for(lock, wait, [&] { return done_ >= until; })) break;
     lock.unlock();
     look_at_signals();
     lock.lock();

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,14 +17,15 @@ import numpy as np
 
 from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
-from navit_edge.errors import CancelledError, InvalidInputError, NavitEdgeError, TimedOutError
-from navit_edge.future import Delivery, Future
+from navit_edge.errors import InvalidInputError
+from navit_edge.future import Delivery
 from navit_edge.metrics import Metered
-from navit_edge.options import checked_deadline_us, checked_float, checked_int, timeout_s
-from navit_edge.pixels import as_pixels, gathered
+from navit_edge.options import checked_deadline_us, checked_float, checked_int
+from navit_edge.pixels import gathered
 from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
 from navit_edge.streaming import DROPS, Drop, Stream
+from navit_edge.submitting import Submitting
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _openvino_libs() -> list[Path]:
     return [Path(spec.origin).parent / "libs"]
 
 
-class Session(Metered):
+class Session(Submitting, Metered):
     """An opened bundle: ``run`` takes lists, ``submit`` single images, ``stream`` an endless row of them. Thread-safe;
     all callers share the engine. A context manager, which closes.
 
@@ -197,118 +197,6 @@ class Session(Metered):
                     del first, results, refused
         return results
 
-    def submit(
-        self,
-        image: ImageLike,
-        *,
-        deadline_ms: float | None = None,
-        priority: int = 0,
-        tag: Any = None,
-        policy: Policy | None = None,
-        timeout: float | None = None,
-    ) -> Future:
-        """Takes one image, to be run in one pack with those that others submit; returns its future at once.
-
-        image: what ``run`` takes. An array or ``Pixels`` is read where it lies: leave it unchanged until the future is
-            done. It is kept alive until it has been read. A file is decoded here, in the caller's thread.
-        deadline_ms: from this call to the result. Says when the image's pack leaves; an image that is late is run all
-            the same.
-        priority: a whole number of 32 bits; higher leaves first, and has places in the queue that lower ones cannot
-            fill; then the earlier deadline, then the earlier submission. What waits long has its turn whatever its
-            priority (docs/runtime.md).
-        tag: anything; ``future.tag`` and ``result.tag``.
-        policy: how many tokens the image gets; None: the session's.
-        timeout: how many seconds to wait for a place in the queue; None: as long as it takes; 0: not at all.
-
-        Waits while the queue is full; Ctrl-C ends the wait. What is wrong with the image (a file that cannot be
-        decoded, a dtype, over budget) is the future's error. Raises InvalidInputError for the other arguments,
-        TimedOutError where there was no place in time, CancelledError where the session is closed, BackendError where
-        it is broken or was opened before a fork; then the image was not taken.
-        """
-        future = self._submit(image, deadline_ms, priority, tag, policy, timeout_s(timeout))
-        if future is None:
-            raise TimedOutError(f"the queue was full for {timeout:g} s; the image was not taken")
-        return future
-
-    def try_submit(
-        self,
-        image: ImageLike,
-        *,
-        deadline_ms: float | None = None,
-        priority: int = 0,
-        tag: Any = None,
-        policy: Policy | None = None,
-    ) -> Future | None:
-        """What ``submit`` does, but where the queue is full it returns None at once and the image was not taken. A file
-        is decoded before that is known."""
-        return self._submit(image, deadline_ms, priority, tag, policy, 0.0)
-
-    async def submit_async(
-        self,
-        image: ImageLike,
-        *,
-        deadline_ms: float | None = None,
-        priority: int = 0,
-        tag: Any = None,
-        policy: Policy | None = None,
-        timeout: float | None = None,
-    ) -> Future:
-        """What ``submit`` does, for an event loop, which goes on meanwhile: a file is decoded, and a place in a full
-        queue waited for, in a thread of the loop's executor. Gives the future, to be awaited in its turn. Cancelling
-        the task gives the place up."""
-        import asyncio  # only who has an event loop pays for it
-
-        gone = threading.Event()
-
-        def look_up() -> None:
-            if gone.is_set():
-                raise CancelledError("the task that submitted the image was cancelled; it was not taken")
-
-        def call() -> Future | None:
-            look_up()
-            future = self._submit(image, deadline_ms, priority, tag, policy, timeout_s(timeout), look_up)
-            if future is not None and gone.is_set():
-                future.cancel()
-            return future
-
-        try:
-            future = await asyncio.get_running_loop().run_in_executor(None, call)
-        except asyncio.CancelledError:
-            gone.set()
-            raise
-        if future is None:
-            raise TimedOutError(f"the queue was full for {timeout:g} s; the image was not taken")
-        return future
-
-    def _submit(
-        self,
-        image: ImageLike,
-        deadline_ms: float | None,
-        priority: int,
-        tag: Any,
-        policy: Policy | None,
-        timeout: float | None,
-        look_up: Callable[[], None] | None = None,
-    ) -> Future | None:
-        """None where there was no place after ``timeout`` seconds."""
-        deadline_us = checked_deadline_us(deadline_ms)
-        priority = checked_int("priority", priority)
-        delivery = self._delivery
-        future = Future(delivery, tag)
-        try:
-            given = as_pixels(image, decoder=self._decoder)
-        except NavitEdgeError as error:
-            self._core.count_refused()
-            future._refuse(error)
-            return future
-        future._decoding = given.done
-        delivery.start()
-        taken = self._core.submit(given.pixels, future, tag, deadline_us, priority, checked(policy), timeout, look_up)
-        if taken is None:
-            return None
-        future._id = taken
-        return future
-
     def stream(
         self,
         images: Iterable[ImageLike | tuple[ImageLike, Any]],
@@ -364,12 +252,6 @@ class Session(Metered):
             policy=checked(policy),
             on_error=on_error,
         )
-
-    def drain(self, timeout: float | None = None) -> None:
-        """Waits until everything submitted so far is done, callbacks of the futures included; for ``timeout`` seconds
-        at most, and then raises TimedOutError. Ctrl-C ends the wait. In a callback it does not wait for callbacks
-        behind it."""
-        self._delivery.drain(timeout_s(timeout))
 
     def close(self) -> None:
         """Takes no more images: packs in flight finish, images that wait get CancelledError, and every future is done

@@ -67,14 +67,17 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   }
   if (!images && job == nullptr) return false;
   const Overdue waits = overdue(images, now);
-  const bool its_turn = overtaken_ >= kOvertakers;
-  if (its_turn && waits.job != nullptr) job = waits.job;
-  const bool queue_goes = images && (its_turn && waits.job != nullptr     ? false
-                                     : its_turn && waits.image != nullptr ? true
-                                                                          : queue_first(job, now));
+  Waiting* const lead = overtaken_ >= kOvertakers ? waits.image : nullptr;
+  RunJob* const late_job = overtaken_ >= kOvertakers ? waits.job : nullptr;
+  bool queue_goes = images && queue_first(job, now);
+  if (lead != nullptr) queue_goes = true;
+  if (late_job != nullptr) {
+    job = late_job;
+    queue_goes = false;
+  }
   bool waits_on = waits.image != nullptr || waits.job != nullptr;
   if (queue_goes) {
-    claim_batch(lane, now, its_turn ? waits.image : nullptr);
+    claim_batch(lane, now, lead);
     if (waits.image != nullptr) waits_on = queue_.oldest() == waits.image;
   } else {
     const bool paired = may_pair() && job->next < job->paired_packs;
