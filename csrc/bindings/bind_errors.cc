@@ -1,5 +1,6 @@
 // C++ errors become the classes of python/navit_edge/errors.py.
 #include <exception>
+#include <filesystem>
 
 #include "bindings.h"
 #include "navit_edge/error.h"
@@ -30,14 +31,20 @@ py::object python_class(ErrorCode code) {
 
 }  // namespace
 
+py::str text_of(std::string_view bytes) {
+  PyObject* text = PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "backslashreplace");
+  if (text == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(text);
+}
+
 py::object python_error(const std::exception_ptr& error) {
   if (!error) return py::none();
   try {
     std::rethrow_exception(error);
   } catch (const Error& e) {
-    return python_class(e.code())(e.what());
+    return python_class(e.code())(text_of(e.what()));
   } catch (const std::exception& e) {
-    return py::module_::import("navit_edge.errors").attr("NavitEdgeError")(e.what());
+    return py::module_::import("navit_edge.errors").attr("NavitEdgeError")(text_of(e.what()));
   }
 }
 
@@ -52,7 +59,9 @@ void bind_errors(py::module_& /*module*/) {
       if (error) std::rethrow_exception(error);
     } catch (const Error& e) {
       const py::object type = python_class(e.code());
-      py::set_error(type, e.what());
+      PyErr_SetObject(type.ptr(), text_of(e.what()).ptr());
+    } catch (const std::filesystem::filesystem_error& e) {
+      PyErr_SetObject(PyExc_OSError, text_of(e.what()).ptr());
     }
   });
 }

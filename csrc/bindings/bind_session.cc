@@ -116,7 +116,7 @@ void bind_session(py::module_& module) {
       .def_property_readonly("engine", [](const PySession& self) { return self.session->engine().id; })
       .def_property_readonly("precision", [](const PySession& self) { return self.session->engine().precision; })
       .def_property_readonly("slots", [](const PySession& self) { return self.session->slots(); })
-      .def_property_readonly("device", [](const PySession& self) { return self.session->device(); })
+      .def_property_readonly("device", [](const PySession& self) { return text_of(self.session->device()); })
       .def("engine_report", [](const PySession& self) { return py::bytes(self.session->engine_report()); })
       .def_property_readonly("labels", [](const PySession& self) { return self.session->manifest().labels; })
       .def_property_readonly(
@@ -131,7 +131,7 @@ void bind_session(py::module_& module) {
       .def_property_readonly("candidates", [](const PySession& self) {
         py::list out;
         for (const auto& one : self.session->candidates())
-          out.append(py::make_tuple(one.engine, one.usable, one.detail));
+          out.append(py::make_tuple(one.engine, one.usable, text_of(one.detail)));
         return out;
       });
   bind_submit(module, session_class);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "bindings.h"
 #include "py_session.h"
 
 namespace py = pybind11;
@@ -87,7 +88,7 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
             self.mailbox->close();
           },
           py::call_guard<py::gil_scoped_release>())
-      .def_property_readonly("broken", [](const PySession& self) { return self.session->broken(); })
+      .def_property_readonly("broken", [](const PySession& self) { return text_of(self.session->broken()); })
       .def_readonly("mailbox", &PySession::mailbox);
 }
 

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "navit_edge/image.h"
@@ -53,6 +54,9 @@ const std::uint8_t* plane(pybind11::handle array, const std::string& who, std::i
 /// A view of a uint8 array [height_px, width_px(, channels)] or of navit_edge.Pixels. Borrows it. Throws InvalidInput,
 /// naming `who`.
 ImageView image_view(pybind11::handle image, const std::string& who);
+
+/// Text that may hold bytes of file names, or what a library says, as Python's: bytes that are no UTF-8 become `\xNN`.
+pybind11::str text_of(std::string_view bytes);
 
 /// Throws what Ctrl-C, or another signal's handler, has raised. Without the GIL, which it takes for a moment.
 void look_at_signals();

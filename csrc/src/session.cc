@@ -5,6 +5,7 @@
 
 #include "navit_edge/error.h"
 #include "room/room.h"
+#include "utf8.h"
 
 namespace navit_edge {
 
@@ -83,7 +84,7 @@ Metrics Session::metrics() const { return impl_->use().metrics(); }
 Labels Session::metric_labels() const {
   std::filesystem::path bundle = std::filesystem::absolute(manifest().bundle).lexically_normal();
   if (!bundle.has_filename()) bundle = bundle.parent_path();
-  return {{"bundle", bundle.filename().string()}, {"engine", engine().id}};
+  return {{"bundle", utf8_key(bundle.filename().string())}, {"engine", engine().id}};
 }
 void Session::count_refused(ErrorCode code) { impl_->use().record_refused(code); }
 void Session::count_dropped(std::uint64_t tag) { impl_->use().recorder().dropped(tag); }

@@ -28,6 +28,7 @@ from navit_edge import packed_attention as packed
 from navit_edge import sizing as sizings
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge.text import key_of
 from navit_edge.verify.verify import TOLERANCES
 from navit_edge_export.attention import LOWERINGS, NO_PACKED_WINDOWS
 from navit_edge_export.golden import golden_images
@@ -134,7 +135,7 @@ def export_bundle(
             onnx.checker.check_model(staging / graph.file)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
-            name=name if name is not None else Path(out).name.removesuffix(".navit"),
+            name=name if name is not None else key_of(Path(out).name.removesuffix(".navit")),
             created_by=_created_by(weights),
             model=Model(
                 family=model.family,

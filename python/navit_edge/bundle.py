@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from navit_edge import manifest as manifest_module
+from navit_edge.bundle_files import MOST_GRAPH_BYTES as MOST_GRAPH_BYTES
 from navit_edge.bundle_files import describe_files as describe_files
 from navit_edge.bundle_files import hash_file as hash_file
 from navit_edge.bundle_files import missing_files as missing_files

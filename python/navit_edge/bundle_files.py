@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,10 @@ from pathlib import Path
 from navit_edge.errors import BundleError
 from navit_edge.inside import Inside, digest, opened
 from navit_edge.manifest import MANIFEST, File, Manifest, is_inside
+
+#: A report is some kilobytes; a graph, whose weights are apart, what protobuf can hold.
+MOST_REPORT_BYTES = 64 << 20
+MOST_GRAPH_BYTES = (2 << 30) - 1
 
 
 def hash_file(path: Path, *, follow_links: bool = False) -> File:
@@ -60,8 +65,16 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
             _check(inside, manifest.files, name)
 
 
-def read_file(bundle: Path, manifest: Manifest, name: str) -> bytes:
-    """The content of a file, whose size and SHA-256 are those of the manifest. Raises BundleError."""
+def read_file(bundle: Path, manifest: Manifest, name: str, *, most_bytes: int = MOST_REPORT_BYTES) -> bytes:
+    """The content of a file, whose size and SHA-256 are those of the manifest.
+
+    Raises BundleError, before it is opened where the manifest gives it more than ``most_bytes``.
+    """
+    expected = manifest.files.get(name)
+    if expected is not None and expected.bytes > most_bytes:
+        raise BundleError(
+            f"{bundle / name} has {expected.bytes:,} bytes; expected at most {most_bytes:,}; {_remedy(name)}"
+        )
     pieces: list[bytes] = []
     with opened(bundle) as inside:
         _check(inside, manifest.files, name, pieces.append)
@@ -81,6 +94,15 @@ def snapshot(bundle: Path, files: Mapping[str, File], *, directory: Path | None 
     Raises:
         BundleError: A file is missing, no regular file, or differs; or there is no room for the copies.
     """
+    size = sum(file.bytes for file in files.values())
+    free = shutil.disk_usage(directory or tempfile.gettempdir()).free
+    remedy = "name another directory in TMPDIR" if directory is None else "free some space"
+    full = (
+        f"{directory or tempfile.gettempdir()} has {free:,} bytes free; expected {size:,} for a copy of the graphs of "
+        f"{bundle}; {remedy} and run the command again"
+    )
+    if size > free:
+        raise BundleError(full)
     with tempfile.TemporaryDirectory(prefix="navit-edge-", dir=directory, ignore_cleanup_errors=True) as made:
         root = Path(made)
         try:
@@ -92,12 +114,7 @@ def snapshot(bundle: Path, files: Mapping[str, File], *, directory: Path | None 
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            size = sum(file.bytes for file in files.values())
-            where = "name another directory in TMPDIR" if directory is None else "free some space"
-            raise BundleError(
-                f"{root.parent} is full ({error.strerror}); expected {size:,} bytes for a copy of the graphs of "
-                f"{bundle}; {where} and run the command again"
-            ) from error
+            raise BundleError(full) from error
         yield root
 
 

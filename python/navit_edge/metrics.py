@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from navit_edge import _core as native
 from navit_edge.options import checked_int
+from navit_edge.text import without_halves
 
 if TYPE_CHECKING:
     from navit_edge.metrics_server import MetricsServer
@@ -74,7 +75,7 @@ class Metered:
 
 
 def _labels(core: native.Session, more: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [*core.metric_labels().items(), *more.items()]
+    return [*core.metric_labels().items(), *((name, without_halves(value)) for name, value in more.items())]
 
 
 def prometheus(sessions: Sessions) -> str:

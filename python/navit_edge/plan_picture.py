@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from navit_edge.errors import InvalidInputError, import_or_explain
+from navit_edge.picture import check_picture, picture_text, write_picture
 
 if TYPE_CHECKING:
     from navit_edge.planning import Plan, PlanLimits
@@ -17,20 +17,11 @@ _LATE, _ROOM, _GREY = "#c62828", "#eceff1", "#8a8f98"
 MOST_ROWS = 60
 
 
-def check_picture(path: Path) -> None:
-    """Raises before any work: MissingPackageError, or InvalidInputError for a name that cannot be written."""
-    if path.suffix.lower() != ".png":
-        raise InvalidInputError(f"plot file {path.name!r}; expected a name that ends in .png")
-    if not path.absolute().parent.is_dir():
-        raise InvalidInputError(f"plot file {path}: no such directory; create it: mkdir -p {path.parent}")
-    import_or_explain("matplotlib", purpose="plan --plot", remedy="pip install matplotlib")
-
-
 def draw(
     plan: Plan, limits: PlanLimits, names: Sequence[str], tokens: Sequence[int], *, title: str, path: Path
 ) -> None:
     """Writes a PNG. Of more than MOST_ROWS packs the first are drawn, and the picture says so."""
-    check_picture(path)
+    check_picture(path, purpose="plan --plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -47,7 +38,7 @@ def draw(
             colour = _LATE if image in late else _COLOURS[place % len(_COLOURS)]
             axes.barh(row, tokens[image], left=left, height=0.72, color=colour, edgecolor="white", linewidth=0.8)
             if tokens[image] > 0.06 * widest:
-                text = Path(names[image]).stem[: max(3, int(90 * tokens[image] / widest))]
+                text = picture_text(Path(names[image]).stem[: max(3, int(90 * tokens[image] / widest))])
                 axes.text(left + tokens[image] / 2, row, text, ha="center", va="center", color="white", fontsize=7)
             left += tokens[image]
         axes.text(widest * 1.01, row, f"{pack.predicted_ms:.1f} ms", va="center", fontsize=8, color=_GREY)
@@ -60,15 +51,12 @@ def draw(
     left_out = f"; the first {len(shown)} of {len(plan.packs)} packs" if len(shown) < len(plan.packs) else ""
     marked = "; red: late" if late else ""
     axes.set_title(
-        f"{title}: {len(tokens)} images in {len(plan.packs)} packs, predicted {plan.predicted_ms:.1f} ms"
+        f"{picture_text(title)}: {len(tokens)} images in {len(plan.packs)} packs, predicted {plan.predicted_ms:.1f} ms"
         f"{left_out}{marked}",
         loc="left",
         fontsize=11,
     )
-    try:
-        canvas.print_figure(path, dpi=150)
-    except OSError as error:
-        raise InvalidInputError(f"plot file {path} cannot be written: {error.strerror}") from error
+    write_picture(canvas, path, dpi=150)
 
 
 def _room(limits: PlanLimits, tokens: int, budget: int) -> int:

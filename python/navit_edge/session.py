@@ -26,6 +26,7 @@ from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
 from navit_edge.streaming import DROPS, Drop, Stream
 from navit_edge.submitting import Submitting
+from navit_edge.text import without_halves
 from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Session(Submitting, Metered):
         self._core = _core.Session(
             os.fspath(bundle),
             device=device,
-            engine=engine,
+            engine=without_halves(engine),
             precision=precision,
             threads=checked_int("threads", threads),
             slots=checked_int("slots", slots),

@@ -6,26 +6,16 @@ import gzip
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from navit_edge.place import write_file
 
 
 def write(trace: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Writes a trace as JSON, compressed where the name ends with ``.gz`` (Perfetto opens that, too).
 
-    The file appears whole or not at all, in place of one that was there. Raises OSError.
+    The file appears whole or not at all, in place of one that was there; a pipe or a device is written to. Raises
+    OutputError.
     """
-    target = Path(path)
     data = json.dumps(trace, separators=(",", ":")).encode()
-    if target.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    write_file(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)

@@ -420,8 +420,8 @@ def test_wrong_usage_ends_with_2(bundle: Path, options: list[str], message: str)
     ("options", "message"),
     [
         (["--plot", "curve.svg"], "expected a name that ends in .png"),
-        (["--plot", "nowhere/curve.png"], "no such directory; create it: mkdir -p nowhere"),
-        (["--json", "nowhere/b.json"], "no such directory"),
+        (["--plot", "nowhere/curve.png"], "there is no folder"),
+        (["--json", "nowhere/b.json"], "there is no folder"),
         (["--images", "nowhere"], "nowhere is no directory"),
         (["--sizes", "nowhere"], "nowhere cannot be read"),
         (["--engine", "tensorrt-sm87-fp16"], "tensorrt-sm87-fp16"),

@@ -22,10 +22,12 @@ import navit_edge as ne
 from navit_edge import build as build_package
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
+from navit_edge.build import precision
 from navit_edge.build import runner as builds
 from navit_edge.cli.main import app
 from navit_edge.errors import BundleError
 from navit_edge.inside import opened
+from navit_edge.manifest import Manifest
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
@@ -224,6 +226,51 @@ def test_copies_for_a_library_are_checked_as_they_are_made_and_go(bundle: Path) 
         bundles.snapshot(bundle, manifest.files),
     ):
         pass
+
+
+READERS: dict[str, tuple[str, int, str, Callable[[Path, Manifest], object]]] = {
+    "a report": (
+        "reports/build-a.json",
+        1 << 40,
+        "1,099,511,627,776 bytes; expected at most 67,108,864",
+        lambda bundle, manifest: bundles.read_file(bundle, manifest, "reports/build-a.json"),
+    ),
+    "weights to be copied": (
+        "graphs/weights.bin",
+        1 << 43,
+        "bytes free; expected 8,796,093,",
+        lambda bundle, manifest: bundles.snapshot(bundle, manifest.files).__enter__(),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", READERS)
+def test_what_is_too_large_is_refused_before_it_is_read(bundle: Path, what: str) -> None:
+    """Sparse files, which may say any size."""
+    name, size, words, read = READERS[what]
+    add(bundle, ("a", b"1"))
+    try:
+        os.truncate(bundle / name, size)
+    except OSError:
+        pytest.skip("no file of this file system can say so much")
+    manifest = manifests.load(bundle)
+    file = msgspec.structs.replace(manifest.files[name], bytes=size)
+    larger = msgspec.structs.replace(manifest, files={**manifest.files, name: file})
+    with pytest.raises(BundleError, match=words):
+        read(bundle, larger)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "inner/weights.bin"])
+def test_a_graph_takes_weights_from_no_other_place(bundle: Path, location: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(bundle / "graphs/padded.onnx", load_external_data=False)
+    precision.load(model.SerializeToString(), "padded.onnx")
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    with pytest.raises(BundleError, match=r"takes its weights from .*; expected the name of a file beside it"):
+        precision.load(model.SerializeToString(), "padded.onnx")
 
 
 def test_an_engine_is_built_from_the_graph_and_weights_that_were_checked(

@@ -234,6 +234,18 @@ def _tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_a_part_of_a_pattern_that_exists_under_its_very_name_is_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("[ab]", "a"):
+        Path(folder).mkdir()
+        Path(folder, "x.jpg").touch()
+    assert list(rows(found("[ab]/*.jpg"))) == ["[ab]/x.jpg"]
+    assert list(rows(found("[ab]"))) == ["[ab]/x.jpg"]
+    assert list(rows(found("[ba]/*.jpg"))) == ["a/x.jpg"]
+
+
 def test_links_to_folders_are_followed_where_a_part_of_a_pattern_names_them_and_not_by_two_stars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

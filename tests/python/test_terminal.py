@@ -27,9 +27,11 @@ def test_whatever_is_printed_on_the_console_is_shown_and_not_obeyed() -> None:
     table.add_row(ORDERS)
     console = Terminal(file=io.StringIO(), force_terminal=True, color_system=None, width=100)
     console.print(table)
-    console.print(ORDERS, markup=False)
+    console.print(ORDERS)
+    console.print("[/none] [link=x]")
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert shown_lines(text) == text
+    assert "[/none] [link=x]" in text
 
 
 def test_rows_of_a_table_are_as_wide_as_they_look() -> None:

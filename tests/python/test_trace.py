@@ -15,6 +15,7 @@ import pytest
 
 import navit_edge as ne
 from navit_edge import trace
+from navit_edge.place import OutputError
 
 Trace = dict[str, Any]
 
@@ -162,7 +163,7 @@ def test_a_written_trace_reads_back_the_same_and_leaves_nothing_beside_it(
     with pytest.raises(TypeError):
         trace.write({"traceEvents": [object()]}, plain)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"):
+    with pytest.raises(OutputError, match="folder is a folder"):
         trace.write(found, tmp_path / "folder")
     assert json.loads(plain.read_bytes()) == found
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "t.json", "t.json.gz"]

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "metrics/trace.h"
+#include "utf8.h"
 
 namespace navit_edge {
 namespace {
@@ -14,9 +15,7 @@ using Kind = TraceEvent::Kind;
 
 constexpr int kSessionThread = 0;  // slot k is thread k + 1
 
-std::string json_text(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-}
+std::string json_text(const std::string& text) { return nlohmann::json(utf8_of(text)).dump(-1, ' ', true); }
 
 /// Writes the array of events; text by text, since a trace may hold a million.
 class Writer {

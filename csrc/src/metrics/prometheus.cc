@@ -4,6 +4,7 @@
 
 #include "navit_edge/error.h"
 #include "navit_edge/metrics.h"
+#include "utf8.h"
 
 namespace navit_edge {
 namespace {
@@ -17,10 +18,10 @@ std::string number(double value) {
 }
 std::string number(std::uint64_t value) { return std::to_string(value); }
 
-/// As the text format asks: a backslash, a quote and a line feed of a label's value are escaped.
+/// As the text format asks: UTF-8; a backslash, a quote and a line feed of a label's value are escaped.
 std::string escaped(const std::string& value) {
   std::string text;
-  for (const char c : value) {
+  for (const char c : utf8_of(value)) {
     if (c == '\\' || c == '"') text += '\\';
     text += c == '\n' ? std::string("\\n") : std::string(1, c);
   }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.bench.measure import ms_text
-from navit_edge.errors import InvalidInputError, import_or_explain
+from navit_edge.picture import check_picture, picture_text, write_picture
 
 if TYPE_CHECKING:
     from navit_edge.bench.compare import CompareReport
@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 _BLUE, _GREEN, _GREY = "#1f5fa8", "#2f7d4f", "#8a8f98"
 #: One an engine, told apart by those who see no red or green (Okabe and Ito).
 _COLOURS = ("#1f5fa8", "#d55e00", "#2f7d4f", "#9b4f96", "#6b6b00", "#444444")
-
-
-def check_plot(path: Path) -> None:
-    """Raises before anything is measured: MissingPackageError, or InvalidInputError for a suffix that is not .png."""
-    if path.suffix.lower() != ".png":
-        raise InvalidInputError(f"plot file {path.name!r}; expected a name that ends in .png")
-    if not path.absolute().parent.is_dir():
-        raise InvalidInputError(f"plot file {path}: no such directory; create it: mkdir -p {path.parent}")
-    import_or_explain("matplotlib", purpose="bench --plot", remedy="pip install matplotlib")
 
 
 def plot(report: BenchReport, path: Path) -> None:
@@ -76,12 +67,12 @@ def plot_comparison(report: CompareReport, path: Path) -> None:
 
 def _page(path: Path, title: str, small_print: str) -> tuple[Any, Any]:
     """(figure, two axes side by side)."""
-    check_plot(path)
+    check_picture(path, purpose="bench --plot")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.6), layout="constrained", facecolor="white")
     axes = figure.subplots(1, 2)
-    figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(picture_text(title), x=0.008, ha="left", fontsize=13, fontweight="bold")
     figure.supxlabel(small_print, x=0.008, ha="left", fontsize=8, color=_GREY)
     return figure, axes
 
@@ -89,10 +80,7 @@ def _page(path: Path, title: str, small_print: str) -> tuple[Any, Any]:
 def _save(figure: Any, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    try:
-        FigureCanvasAgg(figure).print_figure(path, dpi=160)
-    except OSError as error:
-        raise InvalidInputError(f"plot file {path} cannot be written: {error.strerror}") from error
+    write_picture(FigureCanvasAgg(figure), path, dpi=160)
 
 
 def _small_print(report: BenchReport) -> str:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from navit_edge import packed_attention
 from navit_edge.errors import BackendError, BundleError, import_or_explain
+from navit_edge.manifest import is_inside
 
 if TYPE_CHECKING:
     import onnx
@@ -117,9 +118,17 @@ def load(content: bytes, name: str) -> onnx.ModelProto:
 
     try:
         model = onnx.load_model_from_string(content)
-        return onnx.inliner.inline_local_functions(model) if model.functions else model
+        model = onnx.inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # protobuf's errors have no common base across versions
         raise BundleError(f"{name} is not an ONNX graph: {error}; export the model again") from error
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location" and ("/" in entry.value or not is_inside(entry.value)):
+                raise BundleError(
+                    f"{name} takes its weights from {entry.value!r}; expected the name of a file beside it; "
+                    "export the model again"
+                )
+    return model
 
 
 class _Converter:

@@ -123,7 +123,9 @@ def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
 
 
 def _preview(builder: Builder, bundle: Path, manifest: Manifest, job: Job) -> Preview:
-    return builder.preview(job, bundles.read_file(bundle, manifest, job.graph.file))
+    return builder.preview(
+        job, bundles.read_file(bundle, manifest, job.graph.file, most_bytes=bundles.MOST_GRAPH_BYTES)
+    )
 
 
 def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusion], progress: Progress) -> list[Engine]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from navit_edge.cli.bench_compare import print_comparison
-from navit_edge.cli.common import DebugOption, command, echo_json, err_console, make_progress, out_console, size_text
+from navit_edge.cli.common import (
+    DebugOption,
+    command,
+    echo_json,
+    err_console,
+    json_text,
+    make_progress,
+    out_console,
+    size_text,
+)
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run import Device, Precision, SlotsOption, announce
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
+from navit_edge.place import check_file_place, write_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,8 +124,9 @@ def bench(
     from navit_edge.bench import bench as run_bench
     from navit_edge.bench.compare import CompareReport
     from navit_edge.bench.compare import compare as run_compare
-    from navit_edge.bench.plot import check_plot, plot, plot_comparison
+    from navit_edge.bench.plot import plot, plot_comparison
     from navit_edge.build.request import parse_numbers
+    from navit_edge.picture import check_picture
 
     names = [*(engine or []), *(compare or [])]
     if compare and not engine:
@@ -138,10 +148,10 @@ def bench(
             "leave the others out"
         )
     if plot_file is not None:
-        check_plot(plot_file)
+        check_picture(plot_file, purpose="bench --plot")
     to_stdout = json_file is not None and str(json_file) == "-"
-    if json_file is not None and not to_stdout and not json_file.absolute().parent.is_dir():
-        raise InvalidInputError(f"{json_file}: no such directory; create it: mkdir -p {json_file.parent}")
+    if json_file is not None and not to_stdout:
+        check_file_place(json_file)
     manifest = ne.load_manifest(bundle)
     if calibrate:
         from navit_edge.cli.calibrate import calibrate_engine
@@ -215,7 +225,7 @@ def bench(
         else:
             _print(report)
         if json_file is not None:
-            json_file.write_text(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_file(json_file, (json_text(report.as_json()) + "\n").encode())
             console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
     if plot_file is not None:
         if isinstance(report, CompareReport):

@@ -81,6 +81,7 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
 def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
     """What --dry-run found; see ``navit_edge.build.dry_run``."""
     from rich.table import Table
+    from rich.text import Text
 
     if as_json:
         echo_json({"dry_run": True, "engines": engines})
@@ -90,7 +91,7 @@ def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
         for note in engine["notes"]:
             print_note(err_console(), note)
         state = "already built" if engine["already_built"] else "to be built"
-        console.print(f"[bold]{engine['id']}[/bold] ({state})")
+        console.print(Text.assemble((str(engine["id"]), "bold"), f" ({state})"))
         console.print(f"  file      {engine['file']}", markup=False)
         if engine["group"] is not None:
             console.print(f"  group     {engine['group']['id']}", markup=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.cli.common import echo_json, err_console, make_progress, out_console
+from navit_edge.cli.common import echo_json, err_console, json_text, make_progress, out_console
 from navit_edge.errors import InvalidInputError
+from navit_edge.place import write_file
 
 if TYPE_CHECKING:
     from navit_edge.bench import Calibration
@@ -58,7 +58,7 @@ def calibrate_engine(
         return
     _print(found, manifest)
     if json_file is not None:
-        json_file.write_text(json.dumps(found.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_file(json_file, (json_text(found.as_json()) + "\n").encode())
         console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
     console.print(f"stored in {bundle / 'manifest.json'}", soft_wrap=True, markup=False)
 

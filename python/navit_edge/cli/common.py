@@ -11,7 +11,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
 
@@ -80,17 +81,27 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
                 _print_traceback()
             sys.stderr.write("interrupted\n")
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # the reader of standard output has gone, as in `… | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader of the results has gone, as in `… | head`
+            forget_standard_output()
             raise typer.Exit(1) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.strerror:
-                fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+                if not error.filename:  # standard output: what is left for it would fail again
+                    forget_standard_output()
+                fail(f"{error.filename or 'the output cannot be written'}: {error.strerror}")
             fail(f"unexpected {type(error).__name__}: {error}; this is a bug; run again with --debug and report it")
 
     return run
+
+
+def forget_standard_output() -> None:
+    """What is still to be written there goes nowhere, instead of failing when the process ends."""
+    with suppress(OSError, ValueError, AttributeError):  # a buffer, or closed
+        handle = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(handle, sys.stdout.fileno())
+        os.close(handle)
 
 
 def fail(message: str) -> NoReturn:
@@ -105,14 +116,26 @@ def _print_traceback() -> None:
     sys.stderr.write(shown_lines(traceback.format_exc()))
 
 
+def standard_output() -> TextIO:
+    """Ends the command where it is closed."""
+    if sys.stdout is None:
+        fail("standard output is closed, and the result would go there; open it, or name a file")
+    return sys.stdout
+
+
 def echo(text: str) -> None:
     """Lines on standard output, for people."""
-    typer.echo(shown_lines(text))
+    typer.echo(shown_lines(text), file=standard_output())
 
 
 def echo_json(value: Any) -> None:
     """A JSON object on standard output: the exact value, and nothing in it that a terminal would obey."""
-    typer.echo(safe_json(json.dumps(value, indent=2, ensure_ascii=False)))
+    typer.echo(json_text(value), file=standard_output())
+
+
+def json_text(value: Any) -> str:
+    """The same, as it is written into a file."""
+    return safe_json(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def err_console() -> Console:
@@ -126,6 +149,7 @@ def out_console() -> Console:
     """Standard output; as wide as it takes where nobody looks."""
     from navit_edge.cli.terminal import Terminal
 
+    standard_output()
     console = Terminal(highlight=False)
     return console if console.is_terminal else Terminal(highlight=False, width=160)
 
@@ -136,9 +160,9 @@ def make_progress(console: Console) -> Progress:
 
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[phase]}"),
+        TextColumn("{task.fields[phase]}", markup=False),
         TimeElapsedColumn(),
         console=console,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, echo_json, err_console, fail, out_console
+from navit_edge.cli.common import DebugOption, command, echo_json, err_console, fail, json_text, out_console
+from navit_edge.place import check_file_place, write_file
 
 if TYPE_CHECKING:
     from navit_edge.doctor import Finding, Report
@@ -34,6 +34,8 @@ def doctor(
     """
     from navit_edge.doctor import examine
 
+    if json_file is not None:
+        check_file_place(json_file)
     console = err_console()
     with console.status("examining") as status:
         report = examine(bundle, on_step=lambda name: status.update(f"examining {name}"))
@@ -42,8 +44,7 @@ def doctor(
     else:
         _print(report)
     if json_file is not None:
-        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-        json_file.write_text(text + "\n", encoding="utf-8")
+        write_file(json_file, (json_text(report.as_json()) + "\n").encode())
     if report.broken:
         fail(report.broken)
 

@@ -17,7 +17,8 @@ from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
-from navit_edge.cli.usage import Commands
+from navit_edge.cli.streams import open_closed_streams
+from navit_edge.cli.usage import Commands, PathCommand
 from navit_edge.cli.verify import verify
 
 app = typer.Typer(
@@ -77,20 +78,21 @@ def root(
     """Native-resolution vision transformers on edge devices: from a PyTorch checkpoint to engines to results."""
 
 
-app.command("export")(export)
-app.command("quantize")(quantize)
-app.command("build-engine")(build_engine)
-app.command("run")(run)
-app.command("inspect")(inspect)
-app.command("verify")(verify)
-app.command("plan")(plan)
-app.command("plan-budgets")(plan_budgets)
-app.command("bench")(bench)
-app.command("doctor")(doctor)
+app.command("export", cls=PathCommand)(export)
+app.command("quantize", cls=PathCommand)(quantize)
+app.command("build-engine", cls=PathCommand)(build_engine)
+app.command("run", cls=PathCommand)(run)
+app.command("inspect", cls=PathCommand)(inspect)
+app.command("verify", cls=PathCommand)(verify)
+app.command("plan", cls=PathCommand)(plan)
+app.command("plan-budgets", cls=PathCommand)(plan_budgets)
+app.command("bench", cls=PathCommand)(bench)
+app.command("doctor", cls=PathCommand)(doctor)
 
 
 def main() -> None:
     """Runs the command line; exits the process."""
+    open_closed_streams()
     app(prog_name="navit-edge")
 
 

@@ -79,9 +79,9 @@ def plan(
     manifest = ne.load_manifest(bundle)
     chosen = engine_of(manifest, engine)
     if plot_file is not None:
-        from navit_edge.plan_picture import check_picture
+        from navit_edge.picture import check_picture
 
-        check_picture(plot_file)
+        check_picture(plot_file, purpose="plan --plot")
     chosen_policy = ne.Policy.parse(policy)
     given = given_sizes(images or [], sizes, Decoder(decode, Recorded.of(manifest.preprocess)))
     for reason in given.refused:

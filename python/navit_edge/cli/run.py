@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 from dataclasses import replace
 from enum import Enum
@@ -12,18 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import BackendOptions, DebugOption, backend_options, command, err_console, fail, out_console
+from navit_edge.cli.common import BackendOptions, DebugOption, backend_options, command, err_console
 from navit_edge.cli.decoding import decoding
+from navit_edge.cli.run_output import (
+    Format,
+    check_files,
+    check_output,
+    end,
+    format_of,
+    open_output,
+    place_of,
+    to_terminal,
+    write_report,
+)
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from navit_edge.run.job import Outcome
-    from navit_edge.run.progress import Progress
-    from navit_edge.run.rows import Layout
-    from navit_edge.run.sinks import Sink
+    pass
 
 
 class Device(str, Enum):
@@ -59,17 +64,6 @@ class Overflow(str, Enum):
     SPLIT = "split"
 
 
-class Format(str, Enum):
-    """Of the results."""
-
-    TABLE = "table"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-    NUMPY = "numpy"
-
-
-#: The end of an output's name -> its format.
-_FORMATS = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET}
 _INPUT = "Input"
 _OUTPUT = "Output"
 _ENGINE = "Engine"
@@ -182,6 +176,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write how many images ran, failed and were done before, and which entries were skipped.",
+            metavar="FILE.json",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to run.", rich_help_panel=_ENGINE)] = Device.AUTO,
     engine: Annotated[
         str,
@@ -241,21 +244,17 @@ def run(
     from navit_edge.run.sources import Sources
 
     film.silence()
-    output = None if output == Path("-") else output
-    kind = _format_of(output, form, as_json)
+    place = place_of(output)
+    kind = format_of(place, form, as_json)
+    check_output(place, kind, resume=resume, overwrite=overwrite)
+    check_files(trace=trace, report=report)
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
-    if output is None and (resume or overwrite):
-        raise typer.BadParameter("without --output there is nothing to go on with", param_hint="--resume, --overwrite")
-    if resume and overwrite:
-        raise typer.BadParameter("both are given; expected one of them", param_hint="--resume, --overwrite")
     try:
         chosen = ne.Policy.parse(policy)
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     options = backend_options(backend_option)
-    if trace is not None and not trace.parent.is_dir():
-        raise typer.BadParameter(f"{trace.parent} is no folder", param_hint="--trace")
     kept = _kept(save, kind, bundle)
     if not math.isfinite(fps):
         raise typer.BadParameter(f"{fps}; expected a number of frames", param_hint="--fps")
@@ -286,7 +285,7 @@ def run(
             announce(session)
         layout = layout_of(bundle, labels=session.labels, top_k=top_k, save=kept)
         feed = Feed(session, decoders=decoders, policy=chosen)
-        mixed = kind is Format.JSONL and output is None and sys.stdout.isatty()  # lines would run into the bar
+        mixed = kind is Format.JSONL and to_terminal(place)  # lines would run into the bar
         progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
         job = fingerprint(
             bundle,
@@ -302,7 +301,7 @@ def run(
             top_k=top_k,
             **_decoding_of(decode),
         )
-        sink = _open(kind, output, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
+        sink = open_output(place, kind, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
         try:
             with traced(session, trace):
                 # A policy has a reason for every image.
@@ -312,34 +311,15 @@ def run(
                 )
         finally:
             sink.close()
-    _end(outcome, console, quiet=quiet, output=output)
+    if report is not None:
+        write_report(report, outcome)
+    end(outcome, console, quiet=quiet, place=place)
 
 
 def _decoding_of(decode: DecodeOptions) -> dict[str, str]:
     """What of decoding changes results, where it is not the bundle's own."""
     said = {"orientation": decode.orientation, "icc": decode.icc}
     return {name: value for name, value in said.items() if value is not None}
-
-
-def _format_of(output: Path | None, form: Format | None, as_json: bool) -> Format:
-    """Of --format, --json and the end of --output. Ends with usage where they do not go together."""
-    if as_json:
-        if form not in (None, Format.JSONL):
-            raise typer.BadParameter(f"--json with --format {form.value}; expected one of them", param_hint="--json")
-        form = Format.JSONL
-    if output is None:
-        if form in (Format.PARQUET, Format.NUMPY):
-            raise typer.BadParameter(f"{form.value} needs a folder: --output PATH", param_hint="--format")
-        return form or Format.TABLE
-    form = form or _FORMATS.get(output.suffix.lower())
-    if form is None:
-        raise typer.BadParameter(
-            f"{output} ends in none of {', '.join(_FORMATS)}; say --format jsonl, parquet or numpy",
-            param_hint="--output",
-        )
-    if form is Format.TABLE:
-        raise typer.BadParameter("a table goes to the terminal; say jsonl, parquet or numpy", param_hint="--format")
-    return form
 
 
 def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
@@ -363,48 +343,6 @@ def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
             "a table has no room for it; say --format jsonl, parquet or numpy", param_hint="--save"
         )
     return [name for name in ARRAYS if name in names]
-
-
-def _open(
-    kind: Format,
-    output: Path | None,
-    layout: Layout,
-    job: dict[str, Any],
-    progress: Progress,
-    *,
-    resume: bool,
-    overwrite: bool,
-    part_rows: int,
-) -> Sink:
-    from navit_edge.run.sinks import open_sink
-    from navit_edge.run.sinks.jsonl import StreamSink
-    from navit_edge.run.sinks.table import TableSink
-
-    if kind is Format.TABLE:
-        return TableSink(out_console(), progress.paused)
-    if output is None:
-        return StreamSink(sys.stdout.buffer, "standard output")
-    return open_sink(kind.value, output, layout, job, resume=resume, overwrite=overwrite, part_rows=part_rows)
-
-
-def _end(outcome: Outcome, console: Console, *, quiet: bool, output: Path | None) -> None:
-    """The last lines, and the exit code."""
-    if not quiet:
-        parts = [outcome.summary]
-        if outcome.skipped:
-            parts.append(f"{outcome.skipped:,} done before")
-        if outcome.orphans:
-            parts.append(f"{outcome.orphans:,} results of images that are not named any more")
-        if outcome.entries_skipped:
-            parts.append(outcome.entries_skipped.words())
-        console.print("; ".join(parts), soft_wrap=True, markup=False)
-    if outcome.signal:
-        again = "; --resume goes on from here" if output is not None else ""
-        sys.stderr.write(f"interrupted by {signal.Signals(outcome.signal).name}{again}\n")
-        raise typer.Exit(128 + outcome.signal)
-    if outcome.failed:
-        why = outcome.first_error or f"{output} says why"  # where they failed in an earlier run
-        fail(f"{outcome.failed} of {outcome.images} images failed: {why}")
 
 
 def announce(session: Any) -> None:

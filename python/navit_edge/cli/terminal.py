@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.segment import Segment
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 class Terminal(Console):
     """What is printed is shown, whatever it holds (``text.shown_lines``); Rich's own control codes work.
 
-    The last line of defence: who makes a table of names gives their ``shown`` text, which is as wide as it looks.
+    Brackets are brackets, no markup. The last line of defence: who makes a table of names gives their ``shown`` text,
+    which is as wide as it looks.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from navit_edge.decode.formats import FORMATS, looks_like, suffixes_of
-from navit_edge.decode.videos import AMBIGUOUS_SUFFIXES, video_words
+from navit_edge.decode.videos import AMBIGUOUS_SUFFIXES, HEAD_BYTES, VIDEO_SUFFIXES, video_words
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import shown
 
 #: What a name ends with, where that says what kind of file it is: not ``.2024``, nor ``. final version``.
 _SUFFIX = re.compile(r".+(\.[a-z][a-z0-9_~+-]*)\Z", re.DOTALL)
-#: Bytes of a file's beginning that are looked at where its name says nothing.
-_HEAD_BYTES = 512
 _KINDS = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
 _LINK_ERRORS = {errno.ENOENT: "is a link that leads nowhere", errno.ENOTDIR: "is a link that leads nowhere",
                 errno.ELOOP: "is a link that leads back to itself"}  # fmt: skip
@@ -60,15 +58,19 @@ class Skipped(Counter[str]):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a folder is searched for. formats: of the decoder. further: suffixes beside theirs, as of videos."""
+    """What a folder is searched for. formats: of the decoder. videos: whether they are wanted, too."""
 
     formats: tuple[str, ...] = FORMATS
-    further: tuple[str, ...] = ()
+    videos: bool = False
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """In lower case, sorted."""
-        return tuple(sorted({*suffixes_of(self.formats), *self.further}))
+        return tuple(sorted({*suffixes_of(self.formats), *(VIDEO_SUFFIXES if self.videos else ())}))
+
+    def takes(self, head: bytes) -> bool:
+        """Whether a file that begins so is wanted, whatever it is called."""
+        return looks_like(head, self.formats) or (self.videos and bool(video_words(head)))
 
     def words(self) -> str:
         first = [suffixes_of([name])[:1] for name in self.formats]
@@ -166,8 +168,7 @@ class Folders:
             head = _head(path)
         except OSError as error:
             return _refused(path, f"cannot be opened ({error.strerror}); check its permissions")
-        wanted = looks_like(head, self._wanted.formats) or (self._wanted.further and video_words(head))
-        return path if wanted else self._skip(suffix or "without a suffix, no image")
+        return path if self._wanted.takes(head) else self._skip(suffix or "without a suffix, no image")
 
     def _skip(self, rule: str) -> Entry | None:
         self.skipped[rule] += 1
@@ -187,6 +188,6 @@ def _refused(path: str, words: str) -> Refused:
 def _head(path: str) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        return os.read(handle, _HEAD_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+        return os.read(handle, HEAD_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
     finally:
         os.close(handle)

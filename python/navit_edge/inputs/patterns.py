@@ -30,7 +30,10 @@ class Pattern:
 
     def __init__(self, pattern: str, folders: Folders) -> None:
         parts = Path(pattern).parts
-        fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+        fixed = 0
+        # What exists under its very name is that: "[2024]/*.jpg" is of the folder [2024].
+        while not glob.has_magic(parts[fixed]) or os.path.lexists(os.path.join(*parts[: fixed + 1])):
+            fixed += 1
         self._start = str(Path(*parts[:fixed])) if fixed else ""
         self._parts = [part if part == _ANY_FOLDERS else _Part(part) for part in parts[fixed:]]
         self._folders = folders

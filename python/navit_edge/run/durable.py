@@ -7,17 +7,14 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from navit_edge.errors import NavitEdgeError
-
-
-class OutputError(NavitEdgeError):
-    """Results cannot be written: the disk is full, a limit is reached, the place cannot be written to."""
+from navit_edge.place import OutputError
+from navit_edge.text import shown
 
 
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
     return OutputError(
-        f"{os.fspath(path)}: {error.strerror or error}; what was written before is whole: make room there, or take "
-        "another place, and run again with --resume"
+        f"{shown(os.fspath(path))}: {error.strerror or error}; what was written before is whole: make room there, or "
+        "take another place, and run again with --resume"
     )
 
 
@@ -36,7 +33,7 @@ class AppendFile:
         found = os.fstat(self._handle)
         if not stat.S_ISREG(found.st_mode):
             os.close(self._handle)
-            raise OutputError(f"{path} is no regular file; expected one")
+            raise OutputError(f"{shown(path)} is no regular file; expected one")
         self.size = found.st_size
 
     def append(self, data: bytes) -> None:
@@ -106,3 +103,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_new(path: Path) -> None:
+    """What a job that does not begin after all has made, under the lock of its journal: a file, or a folder of them."""
+    with suppress(OSError):
+        if not path.is_dir():
+            path.unlink()
+            return
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from navit_edge.run.durable import cannot_write
 from navit_edge.run.journal import Remaining
 from navit_edge.run.signals import Stop
 
@@ -103,10 +102,7 @@ def traced(session: Session, path: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        try:
-            trace.write(session.stop_trace(), path)
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        trace.write(session.stop_trace(), path)
 
 
 def _until_stopped(items: Iterator[Item], stop: Stop) -> Iterator[Item]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Journal:
 
     def __init__(self, path: Path, output: Path) -> None:
         self.output = output
+        self._new = not os.path.lexists(path)
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
@@ -66,7 +68,7 @@ class Journal:
 
     def write(self, job: Mapping[str, Any]) -> None:
         """Before the first result; on the disk when it returns."""
-        content = json.dumps({"schema_version": SCHEMA_VERSION, "job": job}, indent=1, ensure_ascii=False) + "\n"
+        content = json.dumps({"schema_version": SCHEMA_VERSION, "job": job}, indent=1, ensure_ascii=True) + "\n"
         try:
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, content.encode(), 0)
@@ -91,6 +93,13 @@ class Journal:
                 "begun: give the same options, another output, or --overwrite"
             )
         return True
+
+    def discard(self) -> None:
+        """Where the job does not begin after all: leaves nothing of a journal that was not there before."""
+        if self._new:
+            with suppress(OSError):
+                self.path.unlink()
+        self.close()
 
     def close(self) -> None:
         if self._handle >= 0:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.text import without_halves
 
 if TYPE_CHECKING:
     from navit_edge.run.sources import Item
@@ -53,7 +54,7 @@ class Layout:
             record["time_s"] = round(item.time_s, 6)
         error = item.error or result.error
         if error is not None:
-            return Row(record=record | {"error_type": type(error).__name__, "error": str(error)})
+            return Row(record=record | {"error_type": type(error).__name__, "error": without_halves(str(error))})
         record |= {
             "pixels": [int(side) for side in result.pixels],
             "grid": [int(side) for side in result.grid],
@@ -63,7 +64,7 @@ class Layout:
             "latency_ms": round(float(result.latency_ms), 3),
         }
         if result.reason:
-            record["reason"] = result.reason
+            record["reason"] = without_halves(result.reason)
         if result.logits is not None:
             record["top_k"] = top_classes(result.logits, self.labels, self.top_k)
         elif result.embedding is not None:

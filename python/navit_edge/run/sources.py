@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from navit_edge.decode.formats import FORMATS
-from navit_edge.decode.videos import VIDEO_SUFFIXES
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.inputs.entries import Folders, Refused, Skipped, Wanted
 from navit_edge.inputs.images import nothing_in
@@ -158,7 +157,7 @@ class Sources:
 
     @property
     def _wanted(self) -> Wanted:
-        return Wanted(formats=self.formats, further=VIDEO_SUFFIXES)
+        return Wanted(formats=self.formats, videos=True)
 
     def _folders(self, skipped: Skipped) -> Folders:
         return Folders(self._wanted, recursive=self.recursive, skipped=skipped)

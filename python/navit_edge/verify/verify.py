@@ -99,6 +99,13 @@ def verify(
             found.append(
                 _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
             )
+    now = manifests.load(bundle)
+    changed = [one.engine for one in found if _sha256(now, one.engine) != one.sha256]
+    if changed:
+        raise BundleError(
+            f"{', '.join(changed)} of {bundle} changed while it was verified; expected the engine that was there "
+            "before; verify again"
+        )
     if not found:
         reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
         raise BackendError(f"no engine of {bundle} can run on this machine, so none was verified: {reasons}")
@@ -106,7 +113,7 @@ def verify(
     if write:
         names = [*_entries(manifest), *(engine.id for engine in manifest.engines)]
         standing = {name: _sha256(manifest, name) for name in names}
-        merged = certificates.load(bundle, manifests.load(bundle)).merged(certificate, standing)
+        merged = certificates.load(bundle, now).merged(certificate, standing)
         text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
         bundles.write_report(bundle, certificates.PARITY, text)
     return certificate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.run.durable import AppendFile, cannot_write
+from navit_edge.run.durable import AppendFile, cannot_write, remove_new
 from navit_edge.run.journal import Journal
 from navit_edge.run.sinks import require_mode
 from navit_edge.run.sinks.jsonl import SYNC_S, LineFile, line_of
@@ -86,6 +87,7 @@ class ArraysSink:
         self._arrays: dict[str, NpyFile] = {}
         self._offsets: NpyFile | None = None
         self._synced = time.monotonic()
+        new = not os.path.lexists(path)
         try:
             try:
                 path.mkdir(exist_ok=True)
@@ -107,6 +109,10 @@ class ArraysSink:
             self._journal.write(job)
             self._open()
         except BaseException:
+            if self._journal is not None:
+                if new:
+                    remove_new(path)
+                self._journal.discard()
             self.close()
             raise
 

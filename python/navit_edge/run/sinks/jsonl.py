@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.run.durable import AppendFile, cannot_write
+from navit_edge.place import OutputError
+from navit_edge.run.durable import AppendFile, remove_new
 from navit_edge.run.journal import Journal
 from navit_edge.run.sinks import require_mode
 from navit_edge.run.sources import Name
+from navit_edge.text import safe_json
 
 if TYPE_CHECKING:
     from navit_edge.run.rows import Layout, Row
@@ -37,7 +41,10 @@ _encode = msgspec.json.Encoder().encode
 def line_of(row: Row, *, arrays: bool = True) -> bytes:
     """One line with its end; arrays as lists of numbers, which read back as the same float32."""
     record = row.record if not arrays else row.record | {name: array.tolist() for name, array in row.arrays.items()}
-    return _encode(record) + b"\n"
+    line: bytes = _encode(record)
+    if not line.isascii() or b"\x7f" in line:
+        line = safe_json(line.decode()).encode()  # a terminal obeys no line of it
+    return line + b"\n"
 
 
 class LineFile:
@@ -107,6 +114,9 @@ class JsonlSink:
                     f"{path} is not empty, and {journal.name}, which says what job wrote it, is not beside it; choose "
                     "another output, or --overwrite"
                 )
+        if begun and overwrite and not journal.exists() and not _begins_with_a_result(path):
+            raise InvalidInputError(f"{path} holds something else than results; choose another output, or delete it")
+        new = not os.path.lexists(path)
         try:
             self._journal = Journal(journal, path)
             self._lines = LineFile(path)
@@ -120,6 +130,10 @@ class JsonlSink:
                 self._lines.recover()
             self._journal.write(job)
         except BaseException:
+            if self._journal is not None:
+                if new:
+                    remove_new(path)
+                self._journal.discard()
             self.close()
             raise
         self.found, self.found_failed = self._lines.found, self._lines.found_failed
@@ -143,28 +157,44 @@ class JsonlSink:
             self._journal.close()
 
 
-class StreamSink:
-    """JSON lines to standard output, each as soon as it is there; nothing of it can be continued."""
+def _begins_with_a_result(path: Path) -> bool:
+    with path.open("rb") as lines:
+        try:
+            _decode(lines.readline(1 << 24))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+    return True
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+
+class StreamSink:
+    """JSON lines to a pipe, a device or standard output, each as soon as it is there; nothing of it can be continued.
+
+    name: for messages. close: whether ``stream`` is this one's to close.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, *, close: bool) -> None:
         self._stream = stream
         self._name = name
+        self._close = close
         self.found = self.found_failed = 0
 
     def done(self) -> Iterator[Name]:
         return iter(())
 
     def write(self, row: Row) -> None:
+        """Raises BrokenPipeError where the reader has gone."""
         try:
             self._stream.write(line_of(row))
             self._stream.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise cannot_write(self._name, error) from error
+            raise OutputError(f"{self._name}: {error.strerror or error}; the lines before are whole") from error
 
     def flush(self) -> None:
         """Each line is."""
 
     def close(self) -> None:
-        """The stream is its owner's."""
+        if self._close:
+            with suppress(OSError):  # what is left in it has been said
+                self._stream.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from navit_edge.errors import InvalidInputError, import_or_explain
-from navit_edge.run.durable import cannot_write, publish
+from navit_edge.run.durable import cannot_write, publish, remove_new
 from navit_edge.run.journal import Journal
 from navit_edge.run.sinks import require_mode
 from navit_edge.run.sources import Name
@@ -43,6 +44,7 @@ class ParquetSink:
         self._journal: Journal | None = None
         self.found = self.found_failed = 0
         self._schema = self._make_schema()
+        new = not os.path.lexists(path)
         try:
             try:
                 path.mkdir(exist_ok=True)
@@ -69,6 +71,10 @@ class ParquetSink:
                 self.found += len(errors)
                 self.found_failed += len(errors) - errors.null_count
         except BaseException:
+            if self._journal is not None:
+                if new:
+                    remove_new(path)
+                self._journal.discard()
             self.close()
             raise
         last = self._found_parts[-1].name if self._found_parts else ""

@@ -1,0 +1,16 @@
+// Bytes that others chose (file names, messages of libraries) as valid UTF-8, as Prometheus, JSON and Python ask for.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace navit_edge {
+
+/// `bytes` where they are UTF-8; each byte that is not (RFC 3629: no surrogates, nothing overlong) as `\xNN`.
+std::string utf8_of(std::string_view bytes);
+
+/// A file name as UTF-8, different for different names: as `utf8_of`, and a backslash that would look like the start of
+/// such an escape as `\x5c`. The same as `key_of` of python/navit_edge/text.py.
+std::string utf8_key(std::string_view name);
+
+}  // namespace navit_edge
