@@ -248,7 +248,7 @@ def _load_config(size: str | None, path: Path | None) -> NaViTConfig:
     if size is None:
         return NaViTConfig.from_file(path)
     try:
-        changes: Any = json.loads(path.read_text(encoding="utf-8"))
+        changes: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidInputError(f"cannot read the model config {path}: {error.strerror}") from error
     except ValueError as error:
@@ -265,7 +265,8 @@ def _load_config(size: str | None, path: Path | None) -> NaViTConfig:
 
 def _read_labels(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")  # its line ends are \n now; other separators belong to a name
+        return text.removesuffix("\n").split("\n") if text else []
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"cannot read the labels {path}: {error}; expected UTF-8 text, a name a line"
