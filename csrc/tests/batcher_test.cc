@@ -208,16 +208,19 @@ TEST_CASE("images that come all the time do not keep a late one waiting for ever
   CHECK(packs < 10);
 }
 
-TEST_CASE("an image that leads a pack is in it, with the most urgent ones that have room beside it") {
+TEST_CASE("where it is the turn of what is old, it goes in the order it came, before the most urgent ones") {
   Desk desk(limits());
   desk.push(200);
-  for (int i = 0; i < 300; ++i) desk.push(200, 0, 1);
-  Waiting* const lead = desk.queue.oldest();
-  desk.batcher.take(desk.queue, desk.now, desk.pace, desk.batch, lead);
-  REQUIRE(desk.batch.images.size() == 2);
-  CHECK(desk.batch.images[0] == lead);
-  CHECK(desk.batch.images[1]->id == 2);
+  desk.push(100, 0, -1);
+  desk.push(50, 0, 2);
+  desk.now += std::chrono::seconds(1);
+  for (int i = 0; i < 300; ++i) desk.push(100, 0, 1);
+  desk.batcher.take(desk.queue, desk.now, desk.pace, desk.batch, desk.now);
+  Ids ids;
+  for (const Waiting* image : desk.batch.images) ids.push_back(image->id);
+  CHECK(ids == Ids{1, 2, 3, 4});  // 450 tokens of 512
   CHECK(desk.queue.size() == 299);
+  CHECK(desk.take() == Ids{5, 6, 7, 8, 9});
 }
 
 TEST_CASE("a pack that waits for more leaves in time for its deadlines, and at once where one is missed already") {

@@ -5,6 +5,7 @@
 #include "navit_edge/cost.h"          // IWYU pragma: export
 #include "navit_edge/engine.h"        // IWYU pragma: export
 #include "navit_edge/error.h"         // IWYU pragma: export
+#include "navit_edge/file_bytes.h"    // IWYU pragma: export
 #include "navit_edge/image.h"         // IWYU pragma: export
 #include "navit_edge/manifest.h"      // IWYU pragma: export
 #include "navit_edge/memory.h"        // IWYU pragma: export

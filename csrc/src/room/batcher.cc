@@ -171,17 +171,24 @@ void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, con
   }
 }
 
-void Batcher::look_at(const Queue& queue, Waiting* lead) {
+void Batcher::look_at(const Queue& queue, Clock::time_point elders) {
   window_.clear();
   order_.clear();
   const auto add = [&](Waiting* image) {
     order_.push_back(static_cast<std::int32_t>(window_.size()));
     window_.push_back({image, image->result.tokens});
   };
-  if (lead != nullptr) add(lead);
+  for (Waiting* image = queue.oldest(); image != nullptr && image->submitted < elders; image = image->behind) {
+    if (window_.size() == kWindow) break;
+    add(image);
+  }
+  const std::size_t old = window_.size();
   for (Waiting* image : queue.order()) {
     if (window_.size() == kWindow) break;
-    if (image != lead) add(image);
+    const auto end = window_.begin() + static_cast<std::ptrdiff_t>(old);
+    const bool there = image->submitted < elders &&
+                       std::any_of(window_.begin(), end, [&](const Candidate& one) { return one.image == image; });
+    if (!there) add(image);
   }
 }
 
@@ -197,9 +204,9 @@ Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, 
   return leaves;
 }
 
-void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch, Waiting* lead) {
+void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch, Clock::time_point elders) {
   let_late_ones_step_back(queue, start, pace);
-  look_at(queue, lead);
+  look_at(queue, elders);
   Stake stake = Stake::kNone;
   for (const Candidate& candidate : window_) {
     if (candidate.image->due == Clock::time_point::max()) continue;

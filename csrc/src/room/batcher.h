@@ -36,8 +36,9 @@ class Batcher {
   /// behind it as leave most images on time, in the pack and behind it, and then make the pack cheapest by image. An
   /// image that cannot even alone steps back, so that it makes no other late, until several times as much time has
   /// passed; then it goes before all. `pace`: of the slot that is free at `start`.
-  /// `lead`: a waiting image that takes the place of the most urgent one.
-  void take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch, Waiting* lead = nullptr);
+  /// Images that were submitted before `elders` go before the most urgent ones, in the order in which they came.
+  void take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch,
+            Clock::time_point elders = Clock::time_point::min());
 
   /// Whether the waiting images fill a pack.
   [[nodiscard]] bool full(const Queue& queue) const;
@@ -70,7 +71,7 @@ class Batcher {
 
   [[nodiscard]] bool late(const Waiting& image, Clock::time_point start, const Pace& pace) const;
   void let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const;
-  void look_at(const Queue& queue, Waiting* lead = nullptr);
+  void look_at(const Queue& queue, Clock::time_point elders = Clock::time_point::min());
   [[nodiscard]] double pack_us(const PackShape& shape) const;
   void draft(std::span<const std::int32_t> order, Draft& out) const;
   [[nodiscard]] int on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Pace& pace);

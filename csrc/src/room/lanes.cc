@@ -67,17 +67,17 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   }
   if (!images && job == nullptr) return false;
   const Overdue waits = overdue(images, now);
-  Waiting* const lead = overtaken_ >= kOvertakers ? waits.image : nullptr;
+  const bool old_images = overtaken_ >= kOvertakers && waits.image != nullptr;
   RunJob* const late_job = overtaken_ >= kOvertakers ? waits.job : nullptr;
   bool queue_goes = images && queue_first(job, now);
-  if (lead != nullptr) queue_goes = true;
+  if (old_images) queue_goes = true;
   if (late_job != nullptr) {
     job = late_job;
     queue_goes = false;
   }
   bool waits_on = waits.image != nullptr || waits.job != nullptr;
   if (queue_goes) {
-    claim_batch(lane, now, lead);
+    claim_batch(lane, now, old_images ? after(now, -opened_.options.aging_us) : Clock::time_point::min());
     if (waits.image != nullptr) waits_on = queue_.oldest() == waits.image;
   } else {
     const bool paired = may_pair() && job->next < job->paired_packs;
@@ -132,8 +132,8 @@ bool Room::pair_batch(const Batch& batch, Clock::time_point now) const {
                       [&](const Waiting* image) { return image->due >= alone && image->due < paired; });
 }
 
-void Room::claim_batch(Lane& lane, Clock::time_point now, Waiting* lead) {
-  batcher_.take(queue_, now, pace_[opened_.may_pair && in_flight_ > 0 ? 1 : 0], lane.batch, lead);
+void Room::claim_batch(Lane& lane, Clock::time_point now, Clock::time_point elders) {
+  batcher_.take(queue_, now, pace_[opened_.may_pair && in_flight_ > 0 ? 1 : 0], lane.batch, elders);
   queue_served_ = packs_started_ + 1;
   lane.job = nullptr;
   lane.paired = pair_batch(lane.batch, now);

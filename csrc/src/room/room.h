@@ -154,7 +154,7 @@ class Room : public std::enable_shared_from_this<Room> {
   };
   [[nodiscard]] Overdue overdue(bool images, Clock::time_point now) const;
   void claim_job(Lane& lane, RunJob& job, bool paired);
-  void claim_batch(Lane& lane, Clock::time_point now, Waiting* lead);
+  void claim_batch(Lane& lane, Clock::time_point now, Clock::time_point elders);
   [[nodiscard]] bool pair_batch(const Batch& batch, Clock::time_point now) const;
   void wake_lanes();
   void carry_out(Lane& lane);

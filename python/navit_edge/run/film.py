@@ -201,16 +201,20 @@ def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Fil
 
 def _container(file: IO[bytes], options: DecodeOptions, **further: str) -> Any:
     av = pyav()
-    said = {
-        "format_whitelist": ",".join(DEMUXERS),
-        "protocol_whitelist": "file",
-        "max_pixels": str(options.max_pixels),
-        **further,
-    }
+    said = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", **further}
+    # Of decoders that look for a stream's parameters. PyAV before 18 frees them wrongly where streams come up later.
+    limits = {"max_pixels": str(options.max_pixels)} if int(av.__version__.partition(".")[0]) >= 18 else {}
+    # FFmpeg does not find out by itself what a short transport stream is.
+    form = "mpegts" if video_words(os.pread(file.fileno(), HEAD_BYTES, 0)) == TRANSPORT_STREAM else None
     try:
-        # FFmpeg does not find out by itself what a short transport stream is.
-        form = "mpegts" if video_words(os.pread(file.fileno(), HEAD_BYTES, 0)) == TRANSPORT_STREAM else None
-        return av.open(_Nameless(file), format=form, metadata_errors="replace", buffer_size=_BUFFER_BYTES, options=said)
+        return av.open(
+            _Nameless(file),
+            format=form,
+            metadata_errors="replace",
+            buffer_size=_BUFFER_BYTES,
+            container_options=said,
+            options=limits,
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         cut = whole.cut_words(file) or "check the file"
         raise InvalidInputError(f"cannot be decoded ({_why(error)}); {cut}") from error
@@ -275,7 +279,9 @@ def _film_of(container: Any) -> Any:
 def _stamped(frame: Any, stream: Any) -> Stamped[Any]:
     unit = stream.time_base  # PyAV's own of a frame that was flushed has been random (PyAV#1280)
     pts = frame.pts if frame.pts is not None else frame.dts
-    return Stamped(frame=frame, pts_s=seconds(pts, unit), duration_s=seconds(frame.duration or None, unit))
+    return Stamped(
+        frame=frame, pts_s=seconds(pts, unit), duration_s=seconds(getattr(frame, "duration", 0) or None, unit)
+    )
 
 
 def _tag_s(text: str) -> Fraction | None:

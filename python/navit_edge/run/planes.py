@@ -87,7 +87,12 @@ def _has_alpha(form: Any) -> bool:
 def _colour_words(frame: Any) -> list[str]:
     bits = max((component.bits for component in frame.format.components), default=8)
     colours = " ".join(
-        word for word in (_PRIMARIES.get(frame.color_primaries), _TRANSFERS.get(frame.color_trc)) if word
+        word
+        for word in (
+            _PRIMARIES.get(getattr(frame, "color_primaries", 2)),
+            _TRANSFERS.get(getattr(frame, "color_trc", 2)),
+        )
+        if word  # PyAV before 17 does not say
     )
     return [f"{bits} bits reduced to 8" if bits > 8 else "", f"{colours} read as sRGB" if colours else ""]
 
