@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = NAVIT_EDGE_VERSION;
   module.attr("backend_abi_version") = NAVIT_EDGE_BACKEND_ABI_VERSION;
   navit_edge::bindings::bind_errors(module);
+  navit_edge::bindings::bind_manifest(module);
   navit_edge::bindings::bind_memory(module);
   navit_edge::bindings::bind_options(module);
   navit_edge::bindings::bind_pack(module);

@@ -1,7 +1,10 @@
 #include "engine_set.h"
 
+#include <new>
 #include <nlohmann/json.hpp>
 
+#include "machine_memory.h"
+#include "memory_check.h"
 #include "memory_plan.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
@@ -42,10 +45,30 @@ Arena set_aside(Engine& engine, int slot, const GraphSpec& graph, const Budget& 
   return arena;
 }
 
+/// Refuses budgets that the machine can never hold, before any memory is taken. Returns `choice`.
+const EngineChoice& with_memory(const Manifest& manifest, const EngineChoice& choice, int slots) {
+  const double bytes = bytes_to_open(manifest, choice.members, slots);
+  const std::size_t most = machine_memory_bytes();
+  if (bytes <= static_cast<double>(most)) return choice;
+  throw too_little_memory(
+      choice.engine.id, choice.engine.budgets.back(), bytes,
+      "there are " + std::to_string(most) + " for " + std::to_string(slots) + " slot" + (slots == 1 ? "" : "s"));
+}
+
+/// A set, or an error that says why the system gave no memory for it.
+EngineSet made(const Manifest& manifest, const EngineChoice& choice, const SessionOptions& options, int slots) {
+  try {
+    return {manifest, choice, options, slots};
+  } catch (const std::bad_alloc&) {
+    throw too_little_memory(choice.engine.id, choice.engine.budgets.back(),
+                            bytes_to_open(manifest, choice.members, slots), "the system gives no more");
+  }
+}
+
 }  // namespace
 
 EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const SessionOptions& options, int slots)
-    : choice_(&choice),
+    : choice_(&with_memory(manifest, choice, slots)),
       outputs_(manifest.graph(choice.engine.graph), choice.engine.budgets.back(),
                static_cast<std::size_t>(slots + kSpareOutputs)),
       slots_(slots) {
@@ -86,12 +109,12 @@ EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const Ses
     throw InvalidInput("slots is " + std::to_string(options.slots) + "; expected 1 to " + std::to_string(kMostSlots) +
                        ", or 0 for the default");
   }
-  if (options.slots > 0) return {manifest, choice, options, options.slots};
-  if (choice.engine.dynamic_tokens || runs_on_cpu(choice.engine)) return {manifest, choice, options, 1};
+  if (options.slots > 0) return made(manifest, choice, options, options.slots);
+  if (choice.engine.dynamic_tokens || runs_on_cpu(choice.engine)) return made(manifest, choice, options, 1);
   try {
-    return {manifest, choice, options, kDefaultSlots};
+    return made(manifest, choice, options, kDefaultSlots);
   } catch (const BackendError& e) {
-    EngineSet alone(manifest, choice, options, 1);  // where this fails too, its error says what one slot lacks
+    EngineSet alone = made(manifest, choice, options, 1);  // where this fails too, its error says what one slot lacks
     choice.candidates.back().detail +=
         "; one pack at a time, since " + std::to_string(kDefaultSlots) + " slots did not open: " + e.what();
     return alone;

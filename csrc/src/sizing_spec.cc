@@ -120,13 +120,8 @@ SizingSpec read_sizing(const JsonReader& json, std::int32_t patch_px) {
   sizing.rule = json.at("rule").string();
   if (std::find(kRules.begin(), kRules.end(), sizing.rule) == kRules.end())
     json.at("rule").fail("one of " + rule_list());
-  const auto set = set_fields(sizing);
-  for (const auto& [name, value] : json.object()) {
-    if (name != "rule" &&
-        std::none_of(set.begin(), set.end(), [&](const Field& field) { return name == field.first; })) {
-      value.fail("no field of this name in sizing");
-    }
-  }
+  json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "longest_px",
+             "height_px", "width_px"});
   const auto read = [&](const char* name, std::int32_t& out) {
     if (json.has(name)) out = json.at(name).int32(0);
   };
@@ -140,7 +135,7 @@ SizingSpec read_sizing(const JsonReader& json, std::int32_t patch_px) {
   if (json.has("upscale")) sizing.upscale = json.at("upscale").boolean();
   if (json.has("fit")) sizing.fit = json.at("fit").string();
   if (json.has("pad_rgb")) {
-    const std::vector<JsonReader> colour = json.at("pad_rgb").array();
+    const std::vector<JsonReader> colour = json.at("pad_rgb").array(sizing.pad_rgb.size());
     if (colour.size() != sizing.pad_rgb.size()) json.at("pad_rgb").fail("three values, red, green and blue");
     for (std::size_t c = 0; c < colour.size(); ++c) {
       sizing.pad_rgb[c] = static_cast<std::uint8_t>(colour[c].integer(0, 255));
@@ -152,14 +147,9 @@ SizingSpec read_sizing(const JsonReader& json, std::int32_t patch_px) {
 }
 
 SizingSpec parse_sizing(std::string_view text, std::int32_t patch_px) {
-  nlohmann::json document;
-  try {
-    document = nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& e) {
-    throw BundleError("the sizing is not JSON (" + std::string(e.what()) +
-                      "); expected an object as preprocess.sizing in a manifest");
-  }
-  return read_sizing(JsonReader(document, "sizing", "see the sizing rules in docs/preprocessing.md"), patch_px);
+  const JsonSource source{"sizing", "expected an object as preprocess.sizing in a manifest (docs/preprocessing.md)"};
+  const nlohmann::json document = parse_json(text, source);
+  return read_sizing(JsonReader(document, source), patch_px);
 }
 
 }  // namespace navit_edge

@@ -40,8 +40,8 @@ void measure(const Kind& kind) {
   TestBundle bundle;
   nlohmann::json& engine = bundle.json["engines"][0];
   engine["budgets"] = nlohmann::json::array({{{"tokens", 512}, {"images", 16}, {"target_tokens", 512}}});
-  engine["cost"]["budgets"] = nlohmann::json::array(
-      {{{"fixed_us", kind.fixed_us}, {"us_per_token", kind.us_per_token}, {"us_per_score", 1e-6}}});
+  engine["cost"] = TestBundle::cost(nlohmann::json::array(
+      {{{"fixed_us", kind.fixed_us}, {"us_per_token", kind.us_per_token}, {"us_per_score", 1e-6}}}));
   engine["options"] = {{"stall_us", std::to_string(kind.fixed_us)},
                        {"us_per_token", std::to_string(kind.us_per_token)}};
   SessionOptions session_options = options(1);

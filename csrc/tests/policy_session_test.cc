@@ -19,8 +19,8 @@ std::atomic<std::int64_t> allocations{0};
 
 /// Tokens cost a millisecond each, and nothing else costs anything.
 void price_tokens(TestBundle& bundle) {
-  bundle.json["engines"][0]["cost"]["budgets"] =
-      nlohmann::json::array({{{"fixed_us", 0.0}, {"us_per_token", 1000.0}, {"us_per_score", 0.0}}});
+  bundle.json["engines"][0]["cost"] =
+      TestBundle::cost(nlohmann::json::array({{{"fixed_us", 0.0}, {"us_per_token", 1000.0}, {"us_per_score", 0.0}}}));
 }
 
 }  // namespace

@@ -60,6 +60,12 @@ class TestBundle {
             {"options", nlohmann::json::object()}};
   }
 
+  /// An engine's cost with these coefficients, one set for each budget.
+  static nlohmann::json cost(nlohmann::json budgets) {
+    return {{"budgets", std::move(budgets)}, {"packs", 1}, {"r_squared", 1.0}, {"mean_error", 0.0}, {"threads", 1},
+            {"device", "an abacus"}};
+  }
+
   void put(const std::string& name, const std::string& bytes) {
     std::filesystem::create_directories((path() / name).parent_path());
     std::ofstream(path() / name, std::ios::binary) << bytes;

@@ -28,7 +28,7 @@ from navit_edge import packed_attention as packed
 from navit_edge import sizing as sizings
 from navit_edge.errors import InvalidInputError
 from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
-from navit_edge.text import key_of
+from navit_edge.text import key_of, shown
 from navit_edge.verify.verify import TOLERANCES
 from navit_edge_export.attention import LOWERINGS, NO_PACKED_WINDOWS
 from navit_edge_export.golden import golden_images
@@ -135,7 +135,7 @@ def export_bundle(
             onnx.checker.check_model(staging / graph.file)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
-            name=name if name is not None else key_of(Path(out).name.removesuffix(".navit")),
+            name=shown(name if name is not None else key_of(Path(out).name.removesuffix(".navit"))),
             created_by=_created_by(weights),
             model=Model(
                 family=model.family,
@@ -416,7 +416,7 @@ def _created_by(weights: str | None) -> dict[str, str]:
     created = {"tool": "navit-edge export"}
     for package in ("navit-edge", "torch", "onnx", "onnxscript"):
         created[package] = _version(package)
-    created["weights"] = weights or "given by the caller"
+    created["weights"] = shown(weights or "given by the caller")
     return created
 
 

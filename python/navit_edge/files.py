@@ -5,11 +5,20 @@ Files of a bundle are read without following a link; files that a user named may
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-from pathlib import Path
+from typing import Any, TypeVar
 
-from navit_edge.errors import BundleError, NavitEdgeError
+import msgspec
+
+from navit_edge import _core
+from navit_edge.errors import BundleError, InvalidInputError, NavitEdgeError
+
+#: Most bytes of a text that a user names: a list of labels or of sizes, a config, a checkpoint's index.
+MOST_TEXT_BYTES = 64 << 20
+
+T = TypeVar("T")
 
 _KINDS = (
     (stat.S_ISLNK, "a link"),
@@ -35,6 +44,7 @@ def open_regular(
     follow_links: bool = False,
     dir_fd: int | None = None,
     error: type[NavitEdgeError] = BundleError,
+    remedy: str = "check that it is the right file",
 ) -> int:
     """A descriptor of the file, to be read and closed by the caller.
 
@@ -42,12 +52,12 @@ def open_regular(
         error: It is no regular file, is a link where those are not followed, or has more than ``most_bytes``.
         OSError: It is missing, or the system does not open it.
     """
-    _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links), most_bytes, error)
+    _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links), most_bytes, error, remedy)
     # Looked at first: opening a device can do things. What is put there between the two does not block, either.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     handle = os.open(path, flags if follow_links else flags | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
-        _check(path, os.fstat(handle), most_bytes, error)
+        _check(path, os.fstat(handle), most_bytes, error, remedy)
     except BaseException:
         os.close(handle)
         raise
@@ -61,30 +71,71 @@ def read_regular(
     follow_links: bool = False,
     dir_fd: int | None = None,
     error: type[NavitEdgeError] = BundleError,
+    remedy: str = "check that it is the right file",
 ) -> bytes:
     """The whole file. Raises as ``open_regular`` does, also where the file grows while it is read."""
-    handle = open_regular(path, most_bytes=most_bytes, follow_links=follow_links, dir_fd=dir_fd, error=error)
+    handle = open_regular(
+        path, most_bytes=most_bytes, follow_links=follow_links, dir_fd=dir_fd, error=error, remedy=remedy
+    )
     with open(handle, "rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise error(_too_large(path, f"more than {most_bytes:,}", most_bytes))
+        raise error(_too_large(path, f"more than {most_bytes}", most_bytes, remedy))
     return content
 
 
-def _check(path: str | os.PathLike[str], found: os.stat_result, most_bytes: int, error: type[NavitEdgeError]) -> None:
-    name = _shown(path)
-    if stat.S_ISLNK(found.st_mode):
-        raise error(f"{name} is a link; expected the file itself; copy it there (cp -L)")
+def read_text(path: str | os.PathLike[str], *, expected: str) -> str:
+    """A text in UTF-8 that a user names, without its byte order mark. Raises InvalidInputError with ``expected``."""
+    try:
+        raw = read_regular(
+            path, most_bytes=MOST_TEXT_BYTES, follow_links=True, error=InvalidInputError, remedy=f"with {expected}"
+        )
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidInputError(f"{shown(path)} cannot be read: {error.strerror}; expected {expected}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{shown(path)} is not text in UTF-8 ({error}); expected {expected}") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The same of JSON, of whatever depth. Raises InvalidInputError."""
+    return parse_json(read_text(path, expected="an object of fields, as JSON"), what=shown(path))
+
+
+def parse_json(text: str | bytes, *, what: str) -> Any:
+    """JSON of others, as Python takes it. Raises InvalidInputError for all that it does not take."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        problem: object = "it is nested too deep"
+    except ValueError as error:  # also integers of thousands of digits, and bytes that are not UTF-8
+        problem = error
+    raise InvalidInputError(f"{what} is not JSON: {problem}; expected an object of fields")
+
+
+def decode_json(raw: bytes, type: type[T], *, source: str) -> T:
+    """A file that we wrote, such as a report: as strict as a manifest (docs/bundle.md). Raises BundleError."""
+    _core.check_json(raw, source=source, remedy="make it anew")
+    try:
+        return msgspec.json.decode(raw, type=type)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{source} is not what was expected: {error}; make it anew") from None
+
+
+def _check(
+    path: str | os.PathLike[str], found: os.stat_result, most_bytes: int, error: type[NavitEdgeError], remedy: str
+) -> None:
+    name = shown(path)
     if kind := kind_of(found.st_mode):
-        raise error(f"{name} is {kind}; expected a regular file; write its content to one")
+        raise error(f"{name} is {kind}; expected a regular file; {remedy}")
     if found.st_size > most_bytes:
-        raise error(_too_large(path, f"{found.st_size:,}", most_bytes))
+        raise error(_too_large(path, str(found.st_size), most_bytes, remedy))
 
 
-def _too_large(path: str | os.PathLike[str], found: str, most_bytes: int) -> str:
-    return f"{_shown(path)} has {found} bytes; expected at most {most_bytes:,}; check that it is the right file"
+def _too_large(path: str | os.PathLike[str], found: str, most_bytes: int, remedy: str) -> str:
+    return f"{shown(path)} has {found} bytes; expected at most {most_bytes}; {remedy}"
 
 
-def _shown(path: str | os.PathLike[str]) -> str:
-    """Bytes that are not UTF-8 as ``\\xNN``, so that the message can be written anywhere."""
-    return os.fsencode(Path(path)).decode("utf-8", "backslashreplace")
+def shown(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """A path in messages: bytes that are not UTF-8 as ``\\xNN``, so that it can be written anywhere."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

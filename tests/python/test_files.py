@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from navit_edge import _core, files, manifest
+from navit_edge.bench.workload import read_sizes
+from navit_edge.build.report import BuildReport
+from navit_edge.cli.image_sizes import read_histogram
 from navit_edge.errors import BundleError, InvalidInputError
 
 
@@ -43,7 +46,7 @@ def test_a_regular_file_is_read_whole_up_to_its_limit(tmp_path: Path) -> None:
     for content in (b"", b"x", bytes(range(256)) * 4096):
         path.write_bytes(content)
         assert files.read_regular(path, most_bytes=len(content)) == content
-    with pytest.raises(BundleError, match=r"file has 1,048,576 bytes; expected at most 1,048,575; check"):
+    with pytest.raises(BundleError, match=r"file has 1048576 bytes; expected at most 1048575; check"):
         files.read_regular(path, most_bytes=1048575)
 
 
@@ -92,3 +95,41 @@ def test_a_file_is_read_below_a_folder_that_is_open(tmp_path: Path) -> None:
         assert files.read_regular("file", most_bytes=1, dir_fd=handle) == b"x"
     finally:
         os.close(handle)
+
+
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+def test_json_of_any_depth_is_decoded_or_refused() -> None:
+    with pytest.raises(InvalidInputError, match="config is not JSON: it is nested too deep; expected an object"):
+        files.parse_json(NESTED, what="config")
+    for wrong in ("", "{", b"\xff", "9" * 5000):
+        with pytest.raises(InvalidInputError, match="config is not JSON: "):
+            files.parse_json(wrong, what="config")
+    assert files.parse_json('{"a": [1]}', what="config") == {"a": [1]}
+
+
+def test_a_report_of_any_content_is_decoded_or_refused() -> None:
+    for wrong in (b"", b"[]", b'{"key": 1}', NESTED.encode(), b'{"later": ' + NESTED.encode() + b"}", b"\xff"):
+        with pytest.raises(BundleError, match="reports/x"):
+            files.decode_json(wrong, BuildReport, source="reports/x")
+
+
+@pytest.mark.parametrize("read", [read_sizes, read_histogram])
+def test_lists_that_a_user_names_are_regular_files_of_a_bounded_size(
+    tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("a folder", "a pipe (FIFO)", "a device"):
+        KINDS[kind](tmp_path / kind)
+        with pytest.raises(InvalidInputError) as caught:
+            read(tmp_path / kind)
+        assert f" is {kind}; expected a regular file; with lines height,width" in str(caught.value)
+    path = tmp_path / "sizes"
+    path.write_bytes(b"\xef\xbb\xbf480,640\n")
+    assert list(getattr(read(path), "sizes", read(path))) == [(480, 640)]
+    path.write_bytes(b"\xff\xfe4")
+    with pytest.raises(InvalidInputError, match="sizes is not text in UTF-8 "):
+        read(path)
+    monkeypatch.setattr(files, "MOST_TEXT_BYTES", 2)
+    with pytest.raises(InvalidInputError, match="sizes has 3 bytes; expected at most 2"):
+        read(path)

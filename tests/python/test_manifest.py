@@ -1,4 +1,7 @@
-"""The manifest: what is written is read back, and what contradicts itself is refused with the reason."""
+"""The manifest: what is written is read back, and what is no bundle is said to be none.
+
+What a reader refuses of its text: ``test_manifest_corpus.py``.
+"""
 
 from __future__ import annotations
 
@@ -128,96 +131,6 @@ def test_a_file_is_not_a_bundle(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BundleError, match="found a file"):
         manifests.load(tmp_path / "file")
-
-
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"schema_version": "1"}', b"\xff\xfe"])
-def test_what_is_not_the_json_of_a_manifest_is_called_damaged(raw: bytes) -> None:
-    with pytest.raises(BundleError, match=r"x\.navit/manifest\.json is damaged"):
-        manifests.parse(raw, source="x.navit/manifest.json")
-
-
-@pytest.mark.parametrize(("version", "remedy"), [(99, "upgrade navit-edge"), (0, "export the model again")])
-def test_another_schema_version_is_refused_with_the_way_out(version: int, remedy: str) -> None:
-    content = as_json() | {"schema_version": version, "field_of_that_version": 1}
-    with pytest.raises(BundleError, match=f"has schema_version {version}; this version reads 1; {remedy}"):
-        parse(content)
-
-
-def set_path(content: Any, path: str, value: object) -> None:
-    """Keys with dots between; with a bar where the keys have dots themselves."""
-    *parents, last = path.split("|" if "|" in path else ".")
-    for key in parents:
-        content = content[int(key) if key.isdigit() else key]
-    content[int(last) if last.isdigit() else last] = value
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ("surprise", 1, "unknown field `surprise`"),
-        ("model.surprise", 1, r"unknown field `surprise` - at `\$.model`"),
-        ("model.width", "64", r"at `\$.model.width`"),
-        ("preprocess.filter", "mitchell", "preprocess.filter is 'mitchell'; known: nearest, box, bilinear"),
-        ("preprocess.orientation", "exif", "preprocess.orientation is 'exif'; known: apply, as-decoded"),
-        ("preprocess.icc", "p3", "preprocess.icc is 'p3'; known: ignore, srgb"),
-        ("preprocess.alpha", "ignore", "preprocess.alpha is 'ignore'; known: drop, composite, reject"),
-        (
-            "preprocess.background",
-            [0, 0, 256],
-            r"preprocess.background is \[0, 0, 256\]; expected three values of 0 to",
-        ),
-        ("preprocess.sizing.rule", "crop", "rule is 'crop'; known: token-cap, native"),
-        ("preprocess.sizing.max_tokens", 0, "max_tokens is 0; expected 1 and up"),
-        ("preprocess.sizing.fit", "pad", "fit is 'pad', which the rule 'token-cap' does not have"),
-        ("preprocess.sizing", {"rule": "fixed", "height_px": 6}, "expected multiples of the patch side"),
-        ("engines.0.options", {"tensorrt_dir": "/tmp"}, "hold tensorrt_dir, which name code to load"),
-        ("preprocess.patch_px", 0, "patch_px 0"),
-        ("preprocess.mean", [0.5], "1 means and 3 stds; expected 3"),
-        ("graphs.0.lowering", "packt", "lowering of graph 'masked' is 'packt'; known: masked, padded, packed"),
-        ("graphs.0.quantization", "int4", "quantization of graph 'masked' is 'int4'; known: none, int8, fp8"),
-        ("graphs.0.file", "graphs/gone.onnx", "'graphs/gone.onnx', which `files` does not list"),
-        ("graphs.0.id", "mas/ked", "graph id 'mas/ked'; expected letters"),
-        ("graphs.0.inputs.0.dtype", "u8", "dtype of 'patches' of graph 'masked' is 'u8'; known: uint8"),
-        ("graphs.0.inputs.0.shape", ["Q", 48], r"has 'Q'; expected T, T/4, N, N\+1, L or 1 and up"),
-        ("graphs.0.inputs.0.shape", ["T", 0], r"has 0; expected T, T/4, N, N\+1, L or 1 and up"),
-        ("model.token_merge", 3, "token_merge is 3; known: 1, 2"),
-        (
-            "graphs.0.outputs",
-            [{"name": "tokens", "dtype": "float32", "shape": ["T/4", 8]}],
-            "tokens of graph 'masked' have 'T/4' rows; expected 'T' with token_merge 1",
-        ),
-        ("labels", ["cat"], "1 labels for logits of shape"),
-        ("engines.0.graph", "padded", r"built from graph 'padded'; the bundle has \['masked'\]"),
-        (
-            "engines.0.strategy",
-            "random",
-            "strategy of engine 'openvino-cpu-fp32' is 'random'; known: auto, fifo, first-fit",
-        ),
-        ("engines.0.precision", "fp12", "'fp12'; known: fp32, fp16, bf16"),
-        ("engines.0.float_precision", "int8", "float_precision of engine 'openvino-cpu-fp32' is 'int8'; known: fp32"),
-        ("engines.0.budgets", [], "has no budgets"),
-        ("engines.0.budgets.0.tokens", 256, r"have \[256, 128\] tokens; expected ascending"),
-        ("engines.0.budgets.0.target_tokens", 65, "target_tokens 65; expected"),
-        ("engines.0.budgets.0.images", 0, "0 images"),
-        ("engines.0.report", "reports/gone.json", "report of engine 'openvino-cpu-fp32' names the file"),
-        ("files|graphs/masked.onnx", {"sha256": "00", "bytes": 1}, "expected 64 lower-case hex"),
-        ("files|graphs/masked.onnx", {"sha256": HASH, "bytes": -1}, "and a size"),
-        ("files|../masked.onnx", {"sha256": HASH, "bytes": 1}, r"names '\.\./masked\.onnx'; expected a relative name"),
-    ],
-)
-def test_a_manifest_that_contradicts_itself_is_refused_with_the_field(path: str, value: object, message: str) -> None:
-    content = as_json()
-    set_path(content, path, value)
-    with pytest.raises(BundleError, match=message):
-        parse(content)
-
-
-@pytest.mark.parametrize("kind", ["graphs", "engines"])
-def test_an_id_that_appears_twice_is_refused(kind: str) -> None:
-    content = as_json()
-    content[kind] *= 2
-    with pytest.raises(BundleError, match="appears 2 times; expected once"):
-        parse(content)
 
 
 @pytest.mark.parametrize(

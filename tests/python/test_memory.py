@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,15 @@ from typer.testing import CliRunner
 from navit_edge import build as build_package
 from navit_edge import manifest as manifests
 from navit_edge.cli.main import app
-from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.memory import memory_plan
+from navit_edge.session import Session
 
 ITEM_BYTES = {"uint8": 1, "float16": 2, "int32": 4, "float32": 4}
 BUDGETS = (64, 256)
+REFUSED = (
+    r"needs at least \d+ bytes of memory for packs of 16777216 tokens and 16777216 images; there are \d+ for 1 slot;"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,34 @@ def test_inputs_and_outputs_are_the_tensors_of_the_largest_pack(built: Path) -> 
         assert found.total == found.inputs + found.scratch + found.outputs
     assert memory.slot_bytes == memory.budgets[-1].total
     assert memory.session_bytes(3) == 3 * memory.slot_bytes + 2 * memory.budgets[-1].outputs
+
+
+def test_budgets_that_no_machine_can_hold_are_refused_before_memory_is_taken(built: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.navit"
+    shutil.copytree(built, large)
+    content = json.loads((large / "manifest.json").read_text())
+    (engine,) = content["engines"]
+    engine["budgets"] = [{"tokens": 1 << 24, "images": 1 << 24, "target_tokens": 1 << 24}]
+    for graph in content["graphs"]:
+        for tensor in graph["outputs"]:
+            if tensor["name"] == "tokens":
+                tensor["shape"] = ["T", 1 << 30]
+    (large / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(BackendError, match=REFUSED) as caught:
+        Session(large)
+    assert "build it with smaller --token-budgets and --max-images" in str(caught.value)
+    assert memory_plan(large, engine["id"], threads=1).budgets[0].outputs >= 1 << 50  # says so, without taking it
+
+
+def test_a_budget_above_the_limit_is_refused_by_all_that_read_the_bundle(built: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.navit"
+    shutil.copytree(built, large)
+    content = json.loads((large / "manifest.json").read_text())
+    content["engines"][0]["budgets"][-1] |= {"tokens": 10**8, "target_tokens": 10**8}
+    (large / "manifest.json").write_text(json.dumps(content))
+    for read in (Session, manifests.load, lambda bundle: memory_plan(bundle, content["engines"][0]["id"], threads=1)):
+        with pytest.raises(BundleError, match=r"tokens is 100000000; expected an integer from 1 to 16777216; copy the"):
+            read(large)
 
 
 def test_each_thread_has_scratch_of_its_own(built: Path) -> None:

@@ -292,11 +292,11 @@ def test_a_manifest_whose_group_contradicts_itself_is_refused(bundle: Path) -> N
         return msgspec.structs.replace(manifest, engines=(*others, msgspec.structs.replace(last, group=group)))
 
     for group, message in (
-        (EngineGroup(id=WHOLE, members=MEMBERS), "and no engine's id"),
-        (EngineGroup(id="a b", members=MEMBERS), "group id 'a b'"),
+        (EngineGroup(id=WHOLE, members=MEMBERS), "expected an id that is no engine's"),
+        (EngineGroup(id="a b", members=MEMBERS), r'group\.id is "a b"; expected letters'),
         (EngineGroup(id=GROUP, members=MEMBERS[:1]), "two or more engines"),
-        (EngineGroup(id=GROUP, members=MEMBERS[1:]), "itself among them"),
-        (EngineGroup(id=GROUP, members=(MEMBERS[0], *MEMBERS)), "each once"),
+        (EngineGroup(id=GROUP, members=MEMBERS[1:]), "each once and '.*' among them"),
+        (EngineGroup(id=GROUP, members=(MEMBERS[0], *MEMBERS)), "two or more engines, each once"),
     ):
         with pytest.raises(BundleError, match=message):
             manifests.check(with_group(group), source="it")

@@ -179,7 +179,7 @@ EngineSet* Room::paired_engines() {
   if (!paired_ && no_pairs_.empty()) {
     try {
       paired_.emplace(opened_.manifest, opened_.choice, opened_.options, kPairedSlots);
-    } catch (const Error& e) {
+    } catch (const std::exception& e) {  // no memory among them: one stream goes on
       no_pairs_ = e.what();
       pairs_ = false;
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.files import read_json
 
 #: Where files of torch.save keep the weights, beside what training needs.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -123,10 +123,7 @@ def _shards(folder: Path, index: Path) -> list[Path]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}; expected an object of fields, as JSON") from error
+    values = read_json(path)
     if not isinstance(values, dict):
         raise InvalidInputError(f"{path} is a JSON {type(values).__name__}; expected an object of fields")
     return values

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from navit_edge import files
 from navit_edge.errors import InvalidInputError
 
 POSITION_KINDS = ("learned-absolute", "learned-fractional", "sinusoidal", "fourier")
@@ -116,10 +117,7 @@ class NaViTConfig:
     @staticmethod
     def from_file(path: Path) -> NaViTConfig:
         """Reads a JSON file: an object of fields, and optionally ``"size"``, one of SIZES, that they change."""
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise InvalidInputError(f"cannot read the model config {path}: {error.strerror}") from error
+        text = files.read_text(path, expected="an object of fields, as JSON")
         try:
             return NaViTConfig.from_fields(_json_object(text))
         except InvalidInputError as error:
@@ -127,10 +125,7 @@ class NaViTConfig:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise InvalidInputError(f"the model config is not JSON ({error}); expected an object of fields") from error
+    values = files.parse_json(text, what="the model config")
     if not isinstance(values, dict):
         raise InvalidInputError(f"the model config is a JSON {type(values).__name__}; expected an object of fields")
     return values

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.files import read_text
 from navit_edge.sizing import keeps_whole_patches, most_tokens, to_json
 
 if TYPE_CHECKING:
@@ -191,12 +192,7 @@ def read_sizes(path: Path) -> list[Size]:
 
     Raises InvalidInputError for a line of another form, and where there is none.
     """
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read: {error.strerror}; expected lines height,width") from error
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path} is not text; expected lines height,width in pixels, as 480,640") from None
+    lines = read_text(path, expected="lines height,width in pixels, as 480,640").splitlines()
     sizes = []
     for number, line in enumerate(lines, 1):
         text = line.strip()

@@ -25,6 +25,7 @@ from navit_edge.build.fusion import Fusion
 from navit_edge.build.job import EnginePlan, Event, Job, Outcome, Preview, Task
 from navit_edge.build.report import BuildReport, ProfileReport, host_description
 from navit_edge.build.request import BACKENDS, BuildRequest
+from navit_edge.files import decode_json
 from navit_edge.manifest import Engine, File, Manifest
 
 Progress = Callable[[Event], None]
@@ -326,8 +327,8 @@ def _standing(bundle: Path, job: Job, inputs: dict[str, File], *, require_fused:
             return []
         try:
             bundles.verify_files(bundle, manifest, [engine.file])
-            report = msgspec.json.decode(bundles.read_file(bundle, manifest, engine.report), type=BuildReport)
-        except (errors.BundleError, msgspec.DecodeError):
+            report = decode_json(bundles.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
+        except errors.BundleError:
             return []
         if report.key != _key(job, plan, inputs):
             return []

@@ -131,15 +131,14 @@ def _shape_text(shape: list[int]) -> str:
 
 
 def _read_report(bundle: Path, manifest: Manifest, engine: Engine) -> BuildReport:
-    import msgspec
-
     from navit_edge.build.report import BuildReport
     from navit_edge.bundle import read_file
     from navit_edge.errors import BundleError
+    from navit_edge.files import decode_json
 
     try:
-        return msgspec.json.decode(read_file(bundle, manifest, str(engine.report)), type=BuildReport)
-    except (BundleError, msgspec.DecodeError) as error:
+        return decode_json(read_file(bundle, manifest, str(engine.report)), BuildReport, source=str(engine.report))
+    except BundleError as error:
         raise BundleError(
             f"report of engine {engine.id} cannot be read: {error}; build it again with --force"
         ) from error

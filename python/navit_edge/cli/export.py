@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from navit_edge import files
 from navit_edge.cli.common import DebugOption, command, echo, err_console, make_progress, size_text
 from navit_edge.cli.decoding import IccRule, OrientationRule
 from navit_edge.errors import InvalidInputError, import_or_explain
@@ -247,14 +247,7 @@ def _load_config(size: str | None, path: Path | None) -> NaViTConfig:
         return sized(size)
     if size is None:
         return NaViTConfig.from_file(path)
-    try:
-        changes: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InvalidInputError(f"cannot read the model config {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidInputError(
-            f"the model config {path} is not JSON: {error}; expected an object of fields"
-        ) from error
+    changes = files.read_json(path)
     if not isinstance(changes, dict):
         raise InvalidInputError(f"the model config {path} is a {type(changes).__name__}; expected an object of fields")
     stated = changes.pop("size", size)
@@ -264,10 +257,6 @@ def _load_config(size: str | None, path: Path | None) -> NaViTConfig:
 
 
 def _read_labels(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # its line ends are \n now; other separators belong to a name
-        return text.removesuffix("\n").split("\n") if text else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"cannot read the labels {path}: {error}; expected UTF-8 text, a name a line"
-        ) from error
+    # Lines end with \n or \r\n; other separators that Python's splitlines knows belong to a name.
+    text = files.read_text(path, expected="labels, a name a line").removeprefix("\ufeff").replace("\r\n", "\n")
+    return text.removesuffix("\n").split("\n") if text else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from navit_edge import files
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 
 if TYPE_CHECKING:
@@ -42,12 +43,7 @@ def given_sizes(images: Sequence[Path], sizes: Path | None, decoder: Decoder) ->
 
 def read_histogram(path: Path) -> ImageSizes:
     """Lines ``height,width`` or ``height,width,count``; empty lines and those that start with # are skipped."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read: {error.strerror}; {_FORM}") from error
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path} is not text; {_FORM}") from None
+    lines = files.read_text(path, expected=_FORM.removeprefix("expected ")).splitlines()
     sizes: list[tuple[int, int]] = []
     counts: list[int] = []
     for number, line in enumerate(lines, 1):

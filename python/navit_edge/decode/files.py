@@ -7,7 +7,9 @@ import os
 from typing import IO
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.files import kind_of
+from navit_edge.files import kind_of, shown
+
+__all__ = ["open_regular", "shown"]
 
 #: Most calls of ``read`` for one file. A JPEG of 100 MB takes ten thousand, a PNG a few hundred thousand; a header of
 #: millions of empty comments, read byte by byte, would take minutes of processor time.
@@ -27,11 +29,6 @@ class _Reader(io.BufferedReader):
                 "anew"
             )
         return super().read(size)
-
-
-def shown(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    """A path in messages: bytes that are not UTF-8 as ``\\xNN``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def open_regular(path: str | os.PathLike[str], most_bytes: int, *, expected: str = "an image") -> IO[bytes]:

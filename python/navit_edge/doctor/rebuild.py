@@ -6,14 +6,15 @@ without them would make another engine than the one that did not fit.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from navit_edge.manifest import Engine, Manifest
+from navit_edge import files, inside
+from navit_edge.errors import BundleError
+from navit_edge.manifest import MOST_BYTES, Engine, Manifest
 
 #: Lowerings that build-engine refuses for a backend.
 _REFUSED = {"openvino": ("packed",), "tensorrt": ("padded",), "tensorrt-rtx": ("padded",)}
@@ -104,10 +105,12 @@ def _report(bundle: Path, engine: Engine) -> dict[str, Any]:
     if engine.report is None:
         return {}
     try:
-        content = json.loads((bundle / engine.report).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        folder, _, name = engine.report.rpartition("/")
+        with inside.opened(bundle) as directory, directory.folder(folder) as at:
+            raw = files.read_regular(name, most_bytes=MOST_BYTES, dir_fd=at)
+        return files.decode_json(raw, dict[str, Any], source=engine.report)
+    except (OSError, BundleError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _size(value: str) -> str:

@@ -17,6 +17,7 @@ from navit_edge.build.common import package_version
 from navit_edge.build.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
+from navit_edge.files import decode_json
 from navit_edge.manifest import File, Graph, Manifest
 from navit_edge.quantize import calibration, sensitivity
 from navit_edge.quantize.accuracy import compare
@@ -327,12 +328,12 @@ def _standing(bundle: Path, manifest: Manifest, precision: str, key: str) -> Qua
     if name is None:
         return None
     try:
-        report = msgspec.json.decode(bundles.read_file(bundle, manifest, name), type=QuantizeReport)
+        report = decode_json(bundles.read_file(bundle, manifest, name), QuantizeReport, source=name)
         graphs = tuple(graph for graph in manifest.graphs if graph.id in report.graphs)
         if report.key != key or len(graphs) != len(report.graphs):
             return None
         bundles.verify_files(bundle, manifest, [graph.file for graph in graphs])
-    except (BundleError, msgspec.DecodeError):
+    except BundleError:
         return None
     return Quantized(graphs=graphs, report=report, report_file=name, standing=True)
 

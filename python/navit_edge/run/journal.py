@@ -58,7 +58,7 @@ class Journal:
             found = json.loads(content)
             version = found["schema_version"]
             job: dict[str, Any] = found["job"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InvalidInputError(f"{self.path} is no journal of a job; --overwrite starts anew") from None
         if version != SCHEMA_VERSION:
             raise InvalidInputError(

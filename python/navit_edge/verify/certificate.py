@@ -8,6 +8,7 @@ import msgspec
 
 from navit_edge import bundle as bundles
 from navit_edge.errors import BundleError
+from navit_edge.files import decode_json
 from navit_edge.manifest import Manifest, Tolerance
 from navit_edge.verify.compare import Distance
 
@@ -88,6 +89,6 @@ def load(bundle: Path, manifest: Manifest) -> Certificate:
     if PARITY not in manifest.files:
         return Certificate()
     try:
-        return msgspec.json.decode(bundles.read_file(bundle, manifest, PARITY), type=Certificate)
-    except (BundleError, msgspec.DecodeError):
+        return decode_json(bundles.read_file(bundle, manifest, PARITY), Certificate, source=PARITY)
+    except BundleError:
         return Certificate()

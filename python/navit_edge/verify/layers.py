@@ -16,7 +16,8 @@ from navit_edge import bundle as bundles
 from navit_edge.build import BuildRequest, build_engines
 from navit_edge.build.precision import load
 from navit_edge.build.report import BuildReport
-from navit_edge.errors import BundleError, NavitEdgeError, import_or_explain
+from navit_edge.errors import NavitEdgeError, import_or_explain
+from navit_edge.files import decode_json
 from navit_edge.manifest import Engine, Graph, Manifest
 from navit_edge.session import Session
 from navit_edge.verify.certificate import WorstLayer
@@ -226,7 +227,7 @@ def _request(bundle: Path, manifest: Manifest, engine: Engine, graph: Graph) -> 
     if engine.report is None:
         return None
     try:
-        report = msgspec.json.decode(bundles.read_file(bundle, manifest, engine.report), type=BuildReport)
+        report = decode_json(bundles.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
         return BuildRequest(
             backend=engine.backend,
             precision=(engine.precision,),
@@ -237,7 +238,7 @@ def _request(bundle: Path, manifest: Manifest, engine: Engine, graph: Graph) -> 
             strict=report.settings.get("--strict") == "true",
             fp32_trunk=report.settings.get("--fp32-trunk") == "true",
         )
-    except (OSError, msgspec.DecodeError, BundleError, NavitEdgeError):
+    except (OSError, NavitEdgeError):
         return None
 
 

@@ -70,7 +70,7 @@ class LineFile:
                     break
                 try:
                     content = _decode(line) if line.endswith(b"\n") else None
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     content = None
                 if content is None:
                     broken_line = broken_line or number

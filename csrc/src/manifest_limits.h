@@ -1,0 +1,29 @@
+// The limits of a manifest (docs/bundle.md): what parse_manifest holds it to.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace navit_edge {
+
+inline constexpr std::int64_t kSchemaVersion = 1;
+
+/// The most that a manifest may hold, beside its bytes and what json_text.h says. Far above what export and
+/// build-engine write, and low enough that a file of the largest size is read in about a second.
+struct ManifestLimits {
+  std::size_t graphs = 256;
+  std::size_t tensors = 64;  // inputs of a graph, and outputs
+  std::size_t dimensions = 8;
+  std::size_t engines = 1024;
+  std::size_t budgets = 256;  // of an engine
+  std::size_t labels = std::size_t{1} << 20;
+  std::size_t golden = 4096;
+  std::size_t files = std::size_t{1} << 16;
+  std::int32_t tokens = 1 << 24;  // of a budget
+  std::int32_t images = 1 << 24;  // of a budget
+  std::int32_t width = 1 << 20;   // of the model
+  std::int32_t layers = 1 << 16;  // of the model; its heads, too
+};
+inline constexpr ManifestLimits kManifestLimits;
+
+}  // namespace navit_edge
