@@ -77,7 +77,9 @@ class Session(Submitting, Metered):
     stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it, 0.001 to 604800; 0:
         never.
     backend_dirs: searched for backend libraries before the usual places.
-    options: handed to the backend as they are.
+    options: of the engine's backend, name to value; names and values that it does not have are refused. For OpenVINO
+        "device", "CPU_RUNTIME_CACHE_CAPACITY" and "shape_quantum" (docs/memory.md); for TensorRT those of
+        docs/tensorrt-backend.md.
 
     Raises BundleError where the bundle is missing, altered or of another schema, and BackendError where no engine can
     run here; the message lists each engine with its reason.

@@ -148,9 +148,10 @@ def test_the_limit_can_be_raised_and_lowered(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(encoded("PNG"))
     assert ne.to_rgb(path, decode=ne.DecodeOptions(max_pixels=960)).shape == (24, 40, 3)
-    for image in (path, Image.open(path), Image.fromarray(picture())):
-        with pytest.raises(ne.InvalidInputError, match=r"is 24x40 pixels .*960 in all; expected at most 959"):
-            ne.to_rgb(image, decode=ne.DecodeOptions(max_pixels=959))
+    with Image.open(path) as lazy:
+        for image in (path, lazy, Image.fromarray(picture())):
+            with pytest.raises(ne.InvalidInputError, match=r"is 24x40 pixels .*960 in all; expected at most 959"):
+                ne.to_rgb(image, decode=ne.DecodeOptions(max_pixels=959))
 
 
 def test_a_photo_of_two_hundred_megapixels_is_decoded(tmp_path: Path) -> None:

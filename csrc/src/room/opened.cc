@@ -5,6 +5,7 @@
 
 #include "graph_check.h"
 #include "navit_edge/option_range.h"
+#include "shape_quantum.h"
 #include "thread_pool.h"
 
 namespace navit_edge {
@@ -44,6 +45,7 @@ Opened::Opened(const std::filesystem::path& bundle, SessionOptions session_optio
       choice(choose_engine(manifest, options)),
       sizer(manifest, options, choice.engine),
       graph(checked(manifest.graph(choice.engine.graph), sizer.preprocess())),
+      quantum(shape_quantum(choice.engine)),
       threads(options.threads > 0 ? options.threads : usable_cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(runs_on_cpu(choice.engine)),

@@ -44,7 +44,7 @@ void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads)
   report_.slot = slot;
   report_.engine = on.id_of(plan.budget);
   write_pack(plan, task.images, task.grids, opened_->sizer.preprocess(), opened_->manifest.model, opened_->graph,
-             budget, opened_->choice.engine.dynamic_tokens, threads, *pack_);
+             budget, opened_->choice.engine.dynamic_tokens, threads, *pack_, opened_->quantum);
   report_.capacity = pack_->tokens;
   report_.preprocess_us = microseconds_since(start_);
 }
