@@ -31,7 +31,7 @@ endif
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-python test-sanitizers fuzz verify-families lint check-tools bench gpu-check clean
+.PHONY: help demo test test-cpp test-python test-sanitizers fuzz soak check-all verify-families lint check-tools bench gpu-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -62,6 +62,12 @@ fuzz: $(VENV)/.installed  ## random images and mutated files, under the sanitize
 	NAVIT_EDGE_FUZZ_COUNT=$(FUZZ_COUNT) UBSAN_OPTIONS=halt_on_error=1 build/asan/csrc/tests/pixels_fuzz_test
 	$(PY) tests/fuzz/fuzz_preprocess.py -runs=$(FUZZ_COUNT)
 	$(PY) tests/fuzz/fuzz_files.py --count $(FUZZ_FILES)
+
+SOAK_SECONDS := 300
+soak: $(VENV)/.installed  ## minutes of ever new shapes through one session: nothing may grow (SOAK_SECONDS=)
+	$(PY) tests/soak/soak.py --seconds $(SOAK_SECONDS)
+
+check-all: test test-sanitizers fuzz verify-families soak  ## everything above and below that tests; hours
 
 test-python: $(VENV)/.installed
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -143,6 +143,7 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
                 std::array<std::string_view, 6>{"auto", "fp32", "fp16", "bf16", "int8", "fp8"});
 
   EngineChoice choice;
+  std::string wrong_option;  // of the caller's: no engine that could be built would take it
   for (const Entry& entry : in_order_of_preference(manifest, options)) {
     std::string reason = mismatch(*entry.members.front(), options);
     if (reason.empty()) {
@@ -155,10 +156,12 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
         return choice;
       } catch (const Error& e) {
         reason = e.what();
+        if (e.code() == ErrorCode::kInvalidInput && wrong_option.empty()) wrong_option = entry.id + ": " + reason;
       }
     }
     choice.candidates.push_back({entry.id, false, reason});
   }
+  if (!wrong_option.empty() && !options.backend.empty()) throw InvalidInput("engine " + wrong_option);
   fail(manifest, options, choice.candidates);
 }
 

@@ -4,12 +4,15 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "graph_check.h"
 #include "image_check.h"
 #include "navit_edge/error.h"
+#include "navit_edge/plan.h"
 #include "pack_scratch.h"
+#include "shape_quantum.h"
 #include "thread_pool.h"
 
 namespace navit_edge {
@@ -130,7 +133,7 @@ void split_into_bands(const Pack& pack, std::span<const ImageView> images, std::
 /// Lays the images out: segments, T, N, L.
 void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
              const PreprocessSpec& preprocess, const ModelSpec& model, const Budget& budget, bool dynamic_tokens,
-             Pack& out) {
+             std::int32_t quantum, Pack& out) {
   if (grids.size() != images.size()) {
     throw InvalidInput("write_pack was given " + std::to_string(images.size()) + " images and " +
                        std::to_string(grids.size()) + " grids; expected one grid an image");
@@ -166,7 +169,14 @@ void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<
                        std::to_string(budget.images) + "; plan it with plan_packs");
   }
   out.used_tokens = static_cast<std::int32_t>(tokens);
-  out.tokens = dynamic_tokens ? out.used_tokens : budget.tokens;
+  // Rows of merged patches are whole blocks, and no tensor outgrows what its slot has set aside.
+  const std::int32_t block = model.token_merge * model.token_merge;
+  out.tokens = dynamic_tokens ? rounded_up(out.used_tokens, std::lcm(quantum, block), budget.tokens / block * block)
+                              : budget.tokens;
+  std::int32_t longest = longest_image({&budget, 1});
+  const std::int32_t cap = preprocess.sizing.max_tokens;
+  if (cap > 0) longest = std::min(longest, cap + model.prefix_tokens);
+  if (dynamic_tokens) out.longest = rounded_up(out.longest, quantum, longest);
   out.images = dynamic_tokens ? static_cast<std::int32_t>(count) : budget.images;
 }
 
@@ -258,8 +268,8 @@ void fill_patches(const Pack& pack, std::span<const ImageView> images, const Pre
 
 void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
                 const PreprocessSpec& preprocess, const ModelSpec& model, const GraphSpec& graph, const Budget& budget,
-                bool dynamic_tokens, int threads, Pack& out) {
-  lay_out(plan, images, grids, preprocess, model, budget, dynamic_tokens, out);
+                bool dynamic_tokens, int threads, Pack& out, std::int32_t quantum) {
+  lay_out(plan, images, grids, preprocess, model, budget, dynamic_tokens, quantum, out);
   if (out.scratch == nullptr) out.scratch = std::make_shared<PackScratch>();
   const std::int64_t tokens = out.tokens;
   const std::int64_t count = out.images;

@@ -49,7 +49,8 @@ struct Setup {
                     {"cu_seqlens", DType::kInt32, {{'N', 1}}}};
   }
 
-  Pack write(const std::vector<Picture>& pictures, const Ints& order, bool dynamic = true, int threads = 1) {
+  Pack write(const std::vector<Picture>& pictures, const Ints& order, bool dynamic = true, int threads = 1,
+             std::int32_t quantum = 1) {
     views.clear();
     for (const Picture& picture : pictures) views.push_back(picture.view);
     grids.clear();
@@ -57,7 +58,7 @@ struct Setup {
     PackPlan plan;
     plan.images = order;
     Pack pack;
-    write_pack(plan, views, grids, preprocess, model, graph, budget, dynamic, threads, pack);
+    write_pack(plan, views, grids, preprocess, model, graph, budget, dynamic, threads, pack, quantum);
     return pack;
   }
 
@@ -297,6 +298,75 @@ TEST_CASE("a pack's buffers are used again and keep nothing of the pack before")
     REQUIRE(other.bytes() == tensor.bytes());
     CHECK(std::memcmp(other.data(), tensor.data(), tensor.bytes()) == 0);
   }
+}
+
+TEST_CASE("T and L are rounded up with rows that belong to no image, and the images' own rows stay as they are") {
+  std::mt19937 random(21);
+  for (const std::int32_t prefix : {0, 1}) {
+    Setup setup(4, prefix);
+    std::vector<Picture> pictures;
+    pictures.emplace_back(random, 20, 16);
+    pictures.emplace_back(random, 12, 12);
+    const Pack plain = setup.write(pictures, {0, 1});
+    for (const std::int32_t quantum : {1, 2, 7, 8, 32}) {
+      const Pack pack = setup.write(pictures, {0, 1}, true, 1, quantum);
+      CHECK(pack.used_tokens == plain.tokens);
+      CHECK(pack.images == 2);
+      CHECK(pack.tokens % quantum == 0);
+      CHECK(pack.tokens - plain.tokens < quantum);
+      CHECK(pack.longest % quantum == 0);
+      CHECK(pack.longest - plain.longest < quantum);
+      const auto starts_alike = [&](const auto& longer, const auto& shorter) {
+        return std::equal(shorter.begin(), shorter.end(), longer.begin());
+      };
+      CHECK(starts_alike(patches(pack), patches(plain)));
+      CHECK(starts_alike(ints(pack, "positions"), ints(plain, "positions")));
+      const Ints ids = ints(pack, "segment_ids");
+      CHECK(starts_alike(ids, ints(plain, "segment_ids")));
+      CHECK(std::all_of(ids.begin() + plain.tokens, ids.end(), [](std::int32_t id) { return id == 2; }));
+      CHECK(ints(pack, "grid_hw") == ints(plain, "grid_hw"));
+      CHECK(ints(pack, "cu_seqlens") == ints(plain, "cu_seqlens"));
+      const Ints index = ints(pack, "attention_index");
+      const Ints token_index = ints(pack, "token_index");
+      REQUIRE(index.size() == static_cast<std::size_t>(2 * pack.longest));
+      for (std::int32_t t = 0; t < pack.used_tokens; ++t) {
+        CHECK(index[static_cast<std::size_t>(token_index[static_cast<std::size_t>(t)])] == t);
+      }
+      CHECK(std::count(index.begin(), index.end(), -1) == 2 * pack.longest - pack.used_tokens);
+    }
+  }
+}
+
+TEST_CASE("rounding stays within the budget, its longest image and the cap of the sizing rule") {
+  std::mt19937 random(22);
+  Setup setup;
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 20, 20);  // 25 tokens
+  setup.budget.tokens = 27;
+  CHECK(setup.write(pictures, {0}, true, 1, 8).tokens == 27);
+  CHECK(setup.write(pictures, {0}, true, 1, 8).longest == 27);
+  setup.budget.longest = 26;
+  CHECK(setup.write(pictures, {0}, true, 1, 8).longest == 26);
+  setup.preprocess.sizing.rule = "token-cap";
+  setup.preprocess.sizing.max_tokens = 25;
+  CHECK(setup.write(pictures, {0}, true, 1, 8).longest == 25);
+  CHECK(setup.write(pictures, {0}, false, 1, 8).tokens == 27);
+  CHECK(setup.write(pictures, {0}, false, 1, 1).longest == 25);
+}
+
+TEST_CASE("rounded tokens of a model that merges patches are whole blocks") {
+  std::mt19937 random(23);
+  Setup setup;
+  setup.model.token_merge = 2;
+  std::vector<Picture> pictures;
+  pictures.emplace_back(random, 16, 16);
+  for (const std::int32_t quantum : {1, 3, 6, 8}) {
+    const Pack pack = setup.write(pictures, {0}, true, 1, quantum);
+    CHECK(pack.tokens % 4 == 0);
+    CHECK(pack.tokens % quantum == 0);
+  }
+  setup.budget.tokens = 18;
+  CHECK(setup.write(pictures, {0}, true, 1, 24).tokens == 16);
 }
 
 TEST_CASE("a graph gets the inputs it names, in its order, and no others") {

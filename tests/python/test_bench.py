@@ -346,11 +346,13 @@ def test_every_measurement_is_consistent(report: tuple[dict[str, Any], str, Path
         latency = one["latency_ms"]
         assert latency["min"] <= latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
         assert one["runs"] == 3
-        assert one["fill"] == one["tokens"] / one["capacity_tokens"] == 1
+        assert one["fill"] == one["tokens"] / one["capacity_tokens"]
+        assert one["tokens"] <= one["capacity_tokens"]
         assert one["peak_resident_bytes"] > 10 * 2**20
         assert one["images_per_s"] == pytest.approx(one["images"] * 3 / one["measured_s"])
         assert one["engine_ms"] > one["preprocess_ms"] > 0
     for one in content["packs"]:
+        assert one["capacity_tokens"] - one["tokens"] < 8  # rounded up to shapes that repeat
         total = one["preprocess_ms"] + one["engine_ms"] + one["other_ms"]
         assert total == pytest.approx(one["latency_ms"]["mean"])
         assert one["other_ms"] > 0

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine.h"
+#include "freed_memory.h"
 #include "navit_edge/backend_sdk.h"
 
 struct navit_edge_engine {
@@ -29,7 +30,7 @@ std::int32_t probe(const navit_edge_engine_desc* desc, const navit_edge_option* 
             ", which cannot open it; rebuild it here: navit-edge build-engine BUNDLE --backend openvino");
       }
     }
-    const std::string device = navit_edge::openvino::device_of(*desc);
+    const std::string device = navit_edge::openvino::parse_options(*desc).device;
     navit_edge::openvino::require_precision(device, desc->precision);
     const std::string words = navit_edge::openvino::core().get_property(device, ov::device::full_name);
     std::snprintf(out->library_version, sizeof(out->library_version), "%s", version.c_str());
@@ -46,7 +47,10 @@ std::int32_t run(navit_edge_engine* engine, std::int32_t slot, const navit_edge_
   return sdk::guard(error, [&] { engine->engine.run(slot, {inputs, input_count}, {outputs, output_count}); });
 }
 
-void close(navit_edge_engine* engine) { delete engine; }
+void close(navit_edge_engine* engine) {
+  delete engine;
+  navit_edge::openvino::give_back();
+}
 
 std::int32_t query(navit_edge_engine* engine, const char* key, char* buffer, std::size_t capacity, std::size_t* needed,
                    navit_edge_error* error) {

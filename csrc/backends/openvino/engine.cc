@@ -2,14 +2,20 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <openvino/core/model.hpp>
 #include <openvino/core/version.hpp>
 #include <openvino/runtime/properties.hpp>
+#include <utility>
 
+#include "freed_memory.h"
 #include "navit_edge/types.h"
+#include "primitive_cache.h"
 
 namespace navit_edge::openvino {
 namespace {
+
+constexpr const char* kCacheCapacity = "CPU_RUNTIME_CACHE_CAPACITY";  // in no public header of OpenVINO
 
 ov::element::Type element_type(std::int32_t dtype) {
   switch (static_cast<DType>(dtype)) {
@@ -33,12 +39,13 @@ ov::Tensor borrow(const navit_edge_tensor& tensor) {
   return {element_type(tensor.dtype), shape, tensor.data};
 }
 
-ov::AnyMap config_of(const navit_edge_engine_desc& desc, const std::string& device) {
+ov::AnyMap config_of(const navit_edge_engine_desc& desc, const Options& options) {
   ov::AnyMap config;
   config[ov::hint::inference_precision.name()] = std::string(desc.precision) == "bf16"   ? ov::element::bf16
                                                  : std::string(desc.precision) == "fp16" ? ov::element::f16
                                                                                          : ov::element::f32;
-  if (device == "CPU") {
+  if (options.device == "CPU") {
+    config[kCacheCapacity] = std::to_string(options.capacity_of_a_stream(desc.slots));
     config[ov::num_streams.name()] = ov::streams::Num(desc.slots);
     if (desc.threads > 0) config[ov::inference_num_threads.name()] = desc.threads;
     config[ov::hint::enable_cpu_pinning.name()] = false;  // other threads of the process pack at the same time
@@ -53,14 +60,6 @@ ov::Core& core() {
   return instance;
 }
 
-std::string device_of(const navit_edge_engine_desc& desc) {
-  std::string device = "CPU";
-  for (std::size_t i = 0; i < desc.option_count; ++i) {
-    if (std::string_view(desc.options[i].key) == "device") device = desc.options[i].value;
-  }
-  return device;
-}
-
 void require_precision(const std::string& device, const std::string& precision) {
   const std::string wanted = precision == "bf16" ? "BF16" : precision == "fp16" ? "FP16" : "FP32";
   const auto offered = core().get_property(device, ov::device::capabilities);
@@ -71,14 +70,18 @@ void require_precision(const std::string& device, const std::string& precision) 
                      list + "); build one for it: navit-edge build-engine BUNDLE --backend openvino --precision fp32");
 }
 
-Engine::Engine(const navit_edge_engine_desc& desc) : device_(device_of(desc)) {
-  require_precision(device_, desc.precision);
+Engine::Engine(const navit_edge_engine_desc& desc) : options_(parse_options(desc)) {
+  require_precision(options_.device, desc.precision);
+  if (options_.device == "CPU") {
+    static std::once_flag once;
+    std::call_once(once, [] { turn_off_primitive_cache(core()); });
+  }
   // The model reads its weights where they lie, so the tensor keeps them. It wants them mutable, and never writes.
   const auto content = std::make_shared<sdk::TakenBytes>(*desc.content);
   const ov::Tensor blob(ov::Tensor(ov::element::u8, {content->size()}, const_cast<void*>(content->data())), content);
-  model_ = core().import_model(blob, device_, config_of(desc, device_));
+  model_ = core().import_model(blob, options_.device, config_of(desc, options_));
   slots_.reserve(static_cast<std::size_t>(desc.slots));
-  for (std::int32_t slot = 0; slot < desc.slots; ++slot) slots_.push_back({model_.create_infer_request(), {}});
+  for (std::int32_t slot = 0; slot < desc.slots; ++slot) slots_.push_back({model_.create_infer_request(), {}, false});
 }
 
 const ov::Tensor& Engine::bind(Slot& slot, const navit_edge_tensor& tensor) {
@@ -94,6 +97,7 @@ const ov::Tensor& Engine::bind(Slot& slot, const navit_edge_tensor& tensor) {
   const ov::Tensor fresh = borrow(tensor);
   slot.request.set_tensor(found->name, fresh);
   found->tensor = fresh;
+  slot.new_shape |= !std::equal(shape.begin(), shape.end(), found->shape.begin(), found->shape.end());
   found->shape.assign(shape.begin(), shape.end());
   return found->tensor;
 }
@@ -118,13 +122,14 @@ void Engine::run(std::int32_t slot, std::span<const navit_edge_tensor> inputs,
     }
     if (made.data() != ours.data()) made.copy_to(ours);
   }
+  if (std::exchange(on.new_shape, false)) give_back_after_new_shapes();
 }
 
 std::string Engine::report() const {
   sdk::JsonObject report;
   report.text("library", "OpenVINO");
   report.text("library_version", ov::get_openvino_version().buildNumber);
-  report.text("device", device_ + " (" + core().get_property(device_, ov::device::full_name) + ")");
+  report.text("device", options_.device + " (" + core().get_property(options_.device, ov::device::full_name) + ")");
   report.number("slots", static_cast<std::int64_t>(slots_.size()));
   report.text("host_memory", "the caller's");
   // What was asked for, and what the model's operations run in: those that have no kernel of it run in another.
@@ -138,8 +143,9 @@ std::string Engine::report() const {
   sdk::JsonObject precisions;
   for (const auto& [precision, count] : operations) precisions.number(precision, count);
   report.json("operations_by_precision", precisions.done());
-  if (device_ == "CPU") {
+  if (options_.device == "CPU") {
     report.number("streams", model_.get_property(ov::num_streams).num);
+    report.number("cache_capacity", options_.cache_capacity);
     report.number("threads", model_.get_property(ov::inference_num_threads));
   }
   return report.done();

@@ -12,14 +12,12 @@
 #include <vector>
 
 #include "navit_edge/backend_sdk.h"
+#include "options.h"
 
 namespace navit_edge::openvino {
 
 /// The process's one ov::Core: it owns the plug-ins, whose threads and caches are worth sharing.
 ov::Core& core();
-
-/// "CPU" unless the options name another OpenVINO device.
-std::string device_of(const navit_edge_engine_desc& desc);
 
 /// Throws BackendError where `device` cannot compute in `precision`: OpenVINO itself would fall back in silence.
 void require_precision(const std::string& device, const std::string& precision);
@@ -44,11 +42,12 @@ class Engine {
   struct Slot {
     ov::InferRequest request;
     std::vector<Bound> bound;
+    bool new_shape;  // since the last run
   };
   /// Binds `tensor` to the slot's request, unless it is bound as it is.
   static const ov::Tensor& bind(Slot& slot, const navit_edge_tensor& tensor);
 
-  std::string device_;
+  Options options_;
   ov::CompiledModel model_;
   std::vector<Slot> slots_;
 };

@@ -69,6 +69,10 @@ Options parse_options(const navit_edge_engine_desc& desc) {
     } else if (key == "lean_runtime") {
       if (value.empty() || value.front() != '/') refuse(key, value, "the absolute path of a libnvinfer_lean.so");
       options.lean_runtime = value;
+    } else {
+      throw InvalidInput("the TensorRT backend has no option '" + key +
+                         "'; known: cuda_device, cuda_graph, engine_host_code, host_memory, lean_runtime, "
+                         "tensorrt_dir, version_compatible");
     }
   }
   // Who names a directory chooses: a library from elsewhere must not take its place.

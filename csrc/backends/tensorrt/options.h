@@ -24,7 +24,7 @@ struct Options {
   std::vector<std::string> wheel_dirs;         // tensorrt_wheels: after the usual places; none where library_dirs are
 };
 
-/// Throws InvalidInput for a value that an option does not have; options of others are ignored.
+/// Throws InvalidInput for a name that is not known or a value that an option does not have.
 Options parse_options(const navit_edge_engine_desc& desc);
 
 }  // namespace navit_edge::tensorrt

@@ -4,8 +4,9 @@
 #include <utility>
 
 #include "graph_check.h"
+#include "navit_edge/cores.h"
 #include "navit_edge/option_range.h"
-#include "thread_pool.h"
+#include "shape_quantum.h"
 
 namespace navit_edge {
 namespace {
@@ -44,7 +45,8 @@ Opened::Opened(const std::filesystem::path& bundle, SessionOptions session_optio
       choice(choose_engine(manifest, options)),
       sizer(manifest, options, choice.engine),
       graph(checked(manifest.graph(choice.engine.graph), sizer.preprocess())),
-      threads(options.threads > 0 ? options.threads : usable_cores()),
+      quantum(shape_quantum(choice.engine)),
+      threads(options.threads > 0 ? options.threads : cpu_limits().cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(runs_on_cpu(choice.engine)),
       may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots) {}

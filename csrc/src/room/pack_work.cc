@@ -44,7 +44,7 @@ void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads)
   report_.slot = slot;
   report_.engine = on.id_of(plan.budget);
   write_pack(plan, task.images, task.grids, opened_->sizer.preprocess(), opened_->manifest.model, opened_->graph,
-             budget, opened_->choice.engine.dynamic_tokens, threads, *pack_);
+             budget, opened_->choice.engine.dynamic_tokens, threads, *pack_, opened_->quantum);
   report_.capacity = pack_->tokens;
   report_.preprocess_us = microseconds_since(start_);
 }
@@ -86,7 +86,7 @@ void PackWork::fail(const PackTask& task, const std::exception_ptr& error) {
   }
 }
 
-std::exception_ptr PackWork::named(const PackTask& task, const std::exception_ptr& cause) {
+std::exception_ptr PackWork::named(const PackTask& task, const std::exception_ptr& cause) noexcept try {
   ErrorCode code = ErrorCode::kBackend;
   std::string what = "something was thrown that is no std::exception";
   try {
@@ -104,6 +104,8 @@ std::exception_ptr PackWork::named(const PackTask& task, const std::exception_pt
   } catch (...) {
     return std::current_exception();
   }
+} catch (...) {  // no memory for the words
+  return std::current_exception();
 }
 
 }  // namespace navit_edge

@@ -43,6 +43,30 @@ DebugOption = Annotated[
 ]
 
 
+BackendOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend-option",
+        help="An option of the engine's backend, as shape_quantum=16; may be given again (docs/memory.md).",
+        metavar="NAME=VALUE",
+        show_default="none",
+    ),
+]
+
+
+def backend_options(given: list[str] | None) -> dict[str, str]:
+    """``NAME=VALUE`` of --backend-option as a session takes them; the last of a name counts."""
+    options = {}
+    for one in given or ():
+        name, found, value = one.partition("=")
+        if not found or not name:
+            raise typer.BadParameter(
+                f"{one!r}; expected NAME=VALUE, as shape_quantum=16", param_hint="--backend-option"
+            )
+        options[name] = value
+    return options
+
+
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Ends a command with one paragraph on standard error and the right exit code, whatever it raises."""
 

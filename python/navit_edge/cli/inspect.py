@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from navit_edge.cli.build_output import budget_text
-from navit_edge.cli.common import DebugOption, command, echo_json, fail, out_console, size_text
+from navit_edge.cli.common import (
+    BackendOptions,
+    DebugOption,
+    backend_options,
+    command,
+    echo_json,
+    fail,
+    out_console,
+    size_text,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from navit_edge.manifest import Manifest
     from navit_edge.memory import EngineMemory
+    from navit_edge.plateau import Plateau
 
 
 @command
@@ -25,6 +35,15 @@ def inspect(
         bool,
         typer.Option("--verify", metavar="", help="Compare every file with its SHA-256; else only that it is there."),
     ] = False,
+    plateau: Annotated[
+        bool,
+        typer.Option(
+            "--plateau",
+            metavar="",
+            help="Run the CPU's engines until new shapes add no memory, and say how much they have then (minutes).",
+        ),
+    ] = False,
+    backend_option: BackendOptions = None,
     debug: DebugOption = False,
 ) -> None:
     """Show a bundle: model, preprocessing, graphs, engines with their budgets, files.
@@ -34,15 +53,38 @@ def inspect(
     from navit_edge import manifest as manifests
     from navit_edge.memory import memory_plan
 
+    options = backend_options(backend_option)
     manifest = manifests.load(bundle)
     memory = {engine.id: memory_plan(bundle, engine.id) for engine in manifest.engines}
     problems = _problems(bundle, manifest, verify)
+    plateaus = _plateaus(bundle, manifest, options) if plateau else {}
     if as_json:
-        echo_json(describe(manifest, problems, verify, memory))
+        echo_json(describe(manifest, problems, verify, memory, plateaus))
     else:
         _print(manifest, problems, verify, memory)
+        for one in plateaus.values():
+            out_console().print(_plateau_text(one), soft_wrap=True, markup=False)
     if problems:
         fail("; ".join(problems.values()))
+
+
+def _plateaus(bundle: Path, manifest: Manifest, options: dict[str, str]) -> dict[str, Plateau]:
+    """Engine of the CPU -> what was measured."""
+    from navit_edge.plateau import measure
+
+    return {
+        engine.id: measure(bundle, engine.id, options=options)
+        for engine in manifest.engines
+        if engine.target.startswith("cpu")
+    }
+
+
+def _plateau_text(plateau: Plateau) -> str:
+    return (
+        f"{plateau.engine}: a process of one session holds {size_text(plateau.plateau_bytes)} at its plateau, "
+        f"{size_text(plateau.opened_bytes)} when it opens, {size_text(plateau.closed_bytes)} when it is closed "
+        f"({plateau.packs} packs of new shapes)"
+    )
 
 
 def _problems(bundle: Path, manifest: Manifest, verify: bool) -> dict[str, str]:
@@ -66,15 +108,23 @@ def _problem(bundle: Path, manifest: Manifest, name: str) -> str:
 
 
 def describe(
-    manifest: Manifest, problems: dict[str, str], verified: bool, memory: dict[str, EngineMemory]
+    manifest: Manifest,
+    problems: dict[str, str],
+    verified: bool,
+    memory: dict[str, EngineMemory],
+    plateaus: dict[str, Plateau],
 ) -> dict[str, Any]:
     """The manifest as JSON, with the size and the memory of each engine and the state of each file."""
+    import dataclasses
+
     import msgspec
 
     content: dict[str, Any] = msgspec.to_builtins(manifest)
     for engine in content["engines"]:
         engine["bytes"] = content["files"][engine["file"]]["bytes"]
         engine["memory"] = _memory_json(memory[engine["id"]])
+        if engine["id"] in plateaus:
+            engine["memory"]["plateau"] = dataclasses.asdict(plateaus[engine["id"]])
     for name, file in content["files"].items():
         file["state"] = problems.get(name) or ("verified" if verified else "present")
     return content

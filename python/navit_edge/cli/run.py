@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, err_console
+from navit_edge.cli.common import BackendOptions, DebugOption, backend_options, command, err_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run_output import (
     Format,
@@ -200,6 +200,7 @@ def run(
     ] = Precision.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.", rich_help_panel=_ENGINE)] = 0,
     slots: SlotsOption = 0,
+    backend_option: BackendOptions = None,
     decoders: Annotated[
         int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=_INPUT)
     ] = 1,
@@ -253,6 +254,7 @@ def run(
         chosen = ne.Policy.parse(policy)
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
+    options = backend_options(backend_option)
     kept = _kept(save, kind, bundle)
     if not math.isfinite(fps):
         raise typer.BadParameter(f"{fps}; expected a number of frames", param_hint="--fps")
@@ -277,6 +279,7 @@ def run(
         max_tokens_per_image=max_tokens,
         overflow=overflow.value,
         decode=decode,
+        options=options,
     ) as session:
         if not quiet:
             announce(session)

@@ -1,0 +1,25 @@
+// The options that an engine of this backend takes; docs/memory.md describes them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "navit_edge/backend_abi.h"
+
+namespace navit_edge::openvino {
+
+struct Options {
+  std::string device = "CPU";  // an OpenVINO device
+  /// CPU_RUNTIME_CACHE_CAPACITY: for how many shapes of an operation, of each kind of operation, the streams of an
+  /// engine keep what they have prepared, all streams together; the least recently used goes first. OpenVINO's own
+  /// default, 5000 a stream, is a leak in all but name where shapes seldom repeat (docs/memory.md).
+  std::int32_t cache_capacity = 32;
+
+  /// The share of one of `streams`, but enough for the layers of one pack to share what they have prepared.
+  [[nodiscard]] std::int32_t capacity_of_a_stream(std::int32_t streams) const noexcept;
+};
+
+/// Throws InvalidInput for a name that is not known or a value that an option does not have.
+Options parse_options(const navit_edge_engine_desc& desc);
+
+}  // namespace navit_edge::openvino
