@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import tempfile
@@ -29,11 +28,12 @@ from rich.table import Table
 
 import navit_edge as ne
 from navit_edge.build import BuildRequest, build_engines
+from navit_edge.cores import usable_cores
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.onnx_export import export_bundle
 
-THREADS = len(os.sched_getaffinity(0))
+THREADS = usable_cores()
 ORT_PACK_TOKENS = 2048
 # (peer, set) -> the least ratio of the session's images/s to the peer's that the project aims at (bf16 engine).
 TARGETS = {

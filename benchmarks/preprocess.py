@@ -32,6 +32,7 @@ from rich.table import Table
 from torch.nn import functional
 
 from navit_edge import _core
+from navit_edge.cores import usable_cores
 from navit_edge.sizing import Sizing, to_json
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -179,7 +180,7 @@ def hardware() -> dict[str, Any]:
     names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "simd": os.environ.get("NAVIT_EDGE_SIMD") or "widest",
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "pillow", "torch", "opencv-python-headless")},

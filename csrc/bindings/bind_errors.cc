@@ -43,6 +43,8 @@ py::object python_error(const std::exception_ptr& error) {
     std::rethrow_exception(error);
   } catch (const Error& e) {
     return python_class(e.code())(text_of(e.what()));
+  } catch (const std::bad_alloc&) {
+    return python_class(ErrorCode::kBackend)("memory ran out while this image was run; submit it again, or run fewer");
   } catch (const std::exception& e) {
     return py::module_::import("navit_edge.errors").attr("NavitEdgeError")(text_of(e.what()));
   }

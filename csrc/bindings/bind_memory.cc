@@ -1,8 +1,9 @@
-// How much memory a session sets aside, without opening an engine.
+// How much memory a session sets aside, without opening an engine, and how many cores this process has.
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
 #include "bindings.h"
+#include "navit_edge/cores.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
 
@@ -28,6 +29,15 @@ void bind_memory(py::module_& module) {
       },
       py::arg("bundle"), py::arg("engine"), py::kw_only(), py::arg("threads"),
       "A tuple (tokens, images, inputs, scratch, outputs) for each budget of the engine, the last three in bytes.");
+  module.def(
+      "cpu_limits",
+      [](const std::filesystem::path& root) {
+        const CpuLimits limits = cpu_limits(root);
+        return py::make_tuple(limits.affinity, limits.quota_cores, limits.cores());
+      },
+      py::arg("root") = "/",
+      "(cores of the affinity mask, CPU time that control groups allow in cores or None, cores that can be kept "
+      "busy).");
 }
 
 }  // namespace navit_edge::bindings

@@ -48,6 +48,7 @@ void bind_result(py::module_& module) {
             return result;
           },
           py::arg("error"), py::arg("index") = -1)
+      .def_readonly("lost", &PyResult::lost)
       .def_property_readonly("logits", [](const PyResult& self) { return array_of(self.result.logits, true); })
       .def_property_readonly("embedding", [](const PyResult& self) { return array_of(self.result.embedding, true); })
       .def_property_readonly("tokens", [](const PyResult& self) { return array_of(self.result.token_features, false); })

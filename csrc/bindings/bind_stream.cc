@@ -60,6 +60,16 @@ class PyStream {
     return name_of(pushed);
   }
 
+  bool await_room(std::size_t bytes) {
+    bool room = false;
+    {
+      const py::gil_scoped_release release;
+      room = stream_->await_room(bytes);
+    }
+    mailbox_->let_go();  // before the caller takes more
+    return room;
+  }
+
   const char* push_failed(std::uint64_t index) {
     const py::gil_scoped_release release;
     return name_of(stream_->push_failed(nullptr, index));
@@ -132,6 +142,7 @@ void bind_stream(py::module_& module) {
            py::keep_alive<1, 2>(), py::arg("session"), py::kw_only(), py::arg("capacity"), py::arg("capacity_bytes"),
            py::arg("ordered"), py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"))
       .def("push", &PyStream::push, py::arg("image"), py::arg("index"))
+      .def("await_room", &PyStream::await_room, py::arg("bytes"))
       .def("push_failed", &PyStream::push_failed, py::arg("index"))
       .def("pop", &PyStream::pop, py::arg("most"), py::arg("wait_ms"))
       .def("finish", &PyStream::finish)

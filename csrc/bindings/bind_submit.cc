@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -31,14 +32,20 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   options.deadline_us = deadline_us;
   options.priority = priority;
   options.policy = policy;
-  PyObject* const to = future.ptr();
-  PyObject* const with = tag.is_none() ? nullptr : tag.ptr();
-  const Done done = [mailbox = self.mailbox, to, with](Result&& result) { mailbox->post(std::move(result), to, with); };
-  Py_INCREF(to);  // the letter's, which `done` posts
-  Py_XINCREF(with);
+  py::object place = py::cast(PyResult());
+  auto& result = place.cast<PyResult&>();
+  result.tag = tag;
+  const py::tuple entry = py::make_tuple(future, std::move(place));
+  auto letter = std::make_unique<Letter>(Letter{self.mailbox, entry.inc_ref().ptr(), &result});
+  const Done done = [own = letter.get()](Result&& ended) {
+    own->result = std::move(ended);
+    const std::shared_ptr<Mailbox> to = std::move(own->to);
+    to->post(own);
+  };
+  std::optional<std::uint64_t> id;
   try {
     // The GIL changes hands only where this has to wait. Callbacks take none, so they cannot wait for it.
-    std::optional<std::uint64_t> id = self.session->try_submit(owned, options, done);
+    id = self.session->try_submit(owned, options, done);
     if (!id.has_value() && timeout_s != 0.0) {
       WaitOptions wait = interruptible(timeout_s);
       if (!look_up.is_none()) {
@@ -50,16 +57,16 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
       const py::gil_scoped_release release;
       id = self.session->try_submit(owned, options, done, wait);
     }
-    if (!id.has_value()) {
-      Py_DECREF(to);
-      Py_XDECREF(with);
-    }
-    return id;
   } catch (...) {  // nothing was taken
-    Py_DECREF(to);
-    Py_XDECREF(with);
+    entry.dec_ref();
     throw;
   }
+  if (id.has_value()) {
+    (void)letter.release();  // the mailbox's, which may have let go of it by now
+  } else {
+    entry.dec_ref();
+  }
+  return id;
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <new>
 #include <utility>
 
 #include "py_result.h"
@@ -16,16 +18,6 @@ namespace {
 /// How long a released reference waits for results to travel with.
 constexpr std::chrono::milliseconds kPatience{20};
 
-/// Lets its image go through the mailbox, from whichever thread drops it.
-struct Ticket {
-  Ticket(std::shared_ptr<Mailbox> box, PyObject* object) : mailbox(std::move(box)), image(object) {}
-  Ticket(const Ticket&) = delete;
-  Ticket& operator=(const Ticket&) = delete;
-  ~Ticket() { mailbox->release(image); }
-  std::shared_ptr<Mailbox> mailbox;
-  PyObject* image;
-};
-
 }  // namespace
 
 int Mailbox::current_process() noexcept { return ::getpid(); }
@@ -33,22 +25,25 @@ bool Mailbox::here() const noexcept { return process_ == current_process(); }
 
 Mailbox::~Mailbox() {
   // The last owner may be a thread of the session; without the GIL what is left stays.
-  if (released_.empty() || Py_IsInitialized() == 0 || PyGILState_Check() == 0) return;
-  for (PyObject* object : released_) Py_DECREF(object);
+  if (released_.size == 0 || Py_IsInitialized() == 0 || PyGILState_Check() == 0) return;
+  while (released_.size > 0) {
+    const std::unique_ptr<Borrowed> borrowed(&released_.pop());
+    Py_DECREF(borrowed->object);
+  }
 }
 
-void Mailbox::post(Result&& result, PyObject* future, PyObject* tag) {
+void Mailbox::post(Letter* letter) noexcept {
   const std::lock_guard lock(mutex_);
-  letters_.push_back({std::move(result), future, tag});
+  letters_.push(*letter);
   ++posted_;
-  if (letters_.size() == 1) arrived_.notify_one();
+  if (letters_.size == 1) arrived_.notify_one();
 }
 
-void Mailbox::release(PyObject* object) {
+void Mailbox::release(Borrowed* borrowed) noexcept {
   if (!here()) return;
   const std::lock_guard lock(mutex_);
-  released_.push_back(object);
-  if (released_.size() == 1) arrived_.notify_one();
+  released_.push(*borrowed);
+  if (released_.size == 1) arrived_.notify_one();
 }
 
 void Mailbox::close() {
@@ -59,33 +54,40 @@ void Mailbox::close() {
 }
 
 py::object Mailbox::take() {
-  std::vector<Letter> letters;
+  if (given_ != nullptr && PyList_Size(given_) > 0) return py::reinterpret_borrow<py::object>(given_);
+  Py_CLEAR(given_);
+  const py::list out;  // before anything is taken
+  Chain<Letter> letters;
   bool over = false;
   {
     const py::gil_scoped_release release;
     std::unique_lock lock(mutex_);
     done_ = taken_;
     resolved_.notify_all();
-    const auto mail = [&] { return !letters_.empty() || closed_; };
-    arrived_.wait(lock, [&] { return mail() || !released_.empty(); });
+    const auto mail = [&] { return letters_.size > 0 || closed_; };
+    arrived_.wait(lock, [&] { return mail() || released_.size > 0; });
     if (!mail()) arrived_.wait_for(lock, kPatience, mail);
-    letters.swap(letters_);
-    taken_ += letters.size();
-    over = letters.empty() && closed_;
+    letters.take(letters_);
+    taken_ += letters.size;
+    over = letters.size == 0 && closed_;
   }
   let_go();
   if (over) return py::none();
-  return opened(letters);
+  given_ = out.inc_ref().ptr();
+  open(letters, out);
+  return out;
 }
 
 py::list Mailbox::take_now() {
-  std::vector<Letter> letters;
+  py::list out;
+  Chain<Letter> letters;
   {
     const std::lock_guard lock(mutex_);
-    letters.swap(letters_);
-    taken_ += letters.size();
+    letters.take(letters_);
+    taken_ += letters.size;
   }
-  return opened(letters);
+  open(letters, out);
+  return out;
 }
 
 bool Mailbox::flush(std::optional<double> timeout_s) {
@@ -112,32 +114,57 @@ bool Mailbox::flush(std::optional<double> timeout_s) {
 }
 
 void Mailbox::let_go() {
-  std::vector<PyObject*> released;
+  Chain<Borrowed> released;
   {
     const std::lock_guard lock(mutex_);
-    if (released_.empty()) return;
-    released.swap(released_);
+    released.take(released_);
   }
-  for (PyObject* object : released) Py_DECREF(object);  // may run Python
+  while (released.size > 0) {
+    const std::unique_ptr<Borrowed> borrowed(&released.pop());
+    Py_DECREF(borrowed->object);  // may run Python
+  }
 }
 
-py::list Mailbox::opened(std::vector<Letter>& letters) {
-  py::list out(letters.size());
-  for (std::size_t i = 0; i < letters.size(); ++i) {
-    Letter& letter = letters[i];
-    PyResult result = py_result(std::move(letter.result));
-    if (letter.tag != nullptr) result.tag = py::reinterpret_steal<py::object>(letter.tag);
-    const auto future = py::reinterpret_steal<py::object>(letter.future);
-    out[i] = py::make_tuple(future, std::move(result));
+/// The letters that are in the list are gone, the others are back in the mailbox.
+void Mailbox::open(Chain<Letter>& letters, const py::list& into) {
+  while (letters.first != nullptr) {
+    Letter& letter = *letters.first;
+    PyResult& place = *letter.place;
+    if (!place.lost) {
+      try {
+        place.error = python_error(letter.result.error);
+        place.result = std::move(letter.result);
+      } catch (...) {  // for want of memory
+        PyErr_Clear();
+        letter.result = {};
+        place.lost = true;
+      }
+    }
+    if (PyList_Append(into.ptr(), letter.entry) != 0) {
+      PyErr_Clear();
+      put_back(letters);
+      if (py::len(into) == 0) throw std::bad_alloc();  // MemoryError
+      return;
+    }
+    letters.pop();
+    Py_DECREF(letter.entry);
+    delete &letter;
   }
-  return out;
+}
+
+void Mailbox::put_back(Chain<Letter>& letters) noexcept {
+  const std::lock_guard lock(mutex_);
+  taken_ -= letters.size;
+  letters.take(letters_);
+  letters_.take(letters);
 }
 
 OwnedImage owned_image(py::handle image, const std::string& who, const std::shared_ptr<Mailbox>& mailbox) {
   OwnedImage owned;
   owned.view = image_view(image, who);
-  const auto ticket = std::make_shared<Ticket>(mailbox, image.inc_ref().ptr());
-  owned.owner = std::shared_ptr<const void>(ticket, ticket->image);
+  auto* const borrowed = new Borrowed{image.inc_ref().ptr()};
+  owned.owner =
+      std::shared_ptr<const void>(borrowed->object, [mailbox, borrowed](const void*) { mailbox->release(borrowed); });
   return owned;
 }
 

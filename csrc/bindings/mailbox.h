@@ -7,31 +7,82 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <vector>
+#include <string>
 
 #include "bindings.h"
 #include "navit_edge/image.h"
 #include "navit_edge/unpack.h"
+#include "py_result.h"
 
 namespace navit_edge::bindings {
 
+class Mailbox;
+
+/// How the result of one image comes back. Made before the image is submitted, so that delivery allocates next to
+/// nothing where memory may have run out. References are bare pointers, each one owned: what is left when the
+/// interpreter is gone is not touched.
+struct Letter {
+  std::shared_ptr<Mailbox> to;  // until it is posted
+  PyObject* entry;              // (future, Result)
+  PyResult* place;              // in that Result
+  Result result{};
+  Letter* behind = nullptr;
+};
+
+/// A reference that a session's thread lets go of.
+struct Borrowed {
+  PyObject* object;
+  Borrowed* behind = nullptr;
+};
+
+/// A list through its items, in order; owns none of them.
+template <class Item>
+struct Chain {
+  Item* first = nullptr;
+  Item** end = &first;
+  std::size_t size = 0;
+
+  Chain() = default;
+  Chain(const Chain&) = delete;
+  Chain& operator=(const Chain&) = delete;
+
+  void push(Item& item) noexcept {
+    item.behind = nullptr;
+    *end = &item;
+    end = &item.behind;
+    ++size;
+  }
+  Item& pop() noexcept {
+    Item& item = *first;
+    first = item.behind;
+    if (first == nullptr) end = &first;
+    --size;
+    return item;
+  }
+  /// All of `other`, behind what is here.
+  void take(Chain& other) noexcept {
+    while (other.first != nullptr) push(other.pop());
+  }
+};
+
 /// A session's threads post here and never wait for the GIL; the session's delivery thread
-/// (python/navit_edge/future.py) takes all there is at once: it needs the GIL once for many images. References travel
-/// as bare pointers, each one owned: what is left when the interpreter is gone is not touched.
+/// (python/navit_edge/future.py) takes all there is at once: it needs the GIL once for many images.
 class Mailbox {
  public:
   ~Mailbox();
 
-  /// From any thread, without the GIL. Takes over the references; `tag` may be null.
-  void post(Result&& result, PyObject* future, PyObject* tag);
-  /// From any thread, without the GIL. Takes over the reference, which is let go of soon: with the next results, or
+  /// From any thread, without the GIL. Takes over the letter.
+  void post(Letter* letter) noexcept;
+  /// From any thread, without the GIL. Takes over both; the reference is let go of soon: with the next results, or
   /// after kPatience.
-  void release(PyObject* object);
+  void release(Borrowed* borrowed) noexcept;
   /// No more is posted. Wakes `take`. From any thread, without the GIL.
   void close();
 
   /// With the GIL. Waits for results, without it, and gives [(future, Result), ...]; None after `close` when nothing is
-  /// left. Only the delivery thread calls it.
+  /// left. Where memory is short it gives fewer, or throws, and keeps the others for the next call. What the last list
+  /// still holds comes first, in the same list: the caller takes out of it what is resolved, so that an exception from
+  /// outside between two of its steps loses nothing. Only the delivery thread calls it.
   pybind11::object take();
   /// With the GIL. What is there now, for a callback on the delivery thread that cannot wait for itself.
   pybind11::list take_now();
@@ -45,20 +96,17 @@ class Mailbox {
   [[nodiscard]] bool here() const noexcept;
 
  private:
-  struct Letter {
-    Result result;
-    PyObject* future;
-    PyObject* tag;
-  };
-  pybind11::list opened(std::vector<Letter>& letters);
+  void open(Chain<Letter>& letters, const pybind11::list& into);
+  void put_back(Chain<Letter>& letters) noexcept;
 
   static int current_process() noexcept;
   const int process_ = current_process();
   std::mutex mutex_;
   std::condition_variable arrived_;   // for `take`
   std::condition_variable resolved_;  // for `flush`
-  std::vector<Letter> letters_;
-  std::vector<PyObject*> released_;
+  Chain<Letter> letters_;
+  Chain<Borrowed> released_;
+  PyObject* given_ = nullptr;  // the list that `take` gave last; with the GIL
   std::uint64_t posted_ = 0;
   std::uint64_t taken_ = 0;
   std::uint64_t done_ = 0;  // taken and resolved

@@ -16,6 +16,7 @@ struct PyResult {
   pybind11::object tag = pybind11::none();
   std::string decoding;     // what decoding did to the image, in words
   std::int64_t index = -1;  // in the list or the source; -1: it was submitted alone
+  bool lost = false;        // memory ran out while it was handed over: there is neither a result nor its error
 };
 
 /// With the error as its Python class. With the GIL.

@@ -5,6 +5,7 @@
 
 #include "backend_impl.h"
 #include "memory_plan.h"
+#include "navit_edge/cores.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
@@ -78,7 +79,9 @@ Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpe
   desc.file = file.c_str();
   desc.precision = (spec.float_precision.empty() ? spec.precision : spec.float_precision).c_str();
   desc.slots = options.slots;
-  desc.threads = options.threads;
+  // Affinity a vendor's library sees for itself, and knows better which cores are worth it; a quota it does not.
+  const CpuLimits limits = cpu_limits();
+  desc.threads = options.threads == 0 && limits.cores() < limits.affinity ? limits.cores() : options.threads;
   desc.options = pairs.data();
   desc.option_count = pairs.size();
   navit_edge_error error{};

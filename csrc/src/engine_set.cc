@@ -6,10 +6,10 @@
 #include "machine_memory.h"
 #include "memory_check.h"
 #include "memory_plan.h"
+#include "navit_edge/cores.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
 #include "pack_scratch.h"
-#include "thread_pool.h"
 
 namespace navit_edge {
 namespace {
@@ -72,7 +72,7 @@ EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const
       outputs_(manifest.graph(choice.engine.graph), choice.engine.budgets.back(),
                static_cast<std::size_t>(slots + kSpareOutputs)),
       slots_(slots) {
-  const int threads = options.threads > 0 ? options.threads : usable_cores();
+  const int threads = options.threads > 0 ? options.threads : cpu_limits().cores();
   std::vector<std::shared_ptr<PackScratch>> scratch;  // [slots]: engines of a group take turns in a slot
   for (int slot = 0; slot < slots; ++slot) scratch.push_back(std::make_shared<PackScratch>());
   EngineOptions engine_options;

@@ -11,10 +11,6 @@
 #include <thread>
 #include <utility>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
 namespace navit_edge {
 namespace {
 
@@ -159,15 +155,6 @@ void run_job(std::size_t count, std::size_t threads, bool keep, Body body) {
 }
 
 }  // namespace
-
-int usable_cores() noexcept {
-#if defined(__linux__)
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 void parallel_for(std::size_t count, int threads, FunctionRef<void(std::size_t, std::size_t)> body) {
   if (count == 0) return;

@@ -8,9 +8,6 @@
 
 namespace navit_edge {
 
-/// CPU cores the process may use (its affinity mask), at least 1.
-int usable_cores() noexcept;
-
 /// Calls `body(index, worker)` for every index below `count`, on up to `threads` threads, the caller's among them.
 /// `worker` is below the number of threads and belongs to one thread at a time, 0 to the caller. Returns when all begun
 /// calls have returned. After an exception no further index is begun, and that of the lowest index that threw is

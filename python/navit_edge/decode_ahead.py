@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +14,7 @@ from navit_edge.decode import Decoder
 from navit_edge.decode.decoder import Opened
 from navit_edge.errors import NavitEdgeError
 from navit_edge.pixels import Given, as_pixels, given_by
+from navit_edge.threads import Workers
 
 #: Above so many bytes of pixels memory is given back to the system after each image.
 LARGE_BYTES = 16 << 20
@@ -21,12 +22,27 @@ LARGE_BYTES = 16 << 20
 Outcome: TypeAlias = Given | Exception
 
 
-def decode_one(image: Any, index: int, decoder: Decoder) -> Outcome:
+def decode_here(image: Any, index: int, decoder: Decoder) -> Outcome:
     """In this thread."""
     try:
         return as_pixels(image, f"image {index}", decoder)
     except NavitEdgeError as error:
         return error
+
+
+def decode_in_room(image: Any, index: int, decoder: Decoder, await_room: Callable[[int], bool]) -> Outcome | None:
+    """In this thread. Of a file the header is read first, and then ``await_room`` asked for the bytes of its pixels;
+    None where it says that there will be none."""
+    if not isinstance(image, (str, os.PathLike)):
+        return decode_here(image, index, decoder)
+    try:
+        opened = decoder.open(image)
+    except NavitEdgeError as error:
+        return error
+    if await_room(opened.pixel_bytes):
+        return _decode(opened)
+    opened.close()
+    return None
 
 
 class _Opening(NamedTuple):
@@ -57,7 +73,7 @@ class Ahead:
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._push = push
-        self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="navit-edge decoder")
+        self._workers = Workers(decoders, name="navit-edge decoder")
         self._opening: deque[_Opening] = deque()
         self._decoding: deque[_Decoding] = deque()
         self._held_bytes = 0
@@ -66,9 +82,9 @@ class Ahead:
     def add(self, index: int, tag: Any, image: Any) -> bool:
         """False where the stream takes no more."""
         if isinstance(image, (str, os.PathLike)):
-            self._opening.append(_Opening(index, tag, self._pool.submit(self._read_header, image)))
+            self._opening.append(_Opening(index, tag, self._workers.do(self._read_header, image)))
         else:
-            self._opening.append(_Opening(index, tag, decode_one(image, index, self._decoder)))
+            self._opening.append(_Opening(index, tag, decode_here(image, index, self._decoder)))
         while self._open and len(self._opening) > self._decoders:
             self._decode_first()
         return self._open
@@ -85,7 +101,7 @@ class Ahead:
             while self._open and self._decoding:
                 self._push_first()
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._workers.close()
             for opening in self._opening:
                 if isinstance(opening.header, Future) and not opening.header.cancelled():
                     header = opening.header.result()
@@ -113,7 +129,7 @@ class Ahead:
                     found.close()
                 return
         self._held_bytes += size
-        pixels = self._pool.submit(_decode, found) if isinstance(found, Opened) else found
+        pixels = self._workers.do(_decode, found) if isinstance(found, Opened) else found
         self._decoding.append(_Decoding(index, tag, pixels, size))
 
     def _push_first(self) -> bool:

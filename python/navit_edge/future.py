@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
-import functools
 import logging
 import threading
 import time
 import weakref
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from navit_edge import _core
 from navit_edge.errors import BackendError, CancelledError, InvalidInputError, NavitEdgeError, TimedOutError
 from navit_edge.options import timeout_s
+from navit_edge.threads import PATIENCE_S, insist, leave, start_thread
 
 if TYPE_CHECKING:
     import asyncio
+
+    _Loops: TypeAlias = "dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[_core.Result], Future]]]"
 
 _log = logging.getLogger("navit_edge")
 
@@ -46,11 +49,7 @@ class Delivery:
         with self._starting:
             if self._thread is None:
                 # It holds the mailbox only, so that a session that nobody uses any more can go.
-                thread = threading.Thread(
-                    target=_deliver, args=(self.mailbox,), name="navit-edge delivery", daemon=True
-                )
-                thread.start()
-                self._thread = thread
+                self._thread = start_thread(_deliver, self.mailbox, name="navit-edge delivery")
 
     @property
     def here(self) -> bool:
@@ -88,35 +87,59 @@ class Delivery:
     def _settle(self, end: float | None = None) -> bool:
         """False where ``end``, of the monotonic clock, came first."""
         if self.here:
-            _resolve(self.mailbox.take_now())
+            _resolve(self.mailbox.take_now(), {})
             return True
         return self.mailbox.flush(None if end is None else max(0.0, end - time.monotonic()))
 
 
 def _deliver(mailbox: _core.Mailbox) -> None:
-    while (mail := mailbox.take()) is not None:
-        _resolve(mail)
-        del mail  # results hold the memory of their packs
+    """Body of the thread. It ends with the session and with nothing else, whatever callbacks and allocations raise."""
+    mail: list[tuple[Future, _core.Result]] | None = []
+    loops: _Loops = {}
+    while mail is not None:
+        try:
+            _resolve(mail, loops)
+            mail = mailbox.take()
+        except BaseException:  # memory has run out; the mailbox keeps what it could not give
+            try:  # noqa: SIM105  # `suppress` wants memory
+                _recover(mail or [])
+            except BaseException:
+                pass
 
 
-def _resolve(mail: list[tuple[Future, _core.Result]]) -> None:
-    outer, _batch.loops = _batch.loops, {}
+def _recover(mail: list[tuple[Future, _core.Result]]) -> None:
+    for future, _ in mail:
+        leave(future._condition)
+    time.sleep(PATIENCE_S)
+    _say("the delivery thread of a session goes on after")
+
+
+def _resolve(mail: list[tuple[Future, _core.Result]], loops: _Loops) -> None:
+    """Empties ``mail``, and ``loops`` of what is to be told to event loops for it. What is left where this raises can
+    be given again."""
+    outer, _batch.loops = _batch.loops, loops
     try:
-        for future, result in mail:
-            try:
-                future._resolve(result)
-            except BaseException:  # from a callback, such as SystemExit: the other futures must not wait for ever
-                _log.exception("a callback of a navit_edge.Future raised")
+        while mail:
+            future, result = mail[0]
+            insist(future._resolve, result, held=future._condition)
+            del mail[0], future, result  # results hold the memory of their packs
     finally:
-        loops, _batch.loops = _batch.loops, outer
-        for loop, settled in loops.items():
-            _tell(loop, settled)
+        _batch.loops = outer
+        while loops:
+            loop = next(iter(loops))
+            insist(_tell, loop, loops[loop])
+            del loops[loop]
+
+
+def _say(what: str) -> None:
+    with suppress(BaseException):  # from a handler of the application's, or for want of memory
+        _log.exception(what)
 
 
 class _Batch(threading.local):
     """While the delivery thread resolves: what it has to tell event loops, each of them once."""
 
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[_core.Result], Future]]] | None = None
+    loops: _Loops | None = None
 
 
 _batch = _Batch()
@@ -138,6 +161,7 @@ class Future(concurrent.futures.Future[_core.Result]):
 
     #: What ``submit`` was given.
     tag: Any
+    _done_callbacks: list[Callable[[concurrent.futures.Future[_core.Result]], object]]  # the base class's
 
     def __init__(self, delivery: Delivery, tag: Any = None) -> None:
         super().__init__()
@@ -184,7 +208,7 @@ class Future(concurrent.futures.Future[_core.Result]):
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[_core.Result] = loop.create_future()
             waiter.add_done_callback(self._follow)
-            self.add_done_callback(functools.partial(_hand_over, loop, waiter))
+            self.add_done_callback(_HandOver(loop, waiter))
             return (yield from waiter)
         if self.cancelled():
             raise asyncio.CancelledError
@@ -209,17 +233,50 @@ class Future(concurrent.futures.Future[_core.Result]):
         self._delivery = self._waiters.delivery = None
 
     def _resolve(self, result: _core.Result) -> None:
+        """Where memory runs out this raises, and can be called again."""
         self._let_go()
-        error = result.error
-        if error is None:
+        error: BaseException | None = _lost() if result.lost else result.error
+        if self._withdrawn and isinstance(error, CancelledError):
+            super().cancel()  # where `cancel` has not come to it yet
+            if self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
+        elif self.done():  # begun before, or the application has set a result of its own
+            with self._condition:
+                self._condition.notify_all()
+            self._invoke_callbacks()
+        elif error is not None:
+            self.set_exception(error)
+        else:
             if self._decoding:
                 result.decoding = self._decoding
             self.set_result(result)
-        elif self._withdrawn and isinstance(error, CancelledError):
-            super().cancel()  # where `cancel` has not come to it yet
-            self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
-        else:
-            self.set_exception(error)
+
+    def _invoke_callbacks(self) -> None:
+        """As the base class, which stops at the first callback that raises SystemExit or the like: those behind it, an
+        ``await`` among them, would wait for ever."""
+        interrupt: BaseException | None = None
+        while self._done_callbacks:
+            callback = self._done_callbacks.pop(0)
+            if isinstance(callback, _HandOver):
+                insist(callback, self)
+                continue
+            try:
+                callback(self)
+            except BaseException as error:
+                if isinstance(error, Exception) or _batch.loops is not None:
+                    _say("a callback of a navit_edge.Future raised")
+                else:  # Ctrl-C in the thread that cancelled
+                    interrupt = interrupt or error
+        if interrupt is not None:
+            raise interrupt
+
+
+def _lost() -> BackendError:
+    error = BackendError(
+        "memory ran out while the result of this image was handed over; submit it again, or let fewer images wait"
+    )
+    error.__cause__ = MemoryError()
+    return error
 
 
 class _Waiters(list[Any]):
@@ -236,18 +293,20 @@ class _Waiters(list[Any]):
         super().append(waiter)
 
 
-def _hand_over(
-    loop: asyncio.AbstractEventLoop,
-    waiter: asyncio.Future[_core.Result],
-    future: concurrent.futures.Future[_core.Result],
-) -> None:
+class _HandOver:
     """The callback of an awaited future, in whichever thread it is done."""
-    assert isinstance(future, Future)
-    loops = _batch.loops
-    if loops is None:
-        _tell(loop, [(waiter, future)])
-    else:
-        loops.setdefault(loop, []).append((waiter, future))
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[_core.Result]) -> None:
+        self._loop = loop
+        self._waiter = waiter
+
+    def __call__(self, future: concurrent.futures.Future[_core.Result]) -> None:
+        assert isinstance(future, Future)
+        loops = _batch.loops
+        if loops is None:
+            _tell(self._loop, [(self._waiter, future)])
+        else:
+            loops.setdefault(self._loop, []).append((self._waiter, future))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, settled: list[tuple[asyncio.Future[_core.Result], Future]]) -> None:
@@ -281,4 +340,7 @@ def _named(error: concurrent.futures.CancelledError) -> CancelledError:
 def _close_all() -> None:
     """While there is an interpreter: a thread that comes back to Python later would crash it."""
     for delivery in list(_open):
-        delivery.close()
+        try:
+            delivery.close()
+        except Exception:  # the others must be closed all the same
+            _say("a session could not be closed when the interpreter ended")

@@ -5,11 +5,11 @@ The formula is in docs/memory.md.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from navit_edge import _core
+from navit_edge.cores import usable_cores
 from navit_edge.options import checked_int
 
 
@@ -62,19 +62,15 @@ class EngineMemory:
 
 
 def memory_plan(bundle: str | Path, engine: str, *, threads: int = 0) -> EngineMemory:
-    """Memory of the engine with the id `engine` in a session of `threads` threads (0: as many as this process may use).
+    """Memory of the engine with the id `engine` in a session of `threads` threads (0: as many as it takes by itself).
 
     Raises:
         BundleError: the bundle holds no such engine.
         InvalidInputError: `threads` is not 0 to 1024.
     """
-    threads = checked_int("threads", threads) or _usable_cores()
+    threads = checked_int("threads", threads) or usable_cores()
     budgets = tuple(
         BudgetMemory(tokens=tokens, images=images, inputs=inputs, scratch=scratch, outputs=outputs)
         for tokens, images, inputs, scratch, outputs in _core.memory_plan(str(bundle), engine, threads=threads)
     )
     return EngineMemory(engine=engine, threads=threads, budgets=budgets)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

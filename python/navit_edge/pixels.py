@@ -148,7 +148,13 @@ def given_by(decoded: Decoded, *, new: bool = True) -> Given:
     """The pixels of a decoded image. new: they were made for it."""
     image = decoded.image
     size = image.width * image.height * (1 if image.mode == "L" else 4) if new else 0
-    return Given(_borrowed(image), "; ".join(decoded.done), size)
+    try:
+        return Given(_borrowed(image), "; ".join(decoded.done), size)
+    except MemoryError as error:
+        raise InvalidInputError(
+            f"memory ran out for the pixels of an image of {image.height}x{image.width}; let fewer be in flight "
+            "(DecodeOptions.max_bytes_in_flight), or resize it"
+        ) from error
 
 
 def _borrowed(image: Image.Image) -> npt.NDArray[np.uint8] | Pixels:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
+from navit_edge.cores import usable_cores
 from navit_edge.errors import InvalidInputError
 from navit_edge.options import checked_int
 from navit_edge.pixels import as_pixels, size_of
@@ -111,7 +112,7 @@ class PlanLimits:
     @staticmethod
     def of(bundle: Path, engine: Engine, *, strategy: Strategy = "auto", threads: int = 0) -> PlanLimits:
         """Those of a session on an engine of a bundle, with ``threads`` CPU threads (0: all)."""
-        cores = checked_int("threads", threads) or len(os.sched_getaffinity(0))
+        cores = checked_int("threads", threads) or usable_cores()
         return PlanLimits(
             budgets=budget_tuples(engine.budgets),
             strategy=strategy,
@@ -243,7 +244,7 @@ def pack(
         sizing=rule,
         alpha=alpha,
         background=background,
-        threads=checked_int("threads", threads) or len(os.sched_getaffinity(0)),
+        threads=checked_int("threads", threads) or usable_cores(),
     )
 
 

@@ -55,7 +55,8 @@ class Session(Submitting, Metered):
     engine: the id of one engine of the bundle, or of a group of engines (one for each token budget); never replaced by
         another.
     precision: "auto" or "fp32", "fp16", "bf16", "int8", "fp8": only engines of that precision.
-    threads: CPU threads in all, 1 to 1024; 0 takes every core the process may use.
+    threads: CPU threads in all, 1 to 1024; 0 takes every core that this process can keep busy, by its affinity or
+        by the CPU quota of its container.
     slots: packs in flight at once, 1 to 64; an engine that cannot open so many is an error. 0, the default: on a GPU
         two, or one where two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two
         packs wait.

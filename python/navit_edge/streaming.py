@@ -12,10 +12,12 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from navit_edge import _core
-from navit_edge.decode_ahead import Ahead, decode_one
+from navit_edge.decode_ahead import Ahead, decode_in_room
+from navit_edge.threads import insist, start_thread
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
@@ -130,8 +132,7 @@ class Stream(Iterator[_core.Result]):
     def _start(self) -> None:
         self._delivery.start()  # lets go of the pixels
         # The thread holds the feed and not this object, so that a stream that nobody reads any more is closed.
-        self._feeder = threading.Thread(target=self._feed.run, name="navit-edge stream", daemon=True)
-        self._feeder.start()
+        self._feeder = start_thread(self._feed.run, name="navit-edge stream")
 
     def _end(self) -> None:
         """Nothing more will come: what the source raised, if it did, then the end."""
@@ -181,8 +182,9 @@ class _Feed:
         except BaseException as error:  # raised to whoever iterates, after the results before it
             self.error = error
         finally:
-            self._source = iter(())  # a generator that nobody else holds is closed, in the thread that ran it
-            self._core.finish()
+            with suppress(MemoryError):
+                self._source = iter(())  # a generator that nobody else holds is closed, in the thread that ran it
+            insist(self._core.finish)
 
     def complete(self, result: _core.Result) -> None:
         """Adds what only Python knows of it."""
@@ -198,9 +200,10 @@ class _Feed:
     def _run_alone(self) -> None:
         for index, item in enumerate(self._source):
             image, tag = _parts(item)
-            if not self._push(index, tag, decode_one(image, index, self._decoder)):
+            outcome = decode_in_room(image, index, self._decoder, self._core.await_room)
+            if outcome is None or not self._push(index, tag, outcome):
                 return
-            del item, image, tag  # not until the next one comes
+            del item, image, tag, outcome  # not until the next one comes
 
     def _run_pool(self) -> None:
         """Files are decoded ahead and pushed in the order of the source."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import navit_edge as ne
+from navit_edge import decode_ahead
 from navit_edge.cli.main import app
 from navit_edge.decode import Decoder
 from navit_edge.decode.decoder import Opened
@@ -148,9 +150,10 @@ def test_the_limit_can_be_raised_and_lowered(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(encoded("PNG"))
     assert ne.to_rgb(path, decode=ne.DecodeOptions(max_pixels=960)).shape == (24, 40, 3)
-    for image in (path, Image.open(path), Image.fromarray(picture())):
-        with pytest.raises(ne.InvalidInputError, match=r"is 24x40 pixels .*960 in all; expected at most 959"):
-            ne.to_rgb(image, decode=ne.DecodeOptions(max_pixels=959))
+    with Image.open(path) as lazy:
+        for image in (path, lazy, Image.fromarray(picture())):
+            with pytest.raises(ne.InvalidInputError, match=r"is 24x40 pixels .*960 in all; expected at most 959"):
+                ne.to_rgb(image, decode=ne.DecodeOptions(max_pixels=959))
 
 
 def test_a_photo_of_two_hundred_megapixels_is_decoded(tmp_path: Path) -> None:
@@ -351,6 +354,39 @@ def test_a_stream_that_takes_no_more_ends_its_decoders_and_closes_its_files(file
     assert 4 < taken.index(False) < 24
     assert len(os.listdir("/proc/self/fd")) == before
     assert not [thread for thread in threading.enumerate() if "navit-edge decoder" in thread.name]
+
+
+@pytest.mark.parametrize(("most_kib", "decoders", "held_kib"), [(40, 1, 40), (40, 4, 40), (1, 1, 16), (1, 4, 32)])
+def test_a_stream_holds_no_more_pixels_than_it_may_from_decoding_until_they_are_read(
+    files: list[Path], job_bundle: Path, monkeypatch: pytest.MonkeyPatch, most_kib: int, decoders: int, held_kib: int
+) -> None:
+    """One image is always let in, and with several decoders one more, that is decoded ahead."""
+    held, most_held = 0, 0
+    lock = threading.Lock()
+    decode, given_by = Opened.decode, decode_ahead.given_by
+
+    def count(more: int) -> None:
+        nonlocal held, most_held
+        with lock:
+            held += more
+            most_held = max(most_held, held)
+
+    def counted(opened: Opened) -> Any:
+        count(opened.pixel_bytes)
+        return decode(opened)
+
+    def given(decoded: Any) -> Any:
+        found = given_by(decoded)
+        weakref.finalize(found.pixels, count, -found.new_bytes)
+        return found
+
+    monkeypatch.setattr(Opened, "decode", counted)
+    monkeypatch.setattr(decode_ahead, "given_by", given)
+    limits = ne.DecodeOptions(max_bytes_in_flight=most_kib * KIB)
+    with ne.Session(job_bundle, threads=1, decode=limits, batch_wait_ms=50) as session:
+        results = list(session.stream([path for path in files if path.stem != "05"], decoders=decoders))
+    assert [result.index for result in results] == list(range(11))
+    assert 16 * KIB <= most_held <= held_kib * KIB
 
 
 @pytest.fixture(scope="module")

@@ -321,10 +321,9 @@ def test_no_file_starts_a_program(tmp_path: Path, ghostscript: Path) -> None:
     path.write_bytes(buffer.getvalue())
     with pytest.raises(ne.InvalidInputError, match=r"PostScript \(EPS\), not an image in a format that is decoded"):
         ne.to_rgb(path)
-    with pytest.raises(
-        ne.InvalidInputError, match=r"image \(.*photo\.jpg\) is EPS, a PostScript program.*never decoded"
-    ):
-        ne.to_rgb(Image.open(path))  # the caller's own Image.open let it through; its load would run gs
+    refused = r"image \(.*photo\.jpg\) is EPS, a PostScript program.*never decoded"
+    with Image.open(path) as image, pytest.raises(ne.InvalidInputError, match=refused):
+        ne.to_rgb(image)  # the caller's own Image.open let it through; its load would run gs
     assert not ghostscript.exists()
 
 

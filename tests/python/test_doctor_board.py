@@ -6,6 +6,8 @@ the kernel's devfreq and thermal documentation, cgroups(7)); nvpmodel is a scrip
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,28 +141,24 @@ def test_nvpmodels_words_and_files_are_read() -> None:
 # --- limits of containers and control groups
 
 
-@pytest.fixture
-def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+CORES = len(os.sched_getaffinity(0))
 
 
-def test_cgroup_v2_limits_of_any_group_above_count(tmp_path: Path, eight_cores: None) -> None:
+def test_cgroup_v2_limits_of_any_group_above_count(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "0::/system.slice/job.scope\n")
     write(tmp_path, "sys/fs/cgroup/system.slice/cpu.max", "150000 100000\n")
     write(tmp_path, "sys/fs/cgroup/system.slice/job.scope/cpu.max", "max 100000\n")
     write(tmp_path, "sys/fs/cgroup/system.slice/job.scope/memory.max", "4294967296\n")
     write(tmp_path, "sys/fs/cgroup/system.slice/memory.max", "max\n")
     limits = Limits.read(tmp_path)
-    assert (limits.cpu_quota, limits.memory_bytes, limits.cores) == (1.5, 4 * 2**30, 2)
-    (one,) = limit_findings(limits)
-    assert one.state is State.HINT
-    assert "counts only the 8 cores of its affinity and starts a thread for each; give it 2" in one.text
-    assert one.remedy == ("navit-edge run BUNDLE IMAGES --threads 2",)
+    assert (limits.affinity, limits.cpu_quota, limits.memory_bytes, limits.cores) == (CORES, 1.5, 4 * 2**30, 1)
+    (one,) = limit_findings(replace(limits, affinity=8))
+    assert (one.state, one.remedy) == (State.FOUND, ())  # sessions see to it themselves
+    assert "CPU time limited to that of 1.5 cores; sessions take 1 thread by themselves, not the 8" in one.text
+    assert "a quota of whole cores would waste nothing" in one.text
 
 
-def test_cgroup_v1_limits_are_found_inside_a_container_whose_path_is_the_hosts(
-    tmp_path: Path, eight_cores: None
-) -> None:
+def test_cgroup_v1_limits_are_found_inside_a_container_whose_path_is_the_hosts(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "5:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n")
     write(tmp_path, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "400000\n")
     write(tmp_path, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n")
@@ -171,20 +169,22 @@ def test_cgroup_v1_limits_are_found_inside_a_container_whose_path_is_the_hosts(
     assert "inside docker" in limit_findings(limits)[0].text
 
 
-def test_no_limit_in_either_version_is_none(tmp_path: Path, eight_cores: None) -> None:
+def test_no_limit_in_either_version_is_none(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "4:memory:/\n3:cpu:/\n0::/\n")
     write(tmp_path, "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n")
     write(tmp_path, "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
     write(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
     limits = Limits.read(tmp_path)
-    assert (limits.cpu_quota, limits.memory_bytes, limits.cores) == (None, None, 8)
+    assert (limits.cpu_quota, limits.memory_bytes, limits.cores) == (None, None, CORES)
     assert limit_findings(limits) == ()
 
 
-def test_a_quota_that_covers_the_affinity_is_no_hint(tmp_path: Path, eight_cores: None) -> None:
-    write(tmp_path, "sys/fs/cgroup/cpu.max", "1600000 100000\n")
-    (one,) = limit_findings(Limits.read(tmp_path))
-    assert (one.state, one.remedy) == (State.FOUND, ())
+def test_a_quota_that_covers_the_affinity_is_no_hint(tmp_path: Path) -> None:
+    write(tmp_path, "sys/fs/cgroup/cpu.max", f"{CORES * 100000} 100000\n")
+    limits = Limits.read(tmp_path)
+    (one,) = limit_findings(limits)
+    assert (one.state, one.remedy, limits.cores) == (State.FOUND, (), CORES)
+    assert "sessions take" not in one.text
 
 
 # --- processor and disk

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from navit_edge.cli.export import _read_labels
+from navit_edge.cli.image_sizes import read_histogram
 from navit_edge.decode.formats import FORMATS, NEVER, SUFFIXES, suffixes_of
 from navit_edge.errors import InvalidInputError
 from navit_edge.inputs.entries import Folders, Refused, Skipped, Wanted, suffix_of
@@ -192,6 +194,19 @@ def test_a_carriage_return_belongs_to_the_line_end_unless_a_file_is_called_so(
 def test_a_list_in_utf_16_is_refused_with_what_it_is() -> None:
     with pytest.raises(InvalidInputError, match="UTF-16, as PowerShell writes it"):
         rows(found("-", stdin="a.jpg\r\nb.jpg\r\n".encode("utf-16")))
+
+
+def test_a_list_of_sizes_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_bytes(b"\xef\xbb\xbf480,640,12\r\n32,48\r\n")
+    read = read_histogram(tmp_path / "sizes.csv")
+    assert (read.sizes, read.counts) == (((480, 640), (32, 48)), (12, 1))
+
+
+def test_a_list_of_labels_has_a_name_a_line_whatever_characters_it_holds(tmp_path: Path) -> None:
+    names = ["café", "line\u2028separator", "next\x85line", "", "form\x0cfeed"]
+    for end in ("\n", "\r\n"):
+        (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbf" + (end.join(names) + end).encode())
+        assert _read_labels(tmp_path / "labels.txt") == names
 
 
 def test_a_line_is_a_path_and_never_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -270,3 +271,13 @@ def test_a_bundle_whose_name_is_no_text_works_everywhere(job_bundle: Path, image
         ne.Session(missing)
     with pytest.raises(ne.NavitEdgeError, match="engine"):
         ne.Session(bundle, engine="\udcff")
+
+
+def test_an_engine_is_built_in_a_bundle_whose_name_is_no_text(job_bundle: Path, image: Path, tmp_path: Path) -> None:
+    bundle = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.navit"))
+    shutil.copytree(job_bundle, bundle)
+    options = ("--backend", "openvino", "--precision", "fp32", "--token-budgets", "256")
+    built = invoke("build-engine", bundle, *options, "--json")
+    assert built.exit_code == 0, built.output
+    assert json.loads(built.stdout)["bundle"].endswith("b\\xff.navit")
+    assert invoke("run", bundle, image, "-q", "--json").exit_code == 0

@@ -47,8 +47,8 @@ class NAVIT_EDGE_API Backend {
 };
 
 struct EngineOptions {
-  int slots = 1;                               // runs in flight at once
-  int threads = 0;                             // for all slots together; 0: all cores
+  int slots = 1;    // runs in flight at once
+  int threads = 0;  // for all slots together; 0: all cores, as far as a quota lets them (cores.h)
   std::map<std::string, std::string> backend;  // added to the manifest's options, the caller's win
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "navit_edge/choice.h"         // IWYU pragma: export
+#include "navit_edge/cores.h"          // IWYU pragma: export
 #include "navit_edge/cost.h"           // IWYU pragma: export
 #include "navit_edge/engine.h"         // IWYU pragma: export
 #include "navit_edge/error.h"          // IWYU pragma: export

@@ -69,7 +69,7 @@ typedef struct navit_edge_c_option {
 /* How a session opens; session.h says what each value does. All text is read before the call returns. */
 typedef struct navit_edge_c_options {
   uint32_t struct_size;
-  int32_t threads;                    /* 0: all cores the process may use */
+  int32_t threads;                    /* 0: all cores that the process can keep busy */
   int32_t slots;                      /* packs in flight at once; 0: as many as pay */
   int32_t max_tokens_per_image;       /* 0: as the bundle says */
   const char* device;                 /* "auto" | "cpu" | "gpu" */

@@ -26,7 +26,7 @@ struct SessionOptions {
   std::string device = "auto";     // "auto" | "cpu" | "gpu"
   std::string engine;              // id of an engine or a group; empty: the first that can run on `device`
   std::string precision = "auto";  // "auto" | "fp32" | "fp16" | "bf16" | "int8" | "fp8"
-  int threads = 0;                 // 0: all cores the process may use
+  int threads = 0;                 // 0: all cores that this process can keep busy (cores.h)
   /// Packs in flight at once. An engine that cannot open so many is an error. 0: for engines of fixed tokens on an
   /// accelerator two, or one where two do not open; on a CPU one with all cores, and two while two packs wait.
   int slots = 0;

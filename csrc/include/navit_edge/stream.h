@@ -60,6 +60,10 @@ class NAVIT_EDGE_API Stream {
   /// where the session is closed or broken; the image is then not in the stream.
   Pushed push(OwnedImage image, std::uint64_t tag = 0);
 
+  /// Waits until an image of so many bytes of pixels has room, for who decodes and then pushes, one thread: no pixels
+  /// are held meanwhile. False where the stream has ended. Where images are dropped it does not wait.
+  [[nodiscard]] bool await_room(std::size_t bytes);
+
   /// Takes the place of an image that could not be read: its result carries `error` and leaves in its turn.
   Pushed push_failed(std::exception_ptr error, std::uint64_t tag = 0);
 

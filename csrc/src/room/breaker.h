@@ -1,6 +1,7 @@
 // When a session is broken.
 #pragma once
 
+#include <new>
 #include <string>
 #include <string_view>
 
@@ -12,10 +13,16 @@ class Breaker {
   void succeeded() noexcept { in_a_row_ = 0; }
 
   /// True where this failure is the one that breaks it. The first of the row is the cause.
-  bool failed(std::string_view cause) {
-    if (broken() || ++in_a_row_ == 1) cause_ = broken() ? cause_ : std::string(cause);
-    if (broken() || in_a_row_ < kMost) return false;
-    why_ = "three packs in a row failed, the first with: " + cause_;
+  bool failed(std::string_view cause) noexcept {
+    if (broken()) return false;
+    try {
+      if (++in_a_row_ == 1) cause_ = cause;
+      if (in_a_row_ < kMost) return false;
+      why_ = "three packs in a row failed, the first with: " + cause_;
+    } catch (const std::bad_alloc&) {  // short enough to need no memory
+      if (in_a_row_ < kMost) return false;
+      why_ = "out of memory";
+    }
     return true;
   }
 

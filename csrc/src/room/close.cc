@@ -45,9 +45,10 @@ void Room::start() {
 }
 
 void Room::begin_close() {
+  const auto error = std::make_exception_ptr(Cancelled("the session was closed before this image was run"));
   const Lock lock(mutex_);
   if (std::exchange(closing_, true)) return;
-  fail_waiting(std::make_exception_ptr(Cancelled("the session was closed before this image was run")));
+  fail_waiting(error);
   work_.notify_all();
   lane_has_gone();
 }

@@ -207,6 +207,7 @@ void Room::carry_out(Lane& lane) {
     const Lock lock(mutex_);
     lane.phase = error == nullptr ? Lane::Phase::kRunning : Lane::Phase::kEnding;
     lane.running_since = Clock::now();
+    lane.held = {};
     if (std::exchange(writing_, false)) wake_lanes();
   }
   if (error == nullptr) {
@@ -272,7 +273,10 @@ void Room::end(Lane& lane) {
   }
   if (lane.job != nullptr) {
     RunJob& job = *lane.job;
-    job.reports[lane.task.number] = lane.work.report();
+    try {
+      job.reports[lane.task.number] = lane.work.report();
+    } catch (const std::bad_alloc&) {  // a report without the engine's name
+    }
     job.reports[lane.task.number].start_us = microseconds(lane.work.started() - job.start);
     --job.in_flight;
     ++job.ended;

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "graph_check.h"
+#include "navit_edge/cores.h"
 #include "navit_edge/option_range.h"
 #include "shape_quantum.h"
-#include "thread_pool.h"
 
 namespace navit_edge {
 namespace {
@@ -46,7 +46,7 @@ Opened::Opened(const std::filesystem::path& bundle, SessionOptions session_optio
       sizer(manifest, options, choice.engine),
       graph(checked(manifest.graph(choice.engine.graph), sizer.preprocess())),
       quantum(shape_quantum(choice.engine)),
-      threads(options.threads > 0 ? options.threads : usable_cores()),
+      threads(options.threads > 0 ? options.threads : cpu_limits().cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(runs_on_cpu(choice.engine)),
       may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots) {}

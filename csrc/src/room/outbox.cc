@@ -1,5 +1,6 @@
 #include "room/outbox.h"
 
+#include <new>
 #include <utility>
 
 namespace navit_edge {
@@ -15,13 +16,17 @@ void Outbox::put(Waiting& image) {
   changed_.notify_one();
 }
 
-void Outbox::release(const std::vector<Waiting*>& images) {
+void Outbox::release(const std::vector<Waiting*>& images) noexcept {
   bool any = false;
   {
     const std::lock_guard lock(mutex_);
     for (Waiting* image : images) {
       if (image->image.owner == nullptr) continue;
-      owners_.push_back(std::move(image->image.owner));
+      try {
+        owners_.push_back(std::move(image->image.owner));
+      } catch (const std::bad_alloc&) {  // it goes with its result
+        break;
+      }
       any = true;
     }
   }

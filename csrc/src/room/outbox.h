@@ -23,8 +23,8 @@ class Outbox {
 
   /// Has the callback of `image` called with its result. The outbox's until it is taken back.
   void put(Waiting& image);
-  /// Takes the owners of images that have been read.
-  void release(const std::vector<Waiting*>& images);
+  /// Takes the owners of images that have been read; where memory has run out, with their results.
+  void release(const std::vector<Waiting*>& images) noexcept;
   /// Images that were put and not taken back.
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
   /// Callbacks that threw.

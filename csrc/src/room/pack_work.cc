@@ -86,7 +86,7 @@ void PackWork::fail(const PackTask& task, const std::exception_ptr& error) {
   }
 }
 
-std::exception_ptr PackWork::named(const PackTask& task, const std::exception_ptr& cause) {
+std::exception_ptr PackWork::named(const PackTask& task, const std::exception_ptr& cause) noexcept try {
   ErrorCode code = ErrorCode::kBackend;
   std::string what = "something was thrown that is no std::exception";
   try {
@@ -104,6 +104,8 @@ std::exception_ptr PackWork::named(const PackTask& task, const std::exception_pt
   } catch (...) {
     return std::current_exception();
   }
+} catch (...) {  // no memory for the words
+  return std::current_exception();
 }
 
 }  // namespace navit_edge

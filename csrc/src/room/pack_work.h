@@ -41,7 +41,7 @@ class PackWork {
   /// `error` into every result of `task`. Keeps the class of an error of ours.
   static void fail(const PackTask& task, const std::exception_ptr& error);
   /// "pack 3 of 7 (5 images, 120 tokens) failed: " and the cause, in the class of the cause.
-  static std::exception_ptr named(const PackTask& task, const std::exception_ptr& cause);
+  static std::exception_ptr named(const PackTask& task, const std::exception_ptr& cause) noexcept;
 
   [[nodiscard]] const PackReport& report() const noexcept { return report_; }
   [[nodiscard]] Clock::time_point started() const noexcept { return start_; }

@@ -27,8 +27,13 @@ void Queue::recycle(Waiting& image) noexcept {
 void Queue::push(Waiting& image) {
   image.stepped_back = false;
   if (order_nodes_.empty()) {
-    order_.insert(&image);
-    ids_.emplace(image.id, &image);
+    const auto place = order_.insert(&image).first;
+    try {
+      ids_.emplace(image.id, &image);
+    } catch (...) {
+      order_.erase(place);
+      throw;
+    }
   } else {
     Order::node_type place = std::move(order_nodes_.back());
     order_nodes_.pop_back();
@@ -38,7 +43,7 @@ void Queue::push(Waiting& image) {
     id_nodes_.pop_back();
     id.key() = image.id;
     id.mapped() = &image;
-    ids_.insert(std::move(id));
+    ids_.insert(std::move(id));  // no more buckets than there have been: nothing is allocated
   }
   image.before = newest_;
   image.behind = nullptr;

@@ -58,7 +58,7 @@ class Queue {
   /// Takes one back that is neither waiting nor needed any more. Its image, result and callback must be gone.
   void recycle(Waiting& image) noexcept;
 
-  /// Its place has been taken: `places().enter`.
+  /// Its place has been taken: `places().enter`. Where memory runs out it throws, and nothing has changed.
   void push(Waiting& image);
   /// Gives its place back.
   void remove(Waiting& image) noexcept;

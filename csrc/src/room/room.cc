@@ -12,8 +12,13 @@
 namespace navit_edge {
 namespace {
 
-std::exception_ptr broken_error(const std::string& why) {
-  return std::make_exception_ptr(BackendError("the session is broken: " + why + "; open the session again"));
+/// std::bad_alloc where there is no memory for the words.
+std::exception_ptr broken_error(const std::string& why) noexcept {
+  try {
+    return std::make_exception_ptr(BackendError("the session is broken: " + why + "; open the session again"));
+  } catch (...) {
+    return std::current_exception();
+  }
 }
 
 }  // namespace

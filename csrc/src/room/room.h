@@ -96,6 +96,7 @@ class Room : public std::enable_shared_from_this<Room> {
     Clock::time_point claimed;
     std::uint64_t pack = 0;  // its number, of all of the session
     Clock::time_point running_since;
+    Clock::duration held{};  // by the engine, as the watchdog counts it
     bool abandoned = false;
     bool exited = false;
   };

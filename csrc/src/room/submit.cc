@@ -1,5 +1,6 @@
 // Images one by one: how they come in, wait for a place, are taken back and waited for.
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "image_bytes.h"
@@ -23,7 +24,11 @@ bool Room::room_for(std::int32_t priority, std::uint64_t bytes) const {
 void Room::let_in() {
   for (Submitter* one : submitters_) {
     if (one->let_in || !room_for(one->priority, one->bytes)) continue;
-    queue_.places().enter(one->priority, one->bytes);
+    try {
+      queue_.places().enter(one->priority, one->bytes);
+    } catch (const std::bad_alloc&) {  // at the next occasion: this may be a lane
+      return;
+    }
     one->let_in = true;
     one->changed.notify_one();
   }
@@ -81,27 +86,40 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   Lock lock(mutex_);
   refuse_where_over();
   if (!take_place(lock, options.priority, bytes, wait)) return std::nullopt;
-  Waiting& waiting = queue_.blank();
-  waiting.id = id;
-  waiting.priority = options.priority;
-  waiting.bytes = bytes;
-  waiting.deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
-  waiting.due = waiting.deadline;
-  waiting.submitted = now;
-  waiting.epoch = epoch_;
-  waiting.share_us = share_us;
-  waiting.image = std::move(image);
-  waiting.result = std::move(result);
-  waiting.done = std::move(done);
-  ++outstanding_;
-  recorder_.submitted();
-  if (waiting.result.error != nullptr) {
+  Waiting* waiting = nullptr;
+  try {
+    waiting = &queue_.blank();
+    waiting->id = id;
+    waiting->priority = options.priority;
+    waiting->bytes = bytes;
+    waiting->deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
+    waiting->due = waiting->deadline;
+    waiting->submitted = now;
+    waiting->epoch = epoch_;
+    waiting->share_us = share_us;
+    waiting->image = std::move(image);
+    waiting->result = std::move(result);
+    waiting->done = std::move(done);
+    if (waiting->result.error == nullptr) queue_.push(*waiting);
+  } catch (...) {  // memory has run out: it is the caller's, as if it had not been submitted
+    if (waiting != nullptr) {
+      image = std::move(waiting->image);
+      waiting->result = {};
+      waiting->done = nullptr;
+      queue_.recycle(*waiting);
+    }
     queue_.places().leave(options.priority, bytes);
     let_in();
-    recorder_.failed(id, code_of(waiting.result.error), now, Clock::now(), true);
-    finish(waiting);
+    throw;
+  }
+  ++outstanding_;
+  recorder_.submitted();
+  if (waiting->result.error != nullptr) {
+    queue_.places().leave(options.priority, bytes);
+    let_in();
+    recorder_.failed(id, code_of(waiting->result.error), now, Clock::now(), true);
+    finish(*waiting);
   } else {
-    queue_.push(waiting);
     wake_lanes();
   }
   return id;
@@ -113,8 +131,9 @@ bool Room::cancel(std::uint64_t id) {
   const Lock lock(mutex_);
   Waiting* const image = queue_.find(id);
   if (image == nullptr) return false;
+  const auto error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
   queue_.remove(*image);
-  image->result.error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
+  image->result.error = error;
   recorder_.cancelled(id, image->submitted, Clock::now());
   finish(*image);
   let_in();

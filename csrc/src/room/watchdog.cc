@@ -1,35 +1,36 @@
 // Engines that do not come back.
 #include <algorithm>
+#include <exception>
 #include <string>
 
 #include "navit_edge/error.h"
 #include "room/room.h"
+#include "room/stall_clock.h"
 
 namespace navit_edge {
 
 void Room::watch() {
-  const double timeout_us = opened_.options.stall_timeout_s * 1e6;
+  StallClock clock(opened_.options.stall_timeout_s * 1e6);
   Lock lock(mutex_);
   while (!(closing_ && lanes_gone())) {
     const Clock::time_point now = Clock::now();
-    Clock::time_point next = Clock::time_point::max();
+    const Clock::duration gone = clock.look(now);
     for (Lane& lane : lanes_) {
       if (lane.phase != Lane::Phase::kRunning || lane.abandoned) continue;
-      const Clock::time_point due = after(lane.running_since, timeout_us);
-      if (due <= now) {
+      lane.held += std::clamp(now - lane.running_since, Clock::duration{}, gone);
+      if (lane.held < clock.timeout()) continue;
+      try {
         abandon(lane);
-      } else {
-        next = std::min(next, due);
+      } catch (const std::bad_alloc&) {  // at the next look
       }
     }
     if (closing_ && lanes_gone()) break;
-    // A pack that starts meanwhile is due no earlier than a timeout from now: nobody has to wake this thread for it.
-    gone_.wait_until(lock, std::min(next, after(now, timeout_us)));
+    gone_.wait_for(lock, clock.step());
   }
 }
 
+/// Where memory runs out it throws, and nothing has changed.
 void Room::abandon(Lane& lane) {
-  lane.abandoned = true;
   const std::string what = lane.task.name() + " (" + std::to_string(lane.task.plan->images.size()) + " images, " +
                            std::to_string(lane.task.plan->tokens) + " tokens) stalled: engine " +
                            lane.work.report().engine + " has not come back for " +
@@ -38,6 +39,8 @@ void Room::abandon(Lane& lane) {
       std::make_exception_ptr(BackendError(
           what + "; its thread is left behind; open the session again, in a new process where the device hangs, "
                  "or raise stall_timeout_s"));
+  breaker_.stalled(what);
+  lane.abandoned = true;
   record_end(lane, error);
   if (lane.job != nullptr) {
     PackWork::fail(lane.task, error);
@@ -51,7 +54,6 @@ void Room::abandon(Lane& lane) {
       finish(*image);
     }
   }
-  breaker_.stalled(what);
   break_down();
   lane_has_gone();
 }

@@ -111,6 +111,14 @@ std::optional<std::uint64_t> Stream::submit_or_drop(OwnedImage& image, const Sub
   return id;
 }
 
+bool Stream::await_room(std::size_t bytes) {
+  std::unique_lock lock(state_->mutex);
+  if (state_->options.drop == DropPolicy::kBlock) {
+    state_->space.wait(lock, [&] { return state_->ended() || !state_->full(bytes); });
+  }
+  return !state_->ended();
+}
+
 Pushed Stream::push_failed(std::exception_ptr error, std::uint64_t tag) {
   std::uint64_t push = 0;
   const Pushed admitted = state_->admit(*session_, 0, tag, push);
@@ -154,7 +162,7 @@ void Stream::cancel() {
     for (const std::uint64_t push : state_->waiting) ids.push_back(state_->entries.at(push).id);
     state_->waiting.clear();
     state_->entries.clear();
-    state_->done.clear();
+    state_->first_done = state_->last_done = nullptr;
     state_->bytes = 0;
     state_->space.notify_all();
     state_->available.notify_all();

@@ -11,15 +11,15 @@ bool Stream::State::full(std::size_t more) const {
 }
 
 bool Stream::State::ready() const {
-  if (!options.ordered) return !done.empty();
+  if (!options.ordered) return first_done != nullptr;
   return !entries.empty() && entries.begin()->second.phase == Entry::Phase::kDone;
 }
 
 Result Stream::State::take() {
   auto found = entries.begin();
   if (!options.ordered) {
-    found = entries.find(done.front());
-    done.pop_front();
+    found = entries.find(first_done->push);
+    unlink_done(*first_done);
   }
   Result taken = std::move(found->second.result);
   entries.erase(found);
@@ -38,11 +38,23 @@ void Stream::State::complete(std::uint64_t push, Result&& result) {
   if (entry.phase != Entry::Phase::kGivingWay) settle(push, entry);  // else whoever cancels it decides
 }
 
+void Stream::State::unlink_done(Entry& entry) noexcept {
+  Entry* before = nullptr;
+  for (Entry* one = first_done; one != &entry; one = one->behind) before = one;
+  (before != nullptr ? before->behind : first_done) = entry.behind;
+  if (last_done == &entry) last_done = before;
+}
+
 /// Hands a complete entry to `pop`.
 void Stream::State::settle(std::uint64_t push, Entry& entry) {
   entry.phase = Entry::Phase::kDone;
   bytes -= std::exchange(entry.bytes, 0);
-  if (!options.ordered) done.push_back(push);
+  if (!options.ordered) {
+    entry.push = push;
+    entry.behind = nullptr;
+    (last_done != nullptr ? last_done->behind : first_done) = &entry;
+    last_done = &entry;
+  }
   available.notify_all();
   space.notify_all();
 }
@@ -85,7 +97,7 @@ bool Stream::State::drop_oldest(Session& session, std::unique_lock<std::mutex>& 
     if (entry.phase != Entry::Phase::kDone) continue;
     tags.push_back(entry.tag);
     ++dropped;
-    std::erase(done, push);
+    if (!options.ordered) unlink_done(entry);
     forget(push);
     return true;
   }

@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory_resource>
 #include <mutex>
@@ -27,6 +26,8 @@ struct [[gnu::visibility("hidden")]] Stream::State {
     std::size_t bytes = 0;  // of pixels that are still needed
     bool complete = false;  // `result` is there
     Result result;
+    std::uint64_t push = 0;
+    Entry* behind = nullptr;  // completed after it; of a stream that is not ordered
   };
 
   State(StreamOptions o, std::size_t most) : options(std::move(o)), capacity(most) {}
@@ -65,8 +66,12 @@ struct [[gnu::visibility("hidden")]] Stream::State {
   std::pmr::unsynchronized_pool_resource memory;  // nodes are used again: no allocation once the stream has filled up
   std::pmr::map<std::uint64_t, Entry> entries{&memory};
   std::pmr::set<std::uint64_t> waiting{&memory};  // pushes that may be cancelled
-  std::pmr::deque<std::uint64_t> done{&memory};   // as they were completed; of a stream that is not ordered
+  // Done, as they were completed, of a stream that is not ordered: a list through the entries, so that completing one
+  // needs no memory.
+  Entry* first_done = nullptr;
+  Entry* last_done = nullptr;
 
+  void unlink_done(Entry& entry) noexcept;
   void settle(std::uint64_t push, Entry& entry);
 };
 

@@ -74,7 +74,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A job and where its files lie on this machine."""
+    """A job and where its files lie on this machine; paths may start where the worker runs."""
 
     job: Job
     graph_path: str

@@ -140,8 +140,9 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
         output = staging / f"{job.name}.{job.extension}"
         task = Task(
             job=job,
-            graph_path=str(sources / job.graph.file),
-            output_path=str(output),
+            # From where the worker runs: libraries take no path of every bundle, whose name may be no UTF-8.
+            graph_path=os.path.relpath(sources / job.graph.file, staging),
+            output_path=output.name,
             require_fused=request.require_fused,
             known_fusion=fusions.get(kin),
             timing_cache_path=None if request.timing_cache is None else os.path.abspath(request.timing_cache),

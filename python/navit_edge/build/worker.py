@@ -21,6 +21,7 @@ import msgspec
 
 from navit_edge.build.job import Event, Task
 from navit_edge.build.request import BACKENDS
+from navit_edge.text import without_halves
 
 
 def main() -> int:
@@ -44,7 +45,8 @@ def main() -> int:
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = "DiskFull" if full else type(error).__name__
             with contextlib.suppress(BrokenPipeError):
-                emit(Event(error=str(error), error_type=kind, traceback=traceback.format_exc()))
+                told = traceback.format_exc()
+                emit(Event(error=without_halves(str(error)), error_type=kind, traceback=without_halves(told)))
             return 1
     return 0
 

@@ -257,4 +257,6 @@ def _load_config(size: str | None, path: Path | None) -> NaViTConfig:
 
 
 def _read_labels(path: Path) -> list[str]:
-    return files.read_text(path, expected="labels, a name a line").splitlines()
+    # Lines end with \n or \r\n; other separators that Python's splitlines knows belong to a name.
+    text = files.read_text(path, expected="labels, a name a line").removeprefix("\ufeff").replace("\r\n", "\n")
+    return text.removesuffix("\n").split("\n") if text else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +15,34 @@ _UNLIMITED = 1 << 60
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """affinity: cores that this process may be scheduled on; what a session counts.
+    """affinity: cores that this process may be scheduled on.
     cpu_quota: CPU time in cores, as 1.5, or None where none is set.
+    cores: that can be kept busy, which a session counts: affinity, or the quota rounded down where that is less.
     memory_bytes: or None where none is set.
     container: "docker", "podman", "kubernetes", "a container", or "".
     """
 
     affinity: int
     cpu_quota: float | None
+    cores: int
     memory_bytes: int | None
     container: str
 
     @classmethod
     def read(cls, root: Path = Path("/")) -> Limits:
         """root: where /proc, /sys and /run are looked for; the affinity is always this process's own."""
+        from navit_edge import _core
+
         groups = read_text(root / "proc/self/cgroup")
-        affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        quotas = [*_quotas_v2(root, groups), *_quotas_v1(root, groups)]
+        affinity, cpu_quota, cores = _core.cpu_limits(root)
         memory = [*_memory_v2(root, groups), *_memory_v1(root, groups)]
         return cls(
             affinity=affinity,
-            cpu_quota=min(quotas, default=None),
+            cpu_quota=cpu_quota,
+            cores=cores,
             memory_bytes=min(memory, default=None),
             container=_container(root, groups),
         )
-
-    @property
-    def cores(self) -> int:
-        """Cores that can be kept busy: affinity, cut by the quota."""
-        return self.affinity if self.cpu_quota is None else min(self.affinity, max(1, -int(-self.cpu_quota // 1)))
 
 
 def limit_findings(limits: Limits) -> tuple[Finding, ...]:
@@ -55,6 +53,7 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
         "container": limits.container,
         "affinity": limits.affinity,
         "cpu_quota": limits.cpu_quota,
+        "cores": limits.cores,
         "memory_bytes": limits.memory_bytes,
     }
     parts = [f"inside {limits.container}"] if limits.container else []
@@ -62,13 +61,13 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
         parts.append(f"memory limited to {gib(limits.memory_bytes)}; what takes more is killed")
     if limits.cpu_quota is not None:
         parts.append(f"CPU time limited to that of {limits.cpu_quota:g} cores")
-        if limits.cpu_quota < limits.affinity:
+        if limits.cores < limits.affinity:
             parts.append(
-                f"a session counts only the {limits.affinity} cores of its affinity and starts a thread for each; "
-                f"give it {limits.cores}"
+                f"sessions take {limits.cores} thread{'' if limits.cores == 1 else 's'} by themselves, not the "
+                f"{limits.affinity} of the affinity"
             )
-            remedy = (f"navit-edge run BUNDLE IMAGES --threads {limits.cores}",)
-            return (Finding(name="limits", state=State.HINT, text="; ".join(parts), remedy=remedy, facts=facts),)
+            if limits.cpu_quota != limits.cores:
+                parts.append("a quota of whole cores would waste nothing")
     if limits.cpu_quota is None and limits.memory_bytes is None:
         parts.append("neither CPU time nor memory limited")
     return (Finding(name="limits", state=State.FOUND, text="; ".join(parts), facts=facts),)
@@ -94,25 +93,6 @@ def _groups_v1(root: Path, groups: str, controller: str) -> list[Path]:
             mounts = dict.fromkeys((names, controller))
             return [root / "sys/fs/cgroup" / mount / one for mount in mounts for one in _ancestors(path)]
     return [root / "sys/fs/cgroup" / controller]
-
-
-def _quotas_v2(root: Path, groups: str) -> list[float]:
-    found = []
-    for folder in _groups_v2(root, groups):
-        words = read_text(folder / "cpu.max").split()
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
-            found.append(int(words[0]) / int(words[1]))
-    return found
-
-
-def _quotas_v1(root: Path, groups: str) -> list[float]:
-    found = []
-    for folder in _groups_v1(root, groups, "cpu"):
-        quota = read_text(folder / "cpu.cfs_quota_us").strip()  # -1: none
-        period = read_text(folder / "cpu.cfs_period_us").strip()
-        if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
-            found.append(int(quota) / int(period))
-    return found
 
 
 def _memory_v2(root: Path, groups: str) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from navit_edge.cores import usable_cores
 from navit_edge.errors import BackendError, import_or_explain
 from navit_edge.quantize.layers import PURPOSE, REMEDY
 
@@ -61,6 +62,7 @@ class Graph:
         onnxruntime = import_or_explain("onnxruntime", purpose=PURPOSE, remedy=REMEDY)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = usable_cores()  # else a thread for each core of the machine
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # many sessions, short runs
         # Else Q/DQ become integer kernels of its own, whose rounding is not that of the graph.
         options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
+from navit_edge.cores import usable_cores
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError
@@ -113,7 +114,7 @@ class Packing:
             target_tokens=target_tokens,
             strategy="similar-length" if dynamic_tokens else "first-fit-decreasing",
             dynamic_tokens=dynamic_tokens,
-            threads=len(os.sched_getaffinity(0)),
+            threads=usable_cores(),
         )
         self._decoder = decoder or Decoder(recorded=Recorded.of(manifests.load(bundle).preprocess))
         self._largest = MAX_TOKENS if dynamic_tokens else target_tokens

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from navit_edge.errors import BackendError
+from navit_edge.threads import start_thread
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +80,8 @@ class Progress:
         """Finds out how many images there are while the job runs; ``skipped`` of them were done before it."""
         self._skipped = skipped
         if not self._quiet:
-            threading.Thread(target=self._count, args=(count,), name="navit-edge-count", daemon=True).start()
+            with suppress(BackendError):  # where there is no thread for it, the bar has no end
+                start_thread(self._count, count, name="navit-edge-count")
 
     def _count(self, count: Callable[[], int | None]) -> None:
         try:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from navit_edge.errors import BackendError
+from navit_edge.threads import start_thread
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -39,8 +42,7 @@ class Stop:
     def __enter__(self) -> Stop:
         if threading.current_thread() is not threading.main_thread():
             return self
-        self._thread = threading.Thread(target=self._watch, name="navit-edge-signals", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._watch, name="navit-edge-signals")
         self._old_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -79,8 +81,10 @@ class Stop:
                     os._exit(128 + number)
             self.signal = number
             self.wake()
-            self._stopping = threading.Thread(target=self._on_stop, name="navit-edge-stopping", daemon=True)
-            self._stopping.start()  # may take long, and a second signal must not wait for it
+            try:  # it may take long, and a second signal must not wait for it
+                self._stopping = start_thread(self._on_stop, name="navit-edge-stopping")
+            except BackendError:
+                self._on_stop()
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
