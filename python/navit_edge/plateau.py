@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from navit_edge.session import Session
 
 _EVERY = 100  # packs between two looks
-_LEAST, _MOST = 500, 4000  # packs
+_LEAST, _MOST = 2000, 6000  # packs
 _MOST_S = 120.0
 _FLAT = 0.01  # growth over two looks below which nothing more is expected
 _UNCAPPED_TOKENS = 1024  # of images, where the sizing rule has no cap
@@ -81,7 +81,7 @@ def _batches(bundle: Path) -> Iterator[list[npt.NDArray[np.uint8]]]:
     while True:
         batch = []
         for _ in range(rng.integers(1, 9)):
-            tokens, ratio = np.exp(rng.uniform(0, np.log(most))), np.exp(rng.uniform(np.log(0.5), np.log(2)))
+            tokens, ratio = rng.uniform(1, most), np.exp(rng.uniform(np.log(0.5), np.log(2)))
             rows, columns = (max(1, int(value**0.5)) for value in (tokens * ratio, tokens / ratio))
             batch.append(noise[: rows * preprocess.patch_px, : columns * preprocess.patch_px])
         yield batch
@@ -101,7 +101,7 @@ def _until_flat(session: Session, bundle: Path) -> int:
             continue
         looks.append(_resident_bytes())
         flat = len(looks) > 2 and looks[-1] < (1 + _FLAT) * looks[-3]
-        if packs >= _MOST or (packs >= _LEAST and (flat or time.monotonic() > end)):
+        if packs >= _MOST or (packs >= _LEAST and flat) or time.monotonic() > end:
             break
     return packs
 

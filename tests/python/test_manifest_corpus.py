@@ -56,7 +56,7 @@ def text_of(case: dict[str, Any]) -> bytes:
         put(content, case["copy"][1], container[key])
     if "fill" in case:
         put(content, case["fill"]["path"], [case["fill"]["value"]] * case["fill"]["count"])
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text: bytes = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     if edit := case.get("edit"):
         times = edit.get("times", 0)
         new = (
@@ -64,7 +64,8 @@ def text_of(case: dict[str, Any]) -> bytes:
         )
         assert text.count(edit["find"].encode()) == 1, f"{edit['find']} is to be found once"
         text = text.replace(edit["find"].encode(), bytes.fromhex(edit["hex"]) if "hex" in edit else new.encode())
-    return text + bytes.fromhex(case.get("append_hex", "")) + b" " * max(0, case.get("pad", 0) - len(text))
+    spaces: int = case.get("pad", 0) - len(text)
+    return text + bytes.fromhex(case.get("append_hex", "")) + b" " * max(0, spaces)
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=ascii(case["name"])) for case in CORPUS["cases"]])
