@@ -240,7 +240,7 @@ TEST_CASE("a manifest whose groups make no sense is refused, naming the field") 
   refused([](nlohmann::json& e) { e["group"]["members"] = {"gpu-t128"}; }, "expected ids of two or more engines");
   refused([](nlohmann::json& e) { e["group"]["members"] = {"gpu-t32", "gpu-t70"}; }, "'gpu-t128' among them");
   refused([](nlohmann::json& e) { e["group"]["members"] = {"gpu-t128", "gpu-t128"}; }, "each once");
-  refused([](nlohmann::json& e) { e["group"]["id"] = "fake-cpu-fp32"; }, "'fake-cpu-fp32' is both");
+  refused([](nlohmann::json& e) { e["group"]["id"] = "fake-cpu-fp32"; }, "expected an id that is no engine's");
   Group bundle;
   bundle.json["engines"][1]["group"] = nullptr;  // as an engine without a group is written
   const Manifest manifest = Manifest::load(bundle.write());
