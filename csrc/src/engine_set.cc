@@ -10,6 +10,7 @@
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
 #include "pack_scratch.h"
+#include "shape_quantum.h"
 
 namespace navit_edge {
 namespace {
@@ -79,9 +80,10 @@ EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const
   engine_options.slots = slots;
   engine_options.threads = options.threads;
   engine_options.backend = options.backend;
+  const std::int32_t quantum = shape_quantum(choice.engine);
   for (const EngineSpec& member : choice.members) {
     engines_.push_back(open_member(manifest, choice, member, engine_options));
-    const Budget largest = with_longest(member.budgets.back(), manifest);
+    const Budget largest = with_longest(member.budgets.back(), manifest.preprocess, manifest.model, quantum);
     std::vector<Pack>& packs = packs_.emplace_back(static_cast<std::size_t>(slots));
     std::vector<Arena>& arenas = arenas_.emplace_back();
     for (int slot = 0; slot < slots; ++slot) {

@@ -8,6 +8,7 @@
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
 #include "pack_scratch.h"
+#include "shape_quantum.h"
 
 namespace navit_edge {
 namespace {
@@ -17,11 +18,14 @@ constexpr std::size_t kMostTensorBytes = std::size_t{1} << 50;
 
 }  // namespace
 
-Budget with_longest(const Budget& budget, const Manifest& manifest) noexcept {
+Budget with_longest(const Budget& budget, const PreprocessSpec& preprocess, const ModelSpec& model,
+                    std::int32_t quantum) noexcept {
   Budget bounded = budget;
   bounded.longest = longest_image({&budget, 1});
-  const std::int32_t cap = manifest.preprocess.sizing.max_tokens;  // a session's own cap only lowers it
-  if (cap > 0) bounded.longest = std::min(bounded.longest, cap + manifest.model.prefix_tokens);
+  const std::int32_t cap = preprocess.sizing.max_tokens;  // a session's own cap only lowers it
+  if (cap > 0 && cap < bounded.longest - model.prefix_tokens) {
+    bounded.longest = rounded_up(cap + model.prefix_tokens, quantum, bounded.longest);
+  }
   return bounded;
 }
 
@@ -51,7 +55,7 @@ double bytes_to_open(const Manifest& manifest, std::span<const EngineSpec> engin
   std::size_t outputs = 0;
   for (const EngineSpec& engine : engines) {
     const GraphSpec& graph = manifest.graph(engine.graph);
-    const Budget largest = with_longest(engine.budgets.back(), manifest);
+    const Budget largest = with_longest(engine.budgets.back(), manifest.preprocess, manifest.model, shape_quantum(engine));
     bytes += static_cast<double>(slots) * static_cast<double>(arena_bytes(graph.inputs, largest));
     bytes += static_cast<double>(slots) * static_cast<double>(largest.images) * (sizeof(Segment) + sizeof(Band));
     outputs = std::max(outputs, arena_bytes(graph.outputs, largest));
@@ -72,8 +76,9 @@ EngineMemory memory_plan(const Manifest& manifest, const EngineSpec& engine, int
   EngineMemory memory;
   memory.engine = engine.id;
   memory.threads = threads;
+  const std::int32_t quantum = shape_quantum(engine);
   for (const Budget& budget : engine.budgets) {
-    const Budget largest = with_longest(budget, manifest);
+    const Budget largest = with_longest(budget, manifest.preprocess, manifest.model, quantum);
     PackScratch scratch;
     try {
       reserve_scratch(scratch, largest, manifest.preprocess, threads);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "arena.h"
@@ -9,9 +10,10 @@
 
 namespace navit_edge {
 
-/// `budget` with the longest image that a session can put into it: as the engine takes it, and as the bundle's sizing
-/// rule gives it.
-Budget with_longest(const Budget& budget, const Manifest& manifest) noexcept;
+/// `budget` with the largest L that a pack of it can have: the longest image that the engine takes, or that the sizing
+/// rule gives, rounded up to `quantum` (shape_quantum.h) as packs are.
+Budget with_longest(const Budget& budget, const PreprocessSpec& preprocess, const ModelSpec& model,
+                    std::int32_t quantum) noexcept;
 
 /// Bytes of `spec` in the largest pack of `budget`: T its tokens, N its images, L its longest image.
 std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept;

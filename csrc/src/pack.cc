@@ -9,6 +9,7 @@
 
 #include "graph_check.h"
 #include "image_check.h"
+#include "memory_plan.h"
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
 #include "pack_scratch.h"
@@ -173,10 +174,8 @@ void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<
   const std::int32_t block = model.token_merge * model.token_merge;
   out.tokens = dynamic_tokens ? rounded_up(out.used_tokens, std::lcm(quantum, block), budget.tokens / block * block)
                               : budget.tokens;
-  std::int32_t longest = longest_image({&budget, 1});
-  const std::int32_t cap = preprocess.sizing.max_tokens;
-  if (cap > 0) longest = std::min(longest, cap + model.prefix_tokens);
-  if (dynamic_tokens) out.longest = rounded_up(out.longest, quantum, longest);
+  const std::int32_t most_longest = with_longest(budget, preprocess, model, quantum).longest;
+  if (dynamic_tokens) out.longest = rounded_up(out.longest, quantum, most_longest);
   out.images = dynamic_tokens ? static_cast<std::int32_t>(count) : budget.images;
 }
 

@@ -197,7 +197,7 @@ def test_tensorrt_rtx_parses_the_whole_graph_and_lacks_nothing_but_the_kernel(
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has packages for x86-64 only")
     path = packed.bundle / "graphs" / "packed.onnx"
     converted = tmp_path / "packed.onnx"
-    converted.write_bytes(precision.convert(precision.load(path), kind).SerializeToString())
+    converted.write_bytes(precision.convert(precision.load(path.read_bytes(), path.name), kind).SerializeToString())
     (tmp_path / "weights.bin").write_bytes((path.parent / "weights.bin").read_bytes())
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(converted)], capture_output=True, text=True, check=False, timeout=120

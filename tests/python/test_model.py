@@ -344,7 +344,7 @@ def test_a_config_file_may_change_a_named_size(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InvalidInputError, match=message):
             NaViTConfig.from_file(path)
-    with pytest.raises(InvalidInputError, match="cannot read"):
+    with pytest.raises(InvalidInputError, match="cannot be read"):
         NaViTConfig.from_file(tmp_path / "none.json")
 
 

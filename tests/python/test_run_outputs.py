@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -375,7 +376,8 @@ def test_a_trace_tells_of_every_image_and_pack(job_bundle: Path, folder: Path, t
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     runs = [event for event in events if event.get("name") == "engine" and event["ph"] == "X"]
     assert len(runs) == len(packs)
-    assert "fill 100%" in words(result.stderr)  # T follows the pack on a CPU
+    # On a CPU T follows the pack, rounded up to multiples of 8.
+    assert re.search(r"fill (9\d|100)%", words(result.stderr))
     assert invoke(job_bundle, folder, "--trace", tmp_path / "no" / "t.json").exit_code == 2
 
 
