@@ -9,7 +9,8 @@
 
 namespace navit_edge {
 
-/// Bytes that a session of `engines` and `slots` sets aside at the least: inputs, outputs, and what is counted by image.
+/// Bytes that a session of `engines` and `slots` sets aside at the least: inputs, outputs, and what is counted by
+/// image.
 double bytes_to_open(const Manifest& manifest, std::span<const EngineSpec> engines, int slots);
 
 /// The error of an engine whose budgets are too large: `found` says what there is.

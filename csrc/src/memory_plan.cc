@@ -55,7 +55,8 @@ double bytes_to_open(const Manifest& manifest, std::span<const EngineSpec> engin
   std::size_t outputs = 0;
   for (const EngineSpec& engine : engines) {
     const GraphSpec& graph = manifest.graph(engine.graph);
-    const Budget largest = with_longest(engine.budgets.back(), manifest.preprocess, manifest.model, shape_quantum(engine));
+    const Budget largest =
+        with_longest(engine.budgets.back(), manifest.preprocess, manifest.model, shape_quantum(engine));
     bytes += static_cast<double>(slots) * static_cast<double>(arena_bytes(graph.inputs, largest));
     bytes += static_cast<double>(slots) * static_cast<double>(largest.images) * (sizeof(Segment) + sizeof(Band));
     outputs = std::max(outputs, arena_bytes(graph.outputs, largest));

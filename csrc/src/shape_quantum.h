@@ -7,7 +7,7 @@
 
 namespace navit_edge {
 
-inline constexpr std::int32_t kShapeQuantum = 8;  // the default: docs/memory.md has the measurement
+inline constexpr std::int32_t kShapeQuantum = 16;  // the default: docs/memory.md has the measurement
 
 /// The option `shape_quantum` of `engine`, or the default; 1 for an engine of fixed T. Throws InvalidInput.
 std::int32_t shape_quantum(const EngineSpec& engine);

@@ -135,7 +135,8 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["preprocess"]["sizing"]["rule"] = "square"; }, "expected one of token-cap, native"},
       {[](json& j) { j["preprocess"]["sizing"].erase("max_tokens"); }, "max_tokens of at least 1"},
       {[](json& j) { j["preprocess"]["sizing"]["merge"] = 2; }, "token-cap has no field merge"},
-      {[](json& j) { j["preprocess"]["sizing"]["fitt"] = "pad"; }, "sizing.fitt is not known; expected no others than rule"},
+      {[](json& j) { j["preprocess"]["sizing"]["fitt"] = "pad"; },
+       "sizing.fitt is not known; expected no others than rule"},
       {[](json& j) { j["preprocess"]["sizing"] = {{"rule", "native"}, {"fit", "pad"}, {"pad_rgb", {1, 2}}}; },
        "three values"},
       {[](json& j) { j["preprocess"]["sizing"] = {{"rule", "fixed"}, {"height_px", 6}, {"width_px", 8}}; },
@@ -159,7 +160,8 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["graphs"][0]["inputs"][1]["name"] = "patches"; }, "no other tensor"},
       {[](json& j) { j["graphs"][0]["lowering"] = "sparse"; }, "expected one of masked, padded, packed"},
       {[](json& j) { j["graphs"][0]["quantization"] = "int4"; }, "expected one of none, int8, fp8"},
-      {[](json& j) { j["graphs"].push_back(j["graphs"][0]); }, "graphs[1].id is \"padded\"; expected an id that no other entry has"},
+      {[](json& j) { j["graphs"].push_back(j["graphs"][0]); },
+       "graphs[1].id is \"padded\"; expected an id that no other entry has"},
       {[](json& j) { j["engines"][0]["graph"] = "masked"; }, "one of the bundle's graphs: padded"},
       {[](json& j) { j["engines"][0]["precision"] = "int4"; }, "expected one of fp32, fp16, bf16"},
       {[](json& j) { j["engines"][0]["float_precision"] = "int8"; }, "expected one of fp32, fp16, bf16"},
@@ -174,7 +176,8 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["engines"][0]["file"] = "../fake.bin"; }, "relative path inside of the bundle"},
       {[](json& j) { j["engines"][0]["file"] = "/etc/passwd"; }, "relative path inside of the bundle"},
       {[](json& j) { j["engines"][0]["options"] = {{"a", 1}}; }, "engines[0].options.a is 1; expected a string"},
-      {[](json& j) { j["engines"].push_back(j["engines"][0]); }, "engines[1].id is \"fake-cpu-fp32\"; expected an id that no other"},
+      {[](json& j) { j["engines"].push_back(j["engines"][0]); },
+       "engines[1].id is \"fake-cpu-fp32\"; expected an id that no other"},
       {[](json& j) { j["files"]["a/../../b"] = j["files"]["engines/fake.bin"]; }, "a file inside of the bundle"},
       {[](json& j) { j["files"]["engines/fake.bin"]["sha256"] = "ABC"; }, "64 lower-case hexadecimal digits"},
       {[](json& j) { j["files"]["engines/fake.bin"]["bytes"] = -1; }, "bytes is -1"},
@@ -192,9 +195,9 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
 TEST_CASE("text that is not JSON, cut short or empty is a BundleError") {
   TestBundle bundle;
   const std::string whole = bundle.json.dump();
-  for (const std::string& text : {std::string(), std::string("{"), whole.substr(0, whole.size() / 2),
-                                  std::string("\xFF\xFE\x00", 3), "\xEF\xBB\xBF" + whole,
-                                  whole + std::string(1, '\0')}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), whole.substr(0, whole.size() / 2), std::string("\xFF\xFE\x00", 3),
+        "\xEF\xBB\xBF" + whole, whole + std::string(1, '\0')}) {
     bundle.write_text(text);
     CHECK_THROWS_WITH_AS(Manifest::load(bundle.path()), "is not JSON", BundleError);
   }

@@ -40,8 +40,8 @@ def test_an_image_alone_goes_to_the_smallest_budget_that_holds_it(
     assert pack["tokens"] == tokens
     if budgets:  # T is padded to the budget
         assert pack["capacity"] == pack["budget_tokens"] == min(b["tokens"] for b in budgets if b["tokens"] >= tokens)
-    else:  # T is the pack's own, rounded up to multiples of 8 (docs/memory.md)
-        assert -(-tokens // 8) * 8 == pack["capacity"] <= pack["budget_tokens"]
+    else:  # T is the pack's own, rounded up to multiples of 16 (docs/memory.md)
+        assert -(-tokens // 16) * 16 == pack["capacity"] <= pack["budget_tokens"]
 
 
 def test_what_fills_a_budget_to_the_last_token_gives_the_numbers_of_each_image_alone(

@@ -22,7 +22,7 @@ def _image(rows: int, columns: int) -> np.ndarray:
     return np.random.default_rng(rows * 100 + columns).integers(0, 256, (rows * 4, columns * 4, 3), np.uint8)
 
 
-def test_the_capacity_of_the_cache_reaches_openvino_and_is_32_by_default(job_bundle: Path) -> None:
+def test_the_capacity_of_the_cache_reaches_openvino_and_is_32_of_a_small_model(job_bundle: Path) -> None:
     for options, expected in (({}, 32), ({"CPU_RUNTIME_CACHE_CAPACITY": "16"}, 16)):
         with ne.Session(job_bundle, options=options) as session:
             assert session.engine_report["cache_capacity"] == expected
@@ -38,10 +38,10 @@ def test_packs_are_rounded_up_to_the_quantum_within_the_budget(job_bundle: Path,
             assert pack["capacity"] == min(-(-rows * columns // quantum) * quantum, 1024)
 
 
-def test_packs_are_rounded_up_to_multiples_of_eight_by_default(job_bundle: Path) -> None:
+def test_packs_are_rounded_up_to_multiples_of_sixteen_by_default(job_bundle: Path) -> None:
     with ne.Session(job_bundle) as session:
-        session.run([_image(3, 5)])
-        assert session.last_report["packs"][0]["capacity"] == 16
+        session.run([_image(3, 6)])
+        assert session.last_report["packs"][0]["capacity"] == 32
 
 
 def test_rounding_changes_no_result_by_more_than_packing_does(job_bundle: Path) -> None:

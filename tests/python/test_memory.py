@@ -44,7 +44,7 @@ def test_inputs_and_outputs_are_the_tensors_of_the_largest_pack(built: Path) -> 
     assert [(one.tokens, one.images) for one in memory.budgets] == [(one.tokens, one.images) for one in engine.budgets]
     for budget, found in zip(engine.budgets, memory.budgets, strict=True):
         # The longest image that the rule gives, rounded up as packs of an engine of dynamic T are.
-        cap = -(-(manifest.preprocess.sizing.max_tokens + manifest.model.prefix_tokens) // 8) * 8
+        cap = -(-(manifest.preprocess.sizing.max_tokens + manifest.model.prefix_tokens) // 16) * 16
         letters = {"T": budget.tokens, "N": budget.images, "N+1": budget.images + 1, "L": min(budget.tokens, cap)}
 
         def bytes_of(tensors: object, letters: dict[str, int] = letters) -> int:

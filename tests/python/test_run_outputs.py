@@ -376,7 +376,7 @@ def test_a_trace_tells_of_every_image_and_pack(job_bundle: Path, folder: Path, t
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     runs = [event for event in events if event.get("name") == "engine" and event["ph"] == "X"]
     assert len(runs) == len(packs)
-    # On a CPU T follows the pack, rounded up to multiples of 8.
+    # On a CPU T follows the pack, rounded up to multiples of 16.
     assert re.search(r"fill (9\d|100)%", words(result.stderr))
     assert invoke(job_bundle, folder, "--trace", tmp_path / "no" / "t.json").exit_code == 2
 

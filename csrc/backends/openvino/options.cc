@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstddef>
 #include <string_view>
 
 #include "navit_edge/error.h"
@@ -28,6 +29,11 @@ std::int32_t parse_capacity(const std::string& value) {
   return capacity;
 }
 
+std::int32_t default_capacity(std::size_t engine_bytes) {
+  constexpr std::size_t kBytesOfOne = 512 * 1024;
+  return static_cast<std::int32_t>(std::clamp<std::size_t>(engine_bytes / kBytesOfOne, 32, 128));
+}
+
 constexpr std::int32_t kLeastOfAStream = 16;  // a pack of one shape has fewer of each kind
 
 }  // namespace
@@ -38,6 +44,7 @@ std::int32_t Options::capacity_of_a_stream(std::int32_t streams) const noexcept 
 
 Options parse_options(const navit_edge_engine_desc& desc) {
   Options options;
+  if (desc.content != nullptr) options.cache_capacity = default_capacity(desc.content->size);  // none in `probe`
   for (std::size_t i = 0; i < desc.option_count; ++i) {
     const std::string_view key = desc.options[i].key;
     const std::string value = desc.options[i].value;
