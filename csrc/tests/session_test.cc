@@ -183,7 +183,7 @@ TEST_CASE("the report says what ran") {
       CHECK(pack.images == images[i]);
       CHECK(pack.tokens == tokens[i]);
       CHECK((pack.budget_tokens == 70 || pack.budget_tokens == 128));
-      const std::int32_t rounded = std::min((pack.tokens + 7) / 8 * 8, pack.budget_tokens);
+      const std::int32_t rounded = std::min((pack.tokens + 15) / 16 * 16, pack.budget_tokens);
       CHECK(pack.capacity == (engine["dynamic_tokens"].get<bool>() ? rounded : pack.budget_tokens));
       CHECK(pack.preprocess_us > 0);
       CHECK(pack.engine_us > 0);

@@ -137,8 +137,8 @@ def examine(bundle: Path, arguments: argparse.Namespace) -> int:
     kept, taken = (one["resident_kib"] - opened["resident_kib"] for one in (closed, seen[-1]))
     if kept > KEPT * taken:
         grown.append(f"{kept} KiB of {taken} KiB stay after the session; expected at most {KEPT:.0%}")
-    report: dict[str, Any] = {"opened": opened, "first": seen[0], "last": seen[-1], "closed": closed, "grown": grown}
-    print(json.dumps(report, indent=2))
+    report: dict[str, Any] = {"grown": grown, "opened": opened, "closed": closed, "seen": seen}
+    print(json.dumps(report))
     return 1 if grown else 0
 
 

@@ -31,7 +31,7 @@ std::int32_t parse_capacity(const std::string& value) {
 
 std::int32_t default_capacity(std::size_t engine_bytes) {
   constexpr std::size_t kBytesOfOne = 512 * 1024;
-  return static_cast<std::int32_t>(std::clamp<std::size_t>(engine_bytes / kBytesOfOne, 32, 128));
+  return static_cast<std::int32_t>(std::clamp<std::size_t>(engine_bytes / kBytesOfOne, 32, 96));
 }
 
 constexpr std::int32_t kLeastOfAStream = 16;  // a pack of one shape has fewer of each kind

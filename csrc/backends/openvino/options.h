@@ -13,7 +13,7 @@ struct Options {
   /// CPU_RUNTIME_CACHE_CAPACITY: for how many shapes of an operation, of each kind of operation, the streams of an
   /// engine keep what they have prepared, all streams together; the least recently used goes first. OpenVINO's own
   /// default, 5000 a stream, is a leak in all but name where shapes seldom repeat (docs/memory.md). Ours is one for
-  /// each half MiB of the engine, within 32 and 128: what is kept for shapes stays small beside the model.
+  /// each half MiB of the engine, within 32 and 96: what is kept for shapes stays small beside the model.
   std::int32_t cache_capacity = 32;
 
   /// The share of one of `streams`, but enough for the layers of one pack to share what they have prepared.
