@@ -88,8 +88,6 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.strerror:
-                if not error.filename:  # standard output: what is left for it would fail again
-                    forget_standard_output()
                 fail(f"{error.filename or 'the output cannot be written'}: {error.strerror}")
             fail(f"unexpected {type(error).__name__}: {error}; this is a bug; run again with --debug and report it")
 
@@ -109,6 +107,10 @@ def fail(message: str) -> NoReturn:
     if _debug and sys.exc_info()[0] is not None:
         _print_traceback()
     sys.stderr.write(f"error: {shown(' '.join(message.split()))}\n")
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):  # full, closed: it would fail again when the process ends
+        forget_standard_output()
     raise typer.Exit(1)
 
 
