@@ -8,7 +8,7 @@
 namespace navit_edge {
 
 /// Three packs in a row that fail break it, or one that stalls. Not thread-safe.
-class Breaker {
+class CircuitBreaker {
  public:
   void succeeded() noexcept { in_a_row_ = 0; }
 

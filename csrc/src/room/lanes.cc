@@ -14,34 +14,34 @@ constexpr int kOvertakers = 3;
 
 }  // namespace
 
-void Room::wake_lanes() {
-  // A lane that could not take anything is not woken: on a CPU it would take a core from the engine.
-  if (idle_lanes_ > 0 && !alone_ && !writing_) work_.notify_all();
+void SessionCore::wake_workers() {
+  // A worker that could not take anything is not woken: on a CPU it would take a core from the engine.
+  if (idle_workers_ > 0 && !alone_ && !writing_) work_.notify_all();
 }
 
-RunJob* Room::next_job() const {
+RunJob* SessionCore::next_job() const {
   const auto least = std::min_element(jobs_.begin(), jobs_.end(),
                                       [](const RunJob* a, const RunJob* b) { return a->served < b->served; });
   return least == jobs_.end() ? nullptr : *least;
 }
 
 /// Whether submitted images go before the next pack of `job`. By turns; runs count as priority 0 without a deadline.
-bool Room::queue_first(const RunJob* job, Clock::time_point now) const {
+bool SessionCore::queue_first(const RunJob* job, Clock::time_point now) const {
   if (job == nullptr) return true;
-  const Waiting& head = **queue_.order().begin();
+  const PendingImage& head = **queue_.order().begin();
   if (head.priority != 0) return head.priority > 0;
   if (head.due != Clock::time_point::max()) {
     const double own_us = batcher_.alone_us(head.result.tokens);
     const double other_us = job->plans[job->next].predicted_us;
-    if (after(now, pace_[0].safe_us(own_us + other_us)) > head.due) return true;
+    if (after(now, corrections_[0].safe_us(own_us + other_us)) > head.due) return true;
   }
   return queue_served_ <= job->served;
 }
 
-Room::Overdue Room::overdue(bool images, Clock::time_point now) const {
-  const auto waits_too_long = [&](Clock::time_point since) { return now > after(since, opened_.options.aging_us); };
+SessionCore::Overdue SessionCore::overdue(bool images, Clock::time_point now) const {
+  const auto waits_too_long = [&](Clock::time_point since) { return now > after(since, context_.options.aging_us); };
   Overdue found;
-  Waiting* const oldest = images ? queue_.oldest() : nullptr;
+  PendingImage* const oldest = images ? queue_.oldest() : nullptr;
   if (oldest != nullptr && waits_too_long(oldest->submitted)) found.image = oldest;
   for (RunJob* job : jobs_) {
     if (!waits_too_long(job->start)) continue;
@@ -53,16 +53,16 @@ Room::Overdue Room::overdue(bool images, Clock::time_point now) const {
   return found;
 }
 
-/// Takes the next pack for `lane`. Where there is none yet, `look_again` says when time alone may change that.
-bool Room::claim(Lane& lane, Clock::time_point& look_again) {
+/// Takes the next pack for `worker`. Where there is none yet, `look_again` says when time alone may change that.
+bool SessionCore::claim(Worker& worker, Clock::time_point& look_again) {
   if (alone_ || writing_) return false;
-  if (opened_.may_pair && !may_pair() && in_flight_ > 0) return false;
+  if (context_.may_pair && !may_pair() && in_flight_ > 0) return false;
   const Clock::time_point now = Clock::now();
   RunJob* job = next_job();
   bool images = !queue_.empty();
-  const double wait_us = opened_.options.batch_wait_us;
+  const double wait_us = context_.options.batch_wait_us;
   if (images && wait_us > 0 && drains_.empty() && submitters_.empty() && !batcher_.full(queue_)) {
-    look_again = std::min(after(queue_.oldest()->submitted, wait_us), batcher_.leaves_by(queue_, now, pace_[0]));
+    look_again = std::min(after(queue_.oldest()->submitted, wait_us), batcher_.leaves_by(queue_, now, corrections_[0]));
     images = look_again <= now;
   }
   if (!images && job == nullptr) return false;
@@ -77,47 +77,47 @@ bool Room::claim(Lane& lane, Clock::time_point& look_again) {
   }
   bool waits_on = waits.image != nullptr || waits.job != nullptr;
   if (queue_goes) {
-    claim_batch(lane, now, old_images ? after(now, -opened_.options.aging_us) : Clock::time_point::min());
+    claim_batch(worker, now, old_images ? after(now, -context_.options.aging_us) : Clock::time_point::min());
     if (waits.image != nullptr) waits_on = queue_.oldest() == waits.image;
   } else {
     const bool paired = may_pair() && job->next < job->paired_packs;
-    if (opened_.may_pair && !paired && in_flight_ > 0) {  // all cores are not free yet
-      look_again = Clock::time_point::max();              // whoever frees them wakes this lane
+    if (context_.may_pair && !paired && in_flight_ > 0) {  // all cores are not free yet
+      look_again = Clock::time_point::max();               // whoever frees them wakes this worker
       return false;
     }
-    claim_job(lane, *job, paired);
+    claim_job(worker, *job, paired);
     if (waits.job != nullptr) waits_on = job != waits.job;
   }
   overtaken_ = waits_on ? overtaken_ + 1 : 0;
   ++packs_started_;
   ++in_flight_;
-  lane.slot = 0;  // the lowest that is free: what an engine does once for each slot is done for few
-  while (slot_taken_[static_cast<std::size_t>(lane.slot)]) ++lane.slot;
-  slot_taken_[static_cast<std::size_t>(lane.slot)] = true;
-  alone_ = opened_.may_pair && !lane.paired;
-  writing_ = !opened_.on_cpu;
-  lane.phase = Lane::Phase::kWriting;
-  record_claim(lane, now);
-  wake_lanes();
+  worker.slot = 0;  // the lowest that is free: what an engine does once for each slot is done for few
+  while (slot_taken_[static_cast<std::size_t>(worker.slot)]) ++worker.slot;
+  slot_taken_[static_cast<std::size_t>(worker.slot)] = true;
+  alone_ = context_.may_pair && !worker.paired;
+  writing_ = !context_.on_cpu;
+  worker.phase = Worker::Phase::kWriting;
+  record_claim(worker, now);
+  wake_workers();
   return true;
 }
 
-void Room::claim_job(Lane& lane, RunJob& job, bool paired) {
+void SessionCore::claim_job(Worker& worker, RunJob& job, bool paired) {
   const std::size_t index = job.next++;
   job.left_us -= job.plans[index].predicted_us;
   job.served = packs_started_ + 1;
   job.waits_since = Clock::now();
   job.most_in_flight = std::max(job.most_in_flight, ++job.in_flight);
   if (job.all_begun()) std::erase(jobs_, &job);
-  lane.job = &job;
-  lane.paired = paired;
-  lane.task = {&job.plans[index], job.images, job.grids, job.results, index, job.plans.size()};
-  const bool shares_cores = opened_.on_cpu && (paired || (engine_slots_ > 1 && job.plans.size() > 1));
-  lane.threads = shares_cores ? 1 : opened_.threads;
+  worker.job = &job;
+  worker.paired = paired;
+  worker.task = {&job.plans[index], job.images, job.grids, job.results, index, job.plans.size()};
+  const bool shares_cores = context_.on_cpu && (paired || (engine_slots_ > 1 && job.plans.size() > 1));
+  worker.threads = shares_cores ? 1 : context_.threads;
 }
 
 /// Whether two packs side by side, this one and what waits behind it, are faster than one after the other.
-bool Room::pair_batch(const Batch& batch, Clock::time_point now) const {
+bool SessionCore::pair_batch(const Batch& batch, Clock::time_point now) const {
   if (!may_pair()) return false;
   if (in_flight_ > 0) return true;  // there is one already
   const RunJob* const job = next_job();
@@ -126,59 +126,59 @@ bool Room::pair_batch(const Batch& batch, Clock::time_point now) const {
   const std::array<double, 2> both{batch.plan.predicted_us, std::min(other_us, batch.plan.predicted_us)};
   if (packs_on_two_streams(std::span<const double>(both)) == 0) return false;
   // Half of the cores must do for the images that would be on time with all.
-  const Clock::time_point alone = after(now, pace_[0].safe_us(batch.plan.predicted_us));
-  const Clock::time_point paired = after(now, pace_[1].safe_us(batch.plan.predicted_us));
+  const Clock::time_point alone = after(now, corrections_[0].safe_us(batch.plan.predicted_us));
+  const Clock::time_point paired = after(now, corrections_[1].safe_us(batch.plan.predicted_us));
   return std::none_of(batch.images.begin(), batch.images.end(),
-                      [&](const Waiting* image) { return image->due >= alone && image->due < paired; });
+                      [&](const PendingImage* image) { return image->due >= alone && image->due < paired; });
 }
 
-void Room::claim_batch(Lane& lane, Clock::time_point now, Clock::time_point elders) {
-  batcher_.take(queue_, now, pace_[opened_.may_pair && in_flight_ > 0 ? 1 : 0], lane.batch, elders);
+void SessionCore::claim_batch(Worker& worker, Clock::time_point now, Clock::time_point elders) {
+  batcher_.take(queue_, now, corrections_[context_.may_pair && in_flight_ > 0 ? 1 : 0], worker.batch, elders);
   queue_served_ = packs_started_ + 1;
-  lane.job = nullptr;
-  lane.paired = pair_batch(lane.batch, now);
+  worker.job = nullptr;
+  worker.paired = pair_batch(worker.batch, now);
   const bool shares_cores =
-      opened_.on_cpu && (lane.paired || (engine_slots_ > 1 && (in_flight_ > 0 || !queue_.empty())));
-  lane.threads = shares_cores ? 1 : opened_.threads;
-  lane.views.clear();
-  lane.grids.clear();
-  lane.results.clear();
-  for (Waiting* image : lane.batch.images) {
-    lane.views.push_back(image->image.view);
-    lane.grids.push_back(image->result.grid);
-    lane.results.push_back(std::move(image->result));
-    lane.results.back().queue_us = microseconds(now - image->submitted);
+      context_.on_cpu && (worker.paired || (engine_slots_ > 1 && (in_flight_ > 0 || !queue_.empty())));
+  worker.threads = shares_cores ? 1 : context_.threads;
+  worker.views.clear();
+  worker.grids.clear();
+  worker.results.clear();
+  for (PendingImage* image : worker.batch.images) {
+    worker.views.push_back(image->image.view);
+    worker.grids.push_back(image->result.grid);
+    worker.results.push_back(std::move(image->result));
+    worker.results.back().queue_us = microseconds(now - image->submitted);
   }
-  lane.task = {&lane.batch.plan, lane.views, lane.grids, lane.results, batches_started_++, 0};
+  worker.task = {&worker.batch.plan, worker.views, worker.grids, worker.results, batches_started_++, 0};
   let_in();
 }
 
-void Room::serve(Lane& lane) {
+void SessionCore::serve(Worker& worker) {
   Lock lock(mutex_);
   for (;;) {
     Clock::time_point look_again = Clock::time_point::max();
-    if (!claim(lane, look_again)) {
+    if (!claim(worker, look_again)) {
       if (closing_) break;
-      ++idle_lanes_;
+      ++idle_workers_;
       wait_until(work_, lock, look_again);
-      --idle_lanes_;
+      --idle_workers_;
       continue;
     }
     lock.unlock();
-    carry_out(lane);
+    carry_out(worker);
     lock.lock();
-    if (lane.abandoned) return;  // whatever it held has been taken from it
-    end(lane);
+    if (worker.abandoned) return;  // whatever it held has been taken from it
+    end(worker);
   }
-  lane.exited = true;
-  lane_has_gone();
+  worker.exited = true;
+  worker_has_gone();
 }
 
-EngineSet* Room::paired_engines() {
+EngineSet* SessionCore::paired_engines() {
   const std::lock_guard lock(engines_mutex_);
   if (!paired_ && no_pairs_.empty()) {
     try {
-      paired_.emplace(opened_.manifest, opened_.choice, opened_.options, kPairedSlots);
+      paired_.emplace(context_.manifest, context_.choice, context_.options, kPairedSlots);
     } catch (const std::exception& e) {  // no memory among them: one stream goes on
       no_pairs_ = e.what();
       pairs_ = false;
@@ -187,106 +187,106 @@ EngineSet* Room::paired_engines() {
   return paired_ ? &*paired_ : nullptr;
 }
 
-void Room::carry_out(Lane& lane) {
-  record_queues(lane);
+void SessionCore::carry_out(Worker& worker) {
+  record_queues(worker);
   std::exception_ptr error;
   bool engine_failed = false;
   std::unique_lock<std::mutex> one_stream(one_stream_, std::defer_lock);
   try {
-    EngineSet* on = lane.paired ? paired_engines() : &*engines_;
+    EngineSet* on = worker.paired ? paired_engines() : &*engines_;
     if (on == nullptr) {
       on = &*engines_;
       one_stream.lock();
     }
-    lane.work.write(lane.task, *on, on == &*engines_ && opened_.may_pair ? 0 : lane.slot, lane.threads);
+    worker.runner.write(worker.task, *on, on == &*engines_ && context_.may_pair ? 0 : worker.slot, worker.threads);
   } catch (...) {
     error = std::current_exception();
   }
-  if (lane.job == nullptr) outbox_.release(lane.batch.images);
+  if (worker.job == nullptr) completions_.release(worker.batch.images);
   {
     const Lock lock(mutex_);
-    lane.phase = error == nullptr ? Lane::Phase::kRunning : Lane::Phase::kEnding;
-    lane.running_since = Clock::now();
-    lane.held = {};
-    if (std::exchange(writing_, false)) wake_lanes();
+    worker.phase = error == nullptr ? Worker::Phase::kRunning : Worker::Phase::kEnding;
+    worker.running_since = Clock::now();
+    worker.held = {};
+    if (std::exchange(writing_, false)) wake_workers();
   }
   if (error == nullptr) {
     try {
-      lane.work.run();
+      worker.runner.run();
     } catch (...) {
       error = std::current_exception();
       engine_failed = true;
     }
     const Lock lock(mutex_);
-    if (lane.abandoned) return;
-    lane.phase = Lane::Phase::kEnding;
+    if (worker.abandoned) return;
+    worker.phase = Worker::Phase::kEnding;
   }
-  lane.outcome = Lane::Outcome::kNone;
+  worker.outcome = Worker::Outcome::kNone;
   if (error == nullptr) {
     try {
-      const std::size_t bad = lane.work.unpack(lane.task);
-      if (lane.job != nullptr) {
-        const double queue_us = microseconds(lane.work.started() - lane.job->start);
-        for (const std::int32_t image : lane.task.plan->images) {
-          lane.task.results[static_cast<std::size_t>(image)].queue_us = queue_us;
+      const std::size_t bad = worker.runner.unpack(worker.task);
+      if (worker.job != nullptr) {
+        const double queue_us = microseconds(worker.runner.started() - worker.job->start);
+        for (const std::int32_t image : worker.task.plan->images) {
+          worker.task.results[static_cast<std::size_t>(image)].queue_us = queue_us;
         }
       }
-      lane.outcome = bad < lane.task.plan->images.size() ? Lane::Outcome::kGood : Lane::Outcome::kBad;
+      worker.outcome = bad < worker.task.plan->images.size() ? Worker::Outcome::kGood : Worker::Outcome::kBad;
     } catch (...) {
       error = std::current_exception();
       engine_failed = true;
     }
   }
   if (error != nullptr) {
-    error = PackWork::named(lane.task, error);
-    PackWork::fail(lane.task, error);
-    if (engine_failed) lane.outcome = Lane::Outcome::kBad;
+    error = PackRunner::named(worker.task, error);
+    PackRunner::fail(worker.task, error);
+    if (engine_failed) worker.outcome = Worker::Outcome::kBad;
   }
-  if (lane.job == nullptr) {
-    for (std::size_t i = 0; i < lane.batch.images.size(); ++i) {
-      lane.batch.images[i]->result = std::move(lane.results[i]);
+  if (worker.job == nullptr) {
+    for (std::size_t i = 0; i < worker.batch.images.size(); ++i) {
+      worker.batch.images[i]->result = std::move(worker.results[i]);
     }
   }
-  record_end(lane, error);
+  record_end(worker, error);
 }
 
 /// The pack's results are there. Under the lock.
-void Room::end(Lane& lane) {
-  lane.phase = Lane::Phase::kIdle;
+void SessionCore::end(Worker& worker) {
+  worker.phase = Worker::Phase::kIdle;
   --in_flight_;
-  slot_taken_[static_cast<std::size_t>(lane.slot)] = false;
+  slot_taken_[static_cast<std::size_t>(worker.slot)] = false;
   alone_ = false;
-  if (lane.outcome == Lane::Outcome::kGood) {
+  if (worker.outcome == Worker::Outcome::kGood) {
     breaker_.succeeded();
-    pace_[lane.paired ? 1 : 0].observe(lane.task.plan->predicted_us, lane.work.latency_us());
+    corrections_[worker.paired ? 1 : 0].observe(worker.task.plan->predicted_us, worker.runner.latency_us());
   }
   bool broke = false;
-  if (lane.outcome == Lane::Outcome::kBad) {
-    const auto& first = lane.job != nullptr
-                            ? lane.task.results[static_cast<std::size_t>(lane.task.plan->images.front())]
-                            : lane.batch.images.front()->result;
+  if (worker.outcome == Worker::Outcome::kBad) {
+    const auto& first = worker.job != nullptr
+                            ? worker.task.results[static_cast<std::size_t>(worker.task.plan->images.front())]
+                            : worker.batch.images.front()->result;
     try {
       std::rethrow_exception(first.error);
     } catch (const std::exception& e) {
       broke = breaker_.failed(e.what());
     }
   }
-  if (lane.job != nullptr) {
-    RunJob& job = *lane.job;
+  if (worker.job != nullptr) {
+    RunJob& job = *worker.job;
     try {
-      job.reports[lane.task.number] = lane.work.report();
+      job.reports[worker.task.number] = worker.runner.report();
     } catch (const std::bad_alloc&) {  // a report without the engine's name
     }
-    job.reports[lane.task.number].start_us = microseconds(lane.work.started() - job.start);
+    job.reports[worker.task.number].start_us = microseconds(worker.runner.started() - job.start);
     --job.in_flight;
     ++job.ended;
-    job.images_done += lane.task.plan->images.size();
+    job.images_done += worker.task.plan->images.size();
     job.changed.notify_one();
   } else {
-    for (Waiting* image : lane.batch.images) finish(*image);
+    for (PendingImage* image : worker.batch.images) finish(*image);
   }
   if (broke) break_down();
-  wake_lanes();
+  wake_workers();
 }
 
 }  // namespace navit_edge

@@ -39,7 +39,7 @@ PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, const
 
 }  // namespace
 
-Opened::Opened(const std::filesystem::path& bundle, SessionOptions session_options)
+SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptions session_options)
     : options(checked(std::move(session_options))),
       manifest(Manifest::load(bundle)),
       choice(choose_engine(manifest, options)),

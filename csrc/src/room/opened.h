@@ -11,9 +11,9 @@
 namespace navit_edge {
 
 /// Nothing of it changes after construction, but for `choice.candidates`, to which the first opening of engines adds.
-struct Opened {
+struct SessionContext {
   /// Throws BundleError, BackendError, InvalidInput.
-  Opened(const std::filesystem::path& bundle, SessionOptions session_options);
+  SessionContext(const std::filesystem::path& bundle, SessionOptions session_options);
 
   SessionOptions options;
   Manifest manifest;

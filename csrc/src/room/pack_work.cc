@@ -27,11 +27,11 @@ std::string PackTask::name() const {
   return "pack " + std::to_string(number) + (of > 0 ? " of " + std::to_string(of) : "");
 }
 
-void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads) {
+void PackRunner::write(const PackTask& task, EngineSet& on, int slot, int threads) {
   start_ = Clock::now();
   outputs_.reset();  // of a pack that failed
   const PackPlan& plan = *task.plan;
-  const Budget& budget = opened_->choice.engine.budgets[static_cast<std::size_t>(plan.budget)];
+  const Budget& budget = context_->choice.engine.budgets[static_cast<std::size_t>(plan.budget)];
   on_ = &on;
   budget_ = plan.budget;
   slot_ = slot;
@@ -43,30 +43,30 @@ void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads)
   report_.predicted_us = plan.predicted_us;
   report_.slot = slot;
   report_.engine = on.id_of(plan.budget);
-  write_pack(plan, task.images, task.grids, opened_->sizer.preprocess(), opened_->manifest.model, opened_->graph,
-             budget, opened_->choice.engine.dynamic_tokens, threads, *pack_, opened_->quantum);
+  write_pack(plan, task.images, task.grids, context_->sizer.preprocess(), context_->manifest.model, context_->graph,
+             budget, context_->choice.engine.dynamic_tokens, threads, *pack_, context_->quantum);
   report_.capacity = pack_->tokens;
   report_.preprocess_us = microseconds_since(start_);
 }
 
-void PackWork::run() {
+void PackRunner::run() {
   outputs_.emplace(on_->outputs(*pack_));
   on_->run(budget_, slot_, outputs_->tensors());
   report_.engine_us = microseconds_since(start_) - report_.preprocess_us;
 }
 
-std::size_t PackWork::unpack(const PackTask& task) {
-  navit_edge::unpack(*pack_, outputs_->shared(), opened_->manifest.model, task.results);
+std::size_t PackRunner::unpack(const PackTask& task) {
+  navit_edge::unpack(*pack_, outputs_->shared(), context_->manifest.model, task.results);
   outputs_.reset();  // the results hold them from here on
   std::size_t failed = 0;
   for (const std::int32_t image : task.plan->images) {
     Result& result = task.results[static_cast<std::size_t>(image)];
     result.pack = static_cast<std::int32_t>(task.number & 0x7fffffffU);
     result.latency_us = latency_us();
-    const char* bad = !all_finite(result.logits)                              ? "logits"
-                      : !all_finite(result.embedding)                         ? "embedding"
-                      : opened_->on_cpu && !all_finite(result.token_features) ? "tokens"
-                                                                              : nullptr;
+    const char* bad = !all_finite(result.logits)                               ? "logits"
+                      : !all_finite(result.embedding)                          ? "embedding"
+                      : context_->on_cpu && !all_finite(result.token_features) ? "tokens"
+                                                                               : nullptr;
     if (bad == nullptr) continue;
     ++failed;
     result.logits = result.embedding = result.token_features = {};
@@ -78,7 +78,7 @@ std::size_t PackWork::unpack(const PackTask& task) {
   return failed;
 }
 
-void PackWork::fail(const PackTask& task, const std::exception_ptr& error) {
+void PackRunner::fail(const PackTask& task, const std::exception_ptr& error) {
   for (const std::int32_t image : task.plan->images) {
     Result& result = task.results[static_cast<std::size_t>(image)];
     result.logits = result.embedding = result.token_features = {};
@@ -86,7 +86,7 @@ void PackWork::fail(const PackTask& task, const std::exception_ptr& error) {
   }
 }
 
-std::exception_ptr PackWork::named(const PackTask& task, const std::exception_ptr& cause) noexcept try {
+std::exception_ptr PackRunner::named(const PackTask& task, const std::exception_ptr& cause) noexcept try {
   ErrorCode code = ErrorCode::kBackend;
   std::string what = "something was thrown that is no std::exception";
   try {

@@ -28,9 +28,9 @@ struct PackTask {
 
 /// The steps of one pack, on one slot, by one thread: write, run, unpack. After `write` the images are not read any
 /// more; `run` touches nothing of the task, so that it may be left alone with an engine that never returns.
-class PackWork {
+class PackRunner {
  public:
-  explicit PackWork(const Opened& opened) : opened_(&opened) {}
+  explicit PackRunner(const SessionContext& context) : context_(&context) {}
 
   /// Starts with a pack for `slot` of `on`; `threads` write it.
   void write(const PackTask& task, EngineSet& on, int slot, int threads);
@@ -48,7 +48,7 @@ class PackWork {
   [[nodiscard]] double latency_us() const noexcept { return report_.preprocess_us + report_.engine_us; }
 
  private:
-  const Opened* opened_;
+  const SessionContext* context_;
   EngineSet* on_ = nullptr;
   std::int32_t budget_ = 0;
   int slot_ = 0;

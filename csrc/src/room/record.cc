@@ -16,14 +16,14 @@ ErrorCode code_of(const std::exception_ptr& error) {
   }
 }
 
-void Room::record_refused(ErrorCode code) noexcept {
+void SessionCore::record_refused(ErrorCode code) noexcept {
   const Clock::time_point now = Clock::now();
   recorder_.submitted();
   recorder_.failed(++last_id_, code, now, now, true);
 }
 
 /// All images of a run, before its packs can begin; some have failed already.
-void Room::record_taken(const RunJob& job) {
+void SessionCore::record_taken(const RunJob& job) {
   recorder_.submitted(job.images.size());
   if (job.images_done == 0) return;
   const Clock::time_point now = Clock::now();
@@ -34,50 +34,51 @@ void Room::record_taken(const RunJob& job) {
 }
 
 /// A pack of a run that will not begin.
-void Room::record_unrun(const RunJob& job, const PackPlan& pack, ErrorCode code) {
+void SessionCore::record_unrun(const RunJob& job, const PackPlan& pack, ErrorCode code) {
   const Clock::time_point now = Clock::now();
   for (const std::int32_t image : pack.images) {
     recorder_.failed(job.first_id + static_cast<std::size_t>(image), code, job.start, now, true);
   }
 }
 
-void Room::record_claim(Lane& lane, Clock::time_point now) {
-  lane.claimed = now;
-  lane.pack = recorder_.pack_begun(lane.task.plan->images.size());
+void SessionCore::record_claim(Worker& worker, Clock::time_point now) {
+  worker.claimed = now;
+  worker.pack = recorder_.pack_begun(worker.task.plan->images.size());
 }
 
-void Room::record_queues(const Lane& lane) {
-  if (lane.job == nullptr) {
-    for (std::size_t i = 0; i < lane.batch.images.size(); ++i) {
-      const Waiting& image = *lane.batch.images[i];
-      recorder_.started(image.id, image.submitted, lane.claimed, lane.results[i].tokens, lane.pack);
+void SessionCore::record_queues(const Worker& worker) {
+  if (worker.job == nullptr) {
+    for (std::size_t i = 0; i < worker.batch.images.size(); ++i) {
+      const PendingImage& image = *worker.batch.images[i];
+      recorder_.started(image.id, image.submitted, worker.claimed, worker.results[i].tokens, worker.pack);
     }
     return;
   }
-  for (const std::int32_t image : lane.task.plan->images) {
+  for (const std::int32_t image : worker.task.plan->images) {
     const auto i = static_cast<std::size_t>(image);
-    recorder_.started(lane.job->first_id + i, lane.job->start, lane.claimed, lane.job->results[i].tokens, lane.pack);
+    recorder_.started(worker.job->first_id + i, worker.job->start, worker.claimed, worker.job->results[i].tokens,
+                      worker.pack);
   }
 }
 
 /// Before anybody learns of the results. `error` is the pack's; an image may have one of its own.
-void Room::record_end(const Lane& lane, const std::exception_ptr& error) {
+void SessionCore::record_end(const Worker& worker, const std::exception_ptr& error) {
   const Clock::time_point now = Clock::now();
-  const PackReport& report = lane.work.report();
+  const PackReport& report = worker.runner.report();
   PackRecord pack;
-  pack.number = lane.pack;
-  pack.slot = lane.slot;
-  pack.images = static_cast<std::int32_t>(lane.task.plan->images.size());
-  pack.tokens = lane.task.plan->tokens;
-  if (lane.work.started() < lane.claimed) {  // it failed before it could start
+  pack.number = worker.pack;
+  pack.slot = worker.slot;
+  pack.images = static_cast<std::int32_t>(worker.task.plan->images.size());
+  pack.tokens = worker.task.plan->tokens;
+  if (worker.runner.started() < worker.claimed) {  // it failed before it could start
     pack.start = pack.written = pack.ran = pack.done = now;
   } else {
     // A stage that was not reached, and one that failed, has no time yet. Of a pack whose engine does not come back
     // nothing is read that its thread might write.
-    const bool stalled = lane.phase == Lane::Phase::kRunning;
+    const bool stalled = worker.phase == Worker::Phase::kRunning;
     const double engine_us = stalled ? 0.0 : report.engine_us;
     pack.capacity = report.capacity;
-    pack.start = lane.work.started();
+    pack.start = worker.runner.started();
     pack.written = report.preprocess_us > 0 ? pack.start + span_of(report.preprocess_us) : now;
     pack.ran = engine_us > 0 ? pack.written + span_of(engine_us) : now;
     pack.done = error == nullptr ? pack.ran + span_of(report.unpack_us) : now;
@@ -96,22 +97,22 @@ void Room::record_end(const Lane& lane, const std::exception_ptr& error) {
       recorder_.completed(id, submitted, now, deadline, result.reason.fewer_tokens());
     }
   };
-  if (lane.job == nullptr) {
-    for (const Waiting* image : lane.batch.images) {
+  if (worker.job == nullptr) {
+    for (const PendingImage* image : worker.batch.images) {
       image_ended(image->id, image->submitted, image->deadline, image->result);
     }
     return;
   }
-  for (const std::int32_t image : lane.task.plan->images) {
+  for (const std::int32_t image : worker.task.plan->images) {
     const auto i = static_cast<std::size_t>(image);
-    image_ended(lane.job->first_id + i, lane.job->start, Clock::time_point::max(), lane.job->results[i]);
+    image_ended(worker.job->first_id + i, worker.job->start, Clock::time_point::max(), worker.job->results[i]);
   }
 }
 
-Metrics Room::metrics() const {
+Metrics SessionCore::metrics() const {
   Metrics all = recorder_.metrics();
   all.slots = slots();
-  all.callback_errors = outbox_.threw();
+  all.callback_errors = completions_.threw();
   return all;
 }
 

@@ -23,51 +23,51 @@ std::exception_ptr broken_error(const std::string& why) noexcept {
 
 }  // namespace
 
-Room::Room(const std::filesystem::path& bundle, SessionOptions options)
-    : opened_(bundle, std::move(options)),
-      engines_(open_engines(opened_.manifest, opened_.choice, opened_.options)),
+SessionCore::SessionCore(const std::filesystem::path& bundle, SessionOptions options)
+    : context_(bundle, std::move(options)),
+      engines_(open_engines(context_.manifest, context_.choice, context_.options)),
       engine_slots_(engines_->slots()),
-      pairs_(opened_.may_pair),
-      queue_(opened_.options.queue_limit, opened_.options.queue_bytes),
-      batcher_(opened_.limits),
-      pace_{Pace(1), Pace(2 / kOneStreamCost)} {
-  opened_.limits.streams = opened_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
+      pairs_(context_.may_pair),
+      queue_(context_.options.queue_limit, context_.options.queue_bytes),
+      batcher_(context_.limits),
+      corrections_{CostCorrection(1), CostCorrection(2 / kOneStreamCost)} {
+  context_.limits.streams = context_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
 }
 
-void Room::refuse_where_over() const {
+void SessionCore::refuse_where_over() const {
   if (breaker_.broken()) std::rethrow_exception(broken_error(breaker_.why()));
   if (closing_) throw Cancelled("the session is closed; open another");
 }
 
-const Policy& Room::policy_of(const std::optional<Policy>& asked) const noexcept {
-  return asked ? *asked : opened_.sizer.policy();
+const Policy& SessionCore::policy_of(const std::optional<Policy>& asked) const noexcept {
+  return asked ? *asked : context_.sizer.policy();
 }
 
-double Room::waiting_us() const {
+double SessionCore::waiting_us() const {
   double waiting_us = queue_.work_us();
   for (const RunJob* job : jobs_) waiting_us += job->left_us;
   const Clock::time_point now = Clock::now();
-  for (const Lane& lane : lanes_) {
-    if (lane.phase != Lane::Phase::kWriting && lane.phase != Lane::Phase::kRunning) continue;
-    const double gone_us = lane.phase == Lane::Phase::kRunning ? microseconds(now - lane.running_since) : 0.0;
-    waiting_us += std::max(0.0, lane.task.plan->predicted_us - gone_us);
+  for (const Worker& worker : workers_) {
+    if (worker.phase != Worker::Phase::kWriting && worker.phase != Worker::Phase::kRunning) continue;
+    const double gone_us = worker.phase == Worker::Phase::kRunning ? microseconds(now - worker.running_since) : 0.0;
+    waiting_us += std::max(0.0, worker.task.plan->predicted_us - gone_us);
   }
   return waiting_us;
 }
 
-Load Room::load_for(const Policy& policy, std::size_t images) const {
+Load SessionCore::load_for(const Policy& policy, std::size_t images) const {
   if (policy.kind() != Policy::Kind::kLatency) return {};
   const Lock lock(mutex_);
   return {waiting_us(), static_cast<std::int32_t>(images)};
 }
 
-void Room::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
-                      Result& result) const {
-  check_image(image, "image " + std::to_string(index), opened_.sizer.preprocess().alpha);
-  opened_.sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+void SessionCore::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                             Result& result) const {
+  check_image(image, "image " + std::to_string(index), context_.sizer.preprocess().alpha);
+  context_.sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
 }
 
-void Room::plan(RunJob& job, const Policy& policy) const {
+void SessionCore::plan(RunJob& job, const Policy& policy) const {
   const Load load = load_for(policy, job.images.size());
   std::vector<std::int32_t> token_counts;
   std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
@@ -85,7 +85,7 @@ void Room::plan(RunJob& job, const Policy& policy) const {
       result.error = std::current_exception();
     }
   }
-  Plan plan = plan_packs(token_counts, opened_.limits);
+  Plan plan = plan_packs(token_counts, context_.limits);
   job.plans = std::move(plan.packs);
   job.predicted_us = plan.predicted_us;
   for (const PackPlan& pack : job.plans) job.left_us += pack.predicted_us;
@@ -101,7 +101,7 @@ void Room::plan(RunJob& job, const Policy& policy) const {
   }
 }
 
-std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
+std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
   if (images.empty()) throw InvalidInput("the list of images is empty; expected at least one image");
   {
     const Lock lock(mutex_);
@@ -123,7 +123,7 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
       job.served = packs_started_ - std::min<std::uint64_t>(packs_started_, 1);
       job.waits_since = Clock::now();
       jobs_.push_back(&job);
-      wake_lanes();
+      wake_workers();
     }
     std::size_t told = images.size() + 1;  // of images_done
     for (;;) {
@@ -156,17 +156,17 @@ std::vector<Result> Room::run(std::span<const ImageView> images, RunReport* repo
     report->packs = std::move(job.reports);
     report->most_in_flight = job.most_in_flight;
     report->predicted_us = job.predicted_us;
-    report->cost_measured = opened_.limits.cost.measured;
+    report->cost_measured = context_.limits.cost.measured;
     report->plan_us = plan_us;
     report->total_us = microseconds_since(job.start);
   }
   return std::move(job.results);
 }
 
-void Room::fail_waiting(const std::exception_ptr& error) {
+void SessionCore::fail_waiting(const std::exception_ptr& error) {
   const ErrorCode code = code_of(error);
   while (!queue_.empty()) {
-    Waiting& image = *queue_.oldest();
+    PendingImage& image = *queue_.oldest();
     queue_.remove(image);
     recorder_.failed(image.id, code, image.submitted, Clock::now(), true);
     image.result.error = error;
@@ -176,7 +176,7 @@ void Room::fail_waiting(const std::exception_ptr& error) {
   for (Submitter* one : submitters_) one->changed.notify_one();  // they are refused
 }
 
-void Room::fail_rest(RunJob& job, const std::exception_ptr& error) {
+void SessionCore::fail_rest(RunJob& job, const std::exception_ptr& error) {
   const ErrorCode code = code_of(error);
   for (; !job.all_begun(); ++job.next, ++job.ended) {
     record_unrun(job, job.plans[job.next], code);
@@ -189,17 +189,17 @@ void Room::fail_rest(RunJob& job, const std::exception_ptr& error) {
   job.changed.notify_one();
 }
 
-void Room::break_down() {
+void SessionCore::break_down() {
   recorder_.broke();
   fail_waiting(broken_error(breaker_.why()));
 }
 
-std::string Room::broken() const {
+std::string SessionCore::broken() const {
   const Lock lock(mutex_);
   return breaker_.why();
 }
 
-std::string Room::report() {
+std::string SessionCore::report() {
   const std::lock_guard lock(engines_mutex_);
   if (!engines_) return report_at_close_;
   // Not of the paired engines: they are the same, opened with fewer threads.

@@ -1,4 +1,4 @@
-// The engine room of a session: what waits, what runs it, and what comes out.
+// The session of a session: what waits, what runs it, and what comes out.
 #pragma once
 
 #include <array>
@@ -33,16 +33,16 @@ namespace navit_edge {
 /// Of an error of ours; kCancelled for any other, which a caller has thrown.
 ErrorCode code_of(const std::exception_ptr& error);
 
-/// Lanes are threads that take one pack at a time, of a run or of submitted images, and bring it through a slot of an
+/// Workers are threads that take one pack at a time, of a run or of submitted images, and bring it through a slot of an
 /// engine. All share one mutex, which nobody holds while pixels are read, an engine runs or a callback is called.
-/// Every thread keeps the room alive: one that an engine never gives back keeps all it may touch.
-class Room : public std::enable_shared_from_this<Room> {
+/// Every thread keeps it alive: one that an engine never gives back keeps all it may touch.
+class SessionCore : public std::enable_shared_from_this<SessionCore> {
  public:
-  Room(const std::filesystem::path& bundle, SessionOptions options);
-  Room(const Room&) = delete;
-  Room& operator=(const Room&) = delete;
+  SessionCore(const std::filesystem::path& bundle, SessionOptions options);
+  SessionCore(const SessionCore&) = delete;
+  SessionCore& operator=(const SessionCore&) = delete;
 
-  /// Starts the threads. Once, when a shared_ptr holds the room.
+  /// Starts the threads. Once, when a shared_ptr holds it.
   void start();
 
   std::vector<Result> run(std::span<const ImageView> images, RunReport* report, const RunOptions& options);
@@ -57,7 +57,7 @@ class Room : public std::enable_shared_from_this<Room> {
   void leave();
   [[nodiscard]] std::string broken() const;
 
-  [[nodiscard]] const Opened& opened() const noexcept { return opened_; }
+  [[nodiscard]] const SessionContext& context() const noexcept { return context_; }
   [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : engine_slots_; }
   [[nodiscard]] std::string report();
   [[nodiscard]] Metrics metrics() const;
@@ -67,9 +67,9 @@ class Room : public std::enable_shared_from_this<Room> {
 
  private:
   /// A thread and the pack it has.
-  struct Lane {
-    explicit Lane(const Opened& opened) : work(opened) {
-      const auto most = static_cast<std::size_t>(opened.limits.budgets.back().images);
+  struct Worker {
+    explicit Worker(const SessionContext& context) : runner(context) {
+      const auto most = static_cast<std::size_t>(context.limits.budgets.back().images);
       batch.images.reserve(most);
       batch.plan.images.reserve(most);
       views.reserve(most);
@@ -79,7 +79,7 @@ class Room : public std::enable_shared_from_this<Room> {
 
     enum class Phase { kIdle, kWriting, kRunning, kEnding };
 
-    PackWork work;
+    PackRunner runner;
     PackTask task;
     RunJob* job = nullptr;  // null: submitted images
     Batch batch;            // of submitted images; the spans of its task are of the vectors below
@@ -131,51 +131,51 @@ class Room : public std::enable_shared_from_this<Room> {
   void break_down();
   void begin_close();
   [[nodiscard]] bool on_own_thread() const noexcept;
-  [[nodiscard]] bool lanes_gone() const;
-  void lane_has_gone();
+  [[nodiscard]] bool workers_gone() const;
+  void worker_has_gone();
   void let_engines_go();
 
   // submit.cc
   [[nodiscard]] bool room_for(std::int32_t priority, std::uint64_t bytes) const;
   void let_in();
   bool take_place(Lock& lock, std::int32_t priority, std::uint64_t bytes, const WaitOptions& wait);
-  void finish(Waiting& image);
-  void take_back(Waiting* first, std::size_t count);
+  void finish(PendingImage& image);
+  void take_back(PendingImage* first, std::size_t count);
 
-  // lanes.cc
-  void serve(Lane& lane);
-  bool claim(Lane& lane, Clock::time_point& look_again);
+  // workers.cc
+  void serve(Worker& worker);
+  bool claim(Worker& worker, Clock::time_point& look_again);
   [[nodiscard]] RunJob* next_job() const;
   [[nodiscard]] bool queue_first(const RunJob* job, Clock::time_point now) const;
   /// Of what came longer ago than `aging_us`, what has waited longest, a run since its last pack: an image, a run or
   /// nothing.
   struct Overdue {
-    Waiting* image = nullptr;
+    PendingImage* image = nullptr;
     RunJob* job = nullptr;
   };
   [[nodiscard]] Overdue overdue(bool images, Clock::time_point now) const;
-  void claim_job(Lane& lane, RunJob& job, bool paired);
-  void claim_batch(Lane& lane, Clock::time_point now, Clock::time_point elders);
+  void claim_job(Worker& worker, RunJob& job, bool paired);
+  void claim_batch(Worker& worker, Clock::time_point now, Clock::time_point elders);
   [[nodiscard]] bool pair_batch(const Batch& batch, Clock::time_point now) const;
-  void wake_lanes();
-  void carry_out(Lane& lane);
-  void end(Lane& lane);
+  void wake_workers();
+  void carry_out(Worker& worker);
+  void end(Worker& worker);
   [[nodiscard]] bool may_pair() const noexcept { return pairs_.load(std::memory_order_relaxed); }
   EngineSet* paired_engines();
 
   // record.cc
   void record_taken(const RunJob& job);
   void record_unrun(const RunJob& job, const PackPlan& pack, ErrorCode code);
-  void record_claim(Lane& lane, Clock::time_point now);
-  void record_queues(const Lane& lane);
-  void record_end(const Lane& lane, const std::exception_ptr& error);
+  void record_claim(Worker& worker, Clock::time_point now);
+  void record_queues(const Worker& worker);
+  void record_end(const Worker& worker, const std::exception_ptr& error);
 
   // watchdog.cc
   void watch();
-  void abandon(Lane& lane);
+  void abandon(Worker& worker);
 
   const ProcessMark process_;
-  Opened opened_;
+  SessionContext context_;
   std::optional<EngineSet> engines_;  // until the session is closed
   int engine_slots_;
   std::atomic<bool> pairs_;          // a CPU's streams are the session's to choose, and two can be had
@@ -186,24 +186,24 @@ class Room : public std::enable_shared_from_this<Room> {
   std::mutex one_stream_;            // held by a pack that was to be paired and cannot be
 
   mutable std::mutex mutex_;
-  std::condition_variable work_;     // lanes wait
+  std::condition_variable work_;     // workers wait
   std::condition_variable drained_;  // drain waits
-  std::condition_variable gone_;     // close waits for lanes, the watchdog for packs
+  std::condition_variable gone_;     // close waits for workers, the watchdog for packs
 
   // Guarded by mutex_.
   Queue queue_;
   Batcher batcher_;
-  std::array<Pace, 2> pace_;            // of packs alone on the device, and of those side by side on a CPU
-  std::vector<RunJob*> jobs_;           // with packs that have not begun
-  std::vector<Submitter*> submitters_;  // in the order in which they came
-  int overtaken_ = 0;                   // packs in a row that left before what was overdue
-  Breaker breaker_;
+  std::array<CostCorrection, 2> corrections_;  // of packs alone on the device, and of those side by side on a CPU
+  std::vector<RunJob*> jobs_;                  // with packs that have not begun
+  std::vector<Submitter*> submitters_;         // in the order in which they came
+  int overtaken_ = 0;                          // packs in a row that left before what was overdue
+  CircuitBreaker breaker_;
   bool closing_ = false;
   bool alone_ = false;    // a pack that has all cores of a CPU is in flight
   bool writing_ = false;  // a pack is preprocessed for an accelerator: one at a time
   std::size_t in_flight_ = 0;
-  std::vector<bool> slot_taken_;  // [lanes]
-  std::size_t idle_lanes_ = 0;
+  std::vector<bool> slot_taken_;  // [workers]
+  std::size_t idle_workers_ = 0;
   std::uint64_t packs_started_ = 0;
   std::uint64_t batches_started_ = 0;
   std::uint64_t queue_served_ = 0;  // as RunJob::served
@@ -213,12 +213,12 @@ class Room : public std::enable_shared_from_this<Room> {
 
   std::atomic<std::uint64_t> last_id_{0};
   Recorder recorder_;
-  Outbox outbox_;
-  std::deque<Lane> lanes_;
+  CompletionQueue completions_;
+  std::deque<Worker> workers_;
   std::mutex joining_;
-  std::vector<std::thread> lane_threads_;  // [lanes]; guarded by joining_
-  std::thread outbox_thread_;              // guarded by joining_
-  std::thread watchdog_thread_;            // guarded by joining_
+  std::vector<std::thread> worker_threads_;  // [workers]; guarded by joining_
+  std::thread callback_thread_;              // guarded by joining_
+  std::thread watchdog_thread_;              // guarded by joining_
 };
 
 }  // namespace navit_edge

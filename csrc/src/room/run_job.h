@@ -13,7 +13,7 @@
 
 namespace navit_edge {
 
-/// The caller's: it stays until every pack has ended. Lanes touch a pack's results while they have the pack.
+/// The caller's: it stays until every pack has ended. Workers touch a pack's results while they have the pack.
 struct RunJob {
   Clock::time_point start;
   std::uint64_t first_id = 0;  // of image 0; the others count up
@@ -25,7 +25,7 @@ struct RunJob {
   std::vector<PackReport> reports;  // [plans]
   std::size_t paired_packs = 0;     // the first ones, on two streams of a CPU; the others one by one
 
-  // Guarded by the room's mutex.
+  // Guarded by the session's mutex.
   std::size_t next = 0;         // the pack that starts next
   double left_us = 0;           // predicted, of the packs that have not begun
   std::size_t ended = 0;        // packs

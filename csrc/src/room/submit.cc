@@ -11,22 +11,22 @@
 
 namespace navit_edge {
 
-bool Room::room_for(std::int32_t priority, std::uint64_t bytes) const {
+bool SessionCore::room_for(std::int32_t priority, std::uint64_t bytes) const {
   // What callbacks have not taken yet counts too, once it is more than a queue and two packs: they slow down who
   // submits.
   const std::size_t most =
-      opened_.options.queue_limit + 2 * static_cast<std::size_t>(opened_.limits.budgets.back().images);
-  return outbox_.size() < most && queue_.places().room_for(priority, bytes);
+      context_.options.queue_limit + 2 * static_cast<std::size_t>(context_.limits.budgets.back().images);
+  return completions_.size() < most && queue_.places().room_for(priority, bytes);
 }
 
 /// Whoever waits for a place and can have one gets it, in the order in which they came. So nobody who comes later takes
 /// it away: who finds somebody waiting finds no room.
-void Room::let_in() {
+void SessionCore::let_in() {
   for (Submitter* one : submitters_) {
     if (one->let_in || !room_for(one->priority, one->bytes)) continue;
     try {
       queue_.places().enter(one->priority, one->bytes);
-    } catch (const std::bad_alloc&) {  // at the next occasion: this may be a lane
+    } catch (const std::bad_alloc&) {  // at the next occasion: this may be a worker
       return;
     }
     one->let_in = true;
@@ -35,7 +35,7 @@ void Room::let_in() {
 }
 
 /// Takes a place for an image; false where there was none in time.
-bool Room::take_place(Lock& lock, std::int32_t priority, std::uint64_t bytes, const WaitOptions& wait) {
+bool SessionCore::take_place(Lock& lock, std::int32_t priority, std::uint64_t bytes, const WaitOptions& wait) {
   const bool waits_for_itself = on_own_thread();  // room may need its callback to return
   if (room_for(priority, bytes) || (waits_for_itself && wait.timeout_us == kForEver)) {
     queue_.places().enter(priority, bytes);
@@ -50,7 +50,7 @@ bool Room::take_place(Lock& lock, std::int32_t priority, std::uint64_t bytes, co
     queue_.places().leave(priority, bytes);
     let_in();
   };
-  wake_lanes();  // where somebody waits for a place, nobody waits for company
+  wake_workers();  // where somebody waits for a place, nobody waits for company
   try {
     wait_for(self.changed, lock, wait, [&] { return self.let_in || closing_ || breaker_.broken(); });
     refuse_where_over();
@@ -62,8 +62,8 @@ bool Room::take_place(Lock& lock, std::int32_t priority, std::uint64_t bytes, co
   return self.let_in;
 }
 
-std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions& options, Done done,
-                                          const WaitOptions& wait) {
+std::optional<std::uint64_t> SessionCore::submit(OwnedImage& image, const SubmitOptions& options, Done done,
+                                                 const WaitOptions& wait) {
   if (done == nullptr) throw InvalidInput("submit was given an empty callback; expected one that takes the result");
   check_option("deadline_us", options.deadline_us);
   check_option("timeout_us", wait.timeout_us);
@@ -86,27 +86,27 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   Lock lock(mutex_);
   refuse_where_over();
   if (!take_place(lock, options.priority, bytes, wait)) return std::nullopt;
-  Waiting* waiting = nullptr;
+  PendingImage* pending = nullptr;
   try {
-    waiting = &queue_.blank();
-    waiting->id = id;
-    waiting->priority = options.priority;
-    waiting->bytes = bytes;
-    waiting->deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
-    waiting->due = waiting->deadline;
-    waiting->submitted = now;
-    waiting->epoch = epoch_;
-    waiting->share_us = share_us;
-    waiting->image = std::move(image);
-    waiting->result = std::move(result);
-    waiting->done = std::move(done);
-    if (waiting->result.error == nullptr) queue_.push(*waiting);
+    pending = &queue_.blank();
+    pending->id = id;
+    pending->priority = options.priority;
+    pending->bytes = bytes;
+    pending->deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
+    pending->due = pending->deadline;
+    pending->submitted = now;
+    pending->epoch = epoch_;
+    pending->share_us = share_us;
+    pending->image = std::move(image);
+    pending->result = std::move(result);
+    pending->done = std::move(done);
+    if (pending->result.error == nullptr) queue_.push(*pending);
   } catch (...) {  // memory has run out: it is the caller's, as if it had not been submitted
-    if (waiting != nullptr) {
-      image = std::move(waiting->image);
-      waiting->result = {};
-      waiting->done = nullptr;
-      queue_.recycle(*waiting);
+    if (pending != nullptr) {
+      image = std::move(pending->image);
+      pending->result = {};
+      pending->done = nullptr;
+      queue_.recycle(*pending);
     }
     queue_.places().leave(options.priority, bytes);
     let_in();
@@ -114,22 +114,22 @@ std::optional<std::uint64_t> Room::submit(OwnedImage& image, const SubmitOptions
   }
   ++outstanding_;
   recorder_.submitted();
-  if (waiting->result.error != nullptr) {
+  if (pending->result.error != nullptr) {
     queue_.places().leave(options.priority, bytes);
     let_in();
-    recorder_.failed(id, code_of(waiting->result.error), now, Clock::now(), true);
-    finish(*waiting);
+    recorder_.failed(id, code_of(pending->result.error), now, Clock::now(), true);
+    finish(*pending);
   } else {
-    wake_lanes();
+    wake_workers();
   }
   return id;
 }
 
-void Room::finish(Waiting& image) { outbox_.put(image); }
+void SessionCore::finish(PendingImage& image) { completions_.put(image); }
 
-bool Room::cancel(std::uint64_t id) {
+bool SessionCore::cancel(std::uint64_t id) {
   const Lock lock(mutex_);
-  Waiting* const image = queue_.find(id);
+  PendingImage* const image = queue_.find(id);
   if (image == nullptr) return false;
   const auto error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
   queue_.remove(*image);
@@ -140,7 +140,7 @@ bool Room::cancel(std::uint64_t id) {
   return true;
 }
 
-bool Room::drain(const WaitOptions& wait) {
+bool SessionCore::drain(const WaitOptions& wait) {
   check_option("timeout_us", wait.timeout_us);
   if (on_own_thread()) {
     throw InvalidInput(
@@ -150,7 +150,7 @@ bool Room::drain(const WaitOptions& wait) {
   Lock lock(mutex_);
   DrainCall call{epoch_++, outstanding_};
   drains_.push_back(&call);
-  wake_lanes();  // nobody waits for company any more
+  wake_workers();  // nobody waits for company any more
   try {
     const bool all = wait_for(drained_, lock, wait, [&] { return call.left == 0; });
     std::erase(drains_, &call);
@@ -161,12 +161,12 @@ bool Room::drain(const WaitOptions& wait) {
   }
 }
 
-void Room::take_back(Waiting* first, std::size_t count) {
+void SessionCore::take_back(PendingImage* first, std::size_t count) {
   {
     const Lock lock(mutex_);
     outstanding_ -= count;
     while (first != nullptr) {
-      Waiting* const image = std::exchange(first, first->behind);
+      PendingImage* const image = std::exchange(first, first->behind);
       for (DrainCall* call : drains_) {
         if (image->epoch <= call->epoch && call->left > 0) --call->left;
       }
