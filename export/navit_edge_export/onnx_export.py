@@ -23,8 +23,8 @@ import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
-from navit_edge.bundle.publish import publish as bundles
-from navit_edge.bundle.publish import sizing_rule as sizings
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import sizing_rule as sizings
 from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.compile import packed_attention as packed
 from navit_edge.errors import InvalidInputError

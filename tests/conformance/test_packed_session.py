@@ -19,8 +19,8 @@ import torch
 from packed_definition import written_out
 
 import navit_edge as ne
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model import NaViT

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from packed_definition import with_definition
 from torch.nn import functional
 
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.compile import lowering, packed_attention, precision
 from navit_edge_export.model import NaViT
 from navit_edge_export.onnx_export import export_bundle

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget, Engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny_bundle import make_bundle
 
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.compile import BuildRequest, CompilerOptions, compiler_options, tensorrt_rtx
 from navit_edge.errors import BackendError, InvalidInputError
 from navit_edge.machine import driver as cuda_driver

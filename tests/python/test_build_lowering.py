@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto
 from tiny_bundle import make_bundle, pack_inputs
 
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import Budget, Manifest
 from navit_edge.compile import BuildRequest, build_engines, lowering, packed_attention, runner, tensorrt_common
 from navit_edge.compile.job import Profile

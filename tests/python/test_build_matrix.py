@@ -12,7 +12,7 @@ import pytest
 from s16_builds import BUILDS, Photographs, add_quantized_graphs, read_report
 from tiny_bundle import make_bundle
 
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines
 from navit_edge.compile.runner import plan_builds
 from navit_edge.errors import BackendError, BundleError

@@ -12,8 +12,8 @@ import openvino
 import pytest
 from tiny_bundle import make_bundle, pack_inputs
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget
 from navit_edge.compile import BuildRequest, Event, build_engines
 from navit_edge.compile import openvino as builder

@@ -16,8 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 import navit_edge as ne
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.compile import BuildRequest, build_engines, precision
 from navit_edge.compile.openvino import cpu_precisions
 from navit_edge.compile.report import BuildReport

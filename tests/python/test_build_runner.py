@@ -15,8 +15,8 @@ from typing import IO
 import pytest
 from tiny_bundle import make_bundle
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines, runner
 from navit_edge.compile import openvino as openvino_builder
 from navit_edge.compile import tensorrt as tensorrt_builder

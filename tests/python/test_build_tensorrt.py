@@ -17,8 +17,8 @@ import onnx.helper
 import pytest
 from tiny_bundle import TinyConfig, make_bundle, make_graph
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget, EngineGroup
 from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines, tensorrt_common, tensorrt_rtx
 from navit_edge.compile import tensorrt as tensorrt_builder

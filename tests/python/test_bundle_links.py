@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge import compile as build_package
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.directory import opened
 from navit_edge.bundle.manifest import Manifest
 from navit_edge.cli.main import app

@@ -18,7 +18,7 @@ from tiny_bundle import TinyConfig, make_bundle
 from typer.testing import CliRunner
 
 from navit_edge import compile as build_package
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.cli.export import ModelSize
 from navit_edge.cli.main import app

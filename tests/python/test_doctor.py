@@ -23,7 +23,7 @@ from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import Engine
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, build_engines

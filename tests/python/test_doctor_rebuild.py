@@ -16,7 +16,7 @@ import pytest
 from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import Budget, Engine, Manifest
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, CompilerOptions, build_engines

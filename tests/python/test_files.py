@@ -12,7 +12,7 @@ import pytest
 
 from navit_edge import _core, files
 from navit_edge.bench.workload import read_sizes
-from navit_edge.bundle.publish import manifest
+from navit_edge.bundle import manifest
 from navit_edge.cli.image_sizes import read_histogram
 from navit_edge.compile.report import BuildReport
 from navit_edge.errors import BundleError, InvalidInputError

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import (
     Budget,
     Engine,

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from navit_edge import _core
-from navit_edge.bundle.publish import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import Manifest
 from navit_edge.errors import BundleError
 

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 import navit_edge as ne
-from navit_edge import _core
-from navit_edge import metrics
+from navit_edge import _core, metrics
 
 
 def families(text: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import navit_edge as ne
 from navit_edge import compile as build_package
 from navit_edge.bench.calibration import TimedPack, calibrate, fit, non_negative_least_squares, scores_of, shapes_of
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget, BudgetCost, Cost, Engine, Sizing
 from navit_edge.bundle.manifest import save as save_manifest
 from navit_edge.cli.main import app

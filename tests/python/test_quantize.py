@@ -18,8 +18,8 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 from tiny_bundle import make_bundle
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.quantize import QuantizeRequest, calibration, quantize_bundle
 from navit_edge.quantize.layers import find_layers

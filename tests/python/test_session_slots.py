@@ -22,8 +22,8 @@ import pytest
 import tensorrt_build as trt
 
 import navit_edge as ne
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget, Engine, EngineGroup
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 

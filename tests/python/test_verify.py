@@ -16,8 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Tolerance
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, build_engines

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.compile import packed_attention
 

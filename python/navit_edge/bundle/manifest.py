@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from navit_edge import _core, files
-from navit_edge.bundle.publish import directory as inside
+from navit_edge.bundle import directory as inside
 from navit_edge.bundle.directory import Inside
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge.bundle.publish import manifest as manifest_module
+from navit_edge.bundle import manifest as manifest_module
 from navit_edge.bundle.directory import Inside
 from navit_edge.bundle.hashing import MOST_GRAPH_BYTES as MOST_GRAPH_BYTES
 from navit_edge.bundle.hashing import describe_files as describe_files

@@ -46,7 +46,7 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
     """The engines as they stand in the bundle, with what their reports say."""
     from rich.table import Table
 
-    from navit_edge.bundle.publish import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
 
     manifest = manifests.load(bundle)
     reports = [_read_report(bundle, manifest, engine) for engine in engines]

@@ -224,7 +224,7 @@ def _import(
 
 
 def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:
-    from navit_edge.bundle.publish import sizing_rule as sizings
+    from navit_edge.bundle import sizing_rule as sizings
 
     if text is not None:
         return sizings.parse(text, max_tokens=max_tokens or own.sizing.max_tokens or 1024)

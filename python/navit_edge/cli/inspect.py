@@ -50,7 +50,7 @@ def inspect(
 
     The exit code is 1 where a file is missing or, with --verify, altered.
     """
-    from navit_edge.bundle.publish import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
     from navit_edge.memory import memory_plan
 
     options = backend_options(backend_option)
@@ -89,7 +89,7 @@ def _plateau_text(plateau: Plateau) -> str:
 
 def _problems(bundle: Path, manifest: Manifest, verify: bool) -> dict[str, str]:
     """File -> what is wrong with it."""
-    from navit_edge.bundle.publish import publish as bundles
+    from navit_edge.bundle import publish as bundles
 
     names = manifest.files if verify else bundles.missing_files(bundle, manifest)
     found = {name: _problem(bundle, manifest, name) for name in names}
@@ -97,7 +97,7 @@ def _problems(bundle: Path, manifest: Manifest, verify: bool) -> dict[str, str]:
 
 
 def _problem(bundle: Path, manifest: Manifest, name: str) -> str:
-    from navit_edge.bundle.publish import publish as bundles
+    from navit_edge.bundle import publish as bundles
     from navit_edge.errors import BundleError
 
     try:

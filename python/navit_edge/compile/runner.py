@@ -18,8 +18,8 @@ from typing import IO, NoReturn, Protocol, cast
 import msgspec
 
 from navit_edge import errors
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Engine, File, Manifest
 from navit_edge.compile.common import worker_environment
 from navit_edge.compile.fusion import Fusion

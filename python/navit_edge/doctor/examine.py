@@ -36,7 +36,7 @@ def examine(
 
     Raises BundleError where ``bundle`` is no bundle; everything else becomes a finding.
     """
-    from navit_edge.bundle.publish import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
 
     manifest = None if bundle is None else manifests.load(bundle)
     on_step("this machine")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from navit_edge import files
-from navit_edge.bundle.publish import directory as inside
+from navit_edge.bundle import directory as inside
 from navit_edge.bundle.manifest import MOST_BYTES, Engine, Manifest
 from navit_edge.errors import BundleError
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import File, Graph, Manifest
 from navit_edge.compile import precision as precisions
 from navit_edge.compile.common import package_version

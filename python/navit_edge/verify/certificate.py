@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Manifest, Tolerance
 from navit_edge.errors import BundleError
 from navit_edge.files import decode_json

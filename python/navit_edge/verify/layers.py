@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Engine, Graph, Manifest
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.compile.precision import load

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge.bundle.publish import manifest as manifests
-from navit_edge.bundle.publish import publish as bundles
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Engine, Manifest, Tolerance
 from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
