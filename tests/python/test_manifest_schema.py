@@ -16,8 +16,8 @@ import pytest
 from test_manifest_corpus import CORPUS, nodes, put, text_of
 
 from navit_edge import _core
+from navit_edge.bundle.manifest import Manifest, Sizing
 from navit_edge.errors import BundleError
-from navit_edge.manifest import Manifest, Sizing
 
 #: Why a manifest that the schema takes may be refused -> words of the readers' messages.
 BEYOND_A_SCHEMA = {
