@@ -142,7 +142,7 @@ class Ahead:
         self._decoding.append(_Decoding(index, tag, pixels, size, opened))
 
     def _push_first(self) -> bool:
-        index, tag, pixels, size = self._decoding.popleft()
+        index, tag, pixels, size, _ = self._decoding.popleft()
         outcome = pixels.result() if isinstance(pixels, Future) else pixels
         self._open = False  # also where it raises, since the session is closed or broken
         self._open = self._push(index, tag, outcome)
