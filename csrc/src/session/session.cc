@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 #include "navit_edge/error.h"
-#include "session/room.h"
+#include "session/session_core.h"
 
 namespace navit_edge {
 
@@ -86,7 +86,7 @@ Labels Session::metric_labels() const {
   if (!bundle.has_filename()) bundle = bundle.parent_path();
   return {{"bundle", utf8_key(bundle.filename().string())}, {"engine", engine().id}};
 }
-void Session::count_refused(ErrorCode code) { impl_->use().record_refused(code); }
+void Session::count_refused(ErrorCode code) { impl_->use().count_refused(code); }
 void Session::count_dropped(std::uint64_t tag) { impl_->use().recorder().dropped(tag); }
 void Session::start_trace(const TraceOptions& options) { impl_->use().recorder().start_trace(options); }
 std::string Session::stop_trace() { return impl_->use().recorder().stop_trace(metric_labels(), slots()); }
