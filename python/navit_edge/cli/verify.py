@@ -25,22 +25,22 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle with engines.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Engine to examine; may be given again.", show_default="all that run here", metavar="ID"),
+        typer.Option(help="Engine to check; repeat for more.", show_default="all that run here", metavar="ID"),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of images to judge by.", show_default="drawn images", metavar="DIR"),
+        typer.Option(help="Folder of images to check with.", show_default="drawn images", metavar="DIR"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate as JSON.")] = False,
-    write: Annotated[bool, typer.Option("--write/--no-write", help="Keep it as reports/parity.json.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as JSON.")] = False,
+    write: Annotated[bool, typer.Option("--write/--no-write", help="Write it to reports/parity.json.")] = True,
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
 ) -> None:
-    """Prove engines on this machine: against float32, alone against packed, and that no image sees another.
+    """Check engines on this machine: against float32, packed against alone, and that no image sees another.
 
-    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 where an engine
-    is past the tolerance that the manifest gives for its precision, or breaks another promise.
+    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 if an engine
+    exceeds the tolerance that the manifest gives for its precision, or breaks another promise.
     """
     from navit_edge.verify import verify as examine
 
