@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import hashing, publish
 from navit_edge.bundle.manifest import Engine, Graph, Manifest
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.compile.precision import load
@@ -203,7 +203,7 @@ def _probe(
         small = msgspec.structs.replace(
             graph, inputs=tuple(one for one in graph.inputs if one.name in used), outputs=(spec,)
         )
-        bundles.seal(part, msgspec.structs.replace(manifest, graphs=(small,), engines=(), labels=(), files={}))
+        publish.seal(part, msgspec.structs.replace(manifest, graphs=(small,), engines=(), labels=(), files={}))
         (engine, *_) = build_engines(part, request)
         session = Session(part, engine=engine.id)
         ours = outputs_of([session.run([image])[0] for image in images])
@@ -227,7 +227,7 @@ def _request(bundle: Path, manifest: Manifest, engine: Engine, graph: Graph) -> 
     if engine.report is None:
         return None
     try:
-        report = decode_json(bundles.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
+        report = decode_json(hashing.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
         return BuildRequest(
             backend=engine.backend,
             precision=(engine.precision,),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from navit_edge.bundle import edit, hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Engine, Manifest, Tolerance
 from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
@@ -80,7 +80,7 @@ def verify(
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
-    with bundles.snapshot(bundle, graphs) as sources:
+    with hashing.snapshot(bundle, graphs) as sources:
         references = _references(sources, manifest, step)
         for engine in wanted:
             step(engine.id, "opening")
@@ -115,7 +115,7 @@ def verify(
         standing = {name: _sha256(manifest, name) for name in names}
         merged = certificates.load(bundle, now).merged(certificate, standing)
         text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
-        bundles.write_report(bundle, certificates.PARITY, text)
+        edit.write_report(bundle, certificates.PARITY, text)
     return certificate
 
 
