@@ -21,9 +21,9 @@ from tiny_bundle import make_bundle
 from navit_edge import bundle as bundles
 from navit_edge import manifest as manifests
 from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.oracle.graph import run_graph
 from navit_edge.quantize import QuantizeRequest, calibration, quantize_bundle
 from navit_edge.quantize.layers import find_layers
-from navit_edge.quantize.ort import Graph as RunnableGraph
 from navit_edge.quantize.packs import Packing, list_images, split
 from navit_edge.quantize.qdq import LARGEST, SMALLEST_SCALE, scale_of
 from navit_edge.quantize.report import QuantizeReport
@@ -238,8 +238,7 @@ def test_padding_rows_do_not_touch_the_scales(plain: Path, images: Path, method:
             pack.inputs["patches"][~pack.used_rows()] = 255
             pack.inputs["positions"][~pack.used_rows()] = 10_000
         model = load(plain, "masked")
-        graph = RunnableGraph(model, plain / "graphs")
-        histograms = calibration.observe(graph, find_layers(model), packs)
+        histograms = calibration.observe(model, plain / "graphs", find_layers(model), packs)
         scales.append(calibration.choose_scales(histograms, method, "int8", 99.9))
     one, other = scales
     assert list(one) == LAYERS
@@ -286,8 +285,8 @@ def test_both_lowerings_give_the_same_quantized_numbers(quantized: Path, images:
     for lowering in ("masked", "padded"):
         packs = Packing(plain, lowering).packs(images, list_images(images), lambda done, total: None)
         model = load(quantized, f"{lowering}-{precision}")
-        session = RunnableGraph(model, quantized / "graphs").open()
-        results.append(np.concatenate([session.run(pack.inputs)["logits"] for pack in packs]))
+        found = run_graph(model, quantized / "graphs", (pack.inputs for pack in packs))
+        results.append(np.concatenate([values["logits"] for values in found]))
     # A rounding may fall the other way where sums were added in another order: one step of one value.
     np.testing.assert_allclose(results[0], results[1], atol=0.02)
 

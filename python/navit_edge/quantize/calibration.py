@@ -12,18 +12,20 @@ Methods, of which ``docs/quantize.md`` compares the results:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navit_edge.errors import BundleError
+from navit_edge.oracle.graph import mark_outputs, run_graph
+from navit_edge.oracle.packs import Pack
 from navit_edge.quantize.layers import Layer
-from navit_edge.quantize.ort import Graph
-from navit_edge.quantize.packs import CalibrationPack
 from navit_edge.quantize.qdq import LARGEST, scale_of
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import onnx
 
     Array = npt.NDArray[np.float32]
 
@@ -166,24 +168,23 @@ def _divergence(reference: npt.NDArray[np.float64], quantized: npt.NDArray[np.fl
 
 
 def observe(
-    graph: Graph,
+    model: onnx.ModelProto,
+    directory: Path,
     layers: Sequence[Layer],
-    packs: Iterable[CalibrationPack],
+    packs: Sequence[Pack],
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Histogram]:
     """Layer name -> magnitudes of what it reads, over the tokens of images; padding rows do not count.
 
     Raises BundleError where a value is not finite, or has no row for each token.
     """
-    names = list(dict.fromkeys(layer.activation for layer in layers))
-    session = graph.with_outputs(names)
-    histograms = {name: Histogram() for name in names}
     reader = {layer.activation: layer.name for layer in reversed(layers)}
-    for done, pack in enumerate(packs):
+    histograms = {layer.activation: Histogram() for layer in layers}
+    marked = mark_outputs(model, list(histograms))
+    found = run_graph(marked, directory, (pack.inputs for pack in packs))
+    for done, (pack, activations) in enumerate(zip(packs, found, strict=True), 1):
         used = pack.used_rows()
-        for name, values in session.run(pack.inputs).items():
-            if name not in histograms:
-                continue
+        for name, values in activations.items():
             if values.ndim != 2 or values.shape[0] != len(used):
                 raise BundleError(
                     f"layer {reader[name]} reads {name} of shape {list(values.shape)}; expected a row for each of "
@@ -191,11 +192,11 @@ def observe(
                 )
             _require_finite(values[used], reader[name], pack)
             histograms[name].add(values[used])
-        progress(done + 1)
+        progress(done)
     return {layer.name: histograms[layer.activation] for layer in layers}
 
 
-def _require_finite(values: Array, layer: str, pack: CalibrationPack) -> None:
+def _require_finite(values: Array, layer: str, pack: Pack) -> None:
     import numpy as np
 
     if not np.isfinite(values).all():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from navit_edge.decode import Decoder, Recorded
 from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.inputs.images import image_files
+from navit_edge.oracle.packs import Pack, Segment
 from navit_edge.quantize.report import ImageFile, LeftOut
 from navit_edge.text import key_of, path_of
 
@@ -30,30 +30,6 @@ MAX_TOKENS = 8192
 #: Decoded before they are packed: images, and bytes of pixels.
 _CHUNK = 32
 _CHUNK_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """One image of a pack."""
-
-    name: str  # of its file
-    first: int  # row of its first token
-    tokens: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationPack:
-    """The inputs of one pass."""
-
-    inputs: dict[str, npt.NDArray[np.generic]]
-    segments: tuple[Segment, ...]
-
-    def used_rows(self) -> npt.NDArray[np.bool_]:
-        """[T]: which rows are tokens of an image, and not padding."""
-        import numpy as np
-
-        images = len(self.inputs["grid_hw"])
-        return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
 
 
 def list_images(directory: Path, formats: tuple[str, ...] = FORMATS) -> list[ImageFile]:
@@ -120,11 +96,9 @@ class Packing:
         self._largest = MAX_TOKENS if dynamic_tokens else target_tokens
         self.left_out: list[LeftOut] = []
 
-    def packs(
-        self, directory: Path, images: Sequence[ImageFile], progress: Callable[[int, int], None]
-    ) -> list[CalibrationPack]:
+    def packs(self, directory: Path, images: Sequence[ImageFile], progress: Callable[[int, int], None]) -> list[Pack]:
         """Reads, resizes and packs. ``progress`` gets images done, images in all."""
-        packs: list[CalibrationPack] = []
+        packs: list[Pack] = []
         names: list[str] = []
         pixels: list[npt.NDArray[np.uint8]] = []
         for done, image in enumerate(images, 1):
@@ -156,8 +130,8 @@ class Packing:
         return pixels
 
 
-def _named(pack: dict[str, Any], names: Sequence[str]) -> CalibrationPack:
+def _named(pack: dict[str, Any], names: Sequence[str]) -> Pack:
     segments = tuple(
         Segment(name=names[image], first=first, tokens=tokens) for image, first, tokens in pack["segments"]
     )
-    return CalibrationPack(inputs=pack["inputs"], segments=segments)
+    return Pack(inputs=pack["inputs"], segments=segments)

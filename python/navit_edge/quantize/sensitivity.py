@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from navit_edge.manifest import TensorSpec
+from navit_edge.oracle.graph import run_graph
+from navit_edge.oracle.packs import Pack
 from navit_edge.quantize.accuracy import Comparison
 from navit_edge.quantize.layers import Layer
-from navit_edge.quantize.ort import Graph
-from navit_edge.quantize.packs import CalibrationPack
 from navit_edge.quantize.report import LayerCost, ScanStep
 
-#: The graph in which only these layers are quantized.
-Quantizer = Callable[[Sequence[Layer]], Graph]
+if TYPE_CHECKING:
+    import onnx
+
+    from navit_edge.oracle.graph import Values
+
+    #: The graph in which only these layers are quantized.
+    Quantizer = Callable[[Sequence[Layer]], onnx.ModelProto]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,24 +34,32 @@ class Scan:
 
 
 class Scanner:
-    """Runs packs through graphs with more or fewer quantized layers."""
+    """Runs packs through graphs with more or fewer quantized layers, whose weights lie in ``directory``."""
 
     def __init__(
-        self, reference: Graph, quantizer: Quantizer, packs: Sequence[CalibrationPack], outputs: Sequence[TensorSpec]
+        self,
+        reference: onnx.ModelProto,
+        quantizer: Quantizer,
+        directory: Path,
+        packs: Sequence[Pack],
+        outputs: Sequence[TensorSpec],
     ) -> None:
         self._quantizer = quantizer
+        self._directory = directory
         self._packs = packs
         self._outputs = outputs
-        session = reference.open()
-        self._reference = [session.run(pack.inputs) for pack in packs]
+        self._reference = list(self._run(reference))
 
     def error(self, layers: Sequence[Layer]) -> float:
         """Of the graph in which these layers are quantized; see ``Comparison.error``."""
         comparison = Comparison(self._outputs)
-        session = self._quantizer(layers).open()
-        for pack, expected in zip(self._packs, self._reference, strict=True):
-            comparison.add(pack, expected, session.run(pack.inputs))
+        found = self._run(self._quantizer(layers))
+        for pack, expected, values in zip(self._packs, self._reference, found, strict=True):
+            comparison.add(pack, expected, values)
         return comparison.error()
+
+    def _run(self, model: onnx.ModelProto) -> Iterator[Values]:
+        return run_graph(model, self._directory, (pack.inputs for pack in self._packs))
 
 
 def scan(

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from navit_edge.decode import Decoder
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.inputs.images import image_files
 from navit_edge.manifest import Manifest
+from navit_edge.oracle.reference import Image
 from navit_edge.pixels import load_image
-
-Image = npt.NDArray[np.uint8]  # [height_px, width_px, C]
 
 #: Decoded at most: more images make the certificate slower, not stronger.
 MOST_IMAGES = 64

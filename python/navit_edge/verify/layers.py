@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from navit_edge import bundle as bundles
 from navit_edge.build import BuildRequest, build_engines
@@ -18,16 +19,17 @@ from navit_edge.build.precision import load
 from navit_edge.build.report import BuildReport
 from navit_edge.errors import NavitEdgeError, import_or_explain
 from navit_edge.files import decode_json
-from navit_edge.manifest import Engine, Graph, Manifest
+from navit_edge.manifest import Engine, Graph, Manifest, TensorSpec
+from navit_edge.oracle.graph import mark_outputs, run_graph
+from navit_edge.oracle.reference import Grid, Image, pack_images
 from navit_edge.session import Session
 from navit_edge.verify.certificate import WorstLayer
-from navit_edge.verify.compare import Outputs, outputs_of
-from navit_edge.verify.images import Image
-from navit_edge.verify.reference import Grid, Reference
+from navit_edge.verify.compare import outputs_of
 
 if TYPE_CHECKING:
     import onnx
 
+Array = npt.NDArray[np.float32]  # tokens of an image, [rows * columns, D]
 Note = Callable[[str], None]
 #: A few images show it; each probe compiles an engine.
 _IMAGES = 3
@@ -54,7 +56,8 @@ def worst_layer(
     request = _request(bundle, manifest, engine, graph)
     if request is None:
         return None
-    images, grids = images[:_IMAGES], grids[:_IMAGES]
+    images = images[:_IMAGES]
+    packs = [pack_images([image], [grid], manifest) for image, grid in zip(images, grids[:_IMAGES], strict=True)]
     model = load((sources / graph.file).read_bytes(), graph.file)
     reference_graph = next(
         (one for one in manifest.graphs if one.lowering == "masked" and one.quantization == "none"), graph
@@ -64,14 +67,17 @@ def worst_layer(
     counterparts = cuts(reference_model)  # the lowerings name values their own way
     if len(counterparts) != len(stations):
         return None
+    tokens = _tokens_of(graph, manifest)
     twin = dict(zip(stations, counterparts, strict=True))
     probes: dict[str, float] = {}
 
     def probe(name: str) -> float:
         if name not in probes:
             note(f"layer {stations.index(name) + 1} of {len(stations)}")
-            part = truncated(reference_model, twin[name]).SerializeToString()
-            reference = Reference(sources, manifest, reference_graph, model=part).alone(images, grids)
+            marked = mark_outputs(reference_model, [twin[name]])
+            found = run_graph(marked, (sources / reference_graph.file).parent, (pack.inputs for pack in packs))
+            values = zip(packs, (outputs[twin[name]] for outputs in found), strict=True)
+            reference = [part for pack, value in values for part in pack.by_image(tokens, value)]
             probes[name] = _probe(sources, manifest, graph, truncated(model, name), request, images, reference)
         return probes[name]
 
@@ -139,44 +145,36 @@ def _rank_two_floats(model: onnx.ModelProto) -> set[str]:
 
 def truncated(model: onnx.ModelProto, value: str) -> onnx.ModelProto:
     """The graph up to ``value`` [T, D], which becomes its one output, `tokens`; without inputs that nobody reads."""
-    onnx = import_or_explain("onnx", purpose="finding the worst layer", remedy="pip install onnx")
-    cut = type(model)()
-    cut.CopyFrom(model)
-    graph = cut.graph
-    needed = {value}
-    kept = []
-    for node in reversed(list(graph.node)):
-        if any(name in needed for name in node.output):
+    from onnx import TensorProto, helper
+
+    needed, kept = {value}, []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
             needed.update(node.input)
             kept.append(node)
-    kept.reverse()
-    for node in kept:
+    tokens = helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["T", None])
+    graph = helper.make_graph(
+        kept[::-1],
+        model.graph.name,
+        [one for one in model.graph.input if one.name in needed],
+        [next((one for one in model.graph.output if one.name == "tokens"), tokens)],
+        [one for one in model.graph.initializer if one.name in needed],
+        value_info=[one for one in model.graph.value_info if one.name in needed - {value, "tokens"}],
+    )
+    for node in graph.node:
         for names in (node.input, node.output):
             names[:] = ["tokens" if name == value else name for name in names]
-    output = next(
-        (one for one in graph.output if one.name == "tokens"),
-        onnx.helper.make_tensor_value_info("tokens", onnx.TensorProto.FLOAT, ["T", None]),
+    cut: onnx.ModelProto = helper.make_model(
+        graph, ir_version=model.ir_version, opset_imports=model.opset_import, functions=model.functions
     )
-    inputs = [one for one in graph.input if one.name in needed]
-    weights = [one for one in graph.initializer if one.name in needed]
-    infos = [one for one in graph.value_info if one.name in needed and one.name not in (value, "tokens")]
-    for field, values in ((graph.node, kept), (graph.input, inputs), (graph.initializer, weights)):
-        copies = [_copy(one) for one in values]
-        del field[:]
-        field.extend(copies)
-    copies = [_copy(one) for one in infos]
-    del graph.value_info[:]
-    graph.value_info.extend(copies)
-    kept_output = _copy(output)
-    del graph.output[:]
-    graph.output.append(kept_output)
     return cut
 
 
-def _copy(message: Any) -> Any:
-    other = type(message)()
-    other.CopyFrom(message)
-    return other
+def _tokens_of(graph: Graph, manifest: Manifest) -> TensorSpec:
+    """Of the output `tokens`, also of a graph that has none; the values before have its shape."""
+    spec = next((one for one in graph.outputs if one.name == "tokens"), None)
+    rows = "T" if manifest.model.token_merge == 1 else "T/4"
+    return spec or TensorSpec(name="tokens", dtype=graph.outputs[0].dtype, shape=(rows, manifest.model.width))
 
 
 def _probe(
@@ -186,7 +184,7 @@ def _probe(
     cut: onnx.ModelProto,
     request: BuildRequest,
     images: Sequence[Image],
-    reference: Sequence[Outputs],
+    reference: Sequence[Array],
 ) -> float:
     """How far the `tokens` of an engine built from ``cut`` lie from ``reference``, each image alone."""
     with tempfile.TemporaryDirectory(prefix="navit-edge-verify-") as scratch:
@@ -197,27 +195,24 @@ def _probe(
             if name.startswith("graphs/") and not name.endswith(".onnx"):
                 shutil.copyfile(sources / name, part / name)
         used = {one.name for one in cut.graph.input}
-        tokens = next((one for one in graph.outputs if one.name == "tokens"), None)
-        width = manifest.model.width
-        spec = tokens or msgspec.structs.replace(graph.outputs[0], name="tokens", shape=("T", width))
         small = msgspec.structs.replace(
-            graph, inputs=tuple(one for one in graph.inputs if one.name in used), outputs=(spec,)
+            graph, inputs=tuple(one for one in graph.inputs if one.name in used), outputs=(_tokens_of(graph, manifest),)
         )
         bundles.seal(part, msgspec.structs.replace(manifest, graphs=(small,), engines=(), labels=(), files={}))
         (engine, *_) = build_engines(part, request)
         session = Session(part, engine=engine.id)
-        ours = outputs_of([session.run([image])[0] for image in images])
+        ours = [outputs["tokens"] for outputs in outputs_of([session.run([image])[0] for image in images])]
         return _drift(ours, reference)
 
 
-def _drift(ours: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
+def _drift(ours: Sequence[Array], reference: Sequence[Array]) -> float:
     """Root mean square of the difference of `tokens`, over that of the median channel of the reference.
 
     Not over the largest value: a few channels of a transformer's residual stream may be a thousand times the rest, and
     their rounding is what drowns the others.
     """
-    expected = np.concatenate([one["tokens"] for one in reference]).astype(np.float64)
-    difference = np.concatenate([one["tokens"] for one in ours]) - expected
+    expected = np.concatenate(reference).astype(np.float64)
+    difference = np.concatenate(ours) - expected
     scale = float(np.median(np.sqrt(np.mean(expected**2, axis=0))))
     return float(np.sqrt(np.mean(difference**2))) / max(scale, float(np.finfo(np.float32).tiny))
 

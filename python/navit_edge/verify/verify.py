@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -16,14 +17,15 @@ from navit_edge.build.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.manifest import Engine, Manifest, Tolerance
+from navit_edge.oracle.graph import version
+from navit_edge.oracle.reference import Image, Reference
 from navit_edge.session import Session
 from navit_edge.verify import certificate as certificates
 from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
 from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.golden import mismatches
-from navit_edge.verify.images import Image, count_of, drawn_images, images_of
+from navit_edge.verify.images import count_of, drawn_images, images_of
 from navit_edge.verify.layers import worst_layer
-from navit_edge.verify.reference import Reference
 
 #: engine id, what is being done
 Progress = Callable[[str, str], None]
@@ -67,7 +69,7 @@ def verify(
         BundleError: The bundle is damaged, altered, or holds no float32 masked graph.
         BackendError: No engine could be run.
         InvalidInputError: No such engine; a folder without images.
-        MissingPackageError: ONNX Runtime is not installed.
+        MissingPackageError: ONNX Runtime or Polygraphy is not installed.
     """
     step = progress or (lambda engine, phase: None)
     manifest = manifests.load(bundle)
@@ -80,8 +82,10 @@ def verify(
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
-    with bundles.snapshot(bundle, graphs) as sources:
+    with bundles.snapshot(bundle, graphs) as sources, ExitStack() as opened:
         references = _references(sources, manifest, step)
+        for reference in references.values():
+            opened.enter_context(reference)
         for engine in wanted:
             step(engine.id, "opening")
             cap = min(engine.budgets[-1].tokens - manifest.model.prefix_tokens, _MOST_TOKENS)
@@ -213,7 +217,7 @@ def _examine(
         host=host_description(),
         versions={name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)},
         unix_time=round(time.time(), 3),
-        reference=f"{reference.version}, float32, each image alone",
+        reference=f"{version()}, float32, each image alone",
         images=words,
         tolerance=tolerance,
         distances=findings.distances,

@@ -1,0 +1,46 @@
+"""What goes into a graph, and whose rows of its outputs are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from navit_edge.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One image of a pack."""
+
+    name: str  # of its file
+    first: int  # row of its first token
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """The inputs of one pass."""
+
+    inputs: dict[str, npt.NDArray[np.generic]]
+    segments: tuple[Segment, ...]
+
+    def used_rows(self) -> npt.NDArray[np.bool_]:
+        """[T]: which rows are tokens of an image, and not padding."""
+        import numpy as np
+
+        images = len(self.inputs["grid_hw"])
+        return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
+
+    def by_image(self, spec: TensorSpec, value: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+        """The part of an output that belongs to each image; padding belongs to none."""
+        for index, segment in enumerate(self.segments):
+            if spec.shape[0] not in ("T", "T/4"):
+                yield value[index]
+                continue
+            merged = 4 if spec.shape[0] == "T/4" else 1  # patches that a row stands for
+            yield value[segment.first // merged : (segment.first + segment.tokens) // merged]
