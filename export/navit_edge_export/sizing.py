@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from navit_edge.bundle.sizing_rule import Sizing, fault
 from navit_edge.errors import InvalidInputError
-from navit_edge.sizing import Sizing, fault
 
 Grid = tuple[int, int]  # rows, columns, in patches
 

@@ -25,8 +25,8 @@ from published_sizes import (
 
 import navit_edge as ne
 from navit_edge import _core
+from navit_edge.bundle.sizing_rule import FIELDS, Sizing, describe, example, fault, most_tokens, parse, to_json
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.sizing import FIELDS, Sizing, describe, example, fault, most_tokens, parse, to_json
 from navit_edge_export.preprocess import place, prepare
 from navit_edge_export.sizing import Placement, placement, target_grid
 

@@ -10,7 +10,7 @@ from typing import Any
 from navit_edge.doctor import vendor
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.nvidia import Nvidia
-from navit_edge.doctor.probe import shared_objects
+from navit_edge.machine.probe import shared_objects
 
 Probe = Callable[..., dict[str, Any]]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from navit_edge.manifest import TensorSpec
+from navit_edge.bundle.manifest import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np

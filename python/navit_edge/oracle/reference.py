@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
-from navit_edge.manifest import Graph, Manifest, Preprocess
+from navit_edge.bundle.manifest import Graph, Manifest, Preprocess
+from navit_edge.bundle.sizing_rule import to_json
 from navit_edge.oracle.graph import infer, open_runner
 from navit_edge.oracle.packs import Pack, Segment
-from navit_edge.sizing import to_json
 
 Image = npt.NDArray[np.uint8]  # [height_px, width_px, C]
 Grid = tuple[int, int]  # rows, columns, in patches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from navit_edge.manifest import TensorSpec
+from navit_edge.bundle.manifest import TensorSpec
 from navit_edge.oracle.distance import Differences
 from navit_edge.oracle.packs import Pack
 from navit_edge.quantize.report import OutputAccuracy

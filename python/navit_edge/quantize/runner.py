@@ -10,14 +10,14 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build.common import package_version
-from navit_edge.build.report import host_description
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import File, Graph, Manifest
+from navit_edge.compile.common import package_version
+from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
 from navit_edge.files import decode_json
-from navit_edge.manifest import File, Graph, Manifest
 from navit_edge.quantize.layers import PURPOSE, REMEDY
 from navit_edge.quantize.packs import evenly, list_images, split
 from navit_edge.quantize.report import ImageFile, QuantizeReport

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from navit_edge.manifest import TensorSpec
+from navit_edge.bundle.manifest import TensorSpec
 from navit_edge.oracle.graph import run_graph
 from navit_edge.oracle.packs import Pack
 from navit_edge.quantize.accuracy import Comparison

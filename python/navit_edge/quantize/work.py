@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from navit_edge.build import precision as precisions
+from navit_edge.bundle.manifest import Graph
+from navit_edge.compile import precision as precisions
 from navit_edge.decode import Decoder
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.manifest import Graph
 from navit_edge.oracle.graph import run_graph
 from navit_edge.oracle.packs import Pack
 from navit_edge.quantize import calibration, sensitivity

@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from navit_edge import bundle as bundles
-from navit_edge.build import BuildRequest, build_engines
-from navit_edge.build.precision import load
-from navit_edge.build.report import BuildReport
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Engine, Graph, Manifest, TensorSpec
+from navit_edge.compile import BuildRequest, build_engines
+from navit_edge.compile.precision import load
+from navit_edge.compile.report import BuildReport
 from navit_edge.errors import NavitEdgeError, import_or_explain
 from navit_edge.files import decode_json
-from navit_edge.manifest import Engine, Graph, Manifest, TensorSpec
 from navit_edge.oracle.graph import mark_outputs, run_graph
 from navit_edge.oracle.reference import Grid, Image, pack_images
 from navit_edge.session import Session

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build.report import host_description
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Engine, Manifest, Tolerance
+from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
-from navit_edge.manifest import Engine, Manifest, Tolerance
 from navit_edge.oracle.graph import version
 from navit_edge.oracle.reference import Image, Reference
 from navit_edge.session import Session
