@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Differences:
-    """Of one output, over images. What is not a number stays one in every figure."""
+    """Of one output, over images. What is not a number stays one in the differences; its cosine is 0."""
 
     def __init__(self) -> None:
         self.cosines: list[float] = []  # of an image's output, taken as one vector

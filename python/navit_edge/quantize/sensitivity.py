@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from navit_edge.bundle.manifest import TensorSpec
-from navit_edge.oracle.graph import run_graph
-from navit_edge.oracle.packs import Pack
-from navit_edge.quantize.accuracy import Comparison
 from navit_edge.quantize.layers import Layer
 from navit_edge.quantize.report import LayerCost, ScanStep
 
-if TYPE_CHECKING:
-    import onnx
-
-    from navit_edge.oracle.graph import Values
-
-    #: The graph in which only these layers are quantized.
-    Quantizer = Callable[[Sequence[Layer]], onnx.ModelProto]
+#: Root mean square of the difference over that of float32, of the worst output, if only these layers are quantized.
+Error = Callable[[Sequence[Layer]], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,37 +22,8 @@ class Scan:
     within_tolerance: bool
 
 
-class Scanner:
-    """Runs packs through graphs with more or fewer quantized layers, whose weights lie in ``directory``."""
-
-    def __init__(
-        self,
-        reference: onnx.ModelProto,
-        quantizer: Quantizer,
-        directory: Path,
-        packs: Sequence[Pack],
-        outputs: Sequence[TensorSpec],
-    ) -> None:
-        self._quantizer = quantizer
-        self._directory = directory
-        self._packs = packs
-        self._outputs = outputs
-        self._reference = list(self._run(reference))
-
-    def error(self, layers: Sequence[Layer]) -> float:
-        """Of the graph in which these layers are quantized; see ``Comparison.error``."""
-        comparison = Comparison(self._outputs)
-        found = self._run(self._quantizer(layers))
-        for pack, expected, values in zip(self._packs, self._reference, found, strict=True):
-            comparison.add(pack, expected, values)
-        return comparison.error()
-
-    def _run(self, model: onnx.ModelProto) -> Iterator[Values]:
-        return run_graph(model, self._directory, (pack.inputs for pack in self._packs))
-
-
 def scan(
-    scanner: Scanner,
+    error_of: Error,
     layers: Sequence[Layer],
     *,
     tolerance: float,
@@ -76,14 +36,14 @@ def scan(
     """
     costs = []
     for done, layer in enumerate(layers):
-        costs.append(LayerCost(layer=layer.name, error=scanner.error([layer])))
+        costs.append(LayerCost(layer=layer.name, error=error_of([layer])))
         progress(done + 1)
     costs.sort(key=lambda cost: (-cost.error, cost.layer))
     steps: list[ScanStep] = []
 
     def attempt(skipped: int) -> bool:
         names = {cost.layer for cost in costs[:skipped]}
-        error = scanner.error([layer for layer in layers if layer.name not in names])
+        error = error_of([layer for layer in layers if layer.name not in names])
         steps.append(ScanStep(skipped=skipped, error=error))
         return error <= tolerance
 

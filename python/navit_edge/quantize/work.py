@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from navit_edge.quantize.request import QuantizeRequest
 
 if TYPE_CHECKING:
     import onnx
+
+    from navit_edge.oracle.graph import Values
 
 #: What is being done, steps done, steps in all.
 Progress = Callable[[str, int, int], None]
@@ -106,6 +108,9 @@ class Work:
         own = [layer for layer in self._layers_of[graph_id] if layer.name in names]
         return insert(self.models[graph_id], own, self._scales, self._channel_scales, self.request.precision)
 
+    def _run(self, model: onnx.ModelProto, packs: Sequence[Pack]) -> Iterator[Values]:
+        return run_graph(model, self._directory, (pack.inputs for pack in packs))
+
     def choose_layers(self, packs: Sequence[Pack]) -> sensitivity.Scan | None:
         """With --skip-layers auto, the scan that decides."""
         request = self.request
@@ -117,15 +122,17 @@ class Work:
                 break
             few.append(pack)
         self._progress("scanning layers", 0, len(self.layers))
-        scanner = sensitivity.Scanner(
-            self._model,
-            lambda layers: self.quantized(self.judge.id, layers),
-            self._directory,
-            few,
-            self.judge.outputs,
-        )
+        reference = list(self._run(self._model, few))
+
+        def error_of(layers: Sequence[Layer]) -> float:
+            comparison = Comparison(self.judge.outputs)
+            found = self._run(self.quantized(self.judge.id, layers), few)
+            for pack, expected, values in zip(few, reference, found, strict=True):
+                comparison.add(pack, expected, values)
+            return comparison.error()
+
         found = sensitivity.scan(
-            scanner,
+            error_of,
             self.layers,
             tolerance=request.tolerance,
             count=request.skip_count,
@@ -140,8 +147,7 @@ class Work:
     ) -> dict[str, tuple[OutputAccuracy, ...]]:
         """Set of images -> rows of the table, with these layers quantized."""
         both = [*packs, *held_packs]
-        models = self._model, self.quantized(self.judge.id, layers)
-        runs = [run_graph(model, self._directory, (pack.inputs for pack in both)) for model in models]
+        runs = [self._run(model, both) for model in (self._model, self.quantized(self.judge.id, layers))]
         sets = {name: Comparison(self.judge.outputs) for name in ("calibration", "held out")}
         for done, (pack, reference, found) in enumerate(zip(both, *runs, strict=True), 1):
             sets["calibration" if done <= len(packs) else "held out"].add(pack, reference, found)

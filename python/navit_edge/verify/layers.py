@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from navit_edge.compile.report import BuildReport
 from navit_edge.errors import NavitEdgeError, import_or_explain
 from navit_edge.files import decode_json
 from navit_edge.oracle.graph import mark_outputs, run_graph
+from navit_edge.oracle.packs import Pack
 from navit_edge.oracle.reference import Grid, Image, pack_images
 from navit_edge.session import Session
 from navit_edge.verify.certificate import WorstLayer
@@ -33,6 +34,38 @@ Array = npt.NDArray[np.float32]  # tokens of an image, [rows * columns, D]
 Note = Callable[[str], None]
 #: A few images show it; each probe compiles an engine.
 _IMAGES = 3
+
+
+class Trunk:
+    """A graph's values between layers, and what they are in float32.
+
+    Attributes:
+        model: The graph.
+        cuts: Its values that all of the trunk passes through; none if the float32 graph has others.
+    """
+
+    def __init__(self, sources: Path, manifest: Manifest, graph: Graph) -> None:
+        """``sources``: where the checked copies of the graphs and their weights lie."""
+        reference = next(
+            (one for one in manifest.graphs if one.lowering == "masked" and one.quantization == "none"), graph
+        )
+        self._directory = (sources / reference.file).parent
+        self.model, self._reference = (load((sources / one.file).read_bytes(), one.file) for one in (graph, reference))
+        own, twins = cuts(self.model), cuts(self._reference)  # the lowerings name values their own way
+        self._twin = dict(zip(own, twins, strict=True)) if len(own) == len(twins) else {}
+        self.cuts = list(self._twin)
+
+    def float32(self, names: Sequence[str], packs: Sequence[Pack]) -> Iterator[dict[str, Array]]:
+        """For each pack, name -> value of the float32 graph; of cuts and of outputs, as this graph names them."""
+        twins = {name: self._twin.get(name, name) for name in names}
+        marked = mark_outputs(self._reference, list(twins.values()))
+        for found in run_graph(marked, self._directory, (pack.inputs for pack in packs)):
+            yield {name: found[twin] for name, twin in twins.items()}
+
+
+def find_graph(manifest: Manifest, engine: Engine) -> Graph:
+    """The one that the engine was built from."""
+    return next(one for one in manifest.graphs if one.id == engine.graph)
 
 
 def worst_layer(
@@ -49,54 +82,46 @@ def worst_layer(
     """The first stretch of the trunk after which ``engine``'s kind differs from float32 by more than ``limit``.
 
     Builds an engine of the same kind for each probe; None where the engine's report does not say how it was built.
-
-    sources: where the checked copies of the graphs and their weights lie.
     """
-    graph = next(one for one in manifest.graphs if one.id == engine.graph)
+    graph = find_graph(manifest, engine)
     request = _request(bundle, manifest, engine, graph)
     if request is None:
         return None
     images = images[:_IMAGES]
     packs = [pack_images([image], [grid], manifest) for image, grid in zip(images, grids[:_IMAGES], strict=True)]
-    model = load((sources / graph.file).read_bytes(), graph.file)
-    reference_graph = next(
-        (one for one in manifest.graphs if one.lowering == "masked" and one.quantization == "none"), graph
-    )
-    reference_model = load((sources / reference_graph.file).read_bytes(), reference_graph.file)
-    stations = cuts(model)
-    counterparts = cuts(reference_model)  # the lowerings name values their own way
-    if len(counterparts) != len(stations):
+    trunk = Trunk(sources, manifest, graph)
+    model, stations = trunk.model, trunk.cuts
+    if not stations:
         return None
     tokens = _tokens_of(graph, manifest)
-    twin = dict(zip(stations, counterparts, strict=True))
     probes: dict[str, float] = {}
 
     def probe(name: str) -> float:
         if name not in probes:
             note(f"layer {stations.index(name) + 1} of {len(stations)}")
-            marked = mark_outputs(reference_model, [twin[name]])
-            found = run_graph(marked, (sources / reference_graph.file).parent, (pack.inputs for pack in packs))
-            values = zip(packs, (outputs[twin[name]] for outputs in found), strict=True)
-            reference = [part for pack, value in values for part in pack.by_image(tokens, value)]
+            values = zip(packs, trunk.float32([name], packs), strict=True)
+            reference = [part for pack, found in values for part in pack.by_image(tokens, found[name])]
             probes[name] = _probe(sources, manifest, graph, truncated(model, name), request, images, reference)
         return probes[name]
 
     if probe(stations[-1]) <= limit:
+        value, after = "", stations[-1]
         words = (
             "all layers up to `tokens` hold: what follows is wrong (pooling, head), or the engine's file is not what "
             "this graph builds; build it again with --force"
         )
-        return WorstLayer(value="", after=stations[-1], relative=probes[stations[-1]], words=words, probes=probes)
-    good, bad = -1, len(stations) - 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if probe(stations[middle]) <= limit:
-            good = middle
-        else:
-            bad = middle
-    after = stations[good] if good >= 0 else "patches"
-    words = f"{', '.join(_contents(model, after, stations[bad]))}, between the values {after} and {stations[bad]}"
-    return WorstLayer(value=stations[bad], after=after, relative=probes[stations[bad]], words=words, probes=probes)
+    else:
+        good, bad = -1, len(stations) - 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            if probe(stations[middle]) <= limit:
+                good = middle
+            else:
+                bad = middle
+        value, after = stations[bad], stations[good] if good >= 0 else "patches"
+        words = f"{', '.join(_contents(model, after, value))}, between the values {after} and {value}"
+    relative = probes[value or after]
+    return WorstLayer(value=value, after=after, relative=relative, words=words, graph=graph.file, probes=probes)
 
 
 def cuts(model: onnx.ModelProto) -> list[str]:

@@ -7,6 +7,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,14 +19,16 @@ from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.oracle.graph import version
-from navit_edge.oracle.reference import Image, Reference
+from navit_edge.oracle.interchange import inputs_json, outputs_json
+from navit_edge.oracle.reference import Grid, Image, Reference, pack_images
+from navit_edge.place import check_file_place, write_file
 from navit_edge.session import Session
 from navit_edge.verify import certificate as certificates
-from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
+from navit_edge.verify.certificate import Certificate, Check, EngineCertificate, WorstLayer
 from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.golden import mismatches
 from navit_edge.verify.images import count_of, drawn_images, images_of
-from navit_edge.verify.layers import worst_layer
+from navit_edge.verify.layers import Trunk, find_graph, worst_layer
 
 #: engine id, what is being done
 Progress = Callable[[str, str], None]
@@ -50,6 +53,8 @@ def verify(
     images: Path | None = None,
     decode: DecodeOptions | None = None,
     write: bool = True,
+    save_inputs: Path | None = None,
+    save_outputs: Path | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
     """Examines engines on this machine and records what was found in `reports/parity.json`.
@@ -60,6 +65,9 @@ def verify(
         images: A folder of images; drawn ones where None.
         decode: How they are decoded, as of a session.
         write: Whether the bundle keeps the certificate.
+        save_inputs: Where the reference's inputs are written in Polygraphy's JSON, an iteration an image.
+        save_outputs: Where the reference's outputs are, and the values around the worst layer of the first engine that
+            has one, as that engine's graph names them.
         progress: Called with each step.
 
     Returns:
@@ -78,7 +86,11 @@ def verify(
     pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images, decoder)
     source = "drawn" if images is None else "of the given folder"
     words = ", ".join([f"{count_of(pictures)}, {source}", *[f"left out: {why}" for why in refused]])
+    for place in (save_inputs, save_outputs):
+        if place is not None:
+            check_file_place(place)
     found: list[EngineCertificate] = []
+    of_interest: _Examined | None = None
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
@@ -100,9 +112,12 @@ def verify(
                 step("", "the graphs, by ONNX Runtime")
                 grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
                 bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
-            found.append(
-                _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
-            )
+            one = _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
+            found.append(one.certificate)
+            if of_interest is None or (one.worst is not None and of_interest.worst is None):
+                of_interest = one
+        if of_interest is not None:
+            _save(of_interest, sources, manifest, pictures, save_inputs, save_outputs)
     now = manifests.load(bundle)
     changed = [one.engine for one in found if _sha256(now, one.engine) != one.sha256]
     if changed:
@@ -183,6 +198,37 @@ def _preprocessing(manifest: Manifest) -> Check:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Examined:
+    engine: Engine
+    certificate: EngineCertificate
+    grids: list[Grid]
+
+    @property
+    def worst(self) -> WorstLayer | None:
+        return self.certificate.worst_layer
+
+
+def _save(
+    one: _Examined,
+    sources: Path,
+    manifest: Manifest,
+    images: Sequence[Image],
+    save_inputs: Path | None,
+    save_outputs: Path | None,
+) -> None:
+    """What the reference got and gave, for Polygraphy's commands."""
+    packs = [pack_images([image], [grid], manifest) for image, grid in zip(images, one.grids, strict=True)]
+    if save_inputs is not None:
+        write_file(save_inputs, inputs_json(pack.inputs for pack in packs))
+    if save_outputs is not None:
+        graph = find_graph(manifest, one.engine)
+        around = [] if one.worst is None else [one.worst.after, one.worst.value]
+        trunk = Trunk(sources, manifest, graph)
+        names = [*(spec.name for spec in graph.outputs), *(name for name in around if name in trunk.cuts)]
+        write_file(save_outputs, outputs_json(trunk.float32(list(dict.fromkeys(names)), packs), runner="float32"))
+
+
 def _examine(
     bundle: Path,
     sources: Path,
@@ -193,7 +239,7 @@ def _examine(
     images: Sequence[Image],
     words: str,
     step: Progress,
-) -> EngineCertificate:
+) -> _Examined:
     tolerance = manifest.tolerances.get(engine.precision) or TOLERANCES[engine.precision]
     step(engine.id, "alone, packed, in another order, one image changed")
     findings = check_engine(session, manifest, reference, images, tolerance)
@@ -209,7 +255,7 @@ def _examine(
             limit=tolerance.max_relative,
             note=lambda what: step(engine.id, what),
         )
-    return EngineCertificate(
+    made = EngineCertificate(
         engine=engine.id,
         sha256=_sha256(manifest, engine.id),
         precision=engine.precision,
@@ -224,6 +270,7 @@ def _examine(
         checks=findings.checks,
         worst_layer=worst,
     )
+    return _Examined(engine=engine, certificate=made, grids=findings.grids)
 
 
 def _installed(name: str) -> bool:
