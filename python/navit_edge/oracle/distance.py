@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+import numpy as np
 
-    Array = npt.NDArray[np.float32]
+from navit_edge.oracle.packs import Array
 
 
 class Differences:
@@ -25,8 +22,6 @@ class Differences:
 
     def add(self, reference: Array, found: Array) -> None:
         """One image's."""
-        import numpy as np
-
         one, other = reference.astype(np.float64).ravel(), found.astype(np.float64).ravel()
         norms = float(np.linalg.norm(one) * np.linalg.norm(other))
         self.cosines.append(float(one @ other) / norms if norms > 0 else float(not (one.any() or other.any())))

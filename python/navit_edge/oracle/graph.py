@@ -5,40 +5,34 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.errors import BackendError, import_or_explain
 from navit_edge.machine.cores import usable_cores
+from navit_edge.oracle.packs import Inputs, Values
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import onnx
     from polygraphy.backend.onnxrt import OnnxrtRunner
-
-    Inputs = Mapping[str, npt.NDArray[np.generic]]
-    Values = dict[str, npt.NDArray[np.float32]]
 
 _PURPOSE = "the float32 reference"
 _REMEDY = "pip install navit-edge[verify]"
 
 
-def open_runner(model: onnx.ModelProto | Path, directory: Path, *, name: str = "float32") -> OnnxrtRunner:
+def open_runner(model: onnx.ModelProto | Path, directory: Path | None = None) -> OnnxrtRunner:
     """A runner of Polygraphy's; it opens the graph when it is activated, as by ``with``.
 
     Args:
         model: The graph, or its file.
-        directory: Where its weights file lies.
-        name: Of the runner, as its results carry it.
+        directory: Where the weights of a graph that is no file lie.
 
-    Raises:
-        MissingPackageError: Polygraphy is not installed.
+    Raises MissingPackageError without Polygraphy; BackendError when ONNX Runtime does not take the graph.
     """
     backend = import_or_explain("polygraphy.backend.onnxrt", purpose=_PURPOSE, remedy=_REMEDY)
     _spare_torch()
-    return backend.OnnxrtRunner(lambda: _open(model, directory), name=name)
+    return backend.OnnxrtRunner(lambda: _open(model, directory), name="float32")
 
 
 def mark_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -64,12 +58,7 @@ def run_graph(model: onnx.ModelProto, directory: Path, packs: Iterable[Inputs]) 
             yield infer(runner, inputs)
 
 
-def version() -> str:
-    """Of ONNX Runtime."""
-    return f"onnxruntime {import_or_explain('onnxruntime', purpose=_PURPOSE, remedy=_REMEDY).__version__}"
-
-
-def _open(model: onnx.ModelProto | Path, directory: Path) -> Any:
+def _open(model: onnx.ModelProto | Path, directory: Path | None) -> Any:
     """The session, with options that Polygraphy's own loader does not take."""
     onnxruntime = import_or_explain("onnxruntime", purpose=_PURPOSE, remedy=_REMEDY)
     options = onnxruntime.SessionOptions()
@@ -78,9 +67,8 @@ def _open(model: onnx.ModelProto | Path, directory: Path) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # many sessions, short runs
     # Else Q/DQ become integer kernels of its own, whose rounding is not that of the graph.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    source: str | bytes = str(model)
-    if not isinstance(model, Path):
-        source = model.SerializeToString()
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    if directory is not None:
         folder = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(folder, os.path.abspath(directory))
     try:

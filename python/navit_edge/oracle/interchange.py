@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Arrays = Mapping[str, npt.NDArray[np.generic]]
+from navit_edge.oracle.packs import Inputs, Values
 
 
-def inputs_json(packs: Iterable[Arrays]) -> bytes:
+def inputs_json(packs: Iterable[Inputs]) -> bytes:
     """One iteration a pack: input name -> value."""
     from polygraphy.json import to_json
 
@@ -20,11 +15,11 @@ def inputs_json(packs: Iterable[Arrays]) -> bytes:
     return text.encode()
 
 
-def outputs_json(outputs: Iterable[Arrays], *, runner: str) -> bytes:
+def outputs_json(outputs: Iterable[Values], *, runner: str) -> bytes:
     """One iteration a pack: output name -> value, as the results of a runner of this name."""
     from polygraphy.comparator import RunResults
 
     results = RunResults()
-    results.add([dict(values) for values in outputs], runner_name=runner)
+    results.add(list(outputs), runner_name=runner)
     text: str = results.to_json()
     return text.encode()

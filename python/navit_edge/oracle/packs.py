@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from navit_edge.bundle.manifest import TensorSpec
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+Array = npt.NDArray[np.float32]
+#: What goes into a graph, by name; what comes out, by name.
+Inputs = Mapping[str, npt.NDArray[np.generic]]
+Values = dict[str, Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +34,10 @@ class Pack:
 
     def used_rows(self) -> npt.NDArray[np.bool_]:
         """[T]: which rows are tokens of an image, and not padding."""
-        import numpy as np
-
         images = len(self.inputs["grid_hw"])
         return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
 
-    def by_image(self, spec: TensorSpec, value: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+    def by_image(self, spec: TensorSpec, value: Array) -> Iterator[Array]:
         """The part of an output that belongs to each image; padding belongs to none."""
         for index, segment in enumerate(self.segments):
             if spec.shape[0] not in ("T", "T/4"):

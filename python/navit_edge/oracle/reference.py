@@ -7,8 +7,7 @@ runtime's packer, so that its mistakes do not cancel out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,36 +15,24 @@ import numpy.typing as npt
 from navit_edge import _core
 from navit_edge.bundle.manifest import Graph, Manifest, Preprocess
 from navit_edge.bundle.sizing_rule import to_json
-from navit_edge.oracle.graph import infer, open_runner
-from navit_edge.oracle.packs import Pack, Segment
+from navit_edge.oracle.graph import infer
+from navit_edge.oracle.packs import Pack, Segment, Values
+
+if TYPE_CHECKING:
+    from polygraphy.backend.onnxrt import OnnxrtRunner
 
 Image = npt.NDArray[np.uint8]  # [height_px, width_px, C]
 Grid = tuple[int, int]  # rows, columns, in patches
-#: What one image gave: output name -> logits [classes], embedding [D] or tokens [rows * columns, D].
-Outputs = dict[str, npt.NDArray[np.float32]]
+Outputs = Values  # of one image: logits [classes], embedding [D], tokens [rows * columns, D]
 
 
 class Reference:
-    """One float32 graph of a bundle, open within ``with``.
+    """One float32 graph of a bundle on an active runner, which it borrows."""
 
-    Raises MissingPackageError without Polygraphy or ONNX Runtime, BackendError where it refuses the graph.
-    """
-
-    def __init__(self, sources: Path, manifest: Manifest, graph: Graph) -> None:
-        """``sources``: where checked copies of the bundle's graphs and weights lie."""
-        file = sources / graph.file
-        self._runner = open_runner(file, file.parent, name=f"float32 {graph.id}")
+    def __init__(self, runner: OnnxrtRunner, manifest: Manifest, graph: Graph) -> None:
+        self._runner = runner
         self._specs = {spec.name: spec for spec in graph.outputs}
         self._manifest = manifest
-
-    def __enter__(self) -> Reference:
-        self._runner.activate()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._runner.deactivate()
 
     def run(
         self, images: Sequence[Image], grids: Sequence[Grid], *, padding_tokens: int = 0, padding_images: int = 0

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from navit_edge.bundle.manifest import TensorSpec
 from navit_edge.oracle.distance import Differences
-from navit_edge.oracle.packs import Pack
+from navit_edge.oracle.packs import Pack, Values
 from navit_edge.quantize.report import OutputAccuracy
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 
 class Comparison:
@@ -24,7 +17,7 @@ class Comparison:
         self._specs = {spec.name: spec for spec in outputs}
         self._found = {name: Differences() for name in self._specs}
 
-    def add(self, pack: Pack, reference: Outputs, found: Outputs) -> None:
+    def add(self, pack: Pack, reference: Values, found: Values) -> None:
         """One pass of both."""
         for name, spec in self._specs.items():
             parts = pack.by_image(spec, reference[name]), pack.by_image(spec, found[name])

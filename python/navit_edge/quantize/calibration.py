@@ -16,18 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from navit_edge.errors import BundleError
 from navit_edge.oracle.graph import mark_outputs, run_graph
-from navit_edge.oracle.packs import Pack
+from navit_edge.oracle.packs import Array, Pack
 from navit_edge.quantize.layers import Layer
 from navit_edge.quantize.qdq import LARGEST, scale_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import onnx
-
-    Array = npt.NDArray[np.float32]
 
 _BINS = 4096
 _CANDIDATES = 128  # thresholds that are tried
@@ -41,16 +40,12 @@ class Histogram:
     """
 
     def __init__(self) -> None:
-        import numpy as np
-
         self.counts = np.zeros(_BINS, np.int64)
         self.range = 0.0  # upper end of the last bin
         self.largest = 0.0
 
     def add(self, values: Array) -> None:
         """Counts ``values``, all of them finite."""
-        import numpy as np
-
         if values.size == 0:
             return
         magnitudes = np.abs(values, dtype=np.float32).ravel()
@@ -72,8 +67,6 @@ class Histogram:
     @property
     def centers(self) -> npt.NDArray[np.float64]:
         """Middle of each bin."""
-        import numpy as np
-
         return np.asarray((np.arange(_BINS) + 0.5) * (self.range / _BINS), np.float64)
 
 
@@ -97,16 +90,12 @@ def clipped_fraction(histogram: Histogram, covered: float) -> float:
 
 
 def _percentile(histogram: Histogram, percentile: float) -> float:
-    import numpy as np
-
     cumulated = np.cumsum(histogram.counts)
     index = int(np.searchsorted(cumulated, cumulated[-1] * (percentile / 100)))
     return min((index + 1) * histogram.range / _BINS, histogram.largest)
 
 
 def _least_square_error(histogram: Histogram, precision: str) -> float:
-    import numpy as np
-
     used = histogram.counts > 0
     values, weights = histogram.centers[used], histogram.counts[used].astype(np.float64)
     best, least = histogram.largest, math.inf
@@ -121,8 +110,6 @@ def _least_square_error(histogram: Histogram, precision: str) -> float:
 
 def round_to(values: npt.NDArray[np.float64], precision: str) -> npt.NDArray[np.float64]:
     """Non-negative numbers as int8 or float8e4m3fn hold them, saturated."""
-    import numpy as np
-
     if precision == "int8":
         return np.asarray(np.minimum(np.rint(values), LARGEST["int8"]), np.float64)
     exponent = np.maximum(np.floor(np.log2(np.maximum(values, 2.0**-20))), -6)  # below 2^-6: subnormal, same steps
@@ -131,8 +118,6 @@ def round_to(values: npt.NDArray[np.float64], precision: str) -> npt.NDArray[np.
 
 
 def _least_divergence(histogram: Histogram) -> float:
-    import numpy as np
-
     counts = histogram.counts.astype(np.float64)
     counts[0] = 0.0  # a peak at zero (a ReLU's) is exact under every scale, and would decide alone
     last = min(int(histogram.largest / histogram.range * _BINS) + 1, _BINS)
@@ -157,8 +142,6 @@ def _least_divergence(histogram: Histogram) -> float:
 
 def _divergence(reference: npt.NDArray[np.float64], quantized: npt.NDArray[np.float64]) -> float:
     """Kullback-Leibler divergence of counts; what the second lacks is smoothed, so that it stays finite."""
-    import numpy as np
-
     if quantized.sum() == 0:
         return math.inf
     p, q = reference / reference.sum(), quantized / quantized.sum()
@@ -197,8 +180,6 @@ def observe(
 
 
 def _require_finite(values: Array, layer: str, pack: Pack) -> None:
-    import numpy as np
-
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         names = ", ".join(segment.name for segment in pack.segments)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle import publish as bundles
@@ -17,11 +20,6 @@ from navit_edge.machine.cores import usable_cores
 from navit_edge.oracle.packs import Pack, Segment
 from navit_edge.quantize.report import ImageFile, LeftOut
 from navit_edge.text import key_of, path_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
 
 #: Packs are filled up to here: the values of all layers for so many tokens are in memory at once.
 TARGET_TOKENS = 512
@@ -71,29 +69,20 @@ def evenly(images: Sequence[ImageFile], count: int) -> list[ImageFile]:
 class Packing:
     """Packs of one graph of a bundle. ``left_out`` says which files could not be used, and why."""
 
-    def __init__(
-        self,
-        bundle: Path,
-        graph: str,
-        decoder: Decoder | None = None,
-        *,
-        dynamic_tokens: bool = True,
-        target_tokens: int = TARGET_TOKENS,
-    ) -> None:
+    def __init__(self, bundle: Path, graph: str, decoder: Decoder | None = None) -> None:
         from navit_edge import _core
 
         self._packer = _core.Packer(
             os.fspath(bundle),
             graph,
-            max_tokens=MAX_TOKENS if dynamic_tokens else target_tokens,
-            max_images=TARGET_TOKENS if dynamic_tokens else 64,
-            target_tokens=target_tokens,
-            strategy="similar-length" if dynamic_tokens else "first-fit-decreasing",
-            dynamic_tokens=dynamic_tokens,
+            max_tokens=MAX_TOKENS,
+            max_images=TARGET_TOKENS,
+            target_tokens=TARGET_TOKENS,
+            strategy="similar-length",
+            dynamic_tokens=True,
             threads=usable_cores(),
         )
         self._decoder = decoder or Decoder(recorded=Recorded.of(manifests.load(bundle).preprocess))
-        self._largest = MAX_TOKENS if dynamic_tokens else target_tokens
         self.left_out: list[LeftOut] = []
 
     def packs(self, directory: Path, images: Sequence[ImageFile], progress: Callable[[int, int], None]) -> list[Pack]:
@@ -123,8 +112,8 @@ class Packing:
         except NavitEdgeError as error:
             self.left_out.append(LeftOut(name=image.name, why=str(error).replace(f"{directory}{os.sep}", "")))
             return None
-        if tokens > self._largest:
-            why = f"it has {tokens} tokens; calibration takes {self._largest} at most"
+        if tokens > MAX_TOKENS:
+            why = f"it has {tokens} tokens; calibration takes {MAX_TOKENS} at most"
             self.left_out.append(LeftOut(name=image.name, why=why))
             return None
         return pixels

@@ -11,7 +11,7 @@ from navit_edge.compile import precision as precisions
 from navit_edge.decode import Decoder
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.oracle.graph import run_graph
-from navit_edge.oracle.packs import Pack
+from navit_edge.oracle.packs import Pack, Values
 from navit_edge.quantize import calibration, sensitivity
 from navit_edge.quantize.accuracy import Comparison
 from navit_edge.quantize.layers import Layer, find_layers, match, read_weights
@@ -22,8 +22,6 @@ from navit_edge.quantize.request import QuantizeRequest
 
 if TYPE_CHECKING:
     import onnx
-
-    from navit_edge.oracle.graph import Values
 
 #: What is being done, steps done, steps in all.
 Progress = Callable[[str, int, int], None]

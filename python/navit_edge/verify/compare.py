@@ -7,12 +7,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from navit_edge.oracle.distance import Differences
+from navit_edge.oracle.packs import Array
 from navit_edge.oracle.reference import Outputs
-
-Array = npt.NDArray[np.float32]
 
 
 class Distance(msgspec.Struct, frozen=True, kw_only=True):

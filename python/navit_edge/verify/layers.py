@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Engine, Graph, Manifest, TensorSpec
@@ -21,7 +20,7 @@ from navit_edge.compile.report import BuildReport
 from navit_edge.errors import NavitEdgeError, import_or_explain
 from navit_edge.files import decode_json
 from navit_edge.oracle.graph import mark_outputs, run_graph
-from navit_edge.oracle.packs import Pack
+from navit_edge.oracle.packs import Array, Pack, Values
 from navit_edge.oracle.reference import Grid, Image, pack_images
 from navit_edge.session import Session
 from navit_edge.verify.certificate import WorstLayer
@@ -30,7 +29,6 @@ from navit_edge.verify.compare import outputs_of
 if TYPE_CHECKING:
     import onnx
 
-Array = npt.NDArray[np.float32]  # tokens of an image, [rows * columns, D]
 Note = Callable[[str], None]
 #: A few images show it; each probe compiles an engine.
 _IMAGES = 3
@@ -55,7 +53,7 @@ class Trunk:
         self._twin = dict(zip(own, twins, strict=True)) if len(own) == len(twins) else {}
         self.cuts = list(self._twin)
 
-    def float32(self, names: Sequence[str], packs: Sequence[Pack]) -> Iterator[dict[str, Array]]:
+    def float32(self, names: Sequence[str], packs: Sequence[Pack]) -> Iterator[Values]:
         """For each pack, name -> value of the float32 graph; of cuts and of outputs, as this graph names them."""
         twins = {name: self._twin.get(name, name) for name in names}
         marked = mark_outputs(self._reference, list(twins.values()))

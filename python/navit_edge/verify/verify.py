@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,11 +13,12 @@ import msgspec
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle import publish as bundles
-from navit_edge.bundle.manifest import Engine, Manifest, Tolerance
+from navit_edge.bundle.manifest import Engine, Graph, Manifest, Tolerance
+from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
-from navit_edge.oracle.graph import version
+from navit_edge.oracle.graph import open_runner
 from navit_edge.oracle.interchange import inputs_json, outputs_json
 from navit_edge.oracle.reference import Grid, Image, Reference, pack_images
 from navit_edge.place import check_file_place, write_file
@@ -95,9 +95,11 @@ def verify(
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
     with bundles.snapshot(bundle, graphs) as sources, ExitStack() as opened:
-        references = _references(sources, manifest, step)
-        for reference in references.values():
-            opened.enter_context(reference)
+        step("", "opening the graphs in ONNX Runtime")
+        references = {
+            graph.lowering: Reference(opened.enter_context(open_runner(sources / graph.file)), manifest, graph)
+            for graph in _float32_graphs(manifest)
+        }
         for engine in wanted:
             step(engine.id, "opening")
             cap = min(engine.budgets[-1].tokens - manifest.model.prefix_tokens, _MOST_TOKENS)
@@ -171,16 +173,14 @@ def _sha256(manifest: Manifest, name: str) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _references(sources: Path, manifest: Manifest, step: Progress) -> dict[str, Reference]:
-    """Lowering -> its float32 graph, "masked" first; graphs of operators that are TensorRT's alone are left out."""
-    usable = [graph for graph in manifest.graphs if graph.lowering in ("masked", "padded")]
-    usable = [graph for graph in usable if graph.quantization == "none"]
+def _float32_graphs(manifest: Manifest) -> list[Graph]:
+    """The masked one first; those of operators that are TensorRT's alone are left out."""
+    usable = [one for one in manifest.graphs if one.lowering in ("masked", "padded") and one.quantization == "none"]
     usable.sort(key=lambda graph: graph.lowering != "masked")
     if not usable or usable[0].lowering != "masked":
         found = ", ".join(graph.id for graph in manifest.graphs)
         raise BundleError(f"the bundle has the graphs {found}; expected a masked one; export the model again")
-    step("", "opening the graphs in ONNX Runtime")
-    return {graph.lowering: Reference(sources, manifest, graph) for graph in usable}
+    return usable
 
 
 def _preprocessing(manifest: Manifest) -> Check:
@@ -255,15 +255,16 @@ def _examine(
             limit=tolerance.max_relative,
             note=lambda what: step(engine.id, what),
         )
+    versions = {name: found for name in _PACKAGES if (found := package_version(name)) != "unknown"}
     made = EngineCertificate(
         engine=engine.id,
         sha256=_sha256(manifest, engine.id),
         precision=engine.precision,
         device=session.device,
         host=host_description(),
-        versions={name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)},
+        versions=versions,
         unix_time=round(time.time(), 3),
-        reference=f"{version()}, float32, each image alone",
+        reference=f"onnxruntime {versions['onnxruntime']}, float32, each image alone",
         images=words,
         tolerance=tolerance,
         distances=findings.distances,
@@ -271,7 +272,3 @@ def _examine(
         worst_layer=worst,
     )
     return _Examined(engine=engine, certificate=made, grids=findings.grids)
-
-
-def _installed(name: str) -> bool:
-    return next(iter(importlib.metadata.distributions(name=name)), None) is not None
