@@ -1,4 +1,4 @@
-"""The sizing rules in plain Python: the reference that ``csrc/src/sizing.cc`` is judged by, and what training uses.
+"""The sizing rules in plain Python: what judges ``csrc/src/sizing/rules.cc``, and what training uses.
 
 Rules of other libraries are theirs, operation by operation on the same floats; ``tests/conformance/test_sizing.py``
 compares both with the libraries themselves. docs/preprocessing.md has the table.

@@ -1,7 +1,7 @@
 """Running a bundle from Python: images of any size in, one result per image out.
 
 Python arranges, C++ computes: ``pixels.py`` turns arrays, PIL images and paths into pixels that C++ borrows; planning,
-packing, the engine and unpacking are in ``csrc/src/session.cc``.
+packing, the engine and unpacking are in ``csrc/src/session/session.cc``.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
     python tests/fuzz/fuzz_preprocess.py -runs=100000 [CORPUS]      # libFuzzer's options; see `make fuzz`
 
-Python steers by coverage, the C++ below is not instrumented: csrc/tests/pixels_fuzz_test.cc does the same under the
-address sanitizer.
+Python steers by coverage, the C++ below is not instrumented: csrc/tests/pixels/pixels_fuzz_test.cc does the same under
+the address sanitizer.
 """
 
 from __future__ import annotations

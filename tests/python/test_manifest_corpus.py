@@ -1,6 +1,6 @@
 """Both readers of manifests, and the writer, are held to one table: ``tests/manifests/corpus.json``.
 
-``csrc/tests/manifest_corpus_test.cc`` reads the same table; ``docs/bundle.md`` gives the rules in words.
+``csrc/tests/bundle/manifest_corpus_test.cc`` reads the same table; ``docs/bundle.md`` gives the rules in words.
 """
 
 from __future__ import annotations

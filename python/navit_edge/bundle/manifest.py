@@ -1,6 +1,6 @@
 """The bundle's manifest: one schema, written by export and build-engine, read by every part.
 
-The C++ reader (``csrc/src/manifest.cc``) reads the same JSON; ``docs/bundle.md`` says what each field means.
+The C++ reader (``csrc/src/bundle/manifest.cc``) reads the same JSON; ``docs/bundle.md`` says what each field means.
 """
 
 from __future__ import annotations

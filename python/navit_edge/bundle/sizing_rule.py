@@ -1,7 +1,7 @@
 """The sizing rules: which grid an image gets. As data in the manifest, and as text on the command line.
 
-The C++ reader (csrc/src/sizing_spec.cc) holds the same fields to the same limits; docs/preprocessing.md gives the
-formulas and where each comes from.
+The C++ reader (csrc/src/bundle/rule_fields.cc) holds the same fields to the same limits; docs/preprocessing.md gives
+the formulas and where each comes from.
 """
 
 from __future__ import annotations

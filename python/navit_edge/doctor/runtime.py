@@ -170,7 +170,7 @@ def files_name(backend: str) -> str:
 
 
 def plugin_files(backend: str) -> list[tuple[Path, str]]:
-    """(file, origin) in the order in which the session tries them (csrc/src/loader.cc): the first that opens is taken.
+    """(file, origin) in the order in which csrc/src/engine/backend_loader.cc tries them; the first that opens is taken.
 
     origin: NAVIT_EDGE_BACKEND_DIR, or "installed".
     """

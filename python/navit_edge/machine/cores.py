@@ -1,4 +1,4 @@
-"""How many cores this process can keep busy: counted in one place, ``csrc/src/cores.cc``."""
+"""How many cores this process can keep busy: counted in one place, ``csrc/src/base/cores.cc``."""
 
 from __future__ import annotations
 

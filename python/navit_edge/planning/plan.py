@@ -1,4 +1,4 @@
-"""Planning and resizing on their own, without a session: the session's own code (csrc/src/plan.cc, resize.cc)."""
+"""Planning and resizing on their own, without a session: the session's own code (csrc/src/plan/, pixels/)."""
 
 from __future__ import annotations
 
