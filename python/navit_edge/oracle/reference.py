@@ -94,6 +94,11 @@ def pack_images(
     return Pack(inputs=inputs, segments=tuple(segments))
 
 
+def pack_each(images: Sequence[Image], grids: Sequence[Grid], manifest: Manifest) -> list[Pack]:
+    """Each image in a pack of its own."""
+    return [pack_images([image], [grid], manifest) for image, grid in zip(images, grids, strict=True)]
+
+
 def patches_of(image: Image, grid: Grid, pre: Preprocess) -> npt.NDArray[np.uint8]:
     """The runtime's patches of one image, uint8 [rows * columns, F]."""
     inputs = _core.pack(

@@ -155,7 +155,7 @@ def observe(
     directory: Path,
     layers: Sequence[Layer],
     packs: Sequence[Pack],
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Histogram]:
     """Layer name -> magnitudes of what it reads, over the tokens of images; padding rows do not count.
 
@@ -165,7 +165,8 @@ def observe(
     histograms = {layer.activation: Histogram() for layer in layers}
     marked = mark_outputs(model, list(histograms))
     found = run_graph(marked, directory, (pack.inputs for pack in packs))
-    for done, (pack, activations) in enumerate(zip(packs, found, strict=True), 1):
+    for done, (pack, activations) in enumerate(zip(packs, found, strict=True)):
+        progress(done, len(packs))
         used = pack.used_rows()
         for name, values in activations.items():
             if values.ndim != 2 or values.shape[0] != len(used):
@@ -175,7 +176,7 @@ def observe(
                 )
             _require_finite(values[used], reader[name], pack)
             histograms[name].add(values[used])
-        progress(done)
+    progress(len(packs), len(packs))
     return {layer.name: histograms[layer.activation] for layer in layers}
 
 

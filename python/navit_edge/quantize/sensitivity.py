@@ -28,7 +28,7 @@ def scan(
     *,
     tolerance: float,
     count: int | None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scan:
     """Quantizes one layer at a time, then leaves the worst in float: ``count``, or as few as ``tolerance`` needs.
 
@@ -36,8 +36,9 @@ def scan(
     """
     costs = []
     for done, layer in enumerate(layers):
+        progress(done, len(layers))
         costs.append(LayerCost(layer=layer.name, error=error_of([layer])))
-        progress(done + 1)
+    progress(len(layers), len(layers))
     costs.sort(key=lambda cost: (-cost.error, cost.layer))
     steps: list[ScanStep] = []
 

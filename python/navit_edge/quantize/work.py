@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,17 +83,11 @@ class Work:
         return [layer for layer in self.layers if layer.name not in self.skipped]
 
     def packs(self, directory: Path, images: Sequence[ImageFile]) -> list[Pack]:
-        if not images:
-            return []
-        return self.packing.packs(directory, images, lambda done, total: self._progress("reading images", done, total))
+        return self.packing.packs(directory, images, partial(self._progress, "reading images"))
 
     def calibrate(self, packs: Sequence[Pack]) -> None:
-        def done(count: int) -> None:
-            self._progress("calibrating", count, len(packs))
-
-        self._progress("calibrating", 0, len(packs))
-        request = self.request
-        self._histograms = calibration.observe(self._model, self._directory, self.layers, packs, done)
+        request, step = self.request, partial(self._progress, "calibrating")
+        self._histograms = calibration.observe(self._model, self._directory, self.layers, packs, step)
         self._scales = calibration.choose_scales(
             self._histograms, request.method, request.precision, request.percentile
         )
@@ -119,7 +114,6 @@ class Work:
             if few and sum(len(p.segments) for p in few) >= request.scan_images:
                 break
             few.append(pack)
-        self._progress("scanning layers", 0, len(self.layers))
         reference = list(self._run(self._model, few))
 
         def error_of(layers: Sequence[Layer]) -> float:
@@ -134,7 +128,7 @@ class Work:
             self.layers,
             tolerance=request.tolerance,
             count=request.skip_count,
-            progress=lambda done: self._progress("scanning layers", done, len(self.layers)),
+            progress=partial(self._progress, "scanning layers"),
         )
         self.skipped = found.skipped
         self._require_some()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from navit_edge.errors import NavitEdgeError, import_or_explain
 from navit_edge.files import decode_json
 from navit_edge.oracle.graph import mark_outputs, run_graph
 from navit_edge.oracle.packs import Array, Pack, Values
-from navit_edge.oracle.reference import Grid, Image, pack_images
+from navit_edge.oracle.reference import Grid, Image, pack_each
 from navit_edge.session import Session
 from navit_edge.verify.certificate import WorstLayer
 from navit_edge.verify.compare import outputs_of
@@ -86,7 +87,7 @@ def worst_layer(
     if request is None:
         return None
     images = images[:_IMAGES]
-    packs = [pack_images([image], [grid], manifest) for image, grid in zip(images, grids[:_IMAGES], strict=True)]
+    packs = pack_each(images, grids[:_IMAGES], manifest)
     trunk = Trunk(sources, manifest, graph)
     model, stations = trunk.model, trunk.cuts
     if not stations:
@@ -125,28 +126,25 @@ def worst_layer(
 def cuts(model: onnx.ModelProto) -> list[str]:
     """Float values that everything from `patches` to `tokens` passes through, in order, `tokens` the last: the residual
     stream between layers, mostly."""
-    nodes = list(model.graph.node)
-    reached = {"patches"}
-    on_path: list[int] = []
-    for index, node in enumerate(nodes):
-        if any(name in reached for name in node.input):
+    reached, needed = {"patches"}, {"tokens"}
+    for node in model.graph.node:
+        if reached.intersection(node.input):
             reached.update(node.output)
-            on_path.append(index)
-    needed = {"tokens"}
-    path: set[int] = set()
-    for index in reversed(on_path):
-        if any(name in needed for name in nodes[index].output):
-            path.add(index)
-            needed.update(name for name in nodes[index].input if name in reached)
-    last_reader = {name: index for index in sorted(path) for name in nodes[index].input if name in needed}
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    trunk = reached & needed
+    path = [node for node in model.graph.node if trunk.intersection(node.output) and trunk.intersection(node.input)]
+    readers = Counter(name for node in path for name in trunk.intersection(node.input))
+    floats = _rank_two_floats(model)
     open_values = {"patches"}
     found: list[str] = []
-    floats = _rank_two_floats(model)
-    for index in sorted(path):
-        open_values |= {name for name in nodes[index].output if name in needed}
-        open_values -= {name for name in open_values if last_reader.get(name, len(nodes)) <= index}
-        if len(open_values) == 1 and (name := next(iter(open_values))) in floats:
-            found.append(name)
+    for node in path:
+        open_values |= trunk.intersection(node.output)
+        readers.subtract(trunk.intersection(node.input))
+        open_values = {name for name in open_values if readers[name] or name == "tokens"}
+        if len(open_values) == 1 and open_values <= floats:
+            found += open_values
     return found if found[-1:] == ["tokens"] else [*found, "tokens"]
 
 

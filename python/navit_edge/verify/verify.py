@@ -6,8 +6,8 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,11 +20,11 @@ from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.oracle.graph import open_runner
 from navit_edge.oracle.interchange import inputs_json, outputs_json
-from navit_edge.oracle.reference import Grid, Image, Reference, pack_images
+from navit_edge.oracle.reference import Grid, Image, Reference, pack_each
 from navit_edge.place import check_file_place, write_file
 from navit_edge.session import Session
 from navit_edge.verify import certificate as certificates
-from navit_edge.verify.certificate import Certificate, Check, EngineCertificate, WorstLayer
+from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
 from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.golden import mismatches
 from navit_edge.verify.images import count_of, drawn_images, images_of
@@ -89,8 +89,7 @@ def verify(
     for place in (save_inputs, save_outputs):
         if place is not None:
             check_file_place(place)
-    found: list[EngineCertificate] = []
-    of_interest: _Examined | None = None
+    examined: list[_Examined] = []
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
@@ -114,12 +113,12 @@ def verify(
                 step("", "the graphs, by ONNX Runtime")
                 grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
                 bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
-            one = _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
-            found.append(one.certificate)
-            if of_interest is None or (one.worst is not None and of_interest.worst is None):
-                of_interest = one
-        if of_interest is not None:
-            _save(of_interest, sources, manifest, pictures, save_inputs, save_outputs)
+            examined.append(
+                _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
+            )
+        if examined:
+            _save(examined, sources, manifest, pictures, save_inputs, save_outputs)
+    found = [one.certificate for one in examined]
     now = manifests.load(bundle)
     changed = [one.engine for one in found if _sha256(now, one.engine) != one.sha256]
     if changed:
@@ -198,19 +197,14 @@ def _preprocessing(manifest: Manifest) -> Check:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Examined:
+class _Examined(NamedTuple):
     engine: Engine
     certificate: EngineCertificate
     grids: list[Grid]
 
-    @property
-    def worst(self) -> WorstLayer | None:
-        return self.certificate.worst_layer
-
 
 def _save(
-    one: _Examined,
+    found: Sequence[_Examined],
     sources: Path,
     manifest: Manifest,
     images: Sequence[Image],
@@ -218,15 +212,16 @@ def _save(
     save_outputs: Path | None,
 ) -> None:
     """What the reference got and gave, for Polygraphy's commands."""
-    packs = [pack_images([image], [grid], manifest) for image, grid in zip(images, one.grids, strict=True)]
+    engine, certificate, grids = next((one for one in found if one.certificate.worst_layer), found[0])
+    packs = pack_each(images, grids, manifest)
     if save_inputs is not None:
         write_file(save_inputs, inputs_json(pack.inputs for pack in packs))
     if save_outputs is not None:
-        graph = find_graph(manifest, one.engine)
-        around = [] if one.worst is None else [one.worst.after, one.worst.value]
+        graph, worst = find_graph(manifest, engine), certificate.worst_layer
         trunk = Trunk(sources, manifest, graph)
-        names = [*(spec.name for spec in graph.outputs), *(name for name in around if name in trunk.cuts)]
-        write_file(save_outputs, outputs_json(trunk.float32(list(dict.fromkeys(names)), packs), runner="float32"))
+        around = [] if worst is None else [name for name in (worst.after, worst.value) if name in trunk.cuts]
+        names = dict.fromkeys([*(spec.name for spec in graph.outputs), *around])
+        write_file(save_outputs, outputs_json(trunk.float32(list(names), packs), runner="float32"))
 
 
 def _examine(
@@ -255,16 +250,15 @@ def _examine(
             limit=tolerance.max_relative,
             note=lambda what: step(engine.id, what),
         )
-    versions = {name: found for name in _PACKAGES if (found := package_version(name)) != "unknown"}
     made = EngineCertificate(
         engine=engine.id,
         sha256=_sha256(manifest, engine.id),
         precision=engine.precision,
         device=session.device,
         host=host_description(),
-        versions=versions,
+        versions={name: found for name in _PACKAGES if (found := package_version(name)) != "unknown"},
         unix_time=round(time.time(), 3),
-        reference=f"onnxruntime {versions['onnxruntime']}, float32, each image alone",
+        reference=f"onnxruntime {package_version('onnxruntime', 'onnxruntime-gpu')}, float32, each image alone",
         images=words,
         tolerance=tolerance,
         distances=findings.distances,
