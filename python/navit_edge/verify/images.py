@@ -48,9 +48,8 @@ def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
     images: list[Image] = []
     found = image_files([folder], formats=decoder.options.formats)
     files, refused = found.files, found.left_out()
-    held_bytes = 0
     for index, file in enumerate(files):
-        if len(images) == MOST_IMAGES or held_bytes > MOST_DECODED_BYTES:
+        if len(images) == MOST_IMAGES or sum(one.nbytes for one in images) > MOST_DECODED_BYTES:
             most = f"{MOST_IMAGES} images, or those that fill {MOST_DECODED_BYTES >> 30} GiB, are taken"
             refused.append(f"{len(files) - index} more files: {most}")
             break
@@ -58,8 +57,6 @@ def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
             images.append(load_image(file, decoder))
         except NavitEdgeError as error:
             refused.append(str(error))
-            continue
-        held_bytes += images[-1].nbytes
     if len(images) < 2:
         why = f" ({refused[0]})" if refused else ""
         raise InvalidInputError(f"--images {folder}: found {len(images)} images{why}; expected at least two")

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,16 @@ Note = Callable[[str], None]
 _IMAGES = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is examined, by which images."""
+
+    bundle: Path
+    sources: Path  # where the checked copies of its graphs and their weights lie
+    manifest: Manifest
+    images: Sequence[Image]
+
+
 class Trunk:
     """A graph's values between layers, and what they are in float32.
 
@@ -43,11 +54,10 @@ class Trunk:
         cuts: Its values that all of the trunk passes through; none if the float32 graph has others.
     """
 
-    def __init__(self, sources: Path, manifest: Manifest, graph: Graph) -> None:
-        """``sources``: where the checked copies of the graphs and their weights lie."""
-        reference = next(
-            (one for one in manifest.graphs if one.lowering == "masked" and one.quantization == "none"), graph
-        )
+    def __init__(self, subject: Subject, graph: Graph) -> None:
+        graphs, sources = subject.manifest.graphs, subject.sources
+        masked = (one for one in graphs if one.lowering == "masked" and one.quantization == "none")
+        reference = next(masked, graph)
         self._directory = (sources / reference.file).parent
         self.model, self._reference = (load((sources / one.file).read_bytes(), one.file) for one in (graph, reference))
         own, twins = cuts(self.model), cuts(self._reference)  # the lowerings name values their own way
@@ -68,31 +78,20 @@ def find_graph(manifest: Manifest, engine: Engine) -> Graph:
 
 
 def worst_layer(
-    bundle: Path,
-    sources: Path,
-    manifest: Manifest,
-    engine: Engine,
-    images: Sequence[Image],
-    grids: Sequence[Grid],
-    *,
-    limit: float,
-    note: Note,
+    subject: Subject, engine: Engine, grids: Sequence[Grid], *, limit: float, note: Note
 ) -> WorstLayer | None:
     """The first stretch of the trunk after which ``engine``'s kind differs from float32 by more than ``limit``.
 
     Builds an engine of the same kind for each probe; None where the engine's report does not say how it was built.
     """
-    graph = find_graph(manifest, engine)
-    request = _request(bundle, manifest, engine, graph)
-    if request is None:
-        return None
-    images = images[:_IMAGES]
-    packs = pack_each(images, grids[:_IMAGES], manifest)
-    trunk = Trunk(sources, manifest, graph)
+    graph = find_graph(subject.manifest, engine)
+    request = _request(subject, engine, graph)
+    trunk = Trunk(subject, graph)
     model, stations = trunk.model, trunk.cuts
-    if not stations:
+    if request is None or not stations:
         return None
-    tokens = _tokens_of(graph, manifest)
+    packs = pack_each(subject.images[:_IMAGES], grids[:_IMAGES], subject.manifest)
+    tokens = _tokens_of(graph, subject.manifest)
     probes: dict[str, float] = {}
 
     def probe(name: str) -> float:
@@ -100,7 +99,7 @@ def worst_layer(
             note(f"layer {stations.index(name) + 1} of {len(stations)}")
             values = zip(packs, trunk.float32([name], packs), strict=True)
             reference = [part for pack, found in values for part in pack.by_image(tokens, found[name])]
-            probes[name] = _probe(sources, manifest, graph, truncated(model, name), request, images, reference)
+            probes[name] = _probe(subject, graph, truncated(model, name), request, reference)
         return probes[name]
 
     if probe(stations[-1]) <= limit:
@@ -199,22 +198,17 @@ def _tokens_of(graph: Graph, manifest: Manifest) -> TensorSpec:
 
 
 def _probe(
-    sources: Path,
-    manifest: Manifest,
-    graph: Graph,
-    cut: onnx.ModelProto,
-    request: BuildRequest,
-    images: Sequence[Image],
-    reference: Sequence[Array],
+    subject: Subject, graph: Graph, cut: onnx.ModelProto, request: BuildRequest, reference: Sequence[Array]
 ) -> float:
     """How far the `tokens` of an engine built from ``cut`` lie from ``reference``, each image alone."""
+    manifest = subject.manifest
     with tempfile.TemporaryDirectory(prefix="navit-edge-verify-") as scratch:
         part = Path(scratch) / "part.navit"
         (part / "graphs").mkdir(parents=True)
         (part / graph.file).write_bytes(cut.SerializeToString())
         for name in manifest.files:
             if name.startswith("graphs/") and not name.endswith(".onnx"):
-                shutil.copyfile(sources / name, part / name)
+                shutil.copyfile(subject.sources / name, part / name)
         used = {one.name for one in cut.graph.input}
         small = msgspec.structs.replace(
             graph, inputs=tuple(one for one in graph.inputs if one.name in used), outputs=(_tokens_of(graph, manifest),)
@@ -222,8 +216,8 @@ def _probe(
         bundles.seal(part, msgspec.structs.replace(manifest, graphs=(small,), engines=(), labels=(), files={}))
         (engine, *_) = build_engines(part, request)
         session = Session(part, engine=engine.id)
-        ours = [outputs["tokens"] for outputs in outputs_of([session.run([image])[0] for image in images])]
-        return _drift(ours, reference)
+        results = [session.run([image])[0] for image in subject.images[: len(reference)]]
+        return _drift([outputs["tokens"] for outputs in outputs_of(results)], reference)
 
 
 def _drift(ours: Sequence[Array], reference: Sequence[Array]) -> float:
@@ -238,12 +232,13 @@ def _drift(ours: Sequence[Array], reference: Sequence[Array]) -> float:
     return float(np.sqrt(np.mean(difference**2))) / max(scale, float(np.finfo(np.float32).tiny))
 
 
-def _request(bundle: Path, manifest: Manifest, engine: Engine, graph: Graph) -> BuildRequest | None:
+def _request(subject: Subject, engine: Engine, graph: Graph) -> BuildRequest | None:
     """How the engine was built, for one engine of the same kind."""
     if engine.report is None:
         return None
     try:
-        report = decode_json(bundles.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
+        raw = bundles.read_file(subject.bundle, subject.manifest, engine.report)
+        report = decode_json(raw, BuildReport, source=engine.report)
         return BuildRequest(
             backend=engine.backend,
             precision=(engine.precision,),

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.oracle.graph import open_runner
 from navit_edge.oracle.interchange import inputs_json, outputs_json
-from navit_edge.oracle.reference import Grid, Image, Reference, pack_each
+from navit_edge.oracle.reference import Grid, Reference, pack_each
 from navit_edge.place import check_file_place, write_file
 from navit_edge.session import Session
 from navit_edge.verify import certificate as certificates
@@ -28,7 +29,7 @@ from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
 from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.golden import mismatches
 from navit_edge.verify.images import count_of, drawn_images, images_of
-from navit_edge.verify.layers import Trunk, find_graph, worst_layer
+from navit_edge.verify.layers import Subject, Trunk, find_graph, worst_layer
 
 #: engine id, what is being done
 Progress = Callable[[str, str], None]
@@ -94,6 +95,7 @@ def verify(
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
     with bundles.snapshot(bundle, graphs) as sources, ExitStack() as opened:
+        subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=pictures)
         step("", "opening the graphs in ONNX Runtime")
         references = {
             graph.lowering: Reference(opened.enter_context(open_runner(sources / graph.file)), manifest, graph)
@@ -113,11 +115,9 @@ def verify(
                 step("", "the graphs, by ONNX Runtime")
                 grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
                 bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
-            examined.append(
-                _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
-            )
+            examined.append(_examine(subject, engine, session, references["masked"], words, step))
         if examined:
-            _save(examined, sources, manifest, pictures, save_inputs, save_outputs)
+            _save(subject, examined, save_inputs, save_outputs)
     found = [one.certificate for one in examined]
     now = manifests.load(bundle)
     changed = [one.engine for one in found if _sha256(now, one.engine) != one.sha256]
@@ -184,10 +184,8 @@ def _float32_graphs(manifest: Manifest) -> list[Graph]:
 
 def _preprocessing(manifest: Manifest) -> Check:
     if not manifest.golden:
-        return Check(
-            name="preprocessing as at export", holds=False, found="no golden hashes in the manifest",
-            expected="those that export writes; export the model again",
-        )  # fmt: skip
+        found, expected = "no golden hashes in the manifest", "those that export writes; export the model again"
+        return Check(name="preprocessing as at export", holds=False, found=found, expected=expected)
     wrong = mismatches(manifest, manifest.golden)
     return Check(
         name="preprocessing as at export, to the bit",
@@ -203,53 +201,31 @@ class _Examined(NamedTuple):
     grids: list[Grid]
 
 
-def _save(
-    found: Sequence[_Examined],
-    sources: Path,
-    manifest: Manifest,
-    images: Sequence[Image],
-    save_inputs: Path | None,
-    save_outputs: Path | None,
-) -> None:
+def _save(subject: Subject, found: Sequence[_Examined], save_inputs: Path | None, save_outputs: Path | None) -> None:
     """What the reference got and gave, for Polygraphy's commands."""
     engine, certificate, grids = next((one for one in found if one.certificate.worst_layer), found[0])
-    packs = pack_each(images, grids, manifest)
+    packs = pack_each(subject.images, grids, subject.manifest)
     if save_inputs is not None:
         write_file(save_inputs, inputs_json(pack.inputs for pack in packs))
     if save_outputs is not None:
-        graph, worst = find_graph(manifest, engine), certificate.worst_layer
-        trunk = Trunk(sources, manifest, graph)
+        graph, worst = find_graph(subject.manifest, engine), certificate.worst_layer
+        trunk = Trunk(subject, graph)
         around = [] if worst is None else [name for name in (worst.after, worst.value) if name in trunk.cuts]
         names = dict.fromkeys([*(spec.name for spec in graph.outputs), *around])
         write_file(save_outputs, outputs_json(trunk.float32(list(names), packs), runner="float32"))
 
 
 def _examine(
-    bundle: Path,
-    sources: Path,
-    manifest: Manifest,
-    engine: Engine,
-    session: Session,
-    reference: Reference,
-    images: Sequence[Image],
-    words: str,
-    step: Progress,
+    subject: Subject, engine: Engine, session: Session, reference: Reference, words: str, step: Progress
 ) -> _Examined:
+    manifest = subject.manifest
     tolerance = manifest.tolerances.get(engine.precision) or TOLERANCES[engine.precision]
     step(engine.id, "alone, packed, in another order, one image changed")
-    findings = check_engine(session, manifest, reference, images, tolerance)
+    findings = check_engine(session, manifest, reference, subject.images, tolerance)
     worst = None
     if any(found.relative > tolerance.max_relative for found in findings.distances.values()):
-        worst = worst_layer(
-            bundle,
-            sources,
-            manifest,
-            engine,
-            images,
-            findings.grids,
-            limit=tolerance.max_relative,
-            note=lambda what: step(engine.id, what),
-        )
+        note = partial(step, engine.id)
+        worst = worst_layer(subject, engine, findings.grids, limit=tolerance.max_relative, note=note)
     made = EngineCertificate(
         engine=engine.id,
         sha256=_sha256(manifest, engine.id),
