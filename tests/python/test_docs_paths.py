@@ -29,7 +29,7 @@ PAGES = [
 #: Files of other projects, what a reader would write, and what a command writes.
 NOT_OURS = {
     "config.json", "app.c", "app.cc", "names.txt", "tiny.py", "export/navit_edge_export/families/tiny.py",
-    "families/tiny.py", "tests/families/test_tiny.py", "csrc/tests/NAME_test.cc", "Python.h", "NvInfer.h",
+    "families/tiny.py", "tests/families/test_tiny.py", "csrc/tests/FOLDER/NAME_test.cc", "Python.h", "NvInfer.h",
     "NvInferRuntime.h", "cuda_runtime_api.h", "crt/host_defines.h", "data/naflex_transforms.py", "data/transforms.py",
 }  # fmt: skip
 #: Options of programs other than navit-edge.
