@@ -6,7 +6,6 @@
 #include "navit_edge/memory.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
-#include "pack/memory_check.h"
 #include "pack/scratch.h"
 #include "pack/shape_quantum.h"
 

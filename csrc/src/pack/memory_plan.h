@@ -1,11 +1,13 @@
-// The sizes that memory.h states, for those who set the memory aside.
+// The sizes that memory.h states, for those who set the memory aside, and whether it can be there at all.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "base/arena.h"
+#include "navit_edge/error.h"
 #include "navit_edge/manifest.h"
 
 namespace navit_edge {
@@ -20,5 +22,12 @@ std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept;
 
 /// Bytes of an arena that holds all of `specs`.
 std::size_t arena_bytes(std::span<const TensorSpec> specs, const Budget& budget) noexcept;
+
+/// Bytes that a session of `engines` and `slots` sets aside at the least: inputs, outputs, and what is counted by
+/// image.
+double bytes_to_open(const Manifest& manifest, std::span<const EngineSpec> engines, int slots);
+
+/// The error of an engine whose budgets are too large: `found` says what there is.
+BackendError too_little_memory(const std::string& engine, const Budget& budget, double bytes, const std::string& found);
 
 }  // namespace navit_edge

@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "plan/pair_fill.h"
+
 namespace navit_edge {
 namespace {
 

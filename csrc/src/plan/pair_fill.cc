@@ -1,7 +1,7 @@
+#include "plan/pair_fill.h"
+
 #include <algorithm>
 #include <cstddef>
-
-#include "plan/bin_packing.h"
 
 namespace navit_edge {
 namespace {
