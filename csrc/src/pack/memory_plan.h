@@ -17,6 +17,9 @@ namespace navit_edge {
 Budget with_longest(const Budget& budget, const PreprocessSpec& preprocess, const ModelSpec& model,
                     std::int32_t quantum) noexcept;
 
+/// The extent of `dim` in a pack of T `tokens`, N `images` and L `longest`.
+std::int64_t extent_of(const Dim& dim, std::int32_t tokens, std::int32_t images, std::int32_t longest) noexcept;
+
 /// Bytes of `spec` in the largest pack of `budget`: T its tokens, N its images, L its longest image.
 std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept;
 

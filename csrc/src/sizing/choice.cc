@@ -57,8 +57,7 @@ double EngineLimits::predicted_us(std::int64_t patches, std::int32_t images) con
       scores = cost.dynamic_tokens ? all * std::min(all, static_cast<double>(target))
                                    : tokens * static_cast<double>(budget.tokens);
     }
-    const BudgetCost& own = cost.budgets[cost.budgets.size() == 1 ? 0 : b];
-    fastest = std::min(fastest, own.fixed_us * times + own.us_per_token * tokens + own.us_per_score * scores);
+    fastest = std::min(fastest, cost.total_us(b, times, tokens, scores));
   }
   return fastest;
 }
