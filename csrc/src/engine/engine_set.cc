@@ -7,7 +7,6 @@
 #include "navit_edge/cores.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
-#include "pack/memory_check.h"
 #include "pack/memory_plan.h"
 #include "pack/scratch.h"
 #include "pack/shape_quantum.h"
