@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 #include "navit_edge/manifest.h"
@@ -10,9 +9,6 @@
 #include "navit_edge/types.h"
 
 namespace navit_edge {
-
-/// "token-cap", "native", ...: what SizingSpec::rule may be.
-NAVIT_EDGE_API std::span<const std::string_view> sizing_rules() noexcept;
 
 /// Reads `preprocess.sizing` of a manifest, by itself: {"rule": "naflex", "max_tokens": 256}. Throws BundleError for an
 /// unknown rule or field, and for fields that do not fit the rule.

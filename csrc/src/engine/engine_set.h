@@ -35,7 +35,6 @@ class EngineSet {
   }
   /// Outputs for `pack`, which `run` fills. From any thread.
   [[nodiscard]] OutputLease outputs(const Pack& pack) { return outputs_.take(pack); }
-  [[nodiscard]] OutputPool::Stats output_stats() const { return outputs_.stats(); }
   /// As Engine::run, on what `pack(budget, slot)` holds.
   void run(std::int32_t budget, int slot, std::span<HostTensor> outputs) {
     engines_[member_of(budget)].run(slot, pack(budget, slot).inputs, outputs);
