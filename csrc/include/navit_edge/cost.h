@@ -15,7 +15,7 @@ namespace navit_edge {
 /// Which products of queries and keys a pack computes: S in the formula.
 enum class AttentionCost {
   kPadded,    // N * L^2: every image as long as the longest
-  kSegments,  // the sum of l^2: every image as long as it is (packed; masked where foreign tiles are skipped)
+  kSegments,  // the sum of l^2: every image as long as it is (packed; masked if foreign tiles are skipped)
   kWhole,     // T^2: every token with every other
 };
 
@@ -51,8 +51,8 @@ NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, std::string_view 
 
 /// The engine's measured coefficients, or `assumed_cost`.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const EngineSpec& engine);
-/// The same of an engine or a group by id. A group's coefficients are its engines', where all were measured. Throws
-/// BundleError where the bundle holds neither.
+/// The same of an engine or a group by id. A group's coefficients are its engines', if all were measured. Throws
+/// BundleError if the bundle holds neither.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const std::string& id);
 
 }  // namespace navit_edge

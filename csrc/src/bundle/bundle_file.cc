@@ -68,7 +68,7 @@ Descriptor open_inside(const fs::path& bundle, const fs::path& name, const FileS
   return at;
 }
 
-/// Throws where this machine cannot hold the file at all: a sparse file may say any size.
+/// Throws if this machine cannot hold the file at all: a sparse file may say any size.
 void require_memory(const fs::path& path, std::uint64_t bytes) {
   const std::int64_t pages = ::sysconf(_SC_PHYS_PAGES);
   const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);

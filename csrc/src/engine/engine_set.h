@@ -56,7 +56,7 @@ class EngineSet {
 };
 
 /// The set a session starts with: of `options.slots` slots; by default of kDefaultSlots for engines of fixed tokens on
-/// an accelerator, else of one. Where the default does not open, one slot is tried, and why is added to the candidate.
+/// an accelerator, else of one. If the default does not open, one slot is tried, and why is added to the candidate.
 inline constexpr int kDefaultSlots = 2;
 EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const SessionOptions& options);
 

@@ -55,7 +55,7 @@ void resize_image(const ImageView& image, Size target, std::string_view filter, 
   }
   const Filter parsed = parse_filter(filter);
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
-  // Pillow premultiplies, so that hidden colours do not bleed; not where it copies pixels.
+  // Pillow premultiplies, so that hidden colours do not bleed; not if it copies pixels.
   const bool blends = resized_channels(image) == 4 && parsed != Filter::kNearest && image.size() != target;
   const PixelRows source = PixelRows::own(image, blends, pixels);
   const std::size_t row_bytes = index(target.width_px) * index(source.channels());

@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 7> kStrategyNames{
     "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length",
 };
 
-/// What is assumed where no coefficients are given: S/16 on a GPU. Only proportions matter to a plan.
+/// What is assumed if no coefficients are given: S/16 on a GPU. Only proportions matter to a plan.
 BudgetCost default_cost() {
   ModelSpec model;
   model.width = 384;
