@@ -7,7 +7,7 @@
 
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
-#include "pixels/image_bytes.h"
+#include "pixels/image_check.h"
 #include "session/stall_clock.h"
 
 namespace navit_edge {
