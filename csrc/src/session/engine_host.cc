@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "navit_edge/error.h"
 
@@ -27,7 +28,9 @@ EngineHost::Place EngineHost::place(bool paired, int slot) {
   return {&*engines_, 0, std::unique_lock(one_stream_)};
 }
 
-std::string EngineHost::report_of_open() const {
+std::string EngineHost::report() {
+  const std::lock_guard lock(mutex_);
+  if (!engines_) return last_report_;
   std::string text = engines_->report();
   if (why_not_paired_.empty()) return text;
   nlohmann::json report = nlohmann::json::parse(text);
@@ -35,19 +38,14 @@ std::string EngineHost::report_of_open() const {
   return report.dump();
 }
 
-std::string EngineHost::report() {
-  const std::lock_guard lock(mutex_);
-  return engines_ ? report_of_open() : last_report_;
-}
-
 void EngineHost::let_go() {
-  const std::lock_guard lock(mutex_);
-  if (!engines_) return;
+  std::string last = "{}";
   try {
-    last_report_ = report_of_open();
-  } catch (const Error&) {
-    last_report_ = "{}";
+    last = report();
+  } catch (const Error&) {  // the backend cannot say any more
   }
+  const std::lock_guard lock(mutex_);
+  last_report_ = std::move(last);
   engines_.reset();
   paired_.reset();
 }

@@ -43,7 +43,6 @@ class EngineHost {
 
  private:
   EngineSet* paired_set();
-  [[nodiscard]] std::string report_of_open() const;
 
   const SessionContext* context_;
   std::optional<EngineSet> engines_;  // until they are let go

@@ -12,22 +12,6 @@ thread_local const Lifecycle* own = nullptr;
 
 bool Lifecycle::on_own_thread() const noexcept { return own == this; }
 
-bool Lifecycle::close() noexcept {
-  if (std::exchange(closing_, true)) return false;
-  changed_.notify_all();
-  return true;
-}
-
-void Lifecycle::workers_ended(std::size_t count) noexcept {
-  workers_ -= count;
-  changed_.notify_all();
-}
-
-void Lifecycle::leave_behind(std::size_t thread) noexcept {
-  left_behind_.push_back(thread);
-  workers_ended();
-}
-
 std::size_t Lifecycle::start(std::shared_ptr<const void> owner, std::function<void()> body) {
   const std::lock_guard joining(joining_);
   threads_.emplace_back([this, owner = std::move(owner), body = std::move(body)] {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -24,16 +25,25 @@ class Lifecycle {
   [[nodiscard]] bool closing() const noexcept { return closing_; }
   [[nodiscard]] bool over() const noexcept { return closing_ && workers_ == 0; }
   /// False where it was closed before.
-  bool close() noexcept;
+  bool close() noexcept {
+    changed_.notify_all();
+    return !std::exchange(closing_, true);
+  }
   /// Before their threads start. Sets aside what `leave_behind` needs.
   void expect_workers(std::size_t count) {
     left_behind_.reserve(count);
     workers_ = count;
   }
   /// `count` workers have ended, or never started.
-  void workers_ended(std::size_t count = 1) noexcept;
+  void workers_ended(std::size_t count = 1) noexcept {
+    workers_ -= count;
+    changed_.notify_all();
+  }
   /// The worker on the thread of this number will not end: nobody waits for it.
-  void leave_behind(std::size_t thread) noexcept;
+  void leave_behind(std::size_t thread) noexcept {
+    left_behind_.push_back(thread);
+    workers_ended();
+  }
   /// Waits for `span`, or until a worker has ended or the session is closed.
   void wait_for(Lock& lock, Clock::duration span) { changed_.wait_for(lock, span); }
 

@@ -45,10 +45,10 @@ void MetricsObserver::rest_failed(const RunJob& job, const std::exception_ptr& e
 }
 
 void MetricsObserver::started(const ScheduledPack& pack) {
-  for (const std::int32_t index : pack.task.plan->images) {
+  for (const std::int32_t index : pack.plan->images) {
     const auto i = static_cast<std::size_t>(index);
     const ScheduledPack::Image image = pack.image(i);
-    recorder_.started(image.id, image.submitted, pack.claimed, pack.task.results[i].tokens, pack.number);
+    recorder_.started(image.id, image.submitted, pack.claimed, pack.results[i].tokens, pack.number);
   }
 }
 
@@ -58,8 +58,8 @@ void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner,
   PackRecord record;
   record.number = pack.number;
   record.slot = pack.slot;
-  record.images = static_cast<std::int32_t>(pack.task.plan->images.size());
-  record.tokens = pack.task.plan->tokens;
+  record.images = static_cast<std::int32_t>(pack.plan->images.size());
+  record.tokens = pack.plan->tokens;
   if (runner.started() < pack.claimed) {  // it failed before it could start
     record.start = record.written = record.ran = record.done = now;
   } else {
@@ -77,10 +77,10 @@ void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner,
   } else {
     recorder_.pack_failed(record, code_of(error));
   }
-  for (const std::int32_t index : pack.task.plan->images) {
+  for (const std::int32_t index : pack.plan->images) {
     const auto i = static_cast<std::size_t>(index);
     const ScheduledPack::Image image = pack.image(i);
-    const Result& result = pack.task.results[i];
+    const Result& result = pack.results[i];
     const std::exception_ptr& cause = error != nullptr ? error : result.error;
     if (cause != nullptr) {
       recorder_.failed(image.id, code_of(cause), image.submitted, now, false);

@@ -31,7 +31,7 @@ class MetricsObserver {
   void rest_failed(const RunJob& job, const std::exception_ptr& error);
 
   /// Gives the pack its number.
-  void claimed(ScheduledPack& pack) noexcept { pack.number = recorder_.pack_begun(pack.task.plan->images.size()); }
+  void claimed(ScheduledPack& pack) noexcept { pack.number = recorder_.pack_begun(pack.plan->images.size()); }
   void started(const ScheduledPack& pack);
   /// Before anybody learns of the results. `error` is the pack's; an image may have one of its own. `stalled`: its
   /// thread may still write into `runner`.

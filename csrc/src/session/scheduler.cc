@@ -110,7 +110,11 @@ void Scheduler::claim_run(ScheduledPack& pack, RunJob& run, const SlotGate& gate
   const std::size_t index = run.begin_pack(packs_started_ + 1, now);
   if (run.all_begun()) remove(run);
   pack.job = &run;
-  pack.task = {&run.plans[index], run.images, run.grids, run.results, index, run.plans.size()};
+  pack.index = index;
+  pack.plan = &run.plans[index];
+  pack.images = run.images;
+  pack.grids = run.grids;
+  pack.results = run.results;
   pack.threads = gate.threads(pack.paired, run.plans.size() > 1);
 }
 
@@ -137,16 +141,20 @@ void Scheduler::claim_images(ScheduledPack& pack, const SlotGate& gate, Clock::t
   pack.job = nullptr;
   pack.paired = pair_images(pack.batch, gate, now);
   pack.threads = gate.threads(pack.paired, gate.busy() || !queue_->empty());
-  pack.views.clear();
-  pack.grids.clear();
-  pack.results.clear();
+  pack.own_views.clear();
+  pack.own_grids.clear();
+  pack.own_results.clear();
   for (PendingImage* image : pack.batch.images) {
-    pack.views.push_back(image->image.view);
-    pack.grids.push_back(image->result.grid);
-    pack.results.push_back(std::move(image->result));
-    pack.results.back().queue_us = microseconds(now - image->submitted);
+    pack.own_views.push_back(image->image.view);
+    pack.own_grids.push_back(image->result.grid);
+    pack.own_results.push_back(std::move(image->result));
+    pack.own_results.back().queue_us = microseconds(now - image->submitted);
   }
-  pack.task = {&pack.batch.plan, pack.views, pack.grids, pack.results, batches_started_++, 0};
+  pack.index = batches_started_++;
+  pack.plan = &pack.batch.plan;
+  pack.images = pack.own_views;
+  pack.grids = pack.own_grids;
+  pack.results = pack.own_results;
 }
 
 }  // namespace navit_edge

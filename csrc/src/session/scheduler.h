@@ -39,7 +39,7 @@ class Scheduler {
   bool claim(ScheduledPack& pack, SlotGate& gate, bool hurry, Clock::time_point now, Clock::time_point& look_again);
   /// How long a pack really took.
   void observe(const ScheduledPack& pack, double measured_us) noexcept {
-    corrections_[pack.paired ? 1 : 0].observe(pack.task.plan->predicted_us, measured_us);
+    corrections_[pack.paired ? 1 : 0].observe(pack.plan->predicted_us, measured_us);
   }
 
   /// Predicted time of all that waits.

@@ -241,23 +241,23 @@ void SessionCore::serve(Worker& worker) {
 void SessionCore::carry_out(Worker& worker) {
   observer_.started(worker.pack);
   EngineHost::Place place;
-  worker.write(host_, place);
+  worker.runner.write(worker.pack, host_, place);
   if (worker.pack.job == nullptr) completions_.release(worker.pack.batch.images);
   {
     const Lock lock(mutex_);
-    worker.phase = worker.error == nullptr ? Worker::Phase::kRunning : Worker::Phase::kEnding;
+    worker.phase = worker.runner.error() == nullptr ? Worker::Phase::kRunning : Worker::Phase::kEnding;
     worker.running_since = Clock::now();
     worker.held = {};
     if (gate_.written()) wake_workers();
   }
-  if (worker.error == nullptr) {
-    worker.run();
+  if (worker.runner.error() == nullptr) {
+    worker.runner.run();
     const Lock lock(mutex_);
     if (worker.abandoned) return;
     worker.phase = Worker::Phase::kEnding;
   }
-  worker.finish();
-  observer_.ended(worker.pack, worker.runner, false, worker.error);
+  worker.runner.finish(worker.pack);
+  observer_.ended(worker.pack, worker.runner, false, worker.runner.error());
   worker.pack.hand_back();
 }
 
@@ -265,19 +265,23 @@ void SessionCore::end(Worker& worker) {
   const ScheduledPack& pack = worker.pack;
   worker.phase = Worker::Phase::kIdle;
   gate_.leave(pack.slot);
-  if (worker.outcome == Worker::Outcome::kGood) {
+  const PackRunner::Outcome outcome = worker.runner.outcome();
+  if (outcome == PackRunner::Outcome::kGood) {
     breaker_.succeeded();
     scheduler_.observe(pack, worker.runner.latency_us());
   }
-  const bool broke = worker.outcome == Worker::Outcome::kBad && breaker_.failed(worker.cause);
+  const auto first = static_cast<std::size_t>(pack.plan->images.front());
+  const bool broke =
+      outcome == PackRunner::Outcome::kBad &&
+      breaker_.failed(pack.job != nullptr ? pack.results[first].error : pack.batch.images[first]->result.error);
   if (pack.job != nullptr) {
-    PackReport& report = pack.job->report.packs[pack.task.number];
+    PackReport& report = pack.job->report.packs[pack.index];
     try {
       report = worker.runner.report();
     } catch (const std::bad_alloc&) {  // a report without the engine's name
     }
     report.start_us = microseconds(worker.runner.started() - pack.job->start);
-    pack.job->end_pack(*pack.task.plan);
+    pack.job->end_pack(*pack.plan);
   } else {
     for (PendingImage* image : pack.batch.images) completions_.put(*image);
   }
@@ -305,20 +309,17 @@ void SessionCore::watch() {
 /// If memory runs out it throws, and nothing has changed.
 void SessionCore::abandon(Worker& worker) {
   const ScheduledPack& pack = worker.pack;
-  const std::string what = pack.task.name() + " (" + std::to_string(pack.task.plan->images.size()) + " images, " +
-                           std::to_string(pack.task.plan->tokens) + " tokens) stalled: engine " +
-                           worker.runner.report().engine + " has not come back for " +
-                           std::to_string(context_.options.stall_timeout_s) + " s";
-  const auto error =
-      std::make_exception_ptr(BackendError(
-          what + "; its thread is left behind; open the session again, in a new process where the device hangs, "
-                 "or raise stall_timeout_s"));
+  const std::string what = pack.description() + " stalled: engine " + worker.runner.report().engine +
+                           " has not come back for " + std::to_string(context_.options.stall_timeout_s) + " s";
+  const auto error = std::make_exception_ptr(
+      BackendError(what + "; its thread is left behind; open the session again, in a new process if the device hangs, "
+                          "or raise stall_timeout_s"));
   breaker_.stalled(what);
   worker.abandoned = true;
   observer_.ended(pack, worker.runner, true, error);
   if (pack.job != nullptr) {
-    PackRunner::fail(pack.task, error);
-    pack.job->end_pack(*pack.task.plan);
+    PackRunner::fail(pack, error);
+    pack.job->end_pack(*pack.plan);
   } else {
     for (PendingImage* image : pack.batch.images) {
       image->result.error = error;
