@@ -10,7 +10,6 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,7 +18,7 @@ from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
-from navit_edge.machine.vendor_libraries import tensorrt_directories
+from navit_edge.machine.libraries import package_directories, tensorrt_directories
 from navit_edge.metrics import Metered
 from navit_edge.options import checked_deadline_us, checked_float, checked_int
 from navit_edge.pixels import gathered
@@ -34,16 +33,6 @@ if TYPE_CHECKING:
 
 Result = _core.Result
 Overflow: TypeAlias = Literal["error", "downscale", "split"]
-
-
-def _openvino_libs() -> list[Path]:
-    """Where the openvino wheel keeps its libraries, found without importing it."""
-    from importlib.util import find_spec
-
-    spec = find_spec("openvino")
-    if spec is None or spec.origin is None:
-        return []
-    return [Path(spec.origin).parent / "libs"]
 
 
 class Session(Submitting, Metered):
@@ -119,7 +108,7 @@ class Session(Submitting, Metered):
             strategy=strategy,
             overflow=overflow,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
-            vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
+            vendor_dirs=[os.fspath(place / "libs") for place in package_directories("openvino")],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
             queue_limit=checked_int("queue_limit", queue_limit),
             queue_bytes=checked_int("queue_bytes", queue_bytes),

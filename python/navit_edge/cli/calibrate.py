@@ -24,7 +24,7 @@ def calibrate_engine(
     import navit_edge as ne
     from navit_edge.bench import calibration
     from navit_edge.bundle.edit import set_cost
-    from navit_edge.doctor.host import Host
+    from navit_edge.machine.host import Host
     from navit_edge.planning import CostModel
 
     console = err_console()
