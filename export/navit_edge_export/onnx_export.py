@@ -30,18 +30,30 @@ from navit_edge.compile import packed_attention as packed
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
 from navit_edge.verify.verify import TOLERANCES
+from navit_edge.vocabulary import (
+    ALPHA_RULES,
+    FILTERS,
+    ICC_RULES,
+    LOWERINGS,
+    ORIENTATIONS,
+    WHITE,
+    AlphaRule,
+    Filter,
+    Icc,
+    Lowering,
+    Orientation,
+)
 from navit_edge_export.golden import golden_images
-from navit_edge_export.layers.attention import LOWERINGS, NO_PACKED_WINDOWS
+from navit_edge_export.layers.attention import NO_PACKED_WINDOWS
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.packed_model import ModelConfig, PackedModel
-from navit_edge_export.preprocess import FILTERS, GRAPH_INPUTS, pack
+from navit_edge_export.preprocess import GRAPH_INPUTS, pack
 from navit_edge_export.weights_file import WeightsFile
 
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
 #: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
-DEFAULT_LOWERINGS = ("masked", "padded")
-ALPHA_RULES = ("drop", "composite", "reject")
+DEFAULT_LOWERINGS: tuple[Lowering, ...] = ("masked", "padded")
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
@@ -68,11 +80,11 @@ def export_bundle(
     weights: str | None = None,
     sizing: Sizing | str = "token-cap",
     max_tokens: int = 1024,
-    resample: str = "bilinear",
-    alpha: str = "drop",
-    background: tuple[int, int, int] = (255, 255, 255),
-    orientation: str = "apply",
-    icc: str = "ignore",
+    resample: Filter = "bilinear",
+    alpha: AlphaRule = "drop",
+    background: tuple[int, int, int] = WHITE,
+    orientation: Orientation = "apply",
+    icc: Icc = "ignore",
     outputs: Sequence[str] | None = None,
     lowerings: Sequence[str] = DEFAULT_LOWERINGS,
     progress: Progress | None = None,
@@ -319,7 +331,7 @@ def _tidy(model: ir.Model, outputs: Sequence[str]) -> None:
     model.producer_name, model.producer_version = "navit-edge", None
 
 
-def _save_graph(exported: ir.Model, lowering: str, staging: Path) -> Graph:
+def _save_graph(exported: ir.Model, lowering: Lowering, staging: Path) -> Graph:
     """Stores the graph with inferred shapes; returns its manifest entry."""
     proto = ir.to_proto(exported)
     proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
@@ -348,7 +360,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(name=value.name, dtype=_DTYPES[tensor.elem_type], shape=shape)
 
 
-def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[str, ...]:
+def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[Lowering, ...]:
     unknown = [name for name in lowerings if name not in LOWERINGS]
     if unknown or not lowerings or len(set(lowerings)) != len(lowerings):
         raise InvalidInputError(
@@ -404,8 +416,8 @@ def _check_alpha(alpha: str, background: tuple[int, int, int]) -> None:
 
 def _check_decoding(orientation: str, icc: str) -> None:
     for name, value, known in (
-        ("orientation", orientation, ("apply", "as-decoded")),
-        ("icc", icc, ("ignore", "srgb")),
+        ("orientation", orientation, ORIENTATIONS),
+        ("icc", icc, ICC_RULES),
     ):
         if value not in known:
             raise InvalidInputError(f'{name} "{value}" is unknown; expected one of {", ".join(known)}')

@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,17 +22,16 @@ from navit_edge.machine.libraries import package_directories, tensorrt_directori
 from navit_edge.metrics import Metered
 from navit_edge.options import checked_deadline_us, checked_float, checked_int
 from navit_edge.pixels import gathered
-from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
-from navit_edge.streaming import DROPS, Drop, Stream
+from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
+from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, OnError, Overflow, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.pixels import Given, ImageLike
 
 Result = _core.Result
-Overflow: TypeAlias = Literal["error", "downscale", "split"]
 
 
 class Session(Submitting, Metered):
@@ -40,7 +39,7 @@ class Session(Submitting, Metered):
     all callers share the engine. A context manager, which closes.
 
     bundle: the ``.navit`` directory.
-    device: "auto" (a GPU where an engine can use one, else the CPU), "cpu" or "gpu".
+    device: "auto" (a GPU if an engine can use one, else the CPU), "cpu", "gpu" or "npu".
     engine: the id of one engine of the bundle, or of a group of engines (one for each token budget); never replaced by
         another.
     precision: "auto" or "fp32", "fp16", "bf16", "int8", "fp8": only engines of that precision.
@@ -79,9 +78,9 @@ class Session(Submitting, Metered):
         self,
         bundle: str | os.PathLike[str],
         *,
-        device: str = "auto",
+        device: Device = "auto",
         engine: str = "",
-        precision: str = "auto",
+        precision: EnginePrecision = "auto",
         threads: int = 0,
         slots: int = 0,
         max_tokens_per_image: int = 0,
@@ -140,7 +139,7 @@ class Session(Submitting, Metered):
         self,
         images: Sequence[ImageLike],
         *,
-        on_error: Literal["raise", "return"] = "raise",
+        on_error: OnError = "raise",
         progress: Callable[[int, int], object] | None = None,
         policy: Policy | None = None,
     ) -> list[Result]:
@@ -199,7 +198,7 @@ class Session(Submitting, Metered):
         deadline_ms: float | None = None,
         priority: int = 0,
         policy: Policy | None = None,
-        on_error: Literal["raise", "return"] = "return",
+        on_error: OnError = "return",
     ) -> Stream:
         """Results of images that come one after the other, however many; an iterator.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.bundle.sizing_rule import Sizing
+from navit_edge.vocabulary import FILTERS
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import Fields, read_patch_px, read_pixels
 from navit_edge_export.families.registry import Preprocessing
@@ -314,7 +315,7 @@ def read_preprocessing(config: NaFlexVitConfig, checkpoint: Checkpoint) -> Prepr
     fields = Fields(NAME, pretrained, where="config.json, pretrained_cfg")
     side = side_px_of(config.architecture)
     size = pretrained.get("input_size") or (3, side, side)
-    filters = {name: name for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")}
+    filters = {name: name for name in FILTERS}
     return Preprocessing(
         sizing=Sizing(rule="naflex", max_tokens=(size[1] // config.patch_px) * (size[2] // config.patch_px)),
         filter=fields.choice("interpolation", filters, "bicubic"),

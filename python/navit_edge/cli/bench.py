@@ -21,10 +21,11 @@ from navit_edge.cli.common import (
     size_text,
 )
 from navit_edge.cli.decoding import decoding
-from navit_edge.cli.run import Device, Precision, SlotsOption, announce
+from navit_edge.cli.run import SlotsOption, announce
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.place import check_file_place, write_file
+from navit_edge.vocabulary import Device, EnginePrecision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,8 +56,8 @@ def bench(
         list[str] | None,
         typer.Option(help="Measure this engine in turn with the other: ratios.", metavar="ID", show_default=False),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
-    precision: Annotated[Precision, typer.Option(help="Precision of the engine.")] = Precision.AUTO,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
+    precision: Annotated[EnginePrecision, typer.Option(help="Precision of the engine.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
     slots: SlotsOption = 0,
     images: Annotated[
@@ -160,9 +161,9 @@ def bench(
             bundle,
             manifest,
             session_options={
-                "device": device.value,
+                "device": device,
                 "engine": names[0] if names else "",
-                "precision": precision.value,
+                "precision": precision,
                 "threads": threads,
                 "slots": slots,
             },
@@ -176,9 +177,7 @@ def bench(
         console.print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
 
     def open_engine(name: str) -> ne.Session:
-        return ne.Session(
-            bundle, device=device.value, engine=name, precision=precision.value, threads=threads, slots=slots
-        )
+        return ne.Session(bundle, device=device, engine=name, precision=precision, threads=threads, slots=slots)
 
     with make_progress(console) as progress:
         task = progress.add_task("opening", total=None, phase="")

@@ -11,7 +11,7 @@ from navit_edge.doctor.engines import Machine, engine_findings, usable
 from navit_edge.doctor.finding import Finding, Report, Section, State
 from navit_edge.doctor.host import host_findings, limit_findings
 from navit_edge.doctor.nvidia import Nvidia
-from navit_edge.doctor.runtime import BACKENDS, openvino_findings, plugin_files, runtime_findings
+from navit_edge.doctor.runtime import openvino_findings, plugin_files, runtime_findings
 from navit_edge.doctor.storage import storage_findings
 from navit_edge.machine.board import Board
 from navit_edge.machine.host import Host
@@ -19,6 +19,7 @@ from navit_edge.machine.jetson import Jetson
 from navit_edge.machine.libraries import served_major
 from navit_edge.machine.limits import Limits
 from navit_edge.machine.probe import Probe, run_probe
+from navit_edge.vocabulary import BACKENDS
 
 
 def examine(

@@ -12,8 +12,8 @@ from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.machine import libraries
 from navit_edge.machine.libraries import shared_objects
 from navit_edge.machine.probe import Probe
+from navit_edge.vocabulary import BACKENDS
 
-BACKENDS = ("openvino", "tensorrt", "tensorrt-rtx")
 _OPENVINO = "pip install navit-edge[openvino]"
 _REINSTALL = "pip install --force-reinstall --no-deps navit-edge"
 _PRODUCT = {"openvino": "OpenVINO", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
