@@ -19,7 +19,7 @@ from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
 from navit_edge.machine.libraries import package_directories, tensorrt_directories
-from navit_edge.metrics import Metered
+from navit_edge.metrics import SessionMetrics
 from navit_edge.options import checked_deadline_us, checked_float, checked_int
 from navit_edge.pixels import gathered
 from navit_edge.policy import Policy, checked
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Result = _core.Result
 
 
-class Session(Submitting, Metered):
+class Session(Submitting):
     """An opened bundle: ``run`` takes lists, ``submit`` single images, ``stream`` an endless row of them. Thread-safe;
     all callers share the engine. A context manager, which closes.
 
@@ -116,6 +116,8 @@ class Session(Submitting, Metered):
             stall_timeout_s=checked_float("stall_timeout_s", stall_timeout_s),
             policy=checked(policy),
         )
+        #: What the session has done so far: numbers, Prometheus text, traces (docs/metrics.md).
+        self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
         self._decoder = Decoder(decode, Recorded(**self._core.decoding))
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
