@@ -165,8 +165,8 @@ def test_what_a_killed_export_left_is_swept_and_what_a_living_one_writes_is_not(
     script = """
         import os, signal, sys
         from pathlib import Path
-        from navit_edge.bundle import publish as bundle
-        with bundle.staged_bundle(Path(sys.argv[1])) as staging:
+        from navit_edge.bundle import publish
+        with publish.staged_bundle(Path(sys.argv[1])) as staging:
             (staging / "half").write_bytes(b"1")
             os.kill(os.getpid(), signal.SIGKILL)
     """
