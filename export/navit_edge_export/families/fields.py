@@ -84,6 +84,13 @@ class Fields:
             self.refuse(name, "squares, as 256")
         return side
 
+    def table_side(self, name: str, default: int, *, patch_px: int) -> int:
+        """How many whole patches a side of so many pixels has."""
+        side_px = self.integer(name, default)
+        if side_px < patch_px:
+            self.refuse(name, f"sides of at least a patch, {patch_px}")
+        return side_px // patch_px
+
 
 def read_patch_px(fields: Fields, values: Mapping[str, Any], name: str = "patch_size", default: int = 16) -> int:
     """A patch side, given as a number or as two equal ones."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.vocabulary import FILTERS
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import HALF, VisionConfig, patch_embed
 from navit_edge_export.families.fields import Fields, read_patch_px, read_pixels
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import (
@@ -29,10 +30,10 @@ from navit_edge_export.families.state_map import (
     patch_rows_from_channels_first,
     patch_rows_from_convolution,
 )
-from navit_edge_export.families.timm_variants import INCEPTION, VARIANTS, pixels_of, side_px_of
+from navit_edge_export.families.timm_variants import VARIANTS, pixels_of, side_px_of
 from navit_edge_export.layers.attention import SelfAttention
 from navit_edge_export.layers.blocks import Block, LayerScale
-from navit_edge_export.layers.embed import PatchEmbed, PrefixTokens
+from navit_edge_export.layers.embed import PrefixTokens
 from navit_edge_export.layers.mlps import GatedMlp, Mlp
 from navit_edge_export.layers.norms import make_norm
 from navit_edge_export.layers.pooling import (
@@ -71,18 +72,10 @@ TRAINING = frozenset(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NaFlexVitConfig:
+class NaFlexVitConfig(VisionConfig):
     """``NaFlexVitCfg`` under this project's names."""
 
     architecture: str
-    width: int
-    depth: int
-    heads: int
-    mlp_width: int
-    patch_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     class_token: bool
     registers: int
     embed_bias: bool
@@ -134,10 +127,6 @@ class NaFlexVitConfig:
             return OUTPUTS[2:]
         return OUTPUTS if self.num_classes else OUTPUTS[1:]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in JSON's types."""
-        return dataclasses.asdict(self)
-
 
 def read_config(checkpoint: Checkpoint) -> NaFlexVitConfig:
     """From timm's config.json; sizes of tables and heads from the tensors."""
@@ -179,7 +168,7 @@ def read_config(checkpoint: Checkpoint) -> NaFlexVitConfig:
     layout = fields.choice("embed_proj_type", {"linear": "linear", "conv": "conv", None: "conv"}, "linear")
     pretrained = config.get("pretrained_cfg") or {}
     channels = fields.integer("in_chans", 3)
-    mean, std = pixels_of(architecture) if architecture else INCEPTION
+    mean, std = pixels_of(architecture) if architecture else HALF
     mean, std = read_pixels(
         NAME, checkpoint, channels=channels, mean=pretrained.get("mean", mean), std=pretrained.get("std", std)
     )
@@ -244,7 +233,7 @@ def make_model(config: NaFlexVitConfig) -> PackedModel:
     return PackedModel(
         NAME,
         config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
+        embed=patch_embed(config),
         embed_norm=None if config.embed_norm == "off" else make_norm(config.embed_norm, width, eps=EPS),
         positions=_make_positions(config),
         rotary=_make_rotary(config),
