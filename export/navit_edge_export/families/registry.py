@@ -108,7 +108,7 @@ FAMILIES = (
     ),
     Family(
         name="timm-naflexvit",
-        module="timm_naflexvit",
+        module="timm.naflexvit",
         source="timm: NaFlexVit, every registered variant",
         keys=(r"embeds\.proj\.weight", r"blocks\.0\.attn\.proj\.weight"),
         architectures=(r"naflexvit_\w+",),
