@@ -16,9 +16,9 @@ from timm.data.transforms_factory import transforms_imagenet_eval
 from timm_cases import CASES, EXPORTED, make_timm, oracle_of, save_folder
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.families.timm import naflexvit
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.registry import import_checkpoint
+from navit_edge_export.families.timm import naflexvit
 from navit_edge_export.families.timm.variants import VARIANTS
 from navit_edge_export.preprocess import patchify, prepare
 

@@ -25,9 +25,9 @@ from parity import GRIDS, MERGED_SIZING, TOLERANCE, Oracle, check_parity, compar
 from timm_cases import CASES, SMALL, make_timm, oracle_of, save_folder
 
 import navit_edge as ne
-from navit_edge_export.families.timm import naflexvit
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.registry import Imported, import_checkpoint
+from navit_edge_export.families.timm import naflexvit
 from navit_edge_export.families.timm.variants import VARIANTS
 from navit_edge_export.onnx_export import export_bundle
 
