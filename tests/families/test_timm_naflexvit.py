@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from timm.data.transforms_factory import transforms_imagenet_eval
 from timm_cases import CASES, EXPORTED, make_timm, oracle_of, save_folder
 
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.registry import import_checkpoint
