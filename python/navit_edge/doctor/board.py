@@ -14,7 +14,7 @@ _DEGREES_BEFORE_THROTTLING = 5.0
 
 
 def jetson_findings(board: Jetson | None) -> tuple[Finding, ...]:
-    """The board as findings; none where the machine is no Jetson."""
+    """The board as findings; none if the machine is no Jetson."""
     if board is None:
         return ()
     findings = [

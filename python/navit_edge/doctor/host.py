@@ -44,7 +44,7 @@ def host_findings(host: Host) -> tuple[Finding, ...]:
 
 
 def limit_findings(limits: Limits) -> tuple[Finding, ...]:
-    """One finding where something limits this process; none otherwise."""
+    """One finding if something limits this process; none otherwise."""
     if limits.cpu_quota is None and limits.memory_bytes is None and not limits.container:
         return ()
     facts = {

@@ -11,7 +11,7 @@ from navit_edge.machine.libraries import BACKEND_DIR, TENSORRT_DIR, directories_
 
 
 def variable_findings() -> tuple[Finding, ...]:
-    """The two variables, where they are set: which of their directories are there."""
+    """The two variables, if they are set: which of their directories are there."""
     findings = []
     for variable in (BACKEND_DIR, TENSORRT_DIR):
         if not os.environ.get(variable):

@@ -20,7 +20,7 @@ from navit_edge.machine.jetson import Jetson
 from navit_edge.machine.probe import run_probe
 from navit_edge.machine.text import kib_fields
 
-#: Runs a command; its standard output, or "" where it fails.
+#: Runs a command; its standard output, or "" if it fails.
 Runner = Callable[[list[str]], str]
 
 _FIELDS = ("name", "driver_version", "memory.total", "memory.used", "clocks.sm", "temperature.gpu", "power.draw")
@@ -40,7 +40,7 @@ def run(command: list[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """name, driver: as nvidia-smi says, or "" where only the board is known. unified: CPU and GPU share one memory.
+    """name, driver: as nvidia-smi says, or "" if only the board is known. unified: CPU and GPU share one memory.
     memory_bytes: of the device. clock_mhz, celsius, watts: at the moment of asking. board: power mode and clocks of a
     Jetson, or empty.
     """
@@ -65,7 +65,7 @@ class DeviceMemory:
         self._unified, self._runner, self._root = unified, runner, root
 
     def used_bytes(self) -> int | None:
-        """None where nothing says."""
+        """None if nothing says."""
         if self._unified:
             memory = kib_fields(self._root / "proc/meminfo")
             return (
@@ -76,7 +76,7 @@ class DeviceMemory:
 
 
 def read_gpu(runner: Runner = run, root: Path = Path("/")) -> Gpu | None:
-    """The GPU that an engine runs on where nothing else was asked for: the first that this process may see."""
+    """The GPU that an engine runs on if nothing else was asked for: the first that this process may see."""
     row = _query(runner, *_FIELDS)
     jetson = Jetson.read(root)
     board: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def read_gpu(runner: Runner = run, root: Path = Path("/")) -> Gpu | None:
 
 
 def _query(runner: Runner, *fields: str) -> list[str] | None:
-    """One row of nvidia-smi, without serial numbers; None where there is none."""
+    """One row of nvidia-smi, without serial numbers; None if there is none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
     chosen = [f"--id={visible}"] if visible.isdigit() else []
     text = runner(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", *chosen])

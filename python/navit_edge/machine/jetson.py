@@ -48,7 +48,7 @@ def parse_release(text: str) -> str:
 
 
 def jetpack_of(l4t: str, package: str) -> str:
-    """The JetPack of the installed package ("6.2.1+b38"), else of the L4T release; its major alone where no more is
+    """The JetPack of the installed package ("6.2.1+b38"), else of the L4T release; its major alone if no more is
     known."""
     if package:
         return package.partition("+")[0]

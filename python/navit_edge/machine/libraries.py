@@ -31,7 +31,7 @@ TENSORRT_WHEELS = (
 def tensorrt_directories() -> list[Path]:
     """Directories of installed wheels that may hold TensorRT or the CUDA runtime, best first; all of them exist.
 
-    The backend looks there last, and not at all where NAVIT_EDGE_TENSORRT_DIR or the option tensorrt_dir names a place.
+    The backend looks there last, and not at all if NAVIT_EDGE_TENSORRT_DIR or the option tensorrt_dir names a place.
     """
     return [place / package for package in TENSORRT_WHEELS for place in _import_path() if (place / package).is_dir()]
 
@@ -41,7 +41,7 @@ def _import_path() -> list[Path]:
     here = Path.cwd()
     places: list[Path] = []
     for entry in sys.path:
-        # A colon would part the path in two where the backend is told of it.
+        # A colon would part the path in two if the backend is told of it.
         if not os.path.isabs(entry) or ":" in entry:
             continue
         place = Path(entry)
@@ -90,7 +90,7 @@ def _files(names: list[str], wheels: list[tuple[str, str, str]], last: str = "")
 def served_major(plugin: Path) -> int:
     """The major version of TensorRT that a plug-in was compiled for: its headers', as the names that it opens say.
 
-    0 where the file names none.
+    0 if the file names none.
     """
     try:
         match = re.search(rb"libnvinfer\.so\.(\d+)\0", plugin.read_bytes())
