@@ -30,8 +30,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransforme
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 import navit_edge as ne
-from navit_edge_export.families import qwen3_vl
-from navit_edge_export.families.common import CLIP
+from navit_edge_export.families.common import CLIP, HALF
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import prepare
@@ -57,7 +56,7 @@ MAKE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         {**GATED, "num_position_embeddings": 49, "deepstack_visual_indexes": [0]},
     ),
 }
-PIXELS = {"qwen3-vl": (qwen3_vl.HALF, qwen3_vl.HALF)}
+PIXELS = {"qwen3-vl": HALF}
 
 
 def make(family: str, **changes: object) -> torch.nn.Module:
