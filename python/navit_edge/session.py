@@ -182,7 +182,7 @@ class Session(Submitting, Metered):
             raise InvalidInputError(f"images is of type {kind}; expected a list of images: run([image])")
         _check_on_error(on_error)
         if len(images) == 0:
-            raise InvalidInputError("images is empty; expected at least one image; skip the call where there is none")
+            raise InvalidInputError("images is empty; expected at least one image; skip the call if there is none")
         given, refused = gathered(images, self._decoder, on_error=on_error)
         pixels = [None if one is None else one.pixels for one in given]
         results, self.last_report = self._core.run(pixels, progress, checked(policy))

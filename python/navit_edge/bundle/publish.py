@@ -166,7 +166,7 @@ def locked(bundle: Path) -> Iterator[Inside]:
                 return
         except OSError as error:
             if error.errno in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
-                raise BundleError(f"{bundle} lies on a file system without locks; copy it to a local disk") from error
+                raise BundleError(f"{bundle} is on a file system without locks; copy it to a local disk") from error
             raise
         finally:
             os.close(handle)

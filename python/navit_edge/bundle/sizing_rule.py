@@ -107,7 +107,7 @@ def parse(text: str, *, max_tokens: int | None = None) -> Sizing:
         name, equals, value = item.partition("=")
         if name not in FIELDS[rule] or not equals:
             raise InvalidInputError(
-                f'--sizing has "{item}"; expected {example(rule)}, where {rule} takes {", ".join(FIELDS[rule])}'
+                f'--sizing has "{item}"; expected {example(rule)}; {rule} takes {", ".join(FIELDS[rule])}'
             )
         if name in values:
             raise InvalidInputError(f'--sizing "{text}" gives {name} twice; give it once')

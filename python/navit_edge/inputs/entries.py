@@ -157,7 +157,7 @@ class Folders:
             if not wanted:
                 return 0
             words = _LINK_ERRORS.get(error.errno or 0, f"is a link that cannot be followed ({error.strerror})")
-            raise InvalidInputError(f"{shown(path)} {words}; mend the link, or delete it") from error
+            raise InvalidInputError(f"{shown(path)} {words}; repair the link, or delete it") from error
 
     def _file(self, path: str, suffix: str, any_suffix: bool) -> Entry | None:
         if any_suffix or (suffix in self._suffixes and suffix not in AMBIGUOUS_SUFFIXES):

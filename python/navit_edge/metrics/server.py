@@ -49,7 +49,7 @@ class MetricsServer:
             self._listener = socket.create_server((host, port), family=family)
         except (OSError, OverflowError, ValueError) as error:
             raise InvalidInputError(
-                f"port {port} of {host} cannot be listened on: {error}; name another, or 0 for one that is free"
+                f"cannot listen on port {port} of {host}: {error}; name another port, or 0 for any free one"
             ) from error
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/metrics"

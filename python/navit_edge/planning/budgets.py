@@ -80,7 +80,9 @@ def choose_budgets(
     import numpy as np
 
     if count < 1 or not token_counts or min(token_counts) < 1 or not images_per_run or min(images_per_run) < 1:
-        raise InvalidInputError("budgets, images and images in a run; expected 1 and up of each, and 1 token and up")
+        raise InvalidInputError(
+            "count, token_counts and images_per_run must each hold numbers of 1 and up, at least one; check them"
+        )
     longest = max(token_counts)
     if longest > max_tokens:
         raise InvalidInputError(
@@ -185,7 +187,7 @@ def draw_runs(
     if weights is not None:
         chances = np.asarray(weights, np.float64)
         if len(chances) != len(lengths) or (chances < 0).any() or not chances.sum() > 0:
-            raise InvalidInputError("weights; expected one for each image, 0 and up, not all 0")
+            raise InvalidInputError("weights must be one number for each image, 0 and up, not all 0")
         chances = chances / chances.sum()
     sizes = rng.choice(np.asarray(images_per_run), count)
     return [rng.choice(lengths, size, p=chances).tolist() for size in sizes]

@@ -111,6 +111,6 @@ def layout_of(bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence
     for name in save:
         if name not in offered:
             raise InvalidInputError(
-                f"{name} is to be saved and {bundle.name} gives {', '.join(offered)}; choose of these"
+                f"--save has {name}, and {bundle.name} gives {', '.join(offered)}; choose from these"
             )
     return Layout(labels=labels, top_k=top_k, widths={ARRAYS[name]: offered[name] for name in ARRAYS if name in save})
