@@ -79,7 +79,7 @@ def test_a_library_of_another_major_version_than_the_plug_ins_cannot_run() -> No
     assert major in (10, 11)
     one = backend_finding(run_probe, "tensorrt", nvidia=nvidia(86, tensorrt=f"{major + 1}.0.0"))
     assert one.state is State.PROBLEM
-    assert f"where the plug-in was compiled for {major}" in one.text
+    assert f"but the plug-in was compiled for {major}" in one.text
 
 
 def test_a_library_from_pip_is_looked_for_last_and_not_where_a_directory_is_named(

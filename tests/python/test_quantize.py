@@ -18,12 +18,13 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 from tiny_bundle import make_bundle
 
+from navit_edge.bundle import hashing, publish
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.oracle.graph import run_graph
+from navit_edge.oracle.packs import Pack
 from navit_edge.quantize import QuantizeRequest, calibration, quantize_bundle
 from navit_edge.quantize.layers import find_layers
-from navit_edge.quantize.ort import Graph as RunnableGraph
 from navit_edge.quantize.packs import Packing, list_images, split
 from navit_edge.quantize.qdq import LARGEST, SMALLEST_SCALE, scale_of
 from navit_edge.quantize.report import QuantizeReport
@@ -82,7 +83,7 @@ def constants(model: onnx.ModelProto, bundle: Path) -> dict[str, npt.NDArray[np.
 
 def snapshot(bundle: Path) -> dict[str, str]:
     return {
-        path.relative_to(bundle).as_posix(): bundles.hash_file(path).sha256
+        path.relative_to(bundle).as_posix(): hashing.hash_file(path).sha256
         for path in bundle.rglob("*")
         if path.is_file()
     }
@@ -99,7 +100,7 @@ def change_weight(bundle: Path, name: str, change: npt.NDArray[np.float32] | flo
     value[slice(None) if at is None else at] *= change
     data[offset : offset + length] = value.tobytes()
     path.write_bytes(data)
-    bundles.seal(bundle, manifests.load(bundle))
+    publish.seal(bundle, manifests.load(bundle))
 
 
 def test_quantized_graphs_stand_beside_the_float32_graphs_which_stay_as_they_were(plain: Path, quantized: Path) -> None:
@@ -117,7 +118,7 @@ def test_quantized_graphs_stand_beside_the_float32_graphs_which_stay_as_they_wer
         f"graphs/padded-{precision}.onnx",
         f"reports/quantize-{precision}.json",
     }
-    bundles.verify_files(quantized, after)
+    hashing.verify_files(quantized, after)
     for old, new in zip(before.graphs, after.graphs[2:], strict=True):
         assert (new.lowering, new.inputs, new.outputs) == (old.lowering, old.inputs, old.outputs)
         onnx.checker.check_model(quantized / new.file, full_check=True)
@@ -226,20 +227,27 @@ def test_packs_of_calibration_are_those_of_the_reference_preprocessing(
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
+def with_padding(pack: Pack, rows: int) -> Pack:
+    """The pack with so many rows of no image behind it, of whatever stands there."""
+    filled = {"patches": 255, "positions": 10_000, "segment_ids": len(pack.inputs["grid_hw"])}
+    inputs = {
+        name: np.concatenate([value, np.full((rows, *value.shape[1:]), filled[name], value.dtype)])
+        if name in filled
+        else value
+        for name, value in pack.inputs.items()
+    }
+    return Pack(inputs=inputs, segments=pack.segments)
+
+
 @pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
 def test_padding_rows_do_not_touch_the_scales(plain: Path, images: Path, method: str) -> None:
+    packs = Packing(plain, "masked").packs(images, list_images(images), lambda done, total: None)
+    assert all(pack.used_rows().all() for pack in packs)
+    model = load(plain, "masked")
     scales = []
-    for dynamic in (True, False):
-        packing = Packing(plain, "masked", dynamic_tokens=dynamic, target_tokens=512 if dynamic else 700)
-        packs = packing.packs(images, list_images(images), lambda done, total: None)
-        padding = sum(int((~pack.used_rows()).sum()) for pack in packs)
-        assert (padding == 0) if dynamic else (padding > 300)
-        for pack in packs:  # whatever stands there
-            pack.inputs["patches"][~pack.used_rows()] = 255
-            pack.inputs["positions"][~pack.used_rows()] = 10_000
-        model = load(plain, "masked")
-        graph = RunnableGraph(model, plain / "graphs")
-        histograms = calibration.observe(graph, find_layers(model), packs)
+    for padding in (0, 300):
+        padded = [with_padding(pack, padding) for pack in packs]
+        histograms = calibration.observe(model, plain / "graphs", find_layers(model), padded)
         scales.append(calibration.choose_scales(histograms, method, "int8", 99.9))
     one, other = scales
     assert list(one) == LAYERS
@@ -286,8 +294,8 @@ def test_both_lowerings_give_the_same_quantized_numbers(quantized: Path, images:
     for lowering in ("masked", "padded"):
         packs = Packing(plain, lowering).packs(images, list_images(images), lambda done, total: None)
         model = load(quantized, f"{lowering}-{precision}")
-        session = RunnableGraph(model, quantized / "graphs").open()
-        results.append(np.concatenate([session.run(pack.inputs)["logits"] for pack in packs]))
+        found = run_graph(model, quantized / "graphs", (pack.inputs for pack in packs))
+        results.append(np.concatenate([values["logits"] for values in found]))
     # A rounding may fall the other way where sums were added in another order: one step of one value.
     np.testing.assert_allclose(results[0], results[1], atol=0.02)
 
@@ -366,7 +374,7 @@ def test_layers_are_skipped_by_count_name_and_pattern(bundle: Path, images: Path
     assert skipped(skip_layers=("layers.0.q", "layers.1.*n")) == ("layers.0.q", "layers.1.down")
     assert len(skipped(skip_layers=("auto",), skip_count=2, scan_images=1)) == 2
     assert {graph.id for graph in manifests.load(bundle).graphs} == {"masked", "padded", "masked-int8", "padded-int8"}
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
     with pytest.raises(InvalidInputError, match=r"'block\.\*' names no layer; the graph has 12: layers\.0\.q"):
         skipped(skip_layers=("block.*",))
     with pytest.raises(InvalidInputError, match="all 12 layers would be skipped"):
@@ -398,7 +406,7 @@ def test_other_options_replace_the_graphs_and_what_was_built_of_them(bundle: Pat
     manifest = manifests.load(bundle)
     assert [engine.id for engine in manifest.engines] == ["openvino-cpu-fp32"]
     assert any("openvino-cpu-int8" in note for note in done.report.notes)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)
     on_disk = {name for name in snapshot(bundle) if name != "manifest.json"}
     assert on_disk == set(manifest.files)
     clipped = {layer.layer: layer.clipped for layer in done.report.layers}
@@ -460,7 +468,7 @@ def test_a_graph_without_linear_layers_is_refused(bundle: Path, images: Path) ->
         first = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
         norm.input[0] = first.input[0]  # past all layers
         onnx.save(model, bundle / "graphs" / f"{lowering}.onnx")
-    bundles.seal(bundle, manifests.load(bundle))
+    publish.seal(bundle, manifests.load(bundle))
     with pytest.raises(BundleError, match="has no linear layer between patches and tokens"):
         quantize_bundle(bundle, QuantizeRequest(calibration=images))
 
@@ -493,7 +501,7 @@ def test_a_run_that_dies_while_it_publishes_leaves_the_bundle_as_it_was(
         quantize_bundle(bundle, QuantizeRequest(calibration=images, method="mse"))
     monkeypatch.setattr(manifests, "save_in", save)
     assert snapshot(bundle) == before
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
 
 
 def test_a_bundle_whose_weights_change_meanwhile_is_not_published_into(bundle: Path, images: Path) -> None:

@@ -90,8 +90,8 @@ def test_devices_are_written_to_and_never_replaced(job_bundle: Path, image: Path
         (("-o", "file", "--format", "numpy"), "file is a file; numpy needs a folder"),
         (("-o", "pipe", "--format", "parquet"), "pipe is a pipe; parquet needs a folder"),
         (("-o", "/dev/null", "--format", "numpy"), "/dev/null is a device; numpy needs a folder"),
-        (("-o", "pipe", "--resume"), "pipe is a pipe; there is nothing to go on with"),
-        (("-o", "/dev/null", "--overwrite"), "/dev/null is a device; there is nothing to go on with"),
+        (("-o", "pipe", "--resume"), "pipe is a pipe; there is nothing to continue"),
+        (("-o", "/dev/null", "--overwrite"), "/dev/null is a device; there is nothing to continue"),
         (("-o", "none/r.jsonl"), "there is no folder"),
         (("-o", "round.jsonl"), "Too many levels of symbolic links"),
         (("-o", ""), "it is empty (''); expected a path"),
@@ -121,6 +121,15 @@ def test_an_output_that_cannot_be_is_refused_before_anything_runs_and_leaves_not
     assert said in words(result.output)
     assert files(tmp_path) == before
     assert files(Path("folder")) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "said"), [(("",), "an argument is empty ('')"), (("a.png", "-", "-"), "- is given twice")]
+)
+def test_wrong_image_arguments_are_wrong_usage(job_bundle: Path, images: tuple[str, ...], said: str) -> None:
+    result = invoke("run", job_bundle, *images)
+    assert result.exit_code == 2
+    assert said in words(result.output)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet", "numpy"])

@@ -32,7 +32,7 @@ def decode_here(image: Any, index: int, decoder: Decoder) -> Outcome:
 
 def decode_in_room(image: Any, index: int, decoder: Decoder, await_room: Callable[[int], bool]) -> Outcome | None:
     """In this thread. Of a file the header is read first, and then ``await_room`` asked for the bytes of its pixels;
-    None where it says that there will be none."""
+    None if it says that there will be none."""
     if not isinstance(image, (str, os.PathLike)):
         return decode_here(image, index, decoder)
     try:
@@ -56,12 +56,13 @@ class _Decoding(NamedTuple):
     tag: Any
     pixels: Future[Outcome] | Outcome
     held_bytes: int
+    opened: Opened | None  # what it decodes
 
 
 class Ahead:
     """Reads headers of up to ``decoders`` files ahead, and decodes up to twice as many, as far as their pixels fit into
     ``most_bytes``; one is always decoded. Hands everything to ``push`` in the order in which it was added, in the
-    thread that adds; ``push`` says False where no more is taken.
+    thread that adds; ``push`` says False if no more is taken.
 
     Leaving the context pushes what is left, unless the stream takes no more, and ends the threads.
     """
@@ -80,7 +81,7 @@ class Ahead:
         self._open = True  # the stream takes more
 
     def add(self, index: int, tag: Any, image: Any) -> bool:
-        """False where the stream takes no more."""
+        """False if the stream takes no more."""
         if isinstance(image, (str, os.PathLike)):
             self._opening.append(_Opening(index, tag, self._workers.do(self._read_header, image)))
         else:
@@ -107,6 +108,9 @@ class Ahead:
                     header = opening.header.result()
                     if isinstance(header, Opened):
                         header.close()
+            for decoding in self._decoding:  # what was cancelled has not closed its file
+                if decoding.opened is not None:
+                    decoding.opened.close()
 
     def _read_header(self, path: str | os.PathLike[str]) -> Opened | NavitEdgeError:
         try:
@@ -121,21 +125,26 @@ class Ahead:
         size = (
             found.pixel_bytes if isinstance(found, Opened) else 0 if isinstance(found, Exception) else found.new_bytes
         )
-        while self._decoding and (
-            self._held_bytes + size > self._most_bytes or len(self._decoding) >= 2 * self._decoders
-        ):
-            if not self._push_first():
-                if isinstance(found, Opened):
-                    found.close()
-                return
+        opened = found if isinstance(found, Opened) else None
+        try:
+            while self._decoding and (
+                self._held_bytes + size > self._most_bytes or len(self._decoding) >= 2 * self._decoders
+            ):
+                if not self._push_first():
+                    break
+        finally:  # also if it raises
+            if opened is not None and not self._open:
+                opened.close()
+        if not self._open:
+            return
         self._held_bytes += size
         pixels = self._workers.do(_decode, found) if isinstance(found, Opened) else found
-        self._decoding.append(_Decoding(index, tag, pixels, size))
+        self._decoding.append(_Decoding(index, tag, pixels, size, opened))
 
     def _push_first(self) -> bool:
-        index, tag, pixels, size = self._decoding.popleft()
+        index, tag, pixels, size, _ = self._decoding.popleft()
         outcome = pixels.result() if isinstance(pixels, Future) else pixels
-        self._open = False  # also where it raises, since the session is closed or broken
+        self._open = False  # also if it raises, since the session is closed or broken
         self._open = self._push(index, tag, outcome)
         self._held_bytes -= size
         return self._open

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import hashing
 from navit_edge.bundle.manifest import Manifest, Tolerance
 from navit_edge.errors import BundleError
 from navit_edge.files import decode_json
@@ -31,6 +31,7 @@ class WorstLayer(msgspec.Struct, frozen=True, kw_only=True):
     after: str  # the last that is within it
     relative: float  # of `value`
     words: str
+    graph: str = ""  # file of the graph that these are values of
     probes: dict[str, float] = {}  # value -> relative difference, of those that were looked at
 
 
@@ -89,6 +90,6 @@ def load(bundle: Path, manifest: Manifest) -> Certificate:
     if PARITY not in manifest.files:
         return Certificate()
     try:
-        return decode_json(bundles.read_file(bundle, manifest, PARITY), Certificate, source=PARITY)
+        return decode_json(hashing.read_file(bundle, manifest, PARITY), Certificate, source=PARITY)
     except BundleError:
         return Certificate()
