@@ -35,7 +35,7 @@ NOT_OURS = {
 #: Options of programs other than navit-edge.
 NOT_OUR_OPTIONS = {
     "--no-deps", "--platform", "--prefix", "--build", "--install", "--target", "--cflags", "--libs", "--preset",
-    "--system-site-packages", "--durations", "--step-limit", "--backend", "--checkpoint",
+    "--system-site-packages", "--durations", "--step-limit", "--backend", "--checkpoint", "--trt", "--onnxrt",
 }  # fmt: skip
 SUFFIXES = r"(?:py|pyi|cc|h|c|cmake|md|sh|in|toml|yml|yaml|txt|map)"
 

@@ -57,7 +57,8 @@ def _read(stream: BinaryIO, separator: bytes, stop_fd: int) -> Iterator[bytes]:
         yield from paths
         if len(pending) > _LONGEST_PATH:
             raise InvalidInputError(
-                f"standard input is no list of paths: {len(pending)} bytes without a line end; expected a path a line, or --null"
+                f"standard input is no list of paths: {len(pending)} bytes without a line end; expected a path a line, "
+                "or --null"
             )
         if not chunk:
             return
