@@ -33,7 +33,7 @@ class SafetensorsFiles(Mapping[str, Tensor]):
     """The tensors of one file or of several shards, each read when it is asked for."""
 
     def __init__(self, files: Iterable[Path]) -> None:
-        """Raises InvalidInputError where one is missing or is no safetensors file."""
+        """Raises InvalidInputError if one is missing or is no safetensors file."""
         from safetensors import SafetensorError, safe_open
 
         self.metadata: dict[str, str] = {}

@@ -122,7 +122,7 @@ def sweep_staging(parent: Path, prefix: str) -> None:
 
 @contextlib.contextmanager
 def told_of_full_disks(where: Path) -> Iterator[None]:
-    """Raises BundleError where the block meets a full disk; other errors pass."""
+    """Raises BundleError if the block meets a full disk; other errors pass."""
     try:
         yield
     except OSError as error:

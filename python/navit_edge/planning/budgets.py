@@ -1,6 +1,6 @@
 """Which token budgets to build: the K that minimize the expected time of runs like those that are given.
 
-A run is a number of images that arrive at once. Where T is padded to its budget, a run of X tokens takes as many packs
+A run is a number of images that arrive at once. If T is padded to its budget, a run of X tokens takes as many packs
 of the largest budget as it fills and the smallest budget that holds the rest. Over many runs drawn from the given
 sizes, the cost of a set of budgets is a sum over runs; the best K below a largest one are found by dynamic programming
 over candidates, for every largest one. That takes images for a liquid: 4096 tokens hold four images of 1024 tokens,
@@ -67,15 +67,15 @@ def choose_budgets(
     powers_of_two: bool = False,
     seed: int = 0,
 ) -> BudgetChoice:
-    """The ``count`` budgets (or fewer, where more gain nothing) with the least expected time.
+    """The ``count`` budgets (or fewer, if more gain nothing) with the least expected time.
 
-    token_counts: of the images that are expected; weights: how often each comes, equal where None.
+    token_counts: of the images that are expected; weights: how often each comes, equal if None.
     images_per_run: how many images arrive at once, each as likely.
     cost: (fixed_us, us_per_token, us_per_score) of a pack, T being its budget.
     max_tokens: the largest budget allowed: activations grow with it.
     powers_of_two: choose among these only, for comparison.
 
-    Raises InvalidInputError where an image is longer than that, and for numbers below 1.
+    Raises InvalidInputError if an image is longer than that, and for numbers below 1.
     """
     import numpy as np
 

@@ -59,7 +59,7 @@ class LineFile:
     def recover(self, limit: int | None = None) -> None:
         """Cuts off a torn end, and whole lines after the first ``limit``.
 
-        Raises InvalidInputError where a line that is no result is followed by one that is: nobody's crash leaves that.
+        Raises InvalidInputError if a line that is no result is followed by one that is: nobody's crash leaves that.
         """
         self.found = self.found_failed = 0
         size = 0
@@ -182,7 +182,7 @@ class StreamSink:
         return iter(())
 
     def write(self, row: Row) -> None:
-        """Raises BrokenPipeError where the reader has gone."""
+        """Raises BrokenPipeError if the reader has gone."""
         try:
             self._stream.write(line_of(row))
             self._stream.flush()
