@@ -130,7 +130,7 @@ def test_the_order_of_plug_ins_is_that_of_the_loaders_own_error(
     monkeypatch.setenv("NAVIT_EDGE_BACKEND_DIR", str(tmp_path))
     code = (
         "import sys, shutil, msgspec, navit_edge as ne\n"
-        "from navit_edge import manifest as m\n"
+        "from navit_edge.bundle import manifest as m\n"
         "b = sys.argv[1]; one = m.load(b)\n"
         "e = tuple(msgspec.structs.replace(x, backend='tensorrt-rtx') for x in one.engines[:1])\n"
         "m.save(msgspec.structs.replace(one, engines=e), b)\n"
