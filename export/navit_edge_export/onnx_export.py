@@ -82,7 +82,7 @@ def export_bundle(
             "as-decoded": only as their decoder does by itself.
         icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
             loaders do.
-        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, where a model
+        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, if a model
             has none of them, its tokens.
         lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
 
