@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import navit_edge as ne
 from navit_edge import compile as build_package
 from navit_edge.bench.calibration import TimedPack, calibrate, fit, non_negative_least_squares, scores_of, shapes_of
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import edit
 from navit_edge.bundle.manifest import Budget, BudgetCost, Cost, Engine, Sizing
 from navit_edge.bundle.manifest import save as save_manifest
 from navit_edge.cli.main import app
@@ -120,7 +120,7 @@ def test_plan_takes_a_histogram_and_names_what_is_late(built: Path, tmp_path: Pa
         (("--sizes", "{good}", "--plot", "packs.gif"), 1, "ends in .png"),
         (("{missing}",), 1, "none of 1 files is an image"),
         (("--sizes", "{good}", "--policy", "slow"), 1, 'policy "slow": unknown; expected native, token-cap:256, fast'),
-        (("--sizes", "{good}", "--policy", "content"), 1, "needs pixels; give images in the place of --sizes"),
+        (("--sizes", "{good}", "--policy", "content"), 1, "needs pixels; give images instead of --sizes"),
     ],
 )
 def test_wrong_input_of_plan_is_named(
@@ -290,12 +290,12 @@ def test_an_engine_of_fixed_budgets_is_calibrated_budget_by_budget(bundle: Path)
     assert {pack.tokens for pack in found.packs} == {128, 512}
     assert len(found.cost.budgets) == 2
     assert all(one.us_per_token == 0 for one in found.cost.budgets)
-    bundles.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)
+    edit.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)
     assert ne.load_manifest(bundle).engines[0].cost == found.cost
     with pytest.raises(BundleError, match="has other budgets since it was measured"):
-        bundles.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets[:1])
+        edit.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets[:1])
     with pytest.raises(BundleError, match="is gone since it was measured"):
-        bundles.set_cost(bundle, "other", found.cost, budgets=engine.budgets)
+        edit.set_cost(bundle, "other", found.cost, budgets=engine.budgets)
 
 
 def test_a_cost_that_does_not_fit_its_engine_is_refused(bundle: Path) -> None:
