@@ -121,9 +121,10 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: str) -> None:
 
 def test_the_index_and_the_readme_lead_to_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    readme = page_text("README.md")
     for path in sorted((ROOT / "docs").glob("*.md")):
         assert path.name == "README.md" or f"({path.name}" in index, f"docs/README.md does not link {path.name}"
-    assert "(docs/README.md)" in page_text("README.md")
+        assert f"(docs/{path.name})" in readme, f"README.md does not link docs/{path.name}"
 
 
 @pytest.mark.parametrize("page", PAGES)
