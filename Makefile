@@ -32,10 +32,10 @@ endif
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
 .PHONY: help demo test test-fast test-cpp test-python test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check clean
-.PHONY: check-all check-gcc11 check-clang check-aarch64
+.PHONY: check-all check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13
 
 help:  ## this list
-	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9. %-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 36
 
 demo: $(VENV)/.installed  ## export, build and run the reference NaViT on real photographs
 	$(PY) examples/demo.py
@@ -72,7 +72,7 @@ check-clang: $(VENV)/.installed  ## the same by clang (CLANG=)
 check-aarch64: $(VENV)/.installed  ## the core cross-compiled for 64-bit Arm; its tests under qemu
 	$(call cpp_tests,aarch64,,--parallel $(JOBS))
 
-check-python%:  ## the package under another Python, 3.10 and up: check-python3.10; the tests that need no PyTorch
+check-python3.10 check-python3.13: check-python%:  ## the package under another Python; its quick tests that need no PyTorch
 	bash scripts/check_python.sh $*
 
 FUZZ_COUNT := 20000
