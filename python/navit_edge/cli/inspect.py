@@ -48,7 +48,7 @@ def inspect(
 ) -> None:
     """Show a bundle: model, preprocessing, graphs, engines with their budgets, files.
 
-    The exit code is 1 where a file is missing or, with --verify, altered.
+    The exit code is 1 if a file is missing or, with --verify, altered.
     """
     from navit_edge.bundle import manifest as manifests
     from navit_edge.memory import memory_plan
@@ -165,7 +165,10 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory:
             f"{preprocess.channels} channels",
         ),
         ("labels", str(len(manifest.labels)) if manifest.labels else "none"),
-        ("made by", ", ".join(f"{key} {value}" for key, value in manifest.created_by.items())),
+        (
+            "made by",
+            ", ".join(value if key == "tool" else f"{key} {value}" for key, value in manifest.created_by.items()),
+        ),
     ):
         facts.add_row(Text(name, style="bold"), Text(value))
     console.print(facts)

@@ -26,14 +26,16 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle with engines.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Engine to examine; may be given again.", show_default="all that run here", metavar="ID"),
+        typer.Option(help="Engine to examine; repeat it for more.", show_default="all that run here", metavar="ID"),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of images to judge by.", show_default="drawn images", metavar="DIR"),
+        typer.Option(help="Folder of images to judge the engines by.", show_default="drawn images", metavar="DIR"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate as JSON.")] = False,
-    write: Annotated[bool, typer.Option("--write/--no-write", help="Keep it as reports/parity.json.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as JSON.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write/--no-write", help="Keep the certificate in the bundle: reports/parity.json.")
+    ] = True,
     save_inputs: Annotated[
         Path | None,
         typer.Option(
@@ -54,10 +56,10 @@ def verify(
     *,
     decode: DecodeOptions,
 ) -> None:
-    """Prove engines on this machine: against float32, alone against packed, and that no image sees another.
+    """Prove engines on this machine: against float32, packed against alone, and that no image changes another.
 
-    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 where an engine
-    is past the tolerance that the manifest gives for its precision, or breaks another promise.
+    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 if an engine
+    exceeds the tolerance of its precision in the manifest, or fails another check.
     """
     from navit_edge.verify import verify as examine
 
@@ -85,7 +87,10 @@ def verify(
         for line in _go_on(bundle, certificate, save_inputs, save_outputs):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        fail(f"{broken[0]}{more}; do not use this engine: build it in another precision, or with --fp32-trunk")
+        remedy = "do not use this engine: build it in another precision, or with --fp32-trunk"
+        if not all(check.holds for check in certificate.bundle):
+            remedy = "do not use this bundle here: export the model again, with this version of navit-edge"
+        fail(f"{broken[0]}{more}; {remedy}")
 
 
 def _go_on(bundle: Path, certificate: Certificate, inputs: Path | None, outputs: Path | None) -> list[str]:
