@@ -77,9 +77,7 @@ def find_graph(manifest: Manifest, engine: Engine) -> Graph:
     return next(one for one in manifest.graphs if one.id == engine.graph)
 
 
-def worst_layer(
-    subject: Subject, engine: Engine, grids: Sequence[Grid], *, limit: float, note: Note
-) -> WorstLayer | None:
+def worst_layer(subject: Subject, engine: Engine, grids: Sequence[Grid], limit: float, note: Note) -> WorstLayer | None:
     """The first stretch of the trunk after which ``engine``'s kind differs from float32 by more than ``limit``.
 
     Builds an engine of the same kind for each probe; None if the engine's report does not say how it was built.

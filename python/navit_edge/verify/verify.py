@@ -225,7 +225,7 @@ def _examine(
     worst = None
     if any(found.relative > tolerance.max_relative for found in findings.distances.values()):
         note = partial(step, engine.id)
-        worst = worst_layer(subject, engine, findings.grids, limit=tolerance.max_relative, note=note)
+        worst = worst_layer(subject, engine, findings.grids, tolerance.max_relative, note)
     made = EngineCertificate(
         engine=engine.id,
         sha256=_sha256(manifest, engine.id),
