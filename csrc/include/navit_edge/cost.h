@@ -15,7 +15,7 @@ namespace navit_edge {
 /// Which products of queries and keys a pack computes: S in the formula.
 enum class AttentionCost {
   kPadded,    // N * L^2: every image as long as the longest
-  kSegments,  // the sum of l^2: every image as long as it is (packed; masked where foreign tiles are skipped)
+  kSegments,  // the sum of l^2: every image as long as it is (packed; masked if foreign tiles are skipped)
   kWhole,     // T^2: every token with every other
 };
 
@@ -37,6 +37,11 @@ struct NAVIT_EDGE_API CostModel {
   bool measured = false;            // by `bench --calibrate`; false: assumed from the model's sizes
   std::vector<BudgetCost> budgets;  // one for each budget, or one for all
 
+  /// Of `packs` packs of a budget that compute `tokens` tokens and `scores` products of queries and keys in all.
+  [[nodiscard]] double total_us(std::size_t budget, double packs, double tokens, double scores) const noexcept {
+    const BudgetCost& cost = budgets[budgets.size() == 1 ? 0 : budget];
+    return cost.fixed_us * packs + cost.us_per_token * tokens + cost.us_per_score * scores;
+  }
   [[nodiscard]] double pack_us(std::size_t budget, std::int32_t budget_tokens, const PackShape& pack) const noexcept;
 };
 
@@ -46,8 +51,8 @@ NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, std::string_view 
 
 /// The engine's measured coefficients, or `assumed_cost`.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const EngineSpec& engine);
-/// The same of an engine or a group by id. A group's coefficients are its engines', where all were measured. Throws
-/// BundleError where the bundle holds neither.
+/// The same of an engine or a group by id. A group's coefficients are its engines', if all were measured. Throws
+/// BundleError if the bundle holds neither.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const std::string& id);
 
 }  // namespace navit_edge

@@ -12,7 +12,7 @@ namespace navit_edge {
 /// Host bytes for packs of one budget, each tensor rounded up to 64.
 struct BudgetMemory {
   Budget budget;
-  std::size_t inputs = 0;   // of a pack. Where the engine lends them (pinned memory) they are its, not the slot's
+  std::size_t inputs = 0;   // of a pack. If the engine lends them (pinned memory) they are its, not the slot's
   std::size_t scratch = 0;  // what the pack is resized and cut with, by all threads
   std::size_t outputs = 0;  // of a pack
   [[nodiscard]] std::size_t total() const noexcept { return inputs + scratch + outputs; }
@@ -23,7 +23,7 @@ struct NAVIT_EDGE_API EngineMemory {
   int threads = 1;                    // that write a pack
   std::vector<BudgetMemory> budgets;  // as EngineSpec::budgets
 
-  /// What a slot holds: memory for its largest budget, where the smaller ones find room as well.
+  /// What a slot holds: memory for its largest budget, which the smaller ones share.
   [[nodiscard]] std::size_t slot_bytes() const noexcept { return budgets.empty() ? 0 : budgets.back().total(); }
   /// What a session of `slots` slots holds: the slots, and outputs of kSpareOutputs packs for results that are read
   /// while the next packs run.
@@ -33,7 +33,7 @@ struct NAVIT_EDGE_API EngineMemory {
 /// Outputs that a session keeps beyond one for each slot.
 inline constexpr int kSpareOutputs = 2;
 
-/// Memory for `engine` in a session of `threads` threads. Throws BundleError where its graph is not in the manifest.
+/// Memory for `engine` in a session of `threads` threads. Throws BundleError if its graph is not in the manifest.
 NAVIT_EDGE_API EngineMemory memory_plan(const Manifest& manifest, const EngineSpec& engine, int threads);
 
 }  // namespace navit_edge

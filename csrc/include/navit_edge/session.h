@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,44 +16,18 @@
 #include "navit_edge/manifest.h"
 #include "navit_edge/metrics.h"
 #include "navit_edge/policy.h"
+#include "navit_edge/result.h"
+#include "navit_edge/session_options.h"  // IWYU pragma: export
 #include "navit_edge/submit.h"
-#include "navit_edge/unpack.h"
+#include "navit_edge/unpack.h"  // IWYU pragma: export
 
 namespace navit_edge {
-
-struct SessionOptions {
-  std::string device = "auto";     // "auto" | "cpu" | "gpu"
-  std::string engine;              // id of an engine or a group; empty: the first that can run on `device`
-  std::string precision = "auto";  // "auto" | "fp32" | "fp16" | "bf16" | "int8" | "fp8"
-  int threads = 0;                 // 0: all cores that this process can keep busy (cores.h)
-  /// Packs in flight at once. An engine that cannot open so many is an error. 0: for engines of fixed tokens on an
-  /// accelerator two, or one where two do not open; on a CPU one with all cores, and two while two packs wait.
-  int slots = 0;
-  std::int32_t max_tokens_per_image = 0;  // most patches of an image (sizing.h: capped); 0: as the bundle says
-  std::string strategy = "auto";          // which images share a pack: a name of plan.h
-  /// What becomes of an image that is longer than every budget. "error": its result carries OverBudget. "downscale": it
-  /// is resized to the largest grid that fits, and its result says so. "split" is refused: no model allows it yet.
-  std::string overflow = "error";
-  BackendSearch search;
-  std::map<std::string, std::string> backend;  // options for the backend
-  Policy policy;                               // of images that name none
-
-  std::size_t queue_limit = 1024;  // submitted images of the lowest priority that may wait at once (docs/runtime.md)
-  std::uint64_t queue_bytes = std::uint64_t{1} << 30;  // of their pixels, in the same way; 0: as many as there are
-  /// What has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority.
-  double aging_us = 1e6;
-  /// How long an idle engine waits for more images after the oldest waiting one came, so that they share a pack. 0: not
-  /// at all. Never past a deadline, and never once a pack is full. A busy engine makes them wait anyway.
-  double batch_wait_us = 0;
-  /// A pack that the engine holds for longer is given up, and the session with it (docs/runtime.md). 0: never.
-  double stall_timeout_s = 60;
-};
 
 /// What was considered when the engine was chosen, in order; the last one that can run is used.
 struct Candidate {
   std::string engine;  // or group
   bool usable = false;
-  std::string detail;  // the device in words and, where it has one slot for want of memory, that; or why not
+  std::string detail;  // the device in words and, if it has one slot for lack of memory, that; or why not
 };
 
 struct PackReport {
@@ -82,7 +55,7 @@ struct RunReport {
 
 struct RunOptions {
   /// Images done, failed ones among them, of all. Called on the thread that called `run`, outside of all locks, at
-  /// least once after each change that it sees, last with both equal. Where it throws, the packs in flight are waited
+  /// least once after each change that it sees, last with both equal. If it throws, the packs in flight are waited
   /// for, no further one starts, and `run` throws that.
   std::function<void(std::size_t done, std::size_t total)> progress;
   std::optional<Policy> policy;  // none: the session's
@@ -103,33 +76,33 @@ class NAVIT_EDGE_API Session {
 
   /// One result per image, in input order. Borrows the pixels until it returns. An image that cannot be run (empty,
   /// over budget) fails alone: its result carries the error. So do the images of a pack that fails: their results carry
-  /// "pack k of n failed" with the cause. Throws InvalidInput for an empty list, BackendError where the session is
-  /// broken, Cancelled where it is closed.
+  /// "pack k of n failed" with the cause. Throws InvalidInput for an empty list, BackendError if the session is
+  /// broken, Cancelled if it is closed.
   std::vector<Result> run(std::span<const ImageView> images, RunReport* report = nullptr,
                           const RunOptions& options = {});
 
   /// Takes one image to be run with those that others submit. An image that cannot be run (empty, over budget) is no
-  /// error of the call: its result carries it. Waits while `queue_limit` images wait. Throws BackendError where the
-  /// session is broken, Cancelled where it is closed, also while this waits, InvalidInput for options that make no
+  /// error of the call: its result carries it. Waits while `queue_limit` images wait. Throws BackendError if the
+  /// session is broken, Cancelled if it is closed, also while this waits, InvalidInput for options that make no
   /// sense; then nothing was taken.
   Submitted submit(OwnedImage image, const SubmitOptions& options = {});
   /// The same with a callback; returns the id.
   std::uint64_t submit(OwnedImage image, const SubmitOptions& options, Done done);
-  /// The same, but does not wait, or no longer than `wait` says: where the queue is full there is no id, and `image` is
+  /// The same, but does not wait, or no longer than `wait` says: if the queue is full there is no id, and `image` is
   /// left as it was.
   std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                           const WaitOptions& wait = {.timeout_us = 0});
 
-  /// Takes a waiting image back: true, and its result carries Cancelled. False where it is unknown, in a pack already,
+  /// Takes a waiting image back: true, and its result carries Cancelled. False if it is unknown, in a pack already,
   /// or done.
   bool cancel(std::uint64_t id);
-  /// Waits until everything submitted so far has its result, callbacks included: true; false where the time of `wait`
-  /// passed before. Throws InvalidInput where it is called from a callback, for which it would wait for ever.
+  /// Waits until everything submitted so far has its result, callbacks included: true; false if the time of `wait`
+  /// passed before. Throws InvalidInput if it is called from a callback, for which it would wait forever.
   bool drain(const WaitOptions& wait = {});
   /// Takes no more images. Packs in flight finish, waiting images get Cancelled, callbacks are called; then returns.
   /// From a callback it returns at once, and the rest happens behind it. May be called again.
   void close();
-  /// The first cause where three packs in a row failed, or one stalled; else empty. A broken session fails what waits
+  /// The first cause if three packs in a row failed, or one stalled; else empty. A broken session fails what waits
   /// and takes no more; open another.
   [[nodiscard]] std::string broken() const;
 
@@ -151,9 +124,9 @@ class NAVIT_EDGE_API Session {
   void count_refused(ErrorCode code);
   /// Counts an image that was left out to keep up; `tag` is for the trace. Streams call it.
   void count_dropped(std::uint64_t tag);
-  /// Records what happens from now on. Throws InvalidInput where a trace is being recorded already.
+  /// Records what happens from now on. Throws InvalidInput if a trace is being recorded already.
   void start_trace(const TraceOptions& options = {});
-  /// Ends it: Chrome Trace Event JSON, which ui.perfetto.dev opens. Throws InvalidInput where there is none.
+  /// Ends it: Chrome Trace Event JSON, which ui.perfetto.dev opens. Throws InvalidInput if there is none.
   std::string stop_trace();
 
   // What is borrowed from a temporary would dangle.

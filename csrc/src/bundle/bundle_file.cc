@@ -1,7 +1,6 @@
 #include "bundle/bundle_file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "bundle/sha256.h"
 #include "navit_edge/error.h"
 
@@ -22,25 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kReadBytes = std::size_t{1} << 20;  // hashed while they are still in the cache
 constexpr const char* kCopyFiles = "; copy the bundle with its files in place of links: cp -rL";
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) noexcept : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string words_of(int error) { return std::generic_category().message(error); }
 
@@ -87,7 +68,7 @@ Descriptor open_inside(const fs::path& bundle, const fs::path& name, const FileS
   return at;
 }
 
-/// Throws where this machine cannot hold the file at all: a sparse file may say any size.
+/// Throws if this machine cannot hold the file at all: a sparse file may say any size.
 void require_memory(const fs::path& path, std::uint64_t bytes) {
   const std::int64_t pages = ::sysconf(_SC_PHYS_PAGES);
   const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
@@ -112,31 +93,6 @@ std::size_t read_full(int fd, std::span<std::byte> room, const fs::path& path) {
 }
 
 }  // namespace
-
-FileBytes::FileBytes(std::size_t size) : size_(size) {
-  if (size == 0) return;
-  // Not the file's own pages, not even private ones: those that were not touched yet show what the file holds by then,
-  // and end the process with SIGBUS where it was cut off.
-  void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-  static_cast<void>(::madvise(memory, size, MADV_HUGEPAGE));  // a quarter of the time for first touches; a hint
-#endif
-  data_ = static_cast<std::byte*>(memory);
-}
-
-FileBytes::~FileBytes() {
-  if (data_ != nullptr) ::munmap(data_, size_);
-}
-
-FileBytes::FileBytes(FileBytes&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-FileBytes& FileBytes::operator=(FileBytes&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
-}
 
 FileBytes read_verified(const fs::path& bundle, const std::string& name, const FileSpec& expected,
                         const std::string& remedy) {

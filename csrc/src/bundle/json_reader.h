@@ -31,7 +31,7 @@ class JsonReader {
   [[nodiscard]] bool has(const std::string& key) const;
   /// A field that may be missing, or null, which says the same.
   [[nodiscard]] bool has_value(const std::string& key) const;
-  /// Fails where the object has a field beside `known`.
+  /// Fails if the object has a field beside `known`.
   void only(std::initializer_list<const char*> known) const;
 
   /// Of at most kMostStringBytes, without control characters other than the tab.

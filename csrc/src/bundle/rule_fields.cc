@@ -91,8 +91,6 @@ std::string fault_of_fixed(const SizingSpec& sizing, std::int32_t patch_px) {
 
 }  // namespace
 
-std::span<const std::string_view> sizing_rules() noexcept { return kRules; }
-
 std::string sizing_fault(const SizingSpec& sizing, std::int32_t patch_px) {
   if (patch_px < 1) return "patch_px is " + std::to_string(patch_px) + "; it must be at least 1";
   const std::string& rule = sizing.rule;

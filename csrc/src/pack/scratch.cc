@@ -8,7 +8,7 @@
 namespace navit_edge {
 namespace {
 
-/// The longest image of `budget` in patches, or what the sizing rule allows where that is less.
+/// The longest image of `budget` in patches, or what the sizing rule allows if that is less.
 std::int64_t longest_patches(const Budget& budget, const SizingSpec& sizing) {
   std::int64_t most = std::max(1, longest_image({&budget, 1}));
   for (const std::int32_t cap : {sizing.max_tokens, sizing.cap_tokens}) {
@@ -42,9 +42,9 @@ void reserve_worker(WorkerScratch& worker, std::int64_t patches, const Preproces
   const std::size_t row = static_cast<std::size_t>(widest) * kChannels;
   worker.three.reserve(row + kPixelSlack);
   if (preprocess.sizing.fit == "resize") return;
-  worker.fit.blank.reserve(row);
-  worker.fit.mixed.reserve(row);
-  for (auto* buffer : {&worker.fit.scratch, &worker.fit.three}) {
+  worker.pad_crop.blank.reserve(row);
+  worker.pad_crop.mixed.reserve(row);
+  for (auto* buffer : {&worker.pad_crop.scratch, &worker.pad_crop.three}) {
     buffer->reserve(static_cast<std::size_t>(kReservedSidePx) * kChannels + kPixelSlack);
   }
 }
@@ -64,7 +64,8 @@ std::size_t scratch_bytes(const PackScratch& scratch) noexcept {
   std::size_t bytes = scratch.bands.capacity() * sizeof(Band) + scratch.workers.capacity() * sizeof(WorkerScratch);
   for (const WorkerScratch& worker : scratch.workers) {
     bytes += worker.resizer.bytes() + worker.three.capacity();
-    for (const auto* buffer : {&worker.fit.blank, &worker.fit.mixed, &worker.fit.scratch, &worker.fit.three}) {
+    for (const auto* buffer :
+         {&worker.pad_crop.blank, &worker.pad_crop.mixed, &worker.pad_crop.scratch, &worker.pad_crop.three}) {
       bytes += buffer->capacity();
     }
   }

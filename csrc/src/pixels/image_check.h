@@ -1,6 +1,7 @@
-// What every entry point asks of an image.
+// What every entry point asks of an image: whether it can be read, and how much memory it keeps.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "navit_edge/image.h"
@@ -14,5 +15,8 @@ void check_image(const ImageView& image, const std::string& who);
 
 /// Also where its alpha channel is one that `alpha`, PreprocessSpec's, rejects.
 void check_image(const ImageView& image, const std::string& who, const std::string& alpha);
+
+/// Bytes of pixels that the view borrows, as far as rows go.
+std::uint64_t bytes_of(const ImageView& view);
 
 }  // namespace navit_edge

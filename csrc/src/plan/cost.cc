@@ -28,7 +28,6 @@ AttentionCost parse_attention(std::string_view name) {
 }
 
 double CostModel::pack_us(std::size_t budget, std::int32_t budget_tokens, const PackShape& pack) const noexcept {
-  const BudgetCost& cost = budgets[budgets.size() == 1 ? 0 : budget];
   const auto tokens = static_cast<double>(dynamic_tokens ? pack.tokens : budget_tokens);
   double scores = 0;
   switch (attention) {
@@ -42,7 +41,7 @@ double CostModel::pack_us(std::size_t budget, std::int32_t budget_tokens, const 
       scores = tokens * tokens;
       break;
   }
-  return cost.fixed_us + cost.us_per_token * tokens + cost.us_per_score * scores;
+  return total_us(budget, 1, tokens, scores);
 }
 
 BudgetCost assumed_cost(const ModelSpec& model, std::string_view target) noexcept {

@@ -18,7 +18,7 @@ std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 /// Packs of consecutive images, the most urgent first, so that every accepted image is on time.
 ///
 /// done_[j] is the earliest time at which the first j accepted images can all be done, each pack of consecutive ones
-/// and done before its first image's deadline, the earliest it holds. Where no such time exists the longest image
+/// and done before its first image's deadline, the earliest it holds. If no such time exists the longest image
 /// accepted so far is given up (Moore, Management Science 15, 1968) and the rest is computed again from there.
 class UrgentPacks {
  public:
@@ -58,11 +58,11 @@ class UrgentPacks {
   [[nodiscard]] PackPlan pack(std::size_t first, std::size_t end) const {
     PackPlan out;
     for (std::size_t i = first; i < end; ++i) append(out, accepted_[i], tokens_[index(accepted_[i])]);
-    price(out, limits_);
+    assign_budget(out, limits_);
     return out;
   }
 
-  /// Computes done_[end] from those before it; false where the images cannot all be on time.
+  /// Computes done_[end] from those before it; false if the images cannot all be on time.
   bool extend(std::size_t end) {
     done_.resize(std::max(done_.size(), end + 1), kNever);
     begin_.resize(done_.size(), 0);
@@ -74,7 +74,7 @@ class UrgentPacks {
       if (first + 1 < end && std::int64_t{pack.tokens} + need > limit) break;
       append(pack, accepted_[first], need);
       if (static_cast<std::int64_t>(pack.images.size()) > limits_.budgets.back().images) break;
-      price(pack, limits_);
+      assign_budget(pack, limits_);
       const double done = done_[first] + pack.predicted_us;
       if (done <= limits_.deadlines_us[index(accepted_[first])] && done < done_[end]) {
         done_[end] = done;
@@ -118,7 +118,7 @@ std::vector<PackPlan> without_deadlines(std::vector<std::int32_t> images, TokenC
                    [&](std::int32_t a, std::int32_t b) { return tokens[index(a)] > tokens[index(b)]; });
   if (limits.strategy == Strategy::kAuto) return choose_packs(images, decreasing, tokens, limits).packs;
   std::vector<PackPlan> packs = named_packs(limits.strategy, images, decreasing, tokens, limits.budgets.back());
-  for (PackPlan& pack : packs) price(pack, limits);
+  for (PackPlan& pack : packs) assign_budget(pack, limits);
   return packs;
 }
 

@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 7> kStrategyNames{
     "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length",
 };
 
-/// What is assumed where no coefficients are given: S/16 on a GPU. Only proportions matter to a plan.
+/// What is assumed if no coefficients are given: S/16 on a GPU. Only proportions matter to a plan.
 BudgetCost default_cost() {
   ModelSpec model;
   model.width = 384;
@@ -153,7 +153,7 @@ Plan plan_packs(std::span<const std::int32_t> token_counts, const PlanLimits& gi
   } else {
     plan.packs = named_packs(limits.strategy, order, decreasing, token_counts, limits.budgets.back());
     plan.strategy = limits.strategy;
-    for (PackPlan& pack : plan.packs) price(pack, limits);
+    for (PackPlan& pack : plan.packs) assign_budget(pack, limits);
     plan.predicted_us = schedule(plan.packs, limits.streams);
   }
   return limits.deadlines_us.empty() ? plan : meet_deadlines(std::move(plan), token_counts, limits);

@@ -1,11 +1,12 @@
 // Gradient energy of a small copy. The copy takes single pixels of the image: a mean over boxes would read all of it,
 // and would blur away the very detail that asks for more tokens.
+#include "navit_edge/complexity.h"
+
 #include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
 
-#include "navit_edge/choice.h"
 #include "pixels/image_check.h"
 #include "pixels/pixel_rows.h"
 

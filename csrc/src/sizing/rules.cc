@@ -31,11 +31,6 @@ std::int32_t rounded_up(std::int32_t side_px, std::int32_t patch_px) {
 
 std::int32_t rounded_down(std::int32_t side_px, std::int32_t patch_px) { return std::max(1, side_px / patch_px); }
 
-Grid native_grid(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
-  const auto count = sizing.fit == "pad" ? rounded_up : sizing.fit == "crop" ? rounded_down : nearest;
-  return {count(image.height_px, patch_px), count(image.width_px, patch_px)};
-}
-
 /// The largest grid under `max_tokens` on the way of an image that is scaled up from nothing to `end`: each side gains
 /// a patch where it crosses a rounding boundary, (n + 1/2) patches.
 Grid largest_on_path(Size image, Grid end, std::int32_t max_tokens) {
@@ -169,13 +164,12 @@ SizingSpec lowered(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_to
   return sizing;
 }
 
-/// Where the image's first pixel lies on a side of `target_px`, as torchvision's center_crop places it.
-std::int32_t centred(std::int32_t side_px, std::int32_t target_px) {
-  if (side_px < target_px) return (target_px - side_px) / 2;
-  return -static_cast<std::int32_t>(std::nearbyint((side_px - target_px) / 2.0));
-}
-
 }  // namespace
+
+Grid native_grid(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
+  const auto count = sizing.fit == "pad" ? rounded_up : sizing.fit == "crop" ? rounded_down : nearest;
+  return {count(image.height_px, patch_px), count(image.width_px, patch_px)};
+}
 
 std::string cap_fault(const SizingSpec& sizing, std::int32_t patch_px, std::int32_t max_tokens) {
   const std::int64_t cell = std::int64_t{sizing.merge} * sizing.merge;
@@ -223,25 +217,6 @@ Grid resize_target(Size image, const PreprocessSpec& preprocess) {
                        "; raise it, or crop the image to a smaller aspect");
   }
   return grid;
-}
-
-Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) noexcept {
-  const std::int32_t patch_px = preprocess.patch_px;
-  const SizingSpec& sizing = preprocess.sizing;
-  const std::int64_t height_px = std::int64_t{grid.rows} * patch_px;
-  const std::int64_t width_px = std::int64_t{grid.cols} * patch_px;
-  Placement placement;
-  if (sizing.rule == "native" && sizing.fit != "resize" && grid == native_grid(image, sizing, patch_px)) {
-    placement.resized = false;
-    if (sizing.fit == "crop") {
-      placement.top_px = centred(image.height_px, static_cast<std::int32_t>(height_px));
-      placement.left_px = centred(image.width_px, static_cast<std::int32_t>(width_px));
-    }
-    return placement;
-  }
-  placement.scale_y = static_cast<double>(height_px) / image.height_px;
-  placement.scale_x = static_cast<double>(width_px) / image.width_px;
-  return placement;
 }
 
 }  // namespace navit_edge

@@ -24,50 +24,45 @@ if TYPE_CHECKING:
 @command
 @decoding
 def quantize(
-    bundle: Annotated[
-        Path, typer.Argument(help="Bundle to add quantized graphs to.", metavar="BUNDLE", show_default=False)
-    ],
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by export.", metavar="BUNDLE", show_default=False)],
     calibration: Annotated[
         Path,
         typer.Option(
-            help="Directory of images like those the model will see; subdirectories count.",
+            help="Folder of images like those that the model will see, subfolders included.",
             metavar="DIR",
             show_default=False,
         ),
     ],
-    precision: Annotated[str, typer.Option(help="int8, or fp8 (for GPUs from sm89).")] = "int8",
-    method: Annotated[
-        str, typer.Option(help="How to choose scales from the values seen: minmax, percentile, mse or entropy.")
-    ] = "minmax",
+    precision: Annotated[str, typer.Option(help="int8, or fp8 (GPUs from sm89).")] = "int8",
+    method: Annotated[str, typer.Option(help="How to choose scales: minmax, percentile, mse or entropy.")] = "minmax",
     percentile: Annotated[
-        float, typer.Option(help="With --method percentile: how many percent of the magnitudes a scale covers.")
+        float, typer.Option(help="With --method percentile: percentage of the magnitudes that a scale covers.")
     ] = 99.99,
     holdout: Annotated[
         str,
         typer.Option(
-            help="Images to measure the accuracy on: a fraction of DIR, or a directory of others.",
-            metavar="FRACTION|DIR",
+            help="Images to measure the error on: a fraction of DIR, or another folder.", metavar="FRACTION|DIR"
         ),
     ] = "0.25",
-    max_images: Annotated[int, typer.Option(help="Calibrate with at most this many images, evenly spaced.")] = 128,
+    max_images: Annotated[int, typer.Option(help="Largest number of images to calibrate with, evenly spaced.")] = 128,
     skip_layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers to keep in float: names, patterns such as blocks.0.*, or auto (a sensitivity scan).",
+            help="Layers to leave in float: names, patterns such as blocks.0.*, or auto (by a sensitivity scan).",
             metavar="LIST|auto",
             show_default="none",
         ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="With auto: the largest relative error. It skips as few layers as that takes.")
+        float, typer.Option(help="With auto: largest relative error; skip as few layers as it takes.")
     ] = 0.05,
     skip_count: Annotated[
         int | None,
         typer.Option(help="With auto: skip this many of the worst layers instead.", metavar="K", show_default="none"),
     ] = None,
-    scan_images: Annotated[int, typer.Option(help="With auto: how many images the scan runs for each layer.")] = 8,
+    scan_images: Annotated[int, typer.Option(help="With auto: images that the scan runs per layer.")] = 8,
     force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Quantize again, even if the bundle already holds the same.")
+        bool, typer.Option("--force", metavar="", help="Quantize again even if the bundle has the graphs already.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")
@@ -78,8 +73,9 @@ def quantize(
 ) -> None:
     """Quantize the linear layers of a bundle's graphs to int8 or fp8, for build-engine --precision int8 or fp8.
 
-    The scales come from your images, packed with the bundle's own preprocessing. The float32 graphs stay as they are.
-    The same command again makes nothing anew. Ctrl-C leaves the bundle as it was.
+    The images go through the bundle's own preprocessing into packs, which give the scales. The float32 graphs stay as
+    they are. If the bundle already has graphs made with the same options, they are not made again. Ctrl-C leaves the
+    bundle as it was.
     """
     from navit_edge.quantize import QuantizeRequest, quantize_bundle
 

@@ -15,7 +15,7 @@ from navit_edge.errors import InvalidInputError
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-#: Pillow's names of what is decoded. HEIF (HEIC) by pillow-heif, where that is installed.
+#: Pillow's names of what is decoded. HEIF (HEIC) by pillow-heif, if that is installed.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000", "HEIF")
 
 #: How their files are called, by which folders are searched: one list for all of navit_edge.

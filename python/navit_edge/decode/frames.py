@@ -42,7 +42,7 @@ class Frames:
     """The frames of an opened file, once, in order.
 
     timed: they are shown one after the other, and have durations; else they are pages, each an image of its own.
-    count: how many the header says there are; None where it does not say.
+    count: how many the header says there are; None if it does not say.
     """
 
     def __init__(self, source: FrameSource) -> None:
@@ -52,7 +52,7 @@ class Frames:
         self.count = source.frame_count
 
     def __iter__(self) -> Iterator[FrameAt]:
-        """Raises InvalidInputError behind the last one that there is, where frames are missing or cannot be reached.
+        """Raises InvalidInputError behind the last one that there is, if frames are missing or cannot be reached.
         A page that cannot be decoded says so itself, and the next one follows; an animation ends there."""
         index = -1
         passed_over = int(self.timed and bool(getattr(self._image, "default_image", False)))  # APNG: no frame of it

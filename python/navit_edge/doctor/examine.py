@@ -29,7 +29,7 @@ def examine(
     probe: Probe = run_probe,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Examines the machine and, where one is given, a bundle.
+    """Examines the machine and, if one is given, a bundle.
 
     root: where the files of the system are looked for. probe: asks the vendors' libraries. on_step: called with what
     comes next.
@@ -86,6 +86,8 @@ def examine(
     elif not runs:
         ids = ", ".join(one.id for one in manifest.engines)
         command = shlex.join(["navit-edge", "build-engine", str(bundle), "--backend", "openvino"])
-        broken = f"no engine of the bundle {bundle} runs here ({ids}); mend one as said above, or build one: {command}"
+        broken = (
+            f"no engine of the bundle {bundle} runs here ({ids}); fix one as described above, or build one: {command}"
+        )
     sections.append(Section(name=f"bundle {bundle.name}", findings=engines))
     return Report(sections=tuple(sections), bundle=str(bundle), usable=runs, broken=broken)

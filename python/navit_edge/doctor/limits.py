@@ -16,9 +16,9 @@ _UNLIMITED = 1 << 60
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """affinity: cores that this process may be scheduled on.
-    cpu_quota: CPU time in cores, as 1.5, or None where none is set.
-    cores: that can be kept busy, which a session counts: affinity, or the quota rounded down where that is less.
-    memory_bytes: or None where none is set.
+    cpu_quota: CPU time in cores, as 1.5, or None if none is set.
+    cores: that can be kept busy, which a session counts: affinity, or the quota rounded down if that is less.
+    memory_bytes: or None if none is set.
     container: "docker", "podman", "kubernetes", "a container", or "".
     """
 
@@ -46,7 +46,7 @@ class Limits:
 
 
 def limit_findings(limits: Limits) -> tuple[Finding, ...]:
-    """One finding where something limits this process; none otherwise."""
+    """One finding if something limits this process; none otherwise."""
     if limits.cpu_quota is None and limits.memory_bytes is None and not limits.container:
         return ()
     facts = {
@@ -58,7 +58,7 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
     }
     parts = [f"inside {limits.container}"] if limits.container else []
     if limits.memory_bytes is not None:
-        parts.append(f"memory limited to {gib(limits.memory_bytes)}; what takes more is killed")
+        parts.append(f"memory limited to {gib(limits.memory_bytes)}; a process that takes more is killed")
     if limits.cpu_quota is not None:
         parts.append(f"CPU time limited to that of {limits.cpu_quota:g} cores")
         if limits.cores < limits.affinity:
@@ -67,7 +67,7 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
                 f"{limits.affinity} of the affinity"
             )
             if limits.cpu_quota != limits.cores:
-                parts.append("a quota of whole cores would waste nothing")
+                parts.append("a quota of whole cores would waste none")
     if limits.cpu_quota is None and limits.memory_bytes is None:
         parts.append("neither CPU time nor memory limited")
     return (Finding(name="limits", state=State.FOUND, text="; ".join(parts), facts=facts),)

@@ -27,7 +27,7 @@ def directories_of(variable: str) -> tuple[list[str], list[str]]:
 
 
 def variable_findings() -> tuple[Finding, ...]:
-    """The two variables, where they are set: which of their directories are there."""
+    """The two variables, if they are set: which of their directories are there."""
     findings = []
     for variable in (BACKEND_DIR, TENSORRT_DIR):
         if not os.environ.get(variable):
@@ -37,7 +37,7 @@ def variable_findings() -> tuple[Finding, ...]:
         text = os.environ[variable]
         if relative:
             # A relative directory of TENSORRT_DIR is an error of the plug-in, of BACKEND_DIR it is passed over.
-            what = "is refused by the TensorRT plug-in" if variable == TENSORRT_DIR else "is not searched"
+            what = "is refused by the TensorRT backend" if variable == TENSORRT_DIR else "is not searched"
             text += f"; {', '.join(relative)} is relative and {what}; expected absolute paths with colons between"
         elif missing:
             text += f"; there is no directory {', '.join(missing)}"
@@ -83,7 +83,7 @@ def _files(names: list[str], wheels: list[tuple[str, str, str]], last: str = "")
 def served_major(plugin: Path) -> int:
     """The major version of TensorRT that a plug-in was compiled for: its headers', as the names that it opens say.
 
-    0 where the file names none.
+    0 if the file names none.
     """
     try:
         match = re.search(rb"libnvinfer\.so\.(\d+)\0", plugin.read_bytes())

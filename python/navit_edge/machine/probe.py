@@ -99,7 +99,7 @@ def _cuda_error(library: ctypes.CDLL, code: int) -> str:
 
 def library_version(function: str, *files: str) -> dict[str, Any]:
     """Opens the first of ``files`` that opens and calls its ``int function()``, or for the CUDA runtime
-    ``function(int*)``: {"file": ..., "version": 101501}; {"absent": why} where none opens."""
+    ``function(int*)``: {"file": ..., "version": 101501}; {"absent": why} if none opens."""
     reasons = []
     for file in files:
         try:
@@ -177,13 +177,13 @@ def backend(file: str, *vendor_files: str) -> dict[str, Any]:
         return {"error": str(error)}
     symbol = getattr(library, "navit_edge_backend", None)
     if symbol is None:
-        return {"error": f"{file} does not export navit_edge_backend, so it is no backend"}
+        return {"error": f"{file} does not export navit_edge_backend, so it is not a backend"}
     from navit_edge import _core
 
     abi = _core.backend_abi_version
     symbol.restype = ctypes.c_void_p
     if not symbol(ctypes.c_uint32(abi)):
-        return {"error": f"{file} does not speak version {abi} of the backend ABI; it is of another release"}
+        return {"error": f"{file} does not have version {abi} of the backend ABI; it belongs to another release"}
     return {"abi": abi}
 
 
@@ -215,7 +215,7 @@ def command(*words: str) -> dict[str, Any]:
 def wheels() -> dict[str, Any]:
     """NVIDIA's packages from pip: {"wheels": {"tensorrt-lean-cu12-libs": {"version": ..., "directory": ...}}}.
 
-    directory: of the first shared library, "" where the package has none.
+    directory: of the first shared library, "" if the package has none.
     """
     from importlib.metadata import distributions
 
