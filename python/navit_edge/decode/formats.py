@@ -142,7 +142,7 @@ def prepare_pillow() -> None:
 def open_image(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
     """Reads the header of ``file``, which stays open and is the caller's to close.
 
-    Raises InvalidInputError where it holds none of ``formats``, and whatever Pillow raises where it is damaged.
+    Raises InvalidInputError if it holds none of ``formats``, and whatever Pillow raises if it is damaged.
     """
     from PIL import Image, UnidentifiedImageError
 

@@ -102,7 +102,7 @@ class Frames:
 
     def _duration_s(self, index: int) -> float:
         with self._source.refusals(index):
-            self._image.load()  # where some formats learn it; and the next frame builds on it
+            self._image.load()  # some formats learn it only here; and the next frame builds on it
         try:
             stated = float(self._image.info.get("duration", 0)) / 1000
         except (TypeError, ValueError):

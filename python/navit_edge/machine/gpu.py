@@ -1,6 +1,6 @@
 """The device beside the CPU: its name and memory, and how a board is set. What is not measured is None.
 
-nvidia-smi says what a card holds (NVML; on Jetson Thor, too). Where CPU and GPU share one memory it does not, and the
+nvidia-smi says what a card holds (NVML; on Jetson Thor, too). If CPU and GPU share one memory it does not, and the
 kernel's own count stands for both: what tegrastats prints as RAM is MemTotal - MemAvailable of /proc/meminfo.
 """
 
