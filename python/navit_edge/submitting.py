@@ -68,8 +68,8 @@ class Submitting:
         tag: Any = None,
         policy: Policy | None = None,
     ) -> Future | None:
-        """``submit`` without a wait: if the queue is full it returns None at once, and the image was not taken. A file is
-        decoded first."""
+        """``submit`` without a wait: if the queue is full it returns None at once, and the image was not taken. A file
+        is decoded first."""
         return self._submit(image, deadline_ms, priority, tag, policy, 0.0)
 
     async def submit_async(
@@ -82,8 +82,8 @@ class Submitting:
         policy: Policy | None = None,
         timeout: float | None = None,
     ) -> Future:
-        """``submit`` for an event loop, which goes on meanwhile: a thread of the loop's executor decodes a file and waits
-        for a place in a full queue. Gives the future, for you to await. Cancelling the task gives the place up."""
+        """``submit`` for an event loop, which goes on meanwhile: a thread of the loop's executor decodes a file and
+        waits for a place in a full queue. Gives the future, for you to await. Cancelling the task gives the place up."""
         import asyncio  # only who has an event loop pays for it
 
         gone = threading.Event()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,11 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.machine.cores import usable_cores
 from navit_edge.options import checked_int
 from navit_edge.pixels import as_pixels, size_of
+from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Budget, Engine, Manifest
     from navit_edge.pixels import ImageLike
-
-Strategy = Literal[
-    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
-]
-Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Attention = Literal["padded", "segments", "whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +36,7 @@ class CostModel:
     measured: by ``navit-edge bench --calibrate``; False: assumed from the model's sizes.
     """
 
-    attention: Attention = "segments"
+    attention: AttentionCost = "segments"
     dynamic_tokens: bool = False
     budgets: tuple[tuple[float, float, float], ...] = ()
     measured: bool = False
@@ -53,7 +48,7 @@ class CostModel:
         return CostModel(**{**found, "budgets": tuple(found["budgets"])})
 
     @staticmethod
-    def assumed(manifest: Manifest, target: str, *, attention: Attention, dynamic_tokens: bool) -> CostModel:
+    def assumed(manifest: Manifest, target: str, *, attention: AttentionCost, dynamic_tokens: bool) -> CostModel:
         """From the model's sizes: FLOPs at a stated rate for "cpu", another for every other target."""
         model = manifest.model
         named = [model.config.get(name) for name in ("mlp_width", "intermediate_size")]
@@ -117,7 +112,7 @@ class PlanLimits:
             budgets=budget_tuples(engine.budgets),
             strategy=strategy,
             cost=CostModel.of(bundle, engine.id),
-            base=engine.strategy,  # type: ignore[arg-type]  # the manifest's check knows the names
+            base=engine.strategy,
             streams=2 if engine.dynamic_tokens and cores >= 2 else 1,
         )
 
@@ -200,8 +195,8 @@ def pack(
     sizing: Sizing | str | None = None,
     prefix_tokens: int = 0,
     filter: Filter = "bilinear",
-    alpha: Literal["drop", "composite", "reject"] = "drop",
-    background: tuple[int, int, int] = (0, 0, 0),
+    alpha: AlphaRule = "drop",
+    background: tuple[int, int, int] = WHITE,
     pad_to: tuple[int, int] | None = None,
     threads: int = 0,
 ) -> dict[str, npt.NDArray[Any]]:
