@@ -83,7 +83,7 @@ class Submitting:
         timeout: float | None = None,
     ) -> Future:
         """``submit`` for an event loop, which goes on meanwhile: a thread of the loop's executor decodes a file and
-        waits for a place in a full queue. Gives the future, for you to await. Cancelling the task gives the place up."""
+        waits for a place in a full queue. Gives the future to await. Cancelling the task gives up the place."""
         import asyncio  # only who has an event loop pays for it
 
         gone = threading.Event()
