@@ -94,7 +94,7 @@ def export_bundle(
             "as-decoded": only as their decoder does by itself.
         icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
             loaders do.
-        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, where a model
+        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, if a model
             has none of them, its tokens.
         lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
 
@@ -225,14 +225,14 @@ def _gather(self: Any, dim: int, index: Any) -> Any:
 
 
 def _whole(self: ir.Value, divisor: ir.Value) -> ir.Value:
-    """aten.floor_divide of int32 as integer Div, which rounds towards 0: the same where the quotient is not negative,
+    """aten.floor_divide of int32 as integer Div, which rounds towards 0: the same if the quotient is not negative,
     and negative ones are clamped to 0 (positions.py). torch's own translation goes through float."""
     quotient: ir.Value = op.Div(self, divisor)  # type: ignore[type-var]
     return quotient
 
 
 def _separate_lengths(graph: ir.Graph) -> None:
-    """Gives all packed attentions a tensor of their own for the keys' lengths: TensorRT is said to crash where one
+    """Gives all packed attentions a tensor of their own for the keys' lengths: TensorRT is said to crash if one
     tensor stands in both places (NVIDIA's TensorRT Edge-LLM keeps them apart, too)."""
     copies: dict[ir.Value, ir.Value] = {}
     for node in [node for node in graph if node.op_type == packed.OPERATOR]:

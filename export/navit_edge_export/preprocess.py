@@ -90,7 +90,7 @@ class Pack:
     positions: Int32Array  # [T, 2] (row, column); prefix token k has (-1-k, -1-k)
     segment_ids: Int32Array  # [T]; N for padding rows
     grid_hw: Int32Array  # [N, 2] (rows, columns); (1, 1) for images that own no token
-    attention_index: Int32Array  # [N, L] pack row of token l of image n; -1 where there is none
+    attention_index: Int32Array  # [N, L] pack row of token l of image n; -1 if there is none
     token_index: Int32Array  # [T] n*L + l; 0 for padding rows
     cu_seqlens: Int32Array  # [N+1] tokens of the images before image n; last, of all: padding rows do not count
 

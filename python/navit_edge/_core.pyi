@@ -58,7 +58,7 @@ class Pixels:
     format: "gray", "rgb", "bgr", "rgbx", "bgrx", "rgba", "bgra", "nv12" or "i420"; "x" is a byte that is not looked at.
     matrix, range: of NV12 and I420: "bt601" or "bt709"; "limited" (video) or "full" (JPEG).
 
-    Raises InvalidInputError where an array is not what the format says.
+    Raises InvalidInputError if an array is not what the format says.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Pixels:
         strides: bytes from row to row, one number for each plane (further ones are ignored); None: rows are adjacent.
         offsets: where each plane begins, in bytes; None: at 0, one after the other.
 
-        Raises InvalidInputError where the planes do not lie within the buffer.
+        Raises InvalidInputError if the planes do not lie within the buffer.
         """
     @property
     def height_px(self) -> int: ...
@@ -124,7 +124,7 @@ class Policy:
     @staticmethod
     def latency(target_ms: float, *, min_tokens: int = 64) -> Policy:
         """The most tokens with which the result is predicted to be there ``target_ms`` milliseconds after the image was
-        given, what waits before it included; at least ``min_tokens``, also where the target cannot be met so
+        given, what waits before it included; at least ``min_tokens``, also if the target cannot be met so
         (``result.reason`` then says that). All images of one ``run`` shall be done by the target.
 
         The prediction is the engine's cost model: measured by ``navit-edge bench --calibrate``, or assumed. Raises

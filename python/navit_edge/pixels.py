@@ -35,7 +35,7 @@ PIL_FORMATS = {"RGB": "rgbx", "RGBX": "rgbx", "RGBA": "rgba", "L": "gray"}
 
 class Given(NamedTuple):
     """pixels: what C++ borrows. done: what decoding did to the image, in words; "" for nothing. new_bytes: of pixels
-    that were made for it; 0 where the caller's own are borrowed."""
+    that were made for it; 0 if the caller's own are borrowed."""
 
     pixels: npt.NDArray[np.uint8] | Pixels
     done: str = ""
@@ -55,7 +55,7 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None) ->
 
     Arrays and ``Pixels`` are passed on as they are, and so are arrays of other libraries that share CPU memory by
     DLPack (PyTorch, JAX); what would need a silent copy or a guess is refused with the remedy. PIL images and files go
-    through ``decoder``. Their pixels are borrowed where Pillow's rows are contiguous (Pillow 13 and later, below
+    through ``decoder``. Their pixels are borrowed if Pillow's rows are contiguous (Pillow 13 and later, below
     16 MB), else copied.
 
     Raises InvalidInputError, whatever a decoder raises.
@@ -84,7 +84,7 @@ def gathered(
 ) -> tuple[list[Given | None], dict[int, NavitEdgeError]]:
     """The pixels of a list that is held as a whole, and what was wrong with each of which there are none.
 
-    Raises InvalidInputError where what is decoded for it takes more than ``max_run_bytes``, and with ``on_error``
+    Raises InvalidInputError if what is decoded for it takes more than ``max_run_bytes``, and with ``on_error``
     "raise" the first error of an image.
     """
     given: list[Given | None] = []
@@ -138,7 +138,7 @@ def to_rgb(
 
 
 def load_image(path: str | os.PathLike[str], decoder: Decoder | None = None) -> npt.NDArray[np.uint8]:
-    """A decoded file as an array of its own: uint8 [height_px, width_px, 3], or [height_px, width_px, 4] where it has
+    """A decoded file as an array of its own: uint8 [height_px, width_px, 3], or [height_px, width_px, 4] if it has
     transparency. Raises InvalidInputError."""
     image = (decoder or default_decoder()).decode(path).image
     return np.asarray(image.convert("RGB") if image.mode in ("L", "RGBX") else image)
@@ -158,7 +158,7 @@ def given_by(decoded: Decoded, *, new: bool = True) -> Given:
 
 
 def _borrowed(image: Image.Image) -> npt.NDArray[np.uint8] | Pixels:
-    """The memory of a PIL image, borrowed where Pillow exports it (the Arrow C data interface), else copied."""
+    """The memory of a PIL image, borrowed if Pillow exports it (the Arrow C data interface), else copied."""
     if _exports_memory():
         with suppress(ValueError):  # an image in several blocks of memory
             return Pixels.from_arrow(image, image.height, image.width, PIL_FORMATS[image.mode])

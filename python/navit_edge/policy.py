@@ -39,7 +39,7 @@ class Choice:
     """What a policy chooses for one image.
 
     grid: (rows, columns) in patches. tokens: rows * columns and the model's prefix tokens.
-    reason: what was chosen and why, as in ``Result.reason``; "" where the image gets what the sizing rule gives.
+    reason: what was chosen and why, as in ``Result.reason``; "" if the image gets what the sizing rule gives.
     """
 
     grid: tuple[int, int]
@@ -97,7 +97,7 @@ def complexity(
     alpha: Literal["drop", "composite"] = "drop",
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> float:
-    """How much there is to see in an image, as a content policy takes it: 0 where it is flat, 1/3 for noise.
+    """How much there is to see in an image, as a content policy takes it: 0 if it is flat, 1/3 for noise.
 
     The mean difference in luma, over 255, between neighbours of a copy of the image whose longer side is 64 pixels,
     each taken as it is. About the same for an image at any scale.

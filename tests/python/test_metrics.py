@@ -240,7 +240,7 @@ def test_a_scrape_over_http_gives_what_the_session_says(
         assert values(found["navit_edge_images_completed"], "_total") == [5]
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(server.url.replace("metrics", "other"), timeout=60)
-        with pytest.raises(ne.InvalidInputError, match=r"cannot be listened on.*or 0 for one that is free"):
+        with pytest.raises(ne.InvalidInputError, match=r"cannot listen on port.*or 0 for any free one"):
             metrics.serve(session, server.port)
         url = server.url
     with pytest.raises(urllib.error.URLError):

@@ -226,7 +226,7 @@ def test_the_report_counts_every_image_and_every_entry(job_bundle: Path, image: 
     assert json.loads(report.read_text()) == {
         "images": 2, "failed": 1, "written": 2, "done_before": 0, "not_named_any_more": 0, "skipped": {".txt": 1},
         "signal": None,
-        "first_error": f"{image.parent}/gone.jpg is a link that leads nowhere; mend the link, or delete it",
+        "first_error": f"{image.parent}/gone.jpg is a link that leads nowhere; repair the link, or delete it",
     }  # fmt: skip
 
 

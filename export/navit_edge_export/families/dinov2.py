@@ -1,7 +1,7 @@
 """DINOv2: ``Dinov2Model`` and ``Dinov2WithRegistersModel`` of transformers, and their classifiers (Oquab et al.,
 arXiv:2304.07193; Darcet et al., arXiv:2309.16588).
 
-A CLS token (then registers, where there are any) in front of the patches; a learned square table, resampled to each
+A CLS token (then registers, if there are any) in front of the patches; a learned square table, resampled to each
 image's grid by bicubic interpolation, antialiased in the models with registers only; LayerScale. The original squashes
 or crops images to one size; here each keeps its own, and the CLS token's position is added once and for all.
 """

@@ -43,7 +43,7 @@ class Fields:
         raise InvalidInputError(f"{self._where}: {name} is {found}; the family {self._family} supports {supported}")
 
     def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
-        """A whole number from ``least`` up; ``default`` where it is missing."""
+        """A whole number from ``least`` up; ``default`` if it is missing."""
         value = self._values.get(name, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             self.refuse(name, f"whole numbers from {least} up")
@@ -99,7 +99,7 @@ def read_patch_px(fields: Fields, values: Mapping[str, Any], name: str = "patch_
 def read_pixels(
     family: str, checkpoint: Checkpoint, *, channels: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) of pixels / 255 of a transformers image processor, one number a channel; ``mean`` and ``std`` where
+    """(mean, std) of pixels / 255 of a transformers image processor, one number a channel; ``mean`` and ``std`` if
     it does not say."""
     fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_rescale", True, None)
@@ -121,8 +121,8 @@ def read_pixels(
 
 
 def read_alpha(family: str, checkpoint: Checkpoint, *, converts: bool) -> str:
-    """What a transformers image processor makes of transparency: where it converts to RGB, it lays the image over white
-    (``image_transforms.convert_to_rgb``). ``converts``: whether it does where the checkpoint does not say; where it
+    """What a transformers image processor makes of transparency: if it converts to RGB, it lays the image over white
+    (``image_transforms.convert_to_rgb``). ``converts``: whether it does if the checkpoint does not say; if it
     does not, images come from ``load_image``, which drops alpha."""
     fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
     value = checkpoint.processor.get("do_convert_rgb")

@@ -25,7 +25,7 @@ class Preprocessing:
     sizing: Sizing
     filter: str  # one of Pillow's, as "bilinear"
     alpha: str = "drop"  # or "composite", over white: what becomes of transparency
-    orientation: str = "apply"  # files are turned upright; "as-decoded" where the family's own loader does not
+    orientation: str = "apply"  # files are turned upright; "as-decoded" if the family's own loader does not
     labels: tuple[str, ...] = ()  # names of the classes
 
 
@@ -214,14 +214,14 @@ def find(name: str) -> Family:
 
 
 def candidates(checkpoint: Checkpoint) -> list[Family]:
-    """The families that a checkpoint may be of: by its config where that says, else by its keys."""
+    """The families that a checkpoint may be of: by its config if that says, else by its keys."""
     if named := [family for family in FAMILIES if family.has_config(checkpoint.config)]:
         return named
     return [family for family in FAMILIES if family.has_keys(checkpoint.tensors)]
 
 
 def guess(checkpoint: Checkpoint) -> Family:
-    """The one family that a checkpoint is of. Raises InvalidInputError where none or several fit."""
+    """The one family that a checkpoint is of. Raises InvalidInputError if none or several fit."""
     found = candidates(checkpoint)
     if len(found) == 1:
         return found[0]
@@ -245,7 +245,7 @@ def import_checkpoint(
 
     Args:
         path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
-        family: One of FAMILIES; guessed where it is not given.
+        family: One of FAMILIES; guessed if it is not given.
         config: A JSON file in place of the folder's config.json.
         processor: Fields that go before those of the folder's preprocessor_config.json.
 

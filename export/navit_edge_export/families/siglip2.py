@@ -155,7 +155,7 @@ def state_map(config: Siglip2Config, checkpoint: Checkpoint) -> StateMap:
 
 
 def read_preprocessing(config: Siglip2Config, checkpoint: Checkpoint) -> Preprocessing:
-    """As ``Siglip2ImageProcessor`` does it; 256 patches where the checkpoint does not say."""
+    """As ``Siglip2ImageProcessor`` does it; 256 patches if the checkpoint does not say."""
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_resize", True, None)
     labels: tuple[str, ...] = ()

@@ -173,7 +173,7 @@ def read_config(checkpoint: Checkpoint) -> NaFlexVitConfig:
     final_norm = fields.flag("final_norm", True)
     pooled_norm = fields.flag("fc_norm", pooling == "avg") if values.get("fc_norm") is not None else pooling == "avg"
     if not pooling and pooled_norm and final_norm:
-        fields.refuse("fc_norm", "a norm in front of the tokens where there is no pooling")
+        fields.refuse("fc_norm", "a norm in front of the tokens without pooling")
     channels_last = fields.flag("patchify_channels_last", True)
     layout = fields.choice("embed_proj_type", {"linear": "linear", "conv": "conv", None: "conv"}, "linear")
     pretrained = config.get("pretrained_cfg") or {}

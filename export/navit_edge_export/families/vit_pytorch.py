@@ -71,7 +71,7 @@ class VitPytorchConfig:
 
 
 def read_config(checkpoint: Checkpoint) -> VitPytorchConfig:
-    """From the tensors' shapes; a config may hold "channels", where they are not 3."""
+    """From the tensors' shapes; a config may hold "channels", if they are not 3."""
     tensors = checkpoint.tensors
     if any("frame" in name for name in tensors):
         raise InvalidInputError(

@@ -26,7 +26,7 @@ _EVERY = 100  # packs between two looks
 _LEAST, _MOST = 2000, 6000  # packs
 _MOST_S = 120.0
 _FLAT = 0.01  # growth over two looks below which nothing more is expected
-_UNCAPPED_TOKENS = 1024  # of images, where the sizing rule has no cap
+_UNCAPPED_TOKENS = 1024  # of images, if the sizing rule has no cap
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Grid = tuple[int, int]  # rows, columns, in patches
 Size = tuple[int, int]  # height_px, width_px
 
-#: Patch tokens of an image in the ladder, where the pack and the bundle's cap allow so many: 16 x 16.
+#: Patch tokens of an image in the ladder, if the pack and the bundle's cap allow so many: 16 x 16.
 LADDER_IMAGE_TOKENS = 256
 LADDER_START = 64
 #: Decoded images are held in memory; a directory is read up to here.
@@ -36,7 +36,7 @@ class Workload:
 
     source: str
     images: Sequence[npt.NDArray[np.uint8]]
-    decode_ms: float | None = None  # to decode all, once; None where nothing was decoded
+    decode_ms: float | None = None  # to decode all, once; None if nothing was decoded
     refused: tuple[str, ...] = ()  # why files were left out
 
 

@@ -34,7 +34,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An ONNX graph in float32, with Q/DQ where quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
+    """An ONNX graph in float32, with Q/DQ if quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
 
     id: str  # "masked", "padded", "packed", "masked-int8"
     lowering: str  # "masked" | "padded" | "packed"
@@ -46,12 +46,12 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one pass may hold: an optimization profile, where the backend has them."""
+    """What one pass may hold: an optimization profile, if the backend has them."""
 
     tokens: int  # most tokens
     images: int  # most images
-    target_tokens: int  # the planner stops filling here; == tokens where T is padded to the budget
-    activation_bytes: int | None = None  # device memory for activations, where the builder says
+    target_tokens: int  # the planner stops filling here; == tokens if T is padded to the budget
+    activation_bytes: int | None = None  # device memory for activations, if the builder says
     longest: int | None = None  # most tokens of one image (L of the padded lowering); None: as many as the pack holds
 
 
@@ -75,7 +75,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class EngineGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Engines that hold one budget each where others hold all of them: a session opens them together."""
+    """Engines of one budget each, which a session opens together and runs as one."""
 
     id: str  # "tensorrt-sm87-fp16-t256+t1024"; no engine's id
     members: tuple[str, ...]  # ids of its engines, this one's among them
@@ -139,7 +139,7 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     min_cosine: float  # of every image's every output
     max_relative: float  # largest difference of an output, over the largest absolute value of that output
-    min_top1: float = 0.0  # share of images of the same class; 0 where the model has no classes worth the name
+    min_top1: float = 0.0  # share of images of the same class; 0 if the model has no classes worth the name
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,7 +231,7 @@ def save_in(directory: Directory, manifest: Manifest) -> None:
 
 
 def check(manifest: Manifest, *, source: str) -> bytes:
-    """Raises BundleError where no reader would take the manifest; returns it as JSON."""
+    """Raises BundleError if no reader would take the manifest; returns it as JSON."""
     try:
         text = msgspec.json.encode(manifest, enc_hook=as_json)
     except (UnicodeEncodeError, TypeError) as error:

@@ -50,7 +50,7 @@ _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Sizin
 
 
 def fault(sizing: Sizing, patch_px: int) -> str:
-    """What is wrong with the fields of ``sizing``: found, expected, remedy. Empty where nothing is."""
+    """What is wrong with the fields of ``sizing``: found, expected, remedy. Empty if nothing is."""
     rule = sizing.rule
     if rule not in FIELDS:
         return f"rule is {rule!r}; known: {', '.join(RULES)}; upgrade navit-edge or export again"
@@ -93,7 +93,7 @@ def parse(text: str, *, max_tokens: int | None = None) -> Sizing:
     """``RULE`` or ``RULE:key=value,…`` as ``navit-edge export --sizing`` takes it.
 
     A colour is written as three numbers with ``/`` between them. ``max_tokens`` goes to the rules that have such a
-    field, where the text does not give it. Limits that need the patch side are for ``fault``.
+    field, if the text does not give it. Limits that need the patch side are for ``fault``.
 
     Raises InvalidInputError: found, expected, remedy.
     """
@@ -107,7 +107,7 @@ def parse(text: str, *, max_tokens: int | None = None) -> Sizing:
         name, equals, value = item.partition("=")
         if name not in FIELDS[rule] or not equals:
             raise InvalidInputError(
-                f'--sizing has "{item}"; expected {example(rule)}, where {rule} takes {", ".join(FIELDS[rule])}'
+                f'--sizing has "{item}"; expected {example(rule)}; {rule} takes {", ".join(FIELDS[rule])}'
             )
         if name in values:
             raise InvalidInputError(f'--sizing "{text}" gives {name} twice; give it once')
@@ -141,7 +141,7 @@ def describe(sizing: Sizing) -> str:
 
 
 def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
-    """Most patches that an image gets; None where the rule has no limit.
+    """Most patches that an image gets; None if the rule has no limit.
 
     Under smart-resize very long images may get more: its source keeps each side at a cell at least.
     """

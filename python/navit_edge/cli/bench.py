@@ -307,7 +307,7 @@ def _gpu_words(gpu: Gpu) -> str:
 
 
 def _print_rows(console: Console, title: str, report: BenchReport, rows: Sequence[Measurement]) -> None:
-    """One table, or three where the terminal is too narrow for one."""
+    """One table, or three if the terminal is too narrow for one."""
     whole = rows[0] is report.end_to_end
     head = ["tokens", "images"] + (["packs"] if whole else [] if report.dynamic_tokens else ["budget"])
     speed = [f"p{p:g} ms" for p in report.options.percentiles] + ["images/s", "tokens/s", "fill"]
@@ -387,7 +387,7 @@ def _notes(report: BenchReport) -> list[str]:
     source = "measured by --calibrate" if report.cost_measured else "assumed from the model's sizes; see --calibrate"
     notes.append(
         f"predicted by the cost model ({source}): {report.prediction_error:.1%} off in the mean of the packs, "
-        f"{whole.prediction_error:+.1%} end to end, where images are resized, too"
+        f"{whole.prediction_error:+.1%} end to end, with the resize"
     )
     if whole.other_ms is None and whole.preprocess_ms + whole.engine_ms > whole.latency_ms["mean"]:
         notes.append("stages add up to more than the latency: packs ran side by side")

@@ -148,7 +148,7 @@ def err_console() -> Console:
 
 
 def out_console() -> Console:
-    """Standard output; as wide as it takes where nobody looks."""
+    """Standard output; as wide as it takes if nobody looks."""
     from navit_edge.cli.terminal import Terminal
 
     standard_output()

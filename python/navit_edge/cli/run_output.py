@@ -44,7 +44,7 @@ def place_of(output: Path | None) -> Place | None:
 
 
 def format_of(place: Place | None, form: Format | None, as_json: bool) -> Format:
-    """Of --format, --json and what --output is. Ends with usage where they do not go together."""
+    """Of --format, --json and what --output is. Ends with usage if they do not go together."""
     if as_json:
         if form not in (None, Format.JSONL):
             raise typer.BadParameter(f"--json with --format {form.value}; expected one of them", param_hint="--json")
@@ -67,7 +67,7 @@ def format_of(place: Place | None, form: Format | None, as_json: bool) -> Format
 
 
 def check_output(place: Place | None, form: Format, *, resume: bool, overwrite: bool) -> None:
-    """Before anything is loaded: ends with usage, or raises OutputError, where results cannot go there."""
+    """Before anything is loaded: ends with usage, or raises OutputError, if results cannot go there."""
     hint = "--resume, --overwrite"
     if resume and overwrite:
         raise typer.BadParameter("both are given; expected one of them", param_hint=hint)
@@ -171,7 +171,7 @@ def end(outcome: Outcome, console: Console, *, quiet: bool, place: Place | None)
 
 
 def check_files(**outputs: Path | None) -> None:
-    """Of options, by their names: ends with usage where a file cannot be written, before work is begun that would be
+    """Of options, by their names: ends with usage if a file cannot be written, before work is begun that would be
     lost."""
     for name, output in outputs.items():
         if output is not None:

@@ -42,7 +42,7 @@ def package_version(*names: str) -> str:
 
 
 def cap_note(manifest: Manifest, budgets: Sequence[Budget]) -> tuple[str, ...]:
-    """A warning where the largest image that preprocessing lets through fits no budget."""
+    """A warning if the largest image that preprocessing lets through fits no budget."""
     sizing = manifest.preprocess.sizing
     if sizing.rule != "token-cap":
         return ()

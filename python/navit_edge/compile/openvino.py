@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Packs are filled up to here; a longer image travels alone. Longer packs gain nothing on a CPU and cost cache.
 TARGET_TOKENS = 768
-#: Limits where the caller gives none. They bound memory, not speed: T and N are the pack's own.
+#: Limits if the caller gives none. They bound memory, not speed: T and N are the pack's own.
 DEFAULT_MAX_TOKENS = 16384
 DEFAULT_MAX_IMAGES = 1024
 

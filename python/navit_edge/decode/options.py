@@ -50,7 +50,7 @@ class DecodeOptions:
         bundle says.
     max_pixels: most pixels of an image, checked by its header before memory is taken for them.
     max_file_bytes: most bytes of an image file.
-    max_frames: most frames of a file, where its header says how many there are.
+    max_frames: most frames of a file, if its header says how many there are.
     max_bytes_in_flight: most bytes of decoded pixels that ``Session.stream`` holds; one image is always let in.
     max_run_bytes: most bytes of pixels that ``Session.run`` decodes for one call, which holds all of them at once.
 

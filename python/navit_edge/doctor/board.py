@@ -24,7 +24,7 @@ _DEGREES_BEFORE_THROTTLING = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Of the GPU, in Hz. It is fixed where min equals max, which is what jetson_clocks does."""
+    """Of the GPU, in Hz. It is fixed if min equals max, which is what jetson_clocks does."""
 
     current: int
     lowest: int
@@ -34,7 +34,7 @@ class Clock:
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """mode: name of the power mode, or "". mode_id: its number, or None. modes: all of the board's, id -> name.
-    gpu_clock: None where the kernel does not say. zones: thermal zone -> (degrees Celsius, where it throttles or None).
+    gpu_clock: None if the kernel does not say. zones: thermal zone -> (degrees Celsius, where it throttles or None).
     swaps: device -> bytes.
     """
 
@@ -48,7 +48,7 @@ class Board:
     @classmethod
     def read(cls, probe: Probe, root: Path = Path("/")) -> Board:
         """root: where files and nvpmodel itself are looked for. probe: runs nvpmodel, which needs no privilege to be
-        asked; where it refuses, its own files answer."""
+        asked; if it refuses, its own files answer."""
         modes = power_modes(read_text(root / "etc/nvpmodel.conf"))
         name, number = "", None
         tool = root / "usr/sbin/nvpmodel"
@@ -102,7 +102,7 @@ def _zones(root: Path) -> dict[str, tuple[float, float | None]]:
     found = {}
     for folder in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         name = read_text(folder / "type").strip()
-        text = read_text(folder / "temp").strip()  # thousandths of a degree; unreadable where the part is off
+        text = read_text(folder / "temp").strip()  # thousandths of a degree; unreadable if the part is off
         if not name or not re.fullmatch(r"-?\d+", text):
             continue
         trips = []

@@ -29,7 +29,7 @@ def examine(
     probe: Probe = run_probe,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Examines the machine and, where one is given, a bundle.
+    """Examines the machine and, if one is given, a bundle.
 
     root: where the files of the system are looked for. probe: asks the vendors' libraries. on_step: called with what
     comes next.

@@ -29,7 +29,7 @@ NATIVE = {
 class Host:
     """What a benchmark and a bug report must say of the machine.
 
-    cores: that this process may use. memory_bytes: of the machine, or of the control group where that is less.
+    cores: that this process may use. memory_bytes: of the machine, or of the control group if that is less.
     """
 
     cpu: str

@@ -50,7 +50,7 @@ def parse_release(text: str) -> str:
 
 
 def jetpack_of(l4t: str, package: str) -> str:
-    """The JetPack of the installed package ("6.2.1+b38"), else of the L4T release; its major alone where no more is
+    """The JetPack of the installed package ("6.2.1+b38"), else of the L4T release; its major alone if no more is
     known."""
     if package:
         return package.partition("+")[0]
@@ -80,7 +80,7 @@ def _l4t_of_package(package: str) -> str:
 
 
 def jetson_findings(board: Jetson | None) -> tuple[Finding, ...]:
-    """The board as findings; none where the machine is no Jetson."""
+    """The board as findings; none if the machine is no Jetson."""
     if board is None:
         return ()
     findings = [

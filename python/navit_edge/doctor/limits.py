@@ -16,9 +16,9 @@ _UNLIMITED = 1 << 60
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """affinity: cores that this process may be scheduled on.
-    cpu_quota: CPU time in cores, as 1.5, or None where none is set.
-    cores: that can be kept busy, which a session counts: affinity, or the quota rounded down where that is less.
-    memory_bytes: or None where none is set.
+    cpu_quota: CPU time in cores, as 1.5, or None if none is set.
+    cores: that can be kept busy, which a session counts: affinity, or the quota rounded down if that is less.
+    memory_bytes: or None if none is set.
     container: "docker", "podman", "kubernetes", "a container", or "".
     """
 
@@ -46,7 +46,7 @@ class Limits:
 
 
 def limit_findings(limits: Limits) -> tuple[Finding, ...]:
-    """One finding where something limits this process; none otherwise."""
+    """One finding if something limits this process; none otherwise."""
     if limits.cpu_quota is None and limits.memory_bytes is None and not limits.container:
         return ()
     facts = {

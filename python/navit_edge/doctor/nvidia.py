@@ -23,7 +23,7 @@ _JETPACK_COMMAND = "sudo apt install nvidia-jetpack"
 
 @dataclass(frozen=True, kw_only=True)
 class Nvidia:
-    """capabilities: of each GPU, as 87 for 8.7; empty where none can be used. driver: whether libcuda is here.
+    """capabilities: of each GPU, as 87 for 8.7; empty if none can be used. driver: whether libcuda is here.
     cuda: what the driver serves, as "12.8", or "". tensorrt, lean, rtx: version of the runtime library, or "".
     """
 
@@ -122,7 +122,7 @@ class _Told:
 def runtime_finding(
     answer: dict[str, Any], served: int, *, jetson: bool, files: dict[str, str] | None = None
 ) -> Finding:
-    """libcudart. ``served``: the major version of CUDA that the driver serves, 0 where there is no driver."""
+    """libcudart. ``served``: the major version of CUDA that the driver serves, 0 if there is no driver."""
     install = (_JETPACK_COMMAND if jetson else "pip install nvidia-cuda-runtime-cu12",)
     absent = "no libcudart; only TensorRT engines need it"
     told = _Told(answer=answer, files=files or {})

@@ -126,7 +126,7 @@ def _gpu_parts(
     else:
         library = f"library {product} {found} found" + ("" if full else " (lean: version-compatible engines only)")
         if name == "tensorrt" and served and int(found.partition(".")[0]) != served:
-            library += f" where the plug-in was compiled for {served}"
+            library += f", but the plug-in was compiled for {served}"
             missing, remedy = True, install_backend(name, jetson=jetson)
     if nvidia is None or not nvidia.driver:
         return library, "driver not found", True, remedy
@@ -144,7 +144,7 @@ def _install_library(name: str, *, jetson: bool) -> tuple[str, ...]:
 def install_backend(name: str, *, jetson: bool = False) -> tuple[str, ...]:
     """How to get the backend's library where it was not built.
 
-    A wheel holds the TensorRT plug-in where its build saw headers of TensorRT and CUDA. They are no requirement of
+    A wheel holds the TensorRT plug-in if its build saw headers of TensorRT and CUDA. They are no requirement of
     the build, since most machines have no use for them, and pip builds apart from what is installed: so either the
     system has them, or they are laid into a directory that the build is told of.
     """

@@ -27,7 +27,7 @@ def directories_of(variable: str) -> tuple[list[str], list[str]]:
 
 
 def variable_findings() -> tuple[Finding, ...]:
-    """The two variables, where they are set: which of their directories are there."""
+    """The two variables, if they are set: which of their directories are there."""
     findings = []
     for variable in (BACKEND_DIR, TENSORRT_DIR):
         if not os.environ.get(variable):
@@ -83,7 +83,7 @@ def _files(names: list[str], wheels: list[tuple[str, str, str]], last: str = "")
 def served_major(plugin: Path) -> int:
     """The major version of TensorRT that a plug-in was compiled for: its headers', as the names that it opens say.
 
-    0 where the file names none.
+    0 if the file names none.
     """
     try:
         match = re.search(rb"libnvinfer\.so\.(\d+)\0", plugin.read_bytes())

@@ -18,7 +18,7 @@ def device_capability(*, what: str, otherwise: str) -> int:
 
     Args:
         what: Why a GPU is needed, a sentence without its end.
-        otherwise: What to do where there is none.
+        otherwise: What to do if there is none.
 
     Raises:
         BackendError: There is no driver or no GPU.

@@ -99,7 +99,7 @@ def _cuda_error(library: ctypes.CDLL, code: int) -> str:
 
 def library_version(function: str, *files: str) -> dict[str, Any]:
     """Opens the first of ``files`` that opens and calls its ``int function()``, or for the CUDA runtime
-    ``function(int*)``: {"file": ..., "version": 101501}; {"absent": why} where none opens."""
+    ``function(int*)``: {"file": ..., "version": 101501}; {"absent": why} if none opens."""
     reasons = []
     for file in files:
         try:
@@ -215,7 +215,7 @@ def command(*words: str) -> dict[str, Any]:
 def wheels() -> dict[str, Any]:
     """NVIDIA's packages from pip: {"wheels": {"tensorrt-lean-cu12-libs": {"version": ..., "directory": ...}}}.
 
-    directory: of the first shared library, "" where the package has none.
+    directory: of the first shared library, "" if the package has none.
     """
     from importlib.metadata import distributions
 

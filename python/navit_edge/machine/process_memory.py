@@ -17,12 +17,12 @@ class PeakMemory:
             self._reset = False
 
     def peak_bytes(self) -> int | None:
-        """The peak since then; None where the system does not let a process ask."""
+        """The peak since then; None if the system does not let a process ask."""
         return _status("VmHWM") if self._reset else None
 
 
 def resident_bytes() -> int | None:
-    """What is resident now; None where the system does not say."""
+    """What is resident now; None if the system does not say."""
     return _status("VmRSS")
 
 

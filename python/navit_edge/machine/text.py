@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, NUL bytes stripped; "" where it cannot be read."""
+    """The text of a file, NUL bytes stripped; "" if it cannot be read."""
     try:
         return path.read_text(errors="replace").strip("\0")
     except OSError:

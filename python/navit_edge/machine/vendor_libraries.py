@@ -21,7 +21,7 @@ TENSORRT_WHEELS = (
 def tensorrt_directories() -> list[Path]:
     """Directories of installed wheels that may hold TensorRT or the CUDA runtime, best first; all of them exist.
 
-    The backend looks there last, and not at all where NAVIT_EDGE_TENSORRT_DIR or the option tensorrt_dir names a place.
+    The backend looks there last, and not at all if NAVIT_EDGE_TENSORRT_DIR or the option tensorrt_dir names a place.
     """
     return [place / package for package in TENSORRT_WHEELS for place in _import_path() if (place / package).is_dir()]
 
@@ -31,7 +31,7 @@ def _import_path() -> list[Path]:
     here = Path.cwd()
     places: list[Path] = []
     for entry in sys.path:
-        # A colon would part the path in two where the backend is told of it.
+        # A colon would part the path in two if the backend is told of it.
         if not os.path.isabs(entry) or ":" in entry:
             continue
         place = Path(entry)

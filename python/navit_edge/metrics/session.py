@@ -30,7 +30,7 @@ class Metered:
         """What the session has done since it was opened, as a dict that ``json.dumps`` takes.
 
         * ``images``: counts ``submitted``, ``completed``, ``failed``, ``cancelled``, ``scaled_down``, ``dropped`` by a
-          stream (cancelled as well where it waited); ``waiting`` now; ``errors``: failed ones by "invalid_input",
+          stream (cancelled as well if it waited); ``waiting`` now; ``errors``: failed ones by "invalid_input",
           "over_budget", "bundle", "backend". An idle session has submitted = completed + failed + cancelled.
         * ``packs``: counts ``completed``, ``failed``; ``in_flight`` now; ``slots``.
         * ``tokens``: ``used`` by images, and ``padding``, in completed packs.
@@ -39,7 +39,7 @@ class Metered:
           ``slack_s`` (left of a deadline), ``overrun_s`` (past one), ``image_tokens``. Of completed packs:
           ``preprocess_s``, ``engine_s``, ``unpack_s``, ``pack_s``, ``fill`` (used tokens / T), ``pack_images``. Each
           with ``count``, ``sum``, ``mean``, ``min``, ``max``, ``p50``, ``p90``, ``p99`` (within 1/8; docs/metrics.md
-          says how); None where nothing was counted.
+          says how); None if nothing was counted.
         * ``uptime_s``, ``broken``, ``callback_errors``, and the labels ``bundle`` and ``engine``.
 
         Times are in seconds.
@@ -59,7 +59,7 @@ class Metered:
 
         max_events: the last so many are kept, 80 bytes each, 1 to 10000000; 131072 hold some 50000 images: an image
             takes two, a pack four. What is lost is told in the trace.
-        Raises InvalidInputError for another number, and where a trace is being recorded already.
+        Raises InvalidInputError for another number, and if a trace is being recorded already.
         """
         self._core.start_trace(checked_int("max_events", max_events))
 
@@ -68,7 +68,7 @@ class Metered:
 
         ``navit_edge.metrics.trace.write`` makes a file of it, which https://ui.perfetto.dev opens.
 
-        What has not ended yet, images that wait and packs in flight, is not in it. Raises InvalidInputError where no
+        What has not ended yet, images that wait and packs in flight, is not in it. Raises InvalidInputError if no
         trace is being recorded.
         """
         trace: dict[str, Any] = json.loads(self._core.stop_trace())
@@ -95,7 +95,7 @@ def serve(sessions: Sessions, port: int, *, host: str = "127.0.0.1") -> MetricsS
 
     port: 0 takes a free one; the server's ``port`` and ``url`` say which.
     host: this machine alone by default; "0.0.0.0" lets every machine in, without a password: behind a firewall only.
-    Raises InvalidInputError where the port cannot be had.
+    Raises InvalidInputError if the port cannot be had.
     """
     from navit_edge.metrics.server import MetricsServer
 
