@@ -130,10 +130,10 @@ def test_the_index_and_the_readme_lead_to_every_page() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_make_target_of_a_page_exists(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    targets = {name for names in re.findall(r"^([a-z][a-z0-9. -]*):", makefile, re.MULTILINE) for name in names.split()}
     code = [*spans(page), *(line for block in blocks(page) for line in block.splitlines())]
     for line in code:
-        for target in re.findall(r"(?:^|[\s$])make ([a-z][a-z-]*)\b", line.partition("#")[0]):
+        for target in re.findall(r"(?:^|[\s$])make ([a-z][a-z0-9-]*(?:\.[0-9]+)?)\b", line.partition("#")[0]):
             assert target in targets, line
 
 
