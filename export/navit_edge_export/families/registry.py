@@ -227,11 +227,10 @@ def import_checkpoint(
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
-    Args:
-        path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
-        family: One of FAMILIES; guessed if it is not given.
-        config: A JSON file in place of the folder's config.json.
-        processor: Fields that go before those of the folder's preprocessor_config.json.
+    path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
+    family: One of FAMILIES; guessed if it is not given.
+    config: A JSON file in place of the folder's config.json.
+    processor: Fields that go before those of the folder's preprocessor_config.json.
 
     Raises InvalidInputError: the weights do not fit, or the config can't be represented.
     """
