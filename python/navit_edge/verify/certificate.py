@@ -86,7 +86,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(bundle: Path, manifest: Manifest) -> Certificate:
-    """The bundle's certificate; an empty one if there is none, or if it is not what verify wrote."""
+    """The bundle's certificate; an empty one if there is none, or what lies there is not what verify wrote."""
     if PARITY not in manifest.files:
         return Certificate()
     try:
