@@ -213,8 +213,8 @@ def _notes(
     stale = [engine.id for engine in manifest.engines if engine.graph in ids]
     if stale:
         notes.append(
-            f"engines of the earlier {request.precision} graphs ({', '.join(stale)}) go with them if the graphs "
-            "changed; build them again"
+            f"the engines {', '.join(stale)} came from the earlier {request.precision} graphs; they are removed if the "
+            "graphs changed: build them again"
         )
     return tuple(notes)
 

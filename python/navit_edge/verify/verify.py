@@ -62,7 +62,7 @@ def verify(
 
     Args:
         bundle: A bundle with engines.
-        engines: Ids; all that this machine can run if empty. One that is named and cannot run is an error.
+        engines: Ids; if empty, all that this machine can run. It is an error if one that you name cannot run.
         images: A folder of images; drawn ones if None.
         decode: How they are decoded, as of a session.
         write: Whether the bundle keeps the certificate.
