@@ -104,7 +104,7 @@ void Batcher::draft(std::span<const std::int32_t> order, Draft& out) const {
   }
 }
 
-/// How many of the window's images are on time where the first `count` of `draft` leave now, and the others after them
+/// How many of the window's images are on time if the first `count` of `draft` leave now, and the others after them
 /// in packs of as many.
 int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const CostCorrection& correction) {
   left_.assign(std::min(window_.size(), kForesight), true);
@@ -135,7 +135,7 @@ int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point st
   return kept;
 }
 
-/// The best cut of a draft: most images on time where deadlines are at stake, then the least waste.
+/// The best cut of a draft: most images on time if deadlines are at stake, then the least waste.
 Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_point start,
                                   const CostCorrection& correction) {
   Cut best;
