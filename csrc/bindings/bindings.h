@@ -16,7 +16,6 @@ void bind_manifest(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);  // after bind_session: adds to its class
 void bind_options(pybind11::module_& module);
-void bind_pack(pybind11::module_& module);
 void bind_packer(pybind11::module_& module);
 void bind_pixels(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);

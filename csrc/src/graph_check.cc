@@ -34,7 +34,7 @@ std::string dim_in_words(const Dim& dim) {
 }
 
 std::string shape_in_words(const TensorSpec& spec) {
-  std::string words = std::string(dtype_name(spec.dtype)) + " [";
+  std::string words = std::string(word_of(spec.dtype)) + " [";
   for (std::size_t i = 0; i < spec.shape.size(); ++i) {
     words += (i > 0 ? ", " : "") + dim_in_words(spec.shape[i]);
   }
@@ -71,7 +71,7 @@ std::size_t find(const GraphSpec& graph, const TensorSpec& spec, const Preproces
       same = dim_is(spec.shape[d], contract.letters[d], patch_values);
     }
     if (same) return i;
-    std::string expected = std::string(dtype_name(contract.dtype)) + " [";
+    std::string expected = std::string(word_of(contract.dtype)) + " [";
     for (std::size_t d = 0; d < contract.letters.size(); ++d) {
       expected += (d > 0 ? ", " : "") + (contract.letters[d] == 'F'   ? std::to_string(patch_values)
                                          : contract.letters[d] == '+' ? "N+1"
@@ -90,12 +90,16 @@ std::size_t find(const GraphSpec& graph, const TensorSpec& spec, const Preproces
 
 }  // namespace
 
-GraphInput graph_input(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess) {
-  return static_cast<GraphInput>(find(graph, spec, preprocess, "input", kInputs));
+std::vector<GraphInput> graph_inputs(const GraphSpec& graph, const PreprocessSpec& preprocess) {
+  std::vector<GraphInput> inputs;
+  for (const TensorSpec& spec : graph.inputs) {
+    inputs.push_back(static_cast<GraphInput>(find(graph, spec, preprocess, "input", kInputs)));
+  }
+  return inputs;
 }
 
 void check_graph(const GraphSpec& graph, const PreprocessSpec& preprocess) {
-  for (const TensorSpec& spec : graph.inputs) (void)find(graph, spec, preprocess, "input", kInputs);
+  (void)graph_inputs(graph, preprocess);
   for (const TensorSpec& spec : graph.outputs) (void)find(graph, spec, preprocess, "output", kOutputs);
 }
 

@@ -35,7 +35,7 @@ void PixelRows::set_yuv() {
   }
 }
 
-PixelRows PixelRows::rgb(const ImageView& image, const PreprocessSpec& preprocess, const PixelKernels& kernels) {
+PixelRows PixelRows::rgb(const ImageView& image, Alpha alpha, const Rgb& background, const PixelKernels& kernels) {
   PixelRows rows(image, kernels);
   switch (image.pixel_format()) {
     case PixelFormat::kGray:
@@ -51,9 +51,9 @@ PixelRows PixelRows::rgb(const ImageView& image, const PreprocessSpec& preproces
       break;
     case PixelFormat::kRgba:
     case PixelFormat::kBgra:
-      rows.conversion_ = preprocess.alpha == "composite" ? Conversion::kComposite : Conversion::kTakeThree;
+      rows.conversion_ = alpha == Alpha::kComposite ? Conversion::kComposite : Conversion::kTakeThree;
       rows.swap_ = image.pixel_format() == PixelFormat::kBgra;
-      rows.background_ = preprocess.background;
+      rows.background_ = background;
       break;
     case PixelFormat::kNv12:
     case PixelFormat::kI420:
@@ -124,10 +124,10 @@ const std::uint8_t* PixelRows::pixels(std::int32_t y, std::int32_t x_begin, std:
   return scratch;
 }
 
-void convert_to_rgb(const ImageView& image, const PreprocessSpec& preprocess, std::uint8_t* out) {
-  check_image(image, "the image", preprocess.alpha);
+void convert_to_rgb(const ImageView& image, Alpha alpha, const Rgb& background, std::uint8_t* out) {
+  check_image(image, "the image", alpha);
   const PixelKernels& kernels = pixel_kernels(best_simd_level());
-  const PixelRows rows = PixelRows::rgb(image, preprocess, kernels);
+  const PixelRows rows = PixelRows::rgb(image, alpha, background, kernels);
   const auto width = static_cast<std::size_t>(image.width_px);
   std::vector<std::uint8_t> scratch(rows.scratch_bytes(image.width_px));
   std::vector<std::uint8_t> three(width * kChannels + kPixelSlack);

@@ -9,7 +9,7 @@ namespace {
 
 void expect_rows(const HostTensor& output, std::int64_t rows, const std::string& letter) {
   if (output.dtype() == DType::kFloat32 && output.shape().size() == 2 && output.shape()[0] == rows) return;
-  throw BundleError("output " + output.name() + " is " + std::string(dtype_name(output.dtype())) + " of rank " +
+  throw BundleError("output " + output.name() + " is " + std::string(word_of(output.dtype())) + " of rank " +
                     std::to_string(output.shape().size()) + "; expected float32 [" + letter + " = " +
                     std::to_string(rows) + ", width]; export the model again");
 }

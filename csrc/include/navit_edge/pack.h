@@ -5,7 +5,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "navit_edge/image.h"
@@ -94,22 +93,51 @@ struct Pack {
   std::int32_t tokens = 0;         // T as the graph sees it, padding included
   std::int32_t used_tokens = 0;
   std::int32_t longest = 0;  // L as the graph sees it
-  /// What write_pack resizes with, kept for the next pack. Packs may share one where they are never written at once.
+  /// What a PackWriter resizes with, kept for the next pack. Packs may share one where they are never written at once.
   std::shared_ptr<PackScratch> scratch;
 };
 
-/// Resizes, patchifies and writes one pack into `out`, whose buffers are reused from call to call.
-/// `grids` are the resize targets of all `images`. `budget` says how far T and N are padded when
-/// `dynamic_tokens` is false; where it is true, T and L are rounded up to multiples of `quantum` within the budget,
-/// with rows of padding. `threads` workers, 1 = the caller's own thread. Throws InvalidInput.
-NAVIT_EDGE_API void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
-                               const PreprocessSpec& preprocess, const ModelSpec& model, const GraphSpec& graph,
-                               const Budget& budget, bool dynamic_tokens, int threads, Pack& out,
-                               std::int32_t quantum = 1);
+/// What the packs of one engine have in common.
+struct PackSpec {
+  PreprocessSpec preprocess;
+  ModelSpec model;
+  GraphSpec graph;
+  std::vector<Budget> budgets;  // PackPlan::budget is an index into them
+  bool dynamic_tokens = false;  // false: T and N are padded to the budget; true: T and L are rounded up to `quantum`
+  std::int32_t quantum = 1;
+};
+
+/// Writes packs: made once for a graph, writes as many as you like. Resizes, patchifies, fills the graph's inputs.
+class NAVIT_EDGE_API PackWriter {
+ public:
+  /// Throws BundleError if an input of the graph is not the contract's.
+  explicit PackWriter(PackSpec spec);
+  ~PackWriter();
+  PackWriter(PackWriter&&) noexcept;
+  PackWriter& operator=(PackWriter&&) noexcept;
+
+  [[nodiscard]] const PackSpec& spec() const& noexcept;
+  const PackSpec& spec() const&& = delete;
+
+  /// Writes one pack into `out`, whose buffers are used again from call to call. `grids` are the resize targets of all
+  /// `images`. `threads` workers, 1 = the caller's own thread. May be called from several threads at once, each with an
+  /// `out` of its own. Throws InvalidInput.
+  void write(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids, int threads,
+             Pack& out) const;
+
+  /// The same for images that were checked before (a session does, at its door).
+  void write_checked(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids, int threads,
+                     Pack& out) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 /// The image in RGB, as the model sees it before the resize: channels put in order, gray repeated, NV12 and I420
-/// converted, alpha as `preprocess` says. `out` is [height_px, width_px, 3] u8, rows adjacent. Throws InvalidInput.
-NAVIT_EDGE_API void convert_to_rgb(const ImageView& image, const PreprocessSpec& preprocess, std::uint8_t* out);
+/// converted, over `background` with Alpha::kComposite. `out` is [height_px, width_px, 3] u8, rows adjacent. Throws
+/// InvalidInput.
+NAVIT_EDGE_API void convert_to_rgb(const ImageView& image, Alpha alpha, const Rgb& background, std::uint8_t* out);
 
 /// Channels of what `resize_image` gives for `image`: 1 (gray), 4 (RGBA, from RGBA and BGRA), or 3 (RGB, from the
 /// rest).
@@ -117,8 +145,7 @@ NAVIT_EDGE_API std::int32_t resized_channels(const ImageView& image) noexcept;
 
 /// Resizes one image as Pillow's Image.resize does (8-bit fixed-point separable convolution, antialiased; four channels
 /// are premultiplied with the last for it), bit for bit. `out` is [target.height_px, target.width_px,
-/// resized_channels(image)] u8, rows adjacent. `filter`: "nearest" | "box" | "bilinear" | "hamming" | "bicubic" |
-/// "lanczos". Throws InvalidInput.
-NAVIT_EDGE_API void resize_image(const ImageView& image, Size target, std::string_view filter, std::uint8_t* out);
+/// resized_channels(image)] u8, rows adjacent. Throws InvalidInput.
+NAVIT_EDGE_API void resize_image(const ImageView& image, Size target, Filter filter, std::uint8_t* out);
 
 }  // namespace navit_edge

@@ -2,16 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 #include "navit_edge/manifest.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {
-
-/// "token-cap", "native", ...: what SizingSpec::rule may be.
-NAVIT_EDGE_API std::span<const std::string_view> sizing_rules() noexcept;
 
 /// Reads `preprocess.sizing` of a manifest, by itself: {"rule": "naflex", "max_tokens": 256}. Throws BundleError for an
 /// unknown rule or field, and for fields that do not fit the rule.
@@ -21,8 +17,8 @@ NAVIT_EDGE_API SizingSpec parse_sizing(std::string_view json, std::int32_t patch
 /// raised. Throws InvalidInput below 1, and where no image can keep the limit under the rule.
 NAVIT_EDGE_API SizingSpec capped(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens);
 
-/// The grid of an image under the rule of `preprocess`. Throws InvalidInput for an empty image, for one that the rule
-/// refuses, and for a rule whose fields are wrong.
+/// The grid of an image under the rule of `preprocess`, whose fields are such as parse_sizing accepts. Throws
+/// InvalidInput for an empty image, and for one that the rule refuses.
 NAVIT_EDGE_API Grid resize_target(Size image, const PreprocessSpec& preprocess);
 
 /// How an image lies on its grid: its point (y, x), in pixels, is at (y * scale_y + top_px, x * scale_x + left_px).

@@ -44,10 +44,6 @@ std::vector<std::filesystem::path> directories(const char* list) {
   return out;
 }
 
-void set(std::string& value, const char* given) {
-  if (given != nullptr) value = given;
-}
-
 std::int32_t channels_of(std::int32_t format) {
   switch (format) {
     case NAVIT_EDGE_C_GRAY:
@@ -88,11 +84,11 @@ SessionOptions session_options(const navit_edge_c_options* given) {
   out.threads = options.threads;
   out.slots = options.slots;
   out.max_tokens_per_image = options.max_tokens_per_image;
-  set(out.device, options.device);
-  set(out.engine, options.engine);
-  set(out.precision, options.precision);
-  set(out.strategy, options.strategy);
-  set(out.overflow, options.overflow);
+  if (options.device != nullptr) out.device = parse_word_or_auto<DeviceKind>(options.device);
+  if (options.engine != nullptr) out.engine = options.engine;
+  if (options.precision != nullptr) out.precision = parse_word_or_auto<Precision>(options.precision);
+  if (options.strategy != nullptr) out.strategy = parse_word<Strategy>(options.strategy);
+  if (options.overflow != nullptr) out.overflow = parse_word<Overflow>(options.overflow);
   if (const auto chosen = policy(options.policy)) out.policy = *chosen;
   out.search.explicit_dirs = directories(options.backend_dirs);
   out.search.vendor_dirs = directories(options.vendor_dirs);

@@ -19,8 +19,7 @@ struct Opened {
   Manifest manifest;
   EngineChoice choice;
   Sizer sizer;
-  GraphSpec graph;
-  std::int32_t quantum;  // of T and L
+  PackWriter writer;
   int threads;
   PlanLimits limits;  // of every plan; deadlines apart
   bool on_cpu;        // the engine computes on the cores that preprocess, too

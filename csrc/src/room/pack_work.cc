@@ -43,8 +43,7 @@ void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads)
   report_.predicted_us = plan.predicted_us;
   report_.slot = slot;
   report_.engine = on.id_of(plan.budget);
-  write_pack(plan, task.images, task.grids, opened_->sizer.preprocess(), opened_->manifest.model, opened_->graph,
-             budget, opened_->choice.engine.dynamic_tokens, threads, *pack_, opened_->quantum);
+  opened_->writer.write_checked(plan, task.images, task.grids, threads, *pack_);
   report_.capacity = pack_->tokens;
   report_.preprocess_us = microseconds_since(start_);
 }
