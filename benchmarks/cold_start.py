@@ -22,7 +22,7 @@ from end_to_end import hardware
 from rich.console import Console
 from rich.table import Table
 
-from navit_edge.build import BuildRequest, build_engines
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle
 

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 import navit_edge as ne
-from navit_edge.build import BuildRequest, build_engines
-from navit_edge.cores import usable_cores
+from navit_edge.compile import BuildRequest, build_engines
+from navit_edge.machine.cores import usable_cores
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.onnx_export import export_bundle

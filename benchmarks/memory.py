@@ -174,7 +174,7 @@ def speed(bundle: Path, workload: Workload, rounds: int, runs: int, console: Con
 
 def tiny_bundle(directory: Path) -> Path:
     """A tiny NaViT: width 64, two layers, patches of 4 pixels."""
-    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge.compile import BuildRequest, build_engines
     from navit_edge_export.model.config import NaViTConfig
     from navit_edge_export.onnx_export import export_bundle
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from navit_edge_export.attention import ABSENT
-from navit_edge_export.embed import CENTRE, FoldedPatchEmbed
+from navit_edge_export.layers.attention import ABSENT
+from navit_edge_export.layers.embed import CENTRE, FoldedPatchEmbed
+from navit_edge_export.layers.pooling import Segments
 from navit_edge_export.model.navit import NaViT
-from navit_edge_export.pooling import Segments
 from navit_edge_export.positions import grid_of_tokens
 from navit_edge_export.preprocess import pack
 

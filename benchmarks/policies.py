@@ -22,7 +22,7 @@ from rich.table import Table
 
 import navit_edge as ne
 from navit_edge import _core
-from navit_edge.sizing import Sizing, to_json
+from navit_edge.bundle.sizing_rule import Sizing, to_json
 
 SIZES = {
     "12 MP": (3000, 4000),

@@ -32,8 +32,8 @@ from rich.table import Table
 from torch.nn import functional
 
 from navit_edge import _core
-from navit_edge.cores import usable_cores
-from navit_edge.sizing import Sizing, to_json
+from navit_edge.bundle.sizing_rule import Sizing, to_json
+from navit_edge.machine.cores import usable_cores
 
 UInt8Array = npt.NDArray[np.uint8]
 Run = Callable[[], UInt8Array]

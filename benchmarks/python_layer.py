@@ -31,7 +31,7 @@ IMAGE = np.zeros((16, 16, 3), np.uint8)
 
 def make_bundle(path: Path) -> Path:
     """A model of one layer and width 64 with an OpenVINO engine."""
-    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge.compile import BuildRequest, build_engines
     from navit_edge_export.model import NaViT, NaViTConfig
     from navit_edge_export.onnx_export import export_bundle
 

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 import navit_edge as ne
-from navit_edge.build import BuildRequest, build_engines
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle
 

@@ -18,7 +18,7 @@ from photographs import write_photographs
 from PIL import Image
 
 import navit_edge as ne
-from navit_edge.build import BuildRequest, build_engines
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
 

@@ -142,7 +142,7 @@ def tiny_bundle(made_once: MadeOnce) -> Path:
     """The small model as a bundle, all three outputs, with OpenVINO engines of every precision this CPU has."""
 
     def make(folder: Path) -> None:
-        from navit_edge.build import BuildRequest, build_engines
+        from navit_edge.compile import BuildRequest, build_engines
 
         path = folder / "tiny.navit"
         export_tiny_bundle(make_tiny_model(), path)
@@ -156,7 +156,7 @@ def small_budget_bundle(tiny_bundle: Path, made_once: MadeOnce) -> Path:
     """The same bundle with an engine that takes 64 tokens at most, so that larger images fit no budget."""
 
     def make(folder: Path) -> None:
-        from navit_edge.build import BuildRequest, build_engines
+        from navit_edge.compile import BuildRequest, build_engines
 
         path = folder / "small.navit"
         shutil.copytree(tiny_bundle, path)

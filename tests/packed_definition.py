@@ -12,7 +12,7 @@ import onnx
 import onnx.inliner
 from onnx import TensorProto, helper
 
-from navit_edge import packed_attention
+from navit_edge.compile import packed_attention
 
 _INPUTS = ["query", "key", "value", "mask", "query_lengths", "kv_lengths"]
 

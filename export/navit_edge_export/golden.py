@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from navit_edge.manifest import Golden, Preprocess
+from navit_edge.bundle.manifest import Golden, Preprocess
 from navit_edge.verify.golden import SIZES, digest, draw
 from navit_edge_export.preprocess import patchify, prepare
 

@@ -23,15 +23,15 @@ import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
-from navit_edge import bundle as bundles
-from navit_edge import packed_attention as packed
-from navit_edge import sizing as sizings
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import sizing_rule as sizings
+from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge.compile import packed_attention as packed
 from navit_edge.errors import InvalidInputError
-from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.text import key_of, shown
 from navit_edge.verify.verify import TOLERANCES
-from navit_edge_export.attention import LOWERINGS, NO_PACKED_WINDOWS
 from navit_edge_export.golden import golden_images
+from navit_edge_export.layers.attention import LOWERINGS, NO_PACKED_WINDOWS
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.packed_model import ModelConfig, PackedModel
@@ -85,7 +85,7 @@ def export_bundle(
         name: The bundle's name; ``out``'s without its suffix if not given.
         labels: One per class.
         weights: For the record: where the weights came from, such as the checkpoint's name.
-        sizing: The rule, as a struct or as text (``navit_edge.sizing.parse``): "smart-resize:merge=2,min_pixels=…".
+        sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
         max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
         resample: a filter of Pillow's, such as "bilinear" or "bicubic".
         alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over

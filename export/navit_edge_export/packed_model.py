@@ -11,10 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.attention import LOWERINGS, Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
-from navit_edge_export.embed import PatchLayer
-from navit_edge_export.merging import PatchMerger
-from navit_edge_export.pooling import Segments
+from navit_edge_export.layers.attention import (
+    LOWERINGS,
+    Lowering,
+    MaskedLowering,
+    PackedLowering,
+    PaddedLowering,
+    Windows,
+)
+from navit_edge_export.layers.embed import PatchLayer
+from navit_edge_export.layers.merging import PatchMerger
+from navit_edge_export.layers.pooling import Segments
 from navit_edge_export.positions import grid_of_tokens
 from navit_edge_export.positions.rotary import Rotation
 from navit_edge_export.preprocess import GRAPH_INPUTS, pack

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge.sizing import Sizing
 from navit_edge_export.sizing import Placement, placement, target_grid
 
 UInt8Array = npt.NDArray[np.uint8]

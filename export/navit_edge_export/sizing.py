@@ -1,4 +1,4 @@
-"""The sizing rules in plain Python: the reference that ``csrc/src/sizing.cc`` is judged by, and what training uses.
+"""The sizing rules in plain Python: what judges ``csrc/src/sizing/rules.cc``, and what training uses.
 
 Rules of other libraries are theirs, operation by operation on the same floats; ``tests/conformance/test_sizing.py``
 compares both with the libraries themselves. docs/preprocessing.md has the table.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from navit_edge.bundle.sizing_rule import Sizing, fault
 from navit_edge.errors import InvalidInputError
-from navit_edge.sizing import Sizing, fault
 
 Grid = tuple[int, int]  # rows, columns, in patches
 

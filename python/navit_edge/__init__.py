@@ -7,6 +7,8 @@ results = session.run(images)
 """
 
 from navit_edge._core import Result, __version__
+from navit_edge.bundle.manifest import Manifest
+from navit_edge.bundle.manifest import load as load_manifest
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import (
     BackendError,
@@ -19,8 +21,6 @@ from navit_edge.errors import (
     TimedOutError,
 )
 from navit_edge.future import Future
-from navit_edge.manifest import Manifest
-from navit_edge.manifest import load as load_manifest
 from navit_edge.pixels import Pixels, to_rgb
 from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
 from navit_edge.policy import Choice, Policy, choose, complexity

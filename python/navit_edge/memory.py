@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from navit_edge import _core
-from navit_edge.cores import usable_cores
+from navit_edge.machine.cores import usable_cores
 from navit_edge.options import checked_int
 
 

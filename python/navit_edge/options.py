@@ -1,7 +1,7 @@
 """Numbers that a caller gives: what counts as one, and what each option may be.
 
 One rule everywhere: numpy's scalars are numbers like Python's own; bools, texts and arrays are none. Which values an
-option may have is said once, in csrc/src/option_range.cc.
+option may have is said once, in csrc/src/base/option_range.cc.
 """
 
 from __future__ import annotations

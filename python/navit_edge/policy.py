@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from navit_edge import _core
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.pixels import as_pixels

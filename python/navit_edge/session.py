@@ -1,7 +1,7 @@
 """Running a bundle from Python: images of any size in, one result per image out.
 
 Python arranges, C++ computes: ``pixels.py`` turns arrays, PIL images and paths into pixels that C++ borrows; planning,
-packing, the engine and unpacking are in ``csrc/src/session.cc``.
+packing, the engine and unpacking are in ``csrc/src/session/session.cc``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
+from navit_edge.machine.vendor_libraries import tensorrt_directories
 from navit_edge.metrics import Metered
 from navit_edge.options import checked_deadline_us, checked_float, checked_int
 from navit_edge.pixels import gathered
@@ -27,7 +28,6 @@ from navit_edge.policy import Policy, checked
 from navit_edge.streaming import DROPS, Drop, Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
-from navit_edge.vendor_libraries import tensorrt_directories
 
 if TYPE_CHECKING:
     from navit_edge.pixels import Given, ImageLike

@@ -16,12 +16,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from navit_edge import _core
-from navit_edge.decode_ahead import Ahead, decode_in_room
+from navit_edge.decode.ahead import Ahead, decode_in_room
 from navit_edge.threads import insist, start_thread
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
-    from navit_edge.decode_ahead import Outcome
+    from navit_edge.decode.ahead import Outcome
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
 

@@ -22,7 +22,7 @@ def engines() -> list[str]:
 
 def build(name: str, tiny_bundle: Path, folder: Path, *, tokens: int = TOKENS) -> tuple[Path, str]:
     """Builds the engine ``name`` of `engines` in a copy of the bundle, with one budget of ``tokens``: (copy, id)."""
-    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge.compile import BuildRequest, build_engines
 
     backend, _, precision = name.partition(":")
     bundle = Path(shutil.copytree(tiny_bundle, folder / "built here.navit"))

@@ -40,7 +40,7 @@ SMALL_TOKENS = 64
 def _engines() -> list[str]:
     if os.environ.get(trt.CONFORMANCE):
         return [trt.STAND_IN]
-    from navit_edge.build.openvino import cpu_precisions
+    from navit_edge.compile.openvino import cpu_precisions
 
     return built_here.engines() or [f"openvino-cpu-{precision}" for precision in (*cpu_precisions(), "int8")]
 
@@ -73,7 +73,7 @@ def quantized_bundle(
     """The small bundle with an int8 engine beside the others, calibrated on the photographs."""
 
     def make(directory: Path) -> None:
-        from navit_edge.build import BuildRequest, build_engines
+        from navit_edge.compile import BuildRequest, build_engines
         from navit_edge.quantize import QuantizeRequest, quantize_bundle
 
         path = Path(shutil.copytree(tiny_bundle, directory / "tiny.navit"))

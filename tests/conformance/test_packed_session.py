@@ -19,10 +19,10 @@ import torch
 from packed_definition import written_out
 
 import navit_edge as ne
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, build_engines
-from navit_edge.manifest import Budget
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Budget
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model import NaViT
 from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import prepare

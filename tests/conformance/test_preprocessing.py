@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from navit_edge import _core
+from navit_edge.bundle.sizing_rule import Sizing, to_json
 from navit_edge.errors import InvalidInputError
-from navit_edge.sizing import Sizing, to_json
 from navit_edge_export.sizing import target_grid
 
 SIDE = st.one_of(st.integers(1, 64), st.integers(1, 5000), st.integers(1, 1 << 20))

@@ -147,7 +147,7 @@ def test_channels_in_another_order_and_parts_of_four_are_read_where_they_lie(mos
 
 @pytest.mark.parametrize("level", ["portable", "avx2", "avx512", "neon"])
 def test_every_instruction_set_of_this_machine_gives_the_same_bits(level: str) -> None:
-    """NAVIT_EDGE_SIMD forces one; csrc/tests/resize_test.cc compares all of them within a process."""
+    """NAVIT_EDGE_SIMD forces one; csrc/tests/pixels/resize_test.cc compares all of them within a process."""
     program = """
 import hashlib, numpy as np, navit_edge as ne
 rng = np.random.default_rng(1)

@@ -25,8 +25,8 @@ from published_sizes import (
 
 import navit_edge as ne
 from navit_edge import _core
+from navit_edge.bundle.sizing_rule import FIELDS, Sizing, describe, example, fault, most_tokens, parse, to_json
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.sizing import FIELDS, Sizing, describe, example, fault, most_tokens, parse, to_json
 from navit_edge_export.preprocess import place, prepare
 from navit_edge_export.sizing import Placement, placement, target_grid
 
@@ -299,7 +299,7 @@ def test_a_crop_takes_the_pixels_that_timm_takes(size: tuple[int, int]) -> None:
     sizing = Sizing(rule="native", fit="crop", pad_rgb=(9, 8, 7))
     found = prepare(image, patch_px=16, sizing=sizing)
     assert np.array_equal(found, timm_center_crop_or_pad()(image, found.shape[:2], (9, 8, 7)))
-    # A reference that places by hand: the core has its own in csrc/tests/pack_test.cc.
+    # A reference that places by hand: the core has its own in csrc/tests/pack/pack_test.cc.
     at = placement(*size, patch_px=16, sizing=sizing)
     assert at is not None
     assert np.array_equal(place(image, *found.shape[:2], at, (9, 8, 7)), found)

@@ -197,7 +197,7 @@ def test_components_are_what_was_built(tree: Tree, tmp_path: Path) -> None:
 
 def test_the_editable_install_answers_cmake_dir_too(tmp_path: Path) -> None:
     """Where the tests run from an editable install, as from `make test`; from a wheel it is the wheel's."""
-    from navit_edge.embedding import cmake_dir
+    from navit_edge.cmake import cmake_dir
 
     said = run_tool(sys.executable, "-m", "navit_edge.cli.main", "--cmake-dir").strip()
     assert Path(said) == cmake_dir()
@@ -207,7 +207,7 @@ def test_the_editable_install_answers_cmake_dir_too(tmp_path: Path) -> None:
 
 def test_cmake_dir_of_a_module_built_in_place_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from navit_edge import _core
-    from navit_edge.embedding import cmake_dir
+    from navit_edge.cmake import cmake_dir
 
     monkeypatch.setattr(_core, "__file__", os.fspath(tmp_path / "_core.so"))
     with pytest.raises(ne.InvalidInputError, match=r"there is no navit_edge-config\.cmake .* cmake --install BUILD"):

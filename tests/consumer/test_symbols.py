@@ -36,7 +36,7 @@ def test_the_library_exports_its_api_and_nothing_else(repository: Path, tree: Tr
 
 
 def test_a_backend_exports_one_symbol(tree: Tree) -> None:
-    """navit_edge_backend(abi_version): what becomes of another version csrc/tests/loader_test.cc shows."""
+    """navit_edge_backend(abi_version): csrc/tests/engine/backend_loader_test.cc shows other versions."""
     backends = sorted(tree.lib.glob("libnavit_edge_*.so"))
     assert backends
     for backend in backends:

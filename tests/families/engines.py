@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from navit_edge.build import BuildRequest, build_engines
-from navit_edge.manifest import Engine
+from navit_edge.bundle.manifest import Engine
+from navit_edge.compile import BuildRequest, build_engines
 
 #: Compute capabilities and the precision that each is built in, ahead of time: no GPU is needed.
 TARGETS = ((("sm86", "sm89"), "bf16"), (("sm75",), "fp16"))

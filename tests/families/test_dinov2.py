@@ -16,8 +16,8 @@ import transformers
 from parity import Image, check_parity, normalize, perturb
 
 import navit_edge as ne
-from navit_edge.build import BuildRequest, build_engines
-from navit_edge.build.openvino import cpu_precisions
+from navit_edge.compile import BuildRequest, build_engines
+from navit_edge.compile.openvino import cpu_precisions
 from navit_edge_export.families.dinov2 import IMAGENET_MEAN, IMAGENET_STD
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle

@@ -14,7 +14,7 @@ from parity import check_guess
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.cli.main import app
 from navit_edge.errors import InvalidInputError
 from navit_edge_export.families import registry

@@ -155,7 +155,7 @@ def small_bundle(path: Path) -> Path:
     sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
     from tiny_bundle import TinyConfig, make_bundle
 
-    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge.compile import BuildRequest, build_engines
 
     make_bundle(path, TinyConfig(depth=1))
     build_engines(path, BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(1024,), max_images=(16,)))

@@ -3,8 +3,8 @@
 
     python tests/fuzz/fuzz_preprocess.py -runs=100000 [CORPUS]      # libFuzzer's options; see `make fuzz`
 
-Python steers by coverage, the C++ below is not instrumented: csrc/tests/pixels_fuzz_test.cc does the same under the
-address sanitizer.
+Python steers by coverage, the C++ below is not instrumented: csrc/tests/pixels/pixels_fuzz_test.cc does the same under
+the address sanitizer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import atheris
 
 with atheris.instrument_imports(include=["navit_edge", "navit_edge_export"]):
     import navit_edge as ne
-    from navit_edge.sizing import FIELDS, FITS, RULES, Sizing, fault
+    from navit_edge.bundle.sizing_rule import FIELDS, FITS, RULES, Sizing, fault
     from navit_edge_export import preprocess
 
 import numpy as np

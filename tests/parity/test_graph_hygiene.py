@@ -12,7 +12,7 @@ import pytest
 from covering import OUTPUTS, Exported
 from onnx import TensorProto
 
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge_export.onnx_export import OPSET
 from navit_edge_export.preprocess import pack
 

@@ -19,9 +19,8 @@ from onnx import TensorProto, helper
 from packed_definition import with_definition
 from torch.nn import functional
 
-from navit_edge import manifest as manifests
-from navit_edge import packed_attention
-from navit_edge.build import lowering, precision
+from navit_edge.bundle import manifest as manifests
+from navit_edge.compile import lowering, packed_attention, precision
 from navit_edge_export.model import NaViT
 from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import Pack, pack

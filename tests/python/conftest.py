@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import TinyConfig, make_bundle
 
-from navit_edge import build as build_package
+from navit_edge import compile as build_package
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from navit_edge.build.report import BuildReport
+from navit_edge.compile.report import BuildReport
 from navit_edge.quantize import QuantizeRequest, quantize_bundle
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]

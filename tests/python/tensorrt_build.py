@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.manifest import Budget, Engine
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Budget, Engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REHEARSAL = REPOSITORY / "tests" / "simulator" / "rehearsal.py"

@@ -30,12 +30,12 @@ from navit_edge.bench.workload import (
     read_sizes,
     squarish,
 )
-from navit_edge.build import BuildRequest, build_engines
+from navit_edge.bundle.manifest import Budget, Engine, Manifest
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.cli.main import app
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.errors import InvalidInputError
-from navit_edge.manifest import Budget, Engine, Manifest
 from navit_edge.pixels import load_image
-from navit_edge.sizing import Sizing
 
 QUICK = ("--warmup", "0", "--iterations", "3", "--duration", "0")
 

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 import navit_edge as ne
 from navit_edge.bench import BenchOptions
 from navit_edge.bench.compare import Ratio, in_turn, ratio
-from navit_edge.bench.device import DeviceMemory, read_gpu
 from navit_edge.bench.measure import measure
 from navit_edge.bench.workload import ladder, planning_ms, synthetic
-from navit_edge.build import BuildRequest, build_engines
 from navit_edge.cli.main import app
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.errors import InvalidInputError
+from navit_edge.machine.gpu import DeviceMemory, read_gpu
 
 QUICK = ("--warmup", "0", "--iterations", "4", "--duration", "0")
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from tiny_bundle import make_bundle
 
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, CompilerOptions, compiler_options, device, tensorrt_rtx
+from navit_edge.bundle import manifest as manifests
+from navit_edge.compile import BuildRequest, CompilerOptions, compiler_options, tensorrt_rtx
 from navit_edge.errors import BackendError, InvalidInputError
+from navit_edge.machine import driver as cuda_driver
 
 
 def stand_in_driver(capability: tuple[int, int], *, init: int = 0) -> SimpleNamespace:
@@ -55,19 +56,19 @@ def test_the_capability_and_the_versions_of_the_driver_are_read(
     driver: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver(stand_in_driver((8, 7)))
-    assert device.device_capability(what="w", otherwise="o") == 87
-    monkeypatch.setattr(device, "_KERNEL_DRIVER", tmp_path / "version")
-    assert device.driver_versions() == {"cuda-driver": "12.8"}  # as on a Jetson
+    assert cuda_driver.device_capability(what="w", otherwise="o") == 87
+    monkeypatch.setattr(cuda_driver, "_KERNEL_DRIVER", tmp_path / "version")
+    assert cuda_driver.driver_versions() == {"cuda-driver": "12.8"}  # as on a Jetson
     (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.10  Thu Jan 1\n")
-    assert device.driver_versions() == {"cuda-driver": "12.8", "nvidia-driver": "570.86.10"}
+    assert cuda_driver.driver_versions() == {"cuda-driver": "12.8", "nvidia-driver": "570.86.10"}
     driver(None)
-    assert device.driver_versions() == {}
+    assert cuda_driver.driver_versions() == {}
 
 
 def test_a_driver_without_a_gpu_is_said(driver: Install) -> None:
     driver(stand_in_driver((0, 0), init=100))
     with pytest.raises(BackendError, match=r"finds no usable GPU \(CUDA error 100\); check `nvidia-smi`, or o"):
-        device.device_capability(what="w", otherwise="o")
+        cuda_driver.device_capability(what="w", otherwise="o")
 
 
 def test_native_is_refused_without_a_driver_and_says_what_needs_none(driver: Install, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from navit_edge.build import fusion
-from navit_edge.manifest import Budget
+from navit_edge.bundle.manifest import Budget
+from navit_edge.compile import fusion
 
 
 def budget(tokens: int, bytes_: float | None) -> Budget:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from navit_edge.build import inspector
-from navit_edge.build.fusion import Fusion
+from navit_edge.compile import inspector
+from navit_edge.compile.fusion import Fusion
 
 #: Names in the forms that TensorRT 10 gives: strings at layer_names_only, objects at detailed.
 NAMES = ["Reformatting CopyNode for patches", "__myl_Move_0", "_gemm_mha_v2_0x1f", "__myl_Fc_3", "_gemm_mha_v2_0x2e"]

@@ -15,13 +15,12 @@ import pytest
 from onnx import TensorProto
 from tiny_bundle import make_bundle, pack_inputs
 
-from navit_edge import manifest as manifests
-from navit_edge import packed_attention
-from navit_edge.build import BuildRequest, build_engines, lowering, runner, tensorrt_common
-from navit_edge.build.job import Profile
-from navit_edge.build.report import BuildReport
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.manifest import Budget, Manifest
+from navit_edge.compile import BuildRequest, build_engines, lowering, packed_attention, runner, tensorrt_common
+from navit_edge.compile.job import Profile
+from navit_edge.compile.report import BuildReport
 from navit_edge.errors import BackendError, BundleError
-from navit_edge.manifest import Budget, Manifest
 
 LOWERINGS = ("masked", "padded", "packed")
 

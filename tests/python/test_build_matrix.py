@@ -12,9 +12,9 @@ import pytest
 from s16_builds import BUILDS, Photographs, add_quantized_graphs, read_report
 from tiny_bundle import make_bundle
 
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines
-from navit_edge.build.runner import plan_builds
+from navit_edge.bundle import manifest as manifests
+from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines
+from navit_edge.compile.runner import plan_builds
 from navit_edge.errors import BackendError, BundleError
 from navit_edge_export.model import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle

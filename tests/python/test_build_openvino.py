@@ -12,13 +12,13 @@ import openvino
 import pytest
 from tiny_bundle import make_bundle, pack_inputs
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, Event, build_engines
-from navit_edge.build import openvino as builder
-from navit_edge.build.report import BuildReport
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Budget
+from navit_edge.compile import BuildRequest, Event, build_engines
+from navit_edge.compile import openvino as builder
+from navit_edge.compile.report import BuildReport
 from navit_edge.errors import BundleError, InvalidInputError, MissingPackageError
-from navit_edge.manifest import Budget
 
 GRIDS = [(3, 4), (5, 2), (1, 7)]
 TOLERANCE = {"fp32": 1e-5, "bf16": 6e-2}  # of outputs whose standard deviation is 0.5 to 1

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from packed_definition import with_definition, written_out
 from tiny_bundle import TinyConfig, make_bundle, make_graph, pack_inputs
 
-from navit_edge.build import precision
+from navit_edge.compile import precision
 from navit_edge.errors import BackendError, BundleError
 
 # Three images, seven padding rows, one image without tokens.

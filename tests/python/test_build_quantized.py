@@ -16,11 +16,11 @@ from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 import navit_edge as ne
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, build_engines, precision
-from navit_edge.build.openvino import cpu_precisions
-from navit_edge.build.report import BuildReport
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.compile import BuildRequest, build_engines, precision
+from navit_edge.compile.openvino import cpu_precisions
+from navit_edge.compile.report import BuildReport
 from navit_edge.quantize import QuantizeRequest, quantize_bundle
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from navit_edge.build.compiler_options import CompilerOptions, parse_size
-from navit_edge.build.request import BuildRequest, parse_numbers, parse_words
-from navit_edge.build.targets import COMPUTE_CAPABILITIES, check_precision, float_precision, precisions_of
+from navit_edge.compile.compiler_options import CompilerOptions, parse_size
+from navit_edge.compile.request import BuildRequest, parse_numbers, parse_words
+from navit_edge.compile.targets import COMPUTE_CAPABILITIES, check_precision, float_precision, precisions_of
 from navit_edge.errors import InvalidInputError
 
 

@@ -15,12 +15,12 @@ from typing import IO
 import pytest
 from tiny_bundle import make_bundle
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines, runner
-from navit_edge.build import openvino as openvino_builder
-from navit_edge.build import tensorrt as tensorrt_builder
-from navit_edge.build.job import Task
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines, runner
+from navit_edge.compile import openvino as openvino_builder
+from navit_edge.compile import tensorrt as tensorrt_builder
+from navit_edge.compile.job import Task
 from navit_edge.errors import BackendError, BundleError
 
 FP32 = BuildRequest(backend="openvino", precision=("fp32",))
@@ -180,7 +180,7 @@ def test_the_version_of_the_library_and_of_the_driver_are_part_of_the_key(
         fake = SimpleNamespace(__version__=version, Builder=object)
         monkeypatch.setattr(tensorrt_builder, "_import_tensorrt", lambda: fake)
         monkeypatch.setattr(tensorrt_builder, "device_capability", lambda: 87)
-        monkeypatch.setattr("navit_edge.build.device.driver_versions", lambda: {"cuda-driver": driver})
+        monkeypatch.setattr("navit_edge.machine.driver.driver_versions", lambda: {"cuda-driver": driver})
         (item,) = runner.plan_builds(bundle, BuildRequest(backend="tensorrt"))
         return set(item.keys)
 
@@ -202,7 +202,7 @@ def test_a_killed_build_takes_its_process_along_and_the_next_build_sweeps_what_i
     script = """
         import os, signal, sys
         from pathlib import Path
-        from navit_edge.build import BuildRequest, build_engines
+        from navit_edge.compile import BuildRequest, build_engines
         def kill(event):
             for path in Path("/proc/self/task").glob("*/children"):
                 print(path.read_text(), flush=True)
@@ -238,7 +238,7 @@ def test_two_builds_at_once_both_add_their_engine(bundle: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        from navit_edge.build import BuildRequest, build_engines
+        from navit_edge.compile import BuildRequest, build_engines
         backend, precision = sys.argv[2:]
         build_engines(Path(sys.argv[1]), BuildRequest(backend=backend, precision=(precision,), token_budgets=(64,)))
     """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from s16_builds import BUILDS, Photographs, add_quantized_graphs, read_report
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, build_engines
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle
 

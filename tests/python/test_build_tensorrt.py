@@ -17,14 +17,14 @@ import onnx.helper
 import pytest
 from tiny_bundle import TinyConfig, make_bundle, make_graph
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, CompilerOptions, Event, build_engines, tensorrt_common, tensorrt_rtx
-from navit_edge.build import tensorrt as tensorrt_builder
-from navit_edge.build.job import Emit, Outcome, Task
-from navit_edge.build.report import BuildReport
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Budget, EngineGroup
+from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines, tensorrt_common, tensorrt_rtx
+from navit_edge.compile import tensorrt as tensorrt_builder
+from navit_edge.compile.job import Emit, Outcome, Task
+from navit_edge.compile.report import BuildReport
 from navit_edge.errors import BackendError, BundleError, InvalidInputError, MissingPackageError
-from navit_edge.manifest import Budget, EngineGroup
 
 #: Realistic width, few layers: what is fused does not depend on depth.
 SMALL = TinyConfig(width=384, depth=2, heads=6, patch_px=16)

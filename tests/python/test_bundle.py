@@ -16,10 +16,10 @@ import pytest
 from test_manifest import make_manifest
 from tiny_bundle import make_bundle
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Budget, Engine, Manifest
 from navit_edge.errors import BundleError
-from navit_edge.manifest import Budget, Engine, Manifest
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_what_a_killed_export_left_is_swept_and_what_a_living_one_writes_is_not(
     script = """
         import os, signal, sys
         from pathlib import Path
-        from navit_edge import bundle
+        from navit_edge.bundle import publish as bundle
         with bundle.staged_bundle(Path(sys.argv[1])) as staging:
             (staging / "half").write_bytes(b"1")
             os.kill(os.getpid(), signal.SIGKILL)

@@ -19,15 +19,15 @@ from tiny_bundle import TinyConfig, make_bundle
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge import build as build_package
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import precision
-from navit_edge.build import runner as builds
+from navit_edge import compile as build_package
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.directory import opened
+from navit_edge.bundle.manifest import Manifest
 from navit_edge.cli.main import app
+from navit_edge.compile import precision
+from navit_edge.compile import runner as builds
 from navit_edge.errors import BundleError
-from navit_edge.inside import opened
-from navit_edge.manifest import Manifest
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 

@@ -17,12 +17,12 @@ from PIL import Image
 from tiny_bundle import TinyConfig, make_bundle
 from typer.testing import CliRunner
 
-from navit_edge import build as build_package
-from navit_edge import manifest as manifests
+from navit_edge import compile as build_package
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.cli.export import ModelSize
 from navit_edge.cli.main import app
 from navit_edge.errors import BackendError
-from navit_edge.sizing import Sizing
 
 runner = CliRunner()
 COMMAND = [sys.executable, "-m", "navit_edge.cli.main"]

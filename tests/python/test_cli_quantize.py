@@ -18,8 +18,8 @@ from PIL import Image
 from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.cli.main import app
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]

@@ -23,12 +23,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge import decode_ahead
 from navit_edge.cli.main import app
 from navit_edge.decode import Decoder
+from navit_edge.decode import ahead as decode_ahead
+from navit_edge.decode.ahead import Ahead, Outcome
 from navit_edge.decode.decoder import Opened
 from navit_edge.decode.limits import MOST_TAG_VALUES
-from navit_edge.decode_ahead import Ahead, Outcome
 
 
 class PeakMemory:

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
 from navit_edge.cli.main import app
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.run.journal import model_hash

@@ -23,20 +23,20 @@ from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, build_engines
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.manifest import Engine
 from navit_edge.cli.main import app
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.doctor import Finding, Report, State, examine
 from navit_edge.doctor.driver import driver_findings
 from navit_edge.doctor.engines import Machine, needs, reason_of, remedy
 from navit_edge.doctor.host import Host
 from navit_edge.doctor.jetson import Jetson, jetpack_of, jetson_findings, parse_release
 from navit_edge.doctor.nvidia import Nvidia, runtime_finding
-from navit_edge.doctor.probe import run_probe
 from navit_edge.doctor.rebuild import recipe_of
 from navit_edge.doctor.runtime import backend_finding, openvino_findings
-from navit_edge.doctor.versions import cuda_version, rtx_version, tensorrt_version
-from navit_edge.manifest import Engine
+from navit_edge.machine.probe import run_probe
+from navit_edge.machine.versions import cuda_version, rtx_version, tensorrt_version
 
 _ORIN_DATE, _THOR_DATE = "Wed Jan  8 01:49:37 UTC 2025", "Fri Aug 22 00:55:42 UTC 2025"
 _REST = "GCID: 12345678, BOARD: generic, EABI: aarch64, DATE: "

@@ -18,8 +18,8 @@ from navit_edge.doctor.board import Board, board_findings, parse_query, power_mo
 from navit_edge.doctor.finding import Finding
 from navit_edge.doctor.host import Host, host_findings
 from navit_edge.doctor.limits import Limits, limit_findings
-from navit_edge.doctor.probe import run_probe
 from navit_edge.doctor.storage import storage_findings
+from navit_edge.machine.probe import run_probe
 
 NANO_CONF = """# < POWER_MODEL ID=id_num NAME=mode_name >
 < PARAM TYPE=FILE NAME=CPU_ONLINE >

@@ -16,11 +16,11 @@ import pytest
 from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, CompilerOptions, build_engines
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.manifest import Budget, Engine, Manifest
 from navit_edge.cli.main import app
+from navit_edge.compile import BuildRequest, CompilerOptions, build_engines
 from navit_edge.doctor.rebuild import Recipe, for_target, recipe_of
-from navit_edge.manifest import Budget, Engine, Manifest
 
 
 def run_command(command: str) -> Any:
@@ -110,7 +110,7 @@ def test_an_engine_without_a_report_keeps_what_its_manifest_says(source: Path, t
     [("2147483648B", "2048M"), ("1536B", "1536B"), ("3072B", "3K"), ("5000000000B", "4882812K"), ("2G", "2G")],
 )
 def test_a_workspace_is_written_as_build_engine_reads_it(value: str, expected: str) -> None:
-    from navit_edge.build.compiler_options import parse_size
+    from navit_edge.compile.compiler_options import parse_size
 
     command = recipe(settings={"--workspace": value}).command(Path("b"))
     assert f"--workspace {expected} " in command

@@ -54,7 +54,7 @@ def test_a_package_that_does_not_load_is_a_backend_error_with_its_cause(
 
 
 @pytest.mark.parametrize(
-    "module", ["navit_edge.manifest", "navit_edge.bundle", "navit_edge.build", "navit_edge.cli.main"]
+    "module", ["navit_edge.bundle.manifest", "navit_edge.bundle", "navit_edge.compile", "navit_edge.cli.main"]
 )
 def test_importing_loads_no_heavy_package(module: str) -> None:
     heavy = "{'torch', 'onnx', 'openvino', 'tensorrt', 'tensorrt_rtx', 'onnxruntime'}"

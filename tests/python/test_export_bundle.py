@@ -16,8 +16,8 @@ import onnxruntime
 import pytest
 import torch
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge_export.model import NaViT, NaViTConfig, load_checkpoint, save_checkpoint
 from navit_edge_export.onnx_export import export_bundle

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge.sizing import Sizing
 from navit_edge_export.preprocess import pack, patchify, prepare, resize
 from navit_edge_export.sizing import capped_grid, native_grid, target_grid
 

@@ -10,8 +10,8 @@ import torch
 
 from navit_edge.errors import InvalidInputError
 from navit_edge_export.model import NaViT, NaViTConfig
-from navit_edge_export.model.token_drop import TokenDrop, drop_rates, drop_tokens
 from navit_edge_export.preprocess import GRAPH_INPUTS, Pack, pack
+from navit_edge_export.training.token_drop import TokenDrop, drop_rates, drop_tokens
 
 GRIDS = ((6, 8), (1, 1), (3, 4), (10, 2))
 DRAWS = 40_000

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from navit_edge import _core, files, manifest
+from navit_edge import _core, files
 from navit_edge.bench.workload import read_sizes
-from navit_edge.build.report import BuildReport
+from navit_edge.bundle import manifest
 from navit_edge.cli.image_sizes import read_histogram
+from navit_edge.compile.report import BuildReport
 from navit_edge.errors import BundleError, InvalidInputError
 
 

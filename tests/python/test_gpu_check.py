@@ -106,7 +106,7 @@ def test_a_build_that_fails_is_in_the_archive_with_its_error_and_what_needs_it_i
 
 
 def has_gpu() -> bool:
-    from navit_edge.doctor.probe import run_probe
+    from navit_edge.machine.probe import run_probe
 
     return bool(run_probe("cuda").get("gpus"))
 

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from navit_edge import manifest as manifests
-from navit_edge.errors import BundleError
-from navit_edge.manifest import (
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.manifest import (
     Budget,
     Engine,
     File,
@@ -28,6 +27,7 @@ from navit_edge.manifest import (
     TensorSpec,
     is_inside,
 )
+from navit_edge.errors import BundleError
 
 HASH = "0" * 64
 

@@ -1,6 +1,6 @@
 """Both readers of manifests, and the writer, are held to one table: ``tests/manifests/corpus.json``.
 
-``csrc/tests/manifest_corpus_test.cc`` reads the same table; ``docs/bundle.md`` gives the rules in words.
+``csrc/tests/bundle/manifest_corpus_test.cc`` reads the same table; ``docs/bundle.md`` gives the rules in words.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from navit_edge import _core
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.manifest import Manifest
 from navit_edge.errors import BundleError
-from navit_edge.manifest import Manifest
 
 CORPUS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "manifests" / "corpus.json").read_text())
 ENGINE = CORPUS["base"]["engines"][0]["id"]

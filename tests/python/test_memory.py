@@ -13,8 +13,8 @@ import pytest
 from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
-from navit_edge import build as build_package
-from navit_edge import manifest as manifests
+from navit_edge import compile as build_package
+from navit_edge.bundle import manifest as manifests
 from navit_edge.cli.main import app
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.memory import memory_plan

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import navit_edge as ne
-from navit_edge import metrics, metrics_server
+from navit_edge import metrics
+from navit_edge.metrics import server as metrics_server
 
 FOR_EVER_S = 60
 

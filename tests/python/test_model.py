@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export import norms
-from navit_edge_export.attention import LOWERINGS, MaskedLowering, PackedLowering, PaddedLowering
-from navit_edge_export.embed import FoldedPatchEmbed
+from navit_edge_export.layers import norms
+from navit_edge_export.layers.attention import LOWERINGS, MaskedLowering, PackedLowering, PaddedLowering
+from navit_edge_export.layers.embed import FoldedPatchEmbed
+from navit_edge_export.layers.pooling import AttentionPool, Segments
 from navit_edge_export.model import SIZES, NaViT, NaViTConfig, load_checkpoint, save_checkpoint
 from navit_edge_export.model import config as config_module
-from navit_edge_export.pooling import AttentionPool, Segments
 from navit_edge_export.positions import FactorizedPositions, grid_of_tokens
 from navit_edge_export.preprocess import pack
 

@@ -16,8 +16,8 @@ import pytest
 import navit_edge as ne
 from navit_edge import _core
 from navit_edge.bench.measure import BenchOptions
-from navit_edge.build import BuildRequest
-from navit_edge.sizing import Sizing, to_json
+from navit_edge.bundle.sizing_rule import Sizing, to_json
+from navit_edge.compile import BuildRequest
 
 RGB = np.zeros((48, 64, 3), np.uint8)
 SESSION = (

@@ -17,14 +17,14 @@ from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge import budgets
-from navit_edge import build as build_package
-from navit_edge import bundle as bundles
+from navit_edge import compile as build_package
 from navit_edge.bench.calibration import TimedPack, calibrate, fit, non_negative_least_squares, scores_of, shapes_of
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Budget, BudgetCost, Cost, Engine, Sizing
+from navit_edge.bundle.manifest import save as save_manifest
 from navit_edge.cli.main import app
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.manifest import Budget, BudgetCost, Cost, Engine, Sizing
-from navit_edge.manifest import save as save_manifest
+from navit_edge.planning import budgets
 from navit_edge_export.sizing import target_grid
 
 runner = CliRunner()

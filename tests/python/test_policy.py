@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import navit_edge as ne
-from navit_edge.sizing import Sizing, to_json
+from navit_edge.bundle.sizing_rule import Sizing, to_json
 from navit_edge_export.sizing import target_grid
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]

@@ -18,8 +18,8 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 from tiny_bundle import make_bundle
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.quantize import QuantizeRequest, calibration, quantize_bundle
 from navit_edge.quantize.layers import find_layers
@@ -388,7 +388,7 @@ def test_the_same_again_is_not_made_again_and_by_force_gives_the_same_bytes(bund
 
 
 def test_other_options_replace_the_graphs_and_what_was_built_of_them(bundle: Path, images: Path) -> None:
-    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge.compile import BuildRequest, build_engines
 
     quantize_bundle(bundle, QuantizeRequest(calibration=images, max_images=3))
     build_engines(bundle, BuildRequest(backend="openvino", precision=("int8", "fp32")))

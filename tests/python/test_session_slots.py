@@ -22,10 +22,10 @@ import pytest
 import tensorrt_build as trt
 
 import navit_edge as ne
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Budget, Engine, EngineGroup
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
-from navit_edge.manifest import Budget, Engine, EngineGroup
 
 OUTPUTS = ("logits", "embedding", "tokens")
 BUDGETS = [(64, 4), (128, 6), (256, 8)]

@@ -343,8 +343,8 @@ def test_simulated_an_option_with_another_value_is_refused(
 def _replace_engine(bundle: Path, plan: bytes, **changes: Any) -> None:
     import msgspec
 
-    from navit_edge import bundle as bundles
-    from navit_edge import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
+    from navit_edge.bundle import publish as bundles
 
     manifest = manifests.load(bundle)
     others = tuple(engine for engine in manifest.engines if engine.backend != "tensorrt")

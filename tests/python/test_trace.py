@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 import navit_edge as ne
-from navit_edge import trace
+from navit_edge.metrics import trace
 from navit_edge.place import OutputError
 
 Trace = dict[str, Any]

@@ -16,11 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import BuildRequest, build_engines
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Tolerance
 from navit_edge.cli.main import app
-from navit_edge.manifest import Tolerance
+from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.verify import Certificate, verify
 from navit_edge.verify.layers import cuts
 from navit_edge_export.model import NaViTConfig

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from navit_edge import bundle as bundles
-from navit_edge import packed_attention
-from navit_edge.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge.compile import packed_attention
 
 Array = npt.NDArray[np.float32]
 

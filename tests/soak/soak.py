@@ -112,7 +112,7 @@ def main() -> int:
 
 def tiny_bundle(directory: Path) -> Path:
     """Two layers of width 64 with an engine in float32."""
-    from navit_edge.build import BuildRequest, build_engines
+    from navit_edge.compile import BuildRequest, build_engines
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
     from tiny_bundle import make_bundle

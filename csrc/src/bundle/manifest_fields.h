@@ -4,8 +4,8 @@
 #include <set>
 #include <string>
 
-#include "json_reader.h"
-#include "manifest_limits.h"
+#include "bundle/json_reader.h"
+#include "bundle/manifest_limits.h"
 #include "navit_edge/manifest.h"
 
 namespace navit_edge {

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "bundle/manifest_fields.h"
-#include "sizing_spec.h"
+#include "bundle/rule_fields.h"
 
 namespace navit_edge {
 namespace {

@@ -1,7 +1,7 @@
 // The parts `model` and `preprocess` of a manifest.
 #pragma once
 
-#include "json_reader.h"
+#include "bundle/json_reader.h"
 #include "navit_edge/manifest.h"
 
 namespace navit_edge {

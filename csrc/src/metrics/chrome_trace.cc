@@ -5,8 +5,8 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "metrics/trace.h"
-#include "utf8.h"
 
 namespace navit_edge {
 namespace {

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <set>
 
+#include "base/text.h"
 #include "navit_edge/error.h"
 #include "navit_edge/metrics.h"
-#include "utf8.h"
 
 namespace navit_edge {
 namespace {

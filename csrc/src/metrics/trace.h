@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "navit_edge/metrics.h"
-#include "room/clock.h"
 
 namespace navit_edge {
 

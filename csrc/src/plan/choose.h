@@ -1,7 +1,7 @@
 // The strategy "auto": whichever packs are predicted to be done first.
 #pragma once
 
-#include "plan/price.h"
+#include "plan/assign_budget.h"
 
 namespace navit_edge {
 

@@ -1,7 +1,7 @@
 // Plans under deadlines.
 #pragma once
 
-#include "plan/price.h"
+#include "plan/assign_budget.h"
 
 namespace navit_edge {
 

@@ -4,11 +4,11 @@
 #include <string>
 #include <utility>
 
-#include "image_bytes.h"
+#include "base/clock.h"
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
-#include "room/clock.h"
-#include "stream_state.h"
+#include "pixels/image_bytes.h"
+#include "stream/stream_state.h"
 
 namespace navit_edge {
 namespace {

@@ -1,4 +1,4 @@
-#include "stream_state.h"
+#include "stream/stream_state.h"
 
 #include <algorithm>
 #include <utility>

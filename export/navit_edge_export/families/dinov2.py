@@ -14,10 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from navit_edge.sizing import Sizing
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block, LayerScale
-from navit_edge_export.embed import PatchEmbed, PrefixTokens
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import (
     HF_ACTIVATIONS,
@@ -29,9 +26,12 @@ from navit_edge_export.families.fields import (
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_rows, patch_rows_from_convolution
-from navit_edge_export.mlps import GatedMlp, Mlp
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block, LayerScale
+from navit_edge_export.layers.embed import PatchEmbed, PrefixTokens
+from navit_edge_export.layers.mlps import GatedMlp, Mlp
+from navit_edge_export.layers.pooling import ClsMeanPooling, ClsPooling
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
-from navit_edge_export.pooling import ClsMeanPooling, ClsPooling
 from navit_edge_export.positions import InterpolatedTable, Resampling
 
 NAME = "dinov2"

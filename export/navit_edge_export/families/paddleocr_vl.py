@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block
-from navit_edge_export.embed import PatchEmbed
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_patch_px, read_pixels
 from navit_edge_export.families.qwen_vl import CLIP_MEAN, CLIP_STD, read_smart_resize
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
-from navit_edge_export.mlps import Mlp
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.embed import PatchEmbed
+from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
 from navit_edge_export.positions import InterpolatedTable, Resampling
 from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencies

@@ -11,10 +11,7 @@ from typing import Any
 
 import torch
 
-from navit_edge.sizing import Sizing
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block
-from navit_edge_export.embed import PatchEmbed
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import (
     HF_ACTIVATIONS,
@@ -26,8 +23,11 @@ from navit_edge_export.families.fields import (
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
-from navit_edge_export.mlps import GatedMlp
-from navit_edge_export.norms import RMSNorm
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.embed import PatchEmbed
+from navit_edge_export.layers.mlps import GatedMlp
+from navit_edge_export.layers.norms import RMSNorm
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
 from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencies
 

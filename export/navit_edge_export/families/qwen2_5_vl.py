@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from navit_edge_export.attention import SelfAttention, Windows
-from navit_edge_export.blocks import Block
-from navit_edge_export.embed import PatchEmbed
 from navit_edge_export.families import qwen_vl
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import HF_ACTIVATIONS
 from navit_edge_export.families.qwen_vl import MERGE, NORM_EPS, QwenVisionConfig
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap
-from navit_edge_export.mlps import GatedMlp
-from navit_edge_export.norms import RMSNorm
+from navit_edge_export.layers.attention import SelfAttention, Windows
+from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.embed import PatchEmbed
+from navit_edge_export.layers.mlps import GatedMlp
+from navit_edge_export.layers.norms import RMSNorm
 from navit_edge_export.packed_model import PackedModel
 
 NAME = "qwen2.5-vl"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block
-from navit_edge_export.embed import PatchEmbed
 from navit_edge_export.families import qwen_vl
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import HF_ACTIVATIONS
 from navit_edge_export.families.qwen_vl import QwenVisionConfig
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap
-from navit_edge_export.mlps import Mlp
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.embed import PatchEmbed
+from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.packed_model import PackedModel
 from navit_edge_export.positions import InterpolatedTable, Resampling
 

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from navit_edge.sizing import Sizing
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import Fields, read_alpha, read_filter, read_patch_px, read_pixels
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
-from navit_edge_export.merging import PatchMerger
-from navit_edge_export.mlps import Mlp
+from navit_edge_export.layers.merging import PatchMerger
+from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.packed_model import OUTPUTS
 from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencies
 

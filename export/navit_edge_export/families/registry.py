@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge.sizing import Sizing
 
 if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint

@@ -12,10 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from navit_edge.sizing import Sizing
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block
-from navit_edge_export.embed import PatchEmbed
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import (
     HF_ACTIVATIONS,
@@ -27,9 +24,12 @@ from navit_edge_export.families.fields import (
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_vector
-from navit_edge_export.mlps import Mlp
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.embed import PatchEmbed
+from navit_edge_export.layers.mlps import Mlp
+from navit_edge_export.layers.pooling import AttentionPool, MapPooling, MeanPooling
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
-from navit_edge_export.pooling import AttentionPool, MapPooling, MeanPooling
 from navit_edge_export.positions import InterpolatedTable, Resampling
 
 NAME = "siglip2"

@@ -16,10 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from navit_edge.sizing import Sizing
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block, LayerScale
-from navit_edge_export.embed import PatchEmbed, PrefixTokens
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import Fields, read_patch_px, read_pixels
 from navit_edge_export.families.registry import Preprocessing
@@ -32,10 +29,12 @@ from navit_edge_export.families.state_map import (
     patch_rows_from_convolution,
 )
 from navit_edge_export.families.timm_variants import INCEPTION, VARIANTS, pixels_of, side_px_of
-from navit_edge_export.mlps import GatedMlp, Mlp
-from navit_edge_export.norms import make_norm
-from navit_edge_export.packed_model import OUTPUTS, PackedModel
-from navit_edge_export.pooling import (
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block, LayerScale
+from navit_edge_export.layers.embed import PatchEmbed, PrefixTokens
+from navit_edge_export.layers.mlps import GatedMlp, Mlp
+from navit_edge_export.layers.norms import make_norm
+from navit_edge_export.layers.pooling import (
     AttentionPool,
     ClsPooling,
     MapPooling,
@@ -43,6 +42,7 @@ from navit_edge_export.pooling import (
     MeanMaxPooling,
     MeanPooling,
 )
+from navit_edge_export.packed_model import OUTPUTS, PackedModel
 from navit_edge_export.positions import (
     InterpolatedFactors,
     InterpolatedTable,

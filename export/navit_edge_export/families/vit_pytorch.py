@@ -23,18 +23,18 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge.sizing import Sizing
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block
-from navit_edge_export.embed import NormedPatchEmbed
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.fields import Fields, read_filter, read_pixels
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_channels_first
-from navit_edge_export.mlps import Mlp
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.embed import NormedPatchEmbed
+from navit_edge_export.layers.mlps import Mlp
+from navit_edge_export.layers.pooling import AttentionPool, ProbePooling
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
-from navit_edge_export.pooling import AttentionPool, ProbePooling
 from navit_edge_export.positions import FactorizedPositions
 
 NAME = "vit-pytorch"

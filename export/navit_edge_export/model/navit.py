@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from navit_edge_export.attention import SelfAttention
-from navit_edge_export.blocks import Block
-from navit_edge_export.embed import PatchEmbed, PrefixTokens
-from navit_edge_export.mlps import Mlp
+from navit_edge_export.layers.attention import SelfAttention
+from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.embed import PatchEmbed, PrefixTokens
+from navit_edge_export.layers.mlps import Mlp
+from navit_edge_export.layers.pooling import AttentionPool, ClsPooling, MapPooling, MeanPooling, MultiPooling
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.init import init_weights
 from navit_edge_export.packed_model import PackedModel
-from navit_edge_export.pooling import AttentionPool, ClsPooling, MapPooling, MeanPooling, MultiPooling
 from navit_edge_export.positions import FactorizedPositions
 
 

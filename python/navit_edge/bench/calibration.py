@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.bench.workload import Grid, ladder_images, pack_of, squarish
+from navit_edge.bundle.manifest import BudgetCost, Cost, Engine, Manifest
 from navit_edge.errors import InvalidInputError
-from navit_edge.manifest import BudgetCost, Cost, Engine, Manifest
 from navit_edge.planning import Attention
 
 if TYPE_CHECKING:

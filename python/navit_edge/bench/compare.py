@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from navit_edge.bench.measure import BenchOptions, percentile
 from navit_edge.bench.suite import SCHEMA_VERSION, built_in, versions
 from navit_edge.bench.workload import Workload, ladder, ladder_images
+from navit_edge.bundle.manifest import Engine, Manifest
 from navit_edge.doctor.host import Host
 from navit_edge.errors import InvalidInputError
-from navit_edge.manifest import Engine, Manifest
 
 if TYPE_CHECKING:
     from navit_edge.bench.measure import Images

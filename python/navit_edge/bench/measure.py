@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.bench.memory import PeakMemory
 from navit_edge.errors import InvalidInputError
+from navit_edge.machine.process_memory import PeakMemory
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from navit_edge.bench.device import DeviceMemory
+    from navit_edge.machine.gpu import DeviceMemory
     from navit_edge.session import Session
 
     Images = Sequence[npt.NDArray[np.uint8]]

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from navit_edge.bundle.sizing_rule import keeps_whole_patches, most_tokens, to_json
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.files import read_text
-from navit_edge.sizing import keeps_whole_patches, most_tokens, to_json
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from navit_edge.manifest import Engine, Manifest
+    from navit_edge.bundle.manifest import Engine, Manifest
 
 Grid = tuple[int, int]  # rows, columns, in patches
 Size = tuple[int, int]  # height_px, width_px

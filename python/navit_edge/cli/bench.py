@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from navit_edge.bench import BenchReport, Measurement
     from navit_edge.bench.compare import CompareReport
-    from navit_edge.bench.device import Gpu
     from navit_edge.bench.workload import Workload
-    from navit_edge.manifest import Manifest
+    from navit_edge.bundle.manifest import Manifest
+    from navit_edge.machine.gpu import Gpu
 
 _TRTEXEC = "Measuring (names and meanings as in trtexec)"
 
@@ -125,7 +125,7 @@ def bench(
     from navit_edge.bench.compare import CompareReport
     from navit_edge.bench.compare import compare as run_compare
     from navit_edge.bench.plot import plot, plot_comparison
-    from navit_edge.build.request import parse_numbers
+    from navit_edge.compile.request import parse_numbers
     from navit_edge.picture import check_picture
 
     names = [*(engine or []), *(compare or [])]

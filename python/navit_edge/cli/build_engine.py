@@ -183,10 +183,10 @@ def build_engine(
     Needs no torch and, for openvino and tensorrt-rtx, no GPU. An engine that the bundle holds already, built of the
     same graph with the same options and versions, is not built again. Ctrl-C leaves the bundle as it was.
     """
-    from navit_edge.build import BuildRequest, CompilerOptions, build_engines
-    from navit_edge.build.compiler_options import parse_size
-    from navit_edge.build.dry_run import describe
-    from navit_edge.build.request import parse_numbers, parse_words
+    from navit_edge.compile import BuildRequest, CompilerOptions, build_engines
+    from navit_edge.compile.compiler_options import parse_size
+    from navit_edge.compile.dry_run import describe
+    from navit_edge.compile.request import parse_numbers, parse_words
 
     try:
         request = BuildRequest(

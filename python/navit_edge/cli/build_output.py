@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from navit_edge.build import Event
-    from navit_edge.build.report import BuildReport
-    from navit_edge.manifest import Budget, Engine, Manifest
+    from navit_edge.bundle.manifest import Budget, Engine, Manifest
+    from navit_edge.compile import Event
+    from navit_edge.compile.report import BuildReport
 
 
 class BuildProgress:
@@ -46,7 +46,7 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
     """The engines as they stand in the bundle, with what their reports say."""
     from rich.table import Table
 
-    from navit_edge import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
 
     manifest = manifests.load(bundle)
     reports = [_read_report(bundle, manifest, engine) for engine in engines]
@@ -79,7 +79,7 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
 
 
 def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
-    """What --dry-run found; see ``navit_edge.build.dry_run``."""
+    """What --dry-run found; see ``navit_edge.compile.dry_run``."""
     from rich.table import Table
     from rich.text import Text
 
@@ -131,8 +131,8 @@ def _shape_text(shape: list[int]) -> str:
 
 
 def _read_report(bundle: Path, manifest: Manifest, engine: Engine) -> BuildReport:
-    from navit_edge.build.report import BuildReport
-    from navit_edge.bundle import read_file
+    from navit_edge.bundle.publish import read_file
+    from navit_edge.compile.report import BuildReport
     from navit_edge.errors import BundleError
     from navit_edge.files import decode_json
 

@@ -12,7 +12,7 @@ from navit_edge.place import write_file
 
 if TYPE_CHECKING:
     from navit_edge.bench import Calibration
-    from navit_edge.manifest import Manifest
+    from navit_edge.bundle.manifest import Manifest
 
 _UNIT = {"padded": "N · L²", "segments": "Σ l²", "whole": "T²"}
 
@@ -23,7 +23,7 @@ def calibrate_engine(
     """Times packs, fits, prints (or writes JSON; - is standard output), and stores the result."""
     import navit_edge as ne
     from navit_edge.bench import calibration
-    from navit_edge.bundle import set_cost
+    from navit_edge.bundle.publish import set_cost
     from navit_edge.doctor.host import Host
     from navit_edge.planning import CostModel
 

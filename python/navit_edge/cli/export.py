@@ -16,7 +16,7 @@ from navit_edge.cli.decoding import IccRule, OrientationRule
 from navit_edge.errors import InvalidInputError, import_or_explain
 
 if TYPE_CHECKING:
-    from navit_edge.sizing import Sizing
+    from navit_edge.bundle.sizing_rule import Sizing
     from navit_edge_export.families.registry import Imported, Preprocessing
     from navit_edge_export.model.config import NaViTConfig
 
@@ -224,7 +224,7 @@ def _import(
 
 
 def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:
-    from navit_edge import sizing as sizings
+    from navit_edge.bundle import sizing_rule as sizings
 
     if text is not None:
         return sizings.parse(text, max_tokens=max_tokens or own.sizing.max_tokens or 1024)

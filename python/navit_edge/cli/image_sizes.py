@@ -11,8 +11,8 @@ from navit_edge import files
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 
 if TYPE_CHECKING:
+    from navit_edge.bundle.manifest import Manifest
     from navit_edge.decode import Decoder
-    from navit_edge.manifest import Manifest
 
 _FORM = "expected lines height,width or height,width,count in pixels, as 480,640,12"
 

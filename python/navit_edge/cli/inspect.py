@@ -22,9 +22,9 @@ from navit_edge.cli.common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from navit_edge.manifest import Manifest
+    from navit_edge.bench.plateau import Plateau
+    from navit_edge.bundle.manifest import Manifest
     from navit_edge.memory import EngineMemory
-    from navit_edge.plateau import Plateau
 
 
 @command
@@ -50,7 +50,7 @@ def inspect(
 
     The exit code is 1 where a file is missing or, with --verify, altered.
     """
-    from navit_edge import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
     from navit_edge.memory import memory_plan
 
     options = backend_options(backend_option)
@@ -70,7 +70,7 @@ def inspect(
 
 def _plateaus(bundle: Path, manifest: Manifest, options: dict[str, str]) -> dict[str, Plateau]:
     """Engine of the CPU -> what was measured."""
-    from navit_edge.plateau import measure
+    from navit_edge.bench.plateau import measure
 
     return {
         engine.id: measure(bundle, engine.id, options=options)
@@ -89,7 +89,7 @@ def _plateau_text(plateau: Plateau) -> str:
 
 def _problems(bundle: Path, manifest: Manifest, verify: bool) -> dict[str, str]:
     """File -> what is wrong with it."""
-    from navit_edge import bundle as bundles
+    from navit_edge.bundle import publish as bundles
 
     names = manifest.files if verify else bundles.missing_files(bundle, manifest)
     found = {name: _problem(bundle, manifest, name) for name in names}
@@ -97,7 +97,7 @@ def _problems(bundle: Path, manifest: Manifest, verify: bool) -> dict[str, str]:
 
 
 def _problem(bundle: Path, manifest: Manifest, name: str) -> str:
-    from navit_edge import bundle as bundles
+    from navit_edge.bundle import publish as bundles
     from navit_edge.errors import BundleError
 
     try:
@@ -145,7 +145,7 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory:
     from rich.table import Table
     from rich.text import Text
 
-    from navit_edge.sizing import describe as describe_sizing
+    from navit_edge.bundle.sizing_rule import describe as describe_sizing
 
     console = out_console()
     model, preprocess = manifest.model, manifest.preprocess

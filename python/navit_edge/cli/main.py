@@ -49,7 +49,7 @@ def version() -> str:
 
 def _print_cmake_dir(value: bool) -> None:
     if value:
-        from navit_edge.embedding import cmake_dir
+        from navit_edge.cmake import cmake_dir
 
         command(lambda: echo(str(cmake_dir())))()
         raise typer.Exit

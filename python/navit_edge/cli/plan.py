@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from navit_edge.bundle.manifest import STRATEGIES
 from navit_edge.cli.common import DebugOption, command, echo_json, err_console, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
-from navit_edge.manifest import STRATEGIES
 from navit_edge.text import key_of, shown
 
 if TYPE_CHECKING:
-    from navit_edge.manifest import Engine, Manifest
+    from navit_edge.bundle.manifest import Engine, Manifest
     from navit_edge.planning import Plan, PlanLimits
     from navit_edge.policy import Choice, Policy
 
@@ -108,7 +108,7 @@ def plan(
             _print_choices(chosen_policy, names, choices)
         _print(manifest, chosen, limits, made, names, tokens)
     if plot_file is not None:
-        from navit_edge.plan_picture import draw
+        from navit_edge.planning.picture import draw
 
         draw(made, limits, names, tokens, title=f"{manifest.name}: {chosen.id}", path=plot_file)
         err_console().print(f"wrote {plot_file}", soft_wrap=True, markup=False)

@@ -13,8 +13,8 @@ from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 
 if TYPE_CHECKING:
-    from navit_edge.budgets import BudgetChoice
-    from navit_edge.manifest import Manifest
+    from navit_edge.bundle.manifest import Manifest
+    from navit_edge.planning.budgets import BudgetChoice
 
 
 @command
@@ -65,10 +65,10 @@ def plan_budgets(
     of two and the largest budget alone.
     """
     import navit_edge as ne
-    from navit_edge.budgets import REPORT_RUNS, choose_budgets
-    from navit_edge.build.request import parse_numbers
     from navit_edge.cli.image_sizes import given_sizes, token_counts
+    from navit_edge.compile.request import parse_numbers
     from navit_edge.errors import InvalidInputError
+    from navit_edge.planning.budgets import REPORT_RUNS, choose_budgets
 
     try:
         per_run = parse_numbers(images_per_run, what="images per run")

@@ -10,7 +10,7 @@ from navit_edge.decode.formats import FORMATS, checked_formats
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from navit_edge.manifest import Preprocess
+    from navit_edge.bundle.manifest import Preprocess
 
 Orientation: TypeAlias = Literal["apply", "as-decoded"]
 Icc: TypeAlias = Literal["ignore", "srgb"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.text import gib, read_text
+from navit_edge.machine.text import gib, read_text
 
 Probe = Callable[..., dict[str, Any]]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.text import gib
-from navit_edge.doctor.versions import as_numbers, cuda_version
+from navit_edge.machine.text import gib
+from navit_edge.machine.versions import as_numbers, cuda_version
 
 _JETPACK_COMMAND = "sudo apt install nvidia-jetpack"
 #: Major version of CUDA -> the oldest driver that runs software built with any of its minor versions (NVIDIA, "CUDA

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from navit_edge.build.targets import COMPUTE_CAPABILITIES
+from navit_edge.bundle.manifest import Engine, Manifest
+from navit_edge.compile.targets import COMPUTE_CAPABILITIES
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.jetson import Jetson
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.rebuild import Recipe, for_cpu, for_target, recipe_of
 from navit_edge.doctor.runtime import install_backend
-from navit_edge.manifest import Engine, Manifest
 
 Probe = Callable[..., dict[str, Any]]
 

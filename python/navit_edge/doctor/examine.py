@@ -14,10 +14,10 @@ from navit_edge.doctor.host import Host, host_findings
 from navit_edge.doctor.jetson import Jetson, jetson_findings
 from navit_edge.doctor.limits import Limits, limit_findings
 from navit_edge.doctor.nvidia import Nvidia
-from navit_edge.doctor.probe import run_probe
 from navit_edge.doctor.runtime import BACKENDS, openvino_findings, plugin_files, runtime_findings
 from navit_edge.doctor.storage import storage_findings
 from navit_edge.doctor.vendor import served_major
+from navit_edge.machine.probe import run_probe
 
 Probe = Callable[..., dict[str, Any]]
 
@@ -36,7 +36,7 @@ def examine(
 
     Raises BundleError where ``bundle`` is no bundle; everything else becomes a finding.
     """
-    from navit_edge import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
 
     manifest = None if bundle is None else manifests.load(bundle)
     on_step("this machine")

@@ -10,7 +10,7 @@ from typing import Any
 
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.limits import Limits
-from navit_edge.doctor.text import gib, read_text
+from navit_edge.machine.text import gib, read_text
 
 #: Instructions that decide how fast a CPU engine is, as /proc/cpuinfo names them (x86, then Arm).
 FLAGS = (

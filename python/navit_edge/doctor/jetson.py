@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.text import read_text
+from navit_edge.machine.text import read_text
 
 #: L4T release -> JetPack, as NVIDIA's JetPack archive pairs them.
 _JETPACK = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.text import gib, read_text
+from navit_edge.machine.text import gib, read_text
 
 #: cgroup v1 writes "no limit" as the largest multiple of a page below 2^63.
 _UNLIMITED = 1 << 60

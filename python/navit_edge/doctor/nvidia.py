@@ -12,8 +12,8 @@ from navit_edge.doctor import vendor
 from navit_edge.doctor.driver import TensorRT, driver_findings, needs_finding
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.jetson import Jetson, debian_packages
-from navit_edge.doctor.text import read_text
-from navit_edge.doctor.versions import cuda_version, rtx_version, tensorrt_version
+from navit_edge.machine.text import read_text
+from navit_edge.machine.versions import cuda_version, rtx_version, tensorrt_version
 
 Probe = Callable[..., dict[str, Any]]
 

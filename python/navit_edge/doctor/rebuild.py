@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from navit_edge import files, inside
+from navit_edge import files
+from navit_edge.bundle import directory as inside
+from navit_edge.bundle.manifest import MOST_BYTES, Engine, Manifest
 from navit_edge.errors import BundleError
-from navit_edge.manifest import MOST_BYTES, Engine, Manifest
 
 #: Lowerings that build-engine refuses for a backend.
 _REFUSED = {"openvino": ("packed",), "tensorrt": ("padded",), "tensorrt-rtx": ("padded",)}

@@ -10,7 +10,7 @@ from typing import Any
 from navit_edge.doctor import vendor
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.nvidia import Nvidia
-from navit_edge.doctor.probe import shared_objects
+from navit_edge.machine.probe import shared_objects
 
 Probe = Callable[..., dict[str, Any]]
 
@@ -170,7 +170,7 @@ def files_name(backend: str) -> str:
 
 
 def plugin_files(backend: str) -> list[tuple[Path, str]]:
-    """(file, origin) in the order in which the session tries them (csrc/src/loader.cc): the first that opens is taken.
+    """(file, origin) in the order in which csrc/src/engine/backend_loader.cc tries them; the first that opens is taken.
 
     origin: NAVIT_EDGE_BACKEND_DIR, or "installed".
     """

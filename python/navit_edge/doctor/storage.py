@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.text import gib
+from navit_edge.machine.text import gib
 
 #: A compiler's own temporary files and the reports.
 _HEADROOM_BYTES = 256 * 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.probe import shared_objects
+from navit_edge.machine.probe import shared_objects
 
 Probe = Callable[..., dict[str, Any]]
 

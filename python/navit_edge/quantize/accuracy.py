@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from navit_edge.manifest import TensorSpec
+from navit_edge.bundle.manifest import TensorSpec
 from navit_edge.quantize.ort import Runner
 from navit_edge.quantize.packs import CalibrationPack
 from navit_edge.quantize.report import OutputAccuracy

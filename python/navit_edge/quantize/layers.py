@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from navit_edge.build import precision as precisions
+from navit_edge.compile import precision as precisions
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
 
 if TYPE_CHECKING:

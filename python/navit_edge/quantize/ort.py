@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.cores import usable_cores
 from navit_edge.errors import BackendError, import_or_explain
+from navit_edge.machine.cores import usable_cores
 from navit_edge.quantize.layers import PURPOSE, REMEDY
 
 if TYPE_CHECKING:

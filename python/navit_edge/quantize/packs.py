@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.cores import usable_cores
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.inputs.images import image_files
+from navit_edge.machine.cores import usable_cores
 from navit_edge.quantize.report import ImageFile, LeftOut
 from navit_edge.text import key_of, path_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from navit_edge.manifest import File
+from navit_edge.bundle.manifest import File
 
 
 class ImageFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build import precision as precisions
-from navit_edge.build.common import package_version
-from navit_edge.build.report import host_description
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import File, Graph, Manifest
+from navit_edge.compile import precision as precisions
+from navit_edge.compile.common import package_version
+from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
 from navit_edge.files import decode_json
-from navit_edge.manifest import File, Graph, Manifest
 from navit_edge.quantize import calibration, sensitivity
 from navit_edge.quantize.accuracy import compare
 from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer, find_layers, match, read_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from navit_edge.manifest import TensorSpec
+from navit_edge.bundle.manifest import TensorSpec
 from navit_edge.quantize.accuracy import Comparison
 from navit_edge.quantize.layers import Layer
 from navit_edge.quantize.ort import Graph

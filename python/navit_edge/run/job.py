@@ -96,7 +96,7 @@ def traced(session: Session, path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    from navit_edge import trace
+    from navit_edge.metrics import trace
 
     session.start_trace()
     try:

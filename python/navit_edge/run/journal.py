@@ -114,7 +114,7 @@ def fingerprint(bundle: Path, **options: Any) -> dict[str, Any]:
 
 def model_hash(bundle: Path) -> str:
     """Of what a bundle computes: its model, its weights and its preprocessing. Engines may have been added since."""
-    from navit_edge import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
 
     content = manifests.load(bundle)
     files = {name: file.sha256 for name, file in content.files.items() if name.startswith("graphs/")}

@@ -92,7 +92,7 @@ def top_classes(logits: npt.ArrayLike, labels: Sequence[str], top_k: int) -> lis
 
 def offered_widths(bundle: Path) -> dict[str, int]:
     """What a bundle's results have, as --save names it -> the width of its last axis."""
-    from navit_edge import manifest as manifests
+    from navit_edge.bundle import manifest as manifests
 
     widths: dict[str, int] = {}
     for graph in manifests.load(bundle).graphs:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge import bundle as bundles
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Manifest, Tolerance
 from navit_edge.errors import BundleError
 from navit_edge.files import decode_json
-from navit_edge.manifest import Manifest, Tolerance
 from navit_edge.verify.compare import Distance
 
 PARITY = "reports/parity.json"

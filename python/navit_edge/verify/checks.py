@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from navit_edge.manifest import Manifest, Tolerance, find_engine
+from navit_edge.bundle.manifest import Manifest, Tolerance, find_engine
 from navit_edge.session import Session
 from navit_edge.verify.certificate import Check
 from navit_edge.verify.compare import (

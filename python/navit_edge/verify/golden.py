@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
-from navit_edge.manifest import Golden, Manifest, Preprocess
-from navit_edge.sizing import to_json
+from navit_edge.bundle.manifest import Golden, Manifest, Preprocess
+from navit_edge.bundle.sizing_rule import to_json
 
 #: Up, down, extreme, exact: each path through sizing and resizing.
 SIZES = ((48, 64), (37, 211), (200, 1), (1, 200), (480, 640), (224, 224), (333, 517), (97, 31))

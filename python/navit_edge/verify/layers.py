@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from navit_edge import bundle as bundles
-from navit_edge.build import BuildRequest, build_engines
-from navit_edge.build.precision import load
-from navit_edge.build.report import BuildReport
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Engine, Graph, Manifest
+from navit_edge.compile import BuildRequest, build_engines
+from navit_edge.compile.precision import load
+from navit_edge.compile.report import BuildReport
 from navit_edge.errors import NavitEdgeError, import_or_explain
 from navit_edge.files import decode_json
-from navit_edge.manifest import Engine, Graph, Manifest
 from navit_edge.session import Session
 from navit_edge.verify.certificate import WorstLayer
 from navit_edge.verify.compare import Outputs, outputs_of

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from navit_edge.bundle.manifest import Graph, Manifest
 from navit_edge.errors import BackendError, import_or_explain
-from navit_edge.manifest import Graph, Manifest
 from navit_edge.verify.compare import Outputs
 from navit_edge.verify.golden import patches_of
 from navit_edge.verify.images import Image

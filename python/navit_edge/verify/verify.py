@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge import bundle as bundles
-from navit_edge import manifest as manifests
-from navit_edge.build.report import host_description
+from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle import publish as bundles
+from navit_edge.bundle.manifest import Engine, Manifest, Tolerance
+from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
-from navit_edge.manifest import Engine, Manifest, Tolerance
 from navit_edge.session import Session
 from navit_edge.verify import certificate as certificates
 from navit_edge.verify.certificate import Certificate, Check, EngineCertificate

@@ -1,0 +1,146 @@
+#include "engine/engine_choice.h"
+
+#include <algorithm>
+
+#include "navit_edge/error.h"
+
+namespace navit_edge {
+namespace {
+
+/// Why `engine` is not what the caller asked for, or nothing.
+std::string mismatch(const EngineSpec& engine, const SessionOptions& options) {
+  const auto text = [](auto value) { return std::string(word_of(value)); };
+  if (options.device && engine.device != *options.device) {
+    return "it runs on " + text(engine.device) + "; device " + text(*options.device) + " was asked for";
+  }
+  if (options.precision && engine.precision != *options.precision) {
+    return "its precision is " + text(engine.precision) + "; " + text(*options.precision) + " was asked for";
+  }
+  return {};
+}
+
+/// What a session may run: an engine, or those of a group that the bundle holds.
+struct Entry {
+  std::string id;
+  std::vector<const EngineSpec*> members;  // ascending in their largest budget
+  bool is_group = false;
+};
+
+Entry group_of(const Manifest& manifest, const std::string& id) {
+  Entry entry{id, {}, true};
+  for (const EngineSpec& engine : manifest.engines) {
+    if (engine.group.id == id) entry.members.push_back(&engine);
+  }
+  std::stable_sort(entry.members.begin(), entry.members.end(), [](const EngineSpec* a, const EngineSpec* b) {
+    return a->budgets.back().tokens < b->budgets.back().tokens;
+  });
+  return entry;
+}
+
+std::vector<Entry> in_order_of_preference(const Manifest& manifest, const SessionOptions& options) {
+  if (!options.engine.empty()) {
+    Entry group = group_of(manifest, options.engine);
+    if (!group.members.empty()) return {group};
+    return {{options.engine, {&manifest.engine(options.engine)}}};
+  }
+  std::vector<Entry> entries;
+  for (const EngineSpec& engine : manifest.engines) {
+    if (engine.group.id.empty()) {
+      entries.push_back({engine.id, {&engine}});
+    } else if (std::none_of(entries.begin(), entries.end(), [&](const Entry& e) { return e.id == engine.group.id; })) {
+      entries.push_back(group_of(manifest, engine.group.id));
+    }
+  }
+  std::stable_partition(entries.begin(), entries.end(),
+                        [](const Entry& entry) { return entry.members.front()->device != DeviceKind::kCpu; });
+  return entries;
+}
+
+/// Throws BundleError where the engines of a group are not all there or do not fit together.
+void check_group(const Entry& entry) {
+  const EngineSpec& first = *entry.members.front();
+  const auto fail = [&](const std::string& what) {
+    throw BundleError("the group " + entry.id + what +
+                      "; build it again with `navit-edge build-engine`, or name one of its engines alone");
+  };
+  for (const std::string& id : first.group.members) {
+    const auto same = [&](const EngineSpec* engine) { return engine->id == id; };
+    if (std::none_of(entry.members.begin(), entry.members.end(), same)) fail(" lacks its engine " + id);
+  }
+  std::int32_t tokens = 0;
+  for (const EngineSpec* engine : entry.members) {
+    const bool fits = engine->group.members == first.group.members && engine->backend == first.backend &&
+                      engine->target == first.target && engine->precision == first.precision &&
+                      engine->graph == first.graph && engine->strategy == first.strategy && !engine->dynamic_tokens;
+    if (!fits) {
+      fail(": its engines " + first.id + " and " + engine->id +
+           " differ in members, backend, target, precision, graph or strategy, or have dynamic tokens");
+    }
+    if (engine->budgets.front().tokens <= tokens) {
+      fail(": the budgets of " + engine->id + " overlap those of another of its engines");
+    }
+    tokens = engine->budgets.back().tokens;
+  }
+}
+
+/// The members of `entry` with what the caller adds to their options, and all of them as one.
+void take(const Entry& entry, const SessionOptions& options, EngineChoice& choice) {
+  choice.members.clear();
+  choice.member_of.clear();
+  std::vector<Budget> budgets;
+  std::vector<BudgetCost> cost;  // measured of all, or of none
+  for (const EngineSpec* member : entry.members) {
+    EngineSpec& taken = choice.members.emplace_back(*member);
+    for (const auto& [key, value] : options.backend) taken.options[key] = value;
+    taken.options.emplace("target", taken.target);  // what a backend checks its device against
+    budgets.insert(budgets.end(), taken.budgets.begin(), taken.budgets.end());
+    cost.insert(cost.end(), taken.cost.begin(), taken.cost.end());
+    choice.member_of.resize(budgets.size(), choice.members.size() - 1);
+  }
+  choice.engine = choice.members.back();
+  choice.engine.id = entry.id;
+  if (cost.size() != budgets.size()) cost.clear();
+  choice.engine.budgets = std::move(budgets);
+  choice.engine.cost = std::move(cost);
+}
+
+[[noreturn]] void fail(const Manifest& manifest, const SessionOptions& options,
+                       const std::vector<Candidate>& candidates) {
+  const std::string build = "`navit-edge build-engine " + manifest.bundle.string() + " --backend openvino`";
+  if (candidates.empty()) {
+    throw BackendError("the bundle " + manifest.bundle.string() + " holds no engine; build one with " + build);
+  }
+  std::string message = options.engine.empty()
+                            ? "no engine of the bundle " + manifest.bundle.string() + " can run here:"
+                            : "the engine that was asked for cannot run here:";
+  for (const Candidate& candidate : candidates) message += "\n  " + candidate.engine + ": " + candidate.detail;
+  throw BackendError(message + "\nbuild one for this machine, for instance with " + build);
+}
+
+}  // namespace
+
+EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
+  EngineChoice choice;
+  std::string wrong_option;  // of the caller's: no engine that could be built would take it
+  for (const Entry& entry : in_order_of_preference(manifest, options)) {
+    std::string reason = mismatch(*entry.members.front(), options);
+    if (reason.empty()) {
+      try {
+        if (entry.is_group) check_group(entry);
+        take(entry, options, choice);
+        choice.backend = &Backend::load(choice.engine.backend, options.search);
+        for (const EngineSpec& member : choice.members) choice.probe = choice.backend->probe(member);
+        choice.candidates.push_back({entry.id, true, choice.probe.device});
+        return choice;
+      } catch (const Error& e) {
+        reason = e.what();
+        if (e.code() == ErrorCode::kInvalidInput && wrong_option.empty()) wrong_option = entry.id + ": " + reason;
+      }
+    }
+    choice.candidates.push_back({entry.id, false, reason});
+  }
+  if (!wrong_option.empty() && !options.backend.empty()) throw InvalidInput("engine " + wrong_option);
+  fail(manifest, options, choice.candidates);
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,222 @@
+// The conversions themselves, on vectors of 16 bytes. Included by one source file for each instruction set; see
+// resize_kernels_body.h for the rules.
+#pragma once
+
+#include <cstring>
+
+#include "pixels/kernels/pixel_kernels.h"
+
+namespace navit_edge {
+namespace {
+
+using Bytes [[maybe_unused]] = std::uint8_t __attribute__((vector_size(16)));
+using Words [[maybe_unused]] = std::int32_t __attribute__((vector_size(16)));
+using Halves = std::uint16_t __attribute__((vector_size(32)));  // 16 pixels of one channel, widened
+using Wholes = std::int32_t __attribute__((vector_size(64)));
+
+constexpr std::size_t kBlock = 16;  // pixels
+
+inline void transpose_planes(const Words* in, Words* out) {
+  const Words low01 = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5);
+  const Words high01 = __builtin_shufflevector(in[0], in[1], 2, 6, 3, 7);
+  const Words low23 = __builtin_shufflevector(in[2], in[3], 0, 4, 1, 5);
+  const Words high23 = __builtin_shufflevector(in[2], in[3], 2, 6, 3, 7);
+  out[0] = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+  out[1] = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+  out[2] = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+  out[3] = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+}
+
+/// 16 pixels of 4 bytes -> 4 planes.
+inline void split(const std::uint8_t* in, Bytes* planes) {
+  Words words[4];
+  for (int i = 0; i < 4; ++i) {
+    Bytes four;
+    std::memcpy(&four, in + 16 * i, 16);
+    four = __builtin_shufflevector(four, four, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    std::memcpy(&words[i], &four, 16);
+  }
+  Words out[4];
+  transpose_planes(words, out);
+  std::memcpy(planes, out, sizeof(out));
+}
+
+/// 4 planes -> 16 pixels of 4 bytes, or of the first 3.
+template <int kOut>
+inline void join(const Bytes* planes, std::uint8_t* out) {
+  Words words[4];
+  Words fours[4];
+  std::memcpy(words, planes, sizeof(words));
+  transpose_planes(words, fours);
+  for (int i = 0; i < 4; ++i) {
+    Bytes four;
+    std::memcpy(&four, &fours[i], 16);
+    four = kOut == 4 ? __builtin_shufflevector(four, four, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
+                     : __builtin_shufflevector(four, four, 0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, 12, 13, 14, 15);
+    std::memcpy(out + 4 * kOut * i, &four, 16);  // of 3 channels, the last 4 bytes are slack
+  }
+}
+
+/// sum / 255, rounded: Pillow's MULDIV255, which is also what its alpha_composite comes to over an opaque colour.
+inline Bytes over_255(Halves sum) {
+  sum += 128;
+  return __builtin_convertvector((sum + (sum >> 8)) >> 8, Bytes);
+}
+
+/// Calls block(in, out) for 16 pixels at a time; the last ones go through copies, so that no byte behind the row is
+/// read.
+template <int kIn, int kOut, class Block>
+inline void blocks(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out, Block block) {
+  for (; pixels >= kBlock; pixels -= kBlock, in += kIn * kBlock, out += kOut * kBlock) block(in, out);
+  if (pixels == 0) return;
+  std::uint8_t tail[kIn * kBlock] = {};
+  std::uint8_t result[kOut * kBlock + kPixelSlack];
+  std::memcpy(tail, in, kIn * pixels);
+  block(tail, result);
+  std::memcpy(out, result, kOut * pixels);
+}
+
+inline void swap_three(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out) {
+  std::size_t left = pixels * 3;
+  for (; left >= 16; left -= 15, in += 15, out += 15) {  // five pixels at a time
+    Bytes five;
+    std::memcpy(&five, in, 16);
+    five = __builtin_shufflevector(five, five, 2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15);
+    std::memcpy(out, &five, 16);
+  }
+  for (; left > 0; left -= 3, in += 3, out += 3) {
+    const std::uint8_t pixel[3] = {in[2], in[1], in[0]};
+    std::memcpy(out, pixel, 3);
+  }
+}
+
+inline void take_three(const std::uint8_t* in, std::size_t pixels, bool swap, std::uint8_t* out) {
+  // The byte behind the last pixel's third may be nobody's: image[:, :, 1:] of four channels ends there.
+  const std::size_t last = pixels - 1;
+  const auto run = [&](auto shuffled) {
+    blocks<4, 3>(in, last, out, [&](const std::uint8_t* from, std::uint8_t* to) {
+      for (int i = 0; i < 4; ++i) {
+        Bytes four;
+        std::memcpy(&four, from + 16 * i, 16);
+        four = shuffled(four);
+        std::memcpy(to + 12 * i, &four, 16);
+      }
+    });
+  };
+  if (swap) {
+    run([](Bytes v) { return __builtin_shufflevector(v, v, 2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, 3, 7, 11, 15); });
+  } else {
+    run([](Bytes v) { return __builtin_shufflevector(v, v, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15); });
+  }
+  for (std::size_t c = 0; c < 3; ++c) out[3 * last + c] = in[4 * last + (swap ? 2 - c : c)];
+}
+
+inline void composite(const std::uint8_t* in, std::size_t pixels, bool swap, const std::uint8_t* background,
+                      std::uint8_t* out) {
+  blocks<4, 3>(in, pixels, out, [&](const std::uint8_t* from, std::uint8_t* to) {
+    Bytes planes[4];
+    split(from, planes);
+    const Halves alpha = __builtin_convertvector(planes[3], Halves);
+    Bytes result[4] = {};
+    for (int c = 0; c < 3; ++c) {
+      const Halves front = __builtin_convertvector(planes[swap ? 2 - c : c], Halves);
+      result[c] = over_255(front * alpha + (255 - alpha) * background[c]);
+    }
+    join<3>(result, to);
+  });
+}
+
+inline void premultiply(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out) {
+  blocks<4, 4>(in, pixels, out, [](const std::uint8_t* from, std::uint8_t* to) {
+    Bytes planes[4];
+    split(from, planes);
+    const Halves alpha = __builtin_convertvector(planes[3], Halves);
+    for (int c = 0; c < 3; ++c) planes[c] = over_255(__builtin_convertvector(planes[c], Halves) * alpha);
+    join<4>(planes, to);
+  });
+}
+
+inline void unpremultiply(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out) {
+  for (; pixels > 0; --pixels, in += 4, out += 4) {
+    const unsigned alpha = in[3];
+    for (int c = 0; c < 3; ++c) {
+      const unsigned value = alpha == 0 || alpha == 255 ? in[c] : 255U * in[c] / alpha;
+      out[c] = static_cast<std::uint8_t>(value > 255 ? 255 : value);
+    }
+    out[3] = in[3];
+  }
+}
+
+inline void expand(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out) {
+  blocks<1, 3>(in, pixels, out, [](const std::uint8_t* from, std::uint8_t* to) {
+    Bytes v;
+    std::memcpy(&v, from, 16);
+    const Bytes three[3] = {
+        __builtin_shufflevector(v, v, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5),
+        __builtin_shufflevector(v, v, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 10),
+        __builtin_shufflevector(v, v, 10, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15)};
+    std::memcpy(to, three, sizeof(three));
+  });
+}
+
+inline Bytes clip_16(Wholes value) {
+  value >>= 16;
+  value = value < 0 ? Wholes{} : value;
+  value = value > 255 ? Wholes{} + 255 : value;
+  return __builtin_convertvector(value, Bytes);
+}
+
+/// Sixteen pixels: Y of each, U and V of each as they were repeated.
+inline void yuv_block(Bytes y, Bytes u, Bytes v, const YuvCoefficients& k, std::uint8_t* out) {
+  const Wholes cb = __builtin_convertvector(u, Wholes) - 128;
+  const Wholes cr = __builtin_convertvector(v, Wholes) - 128;
+  const Wholes light = (__builtin_convertvector(y, Wholes) - k.offset) * k.y + (1 << 15);
+  const Bytes planes[4] = {clip_16(light + cr * k.red_v), clip_16(light + cb * k.green_u + cr * k.green_v),
+                           clip_16(light + cb * k.blue_u), Bytes{}};
+  join<3>(planes, out);
+}
+
+/// At most 16 pixels at x; 16 where kWhole.
+template <bool kWhole>
+inline void yuv_at(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step,
+                   std::size_t pixels, const YuvCoefficients& k, std::uint8_t* out) {
+  const std::size_t count = kWhole ? kBlock : pixels;
+  const std::size_t pairs = (count + 1) / 2;
+  Bytes light{};
+  Bytes cb{};
+  Bytes cr{};
+  std::memcpy(&light, y, count);
+  if (step == 2) {  // U and V in turn, U first
+    std::memcpy(&cb, u, 2 * pairs);
+    cr = __builtin_shufflevector(cb, cb, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
+    cb = __builtin_shufflevector(cb, cb, 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14);
+  } else {
+    std::memcpy(&cb, u, pairs);
+    std::memcpy(&cr, v, pairs);
+    cb = __builtin_shufflevector(cb, cb, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    cr = __builtin_shufflevector(cr, cr, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  }
+  if constexpr (kWhole) {
+    yuv_block(light, cb, cr, k, out);
+  } else {
+    std::uint8_t result[3 * kBlock + kPixelSlack];
+    yuv_block(light, cb, cr, k, result);
+    std::memcpy(out, result, 3 * count);
+  }
+}
+
+inline void yuv(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step,
+                std::size_t pixels, const YuvCoefficients& k, std::uint8_t* out) {
+  const std::size_t chroma = kBlock / 2 * step;
+  for (; pixels >= kBlock; pixels -= kBlock, y += kBlock, u += chroma, v += chroma, out += 3 * kBlock) {
+    yuv_at<true>(y, u, v, step, kBlock, k, out);
+  }
+  if (pixels > 0) yuv_at<false>(y, u, v, step, pixels, k, out);
+}
+
+constexpr PixelKernels pixel_kernels_here() {
+  return {swap_three, take_three, composite, premultiply, unpremultiply, expand, yuv};
+}
+
+}  // namespace
+}  // namespace navit_edge

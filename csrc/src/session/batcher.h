@@ -1,0 +1,91 @@
+// Which of the waiting images share the next pack.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/clock.h"
+#include "navit_edge/plan.h"
+#include "session/cost_correction.h"
+#include "session/queue.h"
+
+namespace navit_edge {
+
+/// A pack of submitted images.
+struct Batch {
+  std::vector<Waiting*> images;  // [N], in the order in which they lie in the pack
+  PackPlan plan;                 // its indices are 0 to N - 1
+};
+
+/// One for a session. `share_us` and `alone_us` may be called from any thread, the others by one at a time. Allocates
+/// nothing once its buffers have grown.
+class Batcher {
+ public:
+  /// Borrows `limits`.
+  explicit Batcher(const PlanLimits& limits);
+
+  /// Predicted time of an image's share in a full pack of images like it.
+  [[nodiscard]] double share_us(std::int32_t tokens) const;
+  /// Predicted time of a pack of one image.
+  [[nodiscard]] double alone_us(std::int32_t tokens) const;
+
+  /// Takes the images of the next pack out of `queue`, which is not empty: the most urgent one, and as many of those
+  /// behind it as leave most images on time, in the pack and behind it, and then make the pack cheapest by image. An
+  /// image that cannot even alone steps back, so that it makes no other late, until several times as much time has
+  /// passed; then it goes before all. `pace`: of the slot that is free at `start`.
+  /// Images that were submitted before `elders` go before the most urgent ones, in the order in which they came.
+  void take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch,
+            Clock::time_point elders = Clock::time_point::min());
+
+  /// Whether the waiting images fill a pack.
+  [[nodiscard]] bool full(const Queue& queue) const;
+
+  /// When the next pack must start for those of its images to be on time that can be; max() where none has a deadline.
+  [[nodiscard]] Clock::time_point leaves_by(const Queue& queue, Clock::time_point now, const Pace& pace);
+
+ private:
+  struct Candidate {
+    Waiting* image;
+    std::int32_t tokens;
+  };
+  /// A pack as it would be after each image that is put into it.
+  struct Draft {
+    struct Step {
+      double time_us;
+      double waste;  // time over the shares of its images
+    };
+    std::vector<std::int32_t> picked;  // of window_
+    std::vector<Step> steps;           // [picked]
+  };
+  /// Whether deadlines wait that can be kept, or ones that were missed.
+  enum class Stake { kNone, kDeadlines, kBehind };
+  /// The first `count` images of a draft.
+  struct Cut {
+    std::size_t count = 0;
+    int on_time = 0;
+    double waste = 0;
+  };
+
+  [[nodiscard]] bool late(const Waiting& image, Clock::time_point start, const Pace& pace) const;
+  void let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const;
+  void look_at(const Queue& queue, Clock::time_point elders = Clock::time_point::min());
+  [[nodiscard]] double pack_us(const PackShape& shape) const;
+  void draft(std::span<const std::int32_t> order, Draft& out) const;
+  [[nodiscard]] int on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Pace& pace);
+  [[nodiscard]] Cut best_cut_of(const Draft& draft, Stake stake, Clock::time_point start, const Pace& pace);
+
+  const PlanLimits* limits_;
+  std::int32_t most_tokens_;  // where a pack is full
+  std::int32_t most_images_;
+  mutable std::vector<std::atomic<double>> shares_us_;  // [tokens]; 0: not asked for yet
+  std::vector<Candidate> window_;                       // the most urgent first
+  std::vector<std::int32_t> order_;                     // of window_
+  std::vector<bool> left_;                              // [window_] not in the pack that is looked at
+  Draft by_urgency_;
+  Draft by_length_;
+};
+
+}  // namespace navit_edge

@@ -1,0 +1,74 @@
+#include "session/completion_queue.h"
+
+#include <new>
+#include <utility>
+
+namespace navit_edge {
+
+void Outbox::put(Waiting& image) {
+  image.behind = nullptr;
+  ++size_;
+  {
+    const std::lock_guard lock(mutex_);
+    (last_ != nullptr ? last_->behind : first_) = &image;
+    last_ = &image;
+  }
+  changed_.notify_one();
+}
+
+void Outbox::release(const std::vector<Waiting*>& images) noexcept {
+  bool any = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (Waiting* image : images) {
+      if (image->image.owner == nullptr) continue;
+      try {
+        owners_.push_back(std::move(image->image.owner));
+      } catch (const std::bad_alloc&) {  // it goes with its result
+        break;
+      }
+      any = true;
+    }
+  }
+  if (any) changed_.notify_one();
+}
+
+void Outbox::finish() {
+  {
+    const std::lock_guard lock(mutex_);
+    finishing_ = true;
+  }
+  changed_.notify_one();
+}
+
+void Outbox::deliver(Waiting& image) noexcept {
+  image.image = {};
+  try {
+    image.done(std::move(image.result));
+  } catch (...) {
+    ++threw_;
+  }
+  image.done = nullptr;
+  image.result = {};
+}
+
+void Outbox::serve(const TakeBack& take_back) {
+  std::vector<std::shared_ptr<const void>> owners;
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return first_ != nullptr || !owners_.empty() || finishing_; });
+    if (first_ == nullptr && owners_.empty()) return;
+    Waiting* const first = std::exchange(first_, nullptr);
+    last_ = nullptr;
+    owners.swap(owners_);
+    lock.unlock();
+    owners.clear();
+    std::size_t count = 0;
+    for (Waiting* image = first; image != nullptr; image = image->behind, ++count) deliver(*image);
+    size_ -= count;
+    if (count > 0) take_back(first, count);
+    lock.lock();
+  }
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,108 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <variant>
+
+#include "navit_edge/choice.h"
+#include "navit_edge/error.h"
+#include "navit_edge/sizing.h"
+#include "sizing/latency.h"
+#include "sizing/rules.h"
+
+namespace navit_edge {
+namespace {
+
+using Kind = Policy::Kind;
+
+std::string named(const Policy& policy) { return "policy " + policy.to_string() + ": "; }
+
+/// Fewest patches that the policy scales an image down to.
+std::int64_t least_tokens(const Policy& policy, const SizingRule& rule) {
+  return std::max<std::int64_t>(policy.min_tokens(), least_patches(rule));
+}
+
+std::int64_t content_tokens(const Policy& policy, double complexity, std::int64_t least, std::int64_t all) {
+  const std::int64_t most = policy.max_tokens() == 0 ? all : std::min<std::int64_t>(policy.max_tokens(), all);
+  if (most <= least) return std::min(least, all);
+  const double share = std::clamp((complexity - policy.flat()) / (policy.busy() - policy.flat()), 0.0, 1.0);
+  return least + std::llround(share * static_cast<double>(most - least));
+}
+
+}  // namespace
+
+void check_policy(const Policy& policy, const PreprocessSpec& preprocess) {
+  const SizingRule& rule = preprocess.sizing.rule;
+  if (policy.kind() == Kind::kNative || policy.kind() == Kind::kQuality) return;
+  if (policy.kind() == Kind::kTokenCap) {
+    const std::string fault = cap_fault(rule, preprocess.patch_px, policy.max_tokens());
+    if (!fault.empty()) throw InvalidInput(named(policy) + fault);
+  } else if (const auto* fixed = std::get_if<Fixed>(&rule)) {
+    throw InvalidInput(named(policy) + "the bundle's sizing rule fixed gives every image " +
+                       std::to_string(fixed->height_px) + " x " + std::to_string(fixed->width_px) +
+                       " pixels, so that there is nothing to choose; take the policy native, or export with another "
+                       "sizing rule");
+  }
+}
+
+Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& policy, const EngineLimits& engine,
+                   const Load& load, const ImageView* pixels) {
+  Choice choice{resize_target(image, preprocess), {}};
+  if (policy.kind() == Kind::kNative || policy.kind() == Kind::kQuality) return choice;
+  check_policy(policy, preprocess);
+  const std::int64_t all = choice.grid.tokens();
+  const std::int64_t least = std::min(all, least_tokens(policy, preprocess.sizing.rule));
+  Reason reason;
+  std::int64_t cap = all;
+  switch (policy.kind()) {
+    case Kind::kTokenCap:
+      cap = policy.max_tokens();
+      break;
+    case Kind::kFast:
+      cap = std::max(least, (all + 3) / 4);
+      break;
+    case Kind::kBalanced:
+      cap = std::max(least, (all + 1) / 2);
+      break;
+    case Kind::kLatency:
+      cap = patches_in_time(policy.target_us(), least, all, engine, load);
+      break;
+    case Kind::kContent:
+      if (pixels == nullptr) {
+        throw InvalidInput(named(policy) + "needs the image's pixels, and only its size was given; give the image");
+      }
+      reason.complexity = image_complexity(*pixels, preprocess);
+      cap = content_tokens(policy, reason.complexity, least, all);
+      break;
+    case Kind::kNative:
+    case Kind::kQuality:
+      break;
+  }
+  if (cap < all) {
+    const auto most = static_cast<std::int32_t>(std::min<std::int64_t>(cap, std::numeric_limits<std::int32_t>::max()));
+    const Grid grid = grid_under_cap(image, preprocess, most);
+    if (policy.kind() == Kind::kTokenCap && grid.tokens() > cap) {  // a long image under smart-resize
+      throw InvalidInput(named(policy) + "an image of " + std::to_string(image.height_px) + " x " +
+                         std::to_string(image.width_px) + " pixels (height x width) needs " +
+                         std::to_string(grid.tokens()) + " patches under the sizing rule " +
+                         std::string(word_of(preprocess.sizing.rule)) + "; raise the cap, or crop the image to a smaller aspect");
+    }
+    if (grid.tokens() < all) choice.grid = grid;
+  }
+  reason.tokens = choice.grid.tokens();
+  if (policy.kind() == Kind::kLatency) {
+    reason.predicted_us = time_to_result_us(reason.tokens, engine, load);
+    reason.waiting_us = load.queued_us;
+    reason.images = load.images;
+    reason.measured = engine.cost.measured;
+    reason.missed = reason.predicted_us > policy.target_us();
+  }
+  if (reason.tokens < all || reason.missed) {
+    reason.policy = policy;
+    reason.all_tokens = all;
+    choice.reason = reason;
+  }
+  return choice;
+}
+
+}  // namespace navit_edge

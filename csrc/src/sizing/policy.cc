@@ -1,0 +1,203 @@
+#include "navit_edge/policy.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "base/numbers.h"
+#include "navit_edge/error.h"
+
+namespace navit_edge {
+namespace {
+
+using Kind = Policy::Kind;
+
+constexpr std::array<std::pair<std::string_view, Kind>, 3> kPresets{
+    {{"fast", Kind::kFast}, {"balanced", Kind::kBalanced}, {"quality", Kind::kQuality}}};
+constexpr const char* kExample =
+    "native, token-cap:256, fast, balanced, quality, latency:20ms or content:min_tokens=64,max_tokens=1024";
+
+void check_tokens(const char* name, std::int32_t value) {
+  if (value < 1) {
+    throw InvalidInput(std::string(name) + " of a policy is " + std::to_string(value) + "; expected at least 1");
+  }
+}
+
+template <class Number>
+std::optional<Number> number(std::string_view text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// "20ms" -> 20000.
+std::optional<double> microseconds(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, double>, 3> kUnits{{{"ms", 1e3}, {"us", 1}, {"s", 1e6}}};
+  for (const auto& [unit, us] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    const auto value = number<double>(text.substr(0, text.size() - unit.size()));
+    if (!value) return std::nullopt;
+    return *value * us;
+  }
+  return std::nullopt;
+}
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  out += text;
+  out += '"';
+  return out;
+}
+
+[[noreturn]] void refuse(std::string_view text, const std::string& why) {
+  throw InvalidInput("policy " + quoted(text) + ": " + why + "; expected " + kExample);
+}
+
+/// Calls take(item) for each part between commas.
+template <class Take>
+void each_item(std::string_view items, Take take) {
+  while (!items.empty()) {
+    const std::size_t comma = items.find(',');
+    take(items.substr(0, comma));
+    items = comma == std::string_view::npos ? std::string_view{} : items.substr(comma + 1);
+  }
+}
+
+Policy parse_latency(std::string_view text, std::string_view rest) {
+  const std::size_t comma = rest.find(',');
+  const auto target_us = microseconds(rest.substr(0, comma));
+  if (!target_us) refuse(text, "latency needs a time with its unit, ms, us or s");
+  std::int32_t min_tokens = kLeastTokens;
+  if (comma != std::string_view::npos) {
+    each_item(rest.substr(comma + 1), [&](std::string_view item) {
+      constexpr std::string_view kName = "min_tokens=";
+      const auto value = item.starts_with(kName) ? number<std::int32_t>(item.substr(kName.size())) : std::nullopt;
+      if (!value) refuse(text, quoted(item) + " is no field of latency, which has min_tokens=N");
+      min_tokens = *value;
+    });
+  }
+  return Policy::latency(*target_us, min_tokens);
+}
+
+Policy parse_content(std::string_view text, std::string_view rest) {
+  ContentOptions options;
+  each_item(rest, [&](std::string_view item) {
+    const std::size_t equals = item.find('=');
+    const std::string_view name = item.substr(0, equals);
+    const std::string_view value = equals == std::string_view::npos ? std::string_view{} : item.substr(equals + 1);
+    const auto read = [&](auto& out) {
+      const auto found = number<std::remove_reference_t<decltype(out)>>(value);
+      if (!found) refuse(text, quoted(item) + " has no number");
+      out = *found;
+    };
+    if (name == "min_tokens") return read(options.min_tokens);
+    if (name == "max_tokens") return read(options.max_tokens);
+    if (name == "flat") return read(options.flat);
+    if (name == "busy") return read(options.busy);
+    refuse(text, quoted(name) + " is no field of content, which has min_tokens, max_tokens, flat, busy");
+  });
+  return Policy::content(options);
+}
+
+}  // namespace
+
+Policy Policy::token_cap(std::int32_t max_tokens) {
+  check_tokens("max_tokens", max_tokens);
+  Policy policy;
+  policy.kind_ = Kind::kTokenCap;
+  policy.content_.max_tokens = max_tokens;
+  return policy;
+}
+
+Policy Policy::preset(std::string_view name) {
+  for (const auto& [known, kind] : kPresets) {
+    if (name != known) continue;
+    Policy policy;
+    policy.kind_ = kind;
+    return policy;
+  }
+  throw InvalidInput("unknown preset '" + std::string(name) + "' of a policy; known: fast, balanced, quality");
+}
+
+Policy Policy::latency(double target_us, std::int32_t min_tokens) {
+  if (!std::isfinite(target_us) || target_us <= 0) {
+    throw InvalidInput("the target of a latency policy is " + shortest(target_us / 1e3) +
+                       " ms; expected a time above 0");
+  }
+  check_tokens("min_tokens", min_tokens);
+  Policy policy;
+  policy.kind_ = Kind::kLatency;
+  policy.target_us_ = target_us;
+  policy.content_.min_tokens = min_tokens;
+  return policy;
+}
+
+Policy Policy::content(const ContentOptions& options) {
+  check_tokens("min_tokens", options.min_tokens);
+  if (options.max_tokens != 0 && options.max_tokens < options.min_tokens) {
+    throw InvalidInput("a content policy has min_tokens " + std::to_string(options.min_tokens) + " and max_tokens " +
+                       std::to_string(options.max_tokens) +
+                       "; expected max_tokens to be as large, or 0 for what the sizing rule gives");
+  }
+  if (!(options.flat >= 0 && options.flat < options.busy && std::isfinite(options.busy))) {
+    throw InvalidInput("a content policy has flat " + shortest(options.flat) + " and busy " + shortest(options.busy) +
+                       "; expected complexities with 0 <= flat < busy");
+  }
+  Policy policy;
+  policy.kind_ = Kind::kContent;
+  policy.content_ = options;
+  return policy;
+}
+
+Policy Policy::parse(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  const std::string_view name = text.substr(0, colon);
+  const bool alone = colon == std::string_view::npos;
+  const std::string_view rest = alone ? std::string_view{} : text.substr(colon + 1);
+  if (name == "token-cap") {
+    const auto value = number<std::int32_t>(rest);
+    if (!value) refuse(text, "token-cap needs a number of tokens");
+    return token_cap(*value);
+  }
+  if (name == "latency") return parse_latency(text, rest);
+  if (name == "content") return parse_content(text, rest);
+  if (alone && name == "native") return native();
+  for (const auto& preset_name : kPresets) {
+    if (alone && name == preset_name.first) return preset(name);
+  }
+  refuse(text, "unknown");
+}
+
+std::string Policy::to_string() const {
+  switch (kind_) {
+    case Kind::kNative:
+      return "native";
+    case Kind::kTokenCap:
+      return "token-cap:" + std::to_string(content_.max_tokens);
+    case Kind::kFast:
+      return "fast";
+    case Kind::kBalanced:
+      return "balanced";
+    case Kind::kQuality:
+      return "quality";
+    case Kind::kLatency: {
+      // In the unit that gives the target back to the bit.
+      const std::string ms = shortest(target_us_ / 1e3);
+      const bool exact = *number<double>(ms) * 1e3 == target_us_;
+      std::string text = "latency:" + (exact ? ms + "ms" : shortest(target_us_) + "us");
+      if (content_.min_tokens != kLeastTokens) text += ",min_tokens=" + std::to_string(content_.min_tokens);
+      return text;
+    }
+    case Kind::kContent: {
+      std::string text = "content:min_tokens=" + std::to_string(content_.min_tokens);
+      if (content_.max_tokens != 0) text += ",max_tokens=" + std::to_string(content_.max_tokens);
+      return text + ",flat=" + shortest(content_.flat) + ",busy=" + shortest(content_.busy);
+    }
+  }
+  return {};
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,57 @@
+#include "navit_edge/reason.h"
+
+#include "base/numbers.h"
+
+namespace navit_edge {
+namespace {
+
+using Kind = Policy::Kind;
+
+std::string ms(double us) { return rounded(us / 1e3, 1) + " ms"; }
+
+std::string name_of(const Reason& reason) {
+  switch (reason.policy.kind()) {
+    case Kind::kTokenCap:
+      return "token cap " + std::to_string(reason.policy.max_tokens());
+    case Kind::kLatency:
+      return "latency " + shortest(reason.policy.target_us() / 1e3) + " ms" + (reason.missed ? " cannot be met" : "");
+    case Kind::kContent:
+      return "content";
+    default:
+      return reason.policy.to_string();
+  }
+}
+
+std::string choice_of(const Reason& reason) {
+  std::string text = name_of(reason) + ": ";
+  text += reason.tokens == reason.all_tokens ? "all" : std::to_string(reason.tokens) + " of";
+  text += ' ';
+  text += std::to_string(reason.all_tokens) + " tokens";
+  if (reason.policy.kind() == Kind::kContent) text += " (complexity " + rounded(reason.complexity, 3) + ")";
+  if (reason.policy.kind() == Kind::kLatency) {
+    text += " (predicted " + ms(reason.predicted_us);
+    if (reason.images > 1) text += " for " + std::to_string(reason.images) + " images";
+    if (reason.waiting_us > 0) text += " with " + ms(reason.waiting_us) + " waiting";
+    if (!reason.measured) text += ", cost assumed";
+    text += ")";
+  }
+  return text;
+}
+
+std::string patches(Grid grid) { return std::to_string(grid.rows) + " x " + std::to_string(grid.cols) + " patches"; }
+
+std::string fit_of(const Reason& reason) {
+  return "needs " + std::to_string(reason.wanted.tokens() + reason.prefix_tokens) + " tokens (" +
+         patches(reason.wanted) + "); the engine takes " + std::to_string(reason.most_tokens) + "; scaled down to " +
+         patches(reason.fitted);
+}
+
+}  // namespace
+
+std::string Reason::to_string() const {
+  std::string text = policy.kind() == Kind::kNative ? std::string{} : choice_of(*this);
+  if (wanted.rows != 0) text += (text.empty() ? "" : "; ") + fit_of(*this);
+  return text;
+}
+
+}  // namespace navit_edge

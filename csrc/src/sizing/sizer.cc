@@ -1,0 +1,65 @@
+#include "sizing/sizer.h"
+
+#include <string>
+#include <utility>
+
+#include "navit_edge/error.h"
+#include "navit_edge/plan.h"
+#include "navit_edge/sizing.h"
+#include "plan/plan_packs.h"
+
+namespace navit_edge {
+namespace {
+
+PreprocessSpec with_cap(PreprocessSpec preprocess, std::int32_t max_tokens) {
+  if (max_tokens != 0) preprocess.sizing = capped(preprocess.sizing, preprocess.patch_px, max_tokens);
+  return preprocess;
+}
+
+/// True for kDownscale. Throws InvalidInput for kSplit.
+bool downscales(Overflow overflow, const Manifest& manifest) {
+  if (overflow == Overflow::kSplit) {
+    throw InvalidInput("overflow \"split\" is not possible for the model " + manifest.name + " (" +
+                       manifest.model.family +
+                       ") because each token attends to every other token of its image: parts of an image run apart "
+                       "would give other numbers; set overflow=\"downscale\", or build a larger token budget");
+  }
+  return overflow == Overflow::kDownscale;
+}
+
+}  // namespace
+
+Sizer::Sizer(const Manifest& manifest, const SessionOptions& options, const EngineSpec& engine)
+    : engine_(EngineLimits::of(manifest, engine)),
+      preprocess_(with_cap(manifest.preprocess, options.max_tokens_per_image)),
+      downscale_(downscales(options.overflow, manifest)),
+      policy_(options.policy) {
+  check_policy(policy_, preprocess_);
+}
+
+void Sizer::size(std::size_t index, Result& result, const Policy& policy, const Load& load,
+                 const ImageView* pixels) const {
+  const std::int32_t prefix = engine_.prefix_tokens;
+  const std::int32_t most = longest_image(engine_.budgets);
+  auto [grid, reason] = choose_grid(result.image, preprocess_, policy, engine_, load, pixels);
+  if (grid.tokens() + prefix > most) {
+    const std::string message = over_budget_message(index, grid.tokens() + prefix, engine_.budgets);
+    if (!downscale_ || most - prefix < 1) throw OverBudget(message);
+    const Grid wanted = grid;
+    try {
+      grid = resize_target(result.image, with_cap(preprocess_, most - prefix));
+    } catch (const InvalidInput& e) {  // a rule that cannot be capped
+      throw OverBudget(message + "; it cannot be scaled down: " + e.what());
+    }
+    if (grid.tokens() + prefix > most) throw OverBudget(message);
+    reason.wanted = wanted;
+    reason.fitted = grid;
+    reason.prefix_tokens = prefix;
+    reason.most_tokens = most;
+  }
+  result.grid = grid;
+  result.reason = reason;
+  result.tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,112 @@
+// Which engine a session takes, and what it says where none can run.
+#include <string>
+
+#include "navit_edge/error.h"
+#include "support/check.h"
+#include "support/session_fixture.h"
+
+using namespace navit_edge;
+
+TEST_CASE("accelerators come first, those that cannot run are listed with their reason") {
+  TestBundle bundle;
+  auto refused = TestBundle::engine("gpu-refused", "fake-gpu", "sm89");
+  refused["options"] = {{"refuse", "no such card"}};
+  bundle.json["engines"] = nlohmann::json::array({TestBundle::engine("cpu", "fake", "cpu"), refused,
+                                                  TestBundle::engine("gpu-missing", "nowhere", "sm86"),
+                                                  TestBundle::engine("gpu", "fake-gpu", "sm86")});
+  bundle.write();
+  const Session session(bundle.path(), options());
+  CHECK(session.engine().id == "gpu");
+  CHECK(session.device() == "an abacus");
+  REQUIRE(session.candidates().size() == 3);
+  CHECK(session.candidates()[0].engine == "gpu-refused");
+  CHECK(!session.candidates()[0].usable);
+  CHECK(contains(session.candidates()[0].detail, "no such card"));
+  CHECK(session.candidates()[1].engine == "gpu-missing");
+  CHECK(contains(session.candidates()[1].detail, "did not load"));
+  CHECK(session.candidates()[2].usable);
+
+  SessionOptions cpu = options();
+  cpu.device = "cpu";
+  CHECK(engine_of(bundle.path(), cpu) == "cpu");
+}
+
+TEST_CASE("an engine asked for by name is used or is an error, never another in its place") {
+  TestBundle bundle;
+  auto refused = TestBundle::engine("refused", "fake", "cpu");
+  refused["options"] = {{"refuse", "no beads"}};
+  bundle.json["engines"].push_back(refused);
+  bundle.write();
+  SessionOptions named = options();
+  named.engine = "refused";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "refused: refused: no beads", BackendError);
+  named.engine = "fake-cpu-fp32";
+  CHECK(engine_of(bundle.path(), named) == "fake-cpu-fp32");
+  named.device = "gpu";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "it runs on cpu; device gpu was asked for", BackendError);
+  named.device = "auto";
+  named.engine = "other";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "has no engine 'other'; it has: fake-cpu-fp32, refused",
+                       BundleError);
+}
+
+TEST_CASE("what cannot be met is an error that lists every engine") {
+  TestBundle bundle;
+  bundle.write();
+  SessionOptions asked = options();
+  asked.precision = "bf16";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "fake-cpu-fp32: its precision is fp32; bf16 was asked for",
+                       BackendError);
+  asked = options();
+  asked.device = "gpu";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "can run here", BackendError);
+  asked.device = "tpu";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "unknown device 'tpu'; known: auto, cpu, gpu", InvalidInput);
+  asked = options();
+  asked.precision = "int1";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "unknown precision 'int1'", InvalidInput);
+  asked = options();
+  asked.max_tokens_per_image = -1;
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "max_tokens_per_image", InvalidInput);
+  bundle.json["engines"] = nlohmann::json::array();
+  CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "holds no engine", BackendError);
+}
+
+TEST_CASE("an altered engine and one that does not open are errors") {
+  TestBundle bundle;
+  bundle.write();
+  SessionOptions asked = options();
+  asked.backend["fail_open"] = "out of beads";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "fake-cpu-fp32 did not open: out of beads", BackendError);
+  std::ofstream(bundle.path() / "engines/fake.bin") << "An engine";
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), options()), "was altered", BundleError);
+}
+
+TEST_CASE("a graph that this version cannot feed or read is refused when the session opens") {
+  TestBundle bundle;
+  bundle.json["graphs"][0]["inputs"][2]["name"] = "max_seqlen";
+  CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "has the input 'max_seqlen'", BundleError);
+  bundle.json["graphs"][0]["inputs"][2]["name"] = "segment_ids";
+  bundle.json["graphs"][0]["outputs"][0]["name"] = "attention";
+  CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "has the output 'attention'", BundleError);
+  bundle.json["graphs"][0]["outputs"][0] = {{"name", "logits"}, {"dtype", "float16"}, {"shape", {"N", 3}}};
+  CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "logits is float16 [N, 3]; expected float32 [N, D]",
+                       BundleError);
+}
+
+TEST_CASE("the caller's cap lowers the bundle's, and does not raise it") {
+  const Picture large(1, 200, 200);
+  TestBundle bundle;
+  bundle.write();
+  const auto grid_under = [&](std::int32_t cap) {
+    SessionOptions capped = options();
+    capped.max_tokens_per_image = cap;
+    return Session(bundle.path(), capped).run(std::span(&large.view, 1))[0].grid;
+  };
+  CHECK(grid_under(0) == Grid{8, 8});
+  CHECK(grid_under(16) == Grid{4, 4});
+  CHECK(grid_under(1000) == Grid{8, 8});
+  bundle.json["preprocess"]["sizing"] = {{"rule", "native"}};
+  bundle.write();
+  CHECK(grid_under(16) == Grid{4, 4});
+}

@@ -1,0 +1,105 @@
+#include "navit_edge/unpack.h"
+
+#include <memory>
+#include <vector>
+
+#include "navit_edge/error.h"
+#include "support/check.h"
+
+using namespace navit_edge;
+
+namespace {
+
+/// A tensor [rows, cols] whose value i is i.
+std::shared_ptr<const HostTensor> counting(const char* name, std::int64_t rows, std::int64_t cols,
+                                           DType dtype = DType::kFloat32) {
+  auto tensor = std::make_shared<HostTensor>(name, dtype);
+  tensor->resize(std::vector<std::int64_t>{rows, cols});
+  for (std::int64_t i = 0; i < rows * cols; ++i) tensor->as<float>()[i] = static_cast<float>(i);
+  return tensor;
+}
+
+/// Images 2 and 0 of three: 2 x 3 and 1 x 1 patches behind one prefix token each; one image and two tokens of padding.
+Pack two_images() {
+  Pack pack;
+  pack.segments = {{2, 0, {2, 3}}, {0, 7, {1, 1}}};
+  pack.images = 3;
+  pack.tokens = 11;
+  pack.used_tokens = 9;
+  pack.longest = 7;
+  return pack;
+}
+
+ModelSpec one_prefix_token() {
+  ModelSpec model;
+  model.prefix_tokens = 1;
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("every image gets its own rows, as views of the pack's memory") {
+  std::vector<Result> results(3);
+  const std::vector<std::shared_ptr<const HostTensor>> outputs{counting("logits", 3, 4), counting("embedding", 3, 2),
+                                                               counting("tokens", 11, 2)};
+  unpack(two_images(), outputs, one_prefix_token(), results);
+  CHECK(results[2].logits.data == outputs[0]->as<float>());
+  CHECK(results[2].logits.rows == 1);
+  CHECK(results[2].logits.cols == 4);
+  CHECK(results[0].logits.data[0] == 4.0F);
+  CHECK(results[0].embedding.data[0] == 2.0F);
+  CHECK(results[2].token_features.rows == 6);
+  CHECK(results[2].token_features.cols == 2);
+  CHECK(results[2].token_features.data[0] == 2.0F);  // behind the prefix token
+  CHECK(results[0].token_features.rows == 1);
+  CHECK(results[0].token_features.data[0] == 16.0F);  // token 8
+  CHECK(results[1].logits.empty());
+  CHECK(results[1].token_features.empty());
+}
+
+TEST_CASE("a view outlives everything but itself") {
+  std::vector<Result> results(3);
+  {
+    const std::vector<std::shared_ptr<const HostTensor>> outputs{counting("embedding", 3, 2)};
+    unpack(two_images(), outputs, one_prefix_token(), results);
+  }
+  const OutputView kept = results[0].embedding;
+  results.clear();
+  CHECK(kept.data[1] == 3.0F);
+  CHECK(kept.owner.use_count() == 1);
+}
+
+TEST_CASE("outputs of other shapes, types or names are refused") {
+  const auto with = [](std::shared_ptr<const HostTensor> output, std::size_t images = 3) {
+    std::vector<Result> results(images);
+    const std::vector<std::shared_ptr<const HostTensor>> outputs{std::move(output)};
+    unpack(two_images(), outputs, one_prefix_token(), results);
+    return results;
+  };
+  CHECK_THROWS_WITH_AS(with(counting("logits", 2, 4)), "N = 3", BundleError);
+  CHECK_THROWS_WITH_AS(with(counting("tokens", 9, 4)), "T = 11", BundleError);
+  CHECK_THROWS_WITH_AS(with(counting("logits", 3, 4, DType::kInt32)), "expected float32", BundleError);
+  CHECK_THROWS_WITH_AS(with(counting("attention", 3, 4)), "known: logits, embedding, tokens", BundleError);
+  CHECK_THROWS_WITH_AS(with(counting("logits", 3, 4), 2), "there are 2 results", InvalidInput);
+}
+
+TEST_CASE("of merged tokens an image gets one row for every block of patches") {
+  Pack pack;
+  pack.segments = {{1, 0, {2, 4}}, {0, 8, {2, 2}}};
+  pack.images = 2;
+  pack.tokens = 14;  // two of padding, which make no row
+  pack.used_tokens = 12;
+  ModelSpec model;
+  model.token_merge = 2;
+  std::vector<Result> results(2);
+  unpack(pack, std::vector<std::shared_ptr<const HostTensor>>{counting("tokens", 3, 2)}, model, results);
+  CHECK(results[1].token_features.rows == 2);
+  CHECK(results[1].token_features.data[0] == 0.0F);
+  CHECK(results[0].token_features.rows == 1);
+  CHECK(results[0].token_features.data[0] == 4.0F);
+  const std::vector<std::shared_ptr<const HostTensor>> unmerged{counting("tokens", 14, 2)};
+  CHECK_THROWS_WITH_AS(unpack(pack, unmerged, model, results), "T/4 = 3", BundleError);
+  pack.segments[0].grid = {1, 8};
+  const std::vector<std::shared_ptr<const HostTensor>> merged{counting("tokens", 3, 2)};
+  CHECK_THROWS_WITH_AS(unpack(pack, merged, model, results), "1 x 8 patches and the model merges 2 x 2", BundleError);
+}

@@ -1,0 +1,185 @@
+// Policies within a session: whose counts, what a latency target knows of the queue, and what choosing costs.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "navit_edge/choice.h"
+#include "navit_edge/error.h"
+#include "sizing/sizer.h"
+#include "support/check.h"
+#include "support/session_fixture.h"
+
+using namespace navit_edge;
+
+namespace {
+
+std::atomic<std::int64_t> allocations{0};
+
+/// Tokens cost a millisecond each, and nothing else costs anything.
+void price_tokens(TestBundle& bundle) {
+  bundle.json["engines"][0]["cost"] =
+      TestBundle::cost(nlohmann::json::array({{{"fixed_us", 0.0}, {"us_per_token", 1000.0}, {"us_per_score", 0.0}}}));
+}
+
+}  // namespace
+
+// Not inlined: g++ then takes the pair of new and free for a mistake.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  ++allocations;
+  if (void* memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+TEST_CASE("an image follows its own policy, then that of its run, then the session's") {
+  const Picture picture(1, 32, 32);  // 64 tokens
+  TestBundle bundle;
+  SessionOptions session_options = options();
+  session_options.policy = Policy::token_cap(36);
+  Session session(bundle.write(), session_options);
+  const auto tokens = [](const Result& result) { return result.grid.tokens(); };
+  CHECK(tokens(session.run({&picture.view, 1})[0]) == 36);
+  RunOptions run_options;
+  run_options.policy = Policy::token_cap(16);
+  CHECK(tokens(session.run({&picture.view, 1}, nullptr, run_options)[0]) == 16);
+  CHECK(tokens(session.submit({picture.view, nullptr}).result.get()) == 36);
+  SubmitOptions submit_options;
+  submit_options.policy = Policy::native();
+  const Result native = session.submit({picture.view, nullptr}, submit_options).result.get();
+  CHECK(tokens(native) == 64);
+  CHECK(native.reason.empty());
+}
+
+TEST_CASE("a capped image gives the bits of a session with that cap") {
+  const std::vector<Picture> pictures = some_pictures(20);
+  TestBundle bundle;
+  Session session(bundle.write(), options());
+  for (const std::int32_t cap : {1, 9, 40}) {
+    SessionOptions capped_options = options();
+    capped_options.max_tokens_per_image = cap;
+    Session capped_session(bundle.write(), capped_options);
+    const std::vector<Result> expected = capped_session.run(views_of(pictures));
+    RunOptions run_options;
+    run_options.policy = Policy::token_cap(cap);
+    const std::vector<Result> found = session.run(views_of(pictures), nullptr, run_options);
+    for (std::size_t i = 0; i < pictures.size(); ++i) CHECK(same(found[i], expected[i]));
+  }
+}
+
+TEST_CASE("a policy that the sizing rule does not allow fails the session that has it, or the image that asks for it") {
+  const Picture picture(1, 32, 32);
+  TestBundle bundle;
+  bundle.json["preprocess"]["sizing"] = {{"rule", "fixed"}, {"height_px", 32}, {"width_px", 32}};
+  SessionOptions session_options = options();
+  session_options.policy = Policy::preset("fast");
+  CHECK_THROWS_WITH_AS(Session(bundle.write(), session_options), "policy fast: the bundle's sizing rule fixed",
+                       InvalidInput);
+  Session session(bundle.write(), options());
+  SubmitOptions submit_options;
+  submit_options.policy = Policy::preset("fast");
+  Submitted bad = session.submit({picture.view, nullptr}, submit_options);
+  CHECK_THROWS_WITH_AS(bad.result.get(), "policy fast: the bundle's sizing rule fixed", InvalidInput);
+  CHECK(session.submit({picture.view, nullptr}).result.get().tokens == 64);
+}
+
+TEST_CASE("a latency target counts what waits in the queue and in the engine") {
+  const Picture picture(1, 32, 32);
+  TestBundle bundle;
+  price_tokens(bundle);
+  bundle.json["engines"][0]["options"] = {{"stall_us", "400000"}};
+  Session session(bundle.write(), options());
+  SubmitOptions submit_options;
+  submit_options.policy = Policy::latency(150000, 16);
+  std::vector<Submitted> submitted;
+  for (int i = 0; i < 6; ++i) submitted.push_back(session.submit({picture.view, nullptr}, submit_options));
+  EngineLimits engine;
+  engine.budgets = {{128, 6, 96, 0}};
+  engine.cost.dynamic_tokens = true;
+  engine.cost.measured = true;
+  engine.cost.budgets = {{0, 1000, 0}};
+  PreprocessSpec preprocess;
+  preprocess.patch_px = 4;
+  preprocess.sizing.rule = "token-cap";
+  preprocess.sizing.max_tokens = 64;
+  std::vector<Result> results;
+  for (Submitted& one : submitted) results.push_back(one.result.get());
+  CHECK(results[0].grid.tokens() == 64);
+  CHECK(results[0].reason.empty());
+  int reduced = 0;
+  double waited_before = 0;
+  for (const Result& result : results) {
+    if (result.reason.empty()) continue;
+    ++reduced;
+    // 64 ms each, but for what has run of them: the first one waits for nobody.
+    CHECK(result.reason.waiting_us > waited_before - 64000);
+    waited_before = result.reason.waiting_us;
+    const Load load{result.reason.waiting_us, 1};
+    CHECK(result.grid ==
+          choose_grid(result.image, preprocess, Policy::latency(150000, 16), engine, load, nullptr).grid);
+  }
+  CHECK(reduced >= 3);
+  CHECK(results.back().reason.missed);
+  CHECK(results.back().grid.tokens() == 16);
+}
+
+TEST_CASE("all images of a run share a latency target") {
+  const std::vector<Picture> pictures(5, Picture(1, 32, 32));
+  TestBundle bundle;
+  price_tokens(bundle);
+  Session session(bundle.write(), options());
+  RunOptions run_options;
+  run_options.policy = Policy::latency(130000, 9);
+  RunReport report;
+  const std::vector<Result> results = session.run(views_of(pictures), &report, run_options);
+  for (const Result& result : results) {
+    CHECK(result.grid.tokens() == 25);  // of 26 each
+    CHECK(result.reason.to_string() == "latency 130 ms: 25 of 64 tokens (predicted 125.0 ms for 5 images)");
+  }
+  CHECK(report.predicted_us <= 130000);
+}
+
+TEST_CASE("an image above the budget is scaled down behind its policy, and both are told") {
+  const Picture picture(1, 32, 32);
+  TestBundle bundle;
+  bundle.json["engines"][0]["budgets"] =
+      nlohmann::json::array({{{"tokens", 30}, {"images", 6}, {"target_tokens", 30}}});
+  SessionOptions session_options = options();
+  session_options.overflow = "downscale";
+  Session session(bundle.write(), session_options);
+  RunOptions run_options;
+  run_options.policy = Policy::token_cap(49);
+  const Result result = session.run({&picture.view, 1}, nullptr, run_options)[0];
+  CHECK(result.grid == Grid{6, 5});
+  CHECK(result.reason.to_string() ==
+        "token cap 49: 49 of 64 tokens; needs 49 tokens (7 x 7 patches); the engine takes 30; scaled down to 6 x 5 "
+        "patches");
+}
+
+TEST_CASE("choosing allocates nothing, whatever the rule and the policy") {
+  const Picture picture(1, 300, 500);
+  for (const char* sizing :
+       {R"({"rule": "token-cap", "max_tokens": 1024})", R"({"rule": "native", "fit": "crop"})",
+        R"({"rule": "naflex", "max_tokens": 256})", R"({"rule": "longest-side", "longest_px": 200})",
+        R"({"rule": "smart-resize", "merge": 2, "min_pixels": 64, "max_pixels": 99999})"}) {
+    TestBundle bundle;
+    bundle.json["preprocess"]["sizing"] = nlohmann::json::parse(sizing);
+    bundle.json["engines"][0]["budgets"] =
+        nlohmann::json::array({{{"tokens", 20000}, {"images", 6}, {"target_tokens", 20000}}});
+    const Manifest manifest = Manifest::load(bundle.write());
+    const Sizer sizer(manifest, {}, manifest.engines[0]);
+    for (const char* text : {"native", "token-cap:100", "fast", "balanced", "quality", "latency:5ms", "content"}) {
+      const Policy policy = Policy::parse(text);
+      Result result;
+      result.image = picture.view.size();
+      sizer.size(0, result, policy, {100, 3}, &picture.view);
+      const std::int64_t before = allocations;
+      for (int i = 0; i < 20; ++i) sizer.size(0, result, policy, {100, 3}, &picture.view);
+      const std::int64_t made = allocations - before;  // CHECK allocates, too
+      CHECK(made == 0);
+      CHECK(result.tokens > 0);
+    }
+  }
+}

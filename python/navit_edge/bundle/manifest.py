@@ -1,0 +1,276 @@
+"""The bundle's manifest: one schema, written by export and build-engine, read by every part.
+
+The C++ reader (``csrc/src/bundle/manifest.cc``) reads the same JSON; ``docs/bundle.md`` says what each field means.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from navit_edge import _core, files
+from navit_edge.bundle import directory as inside
+from navit_edge.bundle.directory import Inside
+from navit_edge.bundle.sizing_rule import Sizing as Sizing
+from navit_edge.errors import BundleError
+from navit_edge.options import as_json
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MOST_BYTES: int = _core.most_manifest_bytes
+#: How images may be packed (csrc/include/navit_edge/plan.h).
+STRATEGIES = (
+    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
+)  # fmt: skip
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4", "N", "N+1" and "L"."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An ONNX graph in float32, with Q/DQ where quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
+
+    id: str  # "masked", "padded", "packed", "masked-int8"
+    lowering: str  # "masked" | "padded" | "packed"
+    file: str  # "graphs/masked.onnx"
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    quantization: str = "none"  # "none" | "int8" | "fp8": of its linear layers
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one pass may hold: an optimization profile, where the backend has them."""
+
+    tokens: int  # most tokens
+    images: int  # most images
+    target_tokens: int  # the planner stops filling here; == tokens where T is padded to the budget
+    activation_bytes: int | None = None  # device memory for activations, where the builder says
+    longest: int | None = None  # most tokens of one image (L of the padded lowering); None: as many as the pack holds
+
+
+class BudgetCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pack's predicted microseconds: fixed_us + us_per_token * T + us_per_score * S (docs/planning.md)."""
+
+    fixed_us: float
+    us_per_token: float
+    us_per_score: float
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `navit-edge bench --calibrate` measured of an engine, and how well the coefficients fit."""
+
+    budgets: tuple[BudgetCost, ...]  # one for each budget
+    packs: int  # how many different packs were timed
+    r_squared: float
+    mean_error: float  # mean of |predicted - measured| / measured
+    threads: int
+    device: str
+
+
+class EngineGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Engines that hold one budget each where others hold all of them: a session opens them together."""
+
+    id: str  # "tensorrt-sm87-fp16-t256+t1024"; no engine's id
+    members: tuple[str, ...]  # ids of its engines, this one's among them
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A compiled engine."""
+
+    id: str  # "<backend>-<target>-<precision>"
+    backend: str  # "openvino" | "tensorrt" | "tensorrt-rtx"
+    target: str  # "cpu", "sm86+sm89"
+    precision: str  # "fp32" | "fp16" | "bf16" | "int8" | "fp8"
+    graph: str  # id of the graph it was built from
+    strategy: str  # one of STRATEGIES: what "auto" measures the others against
+    dynamic_tokens: bool  # T is the pack's own token count, not padded to the budget
+    budgets: tuple[Budget, ...]  # ascending in tokens
+    file: str  # "engines/openvino-cpu-bf16.blob"
+    builder: dict[str, str]  # library -> version
+    options: dict[str, str] = {}  # handed to the backend as they are
+    report: str | None = None  # "reports/build-<id>.json"
+    float_precision: str = ""  # "fp32" | "fp16" | "bf16": of what computes beside quantized layers
+    group: EngineGroup | None = None
+    cost: Cost | None = None  # measured on a device; None: assumed from the model's sizes
+
+
+class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From pixels to ``patches``; mean and std are folded into the graph and stand here for the record."""
+
+    sizing: Sizing
+    filter: str  # "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos", as Pillow computes them
+    patch_px: int
+    channels: int
+    mean: tuple[float, ...]  # of pixels / 255
+    std: tuple[float, ...]
+    alpha: str = "drop"  # "drop" | "composite" | "reject": what becomes of an image's alpha channel
+    background: tuple[int, int, int] = (255, 255, 255)  # RGB, for alpha "composite"
+    orientation: str = "as-decoded"  # "apply": files are turned upright | "as-decoded": only as their decoder does
+    icc: str = "ignore"  # "srgb": files are converted by their colour profile | "ignore"
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was exported."""
+
+    family: str  # "navit"
+    width: int  # D
+    depth: int
+    heads: int
+    prefix_tokens: int
+    parameters: int
+    token_merge: int = 1  # patches a side that a row of the output "tokens" stands for; 2: a row for each 2 x 2
+    config: dict[str, Any] = {}  # the family's own config, for the record
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sha256: str
+    bytes: int
+
+
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far an engine of one precision may lie from float32 before `navit-edge verify` fails it."""
+
+    min_cosine: float  # of every image's every output
+    max_relative: float  # largest difference of an output, over the largest absolute value of that output
+    min_top1: float = 0.0  # share of images of the same class; 0 where the model has no classes worth the name
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A drawn image (``navit_edge.verify.golden``) and what preprocessing made of it at export."""
+
+    height_px: int
+    width_px: int
+    grid: tuple[int, int]  # rows, columns
+    sha256: str  # of the patches, uint8 [rows * columns, F]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schema_version: int
+    name: str
+    created_by: dict[str, str]
+    model: Model
+    preprocess: Preprocess
+    graphs: tuple[Graph, ...]
+    engines: tuple[Engine, ...] = ()  # in order of preference within a device
+    labels: tuple[str, ...] = ()
+    tolerances: dict[str, Tolerance] = {}  # precision -> what `navit-edge verify` demands
+    golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow and numpy
+    files: dict[str, File] = {}  # every file of the bundle but manifest.json
+
+
+_REMEDY = "copy the bundle again or export the model again"
+
+
+def load(bundle: Path) -> Manifest:
+    """Reads and checks ``<bundle>/manifest.json``. Hashes no file: ``bundle.verify_files`` does.
+
+    Raises:
+        BundleError: It is missing, a link, too large, not JSON, has another schema version, an unknown or missing
+            field, or contradicts itself (docs/bundle.md: "What a reader refuses").
+    """
+    path = Path(bundle) / MANIFEST
+    try:
+        raw = files.read_regular(path, most_bytes=MOST_BYTES, remedy=_REMEDY)
+    except FileNotFoundError:
+        found = "no such directory" if not Path(bundle).exists() else "no manifest.json in it"
+        raise BundleError(
+            f"{bundle} is not a bundle: {found}; expected a directory made by `navit-edge export … -o NAME.navit`"
+        ) from None
+    except NotADirectoryError:
+        raise BundleError(f"{bundle} is not a bundle: found a file; expected a directory with manifest.json") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    return parse(raw, source=files.shown(path))
+
+
+def load_in(directory: Inside) -> Manifest:
+    """The same, from a bundle's directory that is open."""
+    path = directory.root / MANIFEST
+    try:
+        with directory.folder("") as at:
+            raw = files.read_regular(MANIFEST, most_bytes=MOST_BYTES, dir_fd=at, remedy=_REMEDY)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    return parse(raw, source=files.shown(path))
+
+
+def parse(raw: bytes, *, source: str) -> Manifest:
+    """Checks and decodes a manifest; ``source`` names it in messages. Raises BundleError.
+
+    What is refused is the C++ reader's to say, so that there is one answer; here its fields only become objects.
+    """
+    _core.check_manifest(raw, source=source)
+    try:
+        return msgspec.json.decode(raw, type=Manifest)
+    except msgspec.DecodeError as error:  # the two are held to each other by tests/python/test_manifest_corpus.py
+        raise BundleError(f"{source} is not valid: {error}; export the model again") from None
+
+
+def save(manifest: Manifest, bundle: Path) -> None:
+    """Checks and writes ``<bundle>/manifest.json``: whole or not at all, and on disk when it returns."""
+    with inside.opened(bundle) as directory:
+        save_in(directory, manifest)
+
+
+def save_in(directory: Inside, manifest: Manifest) -> None:
+    """The same, into a bundle's directory that is open."""
+    text = msgspec.json.format(check(manifest, source="the manifest to be written"), indent=2) + b"\n"
+    try:
+        directory.write(MANIFEST, text)
+    except OSError as error:
+        raise BundleError(
+            f"{directory.root / MANIFEST} could not be written: {error.strerror}; the bundle is as it was before"
+        ) from error
+
+
+def fsync_directory(directory: Path) -> None:
+    """Makes the renames in ``directory`` durable."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check(manifest: Manifest, *, source: str) -> bytes:
+    """Raises BundleError where no reader would take the manifest; returns it as JSON."""
+    try:
+        text = msgspec.json.encode(manifest, enc_hook=as_json)
+    except (UnicodeEncodeError, TypeError) as error:
+        raise BundleError(
+            f"{source} cannot be written as JSON ({error}); expected text and numbers of 64 bits"
+        ) from None
+    _core.check_manifest(text, source=source)
+    return text
+
+
+def find_engine(manifest: Manifest, name: str) -> Engine:
+    """The engine of an id; of a group's id its engines as one, with all their budgets in ascending order.
+
+    Raises:
+        BundleError: The bundle holds neither.
+    """
+    for engine in manifest.engines:
+        if engine.id == name:
+            return engine
+    members = [e for e in manifest.engines if e.group is not None and e.group.id == name]
+    if not members:
+        found = ", ".join(engine.id for engine in manifest.engines) or "none"
+        raise BundleError(f"the bundle has no engine {name!r}; it has: {found}; name one of these, or build it")
+    budgets = sorted((budget for member in members for budget in member.budgets), key=lambda budget: budget.tokens)
+    largest = max(members, key=lambda member: member.budgets[-1].tokens)
+    return msgspec.structs.replace(largest, id=name, budgets=tuple(budgets), cost=None)
+
+
+def is_inside(name: str) -> bool:
+    """Whether ``name`` is a plain relative name of a file inside of the bundle, and not the manifest's own."""
+    return _core.stays_inside(name)
