@@ -1,4 +1,5 @@
-// The numbers of a session as dicts, Prometheus text, and traces. python/navit_edge/metrics/session.py documents the keys.
+// The numbers of a session as dicts, Prometheus text, and traces. python/navit_edge/metrics/session.py documents the
+// keys.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

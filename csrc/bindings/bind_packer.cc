@@ -65,7 +65,8 @@ class Packer {
   }
 
   /// One pack of all images, in the order given.
-  [[nodiscard]] py::dict write(const py::list& arrays, const std::vector<std::pair<std::int32_t, std::int32_t>>& sides) {
+  [[nodiscard]] py::dict write(const py::list& arrays,
+                               const std::vector<std::pair<std::int32_t, std::int32_t>>& sides) {
     std::vector<Grid> grids;
     PackPlan plan;
     for (const auto& [rows, cols] : sides) {
@@ -184,9 +185,10 @@ void bind_packer(py::module_& module) {
       .def_static("of", &of_options, py::kw_only(), py::arg("inputs"), py::arg("patch_px"), py::arg("sizing"),
                   py::arg("filter"), py::arg("alpha"), py::arg("background"), py::arg("prefix_tokens"),
                   py::arg("pad_tokens"), py::arg("pad_images"), py::arg("threads"))
-      .def("write", py::overload_cast<const py::list&, const std::vector<std::pair<std::int32_t, std::int32_t>>&>(
-                        &Packer::write),
-           py::arg("images"), py::arg("grids"))
+      .def(
+          "write",
+          py::overload_cast<const py::list&, const std::vector<std::pair<std::int32_t, std::int32_t>>&>(&Packer::write),
+          py::arg("images"), py::arg("grids"))
       .def("tokens_of", &Packer::tokens_of, py::arg("height_px"), py::arg("width_px"))
       .def("pack", &Packer::pack, py::arg("images"));
 }

@@ -77,9 +77,8 @@ void bind_plan(py::module_& module) {
         for (const BudgetCost& one : cost.budgets) {
           budgets.emplace_back(one.fixed_us, one.us_per_token, one.us_per_score);
         }
-        return py::dict(py::arg("attention") = word_of(cost.attention),
-                        py::arg("dynamic_tokens") = cost.dynamic_tokens, py::arg("measured") = cost.measured,
-                        py::arg("budgets") = budgets);
+        return py::dict(py::arg("attention") = word_of(cost.attention), py::arg("dynamic_tokens") = cost.dynamic_tokens,
+                        py::arg("measured") = cost.measured, py::arg("budgets") = budgets);
       },
       py::arg("bundle"), py::arg("engine"));
 

@@ -114,7 +114,8 @@ void bind_session(py::module_& module) {
           },
           py::arg("images"), py::arg("progress"), py::arg("policy"))
       .def_property_readonly("engine", [](const PySession& self) { return self.session->engine().id; })
-      .def_property_readonly("precision", [](const PySession& self) { return word_of(self.session->engine().precision); })
+      .def_property_readonly("precision",
+                             [](const PySession& self) { return word_of(self.session->engine().precision); })
       .def_property_readonly("slots", [](const PySession& self) { return self.session->slots(); })
       .def_property_readonly("device", [](const PySession& self) { return text_of(self.session->device()); })
       .def("engine_report", [](const PySession& self) { return py::bytes(self.session->engine_report()); })

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+# The folders of csrc/src, of csrc/tests too: each includes only itself and those before it.
+STAGES = ("base", "metrics", "pixels", "bundle", "plan", "sizing", "pack", "engine", "session", "stream", "c_api")
+# What is still declared by the header of a larger whole.
+PARTS = {"lifecycle", "record", "submit", "watchdog", "worker", "pack_writer"}
+KERNEL = re.compile(r"(\w+)_(?:portable|avx2|avx512|neon)")
 HEAVY = {"torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "polygraphy"}
 
 
@@ -43,6 +48,62 @@ def python_imports(folder: Path, *, at_import_time: bool) -> Iterator[tuple[Path
     for path in files:
         for name in imported_names(ast.parse(path.read_text(encoding="utf-8")), at_import_time=at_import_time):
             yield path, name
+
+
+def folder_of(path: Path, root: Path) -> str:
+    """The stage that a file belongs to: the first folder below the root."""
+    parts = path.relative_to(root).parts
+    assert len(parts) > 1, f"{path} is in no folder; expected one of {', '.join(STAGES)}"
+    return parts[0]
+
+
+def headers_of(source: Path, include: Path) -> list[Path]:
+    """Where the header of a .cc may be: beside it, or public. Kernels of one kind share one."""
+    kernel = KERNEL.fullmatch(source.stem)
+    own = [source.with_name(f"{kernel[1]}_kernels.h")] if kernel else []
+    if source.stem in PARTS:
+        own.append(source.with_name("room.h") if source.parent.name == "session" else include / "navit_edge" / "pack.h")
+    return [*own, source.with_suffix(".h"), include / "navit_edge" / f"{source.stem}.h"]
+
+
+def test_a_stage_includes_only_itself_and_earlier_ones(repository: Path) -> None:
+    for root in (repository / "csrc" / "src", repository / "csrc" / "tests"):
+        for path, bracket, name in cxx_includes(root):
+            folder = folder_of(path, root)
+            if folder == "support" and root.name == "tests":  # what tests share, on top of every stage
+                continue
+            assert folder in STAGES, f"{path}: {folder} is no stage; expected one of {', '.join(STAGES)}"
+            if bracket == '"' and not name.startswith(("navit_edge/", "nlohmann/")):
+                stage = name.partition("/")[0]
+                if stage == "support" and root.name == "tests":
+                    continue
+                assert stage in STAGES, f"{path} includes {name}; write it from csrc/src, with its folder"
+                assert STAGES.index(stage) <= STAGES.index(folder), f"{path} includes {name}; {stage} comes later"
+
+
+def test_no_include_climbs(repository: Path) -> None:
+    for path, _, name in cxx_includes(repository / "csrc"):
+        assert ".." not in Path(name).parts, f"{path} includes {name}"
+
+
+def test_every_source_of_the_core_has_a_header_of_its_name(repository: Path) -> None:
+    include = repository / "csrc" / "include"
+    for source in sorted((repository / "csrc" / "src").rglob("*.cc")):
+        headers = [header for header in headers_of(source, include) if header.is_file()]
+        assert headers, f"{source} has no header of its name; it declares what the file defines"
+        names = [header.as_posix().split("/csrc/src/")[-1].split("/csrc/include/")[-1] for header in headers]
+        included = [name for _, name in INCLUDE.findall(source.read_text(encoding="utf-8"))]
+        kernel = KERNEL.fullmatch(source.stem) is not None  # includes it through the body that all of its kind share
+        assert kernel or any(name in included for name in names), f"{source} does not include {' or '.join(names)}"
+
+
+def test_no_two_files_of_the_core_share_a_name(repository: Path) -> None:
+    seen: dict[str, Path] = {}
+    for root in ("csrc/src", "csrc/include"):
+        for path in sorted((repository / root).rglob("*")):
+            if path.suffix in (".h", ".cc"):
+                assert path.name not in seen, f"{path} and {seen[path.name]}"
+                seen[path.name] = path
 
 
 def test_the_core_never_includes_python(repository: Path) -> None:

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "navit_edge/complexity.h"  // IWYU pragma: export
 #include "navit_edge/cost.h"
 #include "navit_edge/image.h"
 #include "navit_edge/manifest.h"
@@ -46,10 +47,5 @@ NAVIT_EDGE_API Choice choose_grid(Size image, const PreprocessSpec& preprocess, 
 /// Throws InvalidInput for a policy that no image could follow: one that changes the number of tokens under the rule
 /// "fixed", or a token cap below what "smart-resize" merges to one.
 NAVIT_EDGE_API void check_policy(const Policy& policy, const PreprocessSpec& preprocess);
-
-/// How much there is to see: 0 for a flat image, 1/3 for noise. The mean difference in luma, over 255, between
-/// neighbours of a copy whose longer side is 64 pixels, each taken from the image as it is (docs/policies.md). About
-/// the same for an image at any scale; the same in any pixel format, but for rounding. Throws InvalidInput.
-NAVIT_EDGE_API double image_complexity(const ImageView& image, const PreprocessSpec& preprocess);
 
 }  // namespace navit_edge

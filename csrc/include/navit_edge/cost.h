@@ -27,6 +27,11 @@ struct NAVIT_EDGE_API CostModel {
   bool measured = false;            // by `bench --calibrate`; false: assumed from the model's sizes
   std::vector<BudgetCost> budgets;  // one for each budget, or one for all
 
+  /// Of `packs` packs of a budget that compute `tokens` tokens and `scores` products of queries and keys in all.
+  [[nodiscard]] double total_us(std::size_t budget, double packs, double tokens, double scores) const noexcept {
+    const BudgetCost& cost = budgets[budgets.size() == 1 ? 0 : budget];
+    return cost.fixed_us * packs + cost.us_per_token * tokens + cost.us_per_score * scores;
+  }
   [[nodiscard]] double pack_us(std::size_t budget, std::int32_t budget_tokens, const PackShape& pack) const noexcept;
 };
 

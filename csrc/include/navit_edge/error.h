@@ -57,6 +57,9 @@ class NAVIT_EDGE_API Cancelled : public Error {
   explicit Cancelled(const std::string& message) : Error(ErrorCode::kCancelled, message) {}
 };
 
+/// "invalid_input", "over_budget", "bundle", "backend", "cancelled"; "ok" for kOk.
+NAVIT_EDGE_API const char* label_of(ErrorCode code) noexcept;
+
 /// Throws the class that belongs to `code`.
 [[noreturn]] NAVIT_EDGE_API void throw_error(ErrorCode code, const std::string& message);
 

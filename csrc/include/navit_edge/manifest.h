@@ -60,13 +60,13 @@ struct EngineGroup {
 };
 
 struct EngineSpec {
-  std::string id;                // "openvino-cpu-bf16"
-  std::string backend;           // "openvino" | "tensorrt" | "tensorrt-rtx"
-  std::string target;            // "cpu", "sm86+sm89"
+  std::string id;                        // "openvino-cpu-bf16"
+  std::string backend;                   // "openvino" | "tensorrt" | "tensorrt-rtx"
+  std::string target;                    // "cpu", "sm86+sm89"
   DeviceKind device = DeviceKind::kCpu;  // what `target` is
   Precision precision = Precision::kFp32;
-  std::optional<Precision> float_precision;  // of what computes beside quantized layers: kFp32, kFp16 or kBf16
-  std::string graph;                         // id of the graph it was built from
+  std::optional<Precision> float_precision;           // of what computes beside quantized layers: kFp32, kFp16 or kBf16
+  std::string graph;                                  // id of the graph it was built from
   Strategy strategy = Strategy::kFirstFitDecreasing;  // what kAuto measures the others against
   bool dynamic_tokens = false;   // true: T is the pack's own token count; false: T is padded to the budget
   std::vector<Budget> budgets;   // ascending in tokens

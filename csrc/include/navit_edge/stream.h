@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "navit_edge/image.h"
+#include "navit_edge/result.h"
 #include "navit_edge/session.h"
 #include "navit_edge/submit.h"
-#include "navit_edge/unpack.h"
 
 namespace navit_edge {
 

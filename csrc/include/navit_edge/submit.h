@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "navit_edge/policy.h"
-#include "navit_edge/unpack.h"
+#include "navit_edge/result.h"
 
 namespace navit_edge {
 

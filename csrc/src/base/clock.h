@@ -1,4 +1,4 @@
-// Time as the engine room measures it. Every number that a double or an integer can hold has a meaning here, so that no
+// Time as a session measures it. Every number that a double or an integer can hold has a meaning here, so that no
 // loop over time can fail to end and no wait can overflow.
 #pragma once
 

@@ -2,6 +2,24 @@
 
 namespace navit_edge {
 
+const char* label_of(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::kOk:
+      return "ok";
+    case ErrorCode::kInvalidInput:
+      return "invalid_input";
+    case ErrorCode::kOverBudget:
+      return "over_budget";
+    case ErrorCode::kBundle:
+      return "bundle";
+    case ErrorCode::kBackend:
+      return "backend";
+    case ErrorCode::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
 void throw_error(ErrorCode code, const std::string& message) {
   switch (code) {
     case ErrorCode::kInvalidInput:

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "base/numbers.h"
+#include "base/text.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {

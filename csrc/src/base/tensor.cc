@@ -1,9 +1,9 @@
+#include "navit_edge/tensor.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utility>
-
-#include "navit_edge/pack.h"
 
 namespace navit_edge {
 

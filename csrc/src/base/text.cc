@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 
@@ -59,5 +61,18 @@ std::string valid(std::string_view bytes, bool key) {
 
 std::string utf8_of(std::string_view bytes) { return valid(bytes, false); }
 std::string utf8_key(std::string_view name) { return valid(name, true); }
+
+std::string shortest(double value) {
+  std::array<char, 64> text{};
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value);
+  return {text.data(), end};
+}
+
+std::string rounded(double value, int digits) {
+  std::array<char, 400> text{};
+  const auto [end, error] =
+      std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed, digits);
+  return {text.data(), end};
+}
 
 }  // namespace navit_edge

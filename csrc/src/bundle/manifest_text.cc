@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <limits>
 
+#include "bundle/json_reader.h"
 #include "bundle/manifest_fields.h"
 #include "bundle/read_engine.h"
 #include "bundle/read_graph.h"
 #include "bundle/read_model.h"
-#include "bundle/json_reader.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
@@ -96,8 +96,8 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   }
   const nlohmann::json document = parse_json(text, {file, kRemedy});
   const JsonReader json(document, check_version(document, file));
-  json.only({"schema_version", "schema_minor", "name", "created_by", "model", "preprocess", "graphs", "engines", "labels", "tolerances",
-             "golden", "files"});
+  json.only({"schema_version", "schema_minor", "name", "created_by", "model", "preprocess", "graphs", "engines",
+             "labels", "tolerances", "golden", "files"});
   Manifest manifest;
   manifest.name = json.at("name").string();
   (void)json.at("created_by").string_map();

@@ -7,7 +7,6 @@
 #include "navit_edge/cores.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
-#include "pack/memory_check.h"
 #include "pack/memory_plan.h"
 #include "pack/scratch.h"
 #include "pack/shape_quantum.h"
@@ -112,7 +111,8 @@ EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const Ses
                        ", or 0 for the default");
   }
   if (options.slots > 0) return made(manifest, choice, options, options.slots);
-  if (choice.engine.dynamic_tokens || choice.engine.device == DeviceKind::kCpu) return made(manifest, choice, options, 1);
+  if (choice.engine.dynamic_tokens || choice.engine.device == DeviceKind::kCpu)
+    return made(manifest, choice, options, 1);
   try {
     return made(manifest, choice, options, kDefaultSlots);
   } catch (const BackendError& e) {

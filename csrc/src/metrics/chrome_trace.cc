@@ -1,3 +1,5 @@
+#include "metrics/chrome_trace.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
-#include "metrics/trace.h"
 
 namespace navit_edge {
 namespace {

@@ -1,10 +1,11 @@
+#include "navit_edge/histogram.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 
 #include "navit_edge/error.h"
-#include "navit_edge/metrics.h"
 
 namespace navit_edge {
 namespace {

@@ -1,3 +1,5 @@
+#include "navit_edge/prometheus.h"
+
 #include <charconv>
 #include <cmath>
 #include <set>
@@ -128,24 +130,6 @@ class Writer {
 };
 
 }  // namespace
-
-const char* label_of(ErrorCode code) noexcept {
-  switch (code) {
-    case ErrorCode::kOk:
-      return "ok";
-    case ErrorCode::kInvalidInput:
-      return "invalid_input";
-    case ErrorCode::kOverBudget:
-      return "over_budget";
-    case ErrorCode::kBundle:
-      return "bundle";
-    case ErrorCode::kBackend:
-      return "backend";
-    case ErrorCode::kCancelled:
-      return "cancelled";
-  }
-  return "unknown";
-}
 
 std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   Writer out(sessions);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "metrics/chrome_trace.h"
+
 namespace navit_edge {
 namespace {
 

@@ -1,4 +1,4 @@
-// What happened when: a bounded record of a session's spans, and its Chrome Trace Event JSON.
+// What happened when: a bounded record of a session's spans.
 #pragma once
 
 #include <atomic>
@@ -81,10 +81,5 @@ class TraceBuffer {
   Clock::time_point began_;
   std::chrono::system_clock::time_point began_wall_;
 };
-
-/// The record as a JSON object in Chrome's Trace Event Format, which Perfetto opens. A thread for each of `slots`,
-/// async spans for images that wait, counters; what was lost is said in the trace and in otherData. `labels` go to
-/// otherData.
-std::string chrome_trace(const TraceRecord& record, const Labels& labels, int slots);
 
 }  // namespace navit_edge

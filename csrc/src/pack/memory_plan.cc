@@ -6,7 +6,6 @@
 #include "navit_edge/memory.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
-#include "pack/memory_check.h"
 #include "pack/scratch.h"
 #include "pack/shape_quantum.h"
 #include "sizing/rules.h"
@@ -30,15 +29,16 @@ Budget with_longest(const Budget& budget, const PreprocessSpec& preprocess, cons
   return bounded;
 }
 
+std::int64_t extent_of(const Dim& dim, std::int32_t tokens, std::int32_t images, std::int32_t longest) noexcept {
+  const std::int64_t letter = dim.symbol == 'T' ? tokens : dim.symbol == 'N' ? images : dim.symbol == 'L' ? longest : 0;
+  return letter / dim.parts + dim.extent;
+}
+
 std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept {
   double all = static_cast<double>(element_bytes(spec.dtype));
   std::size_t bytes = element_bytes(spec.dtype);
   for (const Dim& dim : spec.shape) {
-    const std::int64_t letter = dim.symbol == 'T'   ? budget.tokens
-                                : dim.symbol == 'N' ? budget.images
-                                : dim.symbol == 'L' ? longest_image({&budget, 1})
-                                                    : 0;
-    const std::int64_t extent = letter / dim.parts + dim.extent;
+    const std::int64_t extent = extent_of(dim, budget.tokens, budget.images, longest_image({&budget, 1}));
     all *= static_cast<double>(extent);
     bytes *= static_cast<std::size_t>(extent);  // may wrap; `all` says so
   }

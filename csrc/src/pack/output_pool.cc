@@ -82,12 +82,7 @@ std::size_t bytes_of(const TensorSpec& spec, std::span<const std::int64_t> shape
 struct Shape {
   Shape(const TensorSpec& spec, const Pack& pack) : rank(std::min(spec.shape.size(), extents.size())) {
     for (std::size_t d = 0; d < rank; ++d) {
-      const Dim& dim = spec.shape[d];
-      const std::int64_t letter = dim.symbol == 'T'   ? pack.tokens
-                                  : dim.symbol == 'N' ? pack.images
-                                  : dim.symbol == 'L' ? pack.longest
-                                                      : 0;
-      extents[d] = letter / dim.parts + dim.extent;
+      extents[d] = extent_of(spec.shape[d], pack.tokens, pack.images, pack.longest);
     }
   }
   [[nodiscard]] std::span<const std::int64_t> all() const noexcept { return {extents.data(), rank}; }

@@ -1,3 +1,5 @@
+#include "navit_edge/pack_writer.h"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -10,7 +12,6 @@
 #include "base/thread_pool.h"
 #include "bundle/graph_check.h"
 #include "navit_edge/error.h"
-#include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
 #include "pack/memory_plan.h"
 #include "pack/scratch.h"
@@ -80,8 +81,8 @@ void write_rows(const PixelRows& image, const Band& band, Filter filter, const P
   const std::int32_t row_begin = band.row_begin * to.patch_px;
   const std::int32_t row_end = band.row_end * to.patch_px;
   if (!segment.placement.resized) {
-    return fit_rows(image, pixels, segment.placement, target, pad_rgb, row_begin, row_end,
-                    scratch.fit, [&](std::int32_t y, const std::uint8_t* row) { scatter_row<kRowBytes>(row, y, to); });
+    return pad_crop(image, pixels, segment.placement, target, pad_rgb, row_begin, row_end, scratch.pad_crop,
+                    [&](std::int32_t y, const std::uint8_t* row) { scatter_row<kRowBytes>(row, y, to); });
   }
   if (gray) scratch.three.resize(index(target.width_px) * kChannels + kPixelSlack);
   std::uint8_t* const expanded = scratch.three.data();

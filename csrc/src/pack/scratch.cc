@@ -45,9 +45,9 @@ void reserve_worker(WorkerScratch& worker, std::int64_t patches, const Preproces
   worker.three.reserve(row + kPixelSlack);
   const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
   if (native == nullptr || native->fit == Fit::kResize) return;
-  worker.fit.blank.reserve(row);
-  worker.fit.mixed.reserve(row);
-  for (auto* buffer : {&worker.fit.scratch, &worker.fit.three}) {
+  worker.pad_crop.blank.reserve(row);
+  worker.pad_crop.mixed.reserve(row);
+  for (auto* buffer : {&worker.pad_crop.scratch, &worker.pad_crop.three}) {
     buffer->reserve(static_cast<std::size_t>(kReservedSidePx) * kChannels + kPixelSlack);
   }
 }
@@ -67,7 +67,8 @@ std::size_t scratch_bytes(const PackScratch& scratch) noexcept {
   std::size_t bytes = scratch.bands.capacity() * sizeof(Band) + scratch.workers.capacity() * sizeof(WorkerScratch);
   for (const WorkerScratch& worker : scratch.workers) {
     bytes += worker.resizer.bytes() + worker.three.capacity();
-    for (const auto* buffer : {&worker.fit.blank, &worker.fit.mixed, &worker.fit.scratch, &worker.fit.three}) {
+    for (const auto* buffer :
+         {&worker.pad_crop.blank, &worker.pad_crop.mixed, &worker.pad_crop.scratch, &worker.pad_crop.three}) {
       bytes += buffer->capacity();
     }
   }

@@ -27,7 +27,7 @@ inline std::size_t most_bands(std::int32_t images, int threads) noexcept {
 /// What one of the threads needs that write a pack.
 struct WorkerScratch {
   Resizer resizer;
-  FitRows fit;
+  PadCropRows pad_crop;
   std::vector<std::uint8_t> three;  // a gray row, each value three times
 };
 

@@ -1,6 +1,8 @@
 #include "pixels/image_check.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 
 #include "navit_edge/error.h"
 
@@ -95,6 +97,18 @@ void check_image(const ImageView& image, const std::string& who, Alpha alpha) {
                        " has an alpha channel, and alpha is \"reject\"; expected RGB; "
                        "composite it over a colour, or drop alpha with image[:, :, :3]");
   }
+}
+
+std::uint64_t bytes_of(const ImageView& view) {
+  const auto rows = static_cast<std::uint64_t>(std::max(view.height_px, 0));
+  std::uint64_t bytes = rows * static_cast<std::uint64_t>(std::llabs(view.stride()));
+  for (int plane = 0; plane < 2; ++plane) {
+    if (view.planes[plane] == nullptr) continue;
+    const std::int64_t stride = view.plane_stride_bytes[plane];
+    const std::int64_t adjacent = (view.width_px + 1) / 2 * (view.pixel_format() == PixelFormat::kNv12 ? 2 : 1);
+    bytes += (rows + 1) / 2 * static_cast<std::uint64_t>(std::llabs(stride != 0 ? stride : adjacent));
+  }
+  return bytes;
 }
 
 }  // namespace navit_edge

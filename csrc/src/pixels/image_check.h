@@ -1,6 +1,7 @@
-// What every entry point asks of an image.
+// What every entry point asks of an image: whether it can be read, and how much memory it keeps.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "navit_edge/image.h"
@@ -15,5 +16,8 @@ void check_image(const ImageView& image, const std::string& who);
 
 /// Also if it has an alpha channel and `alpha` is kReject.
 void check_image(const ImageView& image, const std::string& who, Alpha alpha);
+
+/// Bytes of pixels that the view borrows, as far as rows go.
+std::uint64_t bytes_of(const ImageView& view);
 
 }  // namespace navit_edge

@@ -10,8 +10,8 @@ std::size_t bytes(std::int32_t pixels) { return static_cast<std::size_t>(pixels)
 
 }  // namespace
 
-void fit_rows(const PixelRows& image, const PixelKernels& kernels, const Placement& placement, Size target,
-              const std::array<std::uint8_t, 3>& pad_rgb, std::int32_t row_begin, std::int32_t row_end, FitRows& kept,
+void pad_crop(const PixelRows& image, const PixelKernels& kernels, const Placement& placement, Size target,
+              const Rgb& pad_rgb, std::int32_t row_begin, std::int32_t row_end, PadCropRows& kept,
               FunctionRef<void(std::int32_t y, const std::uint8_t* row)> sink) {
   auto& [blank, mixed, scratch, three] = kept;
   blank.resize(bytes(target.width_px));

@@ -1,11 +1,6 @@
 #include "pixels/pixel_rows.h"
 
 #include <cmath>
-#include <cstring>
-#include <vector>
-
-#include "navit_edge/pack.h"
-#include "pixels/image_check.h"
 
 namespace navit_edge {
 
@@ -122,23 +117,6 @@ const std::uint8_t* PixelRows::pixels(std::int32_t y, std::int32_t x_begin, std:
     }
   }
   return scratch;
-}
-
-void convert_to_rgb(const ImageView& image, Alpha alpha, const Rgb& background, std::uint8_t* out) {
-  check_image(image, "the image", alpha);
-  const PixelKernels& kernels = pixel_kernels(best_simd_level());
-  const PixelRows rows = PixelRows::rgb(image, alpha, background, kernels);
-  const auto width = static_cast<std::size_t>(image.width_px);
-  std::vector<std::uint8_t> scratch(rows.scratch_bytes(image.width_px));
-  std::vector<std::uint8_t> three(width * kChannels + kPixelSlack);
-  for (std::int32_t y = 0; y < image.height_px; ++y, out += width * kChannels) {
-    const std::uint8_t* row = rows.pixels(y, 0, image.width_px, scratch.data());
-    if (rows.channels() == 1) {
-      kernels.expand(row, width, three.data());
-      row = three.data();
-    }
-    std::memcpy(out, row, width * kChannels);
-  }
 }
 
 }  // namespace navit_edge

@@ -1,4 +1,6 @@
-// Which instruction sets this CPU runs. Compiled for the baseline, so that asking is safe anywhere.
+// Compiled for the baseline, so that asking is safe anywhere.
+#include "pixels/simd_level.h"
+
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -9,7 +11,6 @@
 #endif
 
 #include "navit_edge/error.h"
-#include "pixels/kernels/resize_kernels.h"
 
 namespace navit_edge {
 namespace {

@@ -2,28 +2,27 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include "plan/two_streams.h"
 
 namespace navit_edge {
 
-bool holds(const Budget& budget, const PackPlan& pack) noexcept {
-  return pack.tokens <= budget.tokens && static_cast<std::int64_t>(pack.images.size()) <= budget.images &&
-         (budget.longest == 0 || pack.longest <= budget.longest);
+BudgetTime fastest_budget(const PackShape& pack, const PlanLimits& limits) noexcept {
+  BudgetTime fastest;
+  for (std::size_t i = 0; i < limits.budgets.size(); ++i) {
+    const Budget& budget = limits.budgets[i];
+    if (pack.tokens > budget.tokens || pack.images > budget.images) continue;
+    if (budget.longest != 0 && pack.longest > budget.longest) continue;
+    const double us = limits.cost.pack_us(i, budget.tokens, pack);
+    if (fastest.budget < 0 || us < fastest.us) fastest = {static_cast<std::int32_t>(i), us};
+  }
+  return fastest;
 }
 
-void price(PackPlan& pack, const PlanLimits& limits) {
-  pack.predicted_us = std::numeric_limits<double>::infinity();
-  const PackShape shape = pack.shape();
-  for (std::size_t i = 0; i < limits.budgets.size(); ++i) {
-    if (!holds(limits.budgets[i], pack)) continue;
-    const double time = limits.cost.pack_us(i, limits.budgets[i].tokens, shape);
-    if (time < pack.predicted_us) {
-      pack.predicted_us = time;
-      pack.budget = static_cast<std::int32_t>(i);
-    }
-  }
+void assign_budget(PackPlan& pack, const PlanLimits& limits) {
+  const BudgetTime fastest = fastest_budget(pack.shape(), limits);
+  pack.predicted_us = fastest.us;
+  if (fastest.budget >= 0) pack.budget = fastest.budget;
 }
 
 double schedule(std::vector<PackPlan>& packs, int streams) {

@@ -1,6 +1,8 @@
-// Budgets, times and finishes of packs that were put together without looking at them.
+// The budget of a pack, its time, and when each pack of a plan finishes.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "navit_edge/plan.h"
@@ -8,10 +10,15 @@
 
 namespace navit_edge {
 
-[[nodiscard]] bool holds(const Budget& budget, const PackPlan& pack) noexcept;
+/// The budget that holds a pack and is predicted fastest (of equals the smallest); -1 if none holds it.
+struct BudgetTime {
+  std::int32_t budget = -1;
+  double us = std::numeric_limits<double>::infinity();
+};
+[[nodiscard]] BudgetTime fastest_budget(const PackShape& pack, const PlanLimits& limits) noexcept;
 
-/// Gives a pack the budget that holds it and is predicted fastest (of equals the smallest), and that time.
-void price(PackPlan& pack, const PlanLimits& limits);
+/// Gives a pack its fastest budget, and that time.
+void assign_budget(PackPlan& pack, const PlanLimits& limits);
 
 /// Sets when each pack finishes, in the order given, on the streams of `limits`; returns when the last one does.
 double schedule(std::vector<PackPlan>& packs, int streams);

@@ -10,14 +10,14 @@ namespace {
 
 std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
-template <class Room>
-std::vector<PackPlan> fit(ImageOrder order, TokenCounts tokens, const Budget& budget) {
+template <class OpenPacks>
+std::vector<PackPlan> pack_into_open(ImageOrder order, TokenCounts tokens, const Budget& budget) {
   const std::int32_t limit = fill_limit(budget);
   std::vector<PackPlan> packs;
-  Room room(order.size());
+  OpenPacks open(order.size());
   for (const std::int32_t image : order) {
     const std::int32_t need = tokens[index(image)];
-    std::size_t at = room.find(need);
+    std::size_t at = open.find(need);
     if (at == kNoPack) {
       at = packs.size();
       packs.emplace_back();
@@ -25,7 +25,7 @@ std::vector<PackPlan> fit(ImageOrder order, TokenCounts tokens, const Budget& bu
     PackPlan& pack = packs[at];
     append(pack, image, need);
     const bool full = static_cast<std::int64_t>(pack.images.size()) >= budget.images;
-    room.set(at, full ? 0 : std::max(0, limit - pack.tokens));
+    open.set(at, full ? 0 : std::max(0, limit - pack.tokens));
   }
   return packs;
 }
@@ -44,11 +44,11 @@ void append(PackPlan& pack, std::int32_t image, std::int32_t tokens) {
 }
 
 std::vector<PackPlan> first_fit(ImageOrder order, TokenCounts tokens, const Budget& budget) {
-  return fit<FirstRoom>(order, tokens, budget);
+  return pack_into_open<FirstOpenPack>(order, tokens, budget);
 }
 
 std::vector<PackPlan> best_fit(ImageOrder order, TokenCounts tokens, const Budget& budget) {
-  return fit<BestRoom>(order, tokens, budget);
+  return pack_into_open<FullestOpenPack>(order, tokens, budget);
 }
 
 std::vector<PackPlan> next_fit(ImageOrder order, TokenCounts tokens, const Budget& budget) {

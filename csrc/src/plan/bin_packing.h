@@ -23,10 +23,6 @@ std::vector<PackPlan> best_fit(ImageOrder order, TokenCounts tokens, const Budge
 /// Into the last pack, or a new one. With `order` decreasing this is "similar-length", as given it is "fifo".
 std::vector<PackPlan> next_fit(ImageOrder order, TokenCounts tokens, const Budget& budget);
 
-/// One pack after the other: the longest image left, then the longest that fits, and at the end of a pack the two
-/// images that fill it best. Takes packs that first fit leaves loose where many images have nearly the same length.
-std::vector<PackPlan> tight_fit(ImageOrder decreasing, TokenCounts tokens, const Budget& budget);
-
 /// `order` cut into packs so that the sum of their predicted times is the least that any cut of it has.
 std::vector<PackPlan> best_cut(ImageOrder order, TokenCounts tokens, const Budget& budget, std::size_t budget_index,
                                const CostModel& cost);

@@ -4,27 +4,29 @@
 #include <iterator>
 #include <utility>
 
+#include "plan/pair_fill.h"
+
 namespace navit_edge {
 namespace {
 
 /// Where T is the pack's own, predictions of two splits differ by less than they err; below this share the base stays.
 constexpr double kWorthChanging = 0.99;
-/// A set that fits one pack is split only for more than a second stream alone would save (schedule.h).
+/// A set that fits one pack is split only for more than a second stream alone would save (two_streams.h).
 constexpr double kWorthSplitting = 0.90;
 
 /// The best plan so far.
-class Contest {
+class BestPlan {
  public:
-  explicit Contest(const PlanLimits& limits) : limits_(limits) {}
+  explicit BestPlan(const PlanLimits& limits) : limits_(limits) {}
 
-  void enter(std::vector<PackPlan> packs, Strategy strategy, double worth) {
-    for (PackPlan& pack : packs) price(pack, limits_);
+  void offer(std::vector<PackPlan> packs, Strategy strategy, double worth) {
+    for (PackPlan& pack : packs) assign_budget(pack, limits_);
     const double time = schedule(packs, limits_.streams);
     if (!best_.packs.empty() && time >= worth * best_.predicted_us) return;
     best_ = {std::move(packs), {}, time, strategy};
   }
 
-  [[nodiscard]] const Plan& best() const noexcept { return best_; }
+  [[nodiscard]] const Plan& plan() const noexcept { return best_; }
   Plan take() { return std::move(best_); }
 
  private:
@@ -35,7 +37,7 @@ class Contest {
 /// Long packs first, so that two streams end together.
 void longest_first(std::vector<PackPlan>& packs, const PlanLimits& limits) {
   if (limits.streams < 2) return;
-  for (PackPlan& pack : packs) price(pack, limits);
+  for (PackPlan& pack : packs) assign_budget(pack, limits);
   std::stable_sort(packs.begin(), packs.end(),
                    [](const PackPlan& a, const PackPlan& b) { return a.predicted_us > b.predicted_us; });
 }
@@ -52,7 +54,7 @@ bool is_fewest(const std::vector<PackPlan>& packs, ImageOrder images, TokenCount
 /// Packs of one budget, as few as is found.
 std::vector<PackPlan> fewest_packs(ImageOrder decreasing, TokenCounts tokens, const Budget& budget) {
   std::vector<PackPlan> fewest = first_fit(decreasing, tokens, budget);
-  for (const auto fit : {best_fit, tight_fit}) {
+  for (const auto fit : {best_fit, pair_fill}) {
     if (is_fewest(fewest, decreasing, tokens, budget)) break;
     std::vector<PackPlan> packs = fit(decreasing, tokens, budget);
     if (packs.size() < fewest.size()) fewest = std::move(packs);
@@ -61,24 +63,24 @@ std::vector<PackPlan> fewest_packs(ImageOrder decreasing, TokenCounts tokens, co
 }
 
 /// T is the pack's own: what counts is how little attention is padded, how many packs there are, and how even.
-void enter_dynamic(Contest& contest, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
+void offer_dynamic(BestPlan& best, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
   const Budget& largest = limits.budgets.back();
-  const double worth = contest.best().packs.size() == 1 ? kWorthSplitting : kWorthChanging;
+  const double worth = best.plan().packs.size() == 1 ? kWorthSplitting : kWorthChanging;
   if (limits.cost.attention == AttentionCost::kSegments) {
-    contest.enter(fewest_packs(decreasing, tokens, largest), Strategy::kAuto, worth);
+    best.offer(fewest_packs(decreasing, tokens, largest), Strategy::kAuto, worth);
     return;
   }
   std::vector<PackPlan> cut = best_cut(decreasing, tokens, largest, limits.budgets.size() - 1, limits.cost);
   longest_first(cut, limits);
-  contest.enter(std::move(cut), Strategy::kAuto, worth);
+  best.offer(std::move(cut), Strategy::kAuto, worth);
 }
 
 /// A pack with much room, taken apart into packs of smaller budgets where that is faster.
-std::vector<PackPlan> split_loose(std::vector<PackPlan> packs, TokenCounts tokens, const PlanLimits& limits) {
+std::vector<PackPlan> split_underfilled(std::vector<PackPlan> packs, TokenCounts tokens, const PlanLimits& limits) {
   std::vector<PackPlan> out;
   out.reserve(packs.size());
   for (PackPlan& pack : packs) {
-    price(pack, limits);
+    assign_budget(pack, limits);
     double least = pack.predicted_us;
     std::vector<PackPlan> parts;
     for (std::int32_t budget = 0; budget < pack.budget; ++budget) {
@@ -87,7 +89,7 @@ std::vector<PackPlan> split_loose(std::vector<PackPlan> packs, TokenCounts token
       std::vector<PackPlan> some = first_fit(pack.images, tokens, smaller);  // the longest lies first in each pack
       double time = 0;
       for (PackPlan& part : some) {
-        price(part, limits);
+        assign_budget(part, limits);
         time += part.predicted_us;
       }
       if (time < least) {
@@ -105,9 +107,9 @@ std::vector<PackPlan> split_loose(std::vector<PackPlan> packs, TokenCounts token
 }
 
 /// T is the budget's: each budget in turn is the one that is filled; images above it go to the largest.
-void enter_fixed(Contest& contest, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
-  contest.enter(first_fit(decreasing, tokens, limits.budgets.back()), Strategy::kFirstFitDecreasing, 1.0);
-  contest.enter(best_fit(decreasing, tokens, limits.budgets.back()), Strategy::kBestFitDecreasing, 1.0);
+void offer_fixed(BestPlan& best, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
+  best.offer(first_fit(decreasing, tokens, limits.budgets.back()), Strategy::kFirstFitDecreasing, 1.0);
+  best.offer(best_fit(decreasing, tokens, limits.budgets.back()), Strategy::kBestFitDecreasing, 1.0);
   for (std::size_t i = limits.budgets.size(); i-- > 0;) {
     const Budget& budget = limits.budgets[i];
     const std::int32_t most = longest_image({&budget, 1});
@@ -119,7 +121,7 @@ void enter_fixed(Contest& contest, ImageOrder decreasing, TokenCounts tokens, co
     std::vector<PackPlan> packs = first_fit(above, tokens, limits.budgets.back());
     std::vector<PackPlan> others = fewest_packs(rest, tokens, budget);
     std::move(others.begin(), others.end(), std::back_inserter(packs));
-    contest.enter(split_loose(std::move(packs), tokens, limits), Strategy::kAuto, 1.0);
+    best.offer(split_underfilled(std::move(packs), tokens, limits), Strategy::kAuto, 1.0);
   }
 }
 
@@ -146,14 +148,14 @@ std::vector<PackPlan> named_packs(Strategy strategy, ImageOrder given, ImageOrde
 }
 
 Plan choose_packs(ImageOrder given, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
-  Contest contest(limits);
-  contest.enter(named_packs(limits.base, given, decreasing, tokens, limits.budgets.back()), limits.base, 1.0);
+  BestPlan best(limits);
+  best.offer(named_packs(limits.base, given, decreasing, tokens, limits.budgets.back()), limits.base, 1.0);
   if (limits.cost.dynamic_tokens) {
-    enter_dynamic(contest, decreasing, tokens, limits);
+    offer_dynamic(best, decreasing, tokens, limits);
   } else {
-    enter_fixed(contest, decreasing, tokens, limits);
+    offer_fixed(best, decreasing, tokens, limits);
   }
-  return contest.take();
+  return best.take();
 }
 
 }  // namespace navit_edge

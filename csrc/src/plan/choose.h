@@ -9,7 +9,7 @@ namespace navit_edge {
 std::vector<PackPlan> named_packs(Strategy strategy, ImageOrder given, ImageOrder decreasing, TokenCounts tokens,
                                   const Budget& budget);
 
-/// The plan of kAuto, without deadlines; packs priced and scheduled.
+/// The plan of kAuto, without deadlines; each pack with its budget and times.
 Plan choose_packs(ImageOrder given, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits);
 
 }  // namespace navit_edge

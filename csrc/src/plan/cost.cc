@@ -19,7 +19,6 @@ constexpr Rates kGpu{20e6, 15e6, 40};     // 20 TFLOP/s
 }  // namespace
 
 double CostModel::pack_us(std::size_t budget, std::int32_t budget_tokens, const PackShape& pack) const noexcept {
-  const BudgetCost& cost = budgets[budgets.size() == 1 ? 0 : budget];
   const auto tokens = static_cast<double>(dynamic_tokens ? pack.tokens : budget_tokens);
   double scores = 0;
   switch (attention) {
@@ -33,7 +32,7 @@ double CostModel::pack_us(std::size_t budget, std::int32_t budget_tokens, const 
       scores = tokens * tokens;
       break;
   }
-  return cost.fixed_us + cost.us_per_token * tokens + cost.us_per_score * scores;
+  return total_us(budget, 1, tokens, scores);
 }
 
 BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device) noexcept {

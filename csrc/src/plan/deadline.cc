@@ -58,7 +58,7 @@ class UrgentPacks {
   [[nodiscard]] PackPlan pack(std::size_t first, std::size_t end) const {
     PackPlan out;
     for (std::size_t i = first; i < end; ++i) append(out, accepted_[i], tokens_[index(accepted_[i])]);
-    price(out, limits_);
+    assign_budget(out, limits_);
     return out;
   }
 
@@ -74,7 +74,7 @@ class UrgentPacks {
       if (first + 1 < end && std::int64_t{pack.tokens} + need > limit) break;
       append(pack, accepted_[first], need);
       if (static_cast<std::int64_t>(pack.images.size()) > limits_.budgets.back().images) break;
-      price(pack, limits_);
+      assign_budget(pack, limits_);
       const double done = done_[first] + pack.predicted_us;
       if (done <= limits_.deadlines_us[index(accepted_[first])] && done < done_[end]) {
         done_[end] = done;
@@ -118,7 +118,7 @@ std::vector<PackPlan> without_deadlines(std::vector<std::int32_t> images, TokenC
                    [&](std::int32_t a, std::int32_t b) { return tokens[index(a)] > tokens[index(b)]; });
   if (limits.strategy == Strategy::kAuto) return choose_packs(images, decreasing, tokens, limits).packs;
   std::vector<PackPlan> packs = named_packs(limits.strategy, images, decreasing, tokens, limits.budgets.back());
-  for (PackPlan& pack : packs) price(pack, limits);
+  for (PackPlan& pack : packs) assign_budget(pack, limits);
   return packs;
 }
 

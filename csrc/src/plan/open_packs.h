@@ -15,9 +15,9 @@ namespace navit_edge {
 inline constexpr std::size_t kNoPack = std::numeric_limits<std::size_t>::max();
 
 /// Free tokens of every pack, as a tree of maxima: finds the first pack with room.
-class FirstRoom {
+class FirstOpenPack {
  public:
-  explicit FirstRoom(std::size_t most_packs) : leaves_(std::bit_ceil(std::max<std::size_t>(most_packs, 1))) {
+  explicit FirstOpenPack(std::size_t most_packs) : leaves_(std::bit_ceil(std::max<std::size_t>(most_packs, 1))) {
     free_.assign(2 * leaves_, 0);
   }
 
@@ -41,9 +41,9 @@ class FirstRoom {
 };
 
 /// Open packs in the order of their free tokens: finds the fullest that still has room.
-class BestRoom {
+class FullestOpenPack {
  public:
-  explicit BestRoom(std::size_t most_packs) { free_.reserve(most_packs); }
+  explicit FullestOpenPack(std::size_t most_packs) { free_.reserve(most_packs); }
 
   void set(std::size_t pack, std::int32_t free) {
     if (pack == free_.size()) {

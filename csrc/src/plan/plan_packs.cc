@@ -138,7 +138,7 @@ Plan plan_packs(std::span<const std::int32_t> token_counts, const PlanLimits& gi
   } else {
     plan.packs = named_packs(limits.strategy, order, decreasing, token_counts, limits.budgets.back());
     plan.strategy = limits.strategy;
-    for (PackPlan& pack : plan.packs) price(pack, limits);
+    for (PackPlan& pack : plan.packs) assign_budget(pack, limits);
     plan.predicted_us = schedule(plan.packs, limits.streams);
   }
   return limits.deadlines_us.empty() ? plan : meet_deadlines(std::move(plan), token_counts, limits);

@@ -53,15 +53,9 @@ Batcher::Batcher(const PlanLimits& limits)
 }
 
 double Batcher::pack_us(const PackShape& shape) const {
-  double least = kNever;
-  for (std::size_t i = 0; i < limits_->budgets.size(); ++i) {
-    const Budget& budget = limits_->budgets[i];
-    if (shape.tokens > budget.tokens || shape.images > budget.images) continue;
-    if (budget.longest != 0 && shape.longest > budget.longest) continue;
-    const double us = limits_->cost.pack_us(i, budget.tokens, shape);
-    least = std::min(least, us < kMostUs ? us : kMostUs);
-  }
-  return least;
+  const BudgetTime fastest = fastest_budget(shape, *limits_);
+  if (fastest.budget < 0) return kNever;
+  return fastest.us < kMostUs ? fastest.us : kMostUs;
 }
 
 double Batcher::alone_us(std::int32_t tokens) const {
@@ -243,7 +237,7 @@ void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batc
     append(batch.plan, static_cast<std::int32_t>(batch.plan.images.size()), image->result.tokens);
     queue.remove(*image);
   }
-  price(batch.plan, *limits_);
+  assign_budget(batch.plan, *limits_);
 }
 
 }  // namespace navit_edge

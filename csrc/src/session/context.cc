@@ -26,8 +26,8 @@ SessionOptions checked(SessionOptions options) {
 PackWriter pack_writer(const Manifest& manifest, const EngineSpec& engine, const Sizer& sizer) {
   const GraphSpec& graph = manifest.graph(engine.graph);
   check_graph(graph, sizer.preprocess());
-  return PackWriter({sizer.preprocess(), manifest.model, graph, engine.budgets, engine.dynamic_tokens,
-                     shape_quantum(engine)});
+  return PackWriter(
+      {sizer.preprocess(), manifest.model, graph, engine.budgets, engine.dynamic_tokens, shape_quantum(engine)});
 }
 
 PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, Strategy strategy) {

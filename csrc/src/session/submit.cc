@@ -5,7 +5,7 @@
 
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
-#include "pixels/image_bytes.h"
+#include "pixels/image_check.h"
 #include "session/room.h"
 #include "session/wait.h"
 

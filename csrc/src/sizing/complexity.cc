@@ -1,11 +1,12 @@
 // Gradient energy of a small copy. The copy takes single pixels of the image: a mean over boxes would read all of it,
 // and would blur away the very detail that asks for more tokens.
+#include "navit_edge/complexity.h"
+
 #include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
 
-#include "navit_edge/choice.h"
 #include "pixels/image_check.h"
 #include "pixels/pixel_rows.h"
 
@@ -43,7 +44,8 @@ class SmallCopy {
         rows_(copied(image.height_px, std::max(image.height_px, image.width_px))),
         cols_(copied(image.width_px, std::max(image.height_px, image.width_px))),
         planar_(image.pixel_format() == PixelFormat::kNv12 || image.pixel_format() == PixelFormat::kI420),
-        gathered_(PixelRows::rgb(gathered_view(), preprocess.alpha, preprocess.background, pixel_kernels(best_simd_level()))) {
+        gathered_(PixelRows::rgb(gathered_view(), preprocess.alpha, preprocess.background,
+                                 pixel_kernels(best_simd_level()))) {
     for (std::int32_t i = 0; i < cols_; ++i) columns_[index(i)] = middle(i, cols_, image.width_px);
   }
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "base/numbers.h"
+#include "base/text.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {

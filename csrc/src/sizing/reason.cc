@@ -1,6 +1,6 @@
 #include "navit_edge/reason.h"
 
-#include "base/numbers.h"
+#include "base/text.h"
 
 namespace navit_edge {
 namespace {

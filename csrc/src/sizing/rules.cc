@@ -31,11 +31,6 @@ std::int32_t rounded_up(std::int32_t side_px, std::int32_t patch_px) {
 
 std::int32_t rounded_down(std::int32_t side_px, std::int32_t patch_px) { return std::max(1, side_px / patch_px); }
 
-Grid native_grid(Size image, Fit fit, std::int32_t patch_px) {
-  const auto count = fit == Fit::kPad ? rounded_up : fit == Fit::kCrop ? rounded_down : nearest;
-  return {count(image.height_px, patch_px), count(image.width_px, patch_px)};
-}
-
 /// The largest grid under `max_tokens` on the way of an image that is scaled up from nothing to `end`: each side gains
 /// a patch where it crosses a rounding boundary, (n + 1/2) patches.
 Grid largest_on_path(Size image, Grid end, std::int32_t max_tokens) {
@@ -182,13 +177,12 @@ SizingSpec lowered(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_to
   return sizing;
 }
 
-/// Where the image's first pixel lies on a side of `target_px`, as torchvision's center_crop places it.
-std::int32_t centred(std::int32_t side_px, std::int32_t target_px) {
-  if (side_px < target_px) return (target_px - side_px) / 2;
-  return -static_cast<std::int32_t>(std::nearbyint((side_px - target_px) / 2.0));
-}
-
 }  // namespace
+
+Grid native_grid(Size image, Fit fit, std::int32_t patch_px) {
+  const auto count = fit == Fit::kPad ? rounded_up : fit == Fit::kCrop ? rounded_down : nearest;
+  return {count(image.height_px, patch_px), count(image.width_px, patch_px)};
+}
 
 std::int32_t token_limit(const SizingRule& rule) noexcept {
   if (const auto* cap = std::get_if<TokenCap>(&rule)) return cap->max_tokens;
@@ -238,30 +232,11 @@ Grid resize_target(Size image, const PreprocessSpec& preprocess) {
   const Grid grid = target(image, sizing, preprocess.patch_px);
   if (sizing.cap_tokens > 0 && grid.tokens() > sizing.cap_tokens) {  // a long image under smart-resize
     throw InvalidInput("an image of " + text(image) + " pixels (height x width) needs " +
-                       std::to_string(grid.tokens()) + " patches under the sizing rule " + std::string(word_of(sizing.rule)) +
-                       "; max_tokens_per_image is " + std::to_string(sizing.cap_tokens) +
-                       "; raise it, or crop the image to a smaller aspect");
+                       std::to_string(grid.tokens()) + " patches under the sizing rule " +
+                       std::string(word_of(sizing.rule)) + "; max_tokens_per_image is " +
+                       std::to_string(sizing.cap_tokens) + "; raise it, or crop the image to a smaller aspect");
   }
   return grid;
-}
-
-Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) noexcept {
-  const std::int32_t patch_px = preprocess.patch_px;
-  const std::int64_t height_px = std::int64_t{grid.rows} * patch_px;
-  const std::int64_t width_px = std::int64_t{grid.cols} * patch_px;
-  Placement placement;
-  const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
-  if (native != nullptr && native->fit != Fit::kResize && grid == native_grid(image, native->fit, patch_px)) {
-    placement.resized = false;
-    if (native->fit == Fit::kCrop) {
-      placement.top_px = centred(image.height_px, static_cast<std::int32_t>(height_px));
-      placement.left_px = centred(image.width_px, static_cast<std::int32_t>(width_px));
-    }
-    return placement;
-  }
-  placement.scale_y = static_cast<double>(height_px) / image.height_px;
-  placement.scale_x = static_cast<double>(width_px) / image.width_px;
-  return placement;
 }
 
 }  // namespace navit_edge

@@ -1,4 +1,4 @@
-// A sizing rule under a cap that differs from image to image.
+// Sizing rules, as far as other stages ask for parts of them.
 #pragma once
 
 #include <cstdint>
@@ -21,5 +21,8 @@ std::string cap_fault(const SizingRule& rule, std::int32_t patch_px, std::int32_
 /// The grid under `capped(preprocess.sizing, max_tokens)`. Where the rule gives an image more at the least (a long one
 /// under smart-resize), that. `preprocess` and `max_tokens` have no fault. Allocates nothing.
 Grid grid_under_cap(Size image, const PreprocessSpec& preprocess, std::int32_t max_tokens);
+
+/// The grid of the rule "native" without a cap.
+Grid native_grid(Size image, Fit fit, std::int32_t patch_px);
 
 }  // namespace navit_edge

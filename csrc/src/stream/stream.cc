@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
-#include "pixels/image_bytes.h"
+#include "pixels/image_check.h"
 #include "stream/stream_state.h"
 
 namespace navit_edge {

@@ -7,8 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <string_view>
+
+#include "pixels/simd_level.h"
 
 namespace navit_edge {
 
@@ -16,17 +16,6 @@ inline constexpr int kWeightBits = 22;  // fraction bits of a weight: 32 - 8 bit
 inline constexpr int kBlockRows = 16;   // rows that the horizontal pass treats at once
 inline constexpr int kBlockQuads = kBlockRows / 4;
 inline constexpr std::size_t kPadding = 64;  // columns of quad lines and of rows are padded to a multiple of this
-
-enum class SimdLevel { kPortable, kAvx2, kAvx512, kNeon };
-
-std::string_view simd_level_name(SimdLevel level) noexcept;
-
-/// The levels this CPU runs, the narrowest first.
-std::span<const SimdLevel> simd_levels();
-
-/// The widest level this CPU runs, or the one that the environment variable NAVIT_EDGE_SIMD names ("portable", "avx2",
-/// "avx512", "neon"). Throws InvalidInput where that is not one of simd_levels().
-SimdLevel best_simd_level();
 
 inline constexpr int kMostWeightWords = 4;  // of all levels
 

@@ -1,11 +1,13 @@
+#include "navit_edge/choice.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
 #include <variant>
 
-#include "navit_edge/choice.h"
 #include "navit_edge/error.h"
+#include "navit_edge/plan.h"
 #include "navit_edge/sizing.h"
 #include "sizing/latency.h"
 #include "sizing/rules.h"
@@ -30,6 +32,35 @@ std::int64_t content_tokens(const Policy& policy, double complexity, std::int64_
 }
 
 }  // namespace
+
+EngineLimits EngineLimits::of(const Manifest& manifest, const EngineSpec& engine) {
+  return {engine.budgets, cost_model(manifest, engine), manifest.model.prefix_tokens};
+}
+
+double EngineLimits::predicted_us(std::int64_t patches, std::int32_t images) const noexcept {
+  const std::int64_t length = patches + prefix_tokens;
+  double fastest = std::numeric_limits<double>::infinity();
+  for (std::size_t b = 0; b < budgets.size(); ++b) {
+    const Budget& budget = budgets[b];
+    if (length > longest_image({&budget, 1})) continue;
+    const std::int64_t target = std::max<std::int64_t>(budget.target_tokens, length);  // of a pack
+    const std::int64_t most = std::min<std::int64_t>(budget.images, target / length);
+    const std::int64_t packs = (images + most - 1) / most;
+    // Of all packs together. A last pack that is not full costs its share of what grows with the images, so that more
+    // tokens never cost less.
+    const auto all = static_cast<double>(std::int64_t{images} * length);
+    const auto each = static_cast<double>(length);
+    const auto times = static_cast<double>(packs);
+    const double tokens = cost.dynamic_tokens ? all : times * static_cast<double>(budget.tokens);
+    double scores = all * each;  // padded and segments alike: the images are equally long
+    if (cost.attention == AttentionCost::kWhole) {
+      scores = cost.dynamic_tokens ? all * std::min(all, static_cast<double>(target))
+                                   : tokens * static_cast<double>(budget.tokens);
+    }
+    fastest = std::min(fastest, cost.total_us(b, times, tokens, scores));
+  }
+  return fastest;
+}
 
 void check_policy(const Policy& policy, const PreprocessSpec& preprocess) {
   const SizingRule& rule = preprocess.sizing.rule;
@@ -82,10 +113,10 @@ Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& p
     const auto most = static_cast<std::int32_t>(std::min<std::int64_t>(cap, std::numeric_limits<std::int32_t>::max()));
     const Grid grid = grid_under_cap(image, preprocess, most);
     if (policy.kind() == Kind::kTokenCap && grid.tokens() > cap) {  // a long image under smart-resize
-      throw InvalidInput(named(policy) + "an image of " + std::to_string(image.height_px) + " x " +
-                         std::to_string(image.width_px) + " pixels (height x width) needs " +
-                         std::to_string(grid.tokens()) + " patches under the sizing rule " +
-                         std::string(word_of(preprocess.sizing.rule)) + "; raise the cap, or crop the image to a smaller aspect");
+      throw InvalidInput(
+          named(policy) + "an image of " + std::to_string(image.height_px) + " x " + std::to_string(image.width_px) +
+          " pixels (height x width) needs " + std::to_string(grid.tokens()) + " patches under the sizing rule " +
+          std::string(word_of(preprocess.sizing.rule)) + "; raise the cap, or crop the image to a smaller aspect");
     }
     if (grid.tokens() < all) choice.grid = grid;
   }

@@ -1,0 +1,49 @@
+// The result of one image.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+
+#include "navit_edge/placement.h"
+#include "navit_edge/reason.h"
+#include "navit_edge/tensor.h"
+#include "navit_edge/types.h"
+
+namespace navit_edge {
+
+/// A float32 view that keeps the pack's output alive.
+struct OutputView {
+  std::shared_ptr<const HostTensor> owner;  // null where the bundle does not offer this output
+  const float* data = nullptr;
+  std::int64_t rows = 0;  // 1 for logits and embedding
+  std::int64_t cols = 0;
+  [[nodiscard]] bool empty() const noexcept { return data == nullptr; }
+  /// [rows * cols], row-major. Borrowed: lives as long as this view or a copy of it. A temporary's would dangle.
+  [[nodiscard]] std::span<const float> values() const& noexcept {
+    return {data, static_cast<std::size_t>(rows * cols)};
+  }
+  std::span<const float> values() const&& = delete;
+};
+
+/// The result of one image.
+struct Result {
+  Size image;                 // as given
+  Grid grid;                  // as run: grid * P pixels
+  Placement placement;        // where the image lies on them
+  std::int32_t tokens = 0;    // prefix tokens included
+  std::int32_t pack = -1;     // which pass: of its run, or of all packs of submitted images
+  std::uint64_t id = 0;       // what submit returned; 0 in a run
+  std::uint64_t tag = 0;      // SubmitOptions::tag
+  double queue_us = 0;        // from submit, or from the start of the run, to the start of its pack's preprocessing
+  double latency_us = 0;      // from the start of its pack's preprocessing to its pack's outputs
+  OutputView logits;          // [1, classes]
+  OutputView embedding;       // [1, D]
+  OutputView token_features;  // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
+  Reason reason;              // why it has fewer tokens than its sizing rule gives; empty where it has them all
+  std::exception_ptr error;   // set instead of the outputs where this image failed
+};
+
+}  // namespace navit_edge
