@@ -12,7 +12,7 @@
 
 #include "bindings.h"
 #include "navit_edge/error.h"
-#include "navit_edge/pack.h"
+#include "navit_edge/pack_writer.h"
 #include "navit_edge/plan.h"
 #include "navit_edge/sizing.h"
 
@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::int32_t kMost = std::numeric_limits<std::int32_t>::max();
 
-/// A graph with the inputs of the contract that are named.
+/// A graph with the inputs of the contract that are named, or with all if none is.
 GraphSpec graph_with(const std::vector<std::string>& inputs, std::int32_t patch_px) {
   const Dim tokens{'T', 0};
   const Dim images{'N', 0};
@@ -39,9 +39,11 @@ GraphSpec graph_with(const std::vector<std::string>& inputs, std::int32_t patch_
   GraphSpec graph;
   graph.id = "pack";
   for (const TensorSpec& spec : contract) {
-    if (std::find(inputs.begin(), inputs.end(), spec.name) != inputs.end()) graph.inputs.push_back(spec);
+    const bool named = std::find(inputs.begin(), inputs.end(), spec.name) != inputs.end();
+    if (named || inputs.empty()) graph.inputs.push_back(spec);
   }
-  if (graph.inputs.size() != inputs.size()) throw InvalidInput("inputs names one twice, or one that no graph has");
+  if (!inputs.empty() && graph.inputs.size() != inputs.size())
+    throw InvalidInput("inputs names one twice, or one that no graph has");
   return graph;
 }
 
@@ -182,13 +184,10 @@ void bind_packer(py::module_& module) {
       .def(py::init(&of_bundle), py::arg("bundle"), py::arg("graph"), py::kw_only(), py::arg("max_tokens"),
            py::arg("max_images"), py::arg("target_tokens"), py::arg("strategy"), py::arg("dynamic_tokens"),
            py::arg("threads"))
-      .def_static("of", &of_options, py::kw_only(), py::arg("inputs"), py::arg("patch_px"), py::arg("sizing"),
-                  py::arg("filter"), py::arg("alpha"), py::arg("background"), py::arg("prefix_tokens"),
-                  py::arg("pad_tokens"), py::arg("pad_images"), py::arg("threads"))
-      .def(
-          "write",
-          py::overload_cast<const py::list&, const std::vector<std::pair<std::int32_t, std::int32_t>>&>(&Packer::write),
-          py::arg("images"), py::arg("grids"))
+      .def_static("of", &of_options, py::kw_only(), py::arg("inputs") = py::tuple(), py::arg("patch_px"),
+                  py::arg("sizing"), py::arg("filter") = "bilinear", py::arg("alpha") = "drop",
+                  py::arg("background") = py::make_tuple(255, 255, 255), py::arg("prefix_tokens") = 0,
+                  py::arg("pad_tokens") = 0, py::arg("pad_images") = 0, py::arg("threads") = 1)
       .def("tokens_of", &Packer::tokens_of, py::arg("height_px"), py::arg("width_px"))
       .def("pack", &Packer::pack, py::arg("images"));
 }

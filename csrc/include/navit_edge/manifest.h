@@ -140,9 +140,6 @@ struct PreprocessSpec {
   Icc icc = Icc::kIgnore;
 };
 
-/// Channels of a pixel in `patches`.
-inline constexpr std::int32_t kChannels = 3;
-
 struct FileSpec {
   std::string sha256;  // lower-case hex
   std::uint64_t bytes = 0;

@@ -22,6 +22,9 @@ enum class DType : std::int32_t {
 /// Bytes of one element.
 NAVIT_EDGE_API std::size_t element_bytes(DType dtype) noexcept;
 
+/// Channels of a pixel in `patches`.
+inline constexpr std::int32_t kChannels = 3;
+
 /// A colour: red, green, blue.
 using Rgb = std::array<std::uint8_t, 3>;
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "engine/engine_choice.h"
+#include "navit_edge/pack_writer.h"
 #include "navit_edge/plan.h"
 #include "navit_edge/session.h"
 #include "sizing/sizer.h"

@@ -34,20 +34,15 @@ def digest(patches: npt.NDArray[np.uint8]) -> str:
 
 def patches_of(image: npt.NDArray[np.uint8], grid: tuple[int, int], pre: Preprocess) -> npt.NDArray[np.uint8]:
     """The runtime's patches of one image, uint8 [rows * columns, F]."""
-    inputs = _core.pack(
-        [image],
-        grids=[grid],
+    packer = _core.Packer.of(
+        inputs=["patches"],
         patch_px=pre.patch_px,
-        prefix_tokens=0,
-        filter=pre.filter,
-        pad_tokens=0,
-        pad_images=0,
         sizing=to_json(pre.sizing),
+        filter=pre.filter,
         alpha=pre.alpha,
         background=pre.background,
-        threads=1,
     )
-    return inputs["patches"]
+    return packer.write([image], [grid])["patches"]
 
 
 def mismatches(manifest: Manifest, goldens: Sequence[Golden]) -> list[str]:
