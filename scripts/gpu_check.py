@@ -108,6 +108,8 @@ class Check:
                 raise
             finally:
                 timer.cancel()
+                if process.stdout is not None:
+                    process.stdout.close()
             if hung.is_set():
                 error = f"error: no end within {self.limit_s:g} s; it said last: {last}"
         state = "passed" if code == 0 else "failed"

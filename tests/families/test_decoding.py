@@ -66,6 +66,7 @@ def test_qwen_sees_white_behind_transparent_pixels() -> None:
     assert (ne.to_rgb(clear, alpha=preprocessing_of("qwen2.5-vl").alpha) == 255).all()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # timm's ImageDataset leaves its file open
 def test_every_family_records_whether_its_loader_turns_images(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     block = Image.Exif()

@@ -191,14 +191,12 @@ def test_ctrl_c_during_a_build_ends_it_and_leaves_the_bundle_as_it_was(tmp_path:
 
 
 def test_a_reader_that_leaves_early_is_no_error(built: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "inspect", str(built), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
-    process.wait(timeout=60)
+    command = [*COMMAND, "inspect", str(built), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 # --- export

@@ -181,8 +181,8 @@ def test_pillows_own_limit_neither_matters_nor_changes(
         assert ne.to_rgb(path).shape == (24, 40, 3)
     assert Image.MAX_IMAGE_PIXELS == 10
     assert warnings.filters == filters
-    with pytest.raises(Image.DecompressionBombError):  # the caller's own code keeps its limit
-        Image.open(path)
+    with path.open("rb") as file, pytest.raises(Image.DecompressionBombError):  # the caller's own code keeps its limit
+        Image.open(file)
     with pytest.raises(ne.InvalidInputError):
         ne.to_rgb(path, decode=ne.DecodeOptions(max_pixels=10))
 
@@ -347,11 +347,17 @@ def test_pixels_that_are_decoded_ahead_fit_into_the_bytes_that_are_allowed(files
     assert 16 * KIB <= most_held <= max(16, most_kib) * KIB
 
 
-def test_a_stream_that_takes_no_more_ends_its_decoders_and_closes_its_files(files: list[Path]) -> None:
+def test_a_stream_that_takes_no_more_ends_its_decoders_and_closes_its_files(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    original = Decoder.open
+    monkeypatch.setattr(Decoder, "open", lambda self, path: opened.append(original(self, path)) or opened[-1])
     before = len(os.listdir("/proc/self/fd"))
     with Ahead(Decoder(), 3, 1 << 20, lambda index, tag, outcome: index < 4) as ahead:
         taken = [ahead.add(index, None, path) for index, path in enumerate(files * 2)]
     assert 4 < taken.index(False) < 24
+    assert [file._file.closed for file in opened] == [True] * len(opened)
     assert len(os.listdir("/proc/self/fd")) == before
     assert not [thread for thread in threading.enumerate() if "navit-edge decoder" in thread.name]
 

@@ -70,7 +70,8 @@ def test_every_format_is_turned_upright_once(name: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     for orientation in range(1, 9):
         path.write_bytes(FORMATS[name](orientation))
-        expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        with Image.open(path) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         found = UPRIGHT.decode(path)
         assert np.array_equal(np.asarray(found.image.convert("RGB")), expected)
         turned = f"turned upright (orientation {orientation})" if orientation > 1 and name != "JPEG 2000" else ""
@@ -84,7 +85,8 @@ def test_bundles_that_do_not_say_keep_their_numbers(name: str, tmp_path: Path) -
     path = tmp_path / "file"
     for orientation in (1, 3, 6):
         path.write_bytes(FORMATS[name](orientation))
-        expected = np.asarray(Image.open(path).convert("RGB"))
+        with Image.open(path) as image:
+            expected = np.asarray(image.convert("RGB"))
         assert np.array_equal(np.asarray(AS_DECODED.decode(path).image.convert("RGB")), expected)
         assert AS_DECODED.size_of(path) == expected.shape[:2]
 

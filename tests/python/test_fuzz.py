@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,9 @@ def fuzz(repository: Path, tmp_path: Path, *, before: str = "") -> subprocess.Co
 def test_random_images_give_what_the_reference_gives_or_a_clear_error(repository: Path, tmp_path: Path) -> None:
     done = fuzz(repository, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Done 2000 runs" in done.stderr
+    runs = re.search(r"Done (\d+) runs", done.stderr)  # libFuzzer may do some more than it was asked for
+    assert runs is not None, done.stderr[-3000:]
+    assert int(runs[1]) >= 2000
     assert "500 cases ran to their end" in done.stderr  # not all of them refused
 
 

@@ -123,6 +123,15 @@ def test_an_output_that_cannot_be_is_refused_before_anything_runs_and_leaves_not
     assert files(Path("folder")) == []
 
 
+@pytest.mark.parametrize(
+    ("images", "said"), [(("",), "an argument is empty ('')"), (("a.png", "-", "-"), "- is given twice")]
+)
+def test_wrong_image_arguments_are_wrong_usage(job_bundle: Path, images: tuple[str, ...], said: str) -> None:
+    result = invoke("run", job_bundle, *images)
+    assert result.exit_code == 2
+    assert said in words(result.output)
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet", "numpy"])
 def test_an_output_that_cannot_be_begun_leaves_nothing(
     job_bundle: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str

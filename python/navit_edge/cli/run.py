@@ -267,6 +267,10 @@ def run(
         formats=decode.formats,
         stdin=getattr(sys.stdin, "buffer", None),
     )
+    try:
+        sources.check_arguments()
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error), param_hint="IMAGES") from None
     sources.check()
     console = err_console()
     with ne.Session(

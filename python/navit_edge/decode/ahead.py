@@ -56,6 +56,7 @@ class _Decoding(NamedTuple):
     tag: Any
     pixels: Future[Outcome] | Outcome
     held_bytes: int
+    opened: Opened | None  # what it decodes
 
 
 class Ahead:
@@ -107,6 +108,9 @@ class Ahead:
                     header = opening.header.result()
                     if isinstance(header, Opened):
                         header.close()
+            for decoding in self._decoding:  # what was cancelled has not closed its file
+                if decoding.opened is not None:
+                    decoding.opened.close()
 
     def _read_header(self, path: str | os.PathLike[str]) -> Opened | NavitEdgeError:
         try:
@@ -121,19 +125,24 @@ class Ahead:
         size = (
             found.pixel_bytes if isinstance(found, Opened) else 0 if isinstance(found, Exception) else found.new_bytes
         )
-        while self._decoding and (
-            self._held_bytes + size > self._most_bytes or len(self._decoding) >= 2 * self._decoders
-        ):
-            if not self._push_first():
-                if isinstance(found, Opened):
-                    found.close()
-                return
+        opened = found if isinstance(found, Opened) else None
+        try:
+            while self._decoding and (
+                self._held_bytes + size > self._most_bytes or len(self._decoding) >= 2 * self._decoders
+            ):
+                if not self._push_first():
+                    break
+        finally:  # also where it raises
+            if opened is not None and not self._open:
+                opened.close()
+        if not self._open:
+            return
         self._held_bytes += size
         pixels = self._workers.do(_decode, found) if isinstance(found, Opened) else found
-        self._decoding.append(_Decoding(index, tag, pixels, size))
+        self._decoding.append(_Decoding(index, tag, pixels, size, opened))
 
     def _push_first(self) -> bool:
-        index, tag, pixels, size = self._decoding.popleft()
+        index, tag, pixels, size, _ = self._decoding.popleft()
         outcome = pixels.result() if isinstance(pixels, Future) else pixels
         self._open = False  # also where it raises, since the session is closed or broken
         self._open = self._push(index, tag, outcome)

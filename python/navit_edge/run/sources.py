@@ -85,17 +85,21 @@ class Sources:
             raise InvalidInputError(f"every is {self.every}; expected 1 and up")
 
     def check(self) -> None:
-        """Raises InvalidInputError where an argument is empty, or a folder or a pattern names no image, before anything
-        is loaded."""
+        """Raises InvalidInputError if an argument is wrong, or a folder or a pattern names no image, before anything is
+        loaded."""
+        self.check_arguments()
+        for argument in self.arguments:
+            if argument != STDIN:
+                next(self._named(argument, Skipped()), None)
+
+    def check_arguments(self) -> None:
+        """Raises InvalidInputError if an argument is empty, or standard input is named twice."""
         if "" in self.arguments:
             raise InvalidInputError(
                 "an argument is empty (''); expected an image, a folder or a pattern; . is this folder"
             )
         if list(self.arguments).count(STDIN) > 1:
             raise InvalidInputError(f"{STDIN} is given twice; standard input can be read once")
-        for argument in self.arguments:
-            if argument != STDIN:
-                next(self._named(argument, Skipped()), None)
 
     def items(self, stop_fd: int = -1) -> Iterator[Item]:
         """Every image in order. Ends early, where it waits on standard input or passes over the frames of a film, once
