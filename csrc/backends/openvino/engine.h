@@ -19,7 +19,7 @@ namespace navit_edge::openvino {
 /// The process's one ov::Core: it owns the plug-ins, whose threads and caches are worth sharing.
 ov::Core& core();
 
-/// Throws BackendError where `device` cannot compute in `precision`: OpenVINO itself would fall back in silence.
+/// Throws BackendError if `device` cannot compute in `precision`: OpenVINO itself would fall back in silence.
 void require_precision(const std::string& device, const std::string& precision);
 
 class Engine {

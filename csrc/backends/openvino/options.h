@@ -12,7 +12,7 @@ struct Options {
   std::string device = "CPU";  // an OpenVINO device
   /// CPU_RUNTIME_CACHE_CAPACITY: for how many shapes of an operation, of each kind of operation, the streams of an
   /// engine keep what they have prepared, all streams together; the least recently used goes first. OpenVINO's own
-  /// default, 5000 a stream, is a leak in all but name where shapes seldom repeat (docs/memory.md). Ours is one for
+  /// default, 5000 a stream, is a leak in all but name if shapes seldom repeat (docs/memory.md). Ours is one for
   /// each half MiB of the engine, within 32 and 96: what is kept for shapes stays small beside the model.
   std::int32_t cache_capacity = 32;
 

@@ -69,13 +69,13 @@ struct Device {
   bool integrated = false;  // shares its memory with the CPU
 };
 
-/// Makes GPU `ordinal` the calling thread's, and describes it. Throws where there is no such GPU.
+/// Makes GPU `ordinal` the calling thread's, and describes it. Throws if there is no such GPU.
 Device use_device(const Library& library, int ordinal);
 
-/// Throws BackendError where an engine built for `target` ("sm86+sm89", "ampere+") does not run on `device`.
+/// Throws BackendError if an engine built for `target` ("sm86+sm89", "ampere+") does not run on `device`.
 void require_target(const Device& device, const std::string& target);
 
-/// "512.0 MiB of 8192.0 MiB", or "an unknown amount" where CUDA does not say.
+/// "512.0 MiB of 8192.0 MiB", or "an unknown amount" if CUDA does not say.
 std::string free_memory(const Api& api);
 
 /// "512.0 MiB"

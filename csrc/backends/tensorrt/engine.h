@@ -13,7 +13,7 @@
 
 namespace navit_edge::tensorrt {
 
-/// The GPU that `options` name, fit for an engine of `target` built by `builder`; throws BackendError where it is not.
+/// The GPU that `options` name, fit for an engine of `target` built by `builder`; throws BackendError if it is not.
 Device fit_device(const Library& library, const Options& options, std::span<const navit_edge_option> builder);
 
 class Engine {
@@ -27,7 +27,7 @@ class Engine {
   /// that first cause: CUDA gives no later call a result that could be trusted.
   void run(std::int32_t slot, std::span<const navit_edge_tensor> inputs, std::span<const navit_edge_tensor> outputs);
 
-  /// Slot::input_memory; throws InvalidInput where there is no such slot.
+  /// Slot::input_memory; throws InvalidInput if there is no such slot.
   void* input_memory(std::int32_t slot, std::string_view name, std::size_t bytes) const;
 
   /// What docs/tensorrt-backend.md lists under "report", a JSON object. From any thread, beside runs.

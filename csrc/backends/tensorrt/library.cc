@@ -32,7 +32,7 @@ class OpenLibrary {
   explicit operator bool() const noexcept { return handle_ != nullptr; }
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
 
-  /// Sets `function`; throws BackendError where the library lacks it.
+  /// Sets `function`; throws BackendError if the library lacks it.
   template <class Function>
   void find(const char* name, Function*& function) const {
     void* symbol = ::dlsym(handle_, name);

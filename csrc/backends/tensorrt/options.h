@@ -21,7 +21,7 @@ struct Options {
   std::string lean_runtime;                    // libnvinfer_lean.so of the version that built a version-compatible plan
   std::vector<std::string> library_dirs;       // tensorrt_dir: where NVIDIA's libraries lie, before the usual places
   std::string library_dirs_from;               // who named them, in words
-  std::vector<std::string> wheel_dirs;         // tensorrt_wheels: after the usual places; none where library_dirs are
+  std::vector<std::string> wheel_dirs;         // tensorrt_wheels: after the usual places; none if library_dirs are
 };
 
 /// Throws InvalidInput for a name that is not known or a value that an option does not have.

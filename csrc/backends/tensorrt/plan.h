@@ -18,7 +18,7 @@ struct TensorInfo {
   DType dtype = DType::kFloat32;
 };
 
-/// The shapes that one optimization profile takes: min = opt = max where T and N are padded to the budget.
+/// The shapes that one optimization profile takes: min = opt = max if T and N are padded to the budget.
 struct Profile {
   std::int32_t index = 0;
   std::vector<nvinfer1::Dims> least;  // [inputs]
@@ -47,20 +47,20 @@ class Plan {
  private:
   std::unique_ptr<Logger> logger_;  // outlives the runtime
   std::unique_ptr<nvinfer1::IRuntime> runtime_;
-  std::unique_ptr<nvinfer1::IRuntime> lean_;  // of the version that built the plan, where option lean_runtime names it
+  std::unique_ptr<nvinfer1::IRuntime> lean_;  // of the version that built the plan, if option lean_runtime names it
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
   std::vector<TensorInfo> inputs_;
   std::vector<TensorInfo> outputs_;
   std::vector<Profile> profiles_;
 };
 
-/// Bytes of a tensor; throws BackendError where an extent is not known.
+/// Bytes of a tensor; throws BackendError if an extent is not known.
 std::size_t bytes_of(const TensorInfo& tensor, const nvinfer1::Dims& shape);
 
 /// "[256, 768]"
 std::string words(const nvinfer1::Dims& shape);
 
-/// The shape of a tensor of the ABI. Throws InvalidInput where TensorRT has no room for it.
+/// The shape of a tensor of the ABI. Throws InvalidInput if TensorRT has no room for it.
 nvinfer1::Dims dims_of(const navit_edge_tensor& tensor);
 
 bool equal(const nvinfer1::Dims& a, const nvinfer1::Dims& b);

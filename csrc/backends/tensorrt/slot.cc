@@ -53,7 +53,7 @@ void Slot::make_contexts(Logger::Call& said) {
     if (graphs_ == GraphMode::kOff) {
       pass.state = {GraphStage::kOff, "option cuda_graph"};
     } else if (graphs_ == GraphMode::kAuto && !profile.fixed) {
-      // A graph is of one shape: where each pack has its own, capturing costs more than it saves.
+      // A graph is of one shape: if each pack has its own, capturing costs more than it saves.
       pass.state = {GraphStage::kOff, "the shapes of this budget vary from pack to pack"};
     }
     passes_.push_back(std::move(pass));
@@ -187,7 +187,7 @@ void Slot::enqueue(Pass& pass, Logger::Call& said) {
   said.clear();
   if (pass.context->enqueueV3(stream_.get())) return;
   const std::string reason = said.take();
-  // What was enqueued before ends first: nothing of it may run into the next pack. Throws where CUDA itself failed.
+  // What was enqueued before ends first: nothing of it may run into the next pack. Throws if CUDA itself failed.
   synchronize("enqueueing the engine");
   throw BackendError("TensorRT refuses to enqueue the engine: " + reason);
 }

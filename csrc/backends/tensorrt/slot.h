@@ -18,11 +18,11 @@ class Slot {
   /// `mapped`: the GPU works on host memory in place, nothing is copied. Throws BackendError, CudaError.
   Slot(const Library& library, const Plan& plan, GraphMode graphs, bool mapped);
 
-  /// Runs one pack and waits for it. One thread at a time. Throws CudaError where CUDA failed, so that nothing that
-  /// follows can be trusted; another error where only this run failed.
+  /// Runs one pack and waits for it. One thread at a time. Throws CudaError if CUDA failed, so that nothing that
+  /// follows can be trusted; another error if only this run failed.
   void run(std::span<const navit_edge_tensor> inputs, std::span<const navit_edge_tensor> outputs);
 
-  /// Page-locked memory of input `name`: `run` recognizes it and copies nothing on the host. Null where there is no
+  /// Page-locked memory of input `name`: `run` recognizes it and copies nothing on the host. Null if there is no
   /// such input, or not that much. Outputs have none: what the next pass overwrites is nothing to hand out.
   [[nodiscard]] void* input_memory(std::string_view name, std::size_t bytes) const noexcept;
 
@@ -43,7 +43,7 @@ class Slot {
   struct Staging {
     std::size_t capacity = 0;
     PinnedMemory host;
-    DeviceMemory device;      // none where the host's memory is mapped
+    DeviceMemory device;      // none if the host's memory is mapped
     void* address = nullptr;  // as the GPU sees it
   };
 

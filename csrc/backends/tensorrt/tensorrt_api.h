@@ -44,7 +44,7 @@ inline constexpr const char* kInstall =
     "on a Jetson: sudo apt install nvidia-jetpack; elsewhere: sudo apt install libnvinfer11";
 #endif
 
-/// A context that brings no memory of its own: `lend_arena` gives it some. Null where the library refuses.
+/// A context that brings no memory of its own: `lend_arena` gives it some. Null if the library refuses.
 inline nvinfer1::IExecutionContext* make_context(nvinfer1::ICudaEngine& engine) {
   return engine.createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
 }

@@ -29,7 +29,7 @@ struct NAVIT_EDGE_API EngineLimits {
   static EngineLimits of(const Manifest& manifest, const EngineSpec& engine);
 
   /// Predicted time of `images` images of `patches` patches each, in packs of the budget that is fastest; of one image
-  /// the time of its pack. Never falls as either grows. Infinity where no budget holds one.
+  /// the time of its pack. Never falls as either grows. Infinity if no budget holds one.
   [[nodiscard]] double predicted_us(std::int64_t patches, std::int32_t images) const noexcept;
 };
 
@@ -39,7 +39,7 @@ struct Choice {
 };
 
 /// The grid of an image under a policy. `pixels`: the image's own, read by a content policy only, which throws
-/// InvalidInput where they are null. Throws what resize_target does, and InvalidInput for a policy that the sizing rule
+/// InvalidInput if they are null. Throws what resize_target does, and InvalidInput for a policy that the sizing rule
 /// does not allow (check_policy), or for an image that the rule cannot bring under a token cap. Allocates nothing.
 NAVIT_EDGE_API Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& policy,
                                   const EngineLimits& engine, const Load& load, const ImageView* pixels);

@@ -1,4 +1,4 @@
-// How many cores this process can keep busy: what a session takes where nobody names a number of threads.
+// How many cores this process can keep busy: what a session takes if nobody names a number of threads.
 #pragma once
 
 #include <filesystem>

@@ -41,8 +41,8 @@ NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device
 
 /// The engine's measured coefficients, or `assumed_cost`.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const EngineSpec& engine);
-/// The same of an engine or a group by id. A group's coefficients are its engines', where all were measured. Throws
-/// BundleError where the bundle holds neither.
+/// The same of an engine or a group by id. A group's coefficients are its engines', if all were measured. Throws
+/// BundleError if the bundle holds neither.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const std::string& id);
 
 }  // namespace navit_edge

@@ -63,7 +63,7 @@ class NAVIT_EDGE_API Engine {
   /// Runs one pack. Borrows every tensor until it returns. `outputs` have their final shapes.
   void run(int slot, std::span<const HostTensor> inputs, std::span<HostTensor> outputs);
 
-  /// Memory of `slot` for input `name`, `bytes` long; empty where the engine has none that is so long. A tensor that it
+  /// Memory of `slot` for input `name`, `bytes` long; empty if the engine has none that is so long. A tensor that it
   /// is lent to (HostTensor::lend) is written where the engine reads: `run` copies nothing on the host. The engine's,
   /// and gone with it. May be called beside runs of other slots.
   [[nodiscard]] std::span<std::byte> input_memory(int slot, const std::string& name, std::size_t bytes) &;
@@ -78,7 +78,7 @@ class NAVIT_EDGE_API Engine {
 };
 
 /// Lends `pack` the memory that the engine has for the inputs of `graph` in `slot`, as long as the largest pack of
-/// `budget` needs it. Where the engine has none the pack keeps its own. The pack may then be run in this slot only
+/// `budget` needs it. If the engine has none the pack keeps its own. The pack may then be run in this slot only
 /// without a copy, and must not be written after the engine is gone.
 NAVIT_EDGE_API void lend_inputs(Engine& engine, int slot, const GraphSpec& graph, const Budget& budget, Pack& pack);
 

@@ -47,17 +47,17 @@ struct NAVIT_EDGE_API Histogram {
 
   void observe(double value);
   [[nodiscard]] std::uint64_t count() const noexcept;
-  [[nodiscard]] double mean() const noexcept;  // NaN where nothing was observed
+  [[nodiscard]] double mean() const noexcept;  // NaN if nothing was observed
   /// The value below which the share `q` (0 to 1) of all values lies: the bucket that holds the value of rank q * count
   /// is found, and within it the values are taken to lie evenly (as in Prometheus's histogram_quantile), between the
   /// smallest and the largest value seen. So it is off by less than the width of one bucket: 1/8 of the value for
-  /// exponential buckets. NaN where nothing was observed. Throws InvalidInput for another q.
+  /// exponential buckets. NaN if nothing was observed. Throws InvalidInput for another q.
   [[nodiscard]] double quantile(double q) const;
 
   const Buckets* buckets;             // static, or the caller keeps it alive
   std::vector<std::uint64_t> counts;  // [buckets->size() + 1]
   double sum = 0;
-  double min = 0;  // 0 where nothing was observed
+  double min = 0;  // 0 if nothing was observed
   double max = 0;
 };
 

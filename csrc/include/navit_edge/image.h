@@ -57,7 +57,7 @@ struct ImageView {
 };
 
 /// An image that may outlive the call that takes it. `owner` keeps the pixels alive and unchanged until they have been
-/// read, and is then released, from any thread; null where the caller sees to that.
+/// read, and is then released, from any thread; null if the caller sees to that.
 struct OwnedImage {
   ImageView view;
   std::shared_ptr<const void> owner;

@@ -12,7 +12,7 @@ namespace navit_edge {
 /// Host bytes for packs of one budget, each tensor rounded up to 64.
 struct BudgetMemory {
   Budget budget;
-  std::size_t inputs = 0;   // of a pack. Where the engine lends them (pinned memory) they are its, not the slot's
+  std::size_t inputs = 0;   // of a pack. If the engine lends them (pinned memory) they are its, not the slot's
   std::size_t scratch = 0;  // what the pack is resized and cut with, by all threads
   std::size_t outputs = 0;  // of a pack
   [[nodiscard]] std::size_t total() const noexcept { return inputs + scratch + outputs; }
@@ -33,7 +33,7 @@ struct NAVIT_EDGE_API EngineMemory {
 /// Outputs that a session keeps beyond one for each slot.
 inline constexpr int kSpareOutputs = 2;
 
-/// Memory for `engine` in a session of `threads` threads. Throws BundleError where its graph is not in the manifest.
+/// Memory for `engine` in a session of `threads` threads. Throws BundleError if its graph is not in the manifest.
 NAVIT_EDGE_API EngineMemory memory_plan(const Manifest& manifest, const EngineSpec& engine, int threads);
 
 }  // namespace navit_edge

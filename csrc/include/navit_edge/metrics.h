@@ -24,8 +24,8 @@ struct Metrics {
   std::uint64_t completed = 0;
   std::uint64_t failed[kErrorCodes] = {};  // [ErrorCode]; a failed pack counts for each of its images
   std::uint64_t cancelled = 0;             // by the caller, or by closing the session
-  /// By a stream's drop policy: the image, which then also counts as cancelled where it had been submitted, or its
-  /// result, where nobody had fetched it.
+  /// By a stream's drop policy: the image, which then also counts as cancelled if it had been submitted, or its
+  /// result, if nobody had fetched it.
   std::uint64_t dropped = 0;
   std::uint64_t scaled_down = 0;    // completed with fewer tokens than the bundle's sizing rule gives: budget or policy
   std::uint64_t deadlines_met = 0;  // completed in time, of those that had a deadline

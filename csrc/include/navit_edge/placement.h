@@ -17,7 +17,7 @@ struct Placement {
   double scale_x = 1;
 };
 
-/// The placement of `image` on `grid`. Under fit "pad" or "crop" an image is moved where `grid` is the one that
+/// The placement of `image` on `grid`. Under fit "pad" or "crop" an image is moved if `grid` is the one that
 /// resize_target gives without a cap; any other grid (of a cap, or chosen by the planner) is reached by a resize.
 NAVIT_EDGE_API Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) noexcept;
 

@@ -40,7 +40,7 @@ struct Plan {
   std::vector<PackPlan> packs;          // in the order in which they run
   std::vector<std::int32_t> late;       // images whose pack is predicted to finish after their deadline, ascending
   double predicted_us = 0;              // of the whole run
-  Strategy strategy = Strategy::kAuto;  // what was used; kAuto where it found a split of its own
+  Strategy strategy = Strategy::kAuto;  // what was used; kAuto if it found a split of its own
 };
 
 /// Distributes images of `token_counts` tokens (prefix tokens included) over packs. Every image lands in exactly one
@@ -48,11 +48,11 @@ struct Plan {
 /// with deadlines, the lengths in each pack do not depend on the order of the images. Packs are filled up to the
 /// `target_tokens` of their budget; an image above it travels alone. With deadlines, packs run one after the other,
 /// those that are urgent first; an image that cannot be on time is named in `late` and runs after the others. O(n log
-/// n); O(n * images of a pack) where attention is padded or whole. Throws OverBudget for an image above every budget,
+/// n); O(n * images of a pack) if attention is padded or whole. Throws OverBudget for an image above every budget,
 /// InvalidInput for limits that make no sense.
 NAVIT_EDGE_API Plan plan_packs(std::span<const std::int32_t> token_counts, const PlanLimits& limits);
 
-/// Most tokens that one image may have: 0 where there is no budget.
+/// Most tokens that one image may have: 0 if there is no budget.
 NAVIT_EDGE_API std::int32_t longest_image(std::span<const Budget> budgets) noexcept;
 
 }  // namespace navit_edge

@@ -35,7 +35,7 @@ class NAVIT_EDGE_API Policy {
   /// "quality": all that the rule gives; "balanced": half of it; "fast": a quarter; both at least kLeastTokens.
   static Policy preset(std::string_view name);
   /// The most tokens with which the image's result is predicted to be there `target_us` after it was given, what waits
-  /// before it included; at least `min_tokens`, also where the target cannot be met so.
+  /// before it included; at least `min_tokens`, also if the target cannot be met so.
   static Policy latency(double target_us, std::int32_t min_tokens = kLeastTokens);
   static Policy content(const ContentOptions& options = {});
   // The functions above throw InvalidInput for values that make no sense.

@@ -10,7 +10,7 @@
 
 namespace navit_edge {
 
-/// Empty where the image got what the rule gives. Holds no memory of its own.
+/// Empty if the image got what the rule gives. Holds no memory of its own.
 struct NAVIT_EDGE_API Reason {
   // What a policy chose.
   Policy policy;                // native: none did
@@ -23,16 +23,16 @@ struct NAVIT_EDGE_API Reason {
   double waiting_us = 0;        // latency: of what was given before
   double complexity = 0;        // content
 
-  // What did not fit the engine (SessionOptions::overflow); {0, 0} where all did.
+  // What did not fit the engine (SessionOptions::overflow); {0, 0} if all did.
   Grid wanted;
   Grid fitted;
   std::int32_t prefix_tokens = 0;
   std::int32_t most_tokens = 0;  // of one image in the engine, prefix tokens included
 
   [[nodiscard]] bool empty() const noexcept { return policy.kind() == Policy::Kind::kNative && wanted.rows == 0; }
-  /// Whether it has fewer tokens than the rule gives; not so where only a latency target is missed.
+  /// Whether it has fewer tokens than the rule gives; not so if only a latency target is missed.
   [[nodiscard]] bool fewer_tokens() const noexcept { return tokens < all_tokens || wanted.rows != 0; }
-  /// "latency 20 ms: 256 of 784 tokens (predicted 18.2 ms with 3.1 ms waiting)"; "" where it is empty.
+  /// "latency 20 ms: 256 of 784 tokens (predicted 18.2 ms with 3.1 ms waiting)"; "" if it is empty.
   [[nodiscard]] std::string to_string() const;
 };
 

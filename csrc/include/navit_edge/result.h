@@ -16,7 +16,7 @@ namespace navit_edge {
 
 /// A float32 view that keeps the pack's output alive.
 struct OutputView {
-  std::shared_ptr<const HostTensor> owner;  // null where the bundle does not offer this output
+  std::shared_ptr<const HostTensor> owner;  // null if the bundle does not offer this output
   const float* data = nullptr;
   std::int64_t rows = 0;  // 1 for logits and embedding
   std::int64_t cols = 0;
@@ -42,8 +42,8 @@ struct Result {
   OutputView logits;          // [1, classes]
   OutputView embedding;       // [1, D]
   OutputView token_features;  // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
-  Reason reason;              // why it has fewer tokens than its sizing rule gives; empty where it has them all
-  std::exception_ptr error;   // set instead of the outputs where this image failed
+  Reason reason;              // why it has fewer tokens than its sizing rule gives; empty if it has them all
+  std::exception_ptr error;   // set instead of the outputs if this image failed
 };
 
 }  // namespace navit_edge

@@ -27,7 +27,7 @@ namespace navit_edge {
 struct Candidate {
   std::string engine;  // or group
   bool usable = false;
-  std::string detail;  // the device in words and, where it has one slot for want of memory, that; or why not
+  std::string detail;  // the device in words and, if it has one slot for want of memory, that; or why not
 };
 
 struct PackReport {
@@ -55,7 +55,7 @@ struct RunReport {
 
 struct RunOptions {
   /// Images done, failed ones among them, of all. Called on the thread that called `run`, outside of all locks, at
-  /// least once after each change that it sees, last with both equal. Where it throws, the packs in flight are waited
+  /// least once after each change that it sees, last with both equal. If it throws, the packs in flight are waited
   /// for, no further one starts, and `run` throws that.
   std::function<void(std::size_t done, std::size_t total)> progress;
   std::optional<Policy> policy;  // none: the session's
@@ -76,33 +76,33 @@ class NAVIT_EDGE_API Session {
 
   /// One result per image, in input order. Borrows the pixels until it returns. An image that cannot be run (empty,
   /// over budget) fails alone: its result carries the error. So do the images of a pack that fails: their results carry
-  /// "pack k of n failed" with the cause. Throws InvalidInput for an empty list, BackendError where the session is
-  /// broken, Cancelled where it is closed.
+  /// "pack k of n failed" with the cause. Throws InvalidInput for an empty list, BackendError if the session is
+  /// broken, Cancelled if it is closed.
   std::vector<Result> run(std::span<const ImageView> images, RunReport* report = nullptr,
                           const RunOptions& options = {});
 
   /// Takes one image to be run with those that others submit. An image that cannot be run (empty, over budget) is no
-  /// error of the call: its result carries it. Waits while `queue_limit` images wait. Throws BackendError where the
-  /// session is broken, Cancelled where it is closed, also while this waits, InvalidInput for options that make no
+  /// error of the call: its result carries it. Waits while `queue_limit` images wait. Throws BackendError if the
+  /// session is broken, Cancelled if it is closed, also while this waits, InvalidInput for options that make no
   /// sense; then nothing was taken.
   Submitted submit(OwnedImage image, const SubmitOptions& options = {});
   /// The same with a callback; returns the id.
   std::uint64_t submit(OwnedImage image, const SubmitOptions& options, Done done);
-  /// The same, but does not wait, or no longer than `wait` says: where the queue is full there is no id, and `image` is
+  /// The same, but does not wait, or no longer than `wait` says: if the queue is full there is no id, and `image` is
   /// left as it was.
   std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                           const WaitOptions& wait = {.timeout_us = 0});
 
-  /// Takes a waiting image back: true, and its result carries Cancelled. False where it is unknown, in a pack already,
+  /// Takes a waiting image back: true, and its result carries Cancelled. False if it is unknown, in a pack already,
   /// or done.
   bool cancel(std::uint64_t id);
-  /// Waits until everything submitted so far has its result, callbacks included: true; false where the time of `wait`
-  /// passed before. Throws InvalidInput where it is called from a callback, for which it would wait for ever.
+  /// Waits until everything submitted so far has its result, callbacks included: true; false if the time of `wait`
+  /// passed before. Throws InvalidInput if it is called from a callback, for which it would wait for ever.
   bool drain(const WaitOptions& wait = {});
   /// Takes no more images. Packs in flight finish, waiting images get Cancelled, callbacks are called; then returns.
   /// From a callback it returns at once, and the rest happens behind it. May be called again.
   void close();
-  /// The first cause where three packs in a row failed, or one stalled; else empty. A broken session fails what waits
+  /// The first cause if three packs in a row failed, or one stalled; else empty. A broken session fails what waits
   /// and takes no more; open another.
   [[nodiscard]] std::string broken() const;
 
@@ -124,9 +124,9 @@ class NAVIT_EDGE_API Session {
   void count_refused(ErrorCode code);
   /// Counts an image that was left out to keep up; `tag` is for the trace. Streams call it.
   void count_dropped(std::uint64_t tag);
-  /// Records what happens from now on. Throws InvalidInput where a trace is being recorded already.
+  /// Records what happens from now on. Throws InvalidInput if a trace is being recorded already.
   void start_trace(const TraceOptions& options = {});
-  /// Ends it: Chrome Trace Event JSON, which ui.perfetto.dev opens. Throws InvalidInput where there is none.
+  /// Ends it: Chrome Trace Event JSON, which ui.perfetto.dev opens. Throws InvalidInput if there is none.
   std::string stop_trace();
 
   // What is borrowed from a temporary would dangle.

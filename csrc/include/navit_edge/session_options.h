@@ -19,7 +19,7 @@ struct SessionOptions {
   std::optional<Precision> precision;  // none: any
   int threads = 0;                     // 0: all cores that this process can keep busy (cores.h)
   /// Packs in flight at once. An engine that cannot open so many is an error. 0: for engines of fixed tokens on an
-  /// accelerator two, or one where two do not open; on a CPU one with all cores, and two while two packs wait.
+  /// accelerator two, or one if two do not open; on a CPU one with all cores, and two while two packs wait.
   int slots = 0;
   std::int32_t max_tokens_per_image = 0;  // most patches of an image (sizing.h: capped); 0: as the bundle says
   Strategy strategy = Strategy::kAuto;    // which images share a pack

@@ -15,7 +15,7 @@ namespace navit_edge {
 NAVIT_EDGE_API SizingSpec parse_sizing(std::string_view json, std::int32_t patch_px);
 
 /// `sizing` for a caller who wants at most `max_tokens` patches an image: the bundle's own limit is lowered, never
-/// raised. Throws InvalidInput below 1, and where no image can keep the limit under the rule.
+/// raised. Throws InvalidInput below 1, and if no image can keep the limit under the rule.
 NAVIT_EDGE_API SizingSpec capped(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens);
 
 /// The grid of an image under the rule of `preprocess`, whose fields are such as parse_sizing accepts. Throws

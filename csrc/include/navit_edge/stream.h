@@ -20,8 +20,8 @@ namespace navit_edge {
 /// What becomes of an image that is pushed into a full stream.
 enum class DropPolicy : std::int32_t {
   kBlock,  // `push` waits until there is room
-  /// The oldest image that is still waiting, not in a pack yet, gives way; where none waits, the oldest result that
-  /// nobody has fetched; where there is neither, the new image. `push` never waits.
+  /// The oldest image that is still waiting, not in a pack yet, gives way; if none waits, the oldest result that
+  /// nobody has fetched; if there is neither, the new image. `push` never waits.
   kDropOldest,
   kDropNewest,  // the new image is dropped; `push` never waits
 };
@@ -57,11 +57,11 @@ class NAVIT_EDGE_API Stream {
 
   /// Puts an image into the stream. `image.owner` keeps the pixels alive and is released when they have been read, or
   /// the image was dropped or cancelled. What is wrong with an image is in its result. Throws what Session::submit does
-  /// where the session is closed or broken; the image is then not in the stream.
+  /// if the session is closed or broken; the image is then not in the stream.
   Pushed push(OwnedImage image, std::uint64_t tag = 0);
 
   /// Waits until an image of so many bytes of pixels has room, for who decodes and then pushes, one thread: no pixels
-  /// are held meanwhile. False where the stream has ended. Where images are dropped it does not wait.
+  /// are held meanwhile. False if the stream has ended. If images are dropped it does not wait.
   [[nodiscard]] bool await_room(std::size_t bytes);
 
   /// Takes the place of an image that could not be read: its result carries `error` and leaves in its turn.

@@ -33,7 +33,7 @@ struct WaitOptions {
   std::function<void()> look_up = nullptr;
 };
 
-/// Takes the result of one image; `Result::error` is set where it failed. Called exactly once for each image, never
+/// Takes the result of one image; `Result::error` is set if it failed. Called exactly once for each image, never
 /// within `submit`: from one thread of the session, one call after the other, outside of all locks. What it does delays
 /// the results behind it, not the engine: it should not block. It may submit (which never waits there, the queue
 /// grows), run, cancel and close; drain throws, and the future of an image behind it would be waited for for ever. An
@@ -42,7 +42,7 @@ using Done = std::function<void(Result&&)>;
 
 struct Submitted {
   std::uint64_t id = 0;        // for Session::cancel; ids count up from 1
-  std::future<Result> result;  // throws the error of the image where it failed
+  std::future<Result> result;  // throws the error of the image if it failed
 };
 
 }  // namespace navit_edge

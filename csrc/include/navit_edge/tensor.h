@@ -24,10 +24,10 @@ class NAVIT_EDGE_API HostTensor {
   HostTensor(const HostTensor&) = delete;
   HostTensor& operator=(const HostTensor&) = delete;
 
-  /// Sets the shape; reallocates only where the bytes do not fit. Contents are unspecified afterwards.
+  /// Sets the shape; reallocates only if the bytes do not fit. Contents are unspecified afterwards.
   void resize(std::span<const std::int64_t> shape);
 
-  /// Sets memory aside: a `resize` to no more bytes allocates nothing. Where it must allocate, the tensor is left
+  /// Sets memory aside: a `resize` to no more bytes allocates nothing. If it must allocate, the tensor is left
   /// without bytes.
   void reserve(std::size_t bytes);
 

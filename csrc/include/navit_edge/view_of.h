@@ -20,7 +20,7 @@ concept PixelContainer = std::ranges::contiguous_range<T> && std::ranges::sized_
                          std::is_same_v<std::remove_cv_t<std::ranges::range_value_t<T>>, std::uint8_t>;
 
 /// Borrows `pixels`, [height_px, width_px, channels] with adjacent rows; `format` says how many channels: 1, 3 or 4.
-/// Throws InvalidInput where `pixels` has another number of bytes, and for NV12 and I420, which have planes.
+/// Throws InvalidInput if `pixels` has another number of bytes, and for NV12 and I420, which have planes.
 template <PixelContainer Pixels>
 [[nodiscard]] ImageView view_of(const Pixels& pixels, Size size, PixelFormat format = PixelFormat::kRgb) {
   ImageView view;

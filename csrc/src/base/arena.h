@@ -27,7 +27,7 @@ class Arena {
     if (block_ == nullptr) throw std::bad_alloc();
   }
 
-  /// The next piece; empty where the arena has not that much left.
+  /// The next piece; empty if the arena has not that much left.
   std::span<std::byte> take(std::size_t bytes) noexcept {
     if (rounded(bytes) > bytes_ - taken_) return {};
     std::byte* const piece = block_.get() + taken_;

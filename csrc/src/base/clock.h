@@ -25,8 +25,8 @@ inline Clock::duration span_of(double us) noexcept {
   return Clock::duration(static_cast<std::int64_t>(us * 1000));
 }
 
-/// `us` after `start`. The end of time, which is what `max()` stands for, where that is three decades off or more,
-/// where `us` is no number, and where `start` is the end of time.
+/// `us` after `start`. The end of time, which is what `max()` stands for, if that is three decades off or more,
+/// if `us` is no number, and if `start` is the end of time.
 inline Clock::time_point after(Clock::time_point start, double us) noexcept {
   constexpr Clock::time_point kNever = Clock::time_point::max();
   if (start == kNever || !(us < 1e15)) return kNever;

@@ -10,7 +10,7 @@ namespace navit_edge {
 FileBytes::FileBytes(std::size_t size) : size_(size) {
   if (size == 0) return;
   // Not the file's own pages, not even private ones: those that were not touched yet show what the file holds by then,
-  // and end the process with SIGBUS where it was cut off.
+  // and end the process with SIGBUS if it was cut off.
   void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)

@@ -6,7 +6,7 @@
 
 namespace navit_edge {
 
-/// Bytes that this process could have at most: memory and swap, or the limit of a control group above it where that is
+/// Bytes that this process could have at most: memory and swap, or the limit of a control group above it if that is
 /// lower. `root` stands for / in tests.
 std::size_t machine_memory_bytes(const std::filesystem::path& root = "/");
 

@@ -16,7 +16,7 @@ constexpr double kWhole32 = 2147483647;
 constexpr double kForEver = std::numeric_limits<double>::infinity();
 
 // An upper end keeps a slip from being taken for a wish (milliseconds given as microseconds, a number of images as one
-// of threads); where none harms, it is what the type holds.
+// of threads); if none harms, it is what the type holds.
 constexpr std::array kRanges{
     OptionRange{"threads", "a number of threads", 1, 1024, true, "for all cores the process may use"},
     OptionRange{"slots", "a number of packs", 1, 64, true, "for as many as pay"},

@@ -10,7 +10,7 @@ namespace {
 
 std::uint8_t byte_at(std::string_view bytes, std::size_t i) { return static_cast<std::uint8_t>(bytes[i]); }
 
-/// Bytes of the character at `i`; 0 where there is none.
+/// Bytes of the character at `i`; 0 if there is none.
 std::size_t character_bytes(std::string_view bytes, std::size_t i) {
   const std::uint8_t lead = byte_at(bytes, i);
   if (lead < 0x80) return 1;
@@ -19,7 +19,7 @@ std::size_t character_bytes(std::string_view bytes, std::size_t i) {
                             : lead >= 0xF0 && lead <= 0xF4 ? 4
                                                            : 0;
   if (count == 0 || i + count > bytes.size()) return 0;
-  // The second byte is bounded where the character would be overlong, a surrogate, or above U+10FFFF.
+  // The second byte is bounded if the character would be overlong, a surrogate, or above U+10FFFF.
   const std::uint8_t lowest = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
   const std::uint8_t highest = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
   if (byte_at(bytes, i + 1) < lowest || byte_at(bytes, i + 1) > highest) return 0;

@@ -7,7 +7,7 @@
 
 namespace navit_edge {
 
-/// `bytes` where they are UTF-8; each byte that is not (RFC 3629: no surrogates, nothing overlong) as `\xNN`.
+/// `bytes` if they are UTF-8; each byte that is not (RFC 3629: no surrogates, nothing overlong) as `\xNN`.
 std::string utf8_of(std::string_view bytes);
 
 /// A file name as UTF-8, different for different names: as `utf8_of`, and a backslash that would look like the start of

@@ -69,13 +69,11 @@ class Pool {
     return *pool;
   }
 
-  /// Calls `helpers` workers to the job. `keep`: they wait there, so others are to be had for what computes.
-  void invite(Job& job, int helpers, bool keep) {
+  /// Calls `helpers` workers to the job.
+  void invite(Job& job, int helpers) {
     {
       const std::lock_guard lock(mutex_);
-      int& count = keep ? kept_ : shared_;
-      count = keep ? count + helpers : std::max(count, helpers);
-      const int wanted = std::min(shared_ + kept_, kMostWorkers);
+      const int wanted = std::min(helpers, kMostWorkers);
       try {
         while (workers_ < wanted) {
           std::thread(&Pool::serve, this).detach();
@@ -95,10 +93,9 @@ class Pool {
     }
   }
 
-  /// No further worker comes to the job. With `keep` also ends what `invite` with `keep` began.
-  void close(Job& job, int helpers, bool keep) {
+  /// No further worker comes to the job.
+  void close(Job& job) {
     const std::lock_guard lock(mutex_);
-    if (keep) kept_ -= helpers;
     if (job.invited > 0) unlink(job);
   }
 
@@ -137,22 +134,7 @@ class Pool {
   Job* first_ = nullptr;  // jobs that workers may still come to, the earliest first: a list through the jobs themselves
   Job** end_ = &first_;
   int workers_ = 0;
-  int shared_ = 0;  // the most that one parallel_for asked for
-  int kept_ = 0;    // by all side_by_side that run
 };
-
-void run_job(std::size_t count, std::size_t threads, bool keep, Body body) {
-  Job job(count, body);
-  const int helpers = static_cast<int>(threads) - 1;
-  Pool::instance().invite(job, helpers, keep);
-  job.work(0);
-  Pool::instance().close(job, helpers, keep);
-  {
-    std::unique_lock lock(job.mutex);
-    job.idle.wait(lock, [&] { return job.helpers == 0; });
-  }
-  if (job.error != nullptr) std::rethrow_exception(std::move(job.error));
-}
 
 }  // namespace
 
@@ -162,13 +144,15 @@ void parallel_for(std::size_t count, int threads, FunctionRef<void(std::size_t, 
     for (std::size_t i = 0; i < count; ++i) body(i, 0);
     return;
   }
-  run_job(count, std::min(count, static_cast<std::size_t>(threads)), false, body);
-}
-
-void side_by_side(std::size_t count, FunctionRef<void(std::size_t)> body) {
-  const auto any_worker = [&](std::size_t index, std::size_t) { body(index); };
-  if (count <= 1) return parallel_for(count, 1, any_worker);
-  run_job(count, count, true, any_worker);
+  Job job(count, body);
+  Pool::instance().invite(job, static_cast<int>(std::min(count, static_cast<std::size_t>(threads))) - 1);
+  job.work(0);
+  Pool::instance().close(job);
+  {
+    std::unique_lock lock(job.mutex);
+    job.idle.wait(lock, [&] { return job.helpers == 0; });
+  }
+  if (job.error != nullptr) std::rethrow_exception(std::move(job.error));
 }
 
 }  // namespace navit_edge

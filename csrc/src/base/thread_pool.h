@@ -21,8 +21,4 @@ void parallel_for(std::size_t count, int threads, Body&& body) {
   parallel_for(count, threads, [&](std::size_t index, std::size_t) { body(index); });
 }
 
-/// The same with a thread for each index, for bodies that mostly wait: the pool grows by the workers they keep, so that
-/// a parallel_for inside of a body has the threads it would have outside.
-void side_by_side(std::size_t count, FunctionRef<void(std::size_t)> body);
-
 }  // namespace navit_edge

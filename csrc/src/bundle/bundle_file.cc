@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "bundle/sha256.h"
 #include "navit_edge/error.h"
 
@@ -21,25 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kReadBytes = std::size_t{1} << 20;  // hashed while they are still in the cache
 constexpr const char* kCopyFiles = "; copy the bundle with its files in place of links: cp -rL";
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) noexcept : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string words_of(int error) { return std::generic_category().message(error); }
 
@@ -86,7 +68,7 @@ Descriptor open_inside(const fs::path& bundle, const fs::path& name, const FileS
   return at;
 }
 
-/// Throws where this machine cannot hold the file at all: a sparse file may say any size.
+/// Throws if this machine cannot hold the file at all: a sparse file may say any size.
 void require_memory(const fs::path& path, std::uint64_t bytes) {
   const std::int64_t pages = ::sysconf(_SC_PHYS_PAGES);
   const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);

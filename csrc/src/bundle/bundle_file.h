@@ -10,7 +10,7 @@
 
 namespace navit_edge {
 
-/// The content of `name` (plain and relative, docs/bundle.md) inside of `bundle`, where its size and SHA-256 are those
+/// The content of `name` (plain and relative, docs/bundle.md) inside of `bundle`, if its size and SHA-256 are those
 /// of `expected`. `bundle` may be a link; nothing inside of it may, and the file must be a regular one. One descriptor
 /// serves for all of it, and what is hashed is the memory that is returned: so a file that is swapped or cut off, then
 /// or later, is refused or changes nothing. Throws BundleError, which ends with `remedy`.

@@ -13,15 +13,15 @@ inline constexpr std::size_t kMostJsonDepth = 64;
 /// Values in a document, names of fields apart. Each takes some twenty bytes and up once it is read.
 inline constexpr std::size_t kMostJsonValues = std::size_t{1} << 21;
 
-/// Who is read, and what to do where it cannot be: "<file> is not JSON (...); <remedy>".
+/// Who is read, and what to do if it cannot be: "<file> is not JSON (...); <remedy>".
 struct JsonSource {
   std::string file;
   std::string remedy;
   bool skip_unknown = false;  // a later minor version: fields that are not known are skipped
 };
 
-/// Throws BundleError where `text` is not exactly one JSON document (RFC 8259) in UTF-8: comments, a byte order mark,
-/// NaN, trailing commas or bytes, half of a surrogate pair; where an object has a field twice; where it is deeper or
+/// Throws BundleError if `text` is not exactly one JSON document (RFC 8259) in UTF-8: comments, a byte order mark,
+/// NaN, trailing commas or bytes, half of a surrogate pair; if an object has a field twice; if it is deeper or
 /// has more values than the limits. Keeps nothing of it in memory but the names of the fields of the objects it is in.
 void check_json(std::string_view text, const JsonSource& source);
 

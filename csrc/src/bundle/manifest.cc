@@ -45,7 +45,7 @@ Manifest Manifest::load(const fs::path& bundle) {
   if (!fs::exists(fs::symlink_status(path, error))) {
     throw BundleError(path.string() + " is missing; expected a bundle made by `navit-edge export`");
   }
-  Manifest manifest = parse_manifest(RegularFile(path, kMostManifestBytes, kRemedy).read(), path.string());
+  Manifest manifest = parse_manifest(read_regular_file(path, kMostManifestBytes, kRemedy), path.string());
   manifest.bundle = bundle;
   return manifest;
 }

@@ -56,7 +56,7 @@ std::vector<Entry> in_order_of_preference(const Manifest& manifest, const Sessio
   return entries;
 }
 
-/// Throws BundleError where the engines of a group are not all there or do not fit together.
+/// Throws BundleError if the engines of a group are not all there or do not fit together.
 void check_group(const Entry& entry) {
   const EngineSpec& first = *entry.members.front();
   const auto fail = [&](const std::string& what) {

@@ -20,7 +20,7 @@ struct EngineChoice {
 
 /// Walks the engines of the bundle: accelerators before CPUs, the manifest's order within; a group stands where its
 /// first engine does, and is whole or not taken. What `options.engine` names is the only candidate: an engine, of a
-/// group too, or a group. Throws BackendError listing every candidate and its reason where none can run.
+/// group too, or a group. Throws BackendError listing every candidate and its reason if none can run.
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options);
 
 }  // namespace navit_edge

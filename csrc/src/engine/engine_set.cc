@@ -116,7 +116,7 @@ EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const Ses
   try {
     return made(manifest, choice, options, kDefaultSlots);
   } catch (const BackendError& e) {
-    EngineSet alone = made(manifest, choice, options, 1);  // where this fails too, its error says what one slot lacks
+    EngineSet alone = made(manifest, choice, options, 1);  // if this fails too, its error says what one slot lacks
     choice.candidates.back().detail +=
         "; one pack at a time, since " + std::to_string(kDefaultSlots) + " slots did not open: " + e.what();
     return alone;

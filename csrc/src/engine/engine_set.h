@@ -35,7 +35,6 @@ class EngineSet {
   }
   /// Outputs for `pack`, which `run` fills. From any thread.
   [[nodiscard]] OutputLease outputs(const Pack& pack) { return outputs_.take(pack); }
-  [[nodiscard]] OutputPool::Stats output_stats() const { return outputs_.stats(); }
   /// As Engine::run, on what `pack(budget, slot)` holds.
   void run(std::int32_t budget, int slot, std::span<HostTensor> outputs) {
     engines_[member_of(budget)].run(slot, pack(budget, slot).inputs, outputs);
@@ -57,7 +56,7 @@ class EngineSet {
 };
 
 /// The set a session starts with: of `options.slots` slots; by default of kDefaultSlots for engines of fixed tokens on
-/// an accelerator, else of one. Where the default does not open, one slot is tried, and why is added to the candidate.
+/// an accelerator, else of one. If the default does not open, one slot is tried, and why is added to the candidate.
 inline constexpr int kDefaultSlots = 2;
 EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const SessionOptions& options);
 

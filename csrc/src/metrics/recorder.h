@@ -57,14 +57,14 @@ class Recorder {
   /// The image joins the pack of that number, which has begun.
   void started(std::uint64_t id, Clock::time_point submitted, Clock::time_point start, std::int32_t tokens,
                std::uint64_t pack) noexcept;
-  /// `deadline`: max() where there is none.
+  /// `deadline`: max() if there is none.
   void completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, Clock::time_point deadline,
                  bool scaled_down) noexcept;
   /// `waited`: it never joined a pack; with kCancelled it counts as cancelled.
   void failed(std::uint64_t id, ErrorCode code, Clock::time_point submitted, Clock::time_point now,
               bool waited) noexcept;
   void cancelled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept;
-  /// A stream left an image out, whose tag this is. Where the image had come here, its own end is told apart from this.
+  /// A stream left an image out, whose tag this is. If the image had come here, its own end is told apart from this.
   void dropped(std::uint64_t tag) noexcept;
 
   /// `images` leave the queue for a pack. Its number, from 1 on.
@@ -77,7 +77,7 @@ class Recorder {
 
   /// All but `slots` and `callback_errors`.
   [[nodiscard]] Metrics metrics() const;
-  /// Throw InvalidInput where the trace is on already, or is not.
+  /// Throw InvalidInput if the trace is on already, or is not.
   void start_trace(const TraceOptions& options) { trace_.start(options); }
   /// Chrome Trace Event JSON.
   std::string stop_trace(const Labels& labels, int slots);

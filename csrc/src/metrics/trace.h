@@ -55,9 +55,9 @@ class TraceBuffer {
  public:
   [[nodiscard]] bool on() const noexcept { return on_.load(std::memory_order_relaxed); }
 
-  /// Throws InvalidInput where a trace is being recorded already, and for a size of 0.
+  /// Throws InvalidInput if a trace is being recorded already, and for a size of 0.
   void start(const TraceOptions& options);
-  /// Throws InvalidInput where none is being recorded.
+  /// Throws InvalidInput if none is being recorded.
   TraceRecord stop();
 
   /// Enters `event`, whose first span starts at `at`. What began before the trace did is cut at its beginning.

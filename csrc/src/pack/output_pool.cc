@@ -48,7 +48,7 @@ class SetList {
     ++size_;
     bytes_ += set.memory.bytes();
   }
-  /// The first that `wanted` says true of, taken out; null where there is none.
+  /// The first that `wanted` says true of, taken out; null if there is none.
   template <class Wanted>
   OutputSet* take(Wanted&& wanted) noexcept {
     for (OutputSet** link = &first_; *link != nullptr; link = &(*link)->next) {

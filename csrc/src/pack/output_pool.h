@@ -32,7 +32,7 @@ class OutputLease {
 };
 
 /// `reserve` sets of outputs, each with memory for the largest pack. They are handed out again and again without an
-/// allocation, counters of shared pointers included. Where all are with results that are kept, or wait to be read,
+/// allocation, counters of shared pointers included. If all are with results that are kept, or wait to be read,
 /// extra sets are allocated, of less than twice their pack's bytes: so the pool grows with what is kept. Of those that
 /// come back up to 32, and no more than the reserve in bytes, are kept for packs of about their size, until 1,000 packs
 /// have not needed them: so it shrinks to its reserve. Thread-safe. Results may outlive the pool.

@@ -10,7 +10,7 @@
 namespace navit_edge {
 namespace {
 
-/// The longest image of `budget` in patches, or what the sizing rule allows where that is less.
+/// The longest image of `budget` in patches, or what the sizing rule allows if that is less.
 std::int64_t longest_patches(const Budget& budget, const SizingSpec& sizing) {
   std::int64_t most = std::max(1, longest_image({&budget, 1}));
   for (const std::int32_t cap : {token_limit(sizing.rule), sizing.cap_tokens}) {

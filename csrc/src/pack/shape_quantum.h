@@ -1,4 +1,4 @@
-// To what T and L of a pack are rounded up where the engine takes any: so that shapes repeat.
+// To what T and L of a pack are rounded up if the engine takes any: so that shapes repeat.
 #pragma once
 
 #include <cstdint>

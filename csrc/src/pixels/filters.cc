@@ -112,7 +112,7 @@ void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeigh
   weights.in = in;
 }
 
-// Positions are summed up, not multiplied: the sum's rounding decides between neighbours where they are equally far.
+// Positions are summed up, not multiplied: the sum's rounding decides between neighbours if they are equally far.
 void nearest_indices(std::int32_t in, std::int32_t out, std::vector<std::int32_t>& indices) {
   const double step = static_cast<double>(in) / out;
   double position = step * 0.5;

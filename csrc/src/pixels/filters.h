@@ -27,7 +27,7 @@ std::int32_t most_taps(std::int32_t in, std::int32_t out, Filter filter) noexcep
 
 void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeights& weights);
 
-/// kNearest: which input each output takes; -1 (a zero) where rounding carries the last one over the edge.
+/// kNearest: which input each output takes; -1 (a zero) if rounding carries the last one over the edge.
 void nearest_indices(std::int32_t in, std::int32_t out, std::vector<std::int32_t>& indices);
 
 /// The weights of one axis as the kernels take them: taps in quads that start at multiples of four. Arrays are per

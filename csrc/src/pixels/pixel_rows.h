@@ -18,14 +18,14 @@ class PixelRows {
   /// The image in RGB, or in one channel if it is gray; `background` is for Alpha::kComposite.
   static PixelRows rgb(const ImageView& image, Alpha alpha, const Rgb& background, const PixelKernels& kernels);
 
-  /// The image in as many channels as it has: gray, RGB, or four, which are premultiplied where `premultiply` and stay
+  /// The image in as many channels as it has: gray, RGB, or four, which are premultiplied if `premultiply` and stay
   /// in the image's order. NV12 and I420 as RGB.
   static PixelRows own(const ImageView& image, bool premultiply, const PixelKernels& kernels);
 
   [[nodiscard]] Size size() const noexcept { return image_.size(); }
   [[nodiscard]] std::int32_t channels() const noexcept { return channels_; }
 
-  /// Bytes from row to row of the image. Of use where direct().
+  /// Bytes from row to row of the image. Of use if direct().
   [[nodiscard]] std::int64_t stride() const noexcept { return image_.stride(); }
 
   /// Whether pixels() returns rows of the image itself and leaves the scratch alone.

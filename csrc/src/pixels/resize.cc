@@ -54,7 +54,7 @@ void resize_image(const ImageView& image, Size target, Filter filter, std::uint8
                        " pixels (height x width); both must be at least 1 and at most " + std::to_string(kMostSidePx));
   }
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
-  // Pillow premultiplies, so that hidden colours do not bleed; not where it copies pixels.
+  // Pillow premultiplies, so that hidden colours do not bleed; not if it copies pixels.
   const bool blends = resized_channels(image) == 4 && filter != Filter::kNearest && image.size() != target;
   const PixelRows source = PixelRows::own(image, blends, pixels);
   const std::size_t row_bytes = index(target.width_px) * index(source.channels());

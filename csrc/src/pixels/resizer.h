@@ -15,7 +15,7 @@
 namespace navit_edge {
 
 /// Whether rows are combined before columns. The pixels between the passes are rounded to 8 bits, so the order shows in
-/// the result. Pillow 13 goes down first where the height shrinks by more than twice what the width does; Pillow before
+/// the result. Pillow 13 goes down first if the height shrinks by more than twice what the width does; Pillow before
 /// 13 never does.
 bool goes_down_first(Size image, Size target) noexcept;
 

@@ -14,7 +14,7 @@ std::string_view simd_level_name(SimdLevel level) noexcept;
 std::span<const SimdLevel> simd_levels();
 
 /// The widest level this CPU runs, or the one that the environment variable NAVIT_EDGE_SIMD names ("portable", "avx2",
-/// "avx512", "neon"). Throws InvalidInput where that is not one of simd_levels().
+/// "avx512", "neon"). Throws InvalidInput if that is not one of simd_levels().
 SimdLevel best_simd_level();
 
 }  // namespace navit_edge

@@ -9,7 +9,7 @@
 namespace navit_edge {
 namespace {
 
-/// Where T is the pack's own, predictions of two splits differ by less than they err; below this share the base stays.
+/// If T is the pack's own, predictions of two splits differ by less than they err; below this share the base stays.
 constexpr double kWorthChanging = 0.99;
 /// A set that fits one pack is split only for more than a second stream alone would save (two_streams.h).
 constexpr double kWorthSplitting = 0.90;
@@ -42,7 +42,7 @@ void longest_first(std::vector<PackPlan>& packs, const PlanLimits& limits) {
                    [](const PackPlan& a, const PackPlan& b) { return a.predicted_us > b.predicted_us; });
 }
 
-/// True where no plan of `images` has fewer packs.
+/// True if no plan of `images` has fewer packs.
 bool is_fewest(const std::vector<PackPlan>& packs, ImageOrder images, TokenCounts tokens, const Budget& budget) {
   std::int64_t total = 0;
   for (const std::int32_t image : images) total += tokens[static_cast<std::size_t>(image)];
@@ -75,7 +75,7 @@ void offer_dynamic(BestPlan& best, ImageOrder decreasing, TokenCounts tokens, co
   best.offer(std::move(cut), Strategy::kAuto, worth);
 }
 
-/// A pack with much room, taken apart into packs of smaller budgets where that is faster.
+/// A pack with much room, taken apart into packs of smaller budgets if that is faster.
 std::vector<PackPlan> split_underfilled(std::vector<PackPlan> packs, TokenCounts tokens, const PlanLimits& limits) {
   std::vector<PackPlan> out;
   out.reserve(packs.size());

@@ -18,7 +18,7 @@ std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 /// Packs of consecutive images, the most urgent first, so that every accepted image is on time.
 ///
 /// done_[j] is the earliest time at which the first j accepted images can all be done, each pack of consecutive ones
-/// and done before its first image's deadline, the earliest it holds. Where no such time exists the longest image
+/// and done before its first image's deadline, the earliest it holds. If no such time exists the longest image
 /// accepted so far is given up (Moore, Management Science 15, 1968) and the rest is computed again from there.
 class UrgentPacks {
  public:
@@ -62,7 +62,7 @@ class UrgentPacks {
     return out;
   }
 
-  /// Computes done_[end] from those before it; false where the images cannot all be on time.
+  /// Computes done_[end] from those before it; false if the images cannot all be on time.
   bool extend(std::size_t end) {
     done_.resize(std::max(done_.size(), end + 1), kNever);
     begin_.resize(done_.size(), 0);

@@ -21,7 +21,7 @@ class ImagesByLength {
 
   struct Choice {
     std::size_t first = 0;
-    std::size_t second = 0;  // = none where there is one image
+    std::size_t second = 0;  // = none if there is one image
     std::int32_t tokens = 0;
   };
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
@@ -54,7 +54,7 @@ class ImagesByLength {
     return best;
   }
 
-  /// Group numbers above `group` change where that was its last image.
+  /// Group numbers above `group` change if that was its last image.
   std::int32_t take(std::size_t group) {
     --left_;
     const std::int32_t image = order_[groups_[group].next++];

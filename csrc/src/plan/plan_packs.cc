@@ -15,7 +15,7 @@
 namespace navit_edge {
 namespace {
 
-/// What is assumed where no coefficients are given: S/16 on a GPU. Only proportions matter to a plan.
+/// What is assumed if no coefficients are given: S/16 on a GPU. Only proportions matter to a plan.
 BudgetCost default_cost() {
   ModelSpec model;
   model.width = 384;

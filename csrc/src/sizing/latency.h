@@ -11,7 +11,7 @@ namespace navit_edge {
 double time_to_result_us(std::int64_t patches, const EngineLimits& engine, const Load& load) noexcept;
 
 /// The most patches in [least, all] whose result is predicted to be there in time: one more would be late. `least`
-/// where that is late already.
+/// if that is late already.
 std::int64_t patches_in_time(double target_us, std::int64_t least, std::int64_t all, const EngineLimits& engine,
                              const Load& load) noexcept;
 

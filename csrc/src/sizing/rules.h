@@ -18,7 +18,7 @@ std::int64_t least_patches(const SizingRule& rule) noexcept;
 /// Why no image could keep `max_tokens` under the rule, in words; empty if one could.
 std::string cap_fault(const SizingRule& rule, std::int32_t patch_px, std::int32_t max_tokens);
 
-/// The grid under `capped(preprocess.sizing, max_tokens)`. Where the rule gives an image more at the least (a long one
+/// The grid under `capped(preprocess.sizing, max_tokens)`. If the rule gives an image more at the least (a long one
 /// under smart-resize), that. `preprocess` and `max_tokens` have no fault. Allocates nothing.
 Grid grid_under_cap(Size image, const PreprocessSpec& preprocess, std::int32_t max_tokens);
 

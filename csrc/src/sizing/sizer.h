@@ -16,7 +16,7 @@ class Sizer {
   /// Throws InvalidInput for options that the model does not allow.
   Sizer(const Manifest& manifest, const SessionOptions& options, const EngineSpec& engine);
 
-  /// The bundle's preprocessing with the caller's cap on tokens, where there is one.
+  /// The bundle's preprocessing with the caller's cap on tokens, if there is one.
   [[nodiscard]] const PreprocessSpec& preprocess() const noexcept { return preprocess_; }
 
   /// The session's own policy.

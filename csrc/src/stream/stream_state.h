@@ -39,16 +39,16 @@ struct [[gnu::visibility("hidden")]] Stream::State {
   [[nodiscard]] bool ready() const;
   /// Nothing will be handed out any more.
   [[nodiscard]] bool over() const { return cancelled || (finished && entries.empty()); }
-  Result take();  // where ready()
+  Result take();  // if ready()
 
   /// The session's callback: the result of push number `push`.
   void complete(std::uint64_t push, Result&& result);
-  /// The image leaves without a result; false where it had left before.
+  /// The image leaves without a result; false if it had left before.
   bool forget(std::uint64_t push);
 
   /// Waits for room, or makes it, as the drop policy says; then takes the place of the next push.
   Pushed admit(Session& session, std::size_t more, std::uint64_t tag, std::uint64_t& push);
-  /// Makes the oldest give way, its tag added to `tags`; false where nothing could. Releases `lock` meanwhile.
+  /// Makes the oldest give way, its tag added to `tags`; false if nothing could. Releases `lock` meanwhile.
   bool drop_oldest(Session& session, std::unique_lock<std::mutex>& lock, std::vector<std::uint64_t>& tags);
   void report(Session& session, const std::vector<std::uint64_t>& tags) const;
 

@@ -14,7 +14,6 @@
 #include "support/check.h"
 
 using navit_edge::parallel_for;
-using navit_edge::side_by_side;
 
 namespace {
 
@@ -79,33 +78,6 @@ TEST_CASE("calls from many threads at once and from inside of a call do not wait
   }
   for (std::thread& caller : callers) caller.join();
   CHECK(sum == 8 * 20 * 4 * 5);
-}
-
-TEST_CASE("bodies side by side have a thread each, and leave those of a parallel_for inside of them free") {
-  for (int round = 0; round < 20; ++round) {
-    Meeting bodies(3);
-    std::mutex one_at_a_time;
-    std::atomic<int> met{0};
-    side_by_side(3, [&](std::size_t) {
-      met += bodies.come() ? 1 : 0;
-      const std::lock_guard lock(one_at_a_time);
-      Meeting inside(2);
-      parallel_for(2, 2, [&](std::size_t) { met += inside.come() ? 1 : 0; });
-    });
-    CHECK(met == 3 + 3 * 2);
-  }
-}
-
-TEST_CASE("side by side, the error of a body is thrown when all have ended") {
-  std::atomic<int> ended{0};
-  CHECK_THROWS_AS(side_by_side(3,
-                               [&](std::size_t i) {
-                                 std::this_thread::sleep_for(std::chrono::milliseconds(2));
-                                 ++ended;
-                                 if (i == 0) throw std::runtime_error("the first");
-                               }),
-                  std::runtime_error);
-  CHECK(ended >= 1);
 }
 
 TEST_CASE("a forked child has workers of its own, also where the parent's were busy") {

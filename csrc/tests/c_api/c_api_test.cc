@@ -10,78 +10,10 @@
 #include <vector>
 
 #include "c_api/c_caller.h"
-#include "navit_edge/navit_edge_c.h"
+#include "c_api/c_fixture.h"
 #include "support/check.h"
-#include "support/session_fixture.h"
 
 using namespace navit_edge;
-
-namespace {
-
-navit_edge_c_image c_image(const ImageView& view) {
-  navit_edge_c_image image{};
-  image.struct_size = sizeof(image);
-  image.data = view.data;
-  image.height_px = view.height_px;
-  image.width_px = view.width_px;
-  return image;
-}
-
-std::vector<navit_edge_c_image> c_images(const std::vector<Picture>& pictures) {
-  std::vector<navit_edge_c_image> images;
-  for (const Picture& picture : pictures) images.push_back(c_image(picture.view));
-  return images;
-}
-
-/// An open session of the fake backend; closed at the end.
-struct Opened {
-  explicit Opened(const std::filesystem::path& bundle, std::uint64_t queue_limit = 0) {
-    navit_edge_c_options options{};
-    options.struct_size = sizeof(options);
-    options.threads = 2;
-    options.backend_dirs = kFakes.c_str();
-    options.queue_limit = queue_limit;
-    navit_edge_c_error error{};
-    if (navit_edge_c_open(bundle.c_str(), &options, &session, &error) != 0) throw std::runtime_error(error.message);
-  }
-  ~Opened() { close(); }
-  Opened(const Opened&) = delete;
-  Opened& operator=(const Opened&) = delete;
-  void close() {
-    navit_edge_c_close(session);
-    session = nullptr;
-  }
-  navit_edge_c_session* session = nullptr;
-};
-
-/// Results of callbacks; `done` is one with this as `user`.
-struct Box {
-  static void done(void* user, navit_edge_c_results* results) {
-    auto& box = *static_cast<Box*>(user);
-    const std::lock_guard lock(box.mutex);
-    box.all.push_back(results);
-  }
-  ~Box() {
-    for (navit_edge_c_results* results : all) navit_edge_c_free_results(results);
-  }
-  navit_edge_c_result at(std::size_t i) {
-    const std::lock_guard lock(mutex);
-    navit_edge_c_result result{};
-    result.struct_size = sizeof(result);
-    if (navit_edge_c_count(all.at(i)) != 1 || navit_edge_c_get(all.at(i), 0, &result, nullptr) != 0) {
-      throw std::runtime_error("no result");
-    }
-    return result;
-  }
-  std::mutex mutex;
-  std::vector<navit_edge_c_results*> all;
-};
-
-void count(void* owner) { ++*static_cast<std::atomic<int>*>(owner); }
-
-std::vector<float> values(const navit_edge_c_view& view) { return {view.data, view.data + view.rows * view.cols}; }
-
-}  // namespace
 
 TEST_CASE("a caller in C99 gets the numbers of the C++ session, by run and by submit") {
   const std::vector<Picture> pictures = some_pictures(12);
@@ -113,7 +45,7 @@ TEST_CASE("a caller in C99 gets the numbers of the C++ session, by run and by su
 TEST_CASE("a policy, as text, is that of C++; one that is none is refused") {
   const Picture picture(3, 60, 60);
   TestBundle bundle;
-  Opened opened(bundle.write());
+  CSession opened(bundle.write());
   const navit_edge_c_image image = c_image(picture.view);
   navit_edge_c_run_options run{};
   run.struct_size = sizeof(run);
@@ -141,7 +73,7 @@ TEST_CASE("results outlive the session, and hold everything the C++ result does"
   std::vector<Picture> pictures = some_pictures(5);
   pictures[3].view.height_px = 0;
   TestBundle bundle;
-  Opened opened(bundle.write());
+  CSession opened(bundle.write());
   const auto images = c_images(pictures);
   navit_edge_c_results* results = nullptr;
   REQUIRE(navit_edge_c_run(opened.session, images.data(), images.size(), nullptr, &results, nullptr) == 0);
@@ -165,9 +97,9 @@ TEST_CASE("results outlive the session, and hold everything the C++ result does"
     CHECK((one.grid_rows == expected[i].grid.rows && one.grid_cols == expected[i].grid.cols));
     CHECK((one.scale_y == expected[i].placement.scale_y && one.scale_x == expected[i].placement.scale_x));
     CHECK((one.tokens == expected[i].tokens && one.pack == expected[i].pack));
-    CHECK(::values(one.logits) == navit_edge::values(expected[i].logits));
-    CHECK(::values(one.embedding) == navit_edge::values(expected[i].embedding));
-    CHECK(::values(one.features) == navit_edge::values(expected[i].token_features));
+    CHECK(values(one.logits) == values(expected[i].logits));
+    CHECK(values(one.embedding) == values(expected[i].embedding));
+    CHECK(values(one.features) == values(expected[i].token_features));
     CHECK(one.features.rows == one.grid_rows * one.grid_cols);
   }
   navit_edge_c_error error{};
@@ -186,7 +118,7 @@ TEST_CASE("pixels are released once where they were taken, and never where they 
   int taken = 0, refused = 0;
   Box box;
   {
-    Opened opened(bundle.write(), 4);
+    CSession opened(bundle.write(), 4);
     navit_edge_c_submit_options no_wait{};
     no_wait.struct_size = sizeof(no_wait);
     no_wait.no_wait = 1;
@@ -229,7 +161,7 @@ TEST_CASE(
   TestBundle bundle;
   bundle.json["engines"][0]["options"] = {{"stall_on_run", "0"}};
   (void)take_stats();
-  Opened opened(bundle.write(), 1);
+  CSession opened(bundle.write(), 1);
   Box box;
   std::atomic<int> released{0};
   const navit_edge_c_image image = c_image(pictures[0].view);
@@ -283,7 +215,7 @@ TEST_CASE("a cancelled image is called back with its code; stopping cancels what
   Box box;
   std::atomic<int> released{0};
   std::uint64_t last = 0;
-  Opened opened(bundle.write());
+  CSession opened(bundle.write());
   for (const Picture& picture : pictures) {
     const navit_edge_c_image image = c_image(picture.view);
     REQUIRE(navit_edge_c_submit(opened.session, &image, count, &released, nullptr, Box::done, &box, &last, nullptr) ==
@@ -309,7 +241,7 @@ TEST_CASE("a cancelled image is called back with its code; stopping cancels what
 TEST_CASE("a broken session says its first cause") {
   TestBundle bundle;
   bundle.json["engines"][0]["options"] = {{"fail_on_run", "0"}};
-  Opened opened(bundle.write());
+  CSession opened(bundle.write());
   navit_edge_c_error error{};
   CHECK(navit_edge_c_broken(opened.session, &error) == NAVIT_EDGE_C_OK);
   const std::vector<Picture> pictures = some_pictures(1);
@@ -328,7 +260,7 @@ TEST_CASE("progress is called until all are done") {
   const std::vector<Picture> pictures = some_pictures(20);
   const auto images = c_images(pictures);
   TestBundle bundle;
-  Opened opened(bundle.write());
+  CSession opened(bundle.write());
   std::vector<std::pair<std::uint64_t, std::uint64_t>> seen;
   navit_edge_c_run_options how{};
   how.struct_size = sizeof(how);
@@ -343,147 +275,11 @@ TEST_CASE("progress is called until all are done") {
   CHECK((seen.back() == std::pair<std::uint64_t, std::uint64_t>{20, 20}));
 }
 
-TEST_CASE("structs of an older caller are whole, those of a newer one must not set what is unknown") {
-  TestBundle bundle;
-  bundle.write();
-  struct Newer {
-    navit_edge_c_options options;
-    std::uint64_t more;
-  } newer{};
-  newer.options.struct_size = sizeof(newer);
-  newer.options.backend_dirs = kFakes.c_str();
-  navit_edge_c_session* session = nullptr;
-  navit_edge_c_error error{};
-  CHECK(navit_edge_c_open(bundle.path().c_str(), &newer.options, &session, &error) == 0);
-  navit_edge_c_close(session);
-  newer.more = 1;
-  CHECK(navit_edge_c_open(bundle.path().c_str(), &newer.options, &session, &error) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(session == nullptr);
-  CHECK(contains(error.message, "sets a field that this library does not know"));
-  newer.options.struct_size = 0;
-  CHECK(navit_edge_c_open(bundle.path().c_str(), &newer.options, &session, &error) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(contains(error.message, "set it to sizeof(navit_edge_c_options)"));
-
-  // Cut off behind backend_dirs: nothing is read behind it.
-  const std::size_t shorter = offsetof(navit_edge_c_options, vendor_dirs);
-  std::vector<unsigned char> exact(shorter);  // the address sanitizer watches its end
-  navit_edge_c_options older{};
-  older.struct_size = static_cast<std::uint32_t>(shorter);
-  older.backend_dirs = kFakes.c_str();
-  std::memcpy(exact.data(), &older, shorter);
-  REQUIRE(navit_edge_c_open(bundle.path().c_str(), reinterpret_cast<const navit_edge_c_options*>(exact.data()),
-                            &session, &error) == 0);
-
-  const std::vector<Picture> pictures = some_pictures(1);
-  const navit_edge_c_image image = c_image(pictures[0].view);
-  navit_edge_c_results* results = nullptr;
-  REQUIRE(navit_edge_c_run(session, &image, 1, nullptr, &results, &error) == 0);
-  const std::size_t head = offsetof(navit_edge_c_result, tokens);
-  std::vector<unsigned char> result(head + 8, 0xAA);
-  const auto head_size = static_cast<std::uint32_t>(head);
-  std::memcpy(result.data(), &head_size, sizeof(head_size));
-  CHECK(navit_edge_c_get(results, 0, reinterpret_cast<navit_edge_c_result*>(result.data()), &error) == 0);
-  CHECK(std::vector<unsigned char>(result.end() - 8, result.end()) == std::vector<unsigned char>(8, 0xAA));
-  navit_edge_c_free_results(results);
-  navit_edge_c_close(session);
-}
-
-TEST_CASE("images of an array lie struct_size apart") {
-  struct Wider {
-    navit_edge_c_image image;
-    std::uint64_t more;
-  };
-  const std::vector<Picture> pictures = some_pictures(3);
-  std::vector<Wider> images(3);
-  for (std::size_t i = 0; i < 3; ++i) {
-    images[i] = {c_image(pictures[i].view), 0};
-    images[i].image.struct_size = sizeof(Wider);
-  }
-  TestBundle bundle;
-  Opened opened(bundle.write());
-  navit_edge_c_results* results = nullptr;
-  navit_edge_c_error error{};
-  REQUIRE(navit_edge_c_run(opened.session, &images[0].image, 3, nullptr, &results, &error) == 0);
-  for (std::size_t i = 0; i < 3; ++i) {
-    navit_edge_c_result one{};
-    one.struct_size = sizeof(one);
-    navit_edge_c_get(results, i, &one, nullptr);
-    CHECK((one.height_px == pictures[i].view.height_px && one.width_px == pictures[i].view.width_px));
-  }
-  navit_edge_c_free_results(results);
-  images[1].image.struct_size = sizeof(navit_edge_c_image);
-  CHECK(navit_edge_c_run(opened.session, &images[0].image, 3, nullptr, &results, &error) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(contains(error.message, "struct_size of image 1 differs"));
-  CHECK(results == nullptr);
-}
-
-TEST_CASE("every pixel format is read as C++ reads it") {
-  std::vector<std::uint8_t> bytes(64 * 64 * 4);
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i * 7);
-  TestBundle bundle;
-  Opened opened(bundle.write());
-  Session session(bundle.path(), options());
-  for (std::int32_t format = NAVIT_EDGE_C_GRAY; format <= NAVIT_EDGE_C_I420; ++format) {
-    ImageView view{bytes.data(), 32, 24, 3, 0};
-    view.format = static_cast<PixelFormat>(format);
-    const bool planes = format == NAVIT_EDGE_C_NV12 || format == NAVIT_EDGE_C_I420;
-    view.channels = format == NAVIT_EDGE_C_GRAY || planes ? 1 : format <= NAVIT_EDGE_C_BGR ? 3 : 4;
-    navit_edge_c_image image = c_image(view);
-    image.format = format;
-    if (planes) {
-      view.planes[0] = image.planes[0] = bytes.data() + 1000;
-      view.planes[1] = image.planes[1] = bytes.data() + 3000;
-      view.matrix = YuvMatrix::kBt709;
-      image.matrix = NAVIT_EDGE_C_BT709;
-      view.range = YuvRange::kFull;
-      image.range = NAVIT_EDGE_C_FULL;
-    }
-    navit_edge_c_results* results = nullptr;
-    REQUIRE(navit_edge_c_run(opened.session, &image, 1, nullptr, &results, nullptr) == 0);
-    navit_edge_c_result one{};
-    one.struct_size = sizeof(one);
-    navit_edge_c_get(results, 0, &one, nullptr);
-    const std::vector<Result> expected = session.run({&view, 1});
-    REQUIRE(expected[0].error == nullptr);
-    CHECK(::values(one.logits) == navit_edge::values(expected[0].logits));
-    navit_edge_c_free_results(results);
-  }
-  navit_edge_c_image bad = c_image({bytes.data(), 4, 4, 3, 0});
-  bad.format = 10;
-  navit_edge_c_error error{};
-  navit_edge_c_results* results = nullptr;
-  CHECK(navit_edge_c_run(opened.session, &bad, 1, nullptr, &results, &error) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(contains(error.message, "field format of an image is 10"));
-}
-
-TEST_CASE("NULL is refused with a message where it makes no sense, and left alone where it is to be freed") {
-  navit_edge_c_error error{};
-  navit_edge_c_session* session = nullptr;
-  CHECK(navit_edge_c_open(nullptr, nullptr, &session, &error) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(std::string(error.message) == "bundle is NULL");
-  CHECK(error.code == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(navit_edge_c_open("/nowhere", nullptr, nullptr, &error) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(navit_edge_c_open("/nowhere", nullptr, &session, &error) == NAVIT_EDGE_C_BUNDLE);
-  CHECK(contains(error.message, "/nowhere"));
-  CHECK(navit_edge_c_run(nullptr, nullptr, 0, nullptr, nullptr, &error) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(navit_edge_c_submit(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, &error) ==
-        NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(navit_edge_c_drain(nullptr, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(navit_edge_c_broken(nullptr, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(navit_edge_c_describe(nullptr, nullptr, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
-  CHECK(navit_edge_c_cancel(nullptr, 1) == 0);
-  CHECK(navit_edge_c_count(nullptr) == 0);
-  navit_edge_c_stop(nullptr);
-  navit_edge_c_close(nullptr);
-  navit_edge_c_free_results(nullptr);
-  navit_edge_c_free_text(nullptr);
-}
-
 TEST_CASE("it counts what it has done, in the text that Prometheus reads") {
   const std::vector<Picture> pictures = some_pictures(7);
   const auto images = c_images(pictures);
   TestBundle bundle;
-  Opened opened(bundle.write());
+  CSession opened(bundle.write());
   navit_edge_c_results* results = nullptr;
   REQUIRE(navit_edge_c_run(opened.session, images.data(), images.size(), nullptr, &results, nullptr) == 0);
   navit_edge_c_free_results(results);
@@ -497,7 +293,7 @@ TEST_CASE("it counts what it has done, in the text that Prometheus reads") {
 TEST_CASE("it describes what is open, and says which library it is") {
   CHECK(navit_edge_c_abi_version() == NAVIT_EDGE_C_ABI_VERSION);
   TestBundle bundle;
-  Opened opened(bundle.write());
+  CSession opened(bundle.write());
   char* text = nullptr;
   REQUIRE(navit_edge_c_describe(opened.session, &text, nullptr) == 0);
   const auto json = nlohmann::json::parse(text);

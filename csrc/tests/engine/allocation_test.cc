@@ -195,7 +195,7 @@ TEST_CASE("slots side by side allocate nothing") {
   Opened opened(2, 2);
   std::array<std::vector<Result>, 2> results{std::vector<Result>(1), std::vector<Result>(1)};
   const auto round = [&] {
-    side_by_side(2, [&](std::size_t slot) { opened.run(picture(480, 640), results[slot], static_cast<int>(slot)); });
+    parallel_for(2, 2, [&](std::size_t slot) { opened.run(picture(480, 640), results[slot], static_cast<int>(slot)); });
   };
   round();
   for (int slot = 0; slot < 2; ++slot) opened.run(picture(480, 640), results[static_cast<std::size_t>(slot)], slot);

@@ -176,7 +176,7 @@ inline void yuv_block(Bytes y, Bytes u, Bytes v, const YuvCoefficients& k, std::
   join<3>(planes, out);
 }
 
-/// At most 16 pixels at x; 16 where kWhole.
+/// At most 16 pixels at x; 16 if kWhole.
 template <bool kWhole>
 inline void yuv_at(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step,
                    std::size_t pixels, const YuvCoefficients& k, std::uint8_t* out) {

@@ -21,9 +21,9 @@ struct YuvCoefficients {
 struct PixelKernels {
   /// BGR -> RGB.
   void (*swap)(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out);
-  /// Three of four bytes: RGBx -> RGB, or BGRx -> RGB where `swap`. At least one pixel.
+  /// Three of four bytes: RGBx -> RGB, or BGRx -> RGB if `swap`. At least one pixel.
   void (*take_three)(const std::uint8_t* in, std::size_t pixels, bool swap, std::uint8_t* out);
-  /// RGBA -> RGB over an opaque colour, as Pillow's alpha_composite; BGRA -> RGB where `swap`.
+  /// RGBA -> RGB over an opaque colour, as Pillow's alpha_composite; BGRA -> RGB if `swap`.
   void (*composite)(const std::uint8_t* in, std::size_t pixels, bool swap, const std::uint8_t* background,
                     std::uint8_t* out);
   /// RGBA -> the same premultiplied, as Pillow's convert("RGBa").
@@ -32,7 +32,7 @@ struct PixelKernels {
   void (*unpremultiply)(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out);
   /// Gray -> RGB.
   void (*expand)(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out);
-  /// 4:2:0 -> RGB. Pixel x takes u[x / 2 * step] and v[x / 2 * step]; `step` is 1, or 2, where v is u + 1.
+  /// 4:2:0 -> RGB. Pixel x takes u[x / 2 * step] and v[x / 2 * step]; `step` is 1, or 2: then v is u + 1.
   void (*yuv)(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step, std::size_t pixels,
               const YuvCoefficients& coefficients, std::uint8_t* out);
 };

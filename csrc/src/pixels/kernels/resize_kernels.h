@@ -2,7 +2,7 @@
 //
 // Taps go through in groups of four: a "quad" is four taps of one value in one 32-bit word, which is what dot-product
 // instructions eat. Along a row a quad is four neighbouring pixels of one channel, down the columns four neighbouring
-// rows. The weights of a filter are laid out for quads that start at multiples of four, zero where a tap is not used.
+// rows. The weights of a filter are laid out for quads that start at multiples of four, zero if a tap is not used.
 #pragma once
 
 #include <cstddef>
