@@ -32,9 +32,6 @@ struct Pixels {
   std::vector<pybind11::object> owners;
 };
 
-/// The format of a name such as "bgr"; throws InvalidInput with the names there are.
-PixelFormat parse_pixel_format(const std::string& name);
-
 /// Sets matrix and range of `view` from their names.
 void set_colour(ImageView& view, const std::string& matrix, const std::string& range);
 

@@ -210,7 +210,7 @@ def test_pixels_that_are_not_what_the_format_says_are_refused(case: str) -> None
 def test_alpha_is_refused_where_the_option_says_so() -> None:
     with pytest.raises(ne.InvalidInputError, match='has an alpha channel, and alpha is "reject"'):
         ne.to_rgb(image_of(4, 4, 4), alpha="reject")
-    with pytest.raises(ne.InvalidInputError, match="unknown alpha .ignore.; known: drop, composite, reject"):
+    with pytest.raises(ne.InvalidInputError, match="expected one of drop, composite, reject"):
         ne.to_rgb(image_of(4, 4, 4), alpha="ignore")  # type: ignore[arg-type]
     with pytest.raises(ne.InvalidInputError, match="expected one of bt601, bt709"):
         ne.Pixels(image_of(6, 4), "nv12", matrix="bt2020")

@@ -113,7 +113,7 @@ using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSi
 /// What a SizingRule is called, in the order of its alternatives.
 template <>
 struct Vocabulary<SizingRule> {
-  static constexpr std::string_view what = "sizing rule";
+  static constexpr std::string_view what = "rule";
   static constexpr std::array<std::string_view, 6> words{"token-cap",    "native",       "naflex",
                                                          "smart-resize", "longest-side", "fixed"};
 };

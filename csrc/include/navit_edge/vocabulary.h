@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "navit_edge/export.h"
+#include "navit_edge/image.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {
@@ -31,11 +32,30 @@ struct Vocabulary<DType> {
   static constexpr std::array<std::string_view, 5> words{"float32", "float16", "bfloat16", "uint8", "int32"};
 };
 
+template <>
+inline constexpr std::int32_t kFirstValue<PixelFormat> = 1;  // kByChannels has no word
+template <>
+struct Vocabulary<PixelFormat> {
+  static constexpr std::string_view what = "format";
+  static constexpr std::array<std::string_view, 9> words{"gray", "rgb",  "bgr",  "rgbx", "bgrx",
+                                                         "rgba", "bgra", "nv12", "i420"};
+};
+template <>
+struct Vocabulary<YuvMatrix> {
+  static constexpr std::string_view what = "matrix";
+  static constexpr std::array<std::string_view, 2> words{"bt601", "bt709"};
+};
+template <>
+struct Vocabulary<YuvRange> {
+  static constexpr std::string_view what = "range";
+  static constexpr std::array<std::string_view, 2> words{"limited", "full"};
+};
+
 /// How pixels are resized, as Pillow's filter of that name computes it.
 enum class Filter : std::int32_t { kNearest, kBox, kBilinear, kHamming, kBicubic, kLanczos };
 template <>
 struct Vocabulary<Filter> {
-  static constexpr std::string_view what = "resize filter";
+  static constexpr std::string_view what = "filter";
   static constexpr std::array<std::string_view, 6> words{"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"};
 };
 
@@ -108,7 +128,7 @@ enum class Overflow : std::int32_t {
 };
 template <>
 struct Vocabulary<Overflow> {
-  static constexpr std::string_view what = "overflow policy";
+  static constexpr std::string_view what = "overflow";
   static constexpr std::array<std::string_view, 3> words{"error", "downscale", "split"};
 };
 
@@ -137,14 +157,14 @@ enum class AttentionCost : std::int32_t {
 };
 template <>
 struct Vocabulary<AttentionCost> {
-  static constexpr std::string_view what = "form of attention";
+  static constexpr std::string_view what = "attention";
   static constexpr std::array<std::string_view, 3> words{"padded", "segments", "whole"};
 };
 
 /// "a, b, c"; "none" if there are none.
 NAVIT_EDGE_API std::string list_of(std::span<const std::string_view> words);
 
-/// Throws InvalidInput: "unknown <what> '<word>'; known: <words>".
+/// Throws InvalidInput: "<what> is '<word>'; expected one of <known>".
 [[noreturn]] NAVIT_EDGE_API void unknown_word(std::string_view what, std::string_view word, const std::string& known);
 
 template <class Enum>

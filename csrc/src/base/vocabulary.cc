@@ -11,7 +11,7 @@ std::string list_of(std::span<const std::string_view> words) {
 }
 
 void unknown_word(std::string_view what, std::string_view word, const std::string& known) {
-  throw InvalidInput("unknown " + std::string(what) + " '" + std::string(word) + "'; known: " + known);
+  throw InvalidInput(std::string(what) + " is '" + std::string(word) + "'; expected one of " + known);
 }
 
 }  // namespace navit_edge

@@ -44,22 +44,6 @@ std::vector<std::filesystem::path> directories(const char* list) {
   return out;
 }
 
-std::int32_t channels_of(std::int32_t format) {
-  switch (format) {
-    case NAVIT_EDGE_C_GRAY:
-    case NAVIT_EDGE_C_NV12:
-    case NAVIT_EDGE_C_I420:
-      return 1;
-    case NAVIT_EDGE_C_RGBX:
-    case NAVIT_EDGE_C_BGRX:
-    case NAVIT_EDGE_C_RGBA:
-    case NAVIT_EDGE_C_BGRA:
-      return 4;
-    default:
-      return 3;
-  }
-}
-
 /// `value` as an enum whose last value is `last`.
 template <class Enum>
 Enum checked(std::int32_t value, Enum last, const char* field) {
@@ -114,7 +98,7 @@ ImageView image_view(const navit_edge_c_image* given) {
   view.height_px = image.height_px;
   view.width_px = image.width_px;
   view.format = checked(image.format, PixelFormat::kI420, "format");
-  view.channels = image.channels != 0 ? image.channels : channels_of(image.format);
+  view.channels = image.channels != 0 ? image.channels : channels_of(view.format);
   view.row_stride_bytes = image.row_stride_bytes;
   for (int i = 0; i < 2; ++i) {
     view.planes[i] = image.planes[i];

@@ -32,6 +32,9 @@ TEST_CASE("every word is that of one value, and every value has one") {
   check_words<Orientation>();
   check_words<Icc>();
   check_words<DType>();
+  check_words<PixelFormat>();
+  check_words<YuvMatrix>();
+  check_words<YuvRange>();
   check_words<Lowering>();
   check_words<Quantization>();
   check_words<Precision>();
@@ -41,6 +44,8 @@ TEST_CASE("every word is that of one value, and every value has one") {
   check_words<AttentionCost>();
   CHECK(word_of(DType::kFloat32) == "float32");
   CHECK(word_of(DType::kInt32) == "int32");
+  CHECK(word_of(PixelFormat::kGray) == "gray");
+  CHECK(word_of(PixelFormat::kI420) == "i420");
   CHECK(word_of(SizingRule(TokenCap{})) == "token-cap");
   CHECK(word_of(SizingRule(Native{})) == "native");
   CHECK(word_of(SizingRule(NaFlex{})) == "naflex");
@@ -52,18 +57,18 @@ TEST_CASE("every word is that of one value, and every value has one") {
 TEST_CASE("a word that is unknown is refused with those that are known") {
   CHECK(find_word<Filter>("mitchell") == std::nullopt);
   CHECK_THROWS_WITH_AS(parse_word<Filter>("mitchell"),
-                       "unknown resize filter 'mitchell'; known: nearest, box, bilinear, hamming, bicubic, lanczos",
+                       "filter is 'mitchell'; expected one of nearest, box, bilinear, hamming, bicubic, lanczos",
                        InvalidInput);
-  CHECK_THROWS_WITH_AS(parse_word<Overflow>("Error"), "unknown overflow policy 'Error'; known: error, downscale",
+  CHECK_THROWS_WITH_AS(parse_word<Overflow>("Error"), "overflow is 'Error'; expected one of error, downscale",
                        InvalidInput);
 }
 
 TEST_CASE("auto leaves a device or a precision open") {
   CHECK(parse_word_or_auto<DeviceKind>("auto") == std::nullopt);
   CHECK(parse_word_or_auto<DeviceKind>("npu") == DeviceKind::kNpu);
-  CHECK_THROWS_WITH_AS(parse_word_or_auto<DeviceKind>("tpu"), "unknown device 'tpu'; known: auto, cpu, gpu, npu",
+  CHECK_THROWS_WITH_AS(parse_word_or_auto<DeviceKind>("tpu"), "device is 'tpu'; expected one of auto, cpu, gpu, npu",
                        InvalidInput);
-  CHECK_THROWS_WITH_AS(parse_word_or_auto<Precision>("int1"), "unknown precision 'int1'; known: auto, fp32",
+  CHECK_THROWS_WITH_AS(parse_word_or_auto<Precision>("int1"), "precision is 'int1'; expected one of auto, fp32",
                        InvalidInput);
-  CHECK_THROWS_WITH_AS(parse_word<DeviceKind>("auto"), "unknown device 'auto'", InvalidInput);
+  CHECK_THROWS_WITH_AS(parse_word<DeviceKind>("auto"), "device is 'auto'; expected one of cpu, gpu, npu", InvalidInput);
 }

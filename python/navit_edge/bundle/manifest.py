@@ -244,16 +244,18 @@ def fsync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def check(manifest: Manifest, *, source: str) -> bytes:
-    """Raises BundleError if no reader would take the manifest; returns it as JSON.
-
-    Nor is a manifest of a later minor version written: it would lose the fields that this version does not know.
-    """
+def require_writable(manifest: Manifest, *, source: str) -> None:
+    """Raises BundleError for a later minor schema: written back, it would lack the fields that are not known here."""
     if manifest.schema_minor and manifest.schema_minor > SCHEMA_MINOR:
         raise BundleError(
             f"{source} has schema {manifest.schema_version}.{manifest.schema_minor}, which this version reads and "
             "cannot write; upgrade navit-edge (pip install --upgrade navit-edge) to change the bundle"
         )
+
+
+def check(manifest: Manifest, *, source: str) -> bytes:
+    """Raises BundleError if no reader would take the manifest, or it cannot be written; returns it as JSON."""
+    require_writable(manifest, source=source)
     try:
         text = msgspec.json.encode(manifest, enc_hook=as_json)
     except (UnicodeEncodeError, TypeError) as error:
