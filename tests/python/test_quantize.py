@@ -21,9 +21,10 @@ from tiny_bundle import make_bundle
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle import publish as bundles
 from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.oracle.graph import run_graph
+from navit_edge.oracle.packs import Pack
 from navit_edge.quantize import QuantizeRequest, calibration, quantize_bundle
 from navit_edge.quantize.layers import find_layers
-from navit_edge.quantize.ort import Graph as RunnableGraph
 from navit_edge.quantize.packs import Packing, list_images, split
 from navit_edge.quantize.qdq import LARGEST, SMALLEST_SCALE, scale_of
 from navit_edge.quantize.report import QuantizeReport
@@ -226,20 +227,27 @@ def test_packs_of_calibration_are_those_of_the_reference_preprocessing(
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
+def with_padding(pack: Pack, rows: int) -> Pack:
+    """The pack with so many rows of no image behind it, of whatever stands there."""
+    filled = {"patches": 255, "positions": 10_000, "segment_ids": len(pack.inputs["grid_hw"])}
+    inputs = {
+        name: np.concatenate([value, np.full((rows, *value.shape[1:]), filled[name], value.dtype)])
+        if name in filled
+        else value
+        for name, value in pack.inputs.items()
+    }
+    return Pack(inputs=inputs, segments=pack.segments)
+
+
 @pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
 def test_padding_rows_do_not_touch_the_scales(plain: Path, images: Path, method: str) -> None:
+    packs = Packing(plain, "masked").packs(images, list_images(images), lambda done, total: None)
+    assert all(pack.used_rows().all() for pack in packs)
+    model = load(plain, "masked")
     scales = []
-    for dynamic in (True, False):
-        packing = Packing(plain, "masked", dynamic_tokens=dynamic, target_tokens=512 if dynamic else 700)
-        packs = packing.packs(images, list_images(images), lambda done, total: None)
-        padding = sum(int((~pack.used_rows()).sum()) for pack in packs)
-        assert (padding == 0) if dynamic else (padding > 300)
-        for pack in packs:  # whatever stands there
-            pack.inputs["patches"][~pack.used_rows()] = 255
-            pack.inputs["positions"][~pack.used_rows()] = 10_000
-        model = load(plain, "masked")
-        graph = RunnableGraph(model, plain / "graphs")
-        histograms = calibration.observe(graph, find_layers(model), packs)
+    for padding in (0, 300):
+        padded = [with_padding(pack, padding) for pack in packs]
+        histograms = calibration.observe(model, plain / "graphs", find_layers(model), padded)
         scales.append(calibration.choose_scales(histograms, method, "int8", 99.9))
     one, other = scales
     assert list(one) == LAYERS
@@ -286,8 +294,8 @@ def test_both_lowerings_give_the_same_quantized_numbers(quantized: Path, images:
     for lowering in ("masked", "padded"):
         packs = Packing(plain, lowering).packs(images, list_images(images), lambda done, total: None)
         model = load(quantized, f"{lowering}-{precision}")
-        session = RunnableGraph(model, quantized / "graphs").open()
-        results.append(np.concatenate([session.run(pack.inputs)["logits"] for pack in packs]))
+        found = run_graph(model, quantized / "graphs", (pack.inputs for pack in packs))
+        results.append(np.concatenate([values["logits"] for values in found]))
     # A rounding may fall the other way where sums were added in another order: one step of one value.
     np.testing.assert_allclose(results[0], results[1], atol=0.02)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -83,7 +87,14 @@ def test_a_right_engine_passes_and_the_bundle_keeps_the_certificate(bundle: Path
     ne.Session(bundle)  # the C++ reader takes the manifest with it
 
 
-def test_a_layer_that_computes_otherwise_is_found_and_named(bundle: Path) -> None:
+def polygraphy(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from polygraphy.tools import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_layer_that_computes_otherwise_is_found_and_named_and_polygraphy_goes_on_there(
+    bundle: Path, tmp_path: Path
+) -> None:
     def plant(graph: onnx.GraphProto) -> None:
         add = next(node for node in graph.node if "blocks.1.mlp.down.bias" in node.input)
         half = numpy_helper.from_array(np.float32(1.5), "planted")
@@ -95,7 +106,11 @@ def test_a_layer_that_computes_otherwise_is_found_and_named(bundle: Path) -> Non
 
     change_graph(bundle, plant)
     build(bundle)
-    certificate = verify(bundle)
+    inputs, outputs = tmp_path / "inputs.json", tmp_path / "outputs.json"
+    arguments = ["verify", str(bundle), "--json", "--save-inputs", str(inputs), "--save-outputs", str(outputs)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    certificate = msgspec.json.decode(done.stdout, type=Certificate)
     assert {"logits as in float32", "embedding as in float32"} <= broken_checks(certificate)
     assert any(check.name == "graph padded as graph masked" and not check.holds for check in certificate.bundle)
     worst = certificate.engines[0].worst_layer
@@ -103,6 +118,15 @@ def test_a_layer_that_computes_otherwise_is_found_and_named(bundle: Path) -> Non
     assert "blocks.1.mlp.down" in worst.words
     assert "blocks.0" not in worst.words
     assert "blocks.2" not in worst.words
+
+    command = next(line for line in done.stderr.splitlines() if line.startswith("polygraphy run "))
+    compared = polygraphy(shlex.split(command)[1:])  # as it is printed
+    assert compared.returncode == 1, compared.stderr
+    verdicts = {tuple(found) for found in re.findall(r"(PASSED|FAILED) \| Output: '(\w+)'", compared.stdout)}
+    assert verdicts == {("PASSED", worst.after), ("FAILED", worst.value)}
+    files = ["--load-inputs", str(inputs), "--load-outputs", str(outputs), "--atol", "1e-5"]
+    compared = polygraphy(["run", str(bundle / "graphs" / "masked.onnx"), "--onnxrt", *files])
+    assert compared.returncode == 0, compared.stdout  # this graph is right, and gives what was saved
 
 
 def test_an_engine_whose_images_see_each_other_is_found(bundle: Path, tmp_path: Path) -> None:
@@ -145,6 +169,9 @@ def test_the_tolerance_of_the_manifest_decides_and_the_exit_code_says_so(bundle:
     assert done.exit_code == 1
     assert "expected 0 at most" in done.stderr
     assert "worst layer" in done.stdout
+    go_on = [line.split() for line in done.stderr.splitlines()]
+    assert ["navit-edge", "verify", str(bundle), "--engine", ENGINE, "--no-write"] in [words[:6] for words in go_on]
+    assert ["polygraphy", "run"] in [words[:2] for words in go_on]
 
 
 def test_the_command_prints_tables_or_json_and_leaves_the_bundle_alone_where_asked(bundle: Path) -> None:
@@ -191,7 +218,7 @@ def test_what_cannot_be_verified_is_said_and_never_passed(
     with pytest.raises(ne.BackendError):
         verify(bundle, engines=["gpu"])
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ne.MissingPackageError, match="pip install onnxruntime"):
+    with pytest.raises(ne.MissingPackageError, match=r"onnxruntime.*pip install navit-edge\[verify\]"):
         verify(bundle)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,22 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate as JSON.")] = False,
     write: Annotated[bool, typer.Option("--write/--no-write", help="Keep it as reports/parity.json.")] = True,
+    save_inputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the reference's inputs here, for polygraphy run --load-inputs.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    save_outputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the reference's outputs here, and the values around the worst layer, for --load-outputs.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
@@ -52,6 +69,8 @@ def verify(
             images=images,
             decode=decode,
             write=write,
+            save_inputs=save_inputs,
+            save_outputs=save_outputs,
             progress=lambda name, phase: status.update(f"{name}: {phase}" if name else phase),
         )
     if as_json:
@@ -63,8 +82,28 @@ def verify(
     for name, why in certificate.not_run.items():
         console.print(f"not run here: {name}: {why}", style="yellow", soft_wrap=True, markup=False)
     if broken := certificate.broken:
+        for line in _go_on(bundle, certificate, save_inputs, save_outputs):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         fail(f"{broken[0]}{more}; do not use this engine: build it in another precision, or with --fp32-trunk")
+
+
+def _go_on(bundle: Path, certificate: Certificate, inputs: Path | None, outputs: Path | None) -> list[str]:
+    """How Polygraphy's commands take over at the worst layer."""
+    one = next((one for one in certificate.engines if one.worst_layer is not None), None)
+    if one is None or one.worst_layer is None:
+        return []
+    worst = one.worst_layer
+    lines = ["to look into the layer yourself, with Polygraphy:"]
+    if inputs is None or outputs is None:
+        inputs, outputs = Path("inputs.json"), Path("outputs.json")
+        saved = ["--save-inputs", str(inputs), "--save-outputs", str(outputs)]
+        lines.append(shlex.join(["navit-edge", "verify", str(bundle), "--engine", one.engine, "--no-write", *saved]))
+    values = [value for value in (worst.after, worst.value) if value not in ("", "patches")]
+    marked = [] if not worst.value else ["--onnx-outputs", *values]
+    loaded = ["--load-inputs", str(inputs), "--load-outputs", str(outputs), "--atol", "1e-3", "--rtol", "1e-3"]
+    lines.append(shlex.join(["polygraphy", "run", str(bundle / worst.graph), "--onnxrt", *marked, *loaded]))
+    return lines
 
 
 def _print(certificate: Certificate) -> None:

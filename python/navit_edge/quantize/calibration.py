@@ -12,20 +12,21 @@ Methods, of which ``docs/quantize.md`` compares the results:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from navit_edge.errors import BundleError
+from navit_edge.oracle.graph import mark_outputs, run_graph
+from navit_edge.oracle.packs import Array, Pack
 from navit_edge.quantize.layers import Layer
-from navit_edge.quantize.ort import Graph
-from navit_edge.quantize.packs import CalibrationPack
 from navit_edge.quantize.qdq import LARGEST, scale_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.float32]
+    import onnx
 
 _BINS = 4096
 _CANDIDATES = 128  # thresholds that are tried
@@ -39,16 +40,12 @@ class Histogram:
     """
 
     def __init__(self) -> None:
-        import numpy as np
-
         self.counts = np.zeros(_BINS, np.int64)
         self.range = 0.0  # upper end of the last bin
         self.largest = 0.0
 
     def add(self, values: Array) -> None:
         """Counts ``values``, all of them finite."""
-        import numpy as np
-
         if values.size == 0:
             return
         magnitudes = np.abs(values, dtype=np.float32).ravel()
@@ -70,8 +67,6 @@ class Histogram:
     @property
     def centers(self) -> npt.NDArray[np.float64]:
         """Middle of each bin."""
-        import numpy as np
-
         return np.asarray((np.arange(_BINS) + 0.5) * (self.range / _BINS), np.float64)
 
 
@@ -95,16 +90,12 @@ def clipped_fraction(histogram: Histogram, covered: float) -> float:
 
 
 def _percentile(histogram: Histogram, percentile: float) -> float:
-    import numpy as np
-
     cumulated = np.cumsum(histogram.counts)
     index = int(np.searchsorted(cumulated, cumulated[-1] * (percentile / 100)))
     return min((index + 1) * histogram.range / _BINS, histogram.largest)
 
 
 def _least_square_error(histogram: Histogram, precision: str) -> float:
-    import numpy as np
-
     used = histogram.counts > 0
     values, weights = histogram.centers[used], histogram.counts[used].astype(np.float64)
     best, least = histogram.largest, math.inf
@@ -119,8 +110,6 @@ def _least_square_error(histogram: Histogram, precision: str) -> float:
 
 def round_to(values: npt.NDArray[np.float64], precision: str) -> npt.NDArray[np.float64]:
     """Non-negative numbers as int8 or float8e4m3fn hold them, saturated."""
-    import numpy as np
-
     if precision == "int8":
         return np.asarray(np.minimum(np.rint(values), LARGEST["int8"]), np.float64)
     exponent = np.maximum(np.floor(np.log2(np.maximum(values, 2.0**-20))), -6)  # below 2^-6: subnormal, same steps
@@ -129,8 +118,6 @@ def round_to(values: npt.NDArray[np.float64], precision: str) -> npt.NDArray[np.
 
 
 def _least_divergence(histogram: Histogram) -> float:
-    import numpy as np
-
     counts = histogram.counts.astype(np.float64)
     counts[0] = 0.0  # a peak at zero (a ReLU's) is exact under every scale, and would decide alone
     last = min(int(histogram.largest / histogram.range * _BINS) + 1, _BINS)
@@ -155,8 +142,6 @@ def _least_divergence(histogram: Histogram) -> float:
 
 def _divergence(reference: npt.NDArray[np.float64], quantized: npt.NDArray[np.float64]) -> float:
     """Kullback-Leibler divergence of counts; what the second lacks is smoothed, so that it stays finite."""
-    import numpy as np
-
     if quantized.sum() == 0:
         return math.inf
     p, q = reference / reference.sum(), quantized / quantized.sum()
@@ -166,24 +151,24 @@ def _divergence(reference: npt.NDArray[np.float64], quantized: npt.NDArray[np.fl
 
 
 def observe(
-    graph: Graph,
+    model: onnx.ModelProto,
+    directory: Path,
     layers: Sequence[Layer],
-    packs: Iterable[CalibrationPack],
-    progress: Callable[[int], None] = lambda done: None,
+    packs: Sequence[Pack],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Histogram]:
     """Layer name -> magnitudes of what it reads, over the tokens of images; padding rows do not count.
 
     Raises BundleError where a value is not finite, or has no row for each token.
     """
-    names = list(dict.fromkeys(layer.activation for layer in layers))
-    session = graph.with_outputs(names)
-    histograms = {name: Histogram() for name in names}
     reader = {layer.activation: layer.name for layer in reversed(layers)}
-    for done, pack in enumerate(packs):
+    histograms = {layer.activation: Histogram() for layer in layers}
+    marked = mark_outputs(model, list(histograms))
+    found = run_graph(marked, directory, (pack.inputs for pack in packs))
+    for done, (pack, activations) in enumerate(zip(packs, found, strict=True)):
+        progress(done, len(packs))
         used = pack.used_rows()
-        for name, values in session.run(pack.inputs).items():
-            if name not in histograms:
-                continue
+        for name, values in activations.items():
             if values.ndim != 2 or values.shape[0] != len(used):
                 raise BundleError(
                     f"layer {reader[name]} reads {name} of shape {list(values.shape)}; expected a row for each of "
@@ -191,13 +176,11 @@ def observe(
                 )
             _require_finite(values[used], reader[name], pack)
             histograms[name].add(values[used])
-        progress(done + 1)
+    progress(len(packs), len(packs))
     return {layer.name: histograms[layer.activation] for layer in layers}
 
 
-def _require_finite(values: Array, layer: str, pack: CalibrationPack) -> None:
-    import numpy as np
-
+def _require_finite(values: Array, layer: str, pack: Pack) -> None:
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         names = ", ".join(segment.name for segment in pack.segments)

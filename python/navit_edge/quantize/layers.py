@@ -12,12 +12,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from navit_edge.compile import precision as precisions
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
+from navit_edge.oracle.packs import Values
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import onnx
 
 PURPOSE = "quantizing a bundle"
@@ -75,16 +76,12 @@ def match(layers: Sequence[Layer], patterns: Sequence[str]) -> set[str]:
     return found
 
 
-def read_weights(
-    model: onnx.ModelProto, layers: Sequence[Layer], directory: Path
-) -> dict[str, npt.NDArray[np.float32]]:
+def read_weights(model: onnx.ModelProto, layers: Sequence[Layer], directory: Path) -> Values:
     """Layer name -> weight as it lies in the graph or in the weights file in ``directory``.
 
     Raises BundleError where one is not float32 or not finite.
     """
     onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
-    import numpy as np
-
     by_name = {tensor.name: tensor for tensor in model.graph.initializer}
     weights = {}
     for layer in layers:

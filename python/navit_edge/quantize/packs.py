@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle import publish as bundles
@@ -15,13 +17,9 @@ from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.inputs.images import image_files
 from navit_edge.machine.cores import usable_cores
+from navit_edge.oracle.packs import Pack, Segment
 from navit_edge.quantize.report import ImageFile, LeftOut
 from navit_edge.text import key_of, path_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
 
 #: Packs are filled up to here: the values of all layers for so many tokens are in memory at once.
 TARGET_TOKENS = 512
@@ -30,30 +28,6 @@ MAX_TOKENS = 8192
 #: Decoded before they are packed: images, and bytes of pixels.
 _CHUNK = 32
 _CHUNK_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """One image of a pack."""
-
-    name: str  # of its file
-    first: int  # row of its first token
-    tokens: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationPack:
-    """The inputs of one pass."""
-
-    inputs: dict[str, npt.NDArray[np.generic]]
-    segments: tuple[Segment, ...]
-
-    def used_rows(self) -> npt.NDArray[np.bool_]:
-        """[T]: which rows are tokens of an image, and not padding."""
-        import numpy as np
-
-        images = len(self.inputs["grid_hw"])
-        return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
 
 
 def list_images(directory: Path, formats: tuple[str, ...] = FORMATS) -> list[ImageFile]:
@@ -95,36 +69,25 @@ def evenly(images: Sequence[ImageFile], count: int) -> list[ImageFile]:
 class Packing:
     """Packs of one graph of a bundle. ``left_out`` says which files could not be used, and why."""
 
-    def __init__(
-        self,
-        bundle: Path,
-        graph: str,
-        decoder: Decoder | None = None,
-        *,
-        dynamic_tokens: bool = True,
-        target_tokens: int = TARGET_TOKENS,
-    ) -> None:
+    def __init__(self, bundle: Path, graph: str, decoder: Decoder | None = None) -> None:
         from navit_edge import _core
 
         self._packer = _core.Packer(
             os.fspath(bundle),
             graph,
-            max_tokens=MAX_TOKENS if dynamic_tokens else target_tokens,
-            max_images=TARGET_TOKENS if dynamic_tokens else 64,
-            target_tokens=target_tokens,
-            strategy="similar-length" if dynamic_tokens else "first-fit-decreasing",
-            dynamic_tokens=dynamic_tokens,
+            max_tokens=MAX_TOKENS,
+            max_images=TARGET_TOKENS,
+            target_tokens=TARGET_TOKENS,
+            strategy="similar-length",
+            dynamic_tokens=True,
             threads=usable_cores(),
         )
         self._decoder = decoder or Decoder(recorded=Recorded.of(manifests.load(bundle).preprocess))
-        self._largest = MAX_TOKENS if dynamic_tokens else target_tokens
         self.left_out: list[LeftOut] = []
 
-    def packs(
-        self, directory: Path, images: Sequence[ImageFile], progress: Callable[[int, int], None]
-    ) -> list[CalibrationPack]:
+    def packs(self, directory: Path, images: Sequence[ImageFile], progress: Callable[[int, int], None]) -> list[Pack]:
         """Reads, resizes and packs. ``progress`` gets images done, images in all."""
-        packs: list[CalibrationPack] = []
+        packs: list[Pack] = []
         names: list[str] = []
         pixels: list[npt.NDArray[np.uint8]] = []
         for done, image in enumerate(images, 1):
@@ -149,15 +112,15 @@ class Packing:
         except NavitEdgeError as error:
             self.left_out.append(LeftOut(name=image.name, why=str(error).replace(f"{directory}{os.sep}", "")))
             return None
-        if tokens > self._largest:
-            why = f"it has {tokens} tokens; calibration takes {self._largest} at most"
+        if tokens > MAX_TOKENS:
+            why = f"it has {tokens} tokens; calibration takes {MAX_TOKENS} at most"
             self.left_out.append(LeftOut(name=image.name, why=why))
             return None
         return pixels
 
 
-def _named(pack: dict[str, Any], names: Sequence[str]) -> CalibrationPack:
+def _named(pack: dict[str, Any], names: Sequence[str]) -> Pack:
     segments = tuple(
         Segment(name=names[image], first=first, tokens=tokens) for image, first, tokens in pack["segments"]
     )
-    return CalibrationPack(inputs=pack["inputs"], segments=segments)
+    return Pack(inputs=pack["inputs"], segments=segments)

@@ -10,12 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from navit_edge.errors import import_or_explain
+from navit_edge.oracle.packs import Array
 from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import onnx
 
 #: Largest magnitude of a quantized value. int8 is symmetric: -128 is not used. fp8 is float8e4m3fn.
@@ -34,10 +35,8 @@ def scale_of(largest: float, precision: str) -> float:
     return math.ldexp(steps, exponent - _SCALE_BITS)
 
 
-def weight_scales(weight: npt.NDArray[np.float32], axis: int, precision: str) -> npt.NDArray[np.float32]:
+def weight_scales(weight: Array, axis: int, precision: str) -> Array:
     """One scale for each output channel, by its largest magnitude: [fan_out]"""
-    import numpy as np
-
     largest = np.abs(weight).max(axis=1 - axis)
     return np.array([scale_of(float(value), precision) for value in largest], np.float32)
 
@@ -46,7 +45,7 @@ def insert(
     model: onnx.ModelProto,
     layers: Sequence[Layer],
     activation_scales: Mapping[str, float],
-    channel_scales: Mapping[str, npt.NDArray[np.float32]],
+    channel_scales: Mapping[str, Array],
     precision: str,
 ) -> onnx.ModelProto:
     """A copy of the graph with Q/DQ on the activation and the weight of each of ``layers``.
@@ -61,8 +60,6 @@ def insert(
         precision: "int8" or "fp8".
     """
     onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
-    import numpy as np
-
     helper = onnx.helper
     kind = onnx.TensorProto.INT8 if precision == "int8" else onnx.TensorProto.FLOAT8E4M3FN
     quantized = type(model)()
@@ -76,7 +73,7 @@ def insert(
         for tensor in graph.initializer
     }
 
-    def pair(name: str, scales: npt.NDArray[np.float32], **attributes: int) -> str:
+    def pair(name: str, scales: Array, **attributes: int) -> str:
         """Adds Q/DQ behind the value ``name``; returns what comes out."""
         scale, zero, low, out = (f"{name}.{part}" for part in ("scale", "zero", "quantized", "dequantized"))
         graph.initializer.append(onnx.numpy_helper.from_array(scales, scale))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,23 +13,18 @@ import msgspec
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import File, Graph, Manifest
-from navit_edge.compile import precision as precisions
 from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
 from navit_edge.files import decode_json
-from navit_edge.quantize import calibration, sensitivity
-from navit_edge.quantize.accuracy import compare
-from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer, find_layers, match, read_weights
-from navit_edge.quantize.ort import Graph as RunnableGraph
-from navit_edge.quantize.packs import CalibrationPack, Packing, evenly, list_images, split
-from navit_edge.quantize.qdq import insert, weight_scales
-from navit_edge.quantize.report import ImageFile, LayerReport, OutputAccuracy, QuantizeReport
+from navit_edge.quantize.layers import PURPOSE, REMEDY
+from navit_edge.quantize.packs import evenly, list_images, split
+from navit_edge.quantize.report import ImageFile, QuantizeReport
 from navit_edge.quantize.request import QuantizeRequest
+from navit_edge.quantize.sensitivity import Scan
+from navit_edge.quantize.work import Progress, Work
 
-#: What is being done, steps done, steps in all.
-Progress = Callable[[str, int, int], None]
 #: Below this a scale rests on too little.
 FEW_IMAGES = 16
 
@@ -49,14 +44,14 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     Raises:
         BundleError: The bundle is damaged or holds nothing to quantize, an activation is not finite, the disk is full.
         InvalidInputError: No image can be used, or a name of a layer is unknown.
-        MissingPackageError: onnx or onnxruntime is not installed.
+        MissingPackageError: onnx, onnxruntime or polygraphy is not installed.
         KeyboardInterrupt: The bundle is as it was before.
     """
     bundle = Path(os.path.abspath(bundle))
     report_progress = progress or (lambda what, done, total: None)
     manifest = manifests.load(bundle)
     manifests.require_writable(manifest, source=str(bundle))
-    for module in ("onnx", "onnxruntime"):
+    for module in ("onnx", "onnxruntime", "polygraphy"):
         import_or_explain(module, purpose=PURPOSE, remedy=REMEDY)
     started = time.perf_counter()
 
@@ -73,7 +68,7 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
         return standing
 
     with bundles.snapshot(bundle, inputs) as sources:
-        work = _Work(bundle, sources, graphs, request, decoder, report_progress)
+        work = Work(bundle, sources, graphs, request, decoder, report_progress)
         packs = work.packs(request.calibration, images)
         if not packs:
             reasons = "; ".join(f"{item.name}: {item.why}" for item in work.packing.left_out[:3])
@@ -109,155 +104,6 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
             notes=_notes(manifest, request, len(used), len(held_packs), work, found),
         )
         return _publish(bundle, manifest, graphs, work, report, inputs)
-
-
-class _Work:
-    """What is known of the graphs, step by step."""
-
-    def __init__(
-        self,
-        bundle: Path,
-        sources: Path,
-        graphs: Sequence[Graph],
-        request: QuantizeRequest,
-        decoder: Decoder,
-        progress: Progress,
-    ) -> None:
-        """``sources``: where the checked copies of the graphs and their weights lie."""
-        self.request = request
-        self._progress = progress
-        self._directory = sources / "graphs"
-        self.models = {graph.id: precisions.load((sources / graph.file).read_bytes(), graph.file) for graph in graphs}
-        self._layers_of = {graph.id: find_layers(self.models[graph.id]) for graph in graphs}
-        # Attention per image costs least on a CPU; the linear layers and their weights are the same in every graph.
-        self.judge = next((graph for graph in graphs if graph.lowering == "padded"), graphs[0])
-        self.layers = self._layers_of[self.judge.id]
-        self._check_layers(graphs)
-        self._model = self.models[self.judge.id]
-        self._weights = read_weights(self._model, self.layers, self._directory)
-        self.packing = Packing(bundle, self.judge.id, decoder)
-        self.skipped: tuple[str, ...] = ()
-        if not request.auto:
-            unwanted = match(self.layers, request.skip_layers)
-            self.skipped = tuple(layer.name for layer in self.layers if layer.name in unwanted)
-            self._require_some()
-
-    def _check_layers(self, graphs: Sequence[Graph]) -> None:
-        if not self.layers:
-            raise BundleError(
-                f"graph {self.judge.id!r} has no linear layer between patches and tokens; there is nothing to quantize"
-            )
-        names = {layer.name for layer in self.layers}
-        for graph in graphs:
-            if {layer.name for layer in self._layers_of[graph.id]} != names:
-                raise BundleError(
-                    f"graphs {self.judge.id!r} and {graph.id!r} have other linear layers; expected the same; "
-                    "export the model again"
-                )
-
-    def _require_some(self) -> None:
-        if len(self.skipped) == len(self.layers):
-            raise InvalidInputError(
-                f"all {len(self.layers)} layers would be skipped; expected at least one to quantize; skip fewer"
-            )
-
-    @property
-    def chosen(self) -> list[Layer]:
-        return [layer for layer in self.layers if layer.name not in self.skipped]
-
-    def packs(self, directory: Path, images: Sequence[ImageFile]) -> list[CalibrationPack]:
-        if not images:
-            return []
-        return self.packing.packs(directory, images, lambda done, total: self._progress("reading images", done, total))
-
-    def calibrate(self, packs: Sequence[CalibrationPack]) -> None:
-        def done(count: int) -> None:
-            self._progress("calibrating", count, len(packs))
-
-        self._progress("calibrating", 0, len(packs))
-        request = self.request
-        graph = RunnableGraph(self._model, self._directory)
-        self._histograms = calibration.observe(graph, self.layers, packs, done)
-        self._scales = calibration.choose_scales(
-            self._histograms, request.method, request.precision, request.percentile
-        )
-        self._channel_scales = {
-            layer.name: weight_scales(self._weights[layer.name], layer.axis, request.precision) for layer in self.layers
-        }
-
-    def quantized(self, graph_id: str, names: Sequence[str]) -> RunnableGraph:
-        """A graph with these layers quantized."""
-        layers = [layer for layer in self._layers_of[graph_id] if layer.name in names]
-        model = insert(self.models[graph_id], layers, self._scales, self._channel_scales, self.request.precision)
-        return RunnableGraph(model, self._directory)
-
-    def choose_layers(self, packs: Sequence[CalibrationPack]) -> sensitivity.Scan | None:
-        """With --skip-layers auto, the scan that decides."""
-        request = self.request
-        if not request.auto:
-            return None
-        few: list[CalibrationPack] = []
-        for pack in packs:
-            if few and sum(len(p.segments) for p in few) >= request.scan_images:
-                break
-            few.append(pack)
-        self._progress("scanning layers", 0, len(self.layers))
-        scanner = sensitivity.Scanner(
-            RunnableGraph(self._model, self._directory),
-            lambda layers: self.quantized(self.judge.id, [layer.name for layer in layers]),
-            few,
-            self.judge.outputs,
-        )
-        found = sensitivity.scan(
-            scanner,
-            self.layers,
-            tolerance=request.tolerance,
-            count=request.skip_count,
-            progress=lambda done: self._progress("scanning layers", done, len(self.layers)),
-        )
-        self.skipped = found.skipped
-        self._require_some()
-        return found
-
-    def accuracy(
-        self, layers: Sequence[Layer], packs: Sequence[CalibrationPack], held_packs: Sequence[CalibrationPack]
-    ) -> dict[str, tuple[OutputAccuracy, ...]]:
-        """Set of images -> rows of the table."""
-        reference = RunnableGraph(self._model, self._directory).open()
-        found = self.quantized(self.judge.id, [layer.name for layer in layers]).open()
-        total = len(packs) + len(held_packs)
-        tables = {}
-        before = 0
-        for name, given in (("calibration", packs), ("held out", held_packs)):
-            if given:
-                tables[name] = compare(
-                    reference,
-                    found,
-                    given,
-                    self.judge.outputs,
-                    lambda done, before=before: self._progress("comparing", before + done, total),  # type: ignore[misc]
-                )
-            before += len(given)
-        return tables
-
-    def layer_reports(self) -> tuple[LayerReport, ...]:
-        reports = []
-        for layer in self.layers:
-            histogram, request = self._histograms[layer.name], self.request
-            covered = calibration.threshold(histogram, request.method, request.precision, request.percentile)
-            reports.append(
-                LayerReport(
-                    layer=layer.name,
-                    quantized=layer.name not in self.skipped,
-                    largest=histogram.largest,
-                    covered=covered,
-                    clipped=calibration.clipped_fraction(histogram, covered),
-                    scale=self._scales[layer.name],
-                    weight_scale_min=float(self._channel_scales[layer.name].min()),
-                    weight_scale_max=float(self._channel_scales[layer.name].max()),
-                )
-            )
-        return tuple(reports)
 
 
 def _choose_images(request: QuantizeRequest, formats: tuple[str, ...]) -> tuple[list[ImageFile], list[ImageFile], Path]:
@@ -344,8 +190,8 @@ def _notes(
     request: QuantizeRequest,
     images: int,
     held_packs: int,
-    work: _Work,
-    found: sensitivity.Scan | None,
+    work: Work,
+    found: Scan | None,
 ) -> tuple[str, ...]:
     notes = []
     if images < FEW_IMAGES:
@@ -377,11 +223,10 @@ def _publish(
     bundle: Path,
     manifest: Manifest,
     graphs: Sequence[Graph],
-    work: _Work,
+    work: Work,
     report: QuantizeReport,
     inputs: dict[str, File],
 ) -> Quantized:
-    names = [layer.name for layer in work.chosen]
     with bundles.staging_directory(bundle) as staging:
         staged = []
         for graph in graphs:
@@ -392,7 +237,7 @@ def _publish(
                 quantization=report.precision,
             )
             path = staging / f"{made.id}.onnx"
-            path.write_bytes(work.quantized(graph.id, names).model.SerializeToString(deterministic=True))
+            path.write_bytes(work.quantized(graph.id, work.chosen).SerializeToString(deterministic=True))
             staged.append(bundles.StagedGraph(graph=made, file=path))
         report_name = f"reports/quantize-{report.precision}.json"
         report_path = staging / "report.json"

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from navit_edge.bundle.manifest import TensorSpec
-from navit_edge.quantize.accuracy import Comparison
 from navit_edge.quantize.layers import Layer
-from navit_edge.quantize.ort import Graph
-from navit_edge.quantize.packs import CalibrationPack
 from navit_edge.quantize.report import LayerCost, ScanStep
 
-#: The graph in which only these layers are quantized.
-Quantizer = Callable[[Sequence[Layer]], Graph]
+#: Root mean square of the difference over that of float32, of the worst output, if only these layers are quantized.
+Error = Callable[[Sequence[Layer]], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,34 +22,13 @@ class Scan:
     within_tolerance: bool
 
 
-class Scanner:
-    """Runs packs through graphs with more or fewer quantized layers."""
-
-    def __init__(
-        self, reference: Graph, quantizer: Quantizer, packs: Sequence[CalibrationPack], outputs: Sequence[TensorSpec]
-    ) -> None:
-        self._quantizer = quantizer
-        self._packs = packs
-        self._outputs = outputs
-        session = reference.open()
-        self._reference = [session.run(pack.inputs) for pack in packs]
-
-    def error(self, layers: Sequence[Layer]) -> float:
-        """Of the graph in which these layers are quantized; see ``Comparison.error``."""
-        comparison = Comparison(self._outputs)
-        session = self._quantizer(layers).open()
-        for pack, expected in zip(self._packs, self._reference, strict=True):
-            comparison.add(pack, expected, session.run(pack.inputs))
-        return comparison.error()
-
-
 def scan(
-    scanner: Scanner,
+    error_of: Error,
     layers: Sequence[Layer],
     *,
     tolerance: float,
     count: int | None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scan:
     """Quantizes one layer at a time, then leaves the worst in float: ``count``, or as few as ``tolerance`` needs.
 
@@ -61,14 +36,15 @@ def scan(
     """
     costs = []
     for done, layer in enumerate(layers):
-        costs.append(LayerCost(layer=layer.name, error=scanner.error([layer])))
-        progress(done + 1)
+        progress(done, len(layers))
+        costs.append(LayerCost(layer=layer.name, error=error_of([layer])))
+    progress(len(layers), len(layers))
     costs.sort(key=lambda cost: (-cost.error, cost.layer))
     steps: list[ScanStep] = []
 
     def attempt(skipped: int) -> bool:
         names = {cost.layer for cost in costs[:skipped]}
-        error = scanner.error([layer for layer in layers if layer.name not in names])
+        error = error_of([layer for layer in layers if layer.name not in names])
         steps.append(ScanStep(skipped=skipped, error=error))
         return error <= tolerance
 

@@ -31,6 +31,7 @@ class WorstLayer(msgspec.Struct, frozen=True, kw_only=True):
     after: str  # the last that is within it
     relative: float  # of `value`
     words: str
+    graph: str = ""  # file of the graph that these are values of
     probes: dict[str, float] = {}  # value -> relative difference, of those that were looked at
 
 

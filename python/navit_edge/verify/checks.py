@@ -6,19 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from navit_edge.bundle.manifest import Manifest, Tolerance, find_engine
+from navit_edge.oracle.reference import Grid, Image, Outputs, Reference
 from navit_edge.session import Session
 from navit_edge.verify.certificate import Check
-from navit_edge.verify.compare import (
-    Distance,
-    Outputs,
-    all_finite,
-    distances,
-    largest_relative,
-    outputs_of,
-    same_bits,
-)
-from navit_edge.verify.images import Image, altered
-from navit_edge.verify.reference import Grid, Reference
+from navit_edge.verify.compare import Distance, all_finite, distances, largest_relative, outputs_of, same_bits
+from navit_edge.verify.images import altered
 
 #: float32 on the CPU, in another order of summation.
 _FLOAT32 = 1e-4

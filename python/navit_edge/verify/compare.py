@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-#: What one image gave: output name -> logits [classes], embedding [D] or tokens [rows * columns, D].
-Outputs = dict[str, npt.NDArray[np.float32]]
+from navit_edge.oracle.distance import Differences
+from navit_edge.oracle.packs import Array
+from navit_edge.oracle.reference import Outputs
 
 
 class Distance(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,29 +39,18 @@ def distances(ours: Sequence[Outputs], reference: Sequence[Outputs]) -> dict[str
     }
 
 
-def _distance(
-    name: str, ours: Sequence[npt.NDArray[np.float32]], reference: Sequence[npt.NDArray[np.float32]]
-) -> Distance:
-    scale = max(float(np.abs(one).max()) for one in reference)
-    max_abs = max(float(np.abs(a - b).max()) for a, b in zip(ours, reference, strict=True))
-    cosines = [_cosine(a, b) for a, b in zip(ours, reference, strict=True)]
-    agreement: float | None = None
-    if name == "logits" and reference[0].size > 1:
-        same = [int(a.argmax()) == int(b.argmax()) for a, b in zip(ours, reference, strict=True)]
-        agreement = sum(same) / len(same)
+def _distance(name: str, ours: Sequence[Array], reference: Sequence[Array]) -> Distance:
+    found = Differences()
+    for expected, value in zip(reference, ours, strict=True):
+        found.add(expected, value)
+    max_abs = float(np.float32(found.largest_difference))
     return Distance(
-        least_cosine=min(cosines),
-        mean_cosine=float(np.mean(cosines)),
+        least_cosine=min(found.cosines),
+        mean_cosine=float(np.mean(found.cosines)),
         max_abs=max_abs,
-        relative=max_abs / scale if scale > 0 else float(max_abs > 0),
-        top1_agreement=agreement,
+        relative=max_abs / found.largest if found.largest > 0 else float(max_abs > 0),
+        top1_agreement=found.agreement if name == "logits" and reference[0].size > 1 else None,
     )
-
-
-def _cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    a, b = one.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / norms if norms > 0 else float(not a.any() and not b.any())
 
 
 def largest_relative(ours: Sequence[Outputs], reference: Sequence[Outputs]) -> float:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
-from navit_edge.bundle.manifest import Golden, Manifest, Preprocess
+from navit_edge.bundle.manifest import Golden, Manifest
 from navit_edge.bundle.sizing_rule import to_json
+from navit_edge.oracle.reference import patches_of
 
 #: Up, down, extreme, exact: each path through sizing and resizing.
 SIZES = ((48, 64), (37, 211), (200, 1), (1, 200), (480, 640), (224, 224), (333, 517), (97, 31))
@@ -30,19 +31,6 @@ def draw(height_px: int, width_px: int, channels: int, seed: int) -> npt.NDArray
 
 def digest(patches: npt.NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(patches).tobytes()).hexdigest()
-
-
-def patches_of(image: npt.NDArray[np.uint8], grid: tuple[int, int], pre: Preprocess) -> npt.NDArray[np.uint8]:
-    """The runtime's patches of one image, uint8 [rows * columns, F]."""
-    packer = _core.Packer.of(
-        inputs=["patches"],
-        patch_px=pre.patch_px,
-        sizing=to_json(pre.sizing),
-        filter=pre.filter,
-        alpha=pre.alpha,
-        background=pre.background,
-    )
-    return packer.write([image], [grid])["patches"]
 
 
 def mismatches(manifest: Manifest, goldens: Sequence[Golden]) -> list[str]:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from navit_edge.bundle.manifest import Manifest
 from navit_edge.decode import Decoder
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.inputs.images import image_files
+from navit_edge.oracle.reference import Image
 from navit_edge.pixels import load_image
-
-Image = npt.NDArray[np.uint8]  # [height_px, width_px, C]
 
 #: Decoded at most: more images make the certificate slower, not stronger.
 MOST_IMAGES = 64
@@ -50,9 +48,8 @@ def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
     images: list[Image] = []
     found = image_files([folder], formats=decoder.options.formats)
     files, refused = found.files, found.left_out()
-    held_bytes = 0
     for index, file in enumerate(files):
-        if len(images) == MOST_IMAGES or held_bytes > MOST_DECODED_BYTES:
+        if len(images) == MOST_IMAGES or sum(one.nbytes for one in images) > MOST_DECODED_BYTES:
             most = f"{MOST_IMAGES} images, or those that fill {MOST_DECODED_BYTES >> 30} GiB, are taken"
             refused.append(f"{len(files) - index} more files: {most}")
             break
@@ -60,8 +57,6 @@ def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
             images.append(load_image(file, decoder))
         except NavitEdgeError as error:
             refused.append(str(error))
-            continue
-        held_bytes += images[-1].nbytes
     if len(images) < 2:
         why = f" ({refused[0]})" if refused else ""
         raise InvalidInputError(f"--images {folder}: found {len(images)} images{why}; expected at least two")

@@ -5,25 +5,28 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from navit_edge.bundle import publish as bundles
-from navit_edge.bundle.manifest import Engine, Graph, Manifest
+from navit_edge.bundle.manifest import Engine, Graph, Manifest, TensorSpec
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.compile.precision import load
 from navit_edge.compile.report import BuildReport
 from navit_edge.errors import NavitEdgeError, import_or_explain
 from navit_edge.files import decode_json
+from navit_edge.oracle.graph import mark_outputs, run_graph
+from navit_edge.oracle.packs import Array, Pack, Values
+from navit_edge.oracle.reference import Grid, Image, pack_each
 from navit_edge.session import Session
 from navit_edge.verify.certificate import WorstLayer
-from navit_edge.verify.compare import Outputs, outputs_of
-from navit_edge.verify.images import Image
-from navit_edge.verify.reference import Grid, Reference
+from navit_edge.verify.compare import outputs_of
 
 if TYPE_CHECKING:
     import onnx
@@ -33,91 +36,114 @@ Note = Callable[[str], None]
 _IMAGES = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is examined, by which images."""
+
+    bundle: Path
+    sources: Path  # where the checked copies of its graphs and their weights lie
+    manifest: Manifest
+    images: Sequence[Image]
+
+
+class Trunk:
+    """A graph's values between layers, and what they are in float32.
+
+    Attributes:
+        model: The graph.
+        cuts: Its values that all of the trunk passes through; none if the float32 graph has others.
+    """
+
+    def __init__(self, subject: Subject, graph: Graph) -> None:
+        graphs, sources = subject.manifest.graphs, subject.sources
+        masked = (one for one in graphs if one.lowering == "masked" and one.quantization == "none")
+        reference = next(masked, graph)
+        self._directory = (sources / reference.file).parent
+        self.model, self._reference = (load((sources / one.file).read_bytes(), one.file) for one in (graph, reference))
+        own, twins = cuts(self.model), cuts(self._reference)  # the lowerings name values their own way
+        self._twin = dict(zip(own, twins, strict=True)) if len(own) == len(twins) else {}
+        self.cuts = list(self._twin)
+
+    def float32(self, names: Sequence[str], packs: Sequence[Pack]) -> Iterator[Values]:
+        """For each pack, name -> value of the float32 graph; of cuts and of outputs, as this graph names them."""
+        twins = {name: self._twin.get(name, name) for name in names}
+        marked = mark_outputs(self._reference, list(twins.values()))
+        for found in run_graph(marked, self._directory, (pack.inputs for pack in packs)):
+            yield {name: found[twin] for name, twin in twins.items()}
+
+
+def find_graph(manifest: Manifest, engine: Engine) -> Graph:
+    """The one that the engine was built from."""
+    return next(one for one in manifest.graphs if one.id == engine.graph)
+
+
 def worst_layer(
-    bundle: Path,
-    sources: Path,
-    manifest: Manifest,
-    engine: Engine,
-    images: Sequence[Image],
-    grids: Sequence[Grid],
-    *,
-    limit: float,
-    note: Note,
+    subject: Subject, engine: Engine, grids: Sequence[Grid], *, limit: float, note: Note
 ) -> WorstLayer | None:
     """The first stretch of the trunk after which ``engine``'s kind differs from float32 by more than ``limit``.
 
     Builds an engine of the same kind for each probe; None where the engine's report does not say how it was built.
-
-    sources: where the checked copies of the graphs and their weights lie.
     """
-    graph = next(one for one in manifest.graphs if one.id == engine.graph)
-    request = _request(bundle, manifest, engine, graph)
-    if request is None:
+    graph = find_graph(subject.manifest, engine)
+    request = _request(subject, engine, graph)
+    trunk = Trunk(subject, graph)
+    model, stations = trunk.model, trunk.cuts
+    if request is None or not stations:
         return None
-    images, grids = images[:_IMAGES], grids[:_IMAGES]
-    model = load((sources / graph.file).read_bytes(), graph.file)
-    reference_graph = next(
-        (one for one in manifest.graphs if one.lowering == "masked" and one.quantization == "none"), graph
-    )
-    reference_model = load((sources / reference_graph.file).read_bytes(), reference_graph.file)
-    stations = cuts(model)
-    counterparts = cuts(reference_model)  # the lowerings name values their own way
-    if len(counterparts) != len(stations):
-        return None
-    twin = dict(zip(stations, counterparts, strict=True))
+    packs = pack_each(subject.images[:_IMAGES], grids[:_IMAGES], subject.manifest)
+    tokens = _tokens_of(graph, subject.manifest)
     probes: dict[str, float] = {}
 
     def probe(name: str) -> float:
         if name not in probes:
             note(f"layer {stations.index(name) + 1} of {len(stations)}")
-            part = truncated(reference_model, twin[name]).SerializeToString()
-            reference = Reference(sources, manifest, reference_graph, model=part).alone(images, grids)
-            probes[name] = _probe(sources, manifest, graph, truncated(model, name), request, images, reference)
+            values = zip(packs, trunk.float32([name], packs), strict=True)
+            reference = [part for pack, found in values for part in pack.by_image(tokens, found[name])]
+            probes[name] = _probe(subject, graph, truncated(model, name), request, reference)
         return probes[name]
 
     if probe(stations[-1]) <= limit:
+        value, after = "", stations[-1]
         words = (
             "all layers up to `tokens` hold: what follows is wrong (pooling, head), or the engine's file is not what "
             "this graph builds; build it again with --force"
         )
-        return WorstLayer(value="", after=stations[-1], relative=probes[stations[-1]], words=words, probes=probes)
-    good, bad = -1, len(stations) - 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if probe(stations[middle]) <= limit:
-            good = middle
-        else:
-            bad = middle
-    after = stations[good] if good >= 0 else "patches"
-    words = f"{', '.join(_contents(model, after, stations[bad]))}, between the values {after} and {stations[bad]}"
-    return WorstLayer(value=stations[bad], after=after, relative=probes[stations[bad]], words=words, probes=probes)
+    else:
+        good, bad = -1, len(stations) - 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            if probe(stations[middle]) <= limit:
+                good = middle
+            else:
+                bad = middle
+        value, after = stations[bad], stations[good] if good >= 0 else "patches"
+        words = f"{', '.join(_contents(model, after, value))}, between the values {after} and {value}"
+    relative = probes[value or after]
+    return WorstLayer(value=value, after=after, relative=relative, words=words, graph=graph.file, probes=probes)
 
 
 def cuts(model: onnx.ModelProto) -> list[str]:
     """Float values that everything from `patches` to `tokens` passes through, in order, `tokens` the last: the residual
     stream between layers, mostly."""
-    nodes = list(model.graph.node)
-    reached = {"patches"}
-    on_path: list[int] = []
-    for index, node in enumerate(nodes):
-        if any(name in reached for name in node.input):
+    reached, needed = {"patches"}, {"tokens"}
+    for node in model.graph.node:
+        if reached.intersection(node.input):
             reached.update(node.output)
-            on_path.append(index)
-    needed = {"tokens"}
-    path: set[int] = set()
-    for index in reversed(on_path):
-        if any(name in needed for name in nodes[index].output):
-            path.add(index)
-            needed.update(name for name in nodes[index].input if name in reached)
-    last_reader = {name: index for index in sorted(path) for name in nodes[index].input if name in needed}
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    trunk = reached & needed
+    path = [node for node in model.graph.node if trunk.intersection(node.output) and trunk.intersection(node.input)]
+    readers = Counter(name for node in path for name in trunk.intersection(node.input))
+    floats = _rank_two_floats(model)
     open_values = {"patches"}
     found: list[str] = []
-    floats = _rank_two_floats(model)
-    for index in sorted(path):
-        open_values |= {name for name in nodes[index].output if name in needed}
-        open_values -= {name for name in open_values if last_reader.get(name, len(nodes)) <= index}
-        if len(open_values) == 1 and (name := next(iter(open_values))) in floats:
-            found.append(name)
+    for node in path:
+        open_values |= trunk.intersection(node.output)
+        readers.subtract(trunk.intersection(node.input))
+        open_values = {name for name in open_values if readers[name] or name == "tokens"}
+        if len(open_values) == 1 and open_values <= floats:
+            found += open_values
     return found if found[-1:] == ["tokens"] else [*found, "tokens"]
 
 
@@ -139,95 +165,80 @@ def _rank_two_floats(model: onnx.ModelProto) -> set[str]:
 
 def truncated(model: onnx.ModelProto, value: str) -> onnx.ModelProto:
     """The graph up to ``value`` [T, D], which becomes its one output, `tokens`; without inputs that nobody reads."""
-    onnx = import_or_explain("onnx", purpose="finding the worst layer", remedy="pip install onnx")
-    cut = type(model)()
-    cut.CopyFrom(model)
-    graph = cut.graph
-    needed = {value}
-    kept = []
-    for node in reversed(list(graph.node)):
-        if any(name in needed for name in node.output):
+    from onnx import TensorProto, helper
+
+    needed, kept = {value}, []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
             needed.update(node.input)
             kept.append(node)
-    kept.reverse()
-    for node in kept:
+    tokens = helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["T", None])
+    graph = helper.make_graph(
+        kept[::-1],
+        model.graph.name,
+        [one for one in model.graph.input if one.name in needed],
+        [next((one for one in model.graph.output if one.name == "tokens"), tokens)],
+        [one for one in model.graph.initializer if one.name in needed],
+        value_info=[one for one in model.graph.value_info if one.name in needed - {value, "tokens"}],
+    )
+    for node in graph.node:
         for names in (node.input, node.output):
             names[:] = ["tokens" if name == value else name for name in names]
-    output = next(
-        (one for one in graph.output if one.name == "tokens"),
-        onnx.helper.make_tensor_value_info("tokens", onnx.TensorProto.FLOAT, ["T", None]),
+    cut: onnx.ModelProto = helper.make_model(
+        graph, ir_version=model.ir_version, opset_imports=model.opset_import, functions=model.functions
     )
-    inputs = [one for one in graph.input if one.name in needed]
-    weights = [one for one in graph.initializer if one.name in needed]
-    infos = [one for one in graph.value_info if one.name in needed and one.name not in (value, "tokens")]
-    for field, values in ((graph.node, kept), (graph.input, inputs), (graph.initializer, weights)):
-        copies = [_copy(one) for one in values]
-        del field[:]
-        field.extend(copies)
-    copies = [_copy(one) for one in infos]
-    del graph.value_info[:]
-    graph.value_info.extend(copies)
-    kept_output = _copy(output)
-    del graph.output[:]
-    graph.output.append(kept_output)
     return cut
 
 
-def _copy(message: Any) -> Any:
-    other = type(message)()
-    other.CopyFrom(message)
-    return other
+def _tokens_of(graph: Graph, manifest: Manifest) -> TensorSpec:
+    """Of the output `tokens`, also of a graph that has none; the values before have its shape."""
+    spec = next((one for one in graph.outputs if one.name == "tokens"), None)
+    rows = "T" if manifest.model.token_merge == 1 else "T/4"
+    return spec or TensorSpec(name="tokens", dtype=graph.outputs[0].dtype, shape=(rows, manifest.model.width))
 
 
 def _probe(
-    sources: Path,
-    manifest: Manifest,
-    graph: Graph,
-    cut: onnx.ModelProto,
-    request: BuildRequest,
-    images: Sequence[Image],
-    reference: Sequence[Outputs],
+    subject: Subject, graph: Graph, cut: onnx.ModelProto, request: BuildRequest, reference: Sequence[Array]
 ) -> float:
     """How far the `tokens` of an engine built from ``cut`` lie from ``reference``, each image alone."""
+    manifest = subject.manifest
     with tempfile.TemporaryDirectory(prefix="navit-edge-verify-") as scratch:
         part = Path(scratch) / "part.navit"
         (part / "graphs").mkdir(parents=True)
         (part / graph.file).write_bytes(cut.SerializeToString())
         for name in manifest.files:
             if name.startswith("graphs/") and not name.endswith(".onnx"):
-                shutil.copyfile(sources / name, part / name)
+                shutil.copyfile(subject.sources / name, part / name)
         used = {one.name for one in cut.graph.input}
-        tokens = next((one for one in graph.outputs if one.name == "tokens"), None)
-        width = manifest.model.width
-        spec = tokens or msgspec.structs.replace(graph.outputs[0], name="tokens", shape=("T", width))
         small = msgspec.structs.replace(
-            graph, inputs=tuple(one for one in graph.inputs if one.name in used), outputs=(spec,)
+            graph, inputs=tuple(one for one in graph.inputs if one.name in used), outputs=(_tokens_of(graph, manifest),)
         )
         bundles.seal(part, msgspec.structs.replace(manifest, graphs=(small,), engines=(), labels=(), files={}))
         (engine, *_) = build_engines(part, request)
         session = Session(part, engine=engine.id)
-        ours = outputs_of([session.run([image])[0] for image in images])
-        return _drift(ours, reference)
+        results = [session.run([image])[0] for image in subject.images[: len(reference)]]
+        return _drift([outputs["tokens"] for outputs in outputs_of(results)], reference)
 
 
-def _drift(ours: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
+def _drift(ours: Sequence[Array], reference: Sequence[Array]) -> float:
     """Root mean square of the difference of `tokens`, over that of the median channel of the reference.
 
     Not over the largest value: a few channels of a transformer's residual stream may be a thousand times the rest, and
     their rounding is what drowns the others.
     """
-    expected = np.concatenate([one["tokens"] for one in reference]).astype(np.float64)
-    difference = np.concatenate([one["tokens"] for one in ours]) - expected
+    expected = np.concatenate(reference).astype(np.float64)
+    difference = np.concatenate(ours) - expected
     scale = float(np.median(np.sqrt(np.mean(expected**2, axis=0))))
     return float(np.sqrt(np.mean(difference**2))) / max(scale, float(np.finfo(np.float32).tiny))
 
 
-def _request(bundle: Path, manifest: Manifest, engine: Engine, graph: Graph) -> BuildRequest | None:
+def _request(subject: Subject, engine: Engine, graph: Graph) -> BuildRequest | None:
     """How the engine was built, for one engine of the same kind."""
     if engine.report is None:
         return None
     try:
-        report = decode_json(bundles.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
+        raw = bundles.read_file(subject.bundle, subject.manifest, engine.report)
+        report = decode_json(raw, BuildReport, source=engine.report)
         return BuildRequest(
             backend=engine.backend,
             precision=(engine.precision,),

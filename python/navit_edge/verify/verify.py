@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle import publish as bundles
-from navit_edge.bundle.manifest import Engine, Manifest, Tolerance
+from navit_edge.bundle.manifest import Engine, Graph, Manifest, Tolerance
+from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
+from navit_edge.oracle.graph import open_runner
+from navit_edge.oracle.interchange import inputs_json, outputs_json
+from navit_edge.oracle.reference import Grid, Reference, pack_each
+from navit_edge.place import check_file_place, write_file
 from navit_edge.session import Session
 from navit_edge.verify import certificate as certificates
 from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
 from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.golden import mismatches
-from navit_edge.verify.images import Image, count_of, drawn_images, images_of
-from navit_edge.verify.layers import worst_layer
-from navit_edge.verify.reference import Reference
+from navit_edge.verify.images import count_of, drawn_images, images_of
+from navit_edge.verify.layers import Subject, Trunk, find_graph, worst_layer
 
 #: engine id, what is being done
 Progress = Callable[[str, str], None]
@@ -48,6 +54,8 @@ def verify(
     images: Path | None = None,
     decode: DecodeOptions | None = None,
     write: bool = True,
+    save_inputs: Path | None = None,
+    save_outputs: Path | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
     """Examines engines on this machine and records what was found in `reports/parity.json`.
@@ -58,6 +66,9 @@ def verify(
         images: A folder of images; drawn ones where None.
         decode: How they are decoded, as of a session.
         write: Whether the bundle keeps the certificate.
+        save_inputs: Where the reference's inputs are written in Polygraphy's JSON, an iteration an image.
+        save_outputs: Where the reference's outputs are, and the values around the worst layer of the first engine that
+            has one, as that engine's graph names them.
         progress: Called with each step.
 
     Returns:
@@ -67,7 +78,7 @@ def verify(
         BundleError: The bundle is damaged, altered, or holds no float32 masked graph.
         BackendError: No engine could be run.
         InvalidInputError: No such engine; a folder without images.
-        MissingPackageError: ONNX Runtime is not installed.
+        MissingPackageError: ONNX Runtime or Polygraphy is not installed.
     """
     step = progress or (lambda engine, phase: None)
     manifest = manifests.load(bundle)
@@ -76,12 +87,20 @@ def verify(
     pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images, decoder)
     source = "drawn" if images is None else "of the given folder"
     words = ", ".join([f"{count_of(pictures)}, {source}", *[f"left out: {why}" for why in refused]])
-    found: list[EngineCertificate] = []
+    for place in (save_inputs, save_outputs):
+        if place is not None:
+            check_file_place(place)
+    examined: list[_Examined] = []
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
-    with bundles.snapshot(bundle, graphs) as sources:
-        references = _references(sources, manifest, step)
+    with bundles.snapshot(bundle, graphs) as sources, ExitStack() as opened:
+        subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=pictures)
+        step("", "opening the graphs in ONNX Runtime")
+        references = {
+            graph.lowering: Reference(opened.enter_context(open_runner(sources / graph.file)), manifest, graph)
+            for graph in _float32_graphs(manifest)
+        }
         for engine in wanted:
             step(engine.id, "opening")
             cap = min(engine.budgets[-1].tokens - manifest.model.prefix_tokens, _MOST_TOKENS)
@@ -96,9 +115,10 @@ def verify(
                 step("", "the graphs, by ONNX Runtime")
                 grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
                 bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
-            found.append(
-                _examine(bundle, sources, manifest, engine, session, references["masked"], pictures, words, step)
-            )
+            examined.append(_examine(subject, engine, session, references["masked"], words, step))
+        if examined:
+            _save(subject, examined, save_inputs, save_outputs)
+    found = [one.certificate for one in examined]
     now = manifests.load(bundle)
     changed = [one.engine for one in found if _sha256(now, one.engine) != one.sha256]
     if changed:
@@ -152,24 +172,20 @@ def _sha256(manifest: Manifest, name: str) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _references(sources: Path, manifest: Manifest, step: Progress) -> dict[str, Reference]:
-    """Lowering -> its float32 graph, "masked" first; graphs of operators that are TensorRT's alone are left out."""
-    usable = [graph for graph in manifest.graphs if graph.lowering in ("masked", "padded")]
-    usable = [graph for graph in usable if graph.quantization == "none"]
+def _float32_graphs(manifest: Manifest) -> list[Graph]:
+    """The masked one first; those of operators that are TensorRT's alone are left out."""
+    usable = [one for one in manifest.graphs if one.lowering in ("masked", "padded") and one.quantization == "none"]
     usable.sort(key=lambda graph: graph.lowering != "masked")
     if not usable or usable[0].lowering != "masked":
         found = ", ".join(graph.id for graph in manifest.graphs)
         raise BundleError(f"the bundle has the graphs {found}; expected a masked one; export the model again")
-    step("", "opening the graphs in ONNX Runtime")
-    return {graph.lowering: Reference(sources, manifest, graph) for graph in usable}
+    return usable
 
 
 def _preprocessing(manifest: Manifest) -> Check:
     if not manifest.golden:
-        return Check(
-            name="preprocessing as at export", holds=False, found="no golden hashes in the manifest",
-            expected="those that export writes; export the model again",
-        )  # fmt: skip
+        found, expected = "no golden hashes in the manifest", "those that export writes; export the model again"
+        return Check(name="preprocessing as at export", holds=False, found=found, expected=expected)
     wrong = mismatches(manifest, manifest.golden)
     return Check(
         name="preprocessing as at export, to the bit",
@@ -179,48 +195,50 @@ def _preprocessing(manifest: Manifest) -> Check:
     )
 
 
+class _Examined(NamedTuple):
+    engine: Engine
+    certificate: EngineCertificate
+    grids: list[Grid]
+
+
+def _save(subject: Subject, found: Sequence[_Examined], save_inputs: Path | None, save_outputs: Path | None) -> None:
+    """What the reference got and gave, for Polygraphy's commands."""
+    engine, certificate, grids = next((one for one in found if one.certificate.worst_layer), found[0])
+    packs = pack_each(subject.images, grids, subject.manifest)
+    if save_inputs is not None:
+        write_file(save_inputs, inputs_json(pack.inputs for pack in packs))
+    if save_outputs is not None:
+        graph, worst = find_graph(subject.manifest, engine), certificate.worst_layer
+        trunk = Trunk(subject, graph)
+        around = [] if worst is None else [name for name in (worst.after, worst.value) if name in trunk.cuts]
+        names = dict.fromkeys([*(spec.name for spec in graph.outputs), *around])
+        write_file(save_outputs, outputs_json(trunk.float32(list(names), packs), runner="float32"))
+
+
 def _examine(
-    bundle: Path,
-    sources: Path,
-    manifest: Manifest,
-    engine: Engine,
-    session: Session,
-    reference: Reference,
-    images: Sequence[Image],
-    words: str,
-    step: Progress,
-) -> EngineCertificate:
+    subject: Subject, engine: Engine, session: Session, reference: Reference, words: str, step: Progress
+) -> _Examined:
+    manifest = subject.manifest
     tolerance = manifest.tolerances.get(engine.precision) or TOLERANCES[engine.precision]
     step(engine.id, "alone, packed, in another order, one image changed")
-    findings = check_engine(session, manifest, reference, images, tolerance)
+    findings = check_engine(session, manifest, reference, subject.images, tolerance)
     worst = None
     if any(found.relative > tolerance.max_relative for found in findings.distances.values()):
-        worst = worst_layer(
-            bundle,
-            sources,
-            manifest,
-            engine,
-            images,
-            findings.grids,
-            limit=tolerance.max_relative,
-            note=lambda what: step(engine.id, what),
-        )
-    return EngineCertificate(
+        note = partial(step, engine.id)
+        worst = worst_layer(subject, engine, findings.grids, limit=tolerance.max_relative, note=note)
+    made = EngineCertificate(
         engine=engine.id,
         sha256=_sha256(manifest, engine.id),
         precision=engine.precision,
         device=session.device,
         host=host_description(),
-        versions={name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)},
+        versions={name: found for name in _PACKAGES if (found := package_version(name)) != "unknown"},
         unix_time=round(time.time(), 3),
-        reference=f"{reference.version}, float32, each image alone",
+        reference=f"onnxruntime {package_version('onnxruntime', 'onnxruntime-gpu')}, float32, each image alone",
         images=words,
         tolerance=tolerance,
         distances=findings.distances,
         checks=findings.checks,
         worst_layer=worst,
     )
-
-
-def _installed(name: str) -> bool:
-    return next(iter(importlib.metadata.distributions(name=name)), None) is not None
+    return _Examined(engine=engine, certificate=made, grids=findings.grids)

@@ -1,0 +1,47 @@
+"""What goes into a graph, and whose rows of its outputs are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from navit_edge.bundle.manifest import TensorSpec
+
+Array = npt.NDArray[np.float32]
+#: What goes into a graph, by name; what comes out, by name.
+Inputs = Mapping[str, npt.NDArray[np.generic]]
+Values = dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One image of a pack."""
+
+    name: str  # of its file
+    first: int  # row of its first token
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """The inputs of one pass."""
+
+    inputs: dict[str, npt.NDArray[np.generic]]
+    segments: tuple[Segment, ...]
+
+    def used_rows(self) -> npt.NDArray[np.bool_]:
+        """[T]: which rows are tokens of an image, and not padding."""
+        images = len(self.inputs["grid_hw"])
+        return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
+
+    def by_image(self, spec: TensorSpec, value: Array) -> Iterator[Array]:
+        """The part of an output that belongs to each image; padding belongs to none."""
+        for index, segment in enumerate(self.segments):
+            if spec.shape[0] not in ("T", "T/4"):
+                yield value[index]
+                continue
+            merged = 4 if spec.shape[0] == "T/4" else 1  # patches that a row stands for
+            yield value[segment.first // merged : (segment.first + segment.tokens) // merged]

@@ -1,0 +1,91 @@
+"""The float32 reference: what is opened is what ONNX Runtime computes, and what is written is what Polygraphy reads."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from polygraphy.comparator import RunResults
+from polygraphy.json import load_json
+
+import navit_edge as ne
+from navit_edge.oracle.distance import Differences
+from navit_edge.oracle.graph import infer, mark_outputs, open_runner, run_graph
+from navit_edge.oracle.interchange import inputs_json, outputs_json
+
+VALUES = np.array([[-1.0, 2.0], [3.0, -4.0]], np.float32)
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    """y = 2 relu(x); the value between has a name that a wildcard would not find."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["inner[0]*"]),
+        helper.make_node("Add", ["inner[0]*", "inner[0]*"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["T", 2]) for name in ("x", "y"))
+    opset = helper.make_opsetid("", 17)
+    return helper.make_model(helper.make_graph(nodes, "g", [x], [y]), ir_version=8, opset_imports=[opset])
+
+
+def test_inner_values_come_out_by_name_and_inputs_that_nobody_reads_are_left_out(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    packs = [{"x": VALUES, "unread": VALUES}, {"x": -VALUES}]
+    marked = mark_outputs(model, ["inner[0]*", "y"])
+    assert [value.name for value in model.graph.output] == ["y"]
+    for found, sign in zip(run_graph(marked, tmp_path, packs), (1, -1), strict=True):
+        np.testing.assert_array_equal(found["inner[0]*"], np.maximum(sign * VALUES, 0))
+        np.testing.assert_array_equal(found["y"], 2 * np.maximum(sign * VALUES, 0))
+
+
+def test_what_the_graph_does_not_take_is_an_error_of_ours(model: onnx.ModelProto, tmp_path: Path) -> None:
+    with open_runner(model, tmp_path) as runner, pytest.raises(ne.BackendError, match="cannot run the graph"):
+        infer(runner, {"x": VALUES.astype(np.float64)})
+    model.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(ne.BackendError, match=r"cannot open the graph.*NoSuchOperator"):
+        list(run_graph(model, tmp_path, [{"x": VALUES}]))
+
+
+def test_a_runner_imports_no_torch_and_prints_nothing(model: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(model, tmp_path / "g.onnx")
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from navit_edge.oracle.graph import infer, open_runner
+file = Path(sys.argv[1])
+with open_runner(file, file.parent) as runner:
+    infer(runner, {"x": np.zeros((3, 2), np.float32)})
+sys.exit("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "g.onnx")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_is_written_is_what_polygraphy_reads(tmp_path: Path) -> None:
+    packs = [{"patches": np.arange(6, dtype=np.uint8).reshape(2, 3)}, {"patches": np.zeros((0, 3), np.uint8)}]
+    (tmp_path / "inputs.json").write_bytes(inputs_json(packs))
+    for read, pack in zip(load_json(str(tmp_path / "inputs.json")), packs, strict=True):
+        assert read["patches"].dtype == np.uint8
+        np.testing.assert_array_equal(read["patches"], pack["patches"])
+    (tmp_path / "outputs.json").write_bytes(outputs_json([{"y": VALUES}], runner="float32"))
+    read = RunResults.load(str(tmp_path / "outputs.json"))
+    np.testing.assert_array_equal(read["float32"][0]["y"], VALUES)
+
+
+def test_what_is_not_a_number_is_never_near() -> None:
+    found = Differences()
+    found.add(VALUES, VALUES)
+    found.add(VALUES, np.full_like(VALUES, np.nan))
+    found.add(VALUES, VALUES + 1)
+    assert math.isnan(found.largest_difference)
+    assert min(found.cosines) == 0
+    assert math.isnan(found.rms)
+    assert found.largest == 4.0
