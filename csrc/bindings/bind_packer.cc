@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -29,6 +28,7 @@ GraphSpec graph_with(const std::vector<std::string>& inputs, std::int32_t patch_
   const Dim images{'N', 0};
   const auto fixed = [](std::int64_t extent) { return Dim{'\0', extent}; };
   const std::array<TensorSpec, 7> contract{
+      // [GraphInput]
       {{"patches", DType::kUInt8, {tokens, fixed(std::int64_t{kChannels} * patch_px * patch_px)}},
        {"positions", DType::kInt32, {tokens, fixed(2)}},
        {"segment_ids", DType::kInt32, {tokens}},
@@ -38,12 +38,10 @@ GraphSpec graph_with(const std::vector<std::string>& inputs, std::int32_t patch_
        {"cu_seqlens", DType::kInt32, {{'N', 1}}}}};
   GraphSpec graph;
   graph.id = "pack";
-  for (const TensorSpec& spec : contract) {
-    const bool named = std::find(inputs.begin(), inputs.end(), spec.name) != inputs.end();
-    if (named || inputs.empty()) graph.inputs.push_back(spec);
+  if (inputs.empty()) graph.inputs.assign(contract.begin(), contract.end());
+  for (const std::string& name : inputs) {
+    graph.inputs.push_back(contract[static_cast<std::size_t>(parse_word<GraphInput>(name))]);
   }
-  if (!inputs.empty() && graph.inputs.size() != inputs.size())
-    throw InvalidInput("inputs names one twice, or one that no graph has");
   return graph;
 }
 

@@ -161,6 +161,29 @@ struct Vocabulary<AttentionCost> {
   static constexpr std::array<std::string_view, 3> words{"padded", "segments", "whole"};
 };
 
+/// The inputs and outputs of graphs (docs/model.md).
+enum class GraphInput : std::int32_t {
+  kPatches,
+  kPositions,
+  kSegmentIds,
+  kGridHw,
+  kAttentionIndex,
+  kTokenIndex,
+  kCuSeqlens,
+};
+template <>
+struct Vocabulary<GraphInput> {
+  static constexpr std::string_view what = "input";
+  static constexpr std::array<std::string_view, 7> words{"patches",         "positions",   "segment_ids", "grid_hw",
+                                                         "attention_index", "token_index", "cu_seqlens"};
+};
+enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens };
+template <>
+struct Vocabulary<GraphOutput> {
+  static constexpr std::string_view what = "output";
+  static constexpr std::array<std::string_view, 3> words{"logits", "embedding", "tokens"};
+};
+
 /// "a, b, c"; "none" if there are none.
 NAVIT_EDGE_API std::string list_of(std::span<const std::string_view> words);
 

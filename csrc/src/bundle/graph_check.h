@@ -7,9 +7,6 @@
 
 namespace navit_edge {
 
-/// The inputs of the graph contract.
-enum class GraphInput { kPatches, kPositions, kSegmentIds, kGridHw, kAttentionIndex, kTokenIndex, kCuSeqlens };
-
 /// Which input each of `graph.inputs` is. Throws BundleError if a name is unknown, or a type or shape is not the
 /// contract's.
 std::vector<GraphInput> graph_inputs(const GraphSpec& graph, const PreprocessSpec& preprocess);
