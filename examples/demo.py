@@ -30,8 +30,8 @@ from rich.progress import track
 from rich.table import Table
 
 import navit_edge as ne
+from navit_edge.bundle.hashing import verify_files
 from navit_edge.bundle.manifest import Engine, Manifest
-from navit_edge.bundle.publish import verify_files
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "demo"

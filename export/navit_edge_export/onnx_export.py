@@ -23,7 +23,7 @@ import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import publish
 from navit_edge.bundle import sizing_rule as sizings
 from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.compile import packed_attention as packed
@@ -115,7 +115,7 @@ def export_bundle(
     _check_decoding(orientation, icc)
     report = progress or (lambda what, done, total: None)
     steps = len(wanted) + 2
-    with bundles.staged_bundle(out, overwrite=overwrite) as staging:
+    with publish.staged_bundle(out, overwrite=overwrite) as staging:
         report("making the model", 0, steps)
         if isinstance(model, NaViTConfig):
             weights = weights or f"random, seed {seed}"
@@ -164,7 +164,7 @@ def export_bundle(
             tolerances=TOLERANCES,
         )
         manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess))
-        bundles.seal(staging, manifest)
+        publish.seal(staging, manifest)
     report("done", steps, steps)
     return Path(out)
 

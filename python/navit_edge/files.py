@@ -1,13 +1,15 @@
-"""Reading small files: regular ones, of a bounded size, and nothing that could block.
+"""Small files: read where they are regular, of a bounded size, and nothing could block; written whole or not at all.
 
 Files of a bundle are read without following a link; files that a user named may be reached through one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -120,6 +122,73 @@ def decode_json(raw: bytes, type: type[T], *, source: str) -> T:
         return msgspec.json.decode(raw, type=type)
     except msgspec.DecodeError as error:
         raise BundleError(f"{source} is not what was expected: {error}; make it anew") from None
+
+
+def write_whole(
+    path: str | os.PathLike[str],
+    content: bytes | memoryview,
+    *,
+    beside: str,
+    mode: int | None = None,
+    dir_fd: int | None = None,
+) -> None:
+    """Writes a file whole or not at all, and on the disk when it returns; a link that has the name goes itself.
+
+    Args:
+        beside: Name of the file beside it that is written first; one that a killed process left goes.
+        mode: Permissions of the new file; None: those that the process gives to new files.
+
+    Raises OSError; then nothing is left beside, and what had the name stands.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    staged = os.path.join(folder, beside)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(staged, dir_fd=dir_fd)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(staged, flags, 0o666, dir_fd=dir_fd)
+    try:
+        try:
+            if mode is not None:
+                os.fchmod(handle, mode)
+            write_all(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(staged, os.path.join(folder, name), src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged, dir_fd=dir_fd)
+        raise
+    if dir_fd is not None and not folder:
+        os.fsync(dir_fd)
+        return
+    with contextlib.suppress(PermissionError):  # a folder that may be written to and not read
+        sync_folder(folder or ".")
+
+
+def write_all(handle: int, content: bytes | memoryview) -> None:
+    """Writes to a descriptor, however many pieces the system takes it in."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def sync_file(path: Path) -> None:
+    """So that its content outlives a power cut. A link is not followed."""
+    _sync(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """So that names in it outlive a power cut."""
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: str | os.PathLike[str], flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _check(

@@ -9,14 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import stat
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from navit_edge.errors import NavitEdgeError
+from navit_edge.files import write_all, write_whole
 from navit_edge.text import shown
 
 #: Names of the descriptors that this process was started with.
@@ -140,7 +141,7 @@ def write_file(output: str | os.PathLike[str], data: bytes) -> None:
     place = check_file_place(output)
     try:
         if place.is_stream:
-            _write_all(place.open_stream(), data)
+            _write_and_close(place.open_stream(), data)
         else:
             _replace(place, data)
     except BrokenPipeError:
@@ -152,42 +153,24 @@ def write_file(output: str | os.PathLike[str], data: bytes) -> None:
 def _replace(place: Place, data: bytes) -> None:
     path = place.path
     try:
-        handle, staged = tempfile.mkstemp(prefix=".navit-edge-", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        if place.kind is Kind.FILE and error.errno in _ONLY_IN_PLACE:
-            _write_all(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), data)
-            return
-        raise
-    try:
-        os.fchmod(handle, _mode_for(path))
-        _write_all(handle, data, sync=True)
-        os.replace(staged, path)
+        beside = f".navit-edge-{secrets.token_hex(4)}.tmp"
+        write_whole(path, data, beside=beside, mode=_mode_of(path))
     except OSError as error:
         if place.kind is not Kind.FILE or error.errno not in _ONLY_IN_PLACE:
             raise
-        _write_all(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), data)
-    finally:
-        with suppress(OSError):
-            os.unlink(staged)
+        _write_and_close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), data)
 
 
-def _mode_for(path: Path) -> int:
-    """Of the file that is there, or what the process gives to new ones."""
+def _mode_of(path: Path) -> int | None:
+    """Permissions of the file that is there."""
     with suppress(OSError):
         return stat.S_IMODE(path.stat().st_mode) & 0o777
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return 0o666 & ~umask
+    return None
 
 
-def _write_all(handle: int, data: bytes, *, sync: bool = False) -> None:
-    """And closes it, whatever happens."""
+def _write_and_close(handle: int, data: bytes) -> None:
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(handle, view) :]
-        if sync:
-            os.fsync(handle)
+        write_all(handle, data)
     finally:
         os.close(handle)
 

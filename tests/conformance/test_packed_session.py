@@ -20,7 +20,7 @@ from packed_definition import written_out
 
 import navit_edge as ne
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import publish
 from navit_edge.bundle.manifest import Budget
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model import NaViT
@@ -41,7 +41,7 @@ def packed_bundle(tiny_model: NaViT, tmp_path_factory: pytest.TempPathFactory) -
     # build-engine refuses packed for OpenVINO, and rightly: written out, it is masked attention.
     manifest = manifests.load(path)
     written = msgspec.structs.replace(manifest.graphs[0], lowering="masked")
-    bundles.seal(path, msgspec.structs.replace(manifest, graphs=(written,)))
+    publish.seal(path, msgspec.structs.replace(manifest, graphs=(written,)))
     build_engines(path, BuildRequest(backend="openvino", lowering="masked", precision=("fp32",), token_budgets=(128,)))
     return path
 
@@ -53,7 +53,7 @@ def with_form(bundle: Path, copy: Path, *, dynamic_tokens: bool) -> Path:
     budgets = tuple(Budget(tokens=t, images=n, target_tokens=t) for t, n in ((64, 3), (128, 6)))
     (engine,) = manifest.engines
     engine = msgspec.structs.replace(engine, dynamic_tokens=dynamic_tokens, budgets=budgets)
-    bundles.seal(copy, msgspec.structs.replace(manifest, engines=(engine,)))
+    publish.seal(copy, msgspec.structs.replace(manifest, engines=(engine,)))
     return copy
 
 

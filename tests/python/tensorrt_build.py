@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import publish
 from navit_edge.bundle.manifest import Budget, Engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -136,5 +136,5 @@ def with_tensorrt_engine(
     )
     (bundle / "engines").mkdir(exist_ok=True)
     (bundle / engine.file).write_bytes(plan)
-    bundles.seal(bundle, msgspec.structs.replace(manifest, engines=(*manifest.engines, engine)))
+    publish.seal(bundle, msgspec.structs.replace(manifest, engines=(*manifest.engines, engine)))
     return engine.id

@@ -12,8 +12,8 @@ import openvino
 import pytest
 from tiny_bundle import make_bundle, pack_inputs
 
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget
 from navit_edge.compile import BuildRequest, Event, build_engines
 from navit_edge.compile import openvino as builder
@@ -43,7 +43,7 @@ def test_without_options_there_is_an_engine_for_each_precision_of_the_cpu_best_f
         assert (engine.strategy, engine.dynamic_tokens) == ("similar-length", True)
         assert engine.budgets == (Budget(tokens=16384, images=1024, target_tokens=builder.TARGET_TOKENS),)
         assert engine.builder == {"openvino": openvino.get_version()}
-    bundles.verify_files(built, manifest)
+    hashing.verify_files(built, manifest)
 
 
 def test_each_engine_gives_the_numbers_of_onnx_runtime_in_its_own_precision(built: Path) -> None:

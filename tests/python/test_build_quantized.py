@@ -16,8 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 import navit_edge as ne
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.compile import BuildRequest, build_engines, precision
 from navit_edge.compile.openvino import cpu_precisions
 from navit_edge.compile.report import BuildReport
@@ -55,7 +55,7 @@ def test_openvino_computes_every_quantized_layer_in_int8(bundle: Path) -> None:
 
 def test_the_int8_engine_stands_beside_the_others_and_is_smaller(bundle: Path) -> None:
     manifest = manifests.load(bundle)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)
     by_id = {engine.id: engine for engine in manifest.engines}
     int8, fp32 = by_id["openvino-cpu-int8"], by_id["openvino-cpu-fp32"]
     assert (int8.precision, int8.graph, int8.dynamic_tokens) == ("int8", "padded-int8", True)

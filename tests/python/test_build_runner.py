@@ -15,8 +15,8 @@ from typing import IO
 import pytest
 from tiny_bundle import make_bundle
 
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines, runner
 from navit_edge.compile import openvino as openvino_builder
 from navit_edge.compile import tensorrt as tensorrt_builder
@@ -71,7 +71,7 @@ def test_an_engine_that_was_altered_or_asked_for_otherwise_is_built_again(bundle
     (engine,) = build_engines(bundle, FP32)
     (bundle / engine.file).write_bytes(b"altered")
     (engine,) = build_engines(bundle, FP32)
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
     other = BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(512,))
     (engine,) = build_engines(bundle, other)
     assert engine.budgets[0].tokens == 512
@@ -248,4 +248,4 @@ def test_two_builds_at_once_both_add_their_engine(bundle: Path) -> None:
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     manifest = manifests.load(bundle)
     assert {(engine.backend, engine.precision) for engine in manifest.engines} == set(wanted)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from s16_builds import BUILDS, Photographs, add_quantized_graphs, read_report
 
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle
@@ -33,7 +33,7 @@ def test_a_real_build_of_s16_has_its_profiles_and_is_fused(
         backend="tensorrt-rtx", precision=(precision,), targets=tuple(targets.split("+")), require_fused=True
     )
     (engine,) = build_engines(bundle, request)
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
     graph = f"masked-{precision}" if precision in ("int8", "fp8") else "masked"
     assert (engine.target, engine.precision, engine.graph) == (targets, precision, graph)
     beside = ("fp16" if targets == "sm75" else "bf16") if graph != "masked" else ""

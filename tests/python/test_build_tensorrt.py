@@ -17,8 +17,8 @@ import onnx.helper
 import pytest
 from tiny_bundle import TinyConfig, make_bundle, make_graph
 
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget, EngineGroup
 from navit_edge.compile import BuildRequest, CompilerOptions, Event, build_engines, tensorrt_common, tensorrt_rtx
 from navit_edge.compile import tensorrt as tensorrt_builder
@@ -129,7 +129,7 @@ def test_sm75_gets_an_engine_of_its_own_in_fp16(bundle: Path) -> None:
         assert shapes["patches"].min == shapes["patches"].opt == shapes["patches"].max == (256, 48)
         assert shapes["grid_hw"].max == (8, 2)
         assert set(report.versions) == {"tensorrt-rtx", "onnx"}
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
 
 
 def test_a_second_build_gives_the_same_bytes(bundle: Path) -> None:

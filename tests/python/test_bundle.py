@@ -16,9 +16,10 @@ import pytest
 from test_manifest import make_manifest
 from tiny_bundle import make_bundle
 
+from navit_edge.bundle import edit, hashing, publish
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Budget, Engine, Manifest
+from navit_edge.bundle.staging import staging_directory
 from navit_edge.errors import BundleError
 
 
@@ -35,7 +36,7 @@ def write_bundle(directory: Path, content: bytes) -> Manifest:
     """A bundle of one file, without engines."""
     (directory / "graphs").mkdir(parents=True)
     (directory / "graphs" / "masked.onnx").write_bytes(content)
-    return bundles.seal(directory, msgspec.structs.replace(make_manifest(), engines=()))
+    return publish.seal(directory, msgspec.structs.replace(make_manifest(), engines=()))
 
 
 def test_the_manifest_lists_every_file_with_the_hash_that_hashlib_gives(bundle: Path) -> None:
@@ -47,15 +48,15 @@ def test_the_manifest_lists_every_file_with_the_hash_that_hashlib_gives(bundle: 
 
 
 def test_an_untouched_bundle_verifies(bundle: Path) -> None:
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
 
 
 def test_a_missing_file_is_named_with_the_remedy(bundle: Path) -> None:
     (bundle / "graphs" / "weights.bin").unlink()
     manifest = manifests.load(bundle)
-    assert bundles.missing_files(bundle, manifest) == ["graphs/weights.bin"]
+    assert hashing.missing_files(bundle, manifest) == ["graphs/weights.bin"]
     with pytest.raises(BundleError, match=r"weights\.bin is missing; .* export the model again"):
-        bundles.verify_files(bundle, manifest)
+        hashing.verify_files(bundle, manifest)
 
 
 @pytest.mark.parametrize("change", ["flip", "append", "truncate"])
@@ -70,12 +71,12 @@ def test_one_changed_byte_is_found(bundle: Path, change: str) -> None:
         data.pop()
     path.write_bytes(data)
     with pytest.raises(BundleError, match=r"weights\.bin was altered"):
-        bundles.verify_files(bundle, manifests.load(bundle))
+        hashing.verify_files(bundle, manifests.load(bundle))
 
 
 def test_a_name_that_the_manifest_does_not_list_is_not_verified(bundle: Path) -> None:
     with pytest.raises(BundleError, match="is not a file of"):
-        bundles.verify_files(bundle, manifests.load(bundle), ["../secret"])
+        hashing.verify_files(bundle, manifests.load(bundle), ["../secret"])
 
 
 # --- whole bundles
@@ -83,7 +84,7 @@ def test_a_name_that_the_manifest_does_not_list_is_not_verified(bundle: Path) ->
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
     def export() -> None:
-        with bundles.staged_bundle(tmp_path / "x.navit") as staging:
+        with publish.staged_bundle(tmp_path / "x.navit") as staging:
             (staging / "half").write_bytes(b"1")
             raise RuntimeError("boom")
 
@@ -94,7 +95,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_bundle_that_is_not_complete_is_not_published(tmp_path: Path) -> None:
     def export() -> None:
-        with bundles.staged_bundle(tmp_path / "x.navit") as staging:
+        with publish.staged_bundle(tmp_path / "x.navit") as staging:
             write_bundle(staging, b"1")
             (staging / "graphs" / "masked.onnx").unlink()
 
@@ -105,12 +106,12 @@ def test_a_bundle_that_is_not_complete_is_not_published(tmp_path: Path) -> None:
 
 def test_an_existing_bundle_is_replaced_only_on_request(tmp_path: Path) -> None:
     target = tmp_path / "x.navit"
-    with bundles.staged_bundle(target) as staging:
+    with publish.staged_bundle(target) as staging:
         write_bundle(staging, b"old")
-    with pytest.raises(BundleError, match="exists"), bundles.staged_bundle(target):
+    with pytest.raises(BundleError, match="exists"), publish.staged_bundle(target):
         pytest.fail("the block must not run")
     assert (target / "graphs" / "masked.onnx").read_bytes() == b"old"
-    with bundles.staged_bundle(target, overwrite=True) as staging:
+    with publish.staged_bundle(target, overwrite=True) as staging:
         write_bundle(staging, b"new")
     assert (target / "graphs" / "masked.onnx").read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["x.navit"]
@@ -119,10 +120,10 @@ def test_an_existing_bundle_is_replaced_only_on_request(tmp_path: Path) -> None:
 def test_replacing_works_where_the_system_cannot_swap_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundles.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(publish.ctypes, "CDLL", lambda *_, **__: object())
     target = tmp_path / "x.navit"
     for content in (b"old", b"new"):
-        with bundles.staged_bundle(target, overwrite=True) as staging:
+        with publish.staged_bundle(target, overwrite=True) as staging:
             write_bundle(staging, content)
     assert (target / "graphs" / "masked.onnx").read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["x.navit"]
@@ -134,7 +135,7 @@ def test_a_directory_that_is_not_a_bundle_is_never_replaced(tmp_path: Path) -> N
     (target / "precious.jpg").write_bytes(b"x")
     with (
         pytest.raises(BundleError, match=r"is not a bundle \(no manifest\.json\)"),
-        bundles.staged_bundle(target, overwrite=True),
+        publish.staged_bundle(target, overwrite=True),
     ):
         pytest.fail("the block must not run")
     assert (target / "precious.jpg").exists()
@@ -144,7 +145,7 @@ def test_a_link_to_a_bundle_stays_a_link_when_the_bundle_is_replaced(tmp_path: P
     (tmp_path / "disk").mkdir()
     (tmp_path / "x.navit").symlink_to(tmp_path / "disk" / "x.navit")
     for content in (b"old", b"new"):
-        with bundles.staged_bundle(tmp_path / "x.navit", overwrite=True) as staging:
+        with publish.staged_bundle(tmp_path / "x.navit", overwrite=True) as staging:
             write_bundle(staging, content)
     assert (tmp_path / "x.navit").is_symlink()
     assert (tmp_path / "disk" / "x.navit" / "graphs" / "masked.onnx").read_bytes() == b"new"
@@ -153,7 +154,7 @@ def test_a_link_to_a_bundle_stays_a_link_when_the_bundle_is_replaced(tmp_path: P
 def test_a_full_disk_during_export_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(BundleError, match=r"the disk is full .* MiB free"),
-        bundles.staged_bundle(tmp_path / "x.navit"),
+        publish.staged_bundle(tmp_path / "x.navit"),
         open("/dev/full", "wb", buffering=0) as full,
     ):
         full.write(b"1")
@@ -164,8 +165,8 @@ def test_what_a_killed_export_left_is_swept_and_what_a_living_one_writes_is_not(
     script = """
         import os, signal, sys
         from pathlib import Path
-        from navit_edge.bundle import publish as bundle
-        with bundle.staged_bundle(Path(sys.argv[1])) as staging:
+        from navit_edge.bundle import publish
+        with publish.staged_bundle(Path(sys.argv[1])) as staging:
             (staging / "half").write_bytes(b"1")
             os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -173,9 +174,9 @@ def test_what_a_killed_export_left_is_swept_and_what_a_living_one_writes_is_not(
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(target)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 1
-    with bundles.staged_bundle(target) as living:
+    with publish.staged_bundle(target) as living:
         assert [path.name for path in tmp_path.iterdir()] == [living.name]
-        with bundles.staged_bundle(target) as second:
+        with publish.staged_bundle(target) as second:
             assert living.exists()
             write_bundle(second, b"second")
         write_bundle(living, b"first")
@@ -188,7 +189,7 @@ def test_what_a_killed_export_left_is_swept_and_what_a_living_one_writes_is_not(
 # --- engines
 
 
-def stage(staging: Path, name: str, content: bytes, *, file: str = "") -> bundles.StagedEngine:
+def stage(staging: Path, name: str, content: bytes, *, file: str = "") -> edit.StagedEngine:
     path = staging / f"{name}.blob"
     path.write_bytes(content)
     report = staging / f"build-{name}.json"
@@ -206,17 +207,17 @@ def stage(staging: Path, name: str, content: bytes, *, file: str = "") -> bundle
         builder={},
         report=f"reports/build-{name}.json",
     )
-    return bundles.StagedEngine(engine=engine, file=path, report=report)
+    return edit.StagedEngine(engine=engine, file=path, report=report)
 
 
 def add(bundle: Path, *engines: tuple[str, bytes]) -> list[Engine]:
-    with bundles.staging_directory(bundle) as staging:
-        return bundles.add_engines(bundle, [stage(staging, *engine) for engine in engines], built_from={})
+    with staging_directory(bundle) as staging:
+        return edit.add_engines(bundle, [stage(staging, *engine) for engine in engines], built_from={})
 
 
 def engine_bytes(bundle: Path) -> dict[str, bytes]:
     manifest = manifests.load(bundle)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)
     return {engine.id: (bundle / engine.file).read_bytes() for engine in manifest.engines}
 
 
@@ -236,10 +237,10 @@ def test_an_engine_that_is_built_again_takes_its_old_place_and_removes_the_old_f
 
 
 def test_engines_share_a_file_and_it_stays_until_the_last_has_gone(bundle: Path) -> None:
-    with bundles.staging_directory(bundle) as staging:
+    with staging_directory(bundle) as staging:
         first = stage(staging, "a", b"shared", file="engines/shared.blob")
         second = stage(staging, "b", b"shared", file="engines/shared.blob")
-        bundles.add_engines(bundle, [first, msgspec.structs.replace(second, file=first.file)], built_from={})
+        edit.add_engines(bundle, [first, msgspec.structs.replace(second, file=first.file)], built_from={})
     assert [path.name for path in bundle.glob("engines/*")] == ["shared.blob"]
     add(bundle, ("a", b"own"))
     assert engine_bytes(bundle) == {"a": b"own", "b": b"shared"}
@@ -299,9 +300,9 @@ def test_a_graph_that_changed_during_the_build_refuses_the_engine(bundle: Path) 
     before = snapshot(bundle)
     with (
         pytest.raises(BundleError, match="changed while the engine was being built"),
-        bundles.staging_directory(bundle) as staging,
+        staging_directory(bundle) as staging,
     ):
-        bundles.add_engines(bundle, [stage(staging, "a", b"1")], built_from={"graphs/padded.onnx": stale})
+        edit.add_engines(bundle, [stage(staging, "a", b"1")], built_from={"graphs/padded.onnx": stale})
     assert snapshot(bundle) == before
 
 
@@ -345,7 +346,7 @@ def test_a_build_killed_anywhere_is_swept_by_the_next(bundle: Path) -> None:
         command = [sys.executable, "-c", textwrap.dedent(script), str(bundle), str(call)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
         assert engine_bytes(bundle) == {"a": b"1"}
-        with bundles.staging_directory(bundle) as staging:
+        with staging_directory(bundle) as staging:
             assert snapshot(bundle) == before
         assert not staging.exists()
 

@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge import compile as build_package
+from navit_edge.bundle import edit, hashing, publish
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.directory import opened
 from navit_edge.bundle.manifest import Manifest
+from navit_edge.bundle.staging import staging_directory
 from navit_edge.cli.main import app
 from navit_edge.compile import precision
 from navit_edge.compile import runner as builds
@@ -73,20 +74,20 @@ def logits(bundle: Path) -> np.ndarray[Any, Any]:
 
 def add_graph(bundle: Path) -> None:
     manifest = manifests.load(bundle)
-    with bundles.staging_directory(bundle) as staging:
+    with staging_directory(bundle) as staging:
         (staging / "graph").write_bytes(b"a graph")
         (staging / "report").write_bytes(b"{}")
         graph = msgspec.structs.replace(
             manifest.graphs[0], id="padded-int8", file="graphs/a-int8.onnx", quantization="int8"
         )
-        staged = bundles.StagedGraph(graph=graph, file=staging / "graph")
-        bundles.add_graphs(bundle, [staged], staging / "report", "reports/quantize-int8.json", built_from={})
+        staged = edit.StagedGraph(graph=graph, file=staging / "graph")
+        edit.add_graphs(bundle, [staged], staging / "report", "reports/quantize-int8.json", built_from={})
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "an engine": lambda bundle: add(bundle, ("a", b"1")),
     "a graph": add_graph,
-    "a report": lambda bundle: bundles.write_report(bundle, "reports/parity.json", b"{}"),
+    "a report": lambda bundle: edit.write_report(bundle, "reports/parity.json", b"{}"),
 }
 
 
@@ -115,10 +116,10 @@ def test_a_link_in_the_place_of_a_file_that_is_written_goes_and_its_target_stays
     (bundle / "engines/orphan.plan").symlink_to(outside / "orphan.plan")  # what sweeping removes
     (bundle / ".building-1").symlink_to(outside)
     add(bundle, ("a", b"1"))
-    bundles.write_report(bundle, "reports/parity.json", b"{}")
+    edit.write_report(bundle, "reports/parity.json", b"{}")
     manifests.save(manifests.load(bundle), bundle)
     assert snapshot(outside) == before
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
     assert not (bundle / "engines/orphan.plan").is_symlink()
 
 
@@ -137,8 +138,8 @@ def test_a_bundle_may_be_named_by_a_link(built: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.navit"
     link.symlink_to(built)
     add(link, ("a", b"1"))
-    bundles.write_report(link, "reports/parity.json", b"{}")
-    bundles.verify_files(link, manifests.load(link))
+    edit.write_report(link, "reports/parity.json", b"{}")
+    hashing.verify_files(link, manifests.load(link))
     assert link.is_symlink()
     assert (built / "engines/a.blob").read_bytes() == b"1"
     with ne.Session(link, engine=manifests.load(link).engines[0].id, threads=1) as session:
@@ -166,10 +167,10 @@ def test_what_is_no_regular_file_of_the_bundle_is_not_verified(built: Path, tmp_
     replace(built / name, tmp_path)
     manifest = manifests.load(built)
     with pytest.raises(BundleError, match=words):
-        bundles.verify_files(built, manifest)
+        hashing.verify_files(built, manifest)
     with pytest.raises(BundleError, match=words):
-        bundles.read_file(built, manifest, name)
-    assert bundles.missing_files(built, manifest) == [name]
+        hashing.read_file(built, manifest, name)
+    assert hashing.missing_files(built, manifest) == [name]
     with pytest.raises(BundleError, match=r"is a link|regular file"):
         ne.Session(built, threads=1)
     for arguments in (["inspect", str(built)], ["inspect", "--verify", str(built)]):
@@ -181,7 +182,7 @@ def test_what_is_no_regular_file_of_the_bundle_is_not_verified(built: Path, tmp_
 def test_a_link_is_no_part_of_a_bundle_that_is_sealed(bundle: Path, outside: Path) -> None:
     (bundle / "graphs/more.bin").symlink_to(outside / "a.blob")
     with pytest.raises(BundleError, match=r"more\.bin is a link"):
-        bundles.seal(bundle, manifests.load(bundle))
+        publish.seal(bundle, manifests.load(bundle))
 
 
 def test_what_is_read_is_what_was_opened_and_hashed(bundle: Path) -> None:
@@ -189,7 +190,7 @@ def test_what_is_read_is_what_was_opened_and_hashed(bundle: Path) -> None:
     name = "graphs/large.bin"
     content = np.random.default_rng(1).bytes((3 << 20) + 17)
     (bundle / name).write_bytes(content)
-    file = bundles.hash_file(bundle / name)
+    file = hashing.hash_file(bundle / name)
     pieces: list[bytes] = []
 
     def swap(piece: bytes) -> None:
@@ -215,7 +216,7 @@ def test_what_is_read_is_what_was_opened_and_hashed(bundle: Path) -> None:
 
 def test_copies_for_a_library_are_checked_as_they_are_made_and_go(bundle: Path) -> None:
     manifest = manifests.load(bundle)
-    with bundles.snapshot(bundle, manifest.files) as copies:
+    with hashing.snapshot(bundle, manifest.files) as copies:
         assert copies.stat().st_mode & 0o777 == 0o700
         for name in manifest.files:
             assert (copies / name).read_bytes() == (bundle / name).read_bytes()
@@ -223,7 +224,7 @@ def test_copies_for_a_library_are_checked_as_they_are_made_and_go(bundle: Path) 
     (bundle / "graphs/weights.bin").write_bytes(b"x" * manifest.files["graphs/weights.bin"].bytes)
     with (
         pytest.raises(BundleError, match=r"weights\.bin was altered"),
-        bundles.snapshot(bundle, manifest.files),
+        hashing.snapshot(bundle, manifest.files),
     ):
         pass
 
@@ -233,13 +234,13 @@ READERS: dict[str, tuple[str, int, str, Callable[[Path, Manifest], object]]] = {
         "reports/build-a.json",
         1 << 40,
         "1,099,511,627,776 bytes; expected at most 67,108,864",
-        lambda bundle, manifest: bundles.read_file(bundle, manifest, "reports/build-a.json"),
+        lambda bundle, manifest: hashing.read_file(bundle, manifest, "reports/build-a.json"),
     ),
     "weights to be copied": (
         "graphs/weights.bin",
         1 << 43,
         "bytes free; expected 8,796,093,",
-        lambda bundle, manifest: bundles.snapshot(bundle, manifest.files).__enter__(),
+        lambda bundle, manifest: hashing.snapshot(bundle, manifest.files).__enter__(),
     ),
 }
 

@@ -18,8 +18,8 @@ from PIL import Image
 from tiny_bundle import make_bundle
 from typer.testing import CliRunner
 
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.cli.main import app
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]
@@ -49,7 +49,7 @@ def invoke(*arguments: object) -> Any:
 
 def snapshot(bundle: Path) -> dict[str, str]:
     files = (path for path in bundle.rglob("*") if path.is_file())
-    return {path.relative_to(bundle).as_posix(): bundles.hash_file(path).sha256 for path in files}
+    return {path.relative_to(bundle).as_posix(): hashing.hash_file(path).sha256 for path in files}
 
 
 def test_tables_progress_and_the_next_step_are_shown(bundle: Path, images: Path) -> None:
@@ -160,11 +160,11 @@ def test_a_process_that_is_killed_while_it_writes_leaves_nothing_that_counts(bun
         process.kill()
         assert process.wait(timeout=60) == -signal.SIGKILL
     manifest = manifests.load(bundle)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)
     assert [graph.id for graph in manifest.graphs] == ["masked", "padded"]
     left = {name: digest for name, digest in snapshot(bundle).items() if not name.startswith(".building-")}
     assert left == before
     assert any(bundle.glob(".building-*")), "it was killed before it began to write"
     assert invoke("quantize", bundle, "--calibration", images).exit_code == 0
     assert not any(bundle.glob(".building-*"))
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))

@@ -16,8 +16,8 @@ import onnxruntime
 import pytest
 import torch
 
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge_export.model import NaViT, NaViTConfig, load_checkpoint, save_checkpoint
 from navit_edge_export.onnx_export import export_bundle
@@ -53,7 +53,7 @@ def digests(root: Path) -> dict[str, str]:
 
 def test_the_manifest_describes_the_export(bundle: Path) -> None:
     manifest = manifests.load(bundle)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)
     assert set(manifest.files) == {"graphs/masked.onnx", "graphs/padded.onnx", "graphs/weights.bin"}
     assert manifest.name == "small"
     assert manifest.labels == LABELS

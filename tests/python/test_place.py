@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_replaced_is_written_over(tmp_path: Path, monkeypa
     path = tmp_path / "mounted.json"
     path.write_bytes(b"something longer than before")
 
-    def busy(source: str, target: str) -> None:
+    def busy(*_: object, **__: object) -> None:
         raise OSError(16, os.strerror(16))
 
     monkeypatch.setattr(os, "replace", busy)
@@ -129,7 +129,7 @@ def test_nobody_can_lay_a_link_where_a_file_is_prepared(tmp_path: Path) -> None:
     names = set()
     real = os.replace
     try:
-        os.replace = lambda source, target: (names.add(source), real(source, target))  # type: ignore[assignment]
+        os.replace = lambda source, target, **_: (names.add(source), real(source, target))  # type: ignore[assignment]
         for _ in range(5):
             write_file(tmp_path / "t.json", b"x")
     finally:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import navit_edge as ne
 from navit_edge import compile as build_package
 from navit_edge.bench.calibration import TimedPack, calibrate, fit, non_negative_least_squares, scores_of, shapes_of
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import edit
 from navit_edge.bundle.manifest import Budget, BudgetCost, Cost, Engine, Sizing
 from navit_edge.bundle.manifest import save as save_manifest
 from navit_edge.cli.main import app
@@ -290,12 +290,12 @@ def test_an_engine_of_fixed_budgets_is_calibrated_budget_by_budget(bundle: Path)
     assert {pack.tokens for pack in found.packs} == {128, 512}
     assert len(found.cost.budgets) == 2
     assert all(one.us_per_token == 0 for one in found.cost.budgets)
-    bundles.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)
+    edit.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)
     assert ne.load_manifest(bundle).engines[0].cost == found.cost
     with pytest.raises(BundleError, match="has other budgets since it was measured"):
-        bundles.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets[:1])
+        edit.set_cost(bundle, engine.id, found.cost, budgets=engine.budgets[:1])
     with pytest.raises(BundleError, match="is gone since it was measured"):
-        bundles.set_cost(bundle, "other", found.cost, budgets=engine.budgets)
+        edit.set_cost(bundle, "other", found.cost, budgets=engine.budgets)
 
 
 def test_a_cost_that_does_not_fit_its_engine_is_refused(bundle: Path) -> None:

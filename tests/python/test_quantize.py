@@ -18,8 +18,8 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 from tiny_bundle import make_bundle
 
+from navit_edge.bundle import hashing, publish
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.oracle.graph import run_graph
 from navit_edge.oracle.packs import Pack
@@ -83,7 +83,7 @@ def constants(model: onnx.ModelProto, bundle: Path) -> dict[str, npt.NDArray[np.
 
 def snapshot(bundle: Path) -> dict[str, str]:
     return {
-        path.relative_to(bundle).as_posix(): bundles.hash_file(path).sha256
+        path.relative_to(bundle).as_posix(): hashing.hash_file(path).sha256
         for path in bundle.rglob("*")
         if path.is_file()
     }
@@ -100,7 +100,7 @@ def change_weight(bundle: Path, name: str, change: npt.NDArray[np.float32] | flo
     value[slice(None) if at is None else at] *= change
     data[offset : offset + length] = value.tobytes()
     path.write_bytes(data)
-    bundles.seal(bundle, manifests.load(bundle))
+    publish.seal(bundle, manifests.load(bundle))
 
 
 def test_quantized_graphs_stand_beside_the_float32_graphs_which_stay_as_they_were(plain: Path, quantized: Path) -> None:
@@ -118,7 +118,7 @@ def test_quantized_graphs_stand_beside_the_float32_graphs_which_stay_as_they_wer
         f"graphs/padded-{precision}.onnx",
         f"reports/quantize-{precision}.json",
     }
-    bundles.verify_files(quantized, after)
+    hashing.verify_files(quantized, after)
     for old, new in zip(before.graphs, after.graphs[2:], strict=True):
         assert (new.lowering, new.inputs, new.outputs) == (old.lowering, old.inputs, old.outputs)
         onnx.checker.check_model(quantized / new.file, full_check=True)
@@ -374,7 +374,7 @@ def test_layers_are_skipped_by_count_name_and_pattern(bundle: Path, images: Path
     assert skipped(skip_layers=("layers.0.q", "layers.1.*n")) == ("layers.0.q", "layers.1.down")
     assert len(skipped(skip_layers=("auto",), skip_count=2, scan_images=1)) == 2
     assert {graph.id for graph in manifests.load(bundle).graphs} == {"masked", "padded", "masked-int8", "padded-int8"}
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
     with pytest.raises(InvalidInputError, match=r"'block\.\*' names no layer; the graph has 12: layers\.0\.q"):
         skipped(skip_layers=("block.*",))
     with pytest.raises(InvalidInputError, match="all 12 layers would be skipped"):
@@ -406,7 +406,7 @@ def test_other_options_replace_the_graphs_and_what_was_built_of_them(bundle: Pat
     manifest = manifests.load(bundle)
     assert [engine.id for engine in manifest.engines] == ["openvino-cpu-fp32"]
     assert any("openvino-cpu-int8" in note for note in done.report.notes)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)
     on_disk = {name for name in snapshot(bundle) if name != "manifest.json"}
     assert on_disk == set(manifest.files)
     clipped = {layer.layer: layer.clipped for layer in done.report.layers}
@@ -468,7 +468,7 @@ def test_a_graph_without_linear_layers_is_refused(bundle: Path, images: Path) ->
         first = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
         norm.input[0] = first.input[0]  # past all layers
         onnx.save(model, bundle / "graphs" / f"{lowering}.onnx")
-    bundles.seal(bundle, manifests.load(bundle))
+    publish.seal(bundle, manifests.load(bundle))
     with pytest.raises(BundleError, match="has no linear layer between patches and tokens"):
         quantize_bundle(bundle, QuantizeRequest(calibration=images))
 
@@ -501,7 +501,7 @@ def test_a_run_that_dies_while_it_publishes_leaves_the_bundle_as_it_was(
         quantize_bundle(bundle, QuantizeRequest(calibration=images, method="mse"))
     monkeypatch.setattr(manifests, "save_in", save)
     assert snapshot(bundle) == before
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
 
 
 def test_a_bundle_whose_weights_change_meanwhile_is_not_published_into(bundle: Path, images: Path) -> None:

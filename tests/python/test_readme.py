@@ -122,7 +122,7 @@ def test_the_map_lists_every_folder_with_sources(repository: Path) -> None:
         for holder in holders:
             name = holder.relative_to(repository).as_posix()
             shown = re.sub(r"^csrc/backends/.+", "csrc/backends/<name>", name)
-            shown = shown.replace("examples/cpp", "examples")
+            shown = re.sub(r"^csrc/tests/(?!support).+", "csrc/tests", shown).replace("examples/cpp", "examples")
             assert f"`{shown}/`" in text, f"docs/map.md does not name {name}/"
 
 

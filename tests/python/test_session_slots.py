@@ -23,7 +23,7 @@ import tensorrt_build as trt
 
 import navit_edge as ne
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import publish
 from navit_edge.bundle.manifest import Budget, Engine, EngineGroup
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 
@@ -55,7 +55,7 @@ def bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         members.insert(
             0, msgspec.structs.replace(whole, id=name, budgets=(budget,), file=f"engines/{name}.plan", group=group)
         )
-    bundles.seal(path, msgspec.structs.replace(manifest, engines=(*manifest.engines, *members)))
+    publish.seal(path, msgspec.structs.replace(manifest, engines=(*manifest.engines, *members)))
     return path
 
 

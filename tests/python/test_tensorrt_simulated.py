@@ -344,9 +344,9 @@ def _replace_engine(bundle: Path, plan: bytes, **changes: Any) -> None:
     import msgspec
 
     from navit_edge.bundle import manifest as manifests
-    from navit_edge.bundle import publish as bundles
+    from navit_edge.bundle import publish
 
     manifest = manifests.load(bundle)
     others = tuple(engine for engine in manifest.engines if engine.backend != "tensorrt")
-    bundles.seal(bundle, msgspec.structs.replace(manifest, engines=others))
+    publish.seal(bundle, msgspec.structs.replace(manifest, engines=others))
     trt.with_tensorrt_engine(bundle, plan, BUDGETS, **changes)

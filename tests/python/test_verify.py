@@ -20,8 +20,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import navit_edge as ne
+from navit_edge.bundle import hashing, publish
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Tolerance
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, build_engines
@@ -60,7 +60,7 @@ def change_graph(bundle: Path, change) -> None:  # type: ignore[no-untyped-def]
     model = onnx.load(path, load_external_data=False)
     change(model.graph)
     path.write_bytes(model.SerializeToString())
-    bundles.seal(bundle, manifests.load(bundle))
+    publish.seal(bundle, manifests.load(bundle))
 
 
 def broken_checks(certificate: Certificate) -> set[str]:
@@ -79,11 +79,11 @@ def test_a_right_engine_passes_and_the_bundle_keeps_the_certificate(bundle: Path
     assert "graph masked: beside padding as alone" in names
     assert "graph padded as graph masked" in names
     manifest = manifests.load(bundle)
-    bundles.verify_files(bundle, manifest)
+    hashing.verify_files(bundle, manifest)
     kept = msgspec.json.decode((bundle / "reports" / "parity.json").read_bytes(), type=Certificate)
     assert kept == certificate
     verify(bundle)  # again, over the old one
-    bundles.verify_files(bundle, manifests.load(bundle))
+    hashing.verify_files(bundle, manifests.load(bundle))
     ne.Session(bundle)  # the C++ reader takes the manifest with it
 
 
@@ -146,7 +146,7 @@ def test_an_engine_whose_images_see_each_other_is_found(bundle: Path, tmp_path: 
     build(other)
     file = manifests.load(bundle).engines[0].file
     shutil.copy(other / manifests.load(other).engines[0].file, bundle / file)
-    bundles.seal(bundle, manifests.load(bundle))
+    publish.seal(bundle, manifests.load(bundle))
     certificate = verify(bundle)
     assert {"one image changed, the others bit-equal", "packed as alone"} <= broken_checks(certificate)
 

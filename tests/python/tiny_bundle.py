@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import publish
 from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.compile import packed_attention
 
@@ -178,7 +178,7 @@ def make_bundle(
 ) -> Path:
     """Publishes the model as a bundle without engines, one weights file for all graphs."""
     config = config or TinyConfig()
-    with bundles.staged_bundle(path) as staging:
+    with publish.staged_bundle(path) as staging:
         (staging / "graphs").mkdir()
         offsets: dict[str, tuple[int, int]] = {}
         graphs = []
@@ -198,7 +198,7 @@ def make_bundle(
                     for key, value in (("location", "weights.bin"), ("offset", offset), ("length", length)):
                         tensor.external_data.add(key=key, value=str(value))
                 onnx.save(model, staging / "graphs" / f"{lowering}.onnx")
-        bundles.seal(
+        publish.seal(
             staging,
             Manifest(
                 schema_version=SCHEMA_VERSION,

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from navit_edge.errors import BundleError
-from navit_edge.files import kind_of
+from navit_edge.files import kind_of, write_whole
 
 _CHUNK_BYTES = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _COPY_FILES = "copy the bundle with its files in place of links: cp -rL"
 
 
-class Inside:
+class Directory:
     """An open bundle directory. Names are those of the manifest: "engines/openvino-cpu.blob"."""
 
     def __init__(self, root: Path, handle: int) -> None:
@@ -126,23 +126,8 @@ class Inside:
     def write(self, name: str, content: bytes) -> None:
         """Writes a file whole or not at all, and syncs it."""
         folder, _, entry = name.rpartition("/")
-        beside = f".{entry}.{os.getpid()}.tmp"
         with self.folder(folder, create=True) as at:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside, dir_fd=at)  # of a process of this number that was killed
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            handle = os.open(beside, flags, 0o666, dir_fd=at)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(handle)
-                os.replace(beside, entry, src_dir_fd=at, dst_dir_fd=at)
-            except OSError:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(beside, dir_fd=at)
-                raise
-            os.fsync(at)
+            write_whole(entry, content, beside=f".{entry}.{os.getpid()}.tmp", dir_fd=at)
 
     def remove(self, name: str) -> None:
         """Removes a file, or the link that stands in its place; nothing where there is none."""
@@ -165,14 +150,14 @@ class Inside:
 
 
 @contextlib.contextmanager
-def opened(bundle: Path) -> Iterator[Inside]:
+def opened(bundle: Path) -> Iterator[Directory]:
     """A bundle's directory, to be read. Raises BundleError where there is none."""
     try:
         handle = os.open(bundle, _DIRECTORY)
     except OSError as error:
         raise BundleError(f"{bundle} cannot be opened: {error.strerror}; expected a bundle directory") from error
     try:
-        yield Inside(bundle, handle)
+        yield Directory(bundle, handle)
     finally:
         os.close(handle)
 

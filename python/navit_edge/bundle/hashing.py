@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from navit_edge.bundle.directory import Inside, digest, opened
+from navit_edge.bundle.directory import Directory, digest, opened
 from navit_edge.bundle.manifest import MANIFEST, File, Manifest, is_inside
 from navit_edge.errors import BundleError
 
@@ -118,7 +118,9 @@ def snapshot(bundle: Path, files: Mapping[str, File], *, directory: Path | None 
         yield root
 
 
-def _check(inside: Inside, files: Mapping[str, File], name: str, use: Callable[[bytes], object] | None = None) -> None:
+def _check(
+    inside: Directory, files: Mapping[str, File], name: str, use: Callable[[bytes], object] | None = None
+) -> None:
     expected = files.get(name)
     if expected is None or not is_inside(name):
         raise BundleError(f"{name!r} is not a file of {inside.root}; it lists {', '.join(files) or 'none'}")

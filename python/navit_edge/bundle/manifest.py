@@ -5,15 +5,13 @@ The C++ reader (``csrc/src/bundle/manifest.cc``) reads the same JSON; ``docs/bun
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from navit_edge import _core, files
-from navit_edge.bundle import directory as inside
-from navit_edge.bundle.directory import Inside
+from navit_edge.bundle.directory import Directory, opened
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
@@ -174,7 +172,7 @@ _REMEDY = "copy the bundle again or export the model again"
 
 
 def load(bundle: Path) -> Manifest:
-    """Reads and checks ``<bundle>/manifest.json``. Hashes no file: ``bundle.verify_files`` does.
+    """Reads and checks ``<bundle>/manifest.json``. Hashes no file: ``hashing.verify_files`` does.
 
     Raises:
         BundleError: It is missing, a link, too large, not JSON, has another schema version, an unknown or missing
@@ -195,7 +193,7 @@ def load(bundle: Path) -> Manifest:
     return parse(raw, source=files.shown(path))
 
 
-def load_in(directory: Inside) -> Manifest:
+def load_in(directory: Directory) -> Manifest:
     """The same, from a bundle's directory that is open."""
     path = directory.root / MANIFEST
     try:
@@ -220,11 +218,11 @@ def parse(raw: bytes, *, source: str) -> Manifest:
 
 def save(manifest: Manifest, bundle: Path) -> None:
     """Checks and writes ``<bundle>/manifest.json``: whole or not at all, and on disk when it returns."""
-    with inside.opened(bundle) as directory:
+    with opened(bundle) as directory:
         save_in(directory, manifest)
 
 
-def save_in(directory: Inside, manifest: Manifest) -> None:
+def save_in(directory: Directory, manifest: Manifest) -> None:
     """The same, into a bundle's directory that is open."""
     text = msgspec.json.format(check(manifest, source="the manifest to be written"), indent=2) + b"\n"
     try:
@@ -233,15 +231,6 @@ def save_in(directory: Inside, manifest: Manifest) -> None:
         raise BundleError(
             f"{directory.root / MANIFEST} could not be written: {error.strerror}; the bundle is as it was before"
         ) from error
-
-
-def fsync_directory(directory: Path) -> None:
-    """Makes the renames in ``directory`` durable."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def require_writable(manifest: Manifest, *, source: str) -> None:

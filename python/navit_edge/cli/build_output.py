@@ -131,7 +131,7 @@ def _shape_text(shape: list[int]) -> str:
 
 
 def _read_report(bundle: Path, manifest: Manifest, engine: Engine) -> BuildReport:
-    from navit_edge.bundle.publish import read_file
+    from navit_edge.bundle.hashing import read_file
     from navit_edge.compile.report import BuildReport
     from navit_edge.errors import BundleError
     from navit_edge.files import decode_json

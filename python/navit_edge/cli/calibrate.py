@@ -23,7 +23,7 @@ def calibrate_engine(
     """Times packs, fits, prints (or writes JSON; - is standard output), and stores the result."""
     import navit_edge as ne
     from navit_edge.bench import calibration
-    from navit_edge.bundle.publish import set_cost
+    from navit_edge.bundle.edit import set_cost
     from navit_edge.doctor.host import Host
     from navit_edge.planning import CostModel
 

@@ -89,19 +89,19 @@ def _plateau_text(plateau: Plateau) -> str:
 
 def _problems(bundle: Path, manifest: Manifest, verify: bool) -> dict[str, str]:
     """File -> what is wrong with it."""
-    from navit_edge.bundle import publish as bundles
+    from navit_edge.bundle import hashing
 
-    names = manifest.files if verify else bundles.missing_files(bundle, manifest)
+    names = manifest.files if verify else hashing.missing_files(bundle, manifest)
     found = {name: _problem(bundle, manifest, name) for name in names}
     return {name: problem for name, problem in found.items() if problem}
 
 
 def _problem(bundle: Path, manifest: Manifest, name: str) -> str:
-    from navit_edge.bundle import publish as bundles
+    from navit_edge.bundle import hashing
     from navit_edge.errors import BundleError
 
     try:
-        bundles.verify_files(bundle, manifest, [name])
+        hashing.verify_files(bundle, manifest, [name])
     except BundleError as error:
         return str(error)
     return ""

@@ -18,9 +18,10 @@ from typing import IO, NoReturn, Protocol, cast
 import msgspec
 
 from navit_edge import errors
+from navit_edge.bundle import edit, hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Engine, File, Manifest
+from navit_edge.bundle.staging import staging_directory
 from navit_edge.compile.common import worker_environment
 from navit_edge.compile.fusion import Fusion
 from navit_edge.compile.job import EnginePlan, Event, Job, Outcome, Preview, Task
@@ -85,7 +86,7 @@ def _in_their_groups(item: PlannedBuild) -> list[Engine]:
         engine if plan.group is None else msgspec.structs.replace(engine, group=plan.group)
         for engine, plan in zip(item.standing, item.job.engines, strict=True)
     ]
-    return engines if engines == item.standing else bundles.regroup(item.bundle, engines)
+    return engines if engines == item.standing else edit.regroup(item.bundle, engines)
 
 
 class PlannedBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +109,7 @@ def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
     jobs = builder.plan(manifest, request)
     inputs = {job.graph.id: _inputs(manifest, job) for job in jobs}
     for names in inputs.values():
-        bundles.verify_files(bundle, manifest, list(names))
+        hashing.verify_files(bundle, manifest, list(names))
     return [
         PlannedBuild(
             bundle=bundle,
@@ -126,7 +127,7 @@ def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
 
 def _preview(builder: Builder, bundle: Path, manifest: Manifest, job: Job) -> Preview:
     return builder.preview(
-        job, bundles.read_file(bundle, manifest, job.graph.file, most_bytes=bundles.MOST_GRAPH_BYTES)
+        job, hashing.read_file(bundle, manifest, job.graph.file, most_bytes=hashing.MOST_GRAPH_BYTES)
     )
 
 
@@ -135,9 +136,9 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
     bundle, job, inputs = item.bundle, item.job, item.inputs
     kin = _kin(job)
     with contextlib.ExitStack() as stack:
-        staging = stack.enter_context(bundles.staging_directory(bundle))
+        staging = stack.enter_context(staging_directory(bundle))
         # The compiler opens files by their paths: it gets copies of what was checked, not what stands there by then.
-        sources = stack.enter_context(bundles.snapshot(bundle, inputs, directory=staging))
+        sources = stack.enter_context(hashing.snapshot(bundle, inputs, directory=staging))
         output = staging / f"{job.name}.{job.extension}"
         task = Task(
             job=job,
@@ -202,8 +203,8 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
                 report=f"reports/{report_path.name}",
                 group=plan.group,
             )
-            staged.append(bundles.StagedEngine(engine=engine, file=output, report=report_path))
-        return bundles.add_engines(bundle, staged, built_from=inputs)
+            staged.append(edit.StagedEngine(engine=engine, file=output, report=report_path))
+        return edit.add_engines(bundle, staged, built_from=inputs)
 
 
 def _run_worker(task: Task, log_path: Path, progress: Progress) -> tuple[Outcome, list[str]]:
@@ -327,8 +328,8 @@ def _standing(bundle: Path, job: Job, inputs: dict[str, File], *, require_fused:
         if engine is None or engine.report is None:
             return []
         try:
-            bundles.verify_files(bundle, manifest, [engine.file])
-            report = decode_json(bundles.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
+            hashing.verify_files(bundle, manifest, [engine.file])
+            report = decode_json(hashing.read_file(bundle, manifest, engine.report), BuildReport, source=engine.report)
         except errors.BundleError:
             return []
         if report.key != _key(job, plan, inputs):

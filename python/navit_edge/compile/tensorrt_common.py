@@ -28,6 +28,7 @@ from navit_edge.compile.request import BuildRequest
 from navit_edge.compile.targets import float_precision
 from navit_edge.compile.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
+from navit_edge.files import write_whole
 
 DEFAULT_BUDGETS = (256, 1024, 4096)
 #: Images of a budget where the caller says nothing: one for each 32 tokens, and no more than pooling makes cheap, since
@@ -340,10 +341,7 @@ def _load_timing_cache(trt: Any, config: Any, path: Path, log: Any) -> None:
 
 def _save_timing_cache(config: Any, path: Path) -> None:
     """Whole or not at all, since the next build reads it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(memoryview(config.get_timing_cache().serialize()))
-        os.replace(beside, path)
+        write_whole(path, memoryview(config.get_timing_cache().serialize()), beside=f".{path.name}.{os.getpid()}.tmp")
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise BackendError(f"timing cache {path} cannot be written: {error.strerror}; name another file") from error

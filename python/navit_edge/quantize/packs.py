@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError
@@ -45,7 +45,7 @@ def list_images(directory: Path, formats: tuple[str, ...] = FORMATS) -> list[Ima
 def _hash_of(path: Path) -> str:
     """ "" for a file that cannot be read: decoding says why, and leaves it out."""
     try:
-        return bundles.hash_file(path, follow_links=True).sha256
+        return hashing.hash_file(path, follow_links=True).sha256
     except OSError:
         return ""
 

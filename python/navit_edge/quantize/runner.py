@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from navit_edge.bundle import edit, hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import File, Graph, Manifest
+from navit_edge.bundle.staging import staging_directory
 from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
@@ -58,7 +59,7 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     graphs = [graph for graph in manifest.graphs if graph.quantization == "none"]
     inputs = _inputs(manifest, graphs)
     report_progress("checking the bundle", 0, 1)
-    bundles.verify_files(bundle, manifest, list(inputs))
+    hashing.verify_files(bundle, manifest, list(inputs))
     report_progress("checking the bundle", 1, 1)
     decoder = Decoder(request.decode, Recorded.of(manifest.preprocess))
     images, held_out, held_directory = _choose_images(request, decoder.options.formats)
@@ -67,7 +68,7 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     if standing is not None:
         return standing
 
-    with bundles.snapshot(bundle, inputs) as sources:
+    with hashing.snapshot(bundle, inputs) as sources:
         work = Work(bundle, sources, graphs, request, decoder, report_progress)
         packs = work.packs(request.calibration, images)
         if not packs:
@@ -171,15 +172,15 @@ def _key(
 def _standing(bundle: Path, manifest: Manifest, precision: str, key: str) -> Quantized | None:
     """What the bundle holds, where it was made of the same with the same options and is unaltered."""
     wanted = f"reports/quantize-{precision}.json"
-    name = next((name for name in manifest.files if bundles.is_version_of(name, wanted)), None)
+    name = next((name for name in manifest.files if edit.is_version_of(name, wanted)), None)
     if name is None:
         return None
     try:
-        report = decode_json(bundles.read_file(bundle, manifest, name), QuantizeReport, source=name)
+        report = decode_json(hashing.read_file(bundle, manifest, name), QuantizeReport, source=name)
         graphs = tuple(graph for graph in manifest.graphs if graph.id in report.graphs)
         if report.key != key or len(graphs) != len(report.graphs):
             return None
-        bundles.verify_files(bundle, manifest, [graph.file for graph in graphs])
+        hashing.verify_files(bundle, manifest, [graph.file for graph in graphs])
     except BundleError:
         return None
     return Quantized(graphs=graphs, report=report, report_file=name, standing=True)
@@ -227,7 +228,7 @@ def _publish(
     report: QuantizeReport,
     inputs: dict[str, File],
 ) -> Quantized:
-    with bundles.staging_directory(bundle) as staging:
+    with staging_directory(bundle) as staging:
         staged = []
         for graph in graphs:
             made = msgspec.structs.replace(
@@ -238,11 +239,11 @@ def _publish(
             )
             path = staging / f"{made.id}.onnx"
             path.write_bytes(work.quantized(graph.id, work.chosen).SerializeToString(deterministic=True))
-            staged.append(bundles.StagedGraph(graph=made, file=path))
+            staged.append(edit.StagedGraph(graph=made, file=path))
         report_name = f"reports/quantize-{report.precision}.json"
         report_path = staging / "report.json"
         report_path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-        placed = bundles.add_graphs(bundle, staged, report_path, report_name, built_from=inputs)
+        placed = edit.add_graphs(bundle, staged, report_path, report_name, built_from=inputs)
     now = manifests.load(bundle)
-    file = next(name for name in now.files if bundles.is_version_of(name, report_name))
+    file = next(name for name in now.files if edit.is_version_of(name, report_name))
     return Quantized(graphs=tuple(placed), report=report, report_file=file, standing=False)

@@ -7,6 +7,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from navit_edge.files import write_whole
 from navit_edge.place import OutputError
 from navit_edge.text import shown
 
@@ -78,31 +79,10 @@ class AppendFile:
 
 def publish(path: Path, data: bytes) -> None:
     """Writes ``path`` at once: it is there whole, on the disk, or not at all. Raises OutputError."""
-    staged = path.parent / f".{path.name}.tmp"
     try:
-        staged.unlink(missing_ok=True)
-        file = AppendFile(staged)
-        try:
-            file.append(data)
-            file.sync()
-        finally:
-            file.close()
-        os.rename(staged, path)
-        sync_folder(path.parent)
+        write_whole(path, data, beside=f".{path.name}.tmp")
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            staged.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """So that names in it outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove_new(path: Path) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.run.durable import cannot_write, sync_folder
+from navit_edge.files import sync_folder
+from navit_edge.run.durable import cannot_write
 from navit_edge.run.sources import Item, Name
 
 #: Of the journal's JSON.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import hashing
 from navit_edge.bundle.manifest import Manifest, Tolerance
 from navit_edge.errors import BundleError
 from navit_edge.files import decode_json
@@ -90,6 +90,6 @@ def load(bundle: Path, manifest: Manifest) -> Certificate:
     if PARITY not in manifest.files:
         return Certificate()
     try:
-        return decode_json(bundles.read_file(bundle, manifest, PARITY), Certificate, source=PARITY)
+        return decode_json(hashing.read_file(bundle, manifest, PARITY), Certificate, source=PARITY)
     except BundleError:
         return Certificate()

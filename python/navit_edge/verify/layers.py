@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from navit_edge.bundle import publish as bundles
+from navit_edge.bundle import hashing, publish
 from navit_edge.bundle.manifest import Engine, Graph, Manifest, TensorSpec
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.compile.precision import load
@@ -213,7 +213,7 @@ def _probe(
         small = msgspec.structs.replace(
             graph, inputs=tuple(one for one in graph.inputs if one.name in used), outputs=(_tokens_of(graph, manifest),)
         )
-        bundles.seal(part, msgspec.structs.replace(manifest, graphs=(small,), engines=(), labels=(), files={}))
+        publish.seal(part, msgspec.structs.replace(manifest, graphs=(small,), engines=(), labels=(), files={}))
         (engine, *_) = build_engines(part, request)
         session = Session(part, engine=engine.id)
         results = [session.run([image])[0] for image in subject.images[: len(reference)]]
@@ -237,7 +237,7 @@ def _request(subject: Subject, engine: Engine, graph: Graph) -> BuildRequest | N
     if engine.report is None:
         return None
     try:
-        raw = bundles.read_file(subject.bundle, subject.manifest, engine.report)
+        raw = hashing.read_file(subject.bundle, subject.manifest, engine.report)
         report = decode_json(raw, BuildReport, source=engine.report)
         return BuildRequest(
             backend=engine.backend,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from navit_edge.bundle import edit, hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle import publish as bundles
 from navit_edge.bundle.manifest import Engine, Graph, Manifest, Tolerance
 from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
@@ -94,7 +94,7 @@ def verify(
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
-    with bundles.snapshot(bundle, graphs) as sources, ExitStack() as opened:
+    with hashing.snapshot(bundle, graphs) as sources, ExitStack() as opened:
         subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=pictures)
         step("", "opening the graphs in ONNX Runtime")
         references = {
@@ -135,7 +135,7 @@ def verify(
         standing = {name: _sha256(manifest, name) for name in names}
         merged = certificates.load(bundle, now).merged(certificate, standing)
         text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
-        bundles.write_report(bundle, certificates.PARITY, text)
+        edit.write_report(bundle, certificates.PARITY, text)
     return certificate
 
 
