@@ -422,7 +422,7 @@ def test_wrong_usage_ends_with_2(bundle: Path, options: list[str], message: str)
         (["--plot", "curve.svg"], "expected a name that ends in .png"),
         (["--plot", "nowhere/curve.png"], "there is no folder"),
         (["--json", "nowhere/b.json"], "there is no folder"),
-        (["--images", "nowhere"], "nowhere is no directory"),
+        (["--images", "nowhere"], "nowhere is not a directory"),
         (["--sizes", "nowhere"], "nowhere cannot be read"),
         (["--engine", "tensorrt-sm87-fp16"], "tensorrt-sm87-fp16"),
         (["--device", "gpu"], "device gpu was asked for"),

@@ -95,7 +95,7 @@ def test_an_orin_nano_in_15_watts_is_told_what_makes_it_faster_and_steadier(tmp_
     found = by_name(Board.read(run_probe, orin_nano(tmp_path)), 7802812 * 1024)
     power = found["power mode"]
     assert power.state is State.HINT
-    assert power.text == "15W (mode 0); the fastest is MAXN_SUPER, where power and cooling allow it"
+    assert power.text == "15W (mode 0); the fastest is MAXN_SUPER, if power and cooling allow it"
     assert power.remedy[0].startswith("sudo nvpmodel -m 2 ")
     clocks = found["clocks"]
     assert clocks.text.startswith("GPU at 306 MHz, free between 306 and 612")
@@ -155,7 +155,7 @@ def test_cgroup_v2_limits_of_any_group_above_count(tmp_path: Path) -> None:
     (one,) = limit_findings(replace(limits, affinity=8))
     assert (one.state, one.remedy) == (State.FOUND, ())  # sessions see to it themselves
     assert "CPU time limited to that of 1.5 cores; sessions take 1 thread by themselves, not the 8" in one.text
-    assert "a quota of whole cores would waste nothing" in one.text
+    assert "a quota of whole cores would waste none" in one.text
 
 
 def test_cgroup_v1_limits_are_found_inside_a_container_whose_path_is_the_hosts(tmp_path: Path) -> None:

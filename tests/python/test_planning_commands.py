@@ -120,7 +120,7 @@ def test_plan_takes_a_histogram_and_names_what_is_late(built: Path, tmp_path: Pa
         (("--sizes", "{good}", "--plot", "packs.gif"), 1, "ends in .png"),
         (("{missing}",), 1, "none of 1 files is an image"),
         (("--sizes", "{good}", "--policy", "slow"), 1, 'policy "slow": unknown; expected native, token-cap:256, fast'),
-        (("--sizes", "{good}", "--policy", "content"), 1, "needs pixels; give images in the place of --sizes"),
+        (("--sizes", "{good}", "--policy", "content"), 1, "needs pixels; give images instead of --sizes"),
     ],
 )
 def test_wrong_input_of_plan_is_named(

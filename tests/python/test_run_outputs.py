@@ -238,7 +238,7 @@ def test_two_jobs_cannot_write_one_output(job_bundle: Path, folder: Path, tmp_pa
         (["-o", "out"], "ends in none of .jsonl, .ndjson, .parquet; say --format"),
         (["--format", "parquet"], "parquet needs a folder: --output PATH"),
         (["--format", "table", "-o", "out.txt"], "a table goes to the terminal"),
-        (["--resume"], "without --output there is nothing to go on with"),
+        (["--resume"], "without --output there is nothing to continue"),
         (["-o", "out.jsonl", "--resume", "--overwrite"], "both are given"),
         (["--every", "2", "--fps", "3"], "both are given"),
         (["--json", "--format", "numpy"], "--json with --format numpy"),

@@ -187,7 +187,7 @@ def test_a_job_that_is_told_to_stop_flushes_ends_with_128_and_the_signal_and_goe
         process.send_signal(number)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 128 + number, stderr
-        assert f"interrupted by {number.name}; --resume goes on from here" in stderr
+        assert f"interrupted by {number.name}; --resume continues from here" in stderr
         assert "Traceback" not in stderr
         rows = rows_of(kind, output)
         assert count < len(rows) < DISTINCT * NAMES + BAD

@@ -46,27 +46,29 @@ def bench(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="Engine or group to measure; see inspect. Given twice or more: compared, the first is the reference.",
+            help="Engine or group to measure (inspect lists them). Several: compare them; the first is the reference.",
             show_default="the first that can run",
             metavar="ID",
         ),
     ] = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option(help="Measure this engine in turn with the other: ratios.", metavar="ID", show_default=False),
+        typer.Option(
+            help="Measure this engine in turn with the other, and show ratios.", metavar="ID", show_default=False
+        ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="Device to run on.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="Precision of the engine.")] = Precision.AUTO,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
     slots: SlotsOption = 0,
     images: Annotated[
         Path | None,
-        typer.Option(help="End to end on the images of this directory.", metavar="DIR", show_default=False),
+        typer.Option(help="Run these images end to end.", metavar="DIR", show_default=False),
     ] = None,
     sizes: Annotated[
         Path | None,
         typer.Option(
-            help="End to end on random images of these sizes: lines height,width in pixels.",
+            help="Run random images of these sizes end to end: lines height,width in pixels.",
             metavar="FILE",
             show_default="a built-in set of mixed sizes",
         ),
@@ -74,14 +76,14 @@ def bench(
     budgets: Annotated[
         str | None,
         typer.Option(
-            help="Only packs of these token counts, as 256,1024.",
+            help="Measure only packs of these token counts, such as 256,1024.",
             metavar="LIST",
             show_default="powers of two, and the engine's budgets",
         ),
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", help="Write all figures to FILE; - is standard output.", metavar="FILE"),
+        typer.Option("--json", help="Write all figures to FILE; - means standard output.", metavar="FILE"),
     ] = None,
     plot_file: Annotated[
         Path | None,
@@ -95,17 +97,17 @@ def bench(
         int, typer.Option(min=1, help="Measure at least N runs.", metavar="N", rich_help_panel=_TRTEXEC)
     ] = 10,
     duration: Annotated[
-        float, typer.Option(min=0, help="And for at least S seconds.", metavar="S", rich_help_panel=_TRTEXEC)
+        float, typer.Option(min=0, help="Measure for at least S seconds.", metavar="S", rich_help_panel=_TRTEXEC)
     ] = 3.0,
     percentile: Annotated[
-        str, typer.Option(help="Of latency, in percent.", metavar="LIST", rich_help_panel=_TRTEXEC)
+        str, typer.Option(help="Percentiles of the latency.", metavar="LIST", rich_help_panel=_TRTEXEC)
     ] = "50,90,99",
     calibrate: Annotated[
         bool,
         typer.Option(
             "--calibrate",
             metavar="",
-            help="Measure the engine's cost model instead, and store it in the bundle.",
+            help="Measure the engine's cost model instead and store it in the bundle.",
         ),
     ] = False,
     debug: DebugOption = False,
@@ -114,10 +116,10 @@ def bench(
 ) -> None:
     """Measure an engine on this machine: packs of growing size, then a set of images end to end.
 
-    A run is one call of Session.run. In the packs, images are whole patches
-    and need no resize; end to end counts everything but decoding. Memory is
-    the peak of the whole process, Python included; GPU memory is that of all
-    processes. Two or more engines run in turn, and the table has ratios.
+    One run is one call of Session.run. In the packs, images are whole patches
+    and need no resize. End to end counts everything except decoding. Memory
+    is the peak of the whole process, Python included; GPU memory is that of
+    all processes. Two or more engines run in turn, and the table has ratios.
     """
     import navit_edge as ne
     from navit_edge.bench import BenchOptions, BenchReport
@@ -133,13 +135,13 @@ def bench(
         names.insert(0, "")
     try:
         if images is not None and sizes is not None:
-            raise InvalidInputError("both --images and --sizes; expected one of them; leave one out")
+            raise InvalidInputError("both --images and --sizes; expected one of them: leave one out")
         options = BenchOptions(
             warmup_ms=warmup, iterations=iterations, duration_s=duration, percentiles=_parse_percentiles(percentile)
         )
         only = () if budgets is None else parse_numbers(budgets, what="budgets")
         if len(set(names)) != len(names):
-            raise InvalidInputError(f"engines {', '.join(names)} name one of them twice; expected different ones")
+            raise InvalidInputError(f"engines {', '.join(names)} are not all different; name each once")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error)) from error
     if calibrate and (images is not None or sizes is not None or plot_file is not None or len(names) > 1):
@@ -252,7 +254,7 @@ def _workload(manifest: Manifest, images: Path | None, sizes: Path | None, decod
     if images is None:
         return None
     if not images.is_dir():
-        raise InvalidInputError(f"{images} is no directory; expected a directory of images")
+        raise InvalidInputError(f"{images} is not a directory; expected a directory of images")
     found = image_files([images], formats=decoder.options.formats)
     workload = from_files(found.files, lambda file: load_image(file, decoder))
     return replace(workload, refused=(*found.left_out(), *workload.refused))

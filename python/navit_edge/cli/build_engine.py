@@ -17,14 +17,14 @@ _COMPILER = "TensorRT's compiler (as trtexec)"
 
 @command
 def build_engine(
-    bundle: Annotated[Path, typer.Argument(help="Bundle that export made.", metavar="BUNDLE", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by export.", metavar="BUNDLE", show_default=False)],
     backend: Annotated[
-        str, typer.Option(help="openvino (CPU), tensorrt-rtx (RTX cards, ahead of time) or tensorrt (this GPU).")
+        str, typer.Option(help="openvino (CPU), tensorrt-rtx (RTX cards, built without a GPU) or tensorrt (this GPU).")
     ] = "openvino",
     token_budgets: Annotated[
         str | None,
         typer.Option(
-            help="Most tokens in a pack; for TensorRT one optimization profile each.",
+            help="Largest number of tokens in a pack; for TensorRT, one optimization profile each.",
             show_default="16384 for openvino, else 256,1024,4096",
             metavar="LIST",
         ),
@@ -32,7 +32,7 @@ def build_engine(
     max_images: Annotated[
         str | None,
         typer.Option(
-            help="Most images in a pack: one number, or one for each budget.",
+            help="Largest number of images in a pack: one number, or one per budget.",
             show_default="1024 for openvino, else tokens / 32, at most 256",
             metavar="LIST",
         ),
@@ -40,7 +40,7 @@ def build_engine(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Of fp32,fp16,bf16,int8,fp8; several make an engine each, best first. int8 and fp8: quantize first.",
+            help="Any of fp32, fp16, bf16, int8, fp8: one engine each, best first. Run quantize for int8 or fp8.",
             show_default="bf16 and fp32 for openvino, else bf16; fp16 for sm75",
             metavar="LIST",
         ),
@@ -48,19 +48,17 @@ def build_engine(
     target: Annotated[
         str | None,
         typer.Option(
-            help="GPUs for tensorrt-rtx: sm75, sm80, sm86, sm89, sm120, sm121; or native, the one of this machine.",
+            help="GPUs for tensorrt-rtx: sm75, sm80, sm86, sm89, sm120, sm121, or native for the GPU of this machine.",
             show_default="sm86,sm89,sm120; else this machine",
             metavar="LIST",
         ),
     ] = None,
     lowering: Annotated[
         str,
-        typer.Option(
-            help="Form of attention: auto, masked, padded (openvino) or packed (where TensorRT has the kernel)."
-        ),
+        typer.Option(help="Form of attention: auto, masked, padded (openvino) or packed (if TensorRT has the kernel)."),
     ] = "auto",
     force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Build again what the bundle holds already.")
+        bool, typer.Option("--force", metavar="", help="Build again even if the bundle has the engine already.")
     ] = False,
     dry_run: Annotated[
         bool,
@@ -74,7 +72,7 @@ def build_engine(
         typer.Option(
             "--engine-per-budget",
             metavar="",
-            help="An engine for each budget instead of one for all; TensorRT 10.3 to 10.7 always does so.",
+            help="Build one engine per budget instead of one for all; always so for TensorRT 10.3 to 10.7.",
             rich_help_panel=_GPU,
         ),
     ] = False,
@@ -83,7 +81,7 @@ def build_engine(
         typer.Option(
             "--fp32-trunk",
             metavar="",
-            help="With fp16 or bf16: only attention in it, all else in float32. For checkpoints that lose accuracy.",
+            help="With fp16 or bf16: only attention in 16 bits, the rest float32. For checkpoints that lose accuracy.",
             rich_help_panel=_GPU,
         ),
     ] = False,
@@ -92,7 +90,7 @@ def build_engine(
         typer.Option(
             "--strict",
             metavar="",
-            help="With fp32: attention in float32 too. It is not fused then; memory grows with tokens squared.",
+            help="With fp32: attention in float32 too. It is not fused, so memory grows with tokens squared.",
             rich_help_panel=_GPU,
         ),
     ] = False,
@@ -108,7 +106,7 @@ def build_engine(
     timing_cache: Annotated[
         Path | None,
         typer.Option(
-            help="Read timings of kernels from FILE and write them back; tensorrt only.",
+            help="Read kernel timings from FILE and write them back; tensorrt only.",
             metavar="FILE",
             show_default=False,
             rich_help_panel=_COMPILER,
@@ -126,7 +124,7 @@ def build_engine(
     workspace: Annotated[
         str | None,
         typer.Option(
-            help="Most scratch memory: 512M, 2G, or a number of MiB.",
+            help="Limit of scratch memory: 512M, 2G, or a number of MiB.",
             metavar="SIZE",
             show_default="all of the device",
             rich_help_panel=_COMPILER,
@@ -135,7 +133,7 @@ def build_engine(
     max_aux_streams: Annotated[
         int | None,
         typer.Option(
-            help="CUDA streams of the engine's own; each costs memory.",
+            help="Extra CUDA streams inside the engine; each costs memory.",
             metavar="N",
             show_default="0",
             rich_help_panel=_COMPILER,
@@ -146,14 +144,14 @@ def build_engine(
         typer.Option(
             "--version-compatible",
             metavar="",
-            help="Run under later versions too, through the lean runtime of the device.",
+            help="Let the engine run under later versions too, with the device's lean runtime.",
             rich_help_panel=_COMPILER,
         ),
     ] = False,
     hardware_compatibility_level: Annotated[
         str,
         typer.Option(
-            help="none, ampere+ or sameComputeCapability; tensorrt only (for tensorrt-rtx name several --target).",
+            help="none, ampere+ or sameComputeCapability; tensorrt only. For tensorrt-rtx give several targets.",
             metavar="LEVEL",
             rich_help_panel=_COMPILER,
         ),
@@ -161,7 +159,7 @@ def build_engine(
     profiling_verbosity: Annotated[
         str | None,
         typer.Option(
-            help="What the engine tells of its layers: none, layer_names_only or detailed.",
+            help="What the engine says about its layers: none, layer_names_only or detailed.",
             metavar="LEVEL",
             show_default="layer_names_only",
             rich_help_panel=_COMPILER,
@@ -172,16 +170,16 @@ def build_engine(
         typer.Option(
             "--strip-plan",
             metavar="",
-            help="Leave the weights out; the engine must be refitted before it runs. Needs the GPU.",
+            help="Leave the weights out. You must refit the engine before it runs. Needs the GPU.",
             rich_help_panel=_COMPILER,
         ),
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Build engines from a bundle's graphs and add them to it.
+    """Build engines from a bundle's graphs and add them to the bundle.
 
-    Needs no torch and, for openvino and tensorrt-rtx, no GPU. An engine that the bundle holds already, built of the
-    same graph with the same options and versions, is not built again. Ctrl-C leaves the bundle as it was.
+    Needs no torch and, for openvino and tensorrt-rtx, no GPU. If the bundle already has an engine of the same graph,
+    options and versions, it is not built again. Ctrl-C leaves the bundle as it was.
     """
     from navit_edge.compile import BuildRequest, CompilerOptions, build_engines
     from navit_edge.compile.compiler_options import parse_size

@@ -33,7 +33,7 @@ def calibrate_engine(
     if engine is None:
         members = next(one.group.members for one in manifest.engines if one.group and one.group.id == session.engine)
         raise InvalidInputError(
-            f"{session.engine} is a group of engines; expected one engine to measure; give --engine with each of "
+            f"{session.engine} is a group of engines; expected one engine to measure; run it with --engine for each of "
             f"{', '.join(members)}"
         )
     if engine.strategy != "auto":  # one pack a run, as the engine's own strategy makes it

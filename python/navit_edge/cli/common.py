@@ -47,7 +47,7 @@ BackendOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--backend-option",
-        help="An option of the engine's backend, as shape_quantum=16; may be given again (docs/memory.md).",
+        help="Option of the engine's backend, such as shape_quantum=16; repeat for more (docs/memory.md).",
         metavar="NAME=VALUE",
         show_default="none",
     ),
@@ -89,7 +89,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if isinstance(error, OSError) and error.strerror:
                 fail(f"{error.filename or 'the output cannot be written'}: {error.strerror}")
-            fail(f"unexpected {type(error).__name__}: {error}; this is a bug; run again with --debug and report it")
+            fail(f"unexpected {type(error).__name__}: {error}; this is a bug: run again with --debug and report it")
 
     return run
 
@@ -121,7 +121,7 @@ def _print_traceback() -> None:
 def standard_output() -> TextIO:
     """Ends the command where it is closed."""
     if sys.stdout is None:
-        fail("standard output is closed, and the result would go there; open it, or name a file")
+        fail("standard output is closed, and the result would go there; open it or name a file")
     return sys.stdout
 
 

@@ -36,7 +36,7 @@ def _options(
     orientation: Annotated[
         OrientationRule | None,
         typer.Option(
-            help="Turn images upright by their EXIF or container, or only as their decoder does by itself.",
+            help="Turn images upright by EXIF or container, or leave them as the decoder gives them.",
             show_default="the bundle's",
             rich_help_panel=_PANEL,
         ),
@@ -44,7 +44,7 @@ def _options(
     icc: Annotated[
         IccRule | None,
         typer.Option(
-            help="Convert images with a colour profile to sRGB, or read them as they are.",
+            help="Convert images with a colour profile to sRGB, or ignore the profile.",
             show_default="the bundle's",
             rich_help_panel=_PANEL,
         ),
@@ -52,17 +52,18 @@ def _options(
     also_decode: Annotated[
         str,
         typer.Option(
-            help=f"Formats beside {', '.join(FORMATS)}, by Pillow's names, as TGA,PSD.",
+            help=f"Also decode formats other than {', '.join(FORMATS)}, by Pillow's names, such as TGA,PSD.",
             metavar="LIST",
             show_default="none",
             rich_help_panel=_PANEL,
         ),
     ] = "",
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Most pixels of an image, by its header.", metavar="N", rich_help_panel=_PANEL)
+        int,
+        typer.Option(min=1, help="Refuse images of more pixels, by their header.", metavar="N", rich_help_panel=_PANEL),
     ] = DecodeOptions().max_pixels,
     max_file_bytes: Annotated[
-        int, typer.Option(min=1, help="Most bytes of an image file.", metavar="N", rich_help_panel=_PANEL)
+        int, typer.Option(min=1, help="Refuse larger image files, in bytes.", metavar="N", rich_help_panel=_PANEL)
     ] = DecodeOptions().max_file_bytes,
 ) -> DecodeOptions:
     further = tuple(name.strip() for name in also_decode.split(",")) if also_decode else ()

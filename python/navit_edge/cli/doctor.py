@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 @command
 def doctor(
     bundle: Annotated[
-        Path | None, typer.Argument(help="Bundle whose engines are tried.", metavar="BUNDLE", show_default=False)
+        Path | None, typer.Argument(help="Bundle whose engines to try.", metavar="BUNDLE", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")] = False,
     json_file: Annotated[
         Path | None,
-        typer.Option(help="The same as JSON into FILE, beside the table.", metavar="FILE", show_default=False),
+        typer.Option(help="Also write the JSON object to FILE.", metavar="FILE", show_default=False),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Examine this machine, and whether a bundle runs on it; for each mismatch, the command that mends it.
+    """Check this machine, and whether a bundle runs on it. For each problem, show the command that fixes it.
 
     Needs no GPU. Each vendor's library is asked in a process of its own.
-    The exit code is 1 where a bundle is given and none of its engines runs
-    here; what is missing and not needed is no failure.
+    The exit code is 1 if you give a bundle and none of its engines runs
+    here. What is missing and not needed is no failure.
     """
     from navit_edge.doctor import examine
 
@@ -86,7 +86,7 @@ def _print(report: Report) -> None:
 
 
 def _shown(finding: Finding) -> tuple[str, ...]:
-    """Commands belong to what is broken or could be better; those for what is merely absent are in the JSON."""
+    """Shows commands for what is broken or could be better; those for what is merely absent are in the JSON."""
     from navit_edge.doctor import State
 
     return finding.remedy if finding.state in (State.PROBLEM, State.HINT) else ()

@@ -56,8 +56,8 @@ def export(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file with fields of the model's config: those of --model that it changes, or in place of a "
-            "checkpoint's config.json.",
+            help="JSON file with fields of the model's config. It changes fields of --model or replaces a checkpoint's "
+            "config.json.",
             metavar="FILE",
         ),
     ] = None,
@@ -71,7 +71,7 @@ def export(
     family: Annotated[
         str | None,
         typer.Option(
-            help="What the checkpoint is of (docs/families.md), as siglip2.",
+            help="Family of the checkpoint, such as siglip2 (docs/families.md).",
             show_default="guessed from its config or its keys",
             metavar="NAME",
         ),
@@ -79,21 +79,23 @@ def export(
     mean: Annotated[
         tuple[float, float, float] | None,
         typer.Option(
-            help="Of pixels / 255, in training; for checkpoints that do not say.",
+            help="Mean of pixels / 255 in training, if the checkpoint does not say.",
             show_default="the checkpoint's",
             metavar="R G B",
         ),
     ] = None,
     std: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Their standard deviation.", show_default="the checkpoint's", metavar="R G B"),
+        typer.Option(
+            help="Standard deviation of pixels / 255 in training.", show_default="the checkpoint's", metavar="R G B"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of random weights, without --checkpoint.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights, without --checkpoint.")] = 0,
     max_tokens: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Most patches of an image, for the sizing rules token-cap and naflex.",
+            help="Largest number of patches of an image, for the sizing rules token-cap and naflex.",
             show_default="the checkpoint's, or 1024",
         ),
     ] = None,
@@ -113,7 +115,7 @@ def export(
     alpha: Annotated[
         AlphaRule | None,
         typer.Option(
-            help="An image's alpha channel: dropped, composited over --background, or refused.",
+            help="Drop an image's alpha channel, composite it over --background, or refuse the image.",
             show_default="the family's, or drop",
         ),
     ] = None,
@@ -124,32 +126,32 @@ def export(
     orientation: Annotated[
         OrientationRule | None,
         typer.Option(
-            help="Image files are turned upright by their EXIF or container, or only as their decoder does by itself.",
+            help="Turn image files upright by EXIF or container, or leave them as the decoder gives them.",
             show_default="the family's, or apply",
         ),
     ] = None,
     icc: Annotated[
-        IccRule, typer.Option(help="Image files with a colour profile are read as they are, or converted to sRGB.")
+        IccRule, typer.Option(help="Ignore the colour profile of image files, or convert them to sRGB.")
     ] = IccRule.IGNORE,
-    labels: Annotated[
-        Path | None, typer.Option(help="Text file with a class name in each line.", metavar="FILE")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Text file with one class name per line.", metavar="FILE")] = None,
     outputs: Annotated[
         str | None,
         typer.Option(
-            help="Some of logits,embedding,tokens.", show_default="what gives one row an image", metavar="LIST"
+            help="One or more of logits, embedding, tokens.",
+            show_default="what gives one row per image",
+            metavar="LIST",
         ),
     ] = None,
     lowerings: Annotated[
         str | None,
         typer.Option(
-            help="Some of masked,padded,packed: a graph for each form of attention. packed is for TensorRT libraries "
-            "that have its kernel.",
+            help="One or more of masked, padded, packed: one graph per form of attention. packed is for TensorRT "
+            "libraries that have its kernel.",
             show_default="masked,padded",
             metavar="LIST",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace a bundle of that name.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace an existing bundle.")] = False,
     debug: DebugOption = False,
 ) -> None:
     r"""Export a model: ONNX graphs, weights and manifest in one bundle.
@@ -159,7 +161,7 @@ def export(
     if model is None and config is None and checkpoint is None:
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
     if checkpoint is None and (family is not None or mean is not None or std is not None):
-        raise typer.BadParameter("--family, --mean and --std are for a --checkpoint", param_hint="'--checkpoint'")
+        raise typer.BadParameter("--family, --mean and --std need --checkpoint", param_hint="'--checkpoint'")
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
     from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
@@ -258,5 +260,5 @@ def _load_config(size: str | None, path: Path | None) -> NaViTConfig:
 
 def _read_labels(path: Path) -> list[str]:
     # Lines end with \n or \r\n; other separators that Python's splitlines knows belong to a name.
-    text = files.read_text(path, expected="labels, a name a line").removeprefix("\ufeff").replace("\r\n", "\n")
+    text = files.read_text(path, expected="labels, one name per line").removeprefix("\ufeff").replace("\r\n", "\n")
     return text.removesuffix("\n").split("\n") if text else []

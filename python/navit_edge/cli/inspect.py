@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 
 @command
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to look into.", metavar="BUNDLE", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as one JSON object.")] = False,
+    bundle: Annotated[Path, typer.Argument(help="Bundle to show.", metavar="BUNDLE", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", metavar="", help="Compare every file with its SHA-256; else only that it is there."),
+        typer.Option(
+            "--verify", metavar="", help="Compare every file with its SHA-256, not only check that it exists."
+        ),
     ] = False,
     plateau: Annotated[
         bool,
         typer.Option(
             "--plateau",
             metavar="",
-            help="Run the CPU's engines until new shapes add no memory, and say how much they have then (minutes).",
+            help="Run the CPU engines until new shapes add no memory, and show how much they hold (takes minutes).",
         ),
     ] = False,
     backend_option: BackendOptions = None,
@@ -48,7 +50,7 @@ def inspect(
 ) -> None:
     """Show a bundle: model, preprocessing, graphs, engines with their budgets, files.
 
-    The exit code is 1 where a file is missing or, with --verify, altered.
+    The exit code is 1 if a file is missing or, with --verify, altered.
     """
     from navit_edge.bundle import manifest as manifests
     from navit_edge.memory import memory_plan

@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="export → build-engine → run. A bundle is a directory NAME.navit; docs/bundle.md says what lies in it.",
+    epilog="export → build-engine → run. A bundle is a directory NAME.navit; docs/bundle.md describes it.",
 )
 
 
@@ -68,7 +68,7 @@ def root(
         typer.Option(
             "--cmake-dir",
             metavar="",
-            help="Show the directory for -Dnavit_edge_DIR= of a C or C++ project's CMake and exit.",
+            help="Show the directory for -Dnavit_edge_DIR= of a CMake project and exit.",
             callback=_print_cmake_dir,
             is_eager=True,
         ),

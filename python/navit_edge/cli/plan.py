@@ -26,38 +26,42 @@ def plan(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="Image files, or directories of them.", metavar="IMAGES...", show_default=False),
+        typer.Argument(help="Image files, or folders of them.", metavar="IMAGES...", show_default=False),
     ] = None,
     sizes: Annotated[
         Path | None,
         typer.Option(
-            help="Instead of images: lines height,width or height,width,count in pixels.",
+            help="File of sizes instead of images: lines height,width or height,width,count in pixels.",
             metavar="FILE",
             show_default=False,
         ),
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="Engine to plan for; see inspect.", show_default="the first of the bundle", metavar="ID"),
+        typer.Option(
+            help="Engine to plan for (inspect lists them).", show_default="the first of the bundle", metavar="ID"
+        ),
     ] = "",
     strategy: Annotated[str, typer.Option(help=", ".join(STRATEGIES) + ".", metavar="NAME")] = "auto",
     deadline: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Finish as many images as possible within MS of the start.", metavar="MS", show_default=False
+            min=0, help="Finish as many images as possible within MS milliseconds.", metavar="MS", show_default=False
         ),
     ] = None,
     policy: Annotated[
         str,
         typer.Option(
-            help="Tokens of an image: native, fast, balanced, quality, token-cap:256, latency:20ms, content.",
+            help="Tokens per image: native, fast, balanced, quality, token-cap:256, latency:20ms, content.",
             metavar="POLICY",
         ),
     ] = "native",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads of the session; 0: all.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object instead of a table.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of the session; 0 means all.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of a table.")
+    ] = False,
     plot_file: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the packs.", metavar="FILE.png", show_default=False)
+        Path | None, typer.Option("--plot", help="Draw the packs to FILE.", metavar="FILE.png", show_default=False)
     ] = None,
     debug: DebugOption = False,
     *,
@@ -65,10 +69,10 @@ def plan(
 ) -> None:
     """Show which images would share a pack, without running any.
 
-    Times are predicted by the engine's cost model: measured where `bench
+    The engine's cost model predicts the times. It is measured if `bench
     --calibrate` has run, else assumed from the model's sizes. The exit code
-    is 1 where an image is longer than every budget. Under a policy a table
-    shows what each image gets, and why, if all were given to one run.
+    is 1 if an image is larger than every budget. With a policy, a table
+    shows what each image gets, and why, if one run has all of them.
     """
     import navit_edge as ne
     from navit_edge.cli.image_sizes import given_sizes
@@ -88,7 +92,7 @@ def plan(
         err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
     names, pixels = given.expanded()
     if chosen_policy.kind == "content" and sizes is not None:
-        raise InvalidInputError("a content policy needs pixels; give images in the place of --sizes")
+        raise InvalidInputError("a content policy needs pixels; give images instead of --sizes")
     contents = names if chosen_policy.kind == "content" else pixels
     choices = ne.choose(bundle, contents, chosen_policy, engine=chosen.id, together=len(pixels), decode=decode)
     tokens = [choice.tokens for choice in choices]

@@ -20,49 +20,51 @@ if TYPE_CHECKING:
 @command
 @decoding
 def plan_budgets(
-    bundle: Annotated[
-        Path, typer.Argument(help="Bundle; it need not have an engine.", metavar="BUNDLE", show_default=False)
-    ],
+    bundle: Annotated[Path, typer.Argument(help="Bundle; it needs no engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="Image files, or directories of them.", metavar="IMAGES...", show_default=False),
+        typer.Argument(help="Image files, or folders of them.", metavar="IMAGES...", show_default=False),
     ] = None,
     sizes: Annotated[
         Path | None,
         typer.Option(
-            help="Instead of images: a histogram, lines height,width or height,width,count in pixels.",
+            help="File of sizes instead of images: lines height,width or height,width,count in pixels.",
             metavar="FILE",
             show_default=False,
         ),
     ] = None,
-    budgets: Annotated[int, typer.Option("--budgets", "-k", min=1, max=16, help="Most budgets to choose.")] = 3,
+    budgets: Annotated[
+        int, typer.Option("--budgets", "-k", min=1, max=16, help="Largest number of budgets to choose.")
+    ] = 3,
     images_per_run: Annotated[
         str,
-        typer.Option(help="How many images arrive at once: numbers, each as likely.", metavar="LIST"),
+        typer.Option(help="How many images arrive at once: one or more numbers, equally likely.", metavar="LIST"),
     ] = "1,4,16,64",
-    max_budget: Annotated[int, typer.Option(min=64, help="Largest budget: activations grow with it.")] = 8192,
-    backend: Annotated[str, typer.Option(help="For the command that is printed: tensorrt-rtx or tensorrt.")] = (
+    max_budget: Annotated[int, typer.Option(min=64, help="Largest budget; activations grow with it.")] = 8192,
+    backend: Annotated[str, typer.Option(help="Backend for the printed command: tensorrt-rtx or tensorrt.")] = (
         "tensorrt-rtx"
     ),
     engine: Annotated[
         str,
         typer.Option(
-            help="Take the times of this engine, measured by bench --calibrate.",
+            help="Use the times of this engine, measured by bench --calibrate.",
             metavar="ID",
             show_default="assumed from the model's sizes",
         ),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object instead of tables.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")
+    ] = False,
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
 ) -> None:
-    """Choose the token budgets, and images in a pack, that take the least expected time.
+    """Choose the token budgets and images per pack that take the least expected time.
 
-    For engines whose packs are padded to their budget (TensorRT). Runs are
-    drawn from the images' sizes, budgets chosen by dynamic programming, and
-    the result planned by the runtime's own planner, beside the best powers
-    of two and the largest budget alone.
+    For engines that pad packs to their budget (TensorRT). The command draws
+    runs from the images' sizes and chooses budgets by dynamic programming.
+    The runtime's own planner plans the result, beside the best powers of
+    two and the largest budget alone.
     """
     import navit_edge as ne
     from navit_edge.cli.image_sizes import given_sizes, token_counts

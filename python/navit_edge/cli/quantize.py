@@ -24,45 +24,45 @@ if TYPE_CHECKING:
 @command
 @decoding
 def quantize(
-    bundle: Annotated[Path, typer.Argument(help="Bundle that export made.", metavar="BUNDLE", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by export.", metavar="BUNDLE", show_default=False)],
     calibration: Annotated[
         Path,
         typer.Option(
-            help="Directory of images like those the model will see, subdirectories included.",
+            help="Folder of images like those that the model will see, subfolders included.",
             metavar="DIR",
             show_default=False,
         ),
     ],
     precision: Annotated[str, typer.Option(help="int8, or fp8 (GPUs from sm89).")] = "int8",
-    method: Annotated[
-        str, typer.Option(help="How scales are chosen from what was seen: minmax, percentile, mse or entropy.")
-    ] = "minmax",
+    method: Annotated[str, typer.Option(help="How to choose scales: minmax, percentile, mse or entropy.")] = "minmax",
     percentile: Annotated[
-        float, typer.Option(help="With --method percentile: per cent of the magnitudes that a scale covers.")
+        float, typer.Option(help="With --method percentile: percentage of the magnitudes that a scale covers.")
     ] = 99.99,
     holdout: Annotated[
         str,
-        typer.Option(help="Images to judge by: a fraction of DIR, or a directory of others.", metavar="FRACTION|DIR"),
+        typer.Option(
+            help="Images to measure the error on: a fraction of DIR, or another folder.", metavar="FRACTION|DIR"
+        ),
     ] = "0.25",
-    max_images: Annotated[int, typer.Option(help="Most images to calibrate with, evenly spaced.")] = 128,
+    max_images: Annotated[int, typer.Option(help="Largest number of images to calibrate with, evenly spaced.")] = 128,
     skip_layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers to leave in float: names, patterns such as blocks.0.*, or auto, by a sensitivity scan.",
+            help="Layers to leave in float: names, patterns such as blocks.0.*, or auto (by a sensitivity scan).",
             metavar="LIST|auto",
             show_default="none",
         ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="With auto: the largest relative error; as few layers as it takes are skipped.")
+        float, typer.Option(help="With auto: largest relative error; skip as few layers as it takes.")
     ] = 0.05,
     skip_count: Annotated[
         int | None,
         typer.Option(help="With auto: skip this many of the worst layers instead.", metavar="K", show_default="none"),
     ] = None,
-    scan_images: Annotated[int, typer.Option(help="With auto: images that the scan runs for each layer.")] = 8,
+    scan_images: Annotated[int, typer.Option(help="With auto: images that the scan runs per layer.")] = 8,
     force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Quantize again what the bundle holds already.")
+        bool, typer.Option("--force", metavar="", help="Quantize again even if the bundle has the graphs already.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")
@@ -73,9 +73,9 @@ def quantize(
 ) -> None:
     """Quantize the linear layers of a bundle's graphs to int8 or fp8, for build-engine --precision int8 or fp8.
 
-    The images go through the bundle's own preprocessing into packs, from which the scales come. The float32 graphs
-    stay as they are; graphs made of the same with the same options are not made again. Ctrl-C leaves the bundle as it
-    was.
+    The images go through the bundle's own preprocessing into packs, which give the scales. The float32 graphs stay as
+    they are. If the bundle already has graphs made with the same options, they are not made again. Ctrl-C leaves the
+    bundle as it was.
     """
     from navit_edge.quantize import QuantizeRequest, quantize_bundle
 

@@ -52,7 +52,7 @@ class Precision(str, Enum):
 
 SlotsOption = Annotated[
     int,
-    typer.Option(min=0, help="Packs in flight at once; 0: as suits the engine, on a GPU 2.", metavar="N"),
+    typer.Option(min=0, help="Packs in flight at once; 0 lets the engine decide (2 on a GPU).", metavar="N"),
 ]
 
 
@@ -84,7 +84,7 @@ def run(
     ],
     recursive: Annotated[
         bool,
-        typer.Option("--recursive", "-r", metavar="", help="Folders below folders, too.", rich_help_panel=_INPUT),
+        typer.Option("--recursive", "-r", metavar="", help="Search subfolders too.", rich_help_panel=_INPUT),
     ] = False,
     null: Annotated[
         bool,
@@ -100,7 +100,7 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Every Nth frame of a video, of an animation, of a file of several pages.",
+            help="Run every Nth frame of a video, an animation, or a file of several pages.",
             metavar="N",
             rich_help_panel=_INPUT,
             show_default="all of a video, the first of others",
@@ -110,7 +110,7 @@ def run(
         float,
         typer.Option(
             min=0,
-            help="So many frames a second of a video or an animation, as they are shown; 0: all.",
+            help="Run this many frames per second of a video or an animation; 0 means all.",
             metavar="F",
             rich_help_panel=_INPUT,
         ),
@@ -120,7 +120,7 @@ def run(
         typer.Option(
             "--output",
             "-o",
-            help="Where results go; without it to standard output.",
+            help="Where to write results; default: standard output.",
             metavar="PATH",
             rich_help_panel=_OUTPUT,
             show_default=False,
@@ -130,7 +130,7 @@ def run(
         Format | None,
         typer.Option(
             "--format",
-            help="Of the results; without it as PATH ends (.jsonl, .parquet), else a table.",
+            help="Format of the results; default: by the suffix of PATH (.jsonl, .parquet), else a table.",
             rich_help_panel=_OUTPUT,
             show_default=False,
         ),
@@ -141,7 +141,7 @@ def run(
     save: Annotated[
         str,
         typer.Option(
-            help="What is kept beside the classes: any of logits, embedding, tokens; or none.",
+            help="What to keep besides the classes: any of logits, embedding, tokens; or none.",
             metavar="LIST",
             rich_help_panel=_OUTPUT,
             show_default="parquet, numpy: embedding; else none",
@@ -153,24 +153,27 @@ def run(
         typer.Option(
             "--resume",
             metavar="",
-            help="Go on where the output ends; begin it where there is none.",
+            help="Continue where the output ends; start it if there is none.",
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", metavar="", help="Replace the results of an output.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--overwrite", metavar="", help="Replace the results of an existing output.", rich_help_panel=_OUTPUT
+        ),
     ] = False,
     part_rows: Annotated[
-        int, typer.Option(min=1, help="Images in a part of a Parquet folder.", metavar="N", rich_help_panel=_OUTPUT)
+        int, typer.Option(min=1, help="Images per part of a Parquet folder.", metavar="N", rich_help_panel=_OUTPUT)
     ] = 8192,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", help="No progress, no summary.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option("--quiet", "-q", metavar="", help="Show no progress and no summary.", rich_help_panel=_OUTPUT),
     ] = False,
     trace: Annotated[
         Path | None,
         typer.Option(
-            help="Write what the session did when, for ui.perfetto.dev.",
+            help="Write a trace of the session, for ui.perfetto.dev.",
             metavar="FILE.json",
             rich_help_panel=_OUTPUT,
             show_default=False,
@@ -185,11 +188,11 @@ def run(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to run.", rich_help_panel=_ENGINE)] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=_ENGINE)] = Device.AUTO,
     engine: Annotated[
         str,
         typer.Option(
-            help="Engine or group to use; see inspect.",
+            help="Engine or group to use (inspect lists them).",
             show_default="the first that can run",
             metavar="ID",
             rich_help_panel=_ENGINE,
@@ -198,7 +201,7 @@ def run(
     precision: Annotated[
         Precision, typer.Option(help="Precision of the engine.", rich_help_panel=_ENGINE)
     ] = Precision.AUTO,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.", rich_help_panel=_ENGINE)] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.", rich_help_panel=_ENGINE)] = 0,
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
     decoders: Annotated[
@@ -207,13 +210,13 @@ def run(
     max_tokens: Annotated[
         int,
         typer.Option(
-            min=0, help="Scale images down to this many patches; 0: as the bundle says.", rich_help_panel=_TOKENS
+            min=0, help="Scale images down to this many patches; 0 means as the bundle says.", rich_help_panel=_TOKENS
         ),
     ] = 0,
     policy: Annotated[
         str,
         typer.Option(
-            help="Tokens of an image: native, fast, balanced, quality, token-cap:N, latency:20ms or content.",
+            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content.",
             metavar="POLICY",
             rich_help_panel=_TOKENS,
         ),
@@ -221,7 +224,7 @@ def run(
     overflow: Annotated[
         Overflow,
         typer.Option(
-            help="An image longer than every token budget fails, or is scaled down to the largest that fits.",
+            help="If an image is larger than every token budget: fail it, or scale it down to the largest that fits.",
             rich_help_panel=_TOKENS,
         ),
     ] = Overflow.ERROR,
@@ -229,10 +232,10 @@ def run(
     *,
     decode: DecodeOptions,
 ) -> None:
-    """Run images of any size through a bundle; one result per image, in order.
+    """Run images of any size through a bundle. You get one result per image, in input order.
 
-    An image that cannot be run is a result with its error, and the others complete; the exit code is then 1. SIGINT and
-    SIGTERM finish the packs in flight and end with 130 and 143; `--resume` goes on from there, and from any crash.
+    If an image fails, its result has the error, the others complete, and the exit code is 1. SIGINT and SIGTERM
+    finish the packs in flight and exit with 130 and 143. --resume continues after them, and after any crash.
     """
     import navit_edge as ne
     from navit_edge.run import film
@@ -344,7 +347,7 @@ def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
             raise typer.BadParameter(f"{name!r}; expected any of {', '.join(ARRAYS)}, or none", param_hint="--save")
     if kind is Format.TABLE:
         raise typer.BadParameter(
-            "a table has no room for it; say --format jsonl, parquet or numpy", param_hint="--save"
+            "a table has no room for it; give --format jsonl, parquet or numpy", param_hint="--save"
         )
     return [name for name in ARRAYS if name in names]
 

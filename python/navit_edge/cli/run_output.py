@@ -56,11 +56,13 @@ def format_of(place: Place | None, form: Format | None, as_json: bool) -> Format
     form = form or _FORMATS.get(Path(place.given).suffix.lower()) or (Format.JSONL if place.is_stream else None)
     if form is None:
         raise typer.BadParameter(
-            f"{place.given} ends in none of {', '.join(_FORMATS)}; say --format jsonl, parquet or numpy",
+            f"{place.given} ends in none of {', '.join(_FORMATS)}; give --format jsonl, parquet or numpy",
             param_hint="--output",
         )
     if form is Format.TABLE:
-        raise typer.BadParameter("a table goes to the terminal; say jsonl, parquet or numpy", param_hint="--format")
+        raise typer.BadParameter(
+            "a table goes to the terminal; give --format jsonl, parquet or numpy", param_hint="--format"
+        )
     return form
 
 
@@ -71,7 +73,7 @@ def check_output(place: Place | None, form: Format, *, resume: bool, overwrite: 
         raise typer.BadParameter("both are given; expected one of them", param_hint=hint)
     if place is None:
         if resume or overwrite:
-            raise typer.BadParameter("without --output there is nothing to go on with", param_hint=hint)
+            raise typer.BadParameter("without --output there is nothing to continue", param_hint=hint)
         standard_output()
         return
     wants_folder = form in (Format.PARQUET, Format.NUMPY)
@@ -83,7 +85,7 @@ def check_output(place: Place | None, form: Format, *, resume: bool, overwrite: 
             )
         if resume or overwrite:
             raise typer.BadParameter(
-                f"{place.given} is {place.kind.value}; there is nothing to go on with", param_hint=hint
+                f"{place.given} is {place.kind.value}; there is nothing to continue", param_hint=hint
             )
     elif place.kind is not Kind.NOTHING and (place.kind is Kind.FOLDER) != wants_folder:
         remedy = "" if wants_folder else f": name one in it, as {os.path.join(place.given, 'results.jsonl')}"
@@ -154,12 +156,12 @@ def end(outcome: Outcome, console: Console, *, quiet: bool, place: Place | None)
         if outcome.skipped:
             parts.append(f"{outcome.skipped:,} done before")
         if outcome.orphans:
-            parts.append(f"{outcome.orphans:,} results of images that are not named any more")
+            parts.append(f"{outcome.orphans:,} results of images that the arguments no longer name")
         if outcome.entries_skipped:
             parts.append(outcome.entries_skipped.words())
         console.print("; ".join(parts), soft_wrap=True, markup=False)
     if outcome.signal:
-        again = "; --resume goes on from here" if place is not None and not place.is_stream else ""
+        again = "; --resume continues from here" if place is not None and not place.is_stream else ""
         sys.stderr.write(f"interrupted by {signal.Signals(outcome.signal).name}{again}\n")
         raise typer.Exit(128 + outcome.signal)
     if outcome.failed:

@@ -26,18 +26,18 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle with engines.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Engine to examine; may be given again.", show_default="all that run here", metavar="ID"),
+        typer.Option(help="Engine to check; repeat for more.", show_default="all that run here", metavar="ID"),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of images to judge by.", show_default="drawn images", metavar="DIR"),
+        typer.Option(help="Folder of images to check with.", show_default="drawn images", metavar="DIR"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate as JSON.")] = False,
-    write: Annotated[bool, typer.Option("--write/--no-write", help="Keep it as reports/parity.json.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as JSON.")] = False,
+    write: Annotated[bool, typer.Option("--write/--no-write", help="Write it to reports/parity.json.")] = True,
     save_inputs: Annotated[
         Path | None,
         typer.Option(
-            help="Write the reference's inputs here, for polygraphy run --load-inputs.",
+            help="Write the reference's inputs to FILE, for polygraphy run --load-inputs.",
             metavar="FILE",
             show_default=False,
         ),
@@ -45,7 +45,7 @@ def verify(
     save_outputs: Annotated[
         Path | None,
         typer.Option(
-            help="Write the reference's outputs here, and the values around the worst layer, for --load-outputs.",
+            help="Write the reference's outputs and the values around the worst layer to FILE, for --load-outputs.",
             metavar="FILE",
             show_default=False,
         ),
@@ -54,10 +54,10 @@ def verify(
     *,
     decode: DecodeOptions,
 ) -> None:
-    """Prove engines on this machine: against float32, alone against packed, and that no image sees another.
+    """Check engines on this machine: against float32, packed against alone, and that no image sees another.
 
-    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 where an engine
-    is past the tolerance that the manifest gives for its precision, or breaks another promise.
+    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 if an engine
+    exceeds the tolerance that the manifest gives for its precision, or breaks another promise.
     """
     from navit_edge.verify import verify as examine
 

@@ -146,7 +146,7 @@ class BuildRequest:
                     )
                 if precision == "fp16":
                     raise InvalidInputError(
-                        f"precision {precision} for openvino; it can do fp32, int8, and bf16 where the CPU can"
+                        f"precision {precision} for openvino; it can do fp32, int8, and bf16 if the CPU has it"
                     )
         if self.backend == "tensorrt-rtx" and NATIVE not in self.targets:
             named = self.targets or gpu_targets.DEFAULT_TARGETS

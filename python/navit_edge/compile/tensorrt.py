@@ -69,7 +69,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
             per_budget=request.engine_per_budget or unsafe,
         )
     why = (
-        f"TensorRT {_dotted(version)} gives wrong numbers for engines with several profiles (mended in "
+        f"TensorRT {_dotted(version)} gives wrong numbers for engines with several profiles (fixed in "
         f"{_dotted(_PROFILES_FIXED)})"
     )
     return tensorrt_common.notes_once(jobs, *([why] if unsafe and not request.engine_per_budget else []))
@@ -107,7 +107,7 @@ def device_capability() -> int:
 def _import_tensorrt() -> Any:
     trt = import_or_explain("tensorrt", purpose=_PURPOSE, remedy=remedy())
     if not hasattr(trt, "Builder"):  # an empty namespace package, or PyPI's stub without its libraries
-        raise MissingPackageError(_PURPOSE, "tensorrt", f"what is installed has no builder; {remedy()}")
+        raise MissingPackageError(_PURPOSE, "tensorrt", f"the installed TensorRT has no builder; {remedy()}")
     return trt
 
 

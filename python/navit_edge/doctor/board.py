@@ -136,7 +136,7 @@ def _power(board: Board) -> Finding:
     return Finding(
         name="power mode",
         state=State.HINT,
-        text=f"{text}; the fastest is {fastest[1]}, where power and cooling allow it",
+        text=f"{text}; the fastest is {fastest[1]}, if power and cooling allow it",
         remedy=(f"sudo nvpmodel -m {fastest[0]}  # may ask for a reboot",),
         facts=facts,
     )

@@ -109,7 +109,7 @@ def needs_finding(
                 text = f"it knows no sm{newest}; expected TensorRT {first[0]}.{first[1]} or later"
                 remedy = (_JETPACK_COMMAND,) if jetson else ("pip install --upgrade navit-edge[tensorrt]",)
                 return Finding(name=name, state=State.PROBLEM, text=text, remedy=remedy, facts=facts)
-    text = f"fit: it needs CUDA {cuda_version(wanted)} of the driver" if wanted else "its need is not known"
+    text = f"fit: it needs CUDA {cuda_version(wanted)} of the driver" if wanted else "what it needs is not known"
     text += f", which serves {cuda_version(served)}" if served and wanted else ""
     return Finding(name=name, state=State.FOUND, text=text, facts=facts)
 

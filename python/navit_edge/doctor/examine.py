@@ -86,6 +86,8 @@ def examine(
     elif not runs:
         ids = ", ".join(one.id for one in manifest.engines)
         command = shlex.join(["navit-edge", "build-engine", str(bundle), "--backend", "openvino"])
-        broken = f"no engine of the bundle {bundle} runs here ({ids}); mend one as said above, or build one: {command}"
+        broken = (
+            f"no engine of the bundle {bundle} runs here ({ids}); fix one as described above, or build one: {command}"
+        )
     sections.append(Section(name=f"bundle {bundle.name}", findings=engines))
     return Report(sections=tuple(sections), bundle=str(bundle), usable=runs, broken=broken)

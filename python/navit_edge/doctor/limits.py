@@ -58,7 +58,7 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
     }
     parts = [f"inside {limits.container}"] if limits.container else []
     if limits.memory_bytes is not None:
-        parts.append(f"memory limited to {gib(limits.memory_bytes)}; what takes more is killed")
+        parts.append(f"memory limited to {gib(limits.memory_bytes)}; a process that takes more is killed")
     if limits.cpu_quota is not None:
         parts.append(f"CPU time limited to that of {limits.cpu_quota:g} cores")
         if limits.cores < limits.affinity:
@@ -67,7 +67,7 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
                 f"{limits.affinity} of the affinity"
             )
             if limits.cpu_quota != limits.cores:
-                parts.append("a quota of whole cores would waste nothing")
+                parts.append("a quota of whole cores would waste none")
     if limits.cpu_quota is None and limits.memory_bytes is None:
         parts.append("neither CPU time nor memory limited")
     return (Finding(name="limits", state=State.FOUND, text="; ".join(parts), facts=facts),)

@@ -124,7 +124,7 @@ def runtime_finding(
 ) -> Finding:
     """libcudart. ``served``: the major version of CUDA that the driver serves, 0 where there is no driver."""
     install = (_JETPACK_COMMAND if jetson else "pip install nvidia-cuda-runtime-cu12",)
-    absent = "no libcudart; TensorRT engines need it, all else does not"
+    absent = "no libcudart; only TensorRT engines need it"
     told = _Told(answer=answer, files=files or {})
     found = _library("CUDA runtime", told, cuda_version, absent, install)
     if served and answer.get("version", 0) // 1000 > served:

@@ -37,7 +37,7 @@ def variable_findings() -> tuple[Finding, ...]:
         text = os.environ[variable]
         if relative:
             # A relative directory of TENSORRT_DIR is an error of the plug-in, of BACKEND_DIR it is passed over.
-            what = "is refused by the TensorRT plug-in" if variable == TENSORRT_DIR else "is not searched"
+            what = "is refused by the TensorRT backend" if variable == TENSORRT_DIR else "is not searched"
             text += f"; {', '.join(relative)} is relative and {what}; expected absolute paths with colons between"
         elif missing:
             text += f"; there is no directory {', '.join(missing)}"

@@ -177,13 +177,13 @@ def backend(file: str, *vendor_files: str) -> dict[str, Any]:
         return {"error": str(error)}
     symbol = getattr(library, "navit_edge_backend", None)
     if symbol is None:
-        return {"error": f"{file} does not export navit_edge_backend, so it is no backend"}
+        return {"error": f"{file} does not export navit_edge_backend, so it is not a backend"}
     from navit_edge import _core
 
     abi = _core.backend_abi_version
     symbol.restype = ctypes.c_void_p
     if not symbol(ctypes.c_uint32(abi)):
-        return {"error": f"{file} does not speak version {abi} of the backend ABI; it is of another release"}
+        return {"error": f"{file} does not have version {abi} of the backend ABI; it belongs to another release"}
     return {"abi": abi}
 
 

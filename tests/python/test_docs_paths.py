@@ -1,0 +1,234 @@
+"""What the documentation names exists: files, links, `make` targets, commands and options, modules, tests.
+
+Judged by the repository: its files, the Makefile, the command line's own parameters, the syntax trees of the packages.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from navit_edge.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
+]
+
+#: Files of other projects, what a reader would write, and what a command writes.
+NOT_OURS = {
+    "config.json", "app.c", "app.cc", "names.txt", "tiny.py", "export/navit_edge_export/families/tiny.py",
+    "families/tiny.py", "tests/families/test_tiny.py", "csrc/tests/FOLDER/NAME_test.cc", "Python.h", "NvInfer.h",
+    "NvInferRuntime.h", "cuda_runtime_api.h", "crt/host_defines.h", "data/naflex_transforms.py", "data/transforms.py",
+}  # fmt: skip
+#: Options of programs other than navit-edge.
+NOT_OUR_OPTIONS = {
+    "--no-deps", "--platform", "--prefix", "--build", "--install", "--target", "--cflags", "--libs", "--preset",
+    "--system-site-packages", "--durations", "--step-limit", "--backend", "--checkpoint",
+}  # fmt: skip
+SUFFIXES = r"(?:py|pyi|cc|h|c|cmake|md|sh|in|toml|yml|yaml|txt|map)"
+
+
+@functools.cache
+def page_text(page: str) -> str:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if page == "CHANGELOG.md":  # what was released keeps the names of its day
+        text = re.split(r"^## (?!Unreleased)", text, maxsplit=1, flags=re.MULTILINE)[0]
+    return text
+
+
+@functools.cache
+def blocks(page: str) -> list[str]:
+    """The fenced blocks."""
+    return re.findall(r"^[ ]*```\w*\n(.*?)^[ ]*```$", page_text(page), re.MULTILINE | re.DOTALL)
+
+
+@functools.cache
+def prose(page: str) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"^[ ]*```\w*\n.*?^[ ]*```$", "", page_text(page), flags=re.MULTILINE | re.DOTALL)
+
+
+@functools.cache
+def spans(page: str) -> list[str]:
+    """The code spans, each on one line."""
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(page))]
+
+
+@functools.cache
+def files() -> list[str]:
+    """The files of the repository, "/" in front of each."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = listed.stdout.splitlines() if listed.returncode == 0 else []
+    if not found:  # not a checkout: what lies here
+        found = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file()]
+    return [f"/{name}" for name in found if (ROOT / name).exists()]
+
+
+def is_there(name: str) -> bool:
+    """Whether ``name`` is a file or a folder, from the root or as the end of a path; * and <…> stand for anything."""
+    pattern = re.escape(name.strip("/")).replace(r"\*", "[^/]*")
+    pattern = re.sub(r"(?:\\?<)[\w ]+(?:\\?>)", "[^/]*", pattern)
+    return any(re.search(rf"/{pattern}(?:$|/)", path) for path in files())
+
+
+def named_files(page: str) -> Iterator[str]:
+    top = r"(?:csrc|python|export|tests|examples|cmake|docs|benchmarks|scripts|\.ci)/"
+    for span in spans(page):
+        for word in span.split():
+            word = word.strip("()[],;:").removeprefix("python ")
+            word = re.sub(r"::.*$", "", word)
+            if re.fullmatch(rf"{top}[\w./<>*-]*", word) or re.fullmatch(rf"[\w./<>*-]+\.{SUFFIXES}", word):
+                yield word
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_and_folder_that_a_page_names_exists(page: str) -> None:
+    missing = [name for name in named_files(page) if name not in NOT_OURS and not is_there(name)]
+    assert not missing
+
+
+def anchor(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: str) -> None:
+    for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", prose(page)):
+        target, _, part = link.partition("#")
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), link
+        if part:
+            headings = re.findall(r"^#+ +(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert part in {anchor(heading) for heading in headings}, link
+
+
+def test_the_index_and_the_readme_lead_to_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        assert path.name == "README.md" or f"({path.name}" in index, f"docs/README.md does not link {path.name}"
+    assert "(docs/README.md)" in page_text("README.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_of_a_page_exists(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    code = [*spans(page), *(line for block in blocks(page) for line in block.splitlines())]
+    for line in code:
+        for target in re.findall(r"(?:^|[\s$])make ([a-z][a-z-]*)\b", line.partition("#")[0]):
+            assert target in targets, line
+
+
+@functools.cache
+def commands() -> dict[str, frozenset[str]]:
+    """Command -> its options, and under "" those of navit-edge itself."""
+    group: Any = typer.main.get_command(app)  # of the click that typer brings along
+
+    def options(command: Any) -> frozenset[str]:
+        return frozenset(name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts))
+
+    return {"": options(group)} | {name: options(command) for name, command in group.commands.items()}
+
+
+def command_lines(page: str) -> Iterator[str]:
+    """What follows "navit-edge " in code, continued lines joined, without comments and what is piped on."""
+    joined = [re.sub(r"\\\n\s*", " ", block) for block in blocks(page)]
+    for line in [*spans(page), *(line for block in joined for line in block.splitlines())]:
+        yield from re.findall(r"(?:^|[\s($|])navit-edge ((?:--)?[a-z][^|)]*)", re.sub(r"\s#.*$", "", line))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_exists_with_its_options(page: str) -> None:
+    for line in command_lines(page):
+        first, *rest = re.split(r"[\s=\[\]]+", line)
+        if first.startswith("--"):
+            first, rest = "", [first]
+        assert first in commands(), line
+        for word in rest:
+            option = word.rstrip("…,.;:")
+            if re.fullmatch(r"--?[a-z][a-z0-9-]*", option):
+                assert option in commands()[first] or option == "--help", f"{line}: no {option}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_that_a_page_names_is_one_of_some_command(page: str) -> None:
+    known = frozenset().union(*commands().values()) | NOT_OUR_OPTIONS | {"--help"}
+    for span in spans(page):
+        if span.startswith("--"):
+            for option in re.findall(r"(?:^|[ |])(--[a-z][a-z0-9-]*)", span):
+                assert option in known, span
+
+
+@functools.cache
+def module_names(path: Path) -> frozenset[str]:
+    """What a module or a package holds: its functions, classes, variables, imports, and its modules."""
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not source.exists():
+        source = path.with_suffix(".pyi")
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.update((name.asname or name.name).partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # tables of lazily imported names
+            found.add(node.value)
+    return frozenset(found)
+
+
+def leads_to_something(name: str) -> bool:
+    """Whether ``name`` ("navit_edge.metrics.serve") is a module or what a module holds."""
+    package, *parts = name.split(".")
+    path = ROOT / ("export" if package == "navit_edge_export" else "python") / package
+    for part in parts:
+        if (path / part).is_dir() or (path / f"{part}.py").exists() or (path / f"{part}.pyi").exists():
+            path = path / part
+        else:
+            return part in module_names(path)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_python_module_and_function_that_a_page_names_exists(page: str) -> None:
+    text = "\n".join([*spans(page), *blocks(page)])
+    for name in re.findall(r"(?<![\w./<-])(navit_edge(?:_export)?(?:\.[A-Za-z_]\w*)+)", text):
+        if not re.search(r"\.(h|pc)$", name) and name != "navit_edge.config":  # a key in a checkpoint's metadata
+            assert leads_to_something(name), name
+    for name in re.findall(r"\bne\.(\w+)", text):
+        assert name in module_names(ROOT / "python" / "navit_edge"), f"ne.{name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = {span for span in spans(page) if re.fullmatch(r"test_[a-z0-9_]+", span)}
+    if named:
+        sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+        defined = {name for source in sources for name in re.findall(r"def (test_\w+)\(", source)}
+        assert not sorted(named - defined)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("docs/", "README"))])
+def test_prose_is_wrapped_at_a_hundred_characters(page: str) -> None:
+    text = re.sub(r"<!-- \w+: begin.*?: end -->", "", prose(page), flags=re.DOTALL)
+    for line in text.splitlines():
+        alone = " " not in line.strip(" *-") or line.lstrip().startswith("|") or line.startswith("    ")
+        assert len(line) <= 100 or alone, line
