@@ -73,7 +73,7 @@ class Packer {
       plan.images.push_back(static_cast<std::int32_t>(grids.size()));
       grids.push_back({rows, cols});
     }
-    return arrays_of(write(plan, views_of(arrays), grids));
+    return arrays_of(written(plan, views_of(arrays), grids));
   }
 
   /// As many packs as the images need.
@@ -88,7 +88,7 @@ class Packer {
     }
     py::list packs;
     for (const PackPlan& plan : plan_packs(token_counts, limits_).packs) {
-      const std::shared_ptr<Pack> pack = write(plan, images, grids);
+      const std::shared_ptr<Pack> pack = written(plan, images, grids);
       py::list segments;
       for (const Segment& one : pack->segments) {
         segments.append(py::make_tuple(one.image, one.first_token, one.grid.tokens() + prefix_tokens));
@@ -109,8 +109,8 @@ class Packer {
   }
 
   /// A pack in memory that no array uses any more.
-  std::shared_ptr<Pack> write(const PackPlan& plan, const std::vector<ImageView>& images,
-                              const std::vector<Grid>& grids) {
+  std::shared_ptr<Pack> written(const PackPlan& plan, const std::vector<ImageView>& images,
+                                const std::vector<Grid>& grids) {
     std::shared_ptr<Pack> pack = std::exchange(last_, nullptr);
     if (pack == nullptr || pack.use_count() > 1) pack = std::make_shared<Pack>();
     pack->scratch = std::exchange(scratch_, nullptr);
@@ -186,6 +186,7 @@ void bind_packer(py::module_& module) {
                   py::arg("sizing"), py::arg("filter") = "bilinear", py::arg("alpha") = "drop",
                   py::arg("background") = py::make_tuple(255, 255, 255), py::arg("prefix_tokens") = 0,
                   py::arg("pad_tokens") = 0, py::arg("pad_images") = 0, py::arg("threads") = 1)
+      .def("write", &Packer::write, py::arg("images"), py::arg("grids"))
       .def("tokens_of", &Packer::tokens_of, py::arg("height_px"), py::arg("width_px"))
       .def("pack", &Packer::pack, py::arg("images"));
 }
