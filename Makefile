@@ -31,28 +31,49 @@ endif
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-python test-sanitizers fuzz soak check-all verify-families lint check-tools bench gpu-check clean
+.PHONY: help demo test test-fast test-cpp test-python test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check clean
+.PHONY: check-all check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9. %-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 36
 
 demo: $(VENV)/.installed  ## export, build and run the reference NaViT on real photographs
 	$(PY) examples/demo.py
 
-test: test-cpp test-python  ## every test, C++ and Python
+test: lint test-cpp test-python  ## the checks of `make lint` and every test, C++ and Python
+
+# cpp_tests PRESET,OPTIONS of cmake,OPTIONS of ctest: a preset configured and compiled, its tests run.
+with_tools = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+define cpp_tests
+	$(with_tools) cmake --preset $(1) -DPython_EXECUTABLE="$(CURDIR)/$(PY)" $(2)
+	$(with_tools) cmake --build --preset $(1) --parallel $(JOBS)
+	$(with_tools) ctest --preset $(1) $(3)
+endef
 
 test-cpp: $(VENV)/.installed
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset release -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset release --parallel $(JOBS)
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset release --parallel $(JOBS)
+	$(call cpp_tests,release,,--parallel $(JOBS))
+
+test-fast: $(VENV)/.installed  ## what shows most mistakes: C++, and the quick ones of Python (under 90 s once it is compiled)
+	$(call cpp_tests,release,,--parallel $(JOBS))
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefined-behaviour and thread sanitizers
-	for preset in asan tsan; do \
-	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset $$preset -DPython_EXECUTABLE="$(CURDIR)/$(PY)"; \
-	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset $$preset --parallel $(JOBS); \
-	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ctest --preset $$preset; \
-	done
+	$(call cpp_tests,asan)
+	$(call cpp_tests,tsan)
 	$(PY) tests/simulator/sanitized.py
+
+check-gcc11: $(VENV)/.installed  ## compiled by g++ 11, the oldest GCC that is supported, and the C++ tests
+	$(call cpp_tests,gcc11,,--parallel $(JOBS))
+
+CLANG ?= $(shell command -v clang++ || command -v clang++-14)
+check-clang: $(VENV)/.installed  ## the same by clang (CLANG=)
+	$(call cpp_tests,clang,-DCMAKE_CXX_COMPILER="$(or $(CLANG),clang++)",--parallel $(JOBS))
+
+check-aarch64: $(VENV)/.installed  ## the core cross-compiled for 64-bit Arm; its tests under qemu
+	$(call cpp_tests,aarch64,,--parallel $(JOBS))
+
+check-python3.10 check-python3.13: check-python%:  ## the package under another Python; its quick tests that need no PyTorch
+	bash scripts/check_python.sh $*
 
 FUZZ_COUNT := 20000
 FUZZ_FILES := 100000
@@ -67,7 +88,10 @@ SOAK_SECONDS := 300
 soak: $(VENV)/.installed  ## minutes of ever new shapes through one session: nothing may grow (SOAK_SECONDS=)
 	$(PY) tests/soak/soak.py --seconds $(SOAK_SECONDS)
 
-check-all: test test-sanitizers fuzz verify-families soak  ## everything above and below that tests; hours
+# What CI does not run. Needs, on Debian and Ubuntu: g++-11 clang g++-11-aarch64-linux-gnu qemu-user, and the two Pythons.
+check-all: test test-sanitizers check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13  ## everything; hours
+check-all: fuzz verify-families soak
+check-all: export NAVIT_EDGE_TESTS_WHOLE = 1
 
 test-python: $(VENV)/.installed
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -48,7 +48,7 @@ print(json.dumps({"import": imported - start, "session": opened - ready, "one im
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--bundle", type=Path, help="an S/16 bundle with OpenVINO engines; made where not given")
+    parser.add_argument("--bundle", type=Path, help="an S/16 bundle with OpenVINO engines; made if not given")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("cold_start.json"))
     arguments = parser.parse_args()
     console = Console()

@@ -155,9 +155,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--bundle", type=Path, help="an S/16 bundle (seed 0) with OpenVINO engines; made where not given"
-    )
+    parser.add_argument("--bundle", type=Path, help="an S/16 bundle (seed 0) with OpenVINO engines; made if not given")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("end_to_end.json"))
     arguments = parser.parse_args()
     console = Console()

@@ -51,7 +51,7 @@ class DenseNaViT(nn.Module):
     def forward(
         self, patches: Tensor, positions: Tensor, segment_ids: Tensor, grid_hw: Tensor, padded: bool = False
     ) -> Tensor:
-        """patches [B*L, F] uint8, positions [B*L, 2], segment_ids [B*L] (B where there is no token), grid_hw [B, 2]
+        """patches [B*L, F] uint8, positions [B*L, 2], segment_ids [B*L] (B if there is no token), grid_hw [B, 2]
         -> logits [B, classes]"""
         model = self.model
         batch = grid_hw.shape[0]

@@ -28,8 +28,8 @@ from rich.table import Table
 
 import navit_edge as ne
 from navit_edge import _core
-from navit_edge.bundle.manifest import STRATEGIES
 from navit_edge.bundle.sizing_rule import Sizing, to_json
+from navit_edge.vocabulary import STRATEGIES
 
 #: (pixels of a photograph height x width, share) of a camera roll: phones, cameras, screenshots, web.
 ROLL = [
@@ -95,7 +95,7 @@ def greedy(tokens: Sequence[int], budget: int, max_images: int) -> list[list[int
 
 def vit_pytorch(tokens: Sequence[int], budget: int, max_images: int) -> list[list[int]]:
     """vit_pytorch.na_vit.group_images_by_max_seq_len, as it groups, on lengths in place of images: in order of arrival,
-    closing a group where the next image does not fit. It knows no limit on images."""
+    closing a group if the next image does not fit. It knows no limit on images."""
     del max_images
     return greedy(tokens, budget, len(tokens))
 

@@ -3,7 +3,7 @@
     python benchmarks/policies.py [--rounds 21]
 
 Every round times both, in turn; the share is the median over rounds of the share within a round. The images are those
-of benchmarks/preprocess.py, under a cap of 1024 tokens, or at their own size where that is less.
+of benchmarks/preprocess.py, under a cap of 1024 tokens, or at their own size if that is less.
 """
 
 from __future__ import annotations

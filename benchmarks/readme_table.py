@@ -73,7 +73,7 @@ def updated(readme: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where README.md is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if README.md is out of date")
     arguments = parser.parse_args()
     path = HERE.parent / "README.md"
     text = path.read_text()

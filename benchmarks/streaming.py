@@ -241,7 +241,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bundle", type=Path, help="an S/16 bundle with an OpenVINO engine; made where not given")
+    parser.add_argument("--bundle", type=Path, help="an S/16 bundle with an OpenVINO engine; made if not given")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of the throughput comparison")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("streaming.json"))

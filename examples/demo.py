@@ -1,7 +1,7 @@
 """The whole line on real photographs: export, build, run, compare. `make demo` runs it; everything lands in demo/.
 
-A second run takes what is there: the bundle is exported again only where the exporter, the options or the checkpoint
-changed, and engines are built again only where the bundle changed.
+A second run takes what is there: the bundle is exported again only if the exporter, the options or the checkpoint
+changed, and engines are built again only if the bundle changed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TOP = 3
 GPU_TARGETS = "sm86,sm89"  # consumer GPUs of the Ampere and Ada generations
 GPU_BUDGETS = "256,1024,4096"
 
-# Wide enough for the tables, also where the output is a file.
+# Wide enough for the tables, also if the output is a file.
 console = Console(highlight=False, width=max(124, shutil.get_terminal_size().columns))
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--max-tokens", type=int, default=384, help="most patches of an image; the default lets several share a pass"
     )
-    parser.add_argument("--fresh", action="store_true", help="export and build again even where nothing changed")
+    parser.add_argument("--fresh", action="store_true", help="export and build again even if nothing changed")
     arguments = parser.parse_args()
     started = time.perf_counter()
 

@@ -37,7 +37,7 @@ PHOTOGRAPHS = (
 
 
 def write_photographs(folder: Path) -> list[Path]:
-    """Writes the photographs as PNG files into ``folder``, where they are not there yet; returns their paths."""
+    """Writes the photographs as PNG files into ``folder``, if they are not there yet; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for photograph in PHOTOGRAPHS:

@@ -7,7 +7,7 @@ Works on a copy of the bundle; without one, exports S/16 with random weights (ne
 a board). A step that fails, crashes or hangs does not stop the next that can do without it, and Ctrl-C keeps what is
 there. Without a usable GPU only doctor runs. The archive holds what each step printed, the reports as JSON, the plots,
 and summary.json with versions; no weights, no images, no environment, no name of machine or user.
-docs/on-device.md says what to look at. The exit code is 0 where every step passed.
+docs/on-device.md says what to look at. The exit code is 0 if every step passed.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ class Check:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bundle", type=Path, help="the bundle to build and measure; S/16 is exported where not given")
+    parser.add_argument("--bundle", type=Path, help="the bundle to build and measure; S/16 is exported if not given")
     parser.add_argument("--backend", choices=BACKENDS, default="tensorrt")
-    parser.add_argument("--precision", help="for build-engine, as fp16,bf16; its own default where not given")
+    parser.add_argument("--precision", help="for build-engine, as fp16,bf16; its own default if not given")
     parser.add_argument("--workspace", help="for build-engine, as 2G: bounds the compiler's memory on a small board")
     parser.add_argument("--duration", default="3", help="seconds of each measurement of bench")
     parser.add_argument("--step-limit", type=float, default=STEP_LIMIT_S, help="seconds after which a step is ended")
@@ -185,7 +185,7 @@ def nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def versions() -> dict[str, str]:
-    """What took part: Python, system, packages, and the commit of the checkout where there is one."""
+    """What took part: Python, system, packages, and the commit of the checkout if there is one."""
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for name in PACKAGES:
         try:
@@ -206,7 +206,7 @@ def versions() -> dict[str, str]:
 
 
 def gpu_of(doctor: Path) -> str:
-    """The first GPU that doctor found, in words; "" where none can be used."""
+    """The first GPU that doctor found, in words; "" if none can be used."""
     try:
         sections = json.loads(doctor.read_text(encoding="utf-8"))["sections"]
     except (OSError, ValueError, KeyError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,11 +62,34 @@ LONGEST = (
 )  # fmt: skip
 
 
+#: Folders and files that take more than a few seconds of a core; `make test-fast` leaves them out.
+SLOW = {
+    "families", "parity", "consumer", *LONGEST, "test_bench", "test_build_lowering", "test_build_runner",
+    "test_build_tensorrt", "test_cli", "test_cli_quantize", "test_decode_limits", "test_decode_refusals",
+    "test_direction_rules", "test_doctor", "test_doctor_rebuild", "test_fork", "test_fuzz", "test_metrics",
+    "test_model", "test_package", "test_packed_session", "test_preprocessing", "test_quantize", "test_readme",
+    "test_results", "test_run_outputs", "test_run_resume", "test_session_slots", "test_soak", "test_stubs",
+    "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated", "test_tensorrt_slots",
+}  # fmt: skip
+#: What a Python that PyTorch is not installed for does without: files that import any of these are left out.
+OF_TORCH = re.compile(r"^(?:import|from) (?:torch|timm|transformers|navit_edge_export)\b", re.MULTILINE)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts by file, stable within each."""
+    """Sorts by file, stable within each, and marks what is slow."""
     place = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    for item in items:
+        if not SLOW.isdisjoint((item.path.stem, item.path.parent.name)):
+            item.add_marker("slow")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without PyTorch: the files that import it."""
+    if find_spec("torch") is not None or collection_path.suffix != ".py":
+        return None
+    return OF_TORCH.search(collection_path.read_text("utf-8")) is not None or None
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +142,7 @@ def photographs() -> Photographs:
 
 def make_tiny_model() -> NaViT:
     """A NaViT of 2 layers and width 64 with random weights."""
+    pytest.importorskip("torch")
     from navit_edge_export.model import NaViT, NaViTConfig
 
     config = NaViTConfig(width=64, depth=2, heads=4, mlp_width=128, position_entries=16, num_classes=10)

@@ -19,7 +19,7 @@ void bind_manifest(py::module_& module) {
         (void)parse_manifest(view, source);
       },
       py::arg("text"), py::kw_only(), py::arg("source"),
-      "Raises BundleError where the text of a manifest is not one that a session opens.");
+      "Raises BundleError if the text of a manifest is not one that a session opens.");
   module.def(
       "stays_inside", [](const std::string& name) { return stays_inside(name); }, py::arg("name"),
       "Whether it is a plain relative name of a file inside of a bundle, and not the manifest's own.");
@@ -31,7 +31,7 @@ void bind_manifest(py::module_& module) {
         check_json(view, source, remedy);
       },
       py::arg("text"), py::kw_only(), py::arg("source"), py::arg("remedy"),
-      "Raises BundleError where the text is not one JSON document in UTF-8 within the limits of docs/bundle.md.");
+      "Raises BundleError if the text is not one JSON document in UTF-8 within the limits of docs/bundle.md.");
 }
 
 }  // namespace navit_edge::bindings

@@ -34,7 +34,7 @@ ImageView stacked_view(const py::object& object, bool nv12) {
     throw InvalidInput("pixels in one array has " + std::to_string(rows) + " rows of " + std::to_string(view.width_px) +
                        " values, " + std::to_string(view.channels) +
                        " channels; expected [3 * height / 2, width] with even sides; pass the planes apart, as " +
-                       (nv12 ? "(y, uv)" : "(y, u, v)") + ", where a side is odd");
+                       (nv12 ? "(y, uv)" : "(y, u, v)") + ", if a side is odd");
   }
   view.height_px = rows / 3 * 2;
   const std::uint8_t* chroma = view.data + view.height_px * view.stride();

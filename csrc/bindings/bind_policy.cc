@@ -91,8 +91,8 @@ void bind_class(py::module_& module) {
           py::arg("target_ms"), py::kw_only(), py::arg("min_tokens") = kLeastTokens,
           "The most tokens with which the result is predicted to be there ``target_ms`` milliseconds after the image "
           "was "
-          "given, what\nwaits before it included; at least ``min_tokens``, also where the target cannot be met so "
-          "(``result.reason`` then\nsays that). All images of one ``run`` shall be done by the target.\n\nThe "
+          "given, what\nwaits before it included; at least ``min_tokens``, also if the target cannot be met so "
+          "(``result.reason`` then\nsays that). All images of one ``run`` should be done by the target.\n\nThe "
           "prediction "
           "is the engine's cost model: measured by ``navit-edge bench --calibrate``, or assumed. Raises "
           "InvalidInputError.")
@@ -120,7 +120,7 @@ void bind_class(py::module_& module) {
             return only_of(self.kind() == Kind::kTokenCap || (is_content(self) && self.max_tokens() != 0),
                            self.max_tokens());
           },
-          "Of a token cap, or of content where it was given; else None.")
+          "Of a token cap, or of content if it was given; else None.")
       .def_property_readonly(
           "min_tokens",
           [](const Policy& self) { return only_of(is_latency(self) || is_content(self), self.min_tokens()); },

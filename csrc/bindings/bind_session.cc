@@ -138,7 +138,7 @@ void bind_session(py::module_& module) {
   bind_submit(module, session_class);
   module.def(
       "check_image", [](const py::object& image, const std::string& who) { image_view(image, who); }, py::arg("image"),
-      py::arg("who"), "Raises InvalidInputError where `image` is not what run() takes.");
+      py::arg("who"), "Raises InvalidInputError if `image` is not what run() takes.");
 }
 
 }  // namespace navit_edge::bindings

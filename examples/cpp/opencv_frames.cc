@@ -32,7 +32,7 @@ navit_edge::ImageView view_of(const cv::Mat& frame) {
 navit_edge::ImageView view_of(const cv::Mat&& frame) = delete;
 
 /// Takes `frame` over: its pixels live until the session has read them. Hand over a Mat of its own for each frame:
-/// VideoCapture::read writes into the memory of the Mat that it is given, also where others share that.
+/// VideoCapture::read writes into the memory of the Mat that it is given, also if others share that.
 navit_edge::OwnedImage owned_image(cv::Mat&& frame) {
   const auto owner = std::make_shared<const cv::Mat>(std::move(frame));
   return {view_of(*owner), owner};
@@ -49,7 +49,7 @@ int main(int argc, char** argv) try {
   for (;;) {
     cv::Mat frame;  // a new one each time
     if (!source.read(frame)) break;
-    waiting.push_back(session.submit(owned_image(std::move(frame))));  // waits where the queue is full
+    waiting.push_back(session.submit(owned_image(std::move(frame))));  // waits if the queue is full
   }
   for (std::size_t i = 0; i < waiting.size(); ++i) {
     const navit_edge::Result result = waiting[i].result.get();  // throws this frame's own error

@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import FILTERS
 from navit_edge_export.sizing import Placement, placement, target_grid
 
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
-
-FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = "bilinear") -> UInt8Array:
@@ -90,7 +89,7 @@ class Pack:
     positions: Int32Array  # [T, 2] (row, column); prefix token k has (-1-k, -1-k)
     segment_ids: Int32Array  # [T]; N for padding rows
     grid_hw: Int32Array  # [N, 2] (rows, columns); (1, 1) for images that own no token
-    attention_index: Int32Array  # [N, L] pack row of token l of image n; -1 where there is none
+    attention_index: Int32Array  # [N, L] pack row of token l of image n; -1 if there is none
     token_index: Int32Array  # [T] n*L + l; 0 for padding rows
     cu_seqlens: Int32Array  # [N+1] tokens of the images before image n; last, of all: padding rows do not count
 

@@ -47,7 +47,7 @@ def target_grid(height_px: int, width_px: int, *, patch_px: int, sizing: Sizing)
 
 
 def native_grid(height_px: int, width_px: int, patch_px: int, fit: str = "resize") -> Grid:
-    """Each side in patches, at least 1: rounded half up where the image is resized, up for "pad", down for "crop"."""
+    """Each side in patches, at least 1: rounded half up if the image is resized, up for "pad", down for "crop"."""
 
     def count(side_px: int) -> int:
         if fit == "pad":
@@ -147,7 +147,7 @@ def longest_side_grid(height_px: int, width_px: int, patch_px: int, longest_px: 
 
 
 def placement(height_px: int, width_px: int, *, patch_px: int, sizing: Sizing) -> Placement | None:
-    """Where an image lies on its grid under fit "pad" (its corner) or "crop" (its centre); None where it is resized."""
+    """Where an image lies on its grid under fit "pad" (its corner) or "crop" (its centre); None if it is resized."""
     if sizing.rule != "native" or sizing.fit == "resize":
         return None
     if sizing.fit == "pad":

@@ -12,7 +12,7 @@ def cmake_dir() -> Path:
     """The directory of navit_edge-config.cmake, for ``cmake -Dnavit_edge_DIR=...`` (docs/embedding.md).
 
     It lies beside the compiled module, in a wheel and in an editable install alike; navit_edge.pc is in
-    ``../../pkgconfig`` from there. Raises InvalidInputError where the module was built without installing.
+    ``../../pkgconfig`` from there. Raises InvalidInputError if the module was built without installing.
     """
     module = Path(_core.__file__).resolve()
     folder = module.parent / "lib" / "cmake" / "navit_edge"

@@ -1,4 +1,4 @@
-"""Small files: read where they are regular, of a bounded size, and nothing could block; written whole or not at all.
+"""Small files: read if they are regular, of a bounded size, and nothing could block; written whole or not at all.
 
 Files of a bundle are read without following a link; files that a user named may be reached through one.
 """
@@ -33,7 +33,7 @@ _KINDS = (
 
 
 def kind_of(mode: int) -> str:
-    """What a file of ``st_mode`` is, in words; empty where it is a regular file."""
+    """What a file of ``st_mode`` is, in words; empty if it is a regular file."""
     if stat.S_ISREG(mode):
         return ""
     return next((words for test, words in _KINDS if test(mode)), "no file")
@@ -51,7 +51,7 @@ def open_regular(
     """A descriptor of the file, to be read and closed by the caller.
 
     Raises:
-        error: It is no regular file, is a link where those are not followed, or has more than ``most_bytes``.
+        error: It is no regular file, is a link if those are not followed, or has more than ``most_bytes``.
         OSError: It is missing, or the system does not open it.
     """
     _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links), most_bytes, error, remedy)
@@ -75,7 +75,7 @@ def read_regular(
     error: type[NavitEdgeError] = BundleError,
     remedy: str = "check that it is the right file",
 ) -> bytes:
-    """The whole file. Raises as ``open_regular`` does, also where the file grows while it is read."""
+    """The whole file. Raises as ``open_regular`` does, also if the file grows while it is read."""
     handle = open_regular(
         path, most_bytes=most_bytes, follow_links=follow_links, dir_fd=dir_fd, error=error, remedy=remedy
     )

@@ -57,7 +57,7 @@ class Delivery:
         return self._thread is not None and self._thread.ident == threading.get_ident()
 
     def expect_help(self) -> None:
-        """Refuses to wait for a future where nobody will ever resolve it."""
+        """Refuses to wait for a future if nobody will ever resolve it."""
         if self.here:
             raise InvalidInputError(
                 "a callback waits for an image that is not done, and would wait for ever: the results behind it wait "
@@ -85,7 +85,7 @@ class Delivery:
             self._thread.join()
 
     def _settle(self, end: float | None = None) -> bool:
-        """False where ``end``, of the monotonic clock, came first."""
+        """False if ``end``, of the monotonic clock, came first."""
         if self.here:
             _resolve(self.mailbox.take_now(), {})
             return True
@@ -115,7 +115,7 @@ def _recover(mail: list[tuple[Future, _core.Result]]) -> None:
 
 
 def _resolve(mail: list[tuple[Future, _core.Result]], loops: _Loops) -> None:
-    """Empties ``mail``, and ``loops`` of what is to be told to event loops for it. What is left where this raises can
+    """Empties ``mail``, and ``loops`` of what is to be told to event loops for it. What is left if this raises can
     be given again."""
     outer, _batch.loops = _batch.loops, loops
     try:
@@ -150,7 +150,7 @@ class Future(concurrent.futures.Future[_core.Result]):
     can also be awaited: ``result = await session.submit(image)``.
 
     ``result`` and ``await`` give the ``Result``, or raise the image's error: InvalidInputError, OverBudgetError,
-    BackendError, or CancelledError where the session was closed first. ``cancel`` takes an image back that is not in a
+    BackendError, or CancelledError if the session was closed first. ``cancel`` takes an image back that is not in a
     pack yet; ``result`` then raises CancelledError, which is a ``concurrent.futures.CancelledError``. Awaiting one that
     another task cancelled raises ``asyncio.CancelledError``, and cancelling the task that awaits cancels the image.
 
@@ -173,7 +173,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         self._withdrawn = False
 
     def cancel(self) -> bool:
-        """Takes the image back; False where it is in a pack already, or done."""
+        """Takes the image back; False if it is in a pack already, or done."""
         delivery = self._delivery
         if delivery is None:
             return self.cancelled()
@@ -219,7 +219,7 @@ class Future(concurrent.futures.Future[_core.Result]):
             self.cancel()
 
     def _expect_help(self) -> None:
-        """Refuses to wait where nobody will ever resolve this future."""
+        """Refuses to wait if nobody will ever resolve this future."""
         delivery = self._delivery
         if delivery is not None:
             delivery.expect_help()
@@ -233,11 +233,11 @@ class Future(concurrent.futures.Future[_core.Result]):
         self._delivery = self._waiters.delivery = None
 
     def _resolve(self, result: _core.Result) -> None:
-        """Where memory runs out this raises, and can be called again."""
+        """If memory runs out this raises, and can be called again."""
         self._let_go()
         error: BaseException | None = _lost() if result.lost else result.error
         if self._withdrawn and isinstance(error, CancelledError):
-            super().cancel()  # where `cancel` has not come to it yet
+            super().cancel()  # if `cancel` has not come to it yet
             if self._state == "CANCELLED":
                 self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
         elif self.done():  # begun before, or the application has set a result of its own
@@ -281,7 +281,7 @@ def _lost() -> BackendError:
 
 class _Waiters(list[Any]):
     """Who waits for a future by ``concurrent.futures.wait`` or ``as_completed``, which enter themselves here: refused
-    where nobody would ever wake them."""
+    if nobody would ever wake them."""
 
     def __init__(self, delivery: Delivery) -> None:
         super().__init__()

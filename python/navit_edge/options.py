@@ -15,7 +15,7 @@ from navit_edge.errors import InvalidInputError
 
 
 def real(name: str, value: object, expected: str) -> float:
-    """``value`` as a float, infinite where it is a whole number beyond them. Raises InvalidInputError."""
+    """``value`` as a float, infinite if it is a whole number beyond them. Raises InvalidInputError."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
     try:
@@ -32,7 +32,7 @@ def whole(name: str, value: object, expected: str) -> int:
 
 
 def as_json(value: object) -> int | float:
-    """``enc_hook`` of msgspec, where a text is made of numbers that a caller gave: numpy's become Python's."""
+    """``enc_hook`` of msgspec, for texts made of numbers that a caller gave: numpy's become Python's."""
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):

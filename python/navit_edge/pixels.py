@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.vocabulary import WHITE, AlphaRule, OnError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     ImageLike: TypeAlias = npt.NDArray[np.uint8] | _core.Pixels | Image.Image | str | os.PathLike[str]
 
 Pixels = _core.Pixels
-Alpha = Literal["drop", "composite", "reject"]
 
 #: Modes of PIL images whose memory is read as it is -> the format of that memory. Pillow keeps RGB in four bytes.
 PIL_FORMATS = {"RGB": "rgbx", "RGBX": "rgbx", "RGBA": "rgba", "L": "gray"}
@@ -35,7 +35,7 @@ PIL_FORMATS = {"RGB": "rgbx", "RGBX": "rgbx", "RGBA": "rgba", "L": "gray"}
 
 class Given(NamedTuple):
     """pixels: what C++ borrows. done: what decoding did to the image, in words; "" for nothing. new_bytes: of pixels
-    that were made for it; 0 where the caller's own are borrowed."""
+    that were made for it; 0 if the caller's own are borrowed."""
 
     pixels: npt.NDArray[np.uint8] | Pixels
     done: str = ""
@@ -55,7 +55,7 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None) ->
 
     Arrays and ``Pixels`` are passed on as they are, and so are arrays of other libraries that share CPU memory by
     DLPack (PyTorch, JAX); what would need a silent copy or a guess is refused with the remedy. PIL images and files go
-    through ``decoder``. Their pixels are borrowed where Pillow's rows are contiguous (Pillow 13 and later, below
+    through ``decoder``. Their pixels are borrowed if Pillow's rows are contiguous (Pillow 13 and later, below
     16 MB), else copied.
 
     Raises InvalidInputError, whatever a decoder raises.
@@ -80,11 +80,11 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None) ->
 
 
 def gathered(
-    images: Sequence[Any], decoder: Decoder, *, on_error: Literal["raise", "return"]
+    images: Sequence[Any], decoder: Decoder, *, on_error: OnError
 ) -> tuple[list[Given | None], dict[int, NavitEdgeError]]:
     """The pixels of a list that is held as a whole, and what was wrong with each of which there are none.
 
-    Raises InvalidInputError where what is decoded for it takes more than ``max_run_bytes``, and with ``on_error``
+    Raises InvalidInputError if what is decoded for it takes more than ``max_run_bytes``, and with ``on_error``
     "raise" the first error of an image.
     """
     given: list[Given | None] = []
@@ -120,8 +120,8 @@ def size_of(pixels: npt.NDArray[np.uint8] | Pixels) -> tuple[int, int]:
 def to_rgb(
     image: ImageLike,
     *,
-    alpha: Alpha = "drop",
-    background: tuple[int, int, int] = (255, 255, 255),
+    alpha: AlphaRule = "drop",
+    background: tuple[int, int, int] = WHITE,
     decode: DecodeOptions | None = None,
 ) -> npt.NDArray[np.uint8]:
     """What a model sees of ``image`` before the resize: uint8 RGB [height_px, width_px, 3].
@@ -138,7 +138,7 @@ def to_rgb(
 
 
 def load_image(path: str | os.PathLike[str], decoder: Decoder | None = None) -> npt.NDArray[np.uint8]:
-    """A decoded file as an array of its own: uint8 [height_px, width_px, 3], or [height_px, width_px, 4] where it has
+    """A decoded file as an array of its own: uint8 [height_px, width_px, 3], or [height_px, width_px, 4] if it has
     transparency. Raises InvalidInputError."""
     image = (decoder or default_decoder()).decode(path).image
     return np.asarray(image.convert("RGB") if image.mode in ("L", "RGBX") else image)
@@ -158,7 +158,7 @@ def given_by(decoded: Decoded, *, new: bool = True) -> Given:
 
 
 def _borrowed(image: Image.Image) -> npt.NDArray[np.uint8] | Pixels:
-    """The memory of a PIL image, borrowed where Pillow exports it (the Arrow C data interface), else copied."""
+    """The memory of a PIL image, borrowed if Pillow exports it (the Arrow C data interface), else copied."""
     if _exports_memory():
         with suppress(ValueError):  # an image in several blocks of memory
             return Pixels.from_arrow(image, image.height, image.width, PIL_FORMATS[image.mode])

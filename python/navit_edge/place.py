@@ -69,7 +69,7 @@ class Place:
 
 
 def find_place(output: str | os.PathLike[str]) -> Place:
-    """What stands at ``output``. Raises OutputError where there can be nothing: there is no folder, links go round."""
+    """What stands at ``output``. Raises OutputError if there can be nothing: there is no folder, links go round."""
     given = os.fspath(output)
     if not given:
         raise OutputError("the output's name is empty (''); expected a path")
@@ -120,7 +120,7 @@ def check_file_place(output: str | os.PathLike[str]) -> Place:
 
 
 def require_writable(place: Place) -> None:
-    """Raises OutputError where the system's permissions are against it."""
+    """Raises OutputError if the system's permissions are against it."""
     if place.kind is Kind.DESCRIPTOR:
         return
     folder = place.path if place.kind is Kind.FOLDER else place.path.parent
@@ -136,7 +136,7 @@ def write_file(output: str | os.PathLike[str], data: bytes) -> None:
     """Writes a report, a trace, a picture.
 
     A file appears whole or not at all, in place of one that was there, with the permissions of that one; nothing else
-    is left behind. A pipe or a device is written to. Raises OutputError; BrokenPipeError where the reader has gone.
+    is left behind. A pipe or a device is written to. Raises OutputError; BrokenPipeError if the reader has gone.
     """
     place = check_file_place(output)
     try:
@@ -176,7 +176,7 @@ def _write_and_close(handle: int, data: bytes) -> None:
 
 
 def _descriptor_of(given: str) -> int:
-    """Of this process; -1 where ``given`` names none. A link to ``/dev/stdout`` is followed."""
+    """Of this process; -1 if ``given`` names none. A link to ``/dev/stdout`` is followed."""
     seen = given
     for _ in range(8):
         plain = os.path.normpath(seen)

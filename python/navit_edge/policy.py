@@ -9,19 +9,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from navit_edge import _core
 from navit_edge.bundle import manifest as manifests
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.pixels import as_pixels
+from navit_edge.vocabulary import WHITE
 
 if TYPE_CHECKING:
     from navit_edge.pixels import ImageLike
 
 Policy = _core.Policy
-Preset: TypeAlias = Literal["fast", "balanced", "quality"]
 
 
 def checked(policy: Policy | None) -> Policy | None:
@@ -39,7 +39,7 @@ class Choice:
     """What a policy chooses for one image.
 
     grid: (rows, columns) in patches. tokens: rows * columns and the model's prefix tokens.
-    reason: what was chosen and why, as in ``Result.reason``; "" where the image gets what the sizing rule gives.
+    reason: what was chosen and why, as in ``Result.reason``; "" if the image gets what the sizing rule gives.
     """
 
     grid: tuple[int, int]
@@ -95,9 +95,9 @@ def complexity(
     image: ImageLike,
     *,
     alpha: Literal["drop", "composite"] = "drop",
-    background: tuple[int, int, int] = (255, 255, 255),
+    background: tuple[int, int, int] = WHITE,
 ) -> float:
-    """How much there is to see in an image, as a content policy takes it: 0 where it is flat, 1/3 for noise.
+    """How much there is to see in an image, as a content policy takes it: 0 if it is flat, 1/3 for noise.
 
     The mean difference in luma, over 255, between neighbours of a copy of the image whose longer side is 64 pixels,
     each taken as it is. About the same for an image at any scale.

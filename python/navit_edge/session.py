@@ -10,8 +10,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,53 +18,42 @@ from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
-from navit_edge.machine.vendor_libraries import tensorrt_directories
-from navit_edge.metrics import Metered
+from navit_edge.machine.libraries import package_directories, tensorrt_directories
+from navit_edge.metrics import SessionMetrics
 from navit_edge.options import checked_deadline_us, checked_float, checked_int
 from navit_edge.pixels import gathered
-from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
-from navit_edge.streaming import DROPS, Drop, Stream
+from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
+from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, OnError, Overflow, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.pixels import Given, ImageLike
 
 Result = _core.Result
-Overflow: TypeAlias = Literal["error", "downscale", "split"]
 
 
-def _openvino_libs() -> list[Path]:
-    """Where the openvino wheel keeps its libraries, found without importing it."""
-    from importlib.util import find_spec
-
-    spec = find_spec("openvino")
-    if spec is None or spec.origin is None:
-        return []
-    return [Path(spec.origin).parent / "libs"]
-
-
-class Session(Submitting, Metered):
+class Session(Submitting):
     """An opened bundle: ``run`` takes lists, ``submit`` single images, ``stream`` an endless row of them. Thread-safe;
     all callers share the engine. A context manager, which closes.
 
     bundle: the ``.navit`` directory.
-    device: "auto" (a GPU where an engine can use one, else the CPU), "cpu" or "gpu".
+    device: "auto" (a GPU if an engine can use one, else the CPU), "cpu", "gpu" or "npu".
     engine: the id of one engine of the bundle, or of a group of engines (one for each token budget); never replaced by
         another.
     precision: "auto" or "fp32", "fp16", "bf16", "int8", "fp8": only engines of that precision.
     threads: CPU threads in all, 1 to 1024; 0 takes every core that this process can keep busy, by its affinity or
         by the CPU quota of its container.
     slots: packs in flight at once, 1 to 64; an engine that cannot open so many is an error. 0, the default: on a GPU
-        two, or one where two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two
+        two, or one if two do not open (``candidates`` then says why); on a CPU one with all cores, and two while two
         packs wait.
     max_tokens_per_image: most patches of an image; lowers what the bundle's sizing rule gives, never raises it
         (docs/preprocessing.md); 0 leaves the rule as it is.
     strategy: which images share a pack: "auto" (the least predicted time), or a name of ``navit_edge.plan``.
     overflow: what becomes of an image that is longer than every budget: "error" (it fails with OverBudgetError) or
         "downscale" (it is resized to the largest grid that fits; ``result.reason`` says so).
-    policy: how many tokens an image gets, where a call says nothing else.
+    policy: how many tokens an image gets, if a call says nothing else.
     decode: how files and PIL images are decoded: formats, limits, and what goes before the bundle's own orientation and
         colour profile (docs/inputs.md).
     queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority finds room
@@ -82,7 +70,7 @@ class Session(Submitting, Metered):
         "device", "CPU_RUNTIME_CACHE_CAPACITY" and "shape_quantum" (docs/memory.md); for TensorRT those of
         docs/tensorrt-backend.md.
 
-    Raises BundleError where the bundle is missing, altered or of another schema, and BackendError where no engine can
+    Raises BundleError if the bundle is missing, altered or of another schema, and BackendError if no engine can
     run here; the message lists each engine with its reason.
     """
 
@@ -90,9 +78,9 @@ class Session(Submitting, Metered):
         self,
         bundle: str | os.PathLike[str],
         *,
-        device: str = "auto",
+        device: Device = "auto",
         engine: str = "",
-        precision: str = "auto",
+        precision: EnginePrecision = "auto",
         threads: int = 0,
         slots: int = 0,
         max_tokens_per_image: int = 0,
@@ -119,7 +107,7 @@ class Session(Submitting, Metered):
             strategy=strategy,
             overflow=overflow,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
-            vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
+            vendor_dirs=[os.fspath(place / "libs") for place in package_directories("openvino")],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
             queue_limit=checked_int("queue_limit", queue_limit),
             queue_bytes=checked_int("queue_bytes", queue_bytes),
@@ -128,6 +116,8 @@ class Session(Submitting, Metered):
             stall_timeout_s=checked_float("stall_timeout_s", stall_timeout_s),
             policy=checked(policy),
         )
+        #: What the session has done so far: numbers, Prometheus text, traces (docs/metrics.md).
+        self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
         self._decoder = Decoder(decode, Recorded(**self._core.decoding))
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
@@ -151,7 +141,7 @@ class Session(Submitting, Metered):
         self,
         images: Sequence[ImageLike],
         *,
-        on_error: Literal["raise", "return"] = "raise",
+        on_error: OnError = "raise",
         progress: Callable[[int, int], object] | None = None,
         policy: Policy | None = None,
     ) -> list[Result]:
@@ -169,9 +159,9 @@ class Session(Submitting, Metered):
         policy: how many tokens an image gets; None: the session's.
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
-        None where the bundle does not offer it; [rows * cols / 4, D] of a model that merges 2 x 2 patches),
+        None if the bundle does not offer it; [rows * cols / 4, D] of a model that merges 2 x 2 patches),
         ``grid`` (rows, cols), ``token_count``, ``pack``, ``latency_ms``, and
-        ``reason``: what was done to the image, "" where nothing was. It is made of ``decoding`` (turned upright,
+        ``reason``: what was done to the image, "" if nothing was. It is made of ``decoding`` (turned upright,
         reduced to 8 bits, converted to sRGB, first of several frames, alpha composited) and ``sizing`` (why it has
         fewer tokens than the sizing rule gives, by a policy or to fit a budget).
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
@@ -182,7 +172,7 @@ class Session(Submitting, Metered):
             raise InvalidInputError(f"images is of type {kind}; expected a list of images: run([image])")
         _check_on_error(on_error)
         if len(images) == 0:
-            raise InvalidInputError("images is empty; expected at least one image; skip the call where there is none")
+            raise InvalidInputError("images is empty; expected at least one image; skip the call if there is none")
         given, refused = gathered(images, self._decoder, on_error=on_error)
         pixels = [None if one is None else one.pixels for one in given]
         results, self.last_report = self._core.run(pixels, progress, checked(policy))
@@ -210,7 +200,7 @@ class Session(Submitting, Metered):
         deadline_ms: float | None = None,
         priority: int = 0,
         policy: Policy | None = None,
-        on_error: Literal["raise", "return"] = "return",
+        on_error: OnError = "return",
     ) -> Stream:
         """Results of images that come one after the other, however many; an iterator.
 
@@ -221,8 +211,8 @@ class Session(Submitting, Metered):
         ordered: results in the order of the images; False: as they are ready.
         capacity: most images between the source and you; 0: the images of the largest budget times slots + 2. Decoded
             pixels take at most ``DecodeOptions.max_bytes_in_flight``, 256 MiB, those of ``decoders`` among them.
-        drop: what happens where that many are there. "block": the source is read no further. For live sources:
-            "drop-newest" leaves the new image out; "drop-oldest" cancels the oldest that is not in a pack yet (where
+        drop: what happens if that many are there. "block": the source is read no further. For live sources:
+            "drop-newest" leaves the new image out; "drop-oldest" cancels the oldest that is not in a pack yet (if
             there is none, the oldest result you have not fetched; else the new image). Dropped images give no result;
             ``stream.dropped`` counts them.
         decoders: threads that decode files, ahead of the engine, 1 to 256.
@@ -232,7 +222,7 @@ class Session(Submitting, Metered):
 
         ``result.index`` is the position in the source, ``result.tag`` the tag of the pair, else None. What the source
         raises is raised after the results before it. Leaving the loop, or ``close()``, cancels what waits. Raises
-        InvalidInputError, and while it runs CancelledError where the session is closed and BackendError where it is
+        InvalidInputError, and while it runs CancelledError if the session is closed and BackendError if it is
         broken.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Iterable):
@@ -269,12 +259,12 @@ class Session(Submitting, Metered):
 
     @property
     def broken(self) -> str:
-        """The first cause where the session takes no more images, since three packs in a row failed or one stalled;
+        """The first cause if the session takes no more images, since three packs in a row failed or one stalled;
         else empty."""
         return self._core.broken
 
     def _warn_of_fallbacks(self) -> None:
-        """A RuntimeWarning, once, where the engine does otherwise than it was meant to; the first pack of each budget
+        """A RuntimeWarning, once, if the engine does otherwise than it was meant to; the first pack of each budget
         shows it."""
         budgets = {int(pack["budget_tokens"]) for pack in self.last_report["packs"]}
         if budgets <= self._budgets_seen:
@@ -316,14 +306,14 @@ class Session(Submitting, Metered):
 
     @property
     def labels(self) -> list[str]:
-        """Class names, where the bundle has any."""
+        """Class names, if the bundle has any."""
         return self._core.labels
 
     @property
     def candidates(self) -> list[tuple[str, bool, str]]:
         """(engine or group id, usable, the device or why not) of all that were considered, in order.
 
-        Where the one in use has one slot because two did not open, that follows the device.
+        If the one in use has one slot because two did not open, that follows the device.
         """
         return self._core.candidates
 

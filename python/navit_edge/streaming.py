@@ -13,11 +13,12 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.decode.ahead import Ahead, decode_in_room
 from navit_edge.threads import insist, start_thread
+from navit_edge.vocabulary import Drop, OnError
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
 
-Drop: TypeAlias = Literal["block", "drop-oldest", "drop-newest"]
-DROPS: tuple[Drop, ...] = ("block", "drop-oldest", "drop-newest")
 
-#: Results taken at once, where so many are ready; they count as fetched.
+#: Results taken at once, if so many are ready; they count as fetched.
 RESULTS_AT_ONCE = 16
 #: How long a wait for results goes before Ctrl-C is looked at.
 LOOK_UP_MS = 100.0
@@ -55,7 +54,7 @@ class Stream(Iterator[_core.Result]):
         deadline_us: float,
         priority: int,
         policy: _core.Policy | None,
-        on_error: Literal["raise", "return"],
+        on_error: OnError,
     ) -> None:
         # Of the bytes that pixels may take, those that are decoded ahead have half.
         most_bytes = decoder.options.max_bytes_in_flight
@@ -71,7 +70,7 @@ class Stream(Iterator[_core.Result]):
             policy=policy,
         )
         self._delivery = delivery
-        # Where images are dropped each result stays in the stream until it is asked for, so that it can give way.
+        # If images are dropped each result stays in the stream until it is asked for, so that it can give way.
         self._at_once = max(1, min(RESULTS_AT_ONCE, self._core.capacity // 8)) if drop == "block" else 1
         self._raises = on_error == "raise"
         self._feed = _Feed(self._core, iter(images), decoder, decoders, ahead_bytes)
@@ -113,7 +112,7 @@ class Stream(Iterator[_core.Result]):
 
     def close(self) -> None:
         """Ends the stream: images that wait are cancelled, and the feeder thread is waited for, up to five seconds
-        where the source does not return. May be called again."""
+        if the source does not return. May be called again."""
         self._over = True
         self._ready.clear()
         self._core.cancel()
@@ -215,7 +214,7 @@ class _Feed:
                 del item, image, tag
 
     def _push(self, index: int, tag: Any, outcome: Outcome) -> bool:
-        """False where the stream takes no more."""
+        """False if the stream takes no more."""
         if tag is not None:
             self._tags[index] = tag
         if isinstance(outcome, Exception):

@@ -51,7 +51,7 @@ class Submitting:
 
         Waits while the queue is full; Ctrl-C ends the wait. What is wrong with the image (a file that cannot be
         decoded, a dtype, over budget) is the future's error. Raises InvalidInputError for the other arguments,
-        TimedOutError where there was no place in time, CancelledError where the session is closed, BackendError where
+        TimedOutError if there was no place in time, CancelledError if the session is closed, BackendError if
         it is broken or was opened before a fork; then the image was not taken.
         """
         future = self._submit(image, deadline_ms, priority, tag, policy, timeout_s(timeout))
@@ -68,7 +68,7 @@ class Submitting:
         tag: Any = None,
         policy: Policy | None = None,
     ) -> Future | None:
-        """What ``submit`` does, but where the queue is full it returns None at once and the image was not taken. A file
+        """What ``submit`` does, but if the queue is full it returns None at once and the image was not taken. A file
         is decoded before that is known."""
         return self._submit(image, deadline_ms, priority, tag, policy, 0.0)
 
@@ -119,7 +119,7 @@ class Submitting:
         timeout: float | None,
         look_up: Callable[[], None] | None = None,
     ) -> Future | None:
-        """None where there was no place after ``timeout`` seconds."""
+        """None if there was no place after ``timeout`` seconds."""
         deadline_us = checked_deadline_us(deadline_ms)
         priority = checked_int("priority", priority)
         delivery = self._delivery

@@ -19,7 +19,7 @@ _Task: TypeAlias = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 def start_thread(body: Callable[..., object], *args: Any, name: str) -> threading.Thread:
-    """A thread that runs. Raises BackendError where the system gives none."""
+    """A thread that runs. Raises BackendError if the system gives none."""
     thread = threading.Thread(target=body, args=args, name=name, daemon=True)
     try:
         thread.start()
@@ -45,13 +45,13 @@ def insist(action: Callable[..., object], *args: Any, held: threading.Condition 
 
 
 def leave(condition: Any) -> None:
-    """``with condition`` stays inside where there is no memory for the call of ``__exit__``."""
+    """``with condition`` stays inside if there is no memory for the call of ``__exit__``."""
     while condition._is_owned():
         condition.release()
 
 
 class Workers:
-    """Up to ``most`` threads, started as there is work. Where the system gives fewer, those there are do it, and where
+    """Up to ``most`` threads, started as there is work. If the system gives fewer, those there are do it, and if
     it gives none, the thread that asks. For one thread's use."""
 
     def __init__(self, most: int, *, name: str) -> None:

@@ -458,7 +458,7 @@ def test_text_gives_a_rule_with_its_fields() -> None:
     [
         ("square", 'sizing rule "square" is unknown; expected one of token-cap, native'),
         ("naflex:max_tokens", 'has "max_tokens"; expected naflex:max_tokens=256'),
-        ("naflex:merge=2", 'has "merge=2"; expected naflex:max_tokens=256, where naflex takes max_tokens'),
+        ("naflex:merge=2", 'has "merge=2"; expected naflex:max_tokens=256; naflex takes max_tokens'),
         ("naflex:max_tokens=many", "Expected `int`, got `str`"),
         ("naflex:max_tokens=5,max_tokens=6", "gives max_tokens twice"),
         ("native:fit=pad,pad_rgb=1/2", "Expected `array` of length 3"),

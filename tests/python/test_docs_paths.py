@@ -1,4 +1,4 @@
-"""What the documentation names exists: files, links, `make` targets, commands and options, modules, tests.
+"""What the documentation names exists: files, links, `make` targets, commands, options, modules, C++ names, tests.
 
 Judged by the repository: its files, the Makefile, the command line's own parameters, the syntax trees of the packages.
 """
@@ -35,7 +35,7 @@ NOT_OURS = {
 #: Options of programs other than navit-edge.
 NOT_OUR_OPTIONS = {
     "--no-deps", "--platform", "--prefix", "--build", "--install", "--target", "--cflags", "--libs", "--preset",
-    "--system-site-packages", "--durations", "--step-limit", "--backend", "--checkpoint",
+    "--system-site-packages", "--durations", "--step-limit", "--backend", "--checkpoint", "--trt", "--onnxrt",
 }  # fmt: skip
 SUFFIXES = r"(?:py|pyi|cc|h|c|cmake|md|sh|in|toml|yml|yaml|txt|map)"
 
@@ -121,18 +121,19 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: str) -> None:
 
 def test_the_index_and_the_readme_lead_to_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    readme = page_text("README.md")
     for path in sorted((ROOT / "docs").glob("*.md")):
         assert path.name == "README.md" or f"({path.name}" in index, f"docs/README.md does not link {path.name}"
-    assert "(docs/README.md)" in page_text("README.md")
+        assert f"(docs/{path.name})" in readme, f"README.md does not link docs/{path.name}"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_make_target_of_a_page_exists(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    targets = {name for names in re.findall(r"^([a-z][a-z0-9. -]*):", makefile, re.MULTILINE) for name in names.split()}
     code = [*spans(page), *(line for block in blocks(page) for line in block.splitlines())]
     for line in code:
-        for target in re.findall(r"(?:^|[\s$])make ([a-z][a-z-]*)\b", line.partition("#")[0]):
+        for target in re.findall(r"(?:^|[\s$])make ([a-z][a-z0-9-]*(?:\.[0-9]+)?)\b", line.partition("#")[0]):
             assert target in targets, line
 
 
@@ -215,6 +216,25 @@ def test_every_python_module_and_function_that_a_page_names_exists(page: str) ->
             assert leads_to_something(name), name
     for name in re.findall(r"\bne\.(\w+)", text):
         assert name in module_names(ROOT / "python" / "navit_edge"), f"ne.{name}"
+
+
+@functools.cache
+def words_of_the_sources() -> frozenset[str]:
+    """Every identifier in the sources of the repository."""
+    found: set[str] = set()
+    for name in files():
+        if re.search(r"\.(h|cc|c|py|in|txt|cmake|sh|map)$|Makefile$", name) and not name.startswith("/docs/"):
+            found.update(re.findall(r"[A-Za-z_]\w+", (ROOT / name[1:]).read_text(encoding="utf-8")))
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_cpp_name_and_variable_of_the_environment_that_a_page_names_exists(page: str) -> None:
+    for span in spans(page):
+        for owner, member in re.findall(r"\b([A-Z]\w+)::(~?\w+)", span):
+            assert {owner, member} <= words_of_the_sources(), span
+        for name in re.findall(r"\b(?:navit_edge_c_|NAVIT_EDGE_)\w*[A-Za-z0-9]\b(?!\*)", span):
+            assert name in words_of_the_sources(), span
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -22,10 +22,11 @@ from navit_edge import _core
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.doctor import State
 from navit_edge.doctor.driver import TensorRT, needs_finding
-from navit_edge.doctor.jetson import Jetson
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.runtime import backend_finding, install_backend, plugin_files
-from navit_edge.doctor.vendor import cuda_runtime_files, served_major, tensorrt_files, variable_findings
+from navit_edge.doctor.vendor import variable_findings
+from navit_edge.machine.jetson import Jetson
+from navit_edge.machine.libraries import cuda_runtime_files, served_major, tensorrt_files
 from navit_edge.machine.probe import run_probe
 
 PLUGIN = Path(_core.__file__).parent / "lib" / "libnavit_edge_tensorrt.so"
@@ -79,7 +80,7 @@ def test_a_library_of_another_major_version_than_the_plug_ins_cannot_run() -> No
     assert major in (10, 11)
     one = backend_finding(run_probe, "tensorrt", nvidia=nvidia(86, tensorrt=f"{major + 1}.0.0"))
     assert one.state is State.PROBLEM
-    assert f"where the plug-in was compiled for {major}" in one.text
+    assert f"but the plug-in was compiled for {major}" in one.text
 
 
 def test_a_library_from_pip_is_looked_for_last_and_not_where_a_directory_is_named(
@@ -130,7 +131,7 @@ def test_the_order_of_plug_ins_is_that_of_the_loaders_own_error(
     monkeypatch.setenv("NAVIT_EDGE_BACKEND_DIR", str(tmp_path))
     code = (
         "import sys, shutil, msgspec, navit_edge as ne\n"
-        "from navit_edge import manifest as m\n"
+        "from navit_edge.bundle import manifest as m\n"
         "b = sys.argv[1]; one = m.load(b)\n"
         "e = tuple(msgspec.structs.replace(x, backend='tensorrt-rtx') for x in one.engines[:1])\n"
         "m.save(msgspec.structs.replace(one, engines=e), b)\n"

@@ -193,7 +193,7 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path: Path) -> None:
         ({"outputs": ("logits", "attention")}, "expected one or more of logits, embedding, tokens"),
         ({"outputs": ()}, "outputs are empty"),
         ({"sizing": "square"}, "expected one of token-cap, native"),
-        ({"sizing": "naflex:max_token=5"}, "expected naflex:max_tokens=256, where naflex takes max_tokens"),
+        ({"sizing": "naflex:max_token=5"}, "expected naflex:max_tokens=256; naflex takes max_tokens"),
         ({"sizing": "fixed:height_px=20,width_px=16"}, "multiples of the patch side"),
         ({"max_tokens": 0}, "max_tokens is 0; expected 1 and up"),
         ({"lowerings": ("masked", "sparse")}, "lowerings are masked, sparse; expected one or more of masked, padded"),

@@ -302,5 +302,5 @@ def test_commands_that_take_images_only_say_what_they_leave_out(tmp_path: Path) 
     assert images.files == (tmp_path / "a.jpg",)
     assert [type(one) for one in images.refused] == [Refused]
     assert [line.removeprefix(f"{tmp_path}/") for line in images.left_out()] == [
-        "c.jpg is a link that leads nowhere; mend the link, or delete it", "1 entry skipped: 1 .mp4"
+        "c.jpg is a link that leads nowhere; repair the link, or delete it", "1 entry skipped: 1 .mp4"
     ]  # fmt: skip

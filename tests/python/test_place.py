@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -112,10 +111,14 @@ def test_a_file_that_cannot_be_replaced_is_written_over(tmp_path: Path, monkeypa
     write_file(path, b"new")
     assert path.read_bytes() == b"new"
 
-    def denied(**_: object) -> tuple[int, str]:
-        raise PermissionError(13, os.strerror(13))
+    real_open = os.open
 
-    monkeypatch.setattr(tempfile, "mkstemp", denied)
+    def denied(path: str, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+        if flags & os.O_EXCL:
+            raise PermissionError(13, os.strerror(13))
+        return real_open(path, flags, *mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", denied)
     write_file(path, b"newer")
     assert path.read_bytes() == b"newer"
     assert tree(tmp_path) == ["mounted.json"]

@@ -78,6 +78,17 @@ def test_the_cpp_of_the_readme_is_a_part_of_the_tested_example(readme: str, repo
     assert len(block.splitlines()) <= 20
 
 
+def test_the_readme_lists_every_extra_with_its_packages(readme: str, repository: Path) -> None:
+    rows = re.findall(r"^\| (none|`[\w-]+`) \| .* \| ([\w, -]+) \|$", readme.partition("## Try it")[0], re.MULTILINE)
+    shown = {name.strip("`"): set(packages.split(", ")) for name, packages in rows}
+    project = (repository / "pyproject.toml").read_text(encoding="utf-8")
+    optional = re.split(r"^\[.*\]$", project.partition("[project.optional-dependencies]\n")[2], flags=re.MULTILINE)[0]
+    lists = dict(re.findall(r"^([\w-]+) = \[(.*)\]$", optional, re.MULTILINE))
+    lists["none"] = re.findall(r"^dependencies = \[(.*)\]$", project, re.MULTILINE)[0]
+    wanted = {name: set(re.findall(r'"([\w-]+)', packages)) for name, packages in lists.items()}
+    assert shown == wanted
+
+
 def test_the_readme_shows_every_command(readme: str) -> None:
     shown = {line.split()[0] for line in re.findall(r"^\$ navit-edge (.+)$", readme, re.MULTILINE)}
     commands: Any = typer.main.get_command(app)

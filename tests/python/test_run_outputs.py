@@ -263,7 +263,7 @@ def test_what_the_bundle_does_not_give_cannot_be_saved(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny.navit")
     assert layout_of(bundle, labels=[], top_k=1, save=["tokens"]).widths == {"token_features": 64}
     with pytest.raises(
-        InvalidInputError, match=r"attention is to be saved and tiny\.navit gives logits, embedding, tokens"
+        InvalidInputError, match=r"--save has attention, and tiny\.navit gives logits, embedding, tokens"
     ):
         layout_of(bundle, labels=[], top_k=1, save=["attention"])
 

@@ -90,7 +90,7 @@ void Engine::mark_broken(const std::string& cause) {
 
 void Engine::run(std::int32_t slot, std::span<const navit_edge_tensor> inputs,
                  std::span<const navit_edge_tensor> outputs) {
-  constexpr const char* kRemedy = "; open the session again, and where that fails too, restart the process";
+  constexpr const char* kRemedy = "; open the session again, and if that fails too, restart the process";
   if (broken_.load()) {
     const std::lock_guard lock(cause_mutex_);
     throw BackendError("this engine is broken since an earlier run: " + cause_ + kRemedy);

@@ -162,7 +162,7 @@ void open_tensorrt(Library& library, const Options& options) {
   const OpenLibrary opened =
       open_first(places(options, ""), {kLibraryNames.begin(), kLibraryNames.end()},
                  "no " NAVIT_EDGE_TENSORRT_PRODUCT " library; install it: " + std::string(kInstall) +
-                     "; where it lies elsewhere, name its directory in NAVIT_EDGE_TENSORRT_DIR",
+                     "; if it is elsewhere, name its directory in NAVIT_EDGE_TENSORRT_DIR",
                  library.found);
   Api& api = library.api;
   opened.find("getInferLibVersion", api.getInferLibVersion);

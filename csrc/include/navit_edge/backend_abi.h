@@ -75,19 +75,19 @@ typedef struct navit_edge_backend_table {
   void (*close)(navit_edge_engine* engine);
   /* What the engine says of itself: a text for `key`. Every backend knows "report", a JSON object: see
    * docs/tensorrt-backend.md. Writes at most `capacity` bytes, the last of them a zero, and to `needed` how many the
-   * whole text takes with its zero: where that is more, the text was cut off. `buffer` may be NULL where `capacity`
+   * whole text takes with its zero: if that is more, the text was cut off. `buffer` may be NULL if `capacity`
    * is 0. */
   int32_t (*query)(navit_edge_engine* engine, const char* key, char* buffer, size_t capacity, size_t* needed,
                    navit_edge_error* error);
   /* Memory of the slot where the caller may write input `name`, `bytes` long: `run` recognizes the address and copies
    * nothing on the host. 64-byte aligned, the same address at every call, the engine's until `close`; `run` may still
-   * be given any other memory. To `data` goes NULL where the engine has none, or less: that is no error. Not to be
+   * be given any other memory. To `data` goes NULL if the engine has none, or less: that is no error. Not to be
    * written to while a run of this slot is under way. */
   int32_t (*memory)(navit_edge_engine* engine, int32_t slot, const char* name, size_t bytes, void** data,
                     navit_edge_error* error);
 } navit_edge_backend_table;
 
-/* The one exported symbol. NULL where the backend does not speak `abi_version`. */
+/* The one exported symbol. NULL if the backend does not speak `abi_version`. */
 typedef const navit_edge_backend_table* (*navit_edge_backend_fn)(uint32_t abi_version);
 #define NAVIT_EDGE_BACKEND_SYMBOL "navit_edge_backend"
 

@@ -23,7 +23,7 @@ struct NAVIT_EDGE_API EngineMemory {
   int threads = 1;                    // that write a pack
   std::vector<BudgetMemory> budgets;  // as EngineSpec::budgets
 
-  /// What a slot holds: memory for its largest budget, where the smaller ones find room as well.
+  /// What a slot holds: memory for its largest budget, which the smaller ones share.
   [[nodiscard]] std::size_t slot_bytes() const noexcept { return budgets.empty() ? 0 : budgets.back().total(); }
   /// What a session of `slots` slots holds: the slots, and outputs of kSpareOutputs packs for results that are read
   /// while the next packs run.

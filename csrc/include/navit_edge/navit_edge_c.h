@@ -55,7 +55,7 @@ enum { NAVIT_EDGE_C_LIMITED = 0, NAVIT_EDGE_C_FULL = 1 };
 /* The caller's. `code` is what the function returned. */
 typedef struct navit_edge_c_error {
   int32_t code;
-  char message[NAVIT_EDGE_C_ERROR_CHARS]; /* what was found, what was expected, what to do; cut off where longer */
+  char message[NAVIT_EDGE_C_ERROR_CHARS]; /* what was found, what was expected, what to do; cut off if longer */
 } navit_edge_c_error;
 
 typedef struct navit_edge_c_session navit_edge_c_session; /* an opened bundle */
@@ -105,7 +105,7 @@ typedef struct navit_edge_c_image {
   int64_t plane_stride_bytes[2];
 } navit_edge_c_image;
 
-/* float32 [rows, cols], row-major. Borrowed from its results. `data` is NULL where the bundle does not offer it. */
+/* float32 [rows, cols], row-major. Borrowed from its results. `data` is NULL if the bundle does not offer it. */
 typedef struct navit_edge_c_view {
   const float* data;
   int64_t rows;
@@ -117,7 +117,7 @@ typedef struct navit_edge_c_result {
   uint32_t struct_size;
   int32_t code;        /* the image's own; with another than NAVIT_EDGE_C_OK the views are empty */
   const char* message; /* of the error; "" without one */
-  const char* reason;  /* why it has fewer tokens than its size gives; "" where it has not */
+  const char* reason;  /* why it has fewer tokens than its size gives; "" if it has not */
   uint64_t id;         /* what navit_edge_c_submit gave; 0 in a run */
   uint64_t tag;        /* the caller's */
   int32_t height_px;   /* of the image, as given */
@@ -162,7 +162,7 @@ typedef struct navit_edge_c_submit_options {
   double deadline_us; /* from the call to the result; 0: none */
   uint64_t tag;       /* handed back in the result */
   const char* policy; /* NULL: the session's */
-  int32_t no_wait;    /* not 0: where the queue is full for wait_us, nothing is taken and the id is 0 */
+  int32_t no_wait;    /* not 0: if the queue is full for wait_us, nothing is taken and the id is 0 */
   double wait_us;     /* 0 and up; 0: not at all. Only with no_wait */
 } navit_edge_c_submit_options;
 
@@ -197,9 +197,9 @@ NAVIT_EDGE_API int32_t navit_edge_c_submit(navit_edge_c_session* session, const 
 /* 1 where a waiting image was taken back: `done` gets it with NAVIT_EDGE_C_CANCELLED. 0 where it is unknown, in a pack
  * already, or done. */
 NAVIT_EDGE_API int32_t navit_edge_c_cancel(navit_edge_c_session* session, uint64_t id);
-/* Waits until everything submitted so far has been called back. In a callback it would wait for ever, and fails. */
+/* Waits until everything submitted so far has been called back. In a callback it would wait forever, and fails. */
 NAVIT_EDGE_API int32_t navit_edge_c_drain(navit_edge_c_session* session, navit_edge_c_error* error);
-/* The same for `timeout_us` at most, 0 and up. `drained` becomes 1, or 0 where that was too short. */
+/* The same for `timeout_us` at most, 0 and up. `drained` becomes 1, or 0 if that was too short. */
 NAVIT_EDGE_API int32_t navit_edge_c_drain_for(navit_edge_c_session* session, double timeout_us, int32_t* drained,
                                               navit_edge_c_error* error);
 /* 0, or NAVIT_EDGE_C_BACKEND with the first cause: three packs in a row failed, or one stalled. Close it, open another.

@@ -27,7 +27,7 @@ namespace navit_edge {
 struct Candidate {
   std::string engine;  // or group
   bool usable = false;
-  std::string detail;  // the device in words and, if it has one slot for want of memory, that; or why not
+  std::string detail;  // the device in words and, if it has one slot for lack of memory, that; or why not
 };
 
 struct PackReport {
@@ -97,7 +97,7 @@ class NAVIT_EDGE_API Session {
   /// or done.
   bool cancel(std::uint64_t id);
   /// Waits until everything submitted so far has its result, callbacks included: true; false if the time of `wait`
-  /// passed before. Throws InvalidInput if it is called from a callback, for which it would wait for ever.
+  /// passed before. Throws InvalidInput if it is called from a callback, for which it would wait forever.
   bool drain(const WaitOptions& wait = {});
   /// Takes no more images. Packs in flight finish, waiting images get Cancelled, callbacks are called; then returns.
   /// From a callback it returns at once, and the rest happens behind it. May be called again.

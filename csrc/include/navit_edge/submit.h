@@ -36,7 +36,7 @@ struct WaitOptions {
 /// Takes the result of one image; `Result::error` is set if it failed. Called exactly once for each image, never
 /// within `submit`: from one thread of the session, one call after the other, outside of all locks. What it does delays
 /// the results behind it, not the engine: it should not block. It may submit (which never waits there, the queue
-/// grows), run, cancel and close; drain throws, and the future of an image behind it would be waited for for ever. An
+/// grows), run, cancel and close; drain throws, and the future of an image behind it would be waited for forever. An
 /// exception from it is swallowed and counted.
 using Done = std::function<void(Result&&)>;
 

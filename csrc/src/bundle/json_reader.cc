@@ -52,7 +52,7 @@ void JsonReader::only(std::initializer_list<std::string_view> known) const {
   for (const auto& [key, value] : value_->items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     throw BundleError(source_->file + ": the field " + child(key) + " is not known; expected no others than " +
-                      list_of(known) + "; where a later version made it, upgrade navit-edge; else " + source_->remedy);
+                      list_of(known) + "; if a later version made it, upgrade navit-edge; else " + source_->remedy);
   }
 }
 

@@ -164,7 +164,7 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   out.gauge("navit_edge_packs_in_flight", "Packs between the start of preprocessing and their results.",
             [&](M m) { return as_number(m.in_flight); });
   out.gauge("navit_edge_slots", "Packs that may be in flight at once.", [&](M m) { return as_number(m.slots); });
-  out.gauge("navit_edge_broken", "1 where the session takes no more images.",
+  out.gauge("navit_edge_broken", "1 if the session takes no more images.",
             [&](M m) { return as_number(m.broken ? 1 : 0); });
 
   out.histogram("navit_edge_image_queue_seconds", "From submission to the start of the image's pack.", &Metrics::queue);

@@ -35,10 +35,9 @@ void Room::abandon(Lane& lane) {
                            std::to_string(lane.task.plan->tokens) + " tokens) stalled: engine " +
                            lane.work.report().engine + " has not come back for " +
                            std::to_string(opened_.options.stall_timeout_s) + " s";
-  const auto error =
-      std::make_exception_ptr(BackendError(
-          what + "; its thread is left behind; open the session again, in a new process where the device hangs, "
-                 "or raise stall_timeout_s"));
+  const auto error = std::make_exception_ptr(
+      BackendError(what + "; its thread is left behind; open the session again, in a new process if the device hangs, "
+                          "or raise stall_timeout_s"));
   breaker_.stalled(what);
   lane.abandoned = true;
   record_end(lane, error);

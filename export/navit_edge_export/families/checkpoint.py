@@ -33,7 +33,7 @@ class SafetensorsFiles(Mapping[str, Tensor]):
     """The tensors of one file or of several shards, each read when it is asked for."""
 
     def __init__(self, files: Iterable[Path]) -> None:
-        """Raises InvalidInputError where one is missing or is no safetensors file."""
+        """Raises InvalidInputError if one is missing or is no safetensors file."""
         from safetensors import SafetensorError, safe_open
 
         self.metadata: dict[str, str] = {}
@@ -118,7 +118,7 @@ def _read_folder(folder: Path) -> Mapping[str, Tensor]:
 def _shards(folder: Path, index: Path) -> list[Path]:
     names = _read_json(index).get("weight_map", {}).values()
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise InvalidInputError(f"{index} names no shards beside it under weight_map; {_FOLDER}")
+        raise InvalidInputError(f"{index} names no shards in its folder under weight_map; {_FOLDER}")
     return [folder / name for name in sorted(set(names))]
 
 

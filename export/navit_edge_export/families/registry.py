@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import AlphaRule, Filter, Orientation
 
 if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
@@ -23,9 +24,9 @@ class Preprocessing:
     """How the family's own processor prepares an image; mean and std lie in the config."""
 
     sizing: Sizing
-    filter: str  # one of Pillow's, as "bilinear"
-    alpha: str = "drop"  # or "composite", over white: what becomes of transparency
-    orientation: str = "apply"  # files are turned upright; "as-decoded" where the family's own loader does not
+    filter: Filter
+    alpha: AlphaRule = "drop"  # "composite": over white
+    orientation: Orientation = "apply"
     labels: tuple[str, ...] = ()  # names of the classes
 
 
@@ -107,7 +108,7 @@ FAMILIES = (
     ),
     Family(
         name="timm-naflexvit",
-        module="timm_naflexvit",
+        module="timm.naflexvit",
         source="timm: NaFlexVit, every registered variant",
         keys=(r"embeds\.proj\.weight", r"blocks\.0\.attn\.proj\.weight"),
         architectures=(r"naflexvit_\w+",),
@@ -214,14 +215,14 @@ def find(name: str) -> Family:
 
 
 def candidates(checkpoint: Checkpoint) -> list[Family]:
-    """The families that a checkpoint may be of: by its config where that says, else by its keys."""
+    """The families that a checkpoint may be of: by its config if that says, else by its keys."""
     if named := [family for family in FAMILIES if family.has_config(checkpoint.config)]:
         return named
     return [family for family in FAMILIES if family.has_keys(checkpoint.tensors)]
 
 
 def guess(checkpoint: Checkpoint) -> Family:
-    """The one family that a checkpoint is of. Raises InvalidInputError where none or several fit."""
+    """The one family that a checkpoint is of. Raises InvalidInputError if none or several fit."""
     found = candidates(checkpoint)
     if len(found) == 1:
         return found[0]
@@ -245,7 +246,7 @@ def import_checkpoint(
 
     Args:
         path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
-        family: One of FAMILIES; guessed where it is not given.
+        family: One of FAMILIES; guessed if it is not given.
         config: A JSON file in place of the folder's config.json.
         processor: Fields that go before those of the folder's preprocessor_config.json.
 

@@ -59,7 +59,7 @@ class StateMap:
         return [source for entry in self.entries.values() for source in entry.sources]
 
     def misfit(self, tensors: Mapping[str, Tensor], model: nn.Module) -> str:
-        """What is missing, unexpected or of another shape; empty where all fits."""
+        """What is missing, unexpected or of another shape; empty if all fits."""
         wanted = dict.fromkeys(self.sources())
         missing = [name for name in wanted if name not in tensors]
         unexpected = [
@@ -79,7 +79,7 @@ class StateMap:
                 parameters[target].copy_(_combined(entry, tensors))
 
     def check_targets(self, model: nn.Module) -> None:
-        """Raises ValueError where the map and the model's parameters are not the same: a bug in the importer."""
+        """Raises ValueError if the map and the model's parameters are not the same: a bug in the importer."""
         names = {name for name, _ in model.named_parameters()}
         if names != self.entries.keys():
             raise ValueError(

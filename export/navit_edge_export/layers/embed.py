@@ -17,7 +17,7 @@ class PatchLayer(nn.Module):
     """From patches [T, F] uint8 to [T, D]."""
 
     def for_graph(self) -> PatchLayer:
-        """What an exported graph holds in this one's place: itself, where there is nothing to fold."""
+        """What an exported graph holds in this one's place: itself, if there is nothing to fold."""
         return self
 
 
@@ -78,7 +78,7 @@ class FoldedPatchEmbed(PatchLayer):
 class NormedPatchEmbed(PatchLayer):
     """A norm over each patch's normalized pixels, then a linear layer: nothing to fold.
 
-    A norm does not see a factor and an offset that are the same for all its values, so where all channels have one mean
+    A norm does not see a factor and an offset that are the same for all its values, so if all channels have one mean
     and one std it is computed on u = x - 128, with an eps in those units.
     """
 

@@ -10,7 +10,7 @@ class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight (arXiv:1910.07467)."""
 
     def __init__(self, *shape: int, eps: float) -> None:
-        """``shape`` of the weight: (features,), or (heads, features) where each head has its own."""
+        """``shape`` of the weight: (features,), or (heads, features) if each head has its own."""
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(*shape))

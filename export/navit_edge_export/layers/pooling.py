@@ -51,14 +51,14 @@ class Segments:
         return (member / member.sum(1, keepdim=True).clamp(min=1.0)) @ tokens
 
     def pick(self, tokens: Tensor, chosen: Tensor) -> Tensor:
-        """The one token of each image where ``chosen`` [T] holds: [T, D] -> [N, D]; zeros where there is none."""
+        """The one token of each image where ``chosen`` [T] holds: [T, D] -> [N, D]; zeros if there is none."""
         return (self.member & chosen.unsqueeze(0)).to(tokens.dtype) @ tokens
 
     def max(self, tokens: Tensor) -> Tensor:
         """Largest value of each feature over each image's tokens: [T, D] -> [N, D]
 
         A running maximum over the 1, 2, 4, ... following rows of the same image leaves the image's maximum in its first
-        row: [T, D] memory where a masked [N, T, D] maximum would need N times as much.
+        row: [T, D] memory if a masked [N, T, D] maximum would need N times as much.
         """
         ids = self.ids
         for step in range(MAX_STEPS):

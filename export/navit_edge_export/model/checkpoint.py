@@ -19,7 +19,7 @@ def save_checkpoint(model: NaViT, path: Path) -> None:
 
 
 def load_checkpoint(path: Path, config: NaViTConfig | None = None) -> NaViT:
-    """Reads a checkpoint. ``config`` is for files without one; where both are there, they must agree.
+    """Reads a checkpoint. ``config`` is for files without one; if both are there, they must agree.
 
     Raises InvalidInputError: not a safetensors file, no config, or keys or shapes that do not fit.
     """

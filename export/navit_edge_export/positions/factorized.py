@@ -107,7 +107,7 @@ class FactorizedPositions(nn.Module):
     """Embeds (row, column): the sum of two D-wide embeddings, or two of D/2 side by side."""
 
     def __init__(self, width: int, *, kind: str, combine: str, entries: int, column_entries: int | None = None) -> None:
-        """``entries`` of the tables; ``column_entries`` where the columns' has another number."""
+        """``entries`` of the tables; ``column_entries`` if the columns' has another number."""
         super().__init__()
         features = width if combine == "sum" else width // 2
         self.combine = combine

@@ -20,7 +20,7 @@ COORDINATES = ("index", "scaled", "centred")
 
 @dataclass(frozen=True)
 class Rotation:
-    """The cosines and sines of a pack: [T, 1, K], or [T, H, K] where each head has its own."""
+    """The cosines and sines of a pack: [T, 1, K], or [T, H, K] if each head has its own."""
 
     cosines: Tensor
     sines: Tensor

@@ -74,15 +74,15 @@ class Measurement:
 
     tokens: used by the images, in all packs of a run. capacity_tokens: what the engine computed, padding included.
     latency_ms: wall time of a run: "mean", "min", "max" and one "pNN" for each percentile asked for.
-    plan_ms: sizing and planning: mean for a run where the session reports it, else timed apart through the same C++
-        functions; None where neither was done. unpack_ms: mean for a run; None where the session does not report it.
+    plan_ms: sizing and planning: mean for a run if the session reports it, else timed apart through the same C++
+        functions; None if neither was done. unpack_ms: mean for a run; None if the session does not report it.
         Both are part of other_ms.
     device_memory_bytes: in use on the GPU after this was measured, by all processes (DeviceMemory); None without one.
     preprocess_ms, engine_ms: mean for a run, added up over its packs. Where packs run side by side they may add up to
         more than the wall time.
     predicted_ms: of a run's packs by the engine's cost model, preprocessing of whole patches included.
-    other_ms: mean of the wall time that is neither; None where a run has several packs, which may overlap.
-    peak_resident_bytes: highest resident memory of the whole process while this was measured; None where the system
+    other_ms: mean of the wall time that is neither; None if a run has several packs, which may overlap.
+    peak_resident_bytes: highest resident memory of the whole process while this was measured; None if the system
         does not say.
     """
 
@@ -115,7 +115,7 @@ class Measurement:
 
     @property
     def prediction_error(self) -> float:
-        """(predicted - mean measured) / mean measured, of the time in packs where there is one, else of the run."""
+        """(predicted - mean measured) / mean measured, of the time in packs if there is one, else of the run."""
         measured = self.preprocess_ms + self.engine_ms if self.packs == 1 else self.latency_ms["mean"]
         return self.predicted_ms / measured - 1
 
@@ -130,7 +130,7 @@ class Measurement:
 
 
 def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
-    """Mean of a stage that the session times as a whole, or pack by pack; None where it does neither."""
+    """Mean of a stage that the session times as a whole, or pack by pack; None if it does neither."""
     if all(key in one for one in reports):
         return statistics.fmean(one[key] for one in reports) / 1e3
     if all(key in pack for one in reports for pack in one["packs"]):

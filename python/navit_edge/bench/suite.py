@@ -13,8 +13,8 @@ from typing import Any
 from navit_edge.bench.measure import BenchOptions, Measurement, measure
 from navit_edge.bench.workload import Grid, Workload, ladder, ladder_images, mixed_sizes, planning_ms, synthetic
 from navit_edge.bundle.manifest import Engine, Manifest, find_engine
-from navit_edge.doctor.host import Host
 from navit_edge.machine.gpu import DeviceMemory, Gpu, read_gpu
+from navit_edge.machine.host import Host
 from navit_edge.machine.process_memory import resident_bytes
 from navit_edge.planning import PlanLimits, plan_packs
 from navit_edge.session import Session
@@ -23,7 +23,7 @@ from navit_edge.session import Session
 PACKAGES = ("navit-edge", "numpy", "openvino", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12")
 
 
-#: Of the JSON: raised where a key is renamed or goes away, not where one is added.
+#: Of the JSON: raised if a key is renamed or goes away, not if one is added.
 SCHEMA_VERSION = 1
 
 
@@ -66,7 +66,7 @@ class BenchReport:
 
     @property
     def prediction_error(self) -> float:
-        """Mean over the packs of |predicted - measured| / measured; of end to end where no pack was measured."""
+        """Mean over the packs of |predicted - measured| / measured; of end to end if no pack was measured."""
         return fmean(abs(one.prediction_error) for one in self.packs or (self.end_to_end,))
 
     def as_json(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def bench(
 
 
 def _is_one_pack(grids: Sequence[Grid], manifest: Manifest, limits: PlanLimits) -> bool:
-    """False where the session would rather run several packs of smaller budgets."""
+    """False if the session would rather run several packs of smaller budgets."""
     tokens = [rows * cols + manifest.model.prefix_tokens for rows, cols in grids]
     return len(plan_packs(tokens, limits).packs) == 1
 
@@ -179,6 +179,6 @@ def versions() -> dict[str, str]:
 
 
 def built_in(manifest: Manifest, engine: Engine) -> Workload:
-    """The set for end to end where none is given."""
+    """The set for end to end if none is given."""
     images = synthetic(mixed_sizes(manifest, engine), channels=manifest.preprocess.channels)
     return Workload(source=f"built-in set of {len(images)} random images, 32 tokens to the cap, seed 0", images=images)

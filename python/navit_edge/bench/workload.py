@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Grid = tuple[int, int]  # rows, columns, in patches
 Size = tuple[int, int]  # height_px, width_px
 
-#: Patch tokens of an image in the ladder, where the pack and the bundle's cap allow so many: 16 x 16.
+#: Patch tokens of an image in the ladder, if the pack and the bundle's cap allow so many: 16 x 16.
 LADDER_IMAGE_TOKENS = 256
 LADDER_START = 64
 #: Decoded images are held in memory; a directory is read up to here.
@@ -36,7 +36,7 @@ class Workload:
 
     source: str
     images: Sequence[npt.NDArray[np.uint8]]
-    decode_ms: float | None = None  # to decode all, once; None where nothing was decoded
+    decode_ms: float | None = None  # to decode all, once; None if nothing was decoded
     refused: tuple[str, ...] = ()  # why files were left out
 
 
@@ -170,7 +170,8 @@ def planning_ms(manifest: Manifest, engine: Engine, images: Sequence[npt.NDArray
     """Sizing and planning of these images through the session's own C++ functions, without its pixels: median of 5."""
     import statistics
 
-    from navit_edge.planning import Strategy, plan
+    from navit_edge.planning import plan
+    from navit_edge.vocabulary import Strategy
 
     largest = engine.budgets[-1]
     budgets = [budget.target_tokens for budget in engine.budgets]

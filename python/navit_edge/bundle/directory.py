@@ -61,7 +61,7 @@ class Directory:
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[int]:
-        """The descriptor of a regular file inside, to be read. Raises BundleError, or OSError where it is not there."""
+        """The descriptor of a regular file inside, to be read. Raises BundleError, or OSError if it is not there."""
         folder, _, entry = name.rpartition("/")
         with self.folder(folder) as at:
             found = os.stat(entry, dir_fd=at, follow_symlinks=False)
@@ -78,7 +78,7 @@ class Directory:
     def check(
         self, name: str, sha256: str, size: int, *, remedy: str, use: Callable[[bytes], object] | None = None
     ) -> None:
-        """Reads a file to its end, once, and hands each piece to ``use``: what it got counts only where this returns.
+        """Reads a file to its end, once, and hands each piece to ``use``: what it got counts only if this returns.
 
         Raises:
             BundleError: It is missing, no regular file, or has another hash or size; the message ends with ``remedy``.
@@ -110,7 +110,7 @@ class Directory:
             return False
 
     def names(self, folder: str) -> list[str]:
-        """What lies in a directory inside; nothing where there is none. Raises BundleError where it is a link."""
+        """What lies in a directory inside; nothing if there is none. Raises BundleError if it is a link."""
         try:
             with self.folder(folder) as at:
                 return sorted(os.listdir(at))
@@ -130,7 +130,7 @@ class Directory:
             write_whole(entry, content, beside=f".{entry}.{os.getpid()}.tmp", dir_fd=at)
 
     def remove(self, name: str) -> None:
-        """Removes a file, or the link that stands in its place; nothing where there is none."""
+        """Removes a file, or the link that stands in its place; nothing if there is none."""
         folder, _, entry = name.rpartition("/")
         with contextlib.suppress(FileNotFoundError), self.folder(folder) as at:
             os.unlink(entry, dir_fd=at)
@@ -151,7 +151,7 @@ class Directory:
 
 @contextlib.contextmanager
 def opened(bundle: Path) -> Iterator[Directory]:
-    """A bundle's directory, to be read. Raises BundleError where there is none."""
+    """A bundle's directory, to be read. Raises BundleError if there is none."""
     try:
         handle = os.open(bundle, _DIRECTORY)
     except OSError as error:

@@ -37,7 +37,7 @@ class Edit:
         self._directory = directory
 
     def require_unchanged(self, built_from: Mapping[str, File], *, what: str) -> None:
-        """Raises BundleError where a file is another than it was when the work began."""
+        """Raises BundleError if a file is another than it was when the work began."""
         for name, file in built_from.items():
             if self.manifest.files.get(name) != file:
                 raise BundleError(f"{self._directory.root / name} changed while {what}")
@@ -72,7 +72,7 @@ class Edit:
 
 @contextlib.contextmanager
 def edit(bundle: Path) -> Iterator[Edit]:
-    """Holds the bundle's lock for a change. Raises BundleError where it cannot be written; it is then as it was."""
+    """Holds the bundle's lock for a change. Raises BundleError if it cannot be written; it is then as it was."""
     try:
         with told_of_full_disks(bundle), locked(bundle) as directory:
             change = Edit(directory)
@@ -245,7 +245,7 @@ def is_version_of(name: str, wanted: str) -> bool:
 
 
 def _free_name(wanted: str, description: File, files: dict[str, File]) -> str:
-    """``wanted``, or ``wanted`` with the start of its hash where another content has that name."""
+    """``wanted``, or ``wanted`` with the start of its hash if another content has that name."""
     if files.get(wanted, description) == description:
         return wanted
     stem, dot, extension = wanted.rpartition(".")

@@ -68,7 +68,7 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
 def read_file(bundle: Path, manifest: Manifest, name: str, *, most_bytes: int = MOST_REPORT_BYTES) -> bytes:
     """The content of a file, whose size and SHA-256 are those of the manifest.
 
-    Raises BundleError, before it is opened where the manifest gives it more than ``most_bytes``.
+    Raises BundleError, before it is opened if the manifest gives it more than ``most_bytes``.
     """
     expected = manifest.files.get(name)
     if expected is not None and expected.bytes > most_bytes:

@@ -15,16 +15,13 @@ from navit_edge.bundle.directory import Directory, opened
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
+from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Strategy
 
 #: What this version reads and writes: docs/compatibility.md says what raises which.
 SCHEMA_VERSION = 1
 SCHEMA_MINOR = 0
 MANIFEST = "manifest.json"
 MOST_BYTES: int = _core.most_manifest_bytes
-#: How images may be packed (csrc/include/navit_edge/plan.h).
-STRATEGIES = (
-    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
-)  # fmt: skip
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +33,10 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """An ONNX graph in float32, with Q/DQ where quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
+    """An ONNX graph in float32, with Q/DQ if quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
 
     id: str  # "masked", "padded", "packed", "masked-int8"
-    lowering: str  # "masked" | "padded" | "packed"
+    lowering: Lowering
     file: str  # "graphs/masked.onnx"
     opset: int
     inputs: tuple[TensorSpec, ...]
@@ -48,12 +45,12 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pass may hold: an optimization profile, where the backend has them."""
+    """What one pass may hold: an optimization profile, if the backend has them."""
 
     tokens: int  # most tokens
     images: int  # most images
-    target_tokens: int  # the planner stops filling here; == tokens where T is padded to the budget
-    activation_bytes: int | None = None  # device memory for activations, where the builder says
+    target_tokens: int  # the planner stops filling here; == tokens if T is padded to the budget
+    activation_bytes: int | None = None  # device memory for activations, if the builder says
     longest: int | None = None  # most tokens of one image (L of the padded lowering); None: as many as the pack holds
 
 
@@ -77,7 +74,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Engines that hold one budget each where others hold all of them: a session opens them together."""
+    """Engines of one budget each, which a session opens together and runs as one."""
 
     id: str  # "tensorrt-sm87-fp16-t256+t1024"; no engine's id
     members: tuple[str, ...]  # ids of its engines, this one's among them
@@ -87,18 +84,18 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """A compiled engine."""
 
     id: str  # "<backend>-<target>-<precision>"
-    backend: str  # "openvino" | "tensorrt" | "tensorrt-rtx"
+    backend: str  # one of vocabulary.BACKENDS, or a later one
     target: str  # "cpu", "sm86+sm89"
-    precision: str  # "fp32" | "fp16" | "bf16" | "int8" | "fp8"
+    precision: str  # one of vocabulary.PRECISIONS
     graph: str  # id of the graph it was built from
-    strategy: str  # one of STRATEGIES: what "auto" measures the others against
+    strategy: Strategy  # what "auto" measures the others against
     dynamic_tokens: bool  # T is the pack's own token count, not padded to the budget
     budgets: tuple[Budget, ...]  # ascending in tokens
     file: str  # "engines/openvino-cpu-bf16.blob"
     builder: dict[str, str]  # library -> version
     options: dict[str, str] = {}  # handed to the backend as they are
     report: str | None = None  # "reports/build-<id>.json"
-    float_precision: str = ""  # "fp32" | "fp16" | "bf16": of what computes beside quantized layers
+    float_precision: str = ""  # one of vocabulary.FLOATS: of what computes beside quantized layers
     group: EngineGroup | None = None
     cost: Cost | None = None  # measured on a device; None: assumed from the model's sizes
 
@@ -107,15 +104,15 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True):
     """From pixels to ``patches``; mean and std are folded into the graph and stand here for the record."""
 
     sizing: Sizing
-    filter: str  # "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos", as Pillow computes them
+    filter: Filter
     patch_px: int
     channels: int
     mean: tuple[float, ...]  # of pixels / 255
     std: tuple[float, ...]
-    alpha: str = "drop"  # "drop" | "composite" | "reject": what becomes of an image's alpha channel
-    background: tuple[int, int, int] = (255, 255, 255)  # RGB, for alpha "composite"
-    orientation: str = "as-decoded"  # "apply": files are turned upright | "as-decoded": only as their decoder does
-    icc: str = "ignore"  # "srgb": files are converted by their colour profile | "ignore"
+    alpha: AlphaRule = "drop"
+    background: tuple[int, int, int] = WHITE  # RGB, for alpha "composite"
+    orientation: Orientation = "as-decoded"
+    icc: Icc = "ignore"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +138,7 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
 
     min_cosine: float  # of every image's every output
     max_relative: float  # largest difference of an output, over the largest absolute value of that output
-    min_top1: float = 0.0  # share of images of the same class; 0 where the model has no classes worth the name
+    min_top1: float = 0.0  # share of images of the same class; 0 if the model has no classes worth the name
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):

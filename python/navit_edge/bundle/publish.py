@@ -52,7 +52,7 @@ def staged_bundle(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             yield staging
             publish_bundle(staging, target, overwrite=overwrite)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)  # gone already where it was published
+        shutil.rmtree(staging, ignore_errors=True)  # gone already if it was published
         os.close(lock)
 
 
@@ -100,7 +100,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Swaps two directories in one step (renameat2 with RENAME_EXCHANGE), or in two where the system cannot."""
+    """Swaps two directories in one step (renameat2 with RENAME_EXCHANGE), or in two if the system cannot."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     at_fdcwd, rename_exchange = -100, 2
     if renameat2 is not None:

@@ -12,6 +12,7 @@ import msgspec
 
 from navit_edge.errors import InvalidInputError
 from navit_edge.options import as_json
+from navit_edge.vocabulary import FITS, Fit, Rule
 
 #: Up to here a double holds every integer, so that C++ and Python divide the same numbers.
 MOST_PIXELS = 2**53
@@ -21,10 +22,10 @@ MOST_MERGE = 1024
 class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which grid an image gets (docs/preprocessing.md). A rule reads its own fields; the others keep their defaults."""
 
-    rule: str  # one of RULES
+    rule: Rule
     max_tokens: int = 0  # token-cap, naflex: most patches of an image
     upscale: bool = False  # token-cap: small images are scaled up to max_tokens, too
-    fit: str = "resize"  # native: "resize" | "pad" | "crop"
+    fit: Fit = "resize"  # native
     pad_rgb: tuple[int, int, int] = (0, 0, 0)  # native with pad or crop: colour of what the image does not cover
     merge: int = 0  # smart-resize: sides are multiples of patch_px * merge
     min_pixels: int = 0  # smart-resize
@@ -35,7 +36,7 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 #: Rule -> its fields.
-FIELDS: dict[str, tuple[str, ...]] = {
+FIELDS: dict[Rule, tuple[str, ...]] = {
     "token-cap": ("max_tokens", "upscale"),
     "native": ("fit", "pad_rgb"),
     "naflex": ("max_tokens",),
@@ -44,13 +45,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "fixed": ("height_px", "width_px"),
 }
 RULES = tuple(FIELDS)
-FITS = ("resize", "pad", "crop")
 
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Sizing)}
 
 
 def fault(sizing: Sizing, patch_px: int) -> str:
-    """What is wrong with the fields of ``sizing``: found, expected, remedy. Empty where nothing is."""
+    """What is wrong with the fields of ``sizing``: found, expected, remedy. Empty if nothing is."""
     rule = sizing.rule
     if rule not in FIELDS:
         return f"rule is {rule!r}; known: {', '.join(RULES)}; upgrade navit-edge or export again"
@@ -93,7 +93,7 @@ def parse(text: str, *, max_tokens: int | None = None) -> Sizing:
     """``RULE`` or ``RULE:key=value,…`` as ``navit-edge export --sizing`` takes it.
 
     A colour is written as three numbers with ``/`` between them. ``max_tokens`` goes to the rules that have such a
-    field, where the text does not give it. Limits that need the patch side are for ``fault``.
+    field, if the text does not give it. Limits that need the patch side are for ``fault``.
 
     Raises InvalidInputError: found, expected, remedy.
     """
@@ -107,7 +107,7 @@ def parse(text: str, *, max_tokens: int | None = None) -> Sizing:
         name, equals, value = item.partition("=")
         if name not in FIELDS[rule] or not equals:
             raise InvalidInputError(
-                f'--sizing has "{item}"; expected {example(rule)}, where {rule} takes {", ".join(FIELDS[rule])}'
+                f'--sizing has "{item}"; expected {example(rule)}; {rule} takes {", ".join(FIELDS[rule])}'
             )
         if name in values:
             raise InvalidInputError(f'--sizing "{text}" gives {name} twice; give it once')
@@ -141,7 +141,7 @@ def describe(sizing: Sizing) -> str:
 
 
 def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
-    """Most patches that an image gets; None where the rule has no limit.
+    """Most patches that an image gets; None if the rule has no limit.
 
     Under smart-resize very long images may get more: its source keeps each side at a cell at least.
     """

@@ -43,7 +43,7 @@ def locked(bundle: Path) -> Iterator[Directory]:
                 return
         except OSError as error:
             if error.errno in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
-                raise BundleError(f"{bundle} lies on a file system without locks; copy it to a local disk") from error
+                raise BundleError(f"{bundle} is on a file system without locks; copy it to a local disk") from error
             raise
         finally:
             os.close(handle)
@@ -122,7 +122,7 @@ def sweep_staging(parent: Path, prefix: str) -> None:
 
 @contextlib.contextmanager
 def told_of_full_disks(where: Path) -> Iterator[None]:
-    """Raises BundleError where the block meets a full disk; other errors pass."""
+    """Raises BundleError if the block meets a full disk; other errors pass."""
     try:
         yield
     except OSError as error:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from navit_edge.bundle.manifest import Budget, Graph, Manifest
 from navit_edge.errors import BundleError
+from navit_edge.vocabulary import QUANTIZED
 
 #: Precisions of an engine that need a quantized graph.
-QUANTIZED = ("int8", "fp8")
 
 
 def quantization_of(precision: str) -> str:
@@ -42,7 +42,7 @@ def package_version(*names: str) -> str:
 
 
 def cap_note(manifest: Manifest, budgets: Sequence[Budget]) -> tuple[str, ...]:
-    """A warning where the largest image that preprocessing lets through fits no budget."""
+    """A warning if the largest image that preprocessing lets through fits no budget."""
     sizing = manifest.preprocess.sizing
     if sizing.rule != "token-cap":
         return ()

@@ -1,4 +1,4 @@
-"""trtexec's options, where they mean the same here: what the user may set, and setting it on a builder's config.
+"""trtexec's options, if they mean the same here: what the user may set, and setting it on a builder's config.
 
 Each feature is looked for in the installed library before it is used; what a version lacks is refused with its name.
 """
@@ -16,7 +16,7 @@ from navit_edge.errors import BackendError, InvalidInputError
 HARDWARE_LEVELS = {"none": "NONE", "ampere+": "AMPERE_PLUS", "sameComputeCapability": "SAME_COMPUTE_CAPABILITY"}
 VERBOSITIES = ("layer_names_only", "detailed", "none")
 MAX_OPTIMIZATION_LEVEL = 5
-_UNITS = {"": 20, "B": 0, "K": 10, "M": 20, "G": 30}  # as trtexec: MiB where no unit is given
+_UNITS = {"": 20, "B": 0, "K": 10, "M": 20, "G": 30}  # as trtexec: MiB if no unit is given
 
 
 class CompilerOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,7 +24,7 @@ class CompilerOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     optimization_level: int | None = None  # 0 to 5
     workspace_bytes: int | None = None  # most scratch memory of one layer
-    max_aux_streams: int | None = None  # streams of its own beside the session's; 0 where not given
+    max_aux_streams: int | None = None  # streams of its own beside the session's; 0 if not given
     version_compatible: bool = False
     hardware_compatibility: str = "none"  # a key of HARDWARE_LEVELS
     profiling_verbosity: str | None = None  # one of VERBOSITIES
@@ -116,7 +116,7 @@ def apply(trt: Any, config: Any, options: CompilerOptions, *, library: str) -> N
 
 
 def explain_refusal(message: str, options: CompilerOptions, *, library: str) -> str:
-    """What the user may change, where one of these options is known to make the compiler fail; "" otherwise."""
+    """What the user may change, if one of these options is known to make the compiler fail; "" otherwise."""
     if options.strip_plan:
         return (
             f"; {library} strips weights only with a GPU of the target at hand; leave out --strip-plan or build on the "

@@ -67,7 +67,7 @@ def from_budgets(budgets: Sequence[Budget], heads: int) -> Fusion:
 
 
 def from_probe(points: Sequence[Budget]) -> Fusion:
-    """What three budgets T, 2T, 4T say: fused or not; not decided where the builder gave no memory."""
+    """What three budgets T, 2T, 4T say: fused or not; not decided if the builder gave no memory."""
     if len(points) != 3 or not all(point.activation_bytes for point in points):
         return Fusion(
             fused=None, evidence="the builder's log names no activation memory for each budget", points=tuple(points)

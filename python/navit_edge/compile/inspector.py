@@ -1,7 +1,7 @@
 """Which kernels an engine's attention became, by the names that TensorRT's inspector gives its layers.
 
 Only a machine that can open the engine can be asked: `tensorrt` builds on one, ahead-of-time builds do not. Names are
-evidence and no promise of the library: they may add a "fused" where memory decides nothing, and never take one away.
+evidence and no promise of the library: they may add a "fused" if memory decides nothing, and never take one away.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def describe(trt: Any, plan: Any, log: Any) -> dict[str, Any]:
 
 
 def add_evidence(found: Fusion, details: dict[str, Any], depth: int) -> Fusion:
-    """``found`` with what the names say; fused where memory left it open and each of ``depth`` layers has a kernel."""
+    """``found`` with what the names say; fused if memory left it open and each of ``depth`` layers has a kernel."""
     kernels = details.get("attention_kernels")
     if not kernels:
         return found

@@ -10,6 +10,7 @@ import msgspec
 from navit_edge.bundle.manifest import Budget, EngineGroup, Graph, Model
 from navit_edge.compile.compiler_options import CompilerOptions
 from navit_edge.compile.fusion import Fusion
+from navit_edge.vocabulary import Strategy
 
 
 class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     graph: Graph
     model: Model
     engines: tuple[EnginePlan, ...]
-    strategy: str
+    strategy: Strategy
     dynamic_tokens: bool
     budgets: tuple[Budget, ...]
     compute_capabilities: tuple[str, ...] = ()
@@ -65,10 +66,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a build says about itself."""
 
-    budgets: tuple[Budget, ...]  # with activation_bytes where the builder says
+    budgets: tuple[Budget, ...]  # with activation_bytes if the builder says
     builder: dict[str, str]  # library -> full version
     profiles: tuple[dict[str, Profile], ...] = ()  # one a budget: input -> shapes
-    fusion: Fusion | None = None  # where the backend has the notion
+    fusion: Fusion | None = None  # if the backend has the notion
     details: dict[str, Any] = {}  # for the report
     peak_memory_bytes: int = 0  # of the process, on the host; the worker fills it in
 
@@ -88,12 +89,12 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """What a build would do, without building."""
 
     profiles: tuple[dict[str, Profile], ...]
-    precisions: dict[str, str] = {}  # node of the graph -> "fp32", "fp16", "bf16"; where build-engine decides it
+    precisions: dict[str, str] = {}  # node of the graph -> "fp32", "fp16", "bf16"; if build-engine decides it
     operators: dict[str, dict[str, int]] = {}  # the same counted: operator -> precision -> nodes
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line from a build's process. ``fraction`` is None where the length of the phase is not known."""
+    """A line from a build's process. ``fraction`` is None if the length of the phase is not known."""
 
     engine: str = ""
     phase: str = ""

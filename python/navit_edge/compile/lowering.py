@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOWERINGS = ("auto", "masked", "padded", "packed")
 _PROBE_SECONDS = 120
 
-KernelProbe = Callable[[], str]  # "" where the kernel is there, else why not
+KernelProbe = Callable[[], str]  # "" if the kernel is there, else why not
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,12 +102,12 @@ def question(
 
 
 def packed_kernels(asked: Sequence[Question]) -> str:
-    """The first refusal; "" where there is none."""
+    """The first refusal; "" if there is none."""
     return next((refusal for refusal in map(packed_kernel, asked) if refusal), "")
 
 
 def packed_kernel(asked: Question) -> str:
-    """Why the library has no kernel for packed attention; "" where it has."""
+    """Why the library has no kernel for packed attention; "" if it has."""
     module = asked.module
     command = [sys.executable, "-m", "navit_edge.compile.lowering", msgspec.json.encode(asked).decode()]
     try:
@@ -151,7 +151,7 @@ def is_refusal(message: str) -> bool:
 
 
 def _probe(asked: Question) -> str:
-    """Builds the operator in each type; "" where that works."""
+    """Builds the operator in each type; "" if that works."""
     import importlib
 
     trt: Any = importlib.import_module(asked.module)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.bundle.manifest import Budget, Manifest
-from navit_edge.compile.common import QUANTIZED, cap_note, find_graph, package_version, quantization_of
+from navit_edge.compile.common import cap_note, find_graph, package_version, quantization_of
 from navit_edge.compile.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.compile.request import BuildRequest
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
+from navit_edge.vocabulary import QUANTIZED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Packs are filled up to here; a longer image travels alone. Longer packs gain nothing on a CPU and cost cache.
 TARGET_TOKENS = 768
-#: Limits where the caller gives none. They bound memory, not speed: T and N are the pack's own.
+#: Limits if the caller gives none. They bound memory, not speed: T and N are the pack's own.
 DEFAULT_MAX_TOKENS = 16384
 DEFAULT_MAX_IMAGES = 1024
 

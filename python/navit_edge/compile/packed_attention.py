@@ -5,7 +5,7 @@ docs/TRT_custom_ops.md): it mirrors ``IAttention`` and neither reshapes nor scal
 
     inputs      q, k, v [T, H, dh], queries already scaled; mask (left out: packed queries take none); query_lengths and
                 kv_lengths [S+1] int32, cumulative: 0 first, T last, so that sequence i is rows lengths[i] to
-                lengths[i+1]. The two must be different tensors, even where they are equal.
+                lengths[i+1]. The two must be different tensors, even if they are equal.
     output      [T, H, dh], of the queries' type.
 
 TensorRT 11.0 knew the operator by another signature (past keys where the lengths stand now, and a scale) and refuses

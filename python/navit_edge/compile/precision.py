@@ -73,7 +73,7 @@ def convert(
         model: The float32 graph, with or without Q/DQ, with or without the contents of its external weights.
         precision: "fp32", "fp16" or "bf16"; of a quantized graph, what computes beside the quantized layers.
         float32_products: Whether the target computes matrix products in float32 at all (TensorRT-RTX does not on
-            sm75); where not, those of positions, pooling and head are in 16 bits as well.
+            sm75); if not, those of positions, pooling and head are in 16 bits as well.
         strict: With "fp32": no 16 bits anywhere, and attention is not fused.
         fp32_trunk: With "fp16" and "bf16": only attention in 16 bits.
 
@@ -344,10 +344,10 @@ class _Converter:
     # --- casts
 
     def _rewrite(self, types: dict[int, int]) -> None:
-        """Gives every float edge the type of its reader, by Casts where the writer's differs.
+        """Gives every float edge the type of its reader, by Casts if the writer's differs.
 
         Args:
-            types: Node -> type that it computes in, where that is not float32.
+            types: Node -> type that it computes in, if that is not float32.
         """
         written = {name: t for index, t in types.items() for name in self._nodes[index].output if name in self._types}
         outputs = {value.name for value in self._graph.output}

@@ -38,7 +38,7 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str] = {}  # of the build, as on the command line
     lowering: str = ""
     lowering_reason: str = ""
-    fused: bool | None = None  # whether attention is one kernel; None where not known
+    fused: bool | None = None  # whether attention is one kernel; None if not known
     fusion: Fusion | None = None  # the evidence
     notes: tuple[str, ...] = ()
     details: dict[str, Any] = {}  # what only this backend says

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from navit_edge.compile import targets as gpu_targets
-from navit_edge.compile.common import QUANTIZED
 from navit_edge.compile.compiler_options import CompilerOptions
 from navit_edge.compile.lowering import LOWERINGS
-from navit_edge.compile.targets import COMPUTE_CAPABILITIES, NATIVE, PRECISIONS
+from navit_edge.compile.targets import COMPUTE_CAPABILITIES, NATIVE
 from navit_edge.errors import InvalidInputError
 from navit_edge.options import whole
+from navit_edge.vocabulary import PRECISIONS, QUANTIZED
 
 #: Backend -> the module of this package that builds for it.
 BACKENDS = {
@@ -36,13 +36,13 @@ class BuildRequest:
             graph.
         targets: "cpu" for OpenVINO; "sm75" … "sm121", or "native", for TensorRT-RTX; "native" for TensorRT.
         lowering: "auto", or "masked", "padded", "packed".
-        force: Build even where the bundle holds an engine built from the same graph with the same options.
+        force: Build even if the bundle holds an engine built from the same graph with the same options.
 
     For TensorRT and TensorRT-RTX only:
-        engine_per_budget: One engine for each budget, where otherwise one holds them all.
+        engine_per_budget: One engine for each budget instead of one that holds them all.
         strict: fp32 without 16-bit attention.
         fp32_trunk: Only attention in the 16-bit precision that is named; all else of the trunk in float32.
-        require_fused: Fail where attention is not proven to be one fused kernel.
+        require_fused: Fail if attention is not proven to be one fused kernel.
         timing_cache: File of the builder's timings, read and written (TensorRT only).
         compiler: Options of the vendor's compiler.
     """
@@ -142,7 +142,7 @@ class BuildRequest:
                 if precision == "fp8":
                     raise InvalidInputError(
                         "precision fp8 for openvino, which computes fp8 graphs in float on a CPU: the error of fp8 "
-                        "without its speed; it can do int8, fp32, and bf16 where the CPU can"
+                        "without its speed; it can do int8, fp32, and bf16 if the CPU can"
                     )
                 if precision == "fp16":
                     raise InvalidInputError(

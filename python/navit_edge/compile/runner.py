@@ -96,7 +96,7 @@ class PlannedBuild(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     inputs: dict[str, File]  # what it is built from
     keys: tuple[str, ...]  # one for each engine
-    standing: list[Engine]  # the same engines, where the bundle holds them already; else []
+    standing: list[Engine]  # the same engines, if the bundle holds them already; else []
     preview: Callable[[], Preview]
 
 
@@ -288,7 +288,7 @@ def _end(process: subprocess.Popen[bytes], events: IO[bytes]) -> None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_GRACE_SECONDS)
-    finally:  # also where a second Ctrl-C ends the waiting
+    finally:  # also if a second Ctrl-C ends the waiting
         if process.poll() is None:
             process.kill()
             process.wait()
@@ -316,7 +316,7 @@ def _kin(job: Job) -> bytes:
 
 
 def _standing(bundle: Path, job: Job, inputs: dict[str, File], *, require_fused: bool) -> list[Engine]:
-    """The job's engines, where the bundle holds all of them, built of the same things and unaltered; else [].
+    """The job's engines, if the bundle holds all of them, built of the same things and unaltered; else [].
 
     With ``require_fused`` an engine whose fusion was not proven as strictly does not count.
     """

@@ -29,7 +29,7 @@ _PURPOSE = "building a TensorRT engine"
 
 
 def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
-    """Jobs for each precision, for this machine's GPU; one for each budget where several profiles are unsafe."""
+    """Jobs for each precision, for this machine's GPU; one for each budget if several profiles are unsafe."""
     trt = _import_tensorrt()
     version = _version_numbers(trt.__version__)
     if version < _OLDEST:

@@ -46,7 +46,7 @@ def make_logger(trt: Any) -> Any:
 
 
 def make_monitor(trt: Any, emit: Emit, phase: str) -> Any:
-    """Reports the outermost phase as ``phase``; cancels where nobody listens any more.
+    """Reports the outermost phase as ``phase``; cancels if nobody listens any more.
 
     The parent stops listening when it is interrupted; the builder then stops at its next step and frees what it holds.
     """

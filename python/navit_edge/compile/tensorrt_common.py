@@ -20,7 +20,7 @@ import msgspec
 from navit_edge.bundle.manifest import Budget, EngineGroup, Manifest, TensorSpec
 from navit_edge.compile import compiler_options, fusion, inspector
 from navit_edge.compile import precision as precisions
-from navit_edge.compile.common import QUANTIZED, cap_note
+from navit_edge.compile.common import cap_note
 from navit_edge.compile.fusion import Fusion
 from navit_edge.compile.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.compile.lowering import Choice, is_refusal
@@ -29,9 +29,10 @@ from navit_edge.compile.targets import float_precision
 from navit_edge.compile.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
 from navit_edge.files import write_whole
+from navit_edge.vocabulary import QUANTIZED
 
 DEFAULT_BUDGETS = (256, 1024, 4096)
-#: Images of a budget where the caller says nothing: one for each 32 tokens, and no more than pooling makes cheap, since
+#: Images of a budget if the caller says nothing: one for each 32 tokens, and no more than pooling makes cheap, since
 #: the memory of attention pooling grows with tokens times images.
 TOKENS_PER_IMAGE = 32
 DEFAULT_MAX_IMAGES = 256
@@ -47,12 +48,12 @@ class Library:
     name: str  # in the manifest's `builder`
     float32_products: bool = True  # see ``precision.convert``
     configure: Callable[[Any], None] = lambda config: None  # for what only this library has
-    probe_always: bool = False  # a build takes seconds and no device: prove fusion by one of its own where need be
+    probe_always: bool = False  # a build takes seconds and no device: prove fusion by one of its own if need be
     opens_engines: bool = False  # it builds on a device, which can be asked what became of the layers
 
 
 def trunk_precision(job: Job) -> str:
-    """What computes in the trunk, beside the quantized layers where there are any: "fp32", "fp16" or "bf16"."""
+    """What computes in the trunk, beside the quantized layers if there are any: "fp32", "fp16" or "bf16"."""
     return job.engines[0].float_precision or job.engines[0].precision
 
 
@@ -228,7 +229,7 @@ def build(task: Task, emit: Emit, library: Library) -> Outcome:
 
 
 def _prove_fusion(task: Task, budgets: Sequence[Budget], compilation: _Compilation, library: Library) -> Fusion:
-    """By the engine's own budgets; by a build of its own where that is required, or cheap and undecided."""
+    """By the engine's own budgets; by a build of its own if that is required, or cheap and undecided."""
     found = fusion.from_budgets(budgets, task.job.model.heads)
     known = task.known_fusion
     if known is not None and (known.method == "probe" or not task.require_fused) and found.fused is None:

@@ -77,7 +77,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
 
 
 def native_target() -> str:
-    """The GPU of this machine, where TensorRT-RTX compiles for it; the same engine as if it were named."""
+    """The GPU of this machine, if TensorRT-RTX compiles for it; the same engine as if it were named."""
     capability = driver.device_capability(
         what="--target native builds for the GPU of this machine",
         otherwise=f"name the GPUs it is to run on, which needs none here: --target sm86,sm89 "

@@ -25,7 +25,7 @@ from navit_edge.text import without_halves
 
 
 def main() -> int:
-    """Runs the build; 0 where an outcome was written, 1 where an error was."""
+    """Runs the build; 0 if an outcome was written, 1 if an error was."""
     _keep_addresses()
     _end_with_parent()
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as events:
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _keep_addresses() -> None:
-    """Starts this process anew without randomized addresses (Linux: personality ADDR_NO_RANDOMIZE), where it may.
+    """Starts this process anew without randomized addresses (Linux: personality ADDR_NO_RANDOMIZE), if it may.
 
     The order of an engine's outputs depends on them: see ``worker_environment``.
     """

@@ -32,7 +32,7 @@ def decode_here(image: Any, index: int, decoder: Decoder) -> Outcome:
 
 def decode_in_room(image: Any, index: int, decoder: Decoder, await_room: Callable[[int], bool]) -> Outcome | None:
     """In this thread. Of a file the header is read first, and then ``await_room`` asked for the bytes of its pixels;
-    None where it says that there will be none."""
+    None if it says that there will be none."""
     if not isinstance(image, (str, os.PathLike)):
         return decode_here(image, index, decoder)
     try:
@@ -62,7 +62,7 @@ class _Decoding(NamedTuple):
 class Ahead:
     """Reads headers of up to ``decoders`` files ahead, and decodes up to twice as many, as far as their pixels fit into
     ``most_bytes``; one is always decoded. Hands everything to ``push`` in the order in which it was added, in the
-    thread that adds; ``push`` says False where no more is taken.
+    thread that adds; ``push`` says False if no more is taken.
 
     Leaving the context pushes what is left, unless the stream takes no more, and ends the threads.
     """
@@ -81,7 +81,7 @@ class Ahead:
         self._open = True  # the stream takes more
 
     def add(self, index: int, tag: Any, image: Any) -> bool:
-        """False where the stream takes no more."""
+        """False if the stream takes no more."""
         if isinstance(image, (str, os.PathLike)):
             self._opening.append(_Opening(index, tag, self._workers.do(self._read_header, image)))
         else:
@@ -132,7 +132,7 @@ class Ahead:
             ):
                 if not self._push_first():
                     break
-        finally:  # also where it raises
+        finally:  # also if it raises
             if opened is not None and not self._open:
                 opened.close()
         if not self._open:
@@ -144,7 +144,7 @@ class Ahead:
     def _push_first(self) -> bool:
         index, tag, pixels, size, _ = self._decoding.popleft()
         outcome = pixels.result() if isinstance(pixels, Future) else pixels
-        self._open = False  # also where it raises, since the session is closed or broken
+        self._open = False  # also if it raises, since the session is closed or broken
         self._open = self._push(index, tag, outcome)
         self._held_bytes -= size
         return self._open

@@ -11,7 +11,7 @@ from navit_edge.errors import InvalidInputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from navit_edge.decode.options import Icc
+    from navit_edge.vocabulary import Icc
 
 #: Larger profiles are not parsed: those of printers take up to 3 MiB.
 MOST_PROFILE_BYTES = 4 << 20
@@ -63,7 +63,7 @@ def _coded_colours(nclx: Any) -> str:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """What training loaders see, alpha beside it: ``convert("RGBA")`` where there is transparency, else
+    """What training loaders see, alpha beside it: ``convert("RGBA")`` if there is transparency, else
     ``convert("RGB")``; gray stays gray."""
     keyed = "transparency" in image.info
     if image.mode in ("L", "RGB", "RGBX", "RGBA") and not keyed:
@@ -87,7 +87,7 @@ def _lab_to_srgb(image: Image.Image) -> Image.Image:
 
 
 class _Profile:
-    """An embedded ICC profile. name: its description. space: "RGB", "GRAY", "CMYK", or "" where it cannot be used."""
+    """An embedded ICC profile. name: its description. space: "RGB", "GRAY", "CMYK", or "" if it cannot be used."""
 
     def __init__(self, data: bytes) -> None:
         from PIL import ImageCms
@@ -118,7 +118,7 @@ class _Profile:
         return _Profile._cached(data) if len(data) <= MOST_PROFILE_BYTES else _Profile(data)
 
     def to_srgb(self, image: Image.Image) -> Image.Image | None:
-        """Mode RGB, or RGBA with the image's own alpha; None where the profile is of other channels, or damaged."""
+        """Mode RGB, or RGBA with the image's own alpha; None if the profile is of other channels, or damaged."""
         from PIL import ImageCms
 
         mode = _SPACES.get(self.space)

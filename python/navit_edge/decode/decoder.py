@@ -80,7 +80,7 @@ class Decoder:
 
     def of_pil(self, image: Image.Image, who: str) -> Decoded:
         """A PIL image, loaded or not, of any mode; its own EXIF turns it unless it was turned. The frame is the one it
-        stands at. ``image`` is loaded where it was not, and otherwise left as it was."""
+        stands at. ``image`` is loaded if it was not, and otherwise left as it was."""
         from PIL import ImageFile
 
         prepare_pillow()
@@ -192,7 +192,7 @@ class Opened:
 
     def _stored_size(self) -> tuple[int, int]:
         """(width_px, height_px) of the pixels in the file. Pillow's own size of a TIFF image is that of the upright
-        one, by some versions, and where the tag and not XMP says so."""
+        one in some versions, and if the tag and not XMP says so."""
         if self._image.format == "TIFF":
             tags = self._image.tag_v2  # type: ignore[attr-defined]
             return int(tags[256]), int(tags[257])
@@ -264,7 +264,7 @@ def _is_unread(image: ImageFile.ImageFile) -> bool:
 
 
 def _frame_words(image: ImageFile.ImageFile, most: int) -> str:
-    """Which frame is read, "" where there is one. Raises InvalidInputError where there are more than ``most``."""
+    """Which frame is read, "" if there is one. Raises InvalidInputError if there are more than ``most``."""
     if image.format in _COUNTED:
         count = int(getattr(image, "n_frames", 1))
         if count > most:

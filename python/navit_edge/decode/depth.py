@@ -21,7 +21,7 @@ _SIGNED = 2
 
 
 def raw_mode_of(image: Image.Image) -> str:
-    """Pillow's name for how the samples of an image that is not loaded lie in its file, as "RGB;16B"; "" where it is
+    """Pillow's name for how the samples of an image that is not loaded lie in its file, as "RGB;16B"; "" if it is
     loaded, or its decoder does not say."""
     tile = getattr(image, "tile", None)
     args: Any = tile[0].args if tile and hasattr(tile[0], "args") else tile[0][3] if tile else None

@@ -32,7 +32,7 @@ class _Reader(io.BufferedReader):
 
 
 def open_regular(path: str | os.PathLike[str], most_bytes: int, *, expected: str = "an image") -> IO[bytes]:
-    """The file, to be read. Raises InvalidInputError where it is missing, no regular file, empty, or too large.
+    """The file, to be read. Raises InvalidInputError if it is missing, no regular file, empty, or too large.
 
     expected: what messages say was looked for."""
     try:

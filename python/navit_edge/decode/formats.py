@@ -15,7 +15,7 @@ from navit_edge.errors import InvalidInputError
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-#: Pillow's names of what is decoded. HEIF (HEIC) by pillow-heif, where that is installed.
+#: Pillow's names of what is decoded. HEIF (HEIC) by pillow-heif, if that is installed.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000", "HEIF")
 
 #: How their files are called, by which folders are searched: one list for all of navit_edge.
@@ -142,7 +142,7 @@ def prepare_pillow() -> None:
 def open_image(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
     """Reads the header of ``file``, which stays open and is the caller's to close.
 
-    Raises InvalidInputError where it holds none of ``formats``, and whatever Pillow raises where it is damaged.
+    Raises InvalidInputError if it holds none of ``formats``, and whatever Pillow raises if it is damaged.
     """
     from PIL import Image, UnidentifiedImageError
 

@@ -42,7 +42,7 @@ class Frames:
     """The frames of an opened file, once, in order.
 
     timed: they are shown one after the other, and have durations; else they are pages, each an image of its own.
-    count: how many the header says there are; None where it does not say.
+    count: how many the header says there are; None if it does not say.
     """
 
     def __init__(self, source: FrameSource) -> None:
@@ -52,7 +52,7 @@ class Frames:
         self.count = source.frame_count
 
     def __iter__(self) -> Iterator[FrameAt]:
-        """Raises InvalidInputError behind the last one that there is, where frames are missing or cannot be reached.
+        """Raises InvalidInputError behind the last one that there is, if frames are missing or cannot be reached.
         A page that cannot be decoded says so itself, and the next one follows; an animation ends there."""
         index = -1
         passed_over = int(self.timed and bool(getattr(self._image, "default_image", False)))  # APNG: no frame of it
@@ -102,7 +102,7 @@ class Frames:
 
     def _duration_s(self, index: int) -> float:
         with self._source.refusals(index):
-            self._image.load()  # where some formats learn it; and the next frame builds on it
+            self._image.load()  # some formats learn it only here; and the next frame builds on it
         try:
             stated = float(self._image.info.get("duration", 0)) / 1000
         except (TypeError, ValueError):

@@ -22,7 +22,7 @@ _thread = _ThreadLimit()
 
 
 def check_pixels(width_px: int, height_px: int, most: int) -> None:
-    """Raises InvalidInputError where the image has more pixels than ``most``."""
+    """Raises InvalidInputError if the image has more pixels than ``most``."""
     if width_px * height_px > most:
         raise InvalidInputError(
             f"is {height_px}x{width_px} pixels (height x width), {width_px * height_px:,} in all; expected at most "
@@ -42,7 +42,7 @@ def pixel_limit(most: int) -> Iterator[None]:
 
 def hook_into_pillow() -> None:
     """Pillow checks sizes, some of them before it takes memory in the middle of a header, against one number for all of
-    the process, which belongs to whoever set it. Where a thread decodes for us the same check takes ``pixel_limit``;
+    the process, which belongs to whoever set it. If a thread decodes for us the same check takes ``pixel_limit``;
     for everybody else it stays Pillow's own."""
     from PIL import Image
 
@@ -60,7 +60,7 @@ def hook_into_pillow() -> None:
 
 
 def check_tiff_tags(file: IO[bytes]) -> None:
-    """Raises InvalidInputError where a tag of a TIFF file's first directory has more than ``MOST_TAG_VALUES`` numbers,
+    """Raises InvalidInputError if a tag of a TIFF file's first directory has more than ``MOST_TAG_VALUES`` numbers,
     which Pillow would make into a list of objects. What is no TIFF file, or a damaged one, is left for Pillow to judge.
     Leaves ``file`` at its start."""
     try:

@@ -13,7 +13,7 @@ _TAG = 274
 def orientation_of(image: Image.Image) -> tuple[int, str]:
     """The orientation, 1 to 8 as EXIF has it, and what has to be said of it, "" for nothing.
 
-    1 where there is none, or none that can be read. Pillow's ``getexif``: EXIF, a PNG's raw profile, XMP, the TIFF tag,
+    1 if there is none, or none that can be read. Pillow's ``getexif``: EXIF, a PNG's raw profile, XMP, the TIFF tag,
     of AVIF the container's ``irot`` and ``imir``. Of a PNG call it when the pixels are loaded: EXIF may lie behind
     them.
     """
@@ -28,7 +28,7 @@ def orientation_of(image: Image.Image) -> tuple[int, str]:
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """The image turned and mirrored as the orientation says; itself for 1. As ``ImageOps.exif_transpose``, which also
-    writes the EXIF anew and fails where that is damaged."""
+    writes the EXIF anew and fails if that is damaged."""
     if orientation == 1:
         return image
     from PIL.Image import Transpose

@@ -8,7 +8,7 @@ from typing import IO
 
 
 def whole_frames(file: IO[bytes]) -> IO[bytes] | None:
-    """The chunks of a WebP file that are whole, as a file in memory; None where it is none, or none is missing, or no
+    """The chunks of a WebP file that are whole, as a file in memory; None if it is none, or none is missing, or no
     frame is left. Leaves ``file`` at its start."""
     try:
         size = file.seek(0, os.SEEK_END)

@@ -90,7 +90,7 @@ def driver_findings(answer: dict[str, Any], kernel: str, *, jetson: bool) -> tup
 def needs_finding(
     library: TensorRT, served: int, capabilities: tuple[int, ...], *, system: str, jetson: bool
 ) -> Finding:
-    """Whether the driver and the GPU are what this TensorRT needs. served: by the driver, as 12080; 0 where unknown."""
+    """Whether the driver and the GPU are what this TensorRT needs. served: by the driver, as 12080; 0 if unknown."""
     name = f"{library.product} {library.version} and the driver"
     facts: dict[str, Any] = {"version": library.version, "cuda_major": library.cuda_major or None, "driver": served}
     wanted, driver = _wanted(library)

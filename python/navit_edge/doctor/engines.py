@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from typing import Any
 from navit_edge.bundle.manifest import Engine, Manifest
 from navit_edge.compile.targets import COMPUTE_CAPABILITIES
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.jetson import Jetson
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.rebuild import Recipe, for_cpu, for_target, recipe_of
 from navit_edge.doctor.runtime import install_backend
-
-Probe = Callable[..., dict[str, Any]]
+from navit_edge.machine.jetson import Jetson
+from navit_edge.machine.probe import Probe
 
 #: Compute capabilities that tensorrt-rtx builds for; sm87 (Orin) and others take the backend tensorrt.
 RTX_CAPABILITIES = tuple(int(name.removeprefix("sm")) for name in COMPUTE_CAPABILITIES)
@@ -29,7 +28,7 @@ class Machine:
     nvidia: Nvidia
     board: Jetson | None = None
     system: str = ""  # "Ubuntu 22.04.5 LTS"
-    openvino: str = ""  # version, or "" where it does not load
+    openvino: str = ""  # version, or "" if it does not load
     openvino_capabilities: tuple[str, ...] = ()  # of the CPU
     backends: frozenset[str] = field(default_factory=frozenset)  # whose library loads
 
@@ -37,7 +36,7 @@ class Machine:
 def engine_findings(bundle: Path, manifest: Manifest, machine: Machine, probe: Probe) -> tuple[Finding, ...]:
     """One finding for each engine, in the bundle's order; each is opened in a process of its own.
 
-    An engine for a GPU is no problem on a machine without a driver where another engine runs.
+    An engine for a GPU is no problem on a machine without a driver if another engine runs.
     """
     findings = [engine_finding(bundle, manifest, engine, machine, probe) for engine in manifest.engines]
     if not usable(findings):
@@ -149,7 +148,7 @@ def _install_driver(machine: Machine) -> tuple[str, ...]:
     """The system's own command; none for a system whose command is not known here."""
     if machine.board is not None:
         return ("sudo apt install nvidia-jetpack",)
-    hint = "  # where this machine has an NVIDIA GPU"
+    hint = "  # if this machine has an NVIDIA GPU"
     if machine.system.startswith("Ubuntu"):
         return ("sudo ubuntu-drivers install" + hint,)
     return ("sudo apt install nvidia-driver" + hint,) if machine.system.startswith("Debian") else ()

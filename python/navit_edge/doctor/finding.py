@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-#: Of the JSON: raised where a key or a state is renamed or goes away, not where one is added.
+#: Of the JSON: raised if a key or a state is renamed or goes away, not if one is added.
 SCHEMA_VERSION = 1
 
 
@@ -14,7 +14,7 @@ class State(str, Enum):
     """How a finding bears on running a bundle here."""
 
     FOUND = "found"  # here, and fit for use
-    ABSENT = "absent"  # not here; no fault where nothing needs it
+    ABSENT = "absent"  # not here; no fault if nothing needs it
     HINT = "hint"  # here and it works; the remedy makes it faster, safer or its figures steadier
     PROBLEM = "problem"  # here, and it does not work
 
@@ -26,7 +26,7 @@ class Finding:
     name: what was looked for.
     state: see `State`.
     text: what was found, or why not, in one sentence.
-    remedy: commands that mend it, one an entry; empty where nothing is to be mended.
+    remedy: commands that mend it, one an entry; empty if nothing is to be mended.
     facts: the same for machines; keys and values as in the JSON.
     """
 

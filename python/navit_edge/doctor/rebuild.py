@@ -90,7 +90,7 @@ def recipe_of(bundle: Path, manifest: Manifest, engine: Engine) -> Recipe:
 
 
 def for_target(recipe: Recipe, *, backend: str, precision: str, target: str | None = None) -> Recipe:
-    """The same for another backend or GPU. Options that belong to a precision go where the precision changes."""
+    """The same for another backend or GPU. Options that belong to a precision go if the precision changes."""
     settings = dict(recipe.settings)
     if precision != "fp32":
         settings.pop("--strict", None)

@@ -16,7 +16,7 @@ from navit_edge.decode.videos import AMBIGUOUS_SUFFIXES, HEAD_BYTES, VIDEO_SUFFI
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import shown
 
-#: What a name ends with, where that says what kind of file it is: not ``.2024``, nor ``. final version``.
+#: What a name ends with, if that says what kind of file it is: not ``.2024``, nor ``. final version``.
 _SUFFIX = re.compile(r".+(\.[a-z][a-z0-9_~+-]*)\Z", re.DOTALL)
 _KINDS = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
 _LINK_ERRORS = {errno.ENOENT: "is a link that leads nowhere", errno.ENOTDIR: "is a link that leads nowhere",
@@ -45,7 +45,7 @@ class Skipped(Counter[str]):
     """Entries that a rule leaves out: the rule, as "hidden", "folder", ".txt" -> how many."""
 
     def words(self) -> str:
-        """Of a line for people: "3 entries skipped: 2 hidden, 1 .txt"; empty where there are none."""
+        """Of a line for people: "3 entries skipped: 2 hidden, 1 .txt"; empty if there are none."""
         if not self:
             return ""
         total = self.total()
@@ -87,7 +87,7 @@ class Folders:
         self.skipped = skipped
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """Sorted by name. Raises InvalidInputError where the folder cannot be read."""
+        """Sorted by name. Raises InvalidInputError if the folder cannot be read."""
         try:
             with os.scandir(folder) as found:
                 return sorted(found, key=lambda entry: entry.name)
@@ -97,7 +97,7 @@ class Folders:
             ) from error
 
     def walk(self, folder: str) -> Iterator[str | Refused]:
-        """What is run of a folder, and of those below it where that is asked for; links to folders are not followed."""
+        """What is run of a folder, and of those below it if that is asked for; links to folders are not followed."""
         waiting: list[Iterator[Entry]] = [iter([Folder(path=folder)])]
         while waiting:
             found = next(waiting[-1], None)
@@ -122,7 +122,7 @@ class Folders:
     def choose(
         self, path: str, entry: os.DirEntry[str], *, any_suffix: bool = False, hidden: bool = False
     ) -> Entry | None:
-        """What becomes of an entry; None where it is skipped, which is counted.
+        """What becomes of an entry; None if it is skipped, which is counted.
 
         path: how it is named. any_suffix: whether a regular file counts whatever it is called. hidden: whether one
         whose name begins with a dot counts.
@@ -150,14 +150,14 @@ class Folders:
         return self._file(path, suffix, any_suffix)
 
     def _target(self, path: str, wanted: bool) -> int:
-        """st_mode of what a link leads to; 0, for a regular file to be, where nobody wants it."""
+        """st_mode of what a link leads to; 0, for a regular file to be, if nobody wants it."""
         try:
             return os.stat(path).st_mode
         except OSError as error:
             if not wanted:
                 return 0
             words = _LINK_ERRORS.get(error.errno or 0, f"is a link that cannot be followed ({error.strerror})")
-            raise InvalidInputError(f"{shown(path)} {words}; mend the link, or delete it") from error
+            raise InvalidInputError(f"{shown(path)} {words}; repair the link, or delete it") from error
 
     def _file(self, path: str, suffix: str, any_suffix: bool) -> Entry | None:
         if any_suffix or (suffix in self._suffixes and suffix not in AMBIGUOUS_SUFFIXES):
@@ -176,7 +176,7 @@ class Folders:
 
 
 def suffix_of(name: str) -> str:
-    """What a name ends with, in lower case, with its dot; empty where that says nothing."""
+    """What a name ends with, in lower case, with its dot; empty if that says nothing."""
     match = _SUFFIX.match(name.lower())
     return match[1] if match else ""
 

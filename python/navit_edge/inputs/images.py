@@ -52,6 +52,6 @@ def image_files(paths: Sequence[Path], *, formats: tuple[str, ...] = FORMATS, re
 
 
 def nothing_in(words: str, wanted: Wanted, skipped: Skipped) -> str:
-    """A message where a folder or a pattern gives nothing: what was found instead, and what was expected."""
+    """A message if a folder or a pattern gives nothing: what was found instead, and what was expected."""
     left_out = f" ({skipped.words()})" if skipped else ""
     return f"{words}{left_out}; expected {wanted.words()}"

@@ -18,7 +18,7 @@ def read_paths(stream: BinaryIO, *, null: bool, stop_fd: int) -> Iterator[bytes]
     """Paths that end with a line's end, or with a NUL; none collected, empty ones left out.
 
     A byte order mark before the first path, and a carriage return before a line's end, belong to the list, unless there
-    is a file with that name. Ends once ``stop_fd`` is readable. Raises InvalidInputError where it is no list of paths.
+    is a file with that name. Ends once ``stop_fd`` is readable. Raises InvalidInputError if it is no list of paths.
     """
     first = True
     for path in _read(stream, b"\0" if null else b"\n", stop_fd):
@@ -57,7 +57,8 @@ def _read(stream: BinaryIO, separator: bytes, stop_fd: int) -> Iterator[bytes]:
         yield from paths
         if len(pending) > _LONGEST_PATH:
             raise InvalidInputError(
-                f"standard input is no list of paths: {len(pending)} bytes without an end; see --null"
+                f"standard input is no list of paths: {len(pending)} bytes without a line end; expected a path a line, "
+                "or --null"
             )
         if not chunk:
             return

@@ -24,7 +24,7 @@ def is_pattern(argument: str) -> bool:
 class Pattern:
     """Folders are read in the order of their names, and each entry once, however often the pattern matches it.
 
-    A name that begins with a dot is matched where the pattern's own part does. ``**`` follows no links to folders,
+    A name that begins with a dot is matched if the pattern's own part does. ``**`` follows no links to folders,
     which may lead in circles; a link that a part names is followed.
     """
 

@@ -1,6 +1,6 @@
 """The device beside the CPU: its name and memory, and how a board is set. What is not measured is None.
 
-nvidia-smi says what a card holds (NVML; on Jetson Thor, too). Where CPU and GPU share one memory it does not, and the
+nvidia-smi says what a card holds (NVML; on Jetson Thor, too). If CPU and GPU share one memory it does not, and the
 kernel's own count stands for both: what tegrastats prints as RAM is MemTotal - MemAvailable of /proc/meminfo.
 """
 
@@ -15,7 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Runs a command; its standard output, or "" where it fails.
+from navit_edge.machine.board import Board
+from navit_edge.machine.jetson import Jetson
+from navit_edge.machine.probe import run_probe
+from navit_edge.machine.text import kib_fields
+
+#: Runs a command; its standard output, or "" if it fails.
 Runner = Callable[[list[str]], str]
 
 _FIELDS = ("name", "driver_version", "memory.total", "memory.used", "clocks.sm", "temperature.gpu", "power.draw")
@@ -35,7 +40,7 @@ def run(command: list[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """name, driver: as nvidia-smi says, or "" where only the board is known. unified: CPU and GPU share one memory.
+    """name, driver: as nvidia-smi says, or "" if only the board is known. unified: CPU and GPU share one memory.
     memory_bytes: of the device. clock_mhz, celsius, watts: at the moment of asking. board: power mode and clocks of a
     Jetson, or empty.
     """
@@ -60,20 +65,18 @@ class DeviceMemory:
         self._unified, self._runner, self._root = unified, runner, root
 
     def used_bytes(self) -> int | None:
-        """None where nothing says."""
+        """None if nothing says."""
         if self._unified:
-            total, available = (_meminfo(self._root, name) for name in ("MemTotal", "MemAvailable"))
-            return None if total is None or available is None else total - available
+            memory = kib_fields(self._root / "proc/meminfo")
+            return (
+                memory["MemTotal"] - memory["MemAvailable"] if {"MemTotal", "MemAvailable"} <= memory.keys() else None
+            )
         row = _query(self._runner, "memory.used")
         return None if row is None else _mib(row[0])
 
 
 def read_gpu(runner: Runner = run, root: Path = Path("/")) -> Gpu | None:
-    """The GPU that an engine runs on where nothing else was asked for: the first that this process may see."""
-    from navit_edge.doctor.board import Board
-    from navit_edge.doctor.jetson import Jetson
-    from navit_edge.machine.probe import run_probe
-
+    """The GPU that an engine runs on if nothing else was asked for: the first that this process may see."""
     row = _query(runner, *_FIELDS)
     jetson = Jetson.read(root)
     board: dict[str, Any] = {}
@@ -105,7 +108,7 @@ def read_gpu(runner: Runner = run, root: Path = Path("/")) -> Gpu | None:
 
 
 def _query(runner: Runner, *fields: str) -> list[str] | None:
-    """One row of nvidia-smi, without serial numbers; None where there is none."""
+    """One row of nvidia-smi, without serial numbers; None if there is none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
     chosen = [f"--id={visible}"] if visible.isdigit() else []
     text = runner(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", *chosen])
@@ -122,12 +125,3 @@ def _number(text: str) -> float | None:
 def _mib(text: str) -> int | None:
     value = _number(text)
     return None if value is None else int(value * 2**20)
-
-
-def _meminfo(root: Path, name: str) -> int | None:
-    try:
-        text = (root / "proc/meminfo").read_text()
-    except OSError:
-        return None
-    match = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
-    return None if match is None else int(match[1]) * 1024

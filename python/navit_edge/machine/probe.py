@@ -17,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+#: ``run_probe``, or what stands in for it.
+Probe = Callable[..., dict[str, Any]]
+
 TIMEOUT_S = 120.0
 _TOOL_TIMEOUT_S = 10.0
 #: Without the current directory in the path, where a file may bear a vendor's name.
@@ -99,7 +102,7 @@ def _cuda_error(library: ctypes.CDLL, code: int) -> str:
 
 def library_version(function: str, *files: str) -> dict[str, Any]:
     """Opens the first of ``files`` that opens and calls its ``int function()``, or for the CUDA runtime
-    ``function(int*)``: {"file": ..., "version": 101501}; {"absent": why} where none opens."""
+    ``function(int*)``: {"file": ..., "version": 101501}; {"absent": why} if none opens."""
     reasons = []
     for file in files:
         try:
@@ -215,7 +218,7 @@ def command(*words: str) -> dict[str, Any]:
 def wheels() -> dict[str, Any]:
     """NVIDIA's packages from pip: {"wheels": {"tensorrt-lean-cu12-libs": {"version": ..., "directory": ...}}}.
 
-    directory: of the first shared library, "" where the package has none.
+    directory: of the first shared library, "" if the package has none.
     """
     from importlib.metadata import distributions
 
@@ -249,17 +252,3 @@ def main() -> None:
     sys.stdout.flush()
     # Past the destructors of vendor libraries: the answer is out, and a crash at exit would hide it.
     os._exit(0)
-
-
-def shared_objects(module: str, pattern: str, folder: str = ".") -> list[str]:
-    """Libraries inside an installed package, found without importing it."""
-    from importlib.util import find_spec
-
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return []
-    if spec is None:
-        return []
-    places = [Path(place) for place in spec.submodule_search_locations or ()]
-    return sorted(str(file) for place in places for file in (place / folder).glob(pattern))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+
+from navit_edge.machine.text import kib_fields
+
+_STATUS = Path("/proc/self/status")
 
 
 class PeakMemory:
@@ -17,19 +20,10 @@ class PeakMemory:
             self._reset = False
 
     def peak_bytes(self) -> int | None:
-        """The peak since then; None where the system does not let a process ask."""
-        return _status("VmHWM") if self._reset else None
+        """The peak since then; None if the system does not let a process ask."""
+        return kib_fields(_STATUS).get("VmHWM") if self._reset else None
 
 
 def resident_bytes() -> int | None:
-    """What is resident now; None where the system does not say."""
-    return _status("VmRSS")
-
-
-def _status(name: str) -> int | None:
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    match = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
-    return None if match is None else int(match[1]) * 1024
+    """What is resident now; None if the system does not say."""
+    return kib_fields(_STATUS).get("VmRSS")

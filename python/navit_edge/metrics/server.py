@@ -1,7 +1,7 @@
 """The HTTP endpoint of ``metrics.serve``: one thread and a bounded number of connections, whatever clients do.
 
 Not ``http.server``: that gives each client a thread and a descriptor for as long as it pleases, and runs in circles
-where ``accept`` finds no descriptor.
+if ``accept`` finds no descriptor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_CLIENTS = 16
 #: How long a client may take to ask, and as long again to take its answer.
 PATIENCE_S = 5.0
 MOST_REQUEST_BYTES = 8192
-#: How long no client is let in where the process has no descriptor left.
+#: How long no client is let in if the process has no descriptor left.
 PAUSE_S = 0.5
 
 _WORDS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Headers Too Large"}
@@ -49,7 +49,7 @@ class MetricsServer:
             self._listener = socket.create_server((host, port), family=family)
         except (OSError, OverflowError, ValueError) as error:
             raise InvalidInputError(
-                f"port {port} of {host} cannot be listened on: {error}; name another, or 0 for one that is free"
+                f"cannot listen on port {port} of {host}: {error}; name another port, or 0 for any free one"
             ) from error
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/metrics"
@@ -96,7 +96,7 @@ class MetricsServer:
                 time.sleep(PAUSE_S)
 
     def _turn(self) -> bool:
-        """Serves who is ready; False where the server was closed."""
+        """Serves who is ready; False if the server was closed."""
         now = time.monotonic()
         for client in [one for one in self._clients.values() if one.until <= now]:
             self._let_go(client)

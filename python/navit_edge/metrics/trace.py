@@ -1,4 +1,4 @@
-"""Files of traces (``session.stop_trace()``), which https://ui.perfetto.dev and chrome://tracing open."""
+"""Files of traces (``session.metrics.stop_trace()``), which https://ui.perfetto.dev and chrome://tracing open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from navit_edge.place import write_file
 
 
 def write(trace: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Writes a trace as JSON, compressed where the name ends with ``.gz`` (Perfetto opens that, too).
+    """Writes a trace as JSON, compressed if the name ends with ``.gz`` (Perfetto opens that, too).
 
     The file appears whole or not at all, in place of one that was there; a pipe or a device is written to. Raises
     OutputError.

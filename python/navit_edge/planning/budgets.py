@@ -1,6 +1,6 @@
 """Which token budgets to build: the K that minimize the expected time of runs like those that are given.
 
-A run is a number of images that arrive at once. Where T is padded to its budget, a run of X tokens takes as many packs
+A run is a number of images that arrive at once. If T is padded to its budget, a run of X tokens takes as many packs
 of the largest budget as it fills and the smallest budget that holds the rest. Over many runs drawn from the given
 sizes, the cost of a set of budgets is a sum over runs; the best K below a largest one are found by dynamic programming
 over candidates, for every largest one. That takes images for a liquid: 4096 tokens hold four images of 1024 tokens,
@@ -67,20 +67,22 @@ def choose_budgets(
     powers_of_two: bool = False,
     seed: int = 0,
 ) -> BudgetChoice:
-    """The ``count`` budgets (or fewer, where more gain nothing) with the least expected time.
+    """The ``count`` budgets (or fewer, if more gain nothing) with the least expected time.
 
-    token_counts: of the images that are expected; weights: how often each comes, equal where None.
+    token_counts: of the images that are expected; weights: how often each comes, equal if None.
     images_per_run: how many images arrive at once, each as likely.
     cost: (fixed_us, us_per_token, us_per_score) of a pack, T being its budget.
     max_tokens: the largest budget allowed: activations grow with it.
     powers_of_two: choose among these only, for comparison.
 
-    Raises InvalidInputError where an image is longer than that, and for numbers below 1.
+    Raises InvalidInputError if an image is longer than that, and for numbers below 1.
     """
     import numpy as np
 
     if count < 1 or not token_counts or min(token_counts) < 1 or not images_per_run or min(images_per_run) < 1:
-        raise InvalidInputError("budgets, images and images in a run; expected 1 and up of each, and 1 token and up")
+        raise InvalidInputError(
+            "count, token_counts and images_per_run must each hold numbers of 1 and up, at least one; check them"
+        )
     longest = max(token_counts)
     if longest > max_tokens:
         raise InvalidInputError(
@@ -185,7 +187,7 @@ def draw_runs(
     if weights is not None:
         chances = np.asarray(weights, np.float64)
         if len(chances) != len(lengths) or (chances < 0).any() or not chances.sum() > 0:
-            raise InvalidInputError("weights; expected one for each image, 0 and up, not all 0")
+            raise InvalidInputError("weights must be one number for each image, 0 and up, not all 0")
         chances = chances / chances.sum()
     sizes = rng.choice(np.asarray(images_per_run), count)
     return [rng.choice(lengths, size, p=chances).tolist() for size in sizes]

@@ -45,7 +45,7 @@ def draw(
     axes.set_yticks(range(len(shown)), [f"pack {row}" for row in range(len(shown))], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, widest * 1.1)
-    axes.set_xlabel("tokens (grey: free, and computed where packs are padded to their budget)", fontsize=9)
+    axes.set_xlabel("tokens (grey: free, and computed if packs are padded to their budget)", fontsize=9)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     left_out = f"; the first {len(shown)} of {len(plan.packs)} packs" if len(shown) < len(plan.packs) else ""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,30 +18,25 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.machine.cores import usable_cores
 from navit_edge.options import checked_int
 from navit_edge.pixels import as_pixels, size_of
+from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Budget, Engine, Manifest
     from navit_edge.pixels import ImageLike
-
-Strategy = Literal[
-    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
-]
-Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Attention = Literal["padded", "segments", "whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
     """Predicted microseconds of a pack alone on its device: ``fixed_us + us_per_token * T + us_per_score * S``.
 
-    T is the pack's own token count where ``dynamic_tokens``, else its budget's. S is N * L^2 where attention is
-    "padded", the sum of l^2 where it is computed for "segments", T^2 where it is computed on the "whole" pack.
+    T is the pack's own token count if ``dynamic_tokens``, else its budget's. S is N * L^2 if attention is
+    "padded", the sum of l^2 if it is computed for "segments", T^2 if it is computed on the "whole" pack.
 
     budgets: (fixed_us, us_per_token, us_per_score), one for each budget or one for all.
     measured: by ``navit-edge bench --calibrate``; False: assumed from the model's sizes.
     """
 
-    attention: Attention = "segments"
+    attention: AttentionCost = "segments"
     dynamic_tokens: bool = False
     budgets: tuple[tuple[float, float, float], ...] = ()
     measured: bool = False
@@ -53,7 +48,7 @@ class CostModel:
         return CostModel(**{**found, "budgets": tuple(found["budgets"])})
 
     @staticmethod
-    def assumed(manifest: Manifest, target: str, *, attention: Attention, dynamic_tokens: bool) -> CostModel:
+    def assumed(manifest: Manifest, target: str, *, attention: AttentionCost, dynamic_tokens: bool) -> CostModel:
         """From the model's sizes: FLOPs at a stated rate for "cpu", another for every other target."""
         model = manifest.model
         named = [model.config.get(name) for name in ("mlp_width", "intermediate_size")]
@@ -84,7 +79,7 @@ class Plan:
 
     late: images whose pack is predicted to finish after their deadline.
     predicted_ms: of the whole run.
-    strategy: what was used; "auto" where it found a split of its own.
+    strategy: what was used; "auto" if it found a split of its own.
     """
 
     packs: tuple[PackPlan, ...]
@@ -100,7 +95,7 @@ class PlanLimits:
     budgets: (tokens, images, target_tokens, longest), ascending: the most tokens and images of a pack, where filling
         stops, and the most tokens of one image (0: as many as the pack holds).
     base: what "auto" keeps unless it finds something faster.
-    streams: 2 where two packs may run at once, each with half of the device.
+    streams: 2 if two packs may run at once, each with half of the device.
     """
 
     budgets: tuple[tuple[int, int, int, int], ...]
@@ -117,7 +112,7 @@ class PlanLimits:
             budgets=budget_tuples(engine.budgets),
             strategy=strategy,
             cost=CostModel.of(bundle, engine.id),
-            base=engine.strategy,  # type: ignore[arg-type]  # the manifest's check knows the names
+            base=engine.strategy,
             streams=2 if engine.dynamic_tokens and cores >= 2 else 1,
         )
 
@@ -139,8 +134,8 @@ def plan(
     token_counts: tokens of each image.
     token_budget: most tokens in a pack, or the budgets to choose from.
     max_images: most images in a pack.
-    strategy: "auto" takes the packs with the least predicted time, where each pack costs as much as its budget, filled
-        or not. "first-fit" and "best-fit" put an image into the first pack with room, or the fullest; with
+    strategy: "auto" takes the packs with the least predicted time; a pack costs as much as its budget, filled or
+        not. "first-fit" and "best-fit" put an image into the first pack with room, or the fullest; with
         "-decreasing" the longest image comes first. "similar-length" fills one pack after the other, longest first,
         for attention that pads within a pack; "fifo" the same in the order given.
 
@@ -160,7 +155,7 @@ def plan_packs(
 
     token_counts: tokens of each image.
     deadlines_ms: from the start of the run: one for all images, or one for each (math.inf: none). Packs then run one
-        after the other, the urgent ones first and smaller where that helps; images that cannot be on time are named in
+        after the other, the urgent ones first and smaller if that helps; images that cannot be on time are named in
         ``Plan.late`` and run last. Without deadlines the least time for the whole set counts.
 
     Raises OverBudgetError for an image above every budget, InvalidInputError for counts, limits or deadlines that make
@@ -200,8 +195,8 @@ def pack(
     sizing: Sizing | str | None = None,
     prefix_tokens: int = 0,
     filter: Filter = "bilinear",
-    alpha: Literal["drop", "composite", "reject"] = "drop",
-    background: tuple[int, int, int] = (0, 0, 0),
+    alpha: AlphaRule = "drop",
+    background: tuple[int, int, int] = WHITE,
     pad_to: tuple[int, int] | None = None,
     threads: int = 0,
 ) -> dict[str, npt.NDArray[Any]]:
@@ -220,9 +215,9 @@ def pack(
     Returns by name, with F = P * P * 3, pixels in (row, column, channel) order: ``patches`` uint8 [T, F];
     ``positions`` int32 [T, 2], (row, column) in the image, (-1-k, -1-k) for prefix token k; ``segment_ids`` int32 [T],
     which image, N for padding; ``grid_hw`` int32 [N, 2]; ``attention_index`` int32 [N, L], the pack row of token l of
-    image n, -1 where there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], where each
+    image n, -1 if there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], if each
     image begins and the last ends. A graph takes those that it lists. Raises InvalidInputError
-    for an image that cannot be used, and where the images need more than ``pad_to``.
+    for an image that cannot be used, and if the images need more than ``pad_to``.
     """
     if sizing is None:
         sizing = Sizing(rule="token-cap", max_tokens=max_tokens) if max_tokens else Sizing(rule="native")

@@ -45,7 +45,7 @@ def pieces_of(path: str, *, every: int, fps: float, decoder: Decoder, stopped: C
 
 
 def count_pieces(path: str, *, every: int, fps: float, decoder: Decoder) -> int | None:
-    """How many there are, where the header says it."""
+    """How many there are, if the header says it."""
     try:
         with decoder.open(path) as opened:
             if not opened.has_frames:

@@ -6,7 +6,7 @@ A container's timestamps may be missing, restart, leap or have no order. The rul
 * The first frame is shown at 0, every later one after the one before it.
 * Timestamps that grow are believed, up to ``MOST_GAP_S`` from frame to frame.
 * One timestamp that does not fit between those before and behind it is put into their middle.
-* Where timestamps go back and stay back, or leap, or are missing, a frame comes when the one before it has been shown
+* If timestamps go back and stay back, or leap, or are missing, a frame comes when the one before it has been shown
   for its own duration, or else for the usual one; those behind it count from there.
 """
 
@@ -32,7 +32,7 @@ _MOST_ROUNDING_S = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Stamped(Generic[T]):
-    """A frame with what its container says. pts_s, duration_s: None where it says nothing."""
+    """A frame with what its container says. pts_s, duration_s: None if it says nothing."""
 
     frame: T
     pts_s: Fraction | None
@@ -41,7 +41,7 @@ class Stamped(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(Generic[T]):
-    """time_s: from the first frame. own_s: how long it is shown where none follows."""
+    """time_s: from the first frame. own_s: how long it is shown if none follows."""
 
     frame: T
     time_s: float
@@ -49,7 +49,7 @@ class Timed(Generic[T]):
 
 
 def seconds(count: Any, unit: Any = 1) -> Fraction | None:
-    """``count`` times ``unit`` as an exact number; None where one of them is missing, not finite or no number."""
+    """``count`` times ``unit`` as an exact number; None if one of them is missing, not finite or no number."""
     try:
         return Fraction(count) * Fraction(unit)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
@@ -57,7 +57,7 @@ def seconds(count: Any, unit: Any = 1) -> Fraction | None:
 
 
 def usual_duration_s(rate: Any) -> Fraction:
-    """Of a frame, by the frames a second that a header states; 1/25 where they make no sense."""
+    """Of a frame, by the frames a second that a header states; 1/25 if they make no sense."""
     stated = seconds(rate)
     return 1 / stated if stated is not None and Fraction(1, _MOST_USUAL_S) <= stated <= 1000 else _USUAL_S
 

@@ -30,7 +30,7 @@ class Feed:
     def results(self, items: Iterator[Item]) -> Generator[tuple[Item, Result], None, None]:
         """Every image with its result, in order. An item that is an error itself has a result without an image.
 
-        Ends early after ``stop``: packs in flight finish, images that waited are left out. Raises BackendError where
+        Ends early after ``stop``: packs in flight finish, images that waited are left out. Raises BackendError if
         the session breaks: an image that it takes no more has no result, so that it runs when the job goes on.
         """
         stream = self._session.stream(
@@ -58,5 +58,5 @@ class Feed:
 
     def fill(self) -> float:
         """Tokens over the capacity of all packs so far; nan before the first."""
-        tokens = self._session.stats()["tokens"]
+        tokens = self._session.metrics.stats()["tokens"]
         return tokens["used"] / (tokens["used"] + tokens["padding"]) if tokens["used"] else math.nan

@@ -72,7 +72,7 @@ class Film:
 
     @property
     def duration_s(self) -> Fraction | None:
-        """Of the film by what the file says; None where it says nothing, or only how long all its streams are."""
+        """Of the film by what the file says; None if it says nothing, or only how long all its streams are."""
         stated = seconds(self.stream.duration, self.stream.time_base)
         if stated is None:
             stated = _tag_s(self.stream.metadata.get("DURATION", ""))
@@ -99,7 +99,7 @@ class Film:
                 yield index, self._last
 
     def check_whole(self, end_s: float) -> None:
-        """Raises InvalidInputError, after the last frame, where any are missing.
+        """Raises InvalidInputError, after the last frame, if any are missing.
 
         end_s: when the last frame ends, from the first one.
         """
@@ -177,7 +177,7 @@ class Film:
 
 @contextmanager
 def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Film]:
-    """The film in a file. Raises InvalidInputError where there is none, and MissingPackageError without PyAV. The text
+    """The film in a file. Raises InvalidInputError if there is none, and MissingPackageError without PyAV. The text
     of an error does not have the path."""
     pyav()
     with files.open_regular(path, 1 << 63, expected="a video") as file:
@@ -202,7 +202,7 @@ def opened(path: str | os.PathLike[str], options: DecodeOptions) -> Iterator[Fil
 def _container(file: IO[bytes], options: DecodeOptions, **further: str) -> Any:
     av = pyav()
     said = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", **further}
-    # Of decoders that look for a stream's parameters. PyAV before 18 frees them wrongly where streams come up later.
+    # Of decoders that look for a stream's parameters. PyAV before 18 frees them wrongly if streams come up later.
     limits = {"max_pixels": str(options.max_pixels)} if int(av.__version__.partition(".")[0]) >= 18 else {}
     # FFmpeg does not find out by itself what a short transport stream is.
     form = "mpegts" if video_words(os.pread(file.fileno(), HEAD_BYTES, 0)) == TRANSPORT_STREAM else None

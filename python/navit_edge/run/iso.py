@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from navit_edge.errors import InvalidInputError
 
-#: Samples of all tracks, where each has a place of its own in memory: 37 hours of 60 frames a second, 500 MiB.
+#: Samples of all tracks, if each has a place of its own in memory: 37 hours of 60 frames a second, 500 MiB.
 MOST_SAMPLES = 8_000_000
 #: Samples of a track times the entries of its edit list, each of which may show all of them again.
 MOST_EDITED = 64_000_000
@@ -39,7 +39,7 @@ def is_iso(file: IO[bytes]) -> bool:
 
 
 def boxes(file: IO[bytes], start: int, end: int) -> Iterator[Box]:
-    """Those that lie side by side; the end of the last one may lie behind ``end``. Ends where there is none."""
+    """Those that lie side by side; the end of the last one may lie behind ``end``. Ends if there is none."""
     for _ in range(_MOST_BOXES):
         if start + 8 > end:
             return
@@ -57,7 +57,7 @@ def boxes(file: IO[bytes], start: int, end: int) -> Iterator[Box]:
 
 
 def stated_bytes(file: IO[bytes]) -> int | None:
-    """Where the last box ends; None where there is none."""
+    """Where the last box ends; None if there is none."""
     size = file.seek(0, os.SEEK_END)
     end = None
     for box in boxes(file, 0, size):
@@ -66,7 +66,7 @@ def stated_bytes(file: IO[bytes]) -> int | None:
 
 
 def check_tables(file: IO[bytes]) -> None:
-    """Raises InvalidInputError where tables count more samples than ``MOST_SAMPLES``. What is damaged is left for
+    """Raises InvalidInputError if tables count more samples than ``MOST_SAMPLES``. What is damaged is left for
     FFmpeg to judge."""
     size = file.seek(0, os.SEEK_END)
     samples = 0
@@ -127,7 +127,7 @@ def _below(file: IO[bytes], box: Box, size: int, *path: bytes) -> Iterator[Box]:
 
 
 def _number(file: IO[bytes], box: Box, place: int) -> int:
-    """The number of 32 bits at a place in a box; 0 where it ends before."""
+    """The number of 32 bits at a place in a box; 0 if it ends before."""
     if box.start + place + 4 > box.end:
         return 0
     file.seek(box.start + place)

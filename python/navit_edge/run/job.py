@@ -47,8 +47,8 @@ def run_job(
     """Every image of ``sources`` that ``sink`` has not, through ``feed`` into ``sink``, in order.
 
     show_scaled: notes say which images were scaled down, and why.
-    An image that cannot be run is a row with its error. Raises OutputError where a row cannot be written, and
-    BackendError where the engine fails: rows up to there are in the output. SIGINT and SIGTERM end it early (``Stop``).
+    An image that cannot be run is a row with its error. Raises OutputError if a row cannot be written, and
+    BackendError if the engine fails: rows up to there are in the output. SIGINT and SIGTERM end it early (``Stop``).
     """
     remaining = Remaining(sink.done())
     first_error = ""
@@ -71,7 +71,7 @@ def run_job(
                         progress.note(f"{item.name}: {result.sizing}", "yellow")
                 progress.add(row)
         finally:
-            stop.wake()  # where a row cannot be written, the source may wait for a path that nobody needs any more
+            stop.wake()  # if a row cannot be written, the source may wait for a path that nobody needs any more
             results.close()
             sink.flush()
         if notes > _NOTES:
@@ -98,11 +98,11 @@ def traced(session: Session, path: Path | None) -> Iterator[None]:
         return
     from navit_edge.metrics import trace
 
-    session.start_trace()
+    session.metrics.start_trace()
     try:
         yield
     finally:
-        trace.write(session.stop_trace(), path)
+        trace.write(session.metrics.stop_trace(), path)
 
 
 def _until_stopped(items: Iterator[Item], stop: Stop) -> Iterator[Item]:

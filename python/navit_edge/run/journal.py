@@ -31,7 +31,7 @@ class Journal:
     """The file beside an output that says which job writes it. While it is open, no other job can write the output.
 
     path: the journal; ``output`` is what messages name.
-    Raises InvalidInputError where another job is at it.
+    Raises InvalidInputError if another job is at it.
     """
 
     def __init__(self, path: Path, output: Path) -> None:
@@ -51,7 +51,7 @@ class Journal:
         self.path = path
 
     def read(self) -> dict[str, Any] | None:
-        """The fingerprint of the job that wrote the output; None where none was begun."""
+        """The fingerprint of the job that wrote the output; None if none was begun."""
         content = os.pread(self._handle, os.fstat(self._handle).st_size, 0)
         if not content.strip(b"\0 \n"):
             return None
@@ -79,7 +79,7 @@ class Journal:
             raise cannot_write(self.path, error) from error
 
     def require_same(self, job: Mapping[str, Any]) -> bool:
-        """Whether the output was begun. Raises InvalidInputError with what differs where another job has begun it."""
+        """Whether the output was begun. Raises InvalidInputError with what differs if another job has begun it."""
         before = self.read()
         if before is None:
             return False
@@ -96,7 +96,7 @@ class Journal:
         return True
 
     def discard(self) -> None:
-        """Where the job does not begin after all: leaves nothing of a journal that was not there before."""
+        """If the job does not begin after all: leaves nothing of a journal that was not there before."""
         if self._new:
             with suppress(OSError):
                 self.path.unlink()
@@ -134,7 +134,7 @@ def model_hash(bundle: Path) -> str:
 class Remaining:
     """Of the images of a job those that are not done, each as often as it is named and not done.
 
-    While images come in the order of the output, which they do where nothing has changed, one name is held. At the
+    While images come in the order of the output, which they do if nothing has changed, one name is held. At the
     first one that differs (a folder has changed; standard input is in another order) the names that are left of the
     output are read, sixteen bytes each, and compared as a bag.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """One image of a file. frame: its number, where the file has several and they are asked for. error: stands where
+    """One image of a file. frame: its number, if the file has several and they are asked for. error: stands if
     there is no image."""
 
     frame: int | None = None
@@ -61,7 +61,7 @@ def pieces(
 
 
 def count(path: str, *, every: int | None, fps: float, decoder: Decoder | None = None) -> int | None:
-    """How many images ``pieces`` will give, by what headers say; None where they do not say."""
+    """How many images ``pieces`` will give, by what headers say; None if they do not say."""
     if is_video(path):
         from navit_edge.run.video import count_frames
 
@@ -74,7 +74,7 @@ def count(path: str, *, every: int | None, fps: float, decoder: Decoder | None =
 
 
 def is_video(path: str) -> bool:
-    """By what the file begins with; by its name where that says nothing, or it cannot be read."""
+    """By what the file begins with; by its name if that says nothing, or it cannot be read."""
     head = _head(path)
     if video_words(head):
         return True

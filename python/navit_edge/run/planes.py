@@ -11,7 +11,7 @@ import numpy.typing as npt
 from navit_edge import _core
 from navit_edge.pixels import Pixels
 
-#: FFmpeg's pixel format -> ours, where its planes are read as they lie.
+#: FFmpeg's pixel format -> ours, if its planes are read as they lie.
 _YUV = {"yuv420p": "i420", "yuvj420p": "i420", "nv12": "nv12"}
 _PACKED = {"rgb24": ("rgb", 3), "bgr24": ("bgr", 3), "rgba": ("rgba", 4), "bgra": ("bgra", 4), "rgb0": ("rgbx", 4),
            "bgr0": ("bgrx", 4)}  # fmt: skip

@@ -1,4 +1,4 @@
-"""How far a job is: a bar where somebody looks, a line now and then where nobody does."""
+"""How far a job is: a bar if somebody looks, a line now and then if nobody does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from navit_edge.run.rows import Row
 
-#: Seconds between two lines where standard error is no terminal.
+#: Seconds between two lines if standard error is no terminal.
 LINE_S = 15.0
 #: The rate that the bar shows is of so many seconds.
 _WINDOW_S = 10.0
@@ -55,7 +55,7 @@ class Latencies:
 
 class Progress:
     """console: standard error. quiet: nothing is shown. fill: the share of the packs' capacity that held tokens so far,
-    nan where that is unknown. bar: False: lines even on a terminal, as where results are written to it.
+    nan if that is unknown. bar: False: lines even on a terminal, as if results are written to it.
 
     Entered while the job runs. Memory and time per image are constant.
     """
@@ -80,7 +80,7 @@ class Progress:
         """Finds out how many images there are while the job runs; ``skipped`` of them were done before it."""
         self._skipped = skipped
         if not self._quiet:
-            with suppress(BackendError):  # where there is no thread for it, the bar has no end
+            with suppress(BackendError):  # if there is no thread for it, the bar has no end
                 start_thread(self._count, count, name="navit-edge-count")
 
     def _count(self, count: Callable[[], int | None]) -> None:

@@ -26,7 +26,7 @@ ARRAYS = {"logits": "logits", "embedding": "embedding", "tokens": "token_feature
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """record: plain values, ready for JSON; "error" and "error_type" in it where the image failed.
+    """record: plain values, ready for JSON; "error" and "error_type" in it if the image failed.
     arrays: float32 views by the names of ``ARRAYS``: logits [classes], embedding [D], token_features [rows * cols, D].
     """
 
@@ -76,7 +76,7 @@ class Layout:
 
 
 def top_classes(logits: npt.ArrayLike, labels: Sequence[str], top_k: int) -> list[dict[str, Any]]:
-    """The classes of the highest logits: label (index, where the bundle has no labels), score (softmax) and logit."""
+    """The classes of the highest logits: label (index, if the bundle has no labels), score (softmax) and logit."""
     values = np.asarray(logits, np.float64)
     scores = np.exp(values - values.max())
     scores /= scores.sum()
@@ -105,12 +105,12 @@ def offered_widths(bundle: Path) -> dict[str, int]:
 def layout_of(bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence[str]) -> Layout:
     """``save``: what is kept of each image beside its record, of "logits", "embedding" and "tokens".
 
-    Raises InvalidInputError where the bundle does not give it.
+    Raises InvalidInputError if the bundle does not give it.
     """
     offered = offered_widths(bundle)
     for name in save:
         if name not in offered:
             raise InvalidInputError(
-                f"{name} is to be saved and {bundle.name} gives {', '.join(offered)}; choose of these"
+                f"--save has {name}, and {bundle.name} gives {', '.join(offered)}; choose from these"
             )
     return Layout(labels=labels, top_k=top_k, widths={ARRAYS[name]: offered[name] for name in ARRAYS if name in save})

@@ -46,7 +46,7 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One image of a job. ``error`` stands where there is nothing to run: a folder or a video that cannot be read."""
+    """One image of a job. ``error`` stands if there is nothing to run: a folder or a video that cannot be read."""
 
     name: Name
     image: ImageLike | Given | None = None
@@ -62,7 +62,7 @@ class Sources:
     recursive: folders with all that lie below them; links to folders are not followed.
     null: paths on ``stdin`` end with a NUL instead of a line's end.
     formats: of the decoder; by their suffixes folders are searched.
-    every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all. Where one of them is given, of an
+    every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all. If one of them is given, of an
         animation or a file of several pages, too; else that is one image, its first.
     decoder: what decodes animations; what limits and turns videos. None: that of a call without a bundle.
     """
@@ -102,7 +102,7 @@ class Sources:
             raise InvalidInputError(f"{STDIN} is given twice; standard input can be read once")
 
     def items(self, stop_fd: int = -1) -> Iterator[Item]:
-        """Every image in order. Ends early, where it waits on standard input or passes over the frames of a film, once
+        """Every image in order. Ends early, if it waits on standard input or passes over the frames of a film, once
         ``stop_fd`` is readable."""
         self.skipped.clear()
         for argument in self.arguments:
@@ -112,7 +112,7 @@ class Sources:
                 yield from self._opened(found, stop_fd)
 
     def count(self) -> int | None:
-        """How many images there are, where that can be said without reading them: None with standard input, or where a
+        """How many images there are, if that can be said without reading them: None with standard input, or if a
         video does not say how many frames it has. An estimate: folders may change, videos may be wrong."""
         if STDIN in self.arguments:
             return None
@@ -129,7 +129,7 @@ class Sources:
         return total
 
     def _named(self, argument: str, skipped: Skipped) -> Iterator[str | Item]:
-        """The files of one argument; an Item where what it names cannot be read."""
+        """The files of one argument; an Item if what it names cannot be read."""
         folders = self._folders(skipped)
         path = str(Path(argument))
         if os.path.isdir(path):
@@ -181,7 +181,7 @@ def _is_readable(descriptor: int) -> bool:
 
 
 def _not_empty(files: Iterator[str | Refused], empty: str, wanted: Wanted, skipped: Skipped) -> Iterator[str | Item]:
-    """``files``, or InvalidInputError where there are none."""
+    """``files``, or InvalidInputError if there are none."""
     before = skipped.copy()
     none = True
     for file in files:

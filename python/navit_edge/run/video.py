@@ -44,11 +44,11 @@ def frames(
     """The frames of a film in the order in which they are shown (docs/run.md).
 
     every: the frames 0, every, 2 * every, …
-    fps: where above 0, the frames that are shown at the times 0, 1/fps, 2/fps, …, each once.
+    fps: if above 0, the frames that are shown at the times 0, 1/fps, 2/fps, …, each once.
     decoder: whose limits and orientation hold; without it those of a call without a bundle.
-    stopped: asked while the film is read; ends it where it says so.
+    stopped: asked while the film is read; ends it if it says so.
 
-    Raises InvalidInputError after the frames that there are, where the file is missing, is no video, is damaged or cut
+    Raises InvalidInputError after the frames that there are, if the file is missing, is no video, is damaged or cut
     off, and MissingPackageError without PyAV.
     """
     decoder = decoder or default_decoder()
@@ -75,7 +75,7 @@ def frames(
 
 
 def count_frames(path: str, *, every: int = 1, fps: float = 0.0, decoder: Decoder | None = None) -> int | None:
-    """How many frames of a video ``frames`` will give, by what its header says; None where it does not say."""
+    """How many frames of a video ``frames`` will give, by what its header says; None if it does not say."""
     try:
         with film.opened(path, (decoder or default_decoder()).options) as opened:
             seconds = opened.duration_s

@@ -21,7 +21,7 @@ _UNKNOWN = -1
 
 def stated_bytes(file: IO[bytes]) -> int | None:
     """How long the file is by its own sizes: of the boxes of ISO media (MP4, MOV), of Matroska's segment, of AVI's
-    RIFF chunks. None where it does not say, as of a stream that was still being written."""
+    RIFF chunks. None if it does not say, as of a stream that was still being written."""
     file.seek(0)
     head = file.read(12)
     if head[:4] == b"RIFF":
@@ -60,8 +60,8 @@ def _riff(file: IO[bytes]) -> int | None:
 
 
 def _elements(file: IO[bytes], start: int, end: int, *, deep: bool = False) -> Iterator[tuple[int, int, int]]:
-    """(id, where it starts, where it ends) of EBML elements; an end of -1 where that is unknown. deep: those of
-    segments and clusters, too. An id of 0 stands where there is none that makes sense, and is the last one."""
+    """(id, where it starts, where it ends) of EBML elements; an end of -1 if that is unknown. deep: those of
+    segments and clusters, too. An id of 0 stands if there is none that makes sense, and is the last one."""
     for _ in range(_MOST_STEPS):
         if start >= end:
             return

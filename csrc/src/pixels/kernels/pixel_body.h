@@ -1,31 +1,19 @@
 // The conversions themselves, on vectors of 16 bytes. Included by one source file for each instruction set; see
-// resize_kernels_body.h for the rules.
+// resize_body.h for the rules.
 #pragma once
 
 #include <cstring>
 
 #include "pixels/kernels/pixel_kernels.h"
+#include "pixels/kernels/vectors.h"
 
 namespace navit_edge {
 namespace {
 
-using Bytes [[maybe_unused]] = std::uint8_t __attribute__((vector_size(16)));
-using Words [[maybe_unused]] = std::int32_t __attribute__((vector_size(16)));
 using Halves = std::uint16_t __attribute__((vector_size(32)));  // 16 pixels of one channel, widened
 using Wholes = std::int32_t __attribute__((vector_size(64)));
 
 constexpr std::size_t kBlock = 16;  // pixels
-
-inline void transpose_planes(const Words* in, Words* out) {
-  const Words low01 = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5);
-  const Words high01 = __builtin_shufflevector(in[0], in[1], 2, 6, 3, 7);
-  const Words low23 = __builtin_shufflevector(in[2], in[3], 0, 4, 1, 5);
-  const Words high23 = __builtin_shufflevector(in[2], in[3], 2, 6, 3, 7);
-  out[0] = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
-  out[1] = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
-  out[2] = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
-  out[3] = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
-}
 
 /// 16 pixels of 4 bytes -> 4 planes.
 inline void split(const std::uint8_t* in, Bytes* planes) {
@@ -33,11 +21,11 @@ inline void split(const std::uint8_t* in, Bytes* planes) {
   for (int i = 0; i < 4; ++i) {
     Bytes four;
     std::memcpy(&four, in + 16 * i, 16);
-    four = __builtin_shufflevector(four, four, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    four = shuffle<0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15>(four, four);
     std::memcpy(&words[i], &four, 16);
   }
   Words out[4];
-  transpose_planes(words, out);
+  transpose(words, out);
   std::memcpy(planes, out, sizeof(out));
 }
 
@@ -47,12 +35,12 @@ inline void join(const Bytes* planes, std::uint8_t* out) {
   Words words[4];
   Words fours[4];
   std::memcpy(words, planes, sizeof(words));
-  transpose_planes(words, fours);
+  transpose(words, fours);
   for (int i = 0; i < 4; ++i) {
     Bytes four;
     std::memcpy(&four, &fours[i], 16);
-    four = kOut == 4 ? __builtin_shufflevector(four, four, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
-                     : __builtin_shufflevector(four, four, 0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, 12, 13, 14, 15);
+    four = kOut == 4 ? shuffle<0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15>(four, four)
+                     : shuffle<0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, 12, 13, 14, 15>(four, four);
     std::memcpy(out + 4 * kOut * i, &four, 16);  // of 3 channels, the last 4 bytes are slack
   }
 }
@@ -81,7 +69,7 @@ inline void swap_three(const std::uint8_t* in, std::size_t pixels, std::uint8_t*
   for (; left >= 16; left -= 15, in += 15, out += 15) {  // five pixels at a time
     Bytes five;
     std::memcpy(&five, in, 16);
-    five = __builtin_shufflevector(five, five, 2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15);
+    five = shuffle<2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15>(five, five);
     std::memcpy(out, &five, 16);
   }
   for (; left > 0; left -= 3, in += 3, out += 3) {
@@ -104,9 +92,9 @@ inline void take_three(const std::uint8_t* in, std::size_t pixels, bool swap, st
     });
   };
   if (swap) {
-    run([](Bytes v) { return __builtin_shufflevector(v, v, 2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, 3, 7, 11, 15); });
+    run([](Bytes v) { return shuffle<2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, 3, 7, 11, 15>(v, v); });
   } else {
-    run([](Bytes v) { return __builtin_shufflevector(v, v, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15); });
+    run([](Bytes v) { return shuffle<0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15>(v, v); });
   }
   for (std::size_t c = 0; c < 3; ++c) out[3 * last + c] = in[4 * last + (swap ? 2 - c : c)];
 }
@@ -151,10 +139,9 @@ inline void expand(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out
   blocks<1, 3>(in, pixels, out, [](const std::uint8_t* from, std::uint8_t* to) {
     Bytes v;
     std::memcpy(&v, from, 16);
-    const Bytes three[3] = {
-        __builtin_shufflevector(v, v, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5),
-        __builtin_shufflevector(v, v, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 10),
-        __builtin_shufflevector(v, v, 10, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15)};
+    const Bytes three[3] = {shuffle<0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5>(v, v),
+                            shuffle<5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 10>(v, v),
+                            shuffle<10, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15>(v, v)};
     std::memcpy(to, three, sizeof(three));
   });
 }
@@ -188,13 +175,13 @@ inline void yuv_at(const std::uint8_t* y, const std::uint8_t* u, const std::uint
   std::memcpy(&light, y, count);
   if (step == 2) {  // U and V in turn, U first
     std::memcpy(&cb, u, 2 * pairs);
-    cr = __builtin_shufflevector(cb, cb, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
-    cb = __builtin_shufflevector(cb, cb, 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14);
+    cr = shuffle<1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15>(cb, cb);
+    cb = shuffle<0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14>(cb, cb);
   } else {
     std::memcpy(&cb, u, pairs);
     std::memcpy(&cr, v, pairs);
-    cb = __builtin_shufflevector(cb, cb, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    cr = __builtin_shufflevector(cr, cr, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    cb = shuffle<0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7>(cb, cb);
+    cr = shuffle<0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7>(cr, cr);
   }
   if constexpr (kWhole) {
     yuv_block(light, cb, cr, k, out);

@@ -6,34 +6,20 @@
 #include <cstring>
 
 #include "pixels/kernels/resize_kernels.h"
+#include "pixels/kernels/vectors.h"
 
 namespace navit_edge {
 namespace {
 
-using Bytes [[maybe_unused]] = std::uint8_t __attribute__((vector_size(16)));
-using Words [[maybe_unused]] = std::int32_t __attribute__((vector_size(16)));
-
 constexpr std::size_t kQuadBytes = std::size_t{4} * kBlockRows;  // one quad of one channel, spread
-
-/// Four rows' worth of four words, transposed.
-inline void transpose_words(Words* m) {
-  const Words low01 = __builtin_shufflevector(m[0], m[1], 0, 4, 1, 5);
-  const Words high01 = __builtin_shufflevector(m[0], m[1], 2, 6, 3, 7);
-  const Words low23 = __builtin_shufflevector(m[2], m[3], 0, 4, 1, 5);
-  const Words high23 = __builtin_shufflevector(m[2], m[3], 2, 6, 3, 7);
-  m[0] = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
-  m[1] = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
-  m[2] = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
-  m[3] = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
-}
 
 /// Four neighbouring pixels (16 of one channel) -> one word a channel (a word for each four).
 template <int kChannels>
 inline Bytes split_channels(Bytes pixels) {
   if constexpr (kChannels == 3) {
-    return __builtin_shufflevector(pixels, pixels, 0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 12, 13, 14, 15);
+    return shuffle<0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 12, 13, 14, 15>(pixels, pixels);
   } else if constexpr (kChannels == 4) {
-    return __builtin_shufflevector(pixels, pixels, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return shuffle<0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15>(pixels, pixels);
   } else {
     return pixels;
   }
@@ -50,7 +36,7 @@ inline void spread_piece(const std::uint8_t* const* rows, std::size_t at, std::u
       pixels = split_channels<kChannels>(pixels);
       std::memcpy(&words[r], &pixels, sizeof(pixels));
     }
-    transpose_words(words);
+    transpose(words, words);
     for (int k = 0; k < (kChannels == 3 ? 3 : 4); ++k) {
       std::memcpy(out + static_cast<std::size_t>(k) * kQuadBytes + static_cast<std::size_t>(group) * 16, &words[k], 16);
     }
@@ -94,10 +80,10 @@ inline void interleave_rows(const std::uint8_t* const* rows, std::size_t bytes, 
     Bytes row[4];
     for (int r = 0; r < 4; ++r) std::memcpy(&row[r], rows[r] + at, 16);
     const auto low = [](Bytes a, Bytes b) {
-      return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      return shuffle<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b);
     };
     const auto high = [](Bytes a, Bytes b) {
-      return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      return shuffle<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b);
     };
     const Bytes even[2] = {low(row[0], row[2]), high(row[0], row[2])};
     const Bytes odd[2] = {low(row[1], row[3]), high(row[1], row[3])};

@@ -36,11 +36,9 @@ struct Portable {
 
   /// Four vectors of four values each, in order.
   static void store_row(const Ints* total, std::uint8_t* out) {
-    const Bytes ab = __builtin_shufflevector(clipped(total[0]), clipped(total[1]), 0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0,
-                                             0, 0, 0, 0, 0);
-    const Bytes cd = __builtin_shufflevector(clipped(total[2]), clipped(total[3]), 0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0,
-                                             0, 0, 0, 0, 0);
-    const Bytes all = __builtin_shufflevector(ab, cd, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    const Bytes ab = shuffle<0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0>(clipped(total[0]), clipped(total[1]));
+    const Bytes cd = shuffle<0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0>(clipped(total[2]), clipped(total[3]));
+    const Bytes all = shuffle<0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23>(ab, cd);
     std::memcpy(out, &all, sizeof(all));
   }
 

@@ -24,7 +24,7 @@ class Sink(Protocol):
         """The images of the rows that were there when it was opened, in order; may be read while others are written."""
 
     def write(self, row: Row) -> None:
-        """Raises OutputError where it cannot be written; the output then is as it was before."""
+        """Raises OutputError if it cannot be written; the output then is as it was before."""
 
     def flush(self) -> None:
         """Every row so far is in the output, on the disk."""
@@ -51,7 +51,7 @@ def open_sink(
 ) -> Sink:
     """kind: "jsonl", "parquet" or "numpy". job: the fingerprint (``journal``).
 
-    Raises InvalidInputError where there is an output that may not be continued or replaced, and OutputError.
+    Raises InvalidInputError if there is an output that may not be continued or replaced, and OutputError.
     """
     if kind == "jsonl":
         from navit_edge.run.sinks.jsonl import JsonlSink

@@ -37,7 +37,7 @@ def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 class NpyFile:
-    """An array [n, width] (or [n] where width is 0) that grows by rows; ``rows`` is how many are whole."""
+    """An array [n, width] (or [n] if width is 0) that grows by rows; ``rows`` is how many are whole."""
 
     def __init__(self, path: Path, dtype: str, width: int) -> None:
         self._dtype = np.dtype(dtype)

@@ -59,7 +59,7 @@ class LineFile:
     def recover(self, limit: int | None = None) -> None:
         """Cuts off a torn end, and whole lines after the first ``limit``.
 
-        Raises InvalidInputError where a line that is no result is followed by one that is: nobody's crash leaves that.
+        Raises InvalidInputError if a line that is no result is followed by one that is: nobody's crash leaves that.
         """
         self.found = self.found_failed = 0
         size = 0
@@ -76,7 +76,7 @@ class LineFile:
                     broken_line = broken_line or number
                 elif broken_line:
                     raise InvalidInputError(
-                        f"{self.file.path}, line {broken_line}, is no result, and lines after it are; mend it, or "
+                        f"{self.file.path}, line {broken_line}, is no result, and lines after it are; repair it, or "
                         "replace it with --overwrite"
                     )
                 else:
@@ -111,7 +111,7 @@ class JsonlSink:
             require_mode(path, resume=resume)
             if not journal.exists():
                 raise InvalidInputError(
-                    f"{path} is not empty, and {journal.name}, which says what job wrote it, is not beside it; choose "
+                    f"{path} is not empty, and {journal.name}, which says what job wrote it, is missing; choose "
                     "another output, or --overwrite"
                 )
         if begun and overwrite and not journal.exists() and not _begins_with_a_result(path):
@@ -125,7 +125,7 @@ class JsonlSink:
             else:
                 if not self._journal.require_same(job) and begun:
                     raise InvalidInputError(
-                        f"{path} is not empty, and {journal} is; choose another output, or --overwrite"
+                        f"{path} is not empty, but its journal {journal} is; choose another output, or --overwrite"
                     )
                 self._lines.recover()
             self._journal.write(job)
@@ -182,7 +182,7 @@ class StreamSink:
         return iter(())
 
     def write(self, row: Row) -> None:
-        """Raises BrokenPipeError where the reader has gone."""
+        """Raises BrokenPipeError if the reader has gone."""
         try:
             self._stream.write(line_of(row))
             self._stream.flush()

@@ -166,7 +166,7 @@ class ParquetSink:
         return pa.Table.from_arrays(columns, schema=self._schema)
 
     def _vectors(self, name: str, kind: Any) -> Any:
-        """[rows] of fixed-size lists; null where the image failed."""
+        """[rows] of fixed-size lists; null if the image failed."""
         pa = self._pa
         width = self._layout.widths[name]
         values = np.zeros((len(self._rows), width), np.float32)
@@ -178,7 +178,7 @@ class ParquetSink:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=kind, mask=pa.array(missing))
 
     def _ragged(self, name: str, kind: Any) -> Any:
-        """[rows] of lists of fixed-size lists; null where the image failed."""
+        """[rows] of lists of fixed-size lists; null if the image failed."""
         pa = self._pa
         width = self._layout.widths[name]
         present = [row.arrays.get(name) for row in self._rows]
