@@ -76,11 +76,11 @@ struct Vocabulary<Fit> {
 };
 
 /// Whether a decoder turns an image upright, by EXIF or its container.
-enum class Orientation : std::int32_t { kAsDecoded, kApply };
+enum class Orientation : std::int32_t { kApply, kAsDecoded };
 template <>
 struct Vocabulary<Orientation> {
   static constexpr std::string_view what = "orientation";
-  static constexpr std::array<std::string_view, 2> words{"as-decoded", "apply"};
+  static constexpr std::array<std::string_view, 2> words{"apply", "as-decoded"};
 };
 
 /// Whether a decoder converts colours by the embedded ICC profile.
