@@ -40,7 +40,7 @@ PyResult py_result(Result&& result) {
 void bind_result(py::module_& module) {
   py::class_<PyResult>(
       module, "Result",
-      "What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep for long.")
+      "What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep long.")
       .def_static(
           "failed",
           [](py::object error, std::int64_t index) {

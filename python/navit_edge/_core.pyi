@@ -14,7 +14,7 @@ __version__: str
 backend_abi_version: int
 
 class Result:
-    """What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep for long."""
+    """What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep long."""
 
     @staticmethod
     def failed(error: Exception, index: int = -1) -> Result: ...

@@ -35,8 +35,8 @@ Result = _core.Result
 
 
 class Session(Submitting):
-    """An opened bundle: ``run`` takes lists, ``submit`` single images, ``stream`` an endless row of them. Thread-safe;
-    all callers share the engine. A context manager, which closes.
+    """An open bundle: ``run`` takes lists, ``submit`` single images, ``stream`` images without end. Thread-safe; all
+    callers share the engine. A context manager, which closes it.
 
     bundle: the ``.navit`` directory.
     device: "auto" (a GPU if an engine can use one, else the CPU), "cpu", "gpu" or "npu".
@@ -56,7 +56,7 @@ class Session(Submitting):
     policy: how many tokens an image gets, if a call says nothing else.
     decode: how files and PIL images are decoded: formats, limits, and what goes before the bundle's own orientation and
         colour profile (docs/inputs.md).
-    queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority finds room
+    queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority has places
         of its own beyond them, up to twice as many (docs/runtime.md).
     queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
     aging_ms: what has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority, 0
@@ -150,7 +150,7 @@ class Session(Submitting):
         images: numpy uint8 arrays [height_px, width_px, 3] (RGB), [height_px, width_px, 4] (RGBA) or
             [height_px, width_px] (gray), of any row stride; arrays of other libraries in CPU memory (DLPack);
             ``navit_edge.Pixels`` for BGR, NV12 and other formats; PIL images of any mode; or paths. Arrays are read
-            where they lie. Files and PIL images are decoded before anything runs and held until the end: for more of
+            in place. Files and PIL images are decoded before anything runs and held until the end: for more of
             them than ``DecodeOptions.max_run_bytes`` take ``stream``.
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.

@@ -202,7 +202,7 @@ def pack(
 ) -> dict[str, npt.NDArray[Any]]:
     """Resizes images, cuts them into patches and lays them into one pack: the inputs of an exported graph.
 
-    images: what ``Session.run`` takes, in the order in which they shall lie in the pack (see ``plan``).
+    images: what ``Session.run`` takes, in the order that they get in the pack (see ``plan``).
     patch_px: P, the side of a patch in pixels.
     max_tokens: most patches of an image (the rule "token-cap"); 0: each side is rounded to whole patches ("native").
     sizing: another rule, as in a manifest or as text ("smart-resize:merge=2,min_pixels=3136,max_pixels=1003520").
@@ -215,7 +215,7 @@ def pack(
     Returns by name, with F = P * P * 3, pixels in (row, column, channel) order: ``patches`` uint8 [T, F];
     ``positions`` int32 [T, 2], (row, column) in the image, (-1-k, -1-k) for prefix token k; ``segment_ids`` int32 [T],
     which image, N for padding; ``grid_hw`` int32 [N, 2]; ``attention_index`` int32 [N, L], the pack row of token l of
-    image n, -1 if there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], if each
+    image n, -1 if there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], where each
     image begins and the last ends. A graph takes those that it lists. Raises InvalidInputError
     for an image that cannot be used, and if the images need more than ``pad_to``.
     """
@@ -250,9 +250,8 @@ def resize(
     """``image`` at ``size`` (height_px, width_px), bit for bit as Pillow 13's ``Image.resize``, antialiased.
 
     image: uint8 [h, w] or [h, w, 1] (one channel), [h, w, 3], or [h, w, 4], whose last channel is alpha: the others
-        are premultiplied with it for the resize, as Pillow does, except by "nearest". Any row stride; read where it
-        lies. Or
-        ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB.
+        are premultiplied with it for the resize, as Pillow does, except by "nearest". Any row stride; read in place.
+        Or ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB.
     size: 1 to 2**20 a side.
 
     Returns uint8 [height_px, width_px, C]. Raises InvalidInputError.
