@@ -28,8 +28,8 @@ from rich.table import Table
 
 import navit_edge as ne
 from navit_edge import _core
-from navit_edge.bundle.manifest import STRATEGIES
 from navit_edge.bundle.sizing_rule import Sizing, to_json
+from navit_edge.vocabulary import STRATEGIES
 
 #: (pixels of a photograph height x width, share) of a camera roll: phones, cameras, screenshots, web.
 ROLL = [

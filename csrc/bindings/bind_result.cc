@@ -38,7 +38,9 @@ PyResult py_result(Result&& result) {
 }
 
 void bind_result(py::module_& module) {
-  py::class_<PyResult>(module, "Result", "What one image gave. Arrays are read-only float32 views.")
+  py::class_<PyResult>(
+      module, "Result",
+      "What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep long.")
       .def_static(
           "failed",
           [](py::object error, std::int64_t index) {
@@ -48,39 +50,65 @@ void bind_result(py::module_& module) {
             return result;
           },
           py::arg("error"), py::arg("index") = -1)
-      .def_readonly("lost", &PyResult::lost)
-      .def_property_readonly("logits", [](const PyResult& self) { return array_of(self.result.logits, true); })
-      .def_property_readonly("embedding", [](const PyResult& self) { return array_of(self.result.embedding, true); })
-      .def_property_readonly("tokens", [](const PyResult& self) { return array_of(self.result.token_features, false); })
+      .def_readonly("lost", &PyResult::lost,
+                    "True if memory ran out while the result was handed over: it holds neither outputs nor an error.")
+      .def_property_readonly(
+          "logits", [](const PyResult& self) { return array_of(self.result.logits, true); },
+          "float32 [classes], read-only; None if the bundle gives none, or the image failed.")
+      .def_property_readonly(
+          "embedding", [](const PyResult& self) { return array_of(self.result.embedding, true); },
+          "float32 [D], read-only; None if the bundle gives none, or the image failed.")
+      .def_property_readonly(
+          "tokens", [](const PyResult& self) { return array_of(self.result.token_features, false); },
+          "float32 [rows * cols, D], read-only, row-major over ``grid``, without prefix tokens; [rows * cols / 4, D] "
+          "of a model that merges 2 x 2 patches; None as above.")
       .def_property_readonly(
           "pixels",
-          [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); })
+          [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); },
+          "(height_px, width_px) of the image as it was given, upright.")
       .def_property_readonly(
-          "grid", [](const PyResult& self) { return py::make_tuple(self.result.grid.rows, self.result.grid.cols); })
-      .def_property_readonly("scale",
-                             [](const PyResult& self) {
-                               const Placement& placement = self.result.placement;
-                               return py::make_tuple(placement.scale_y, placement.scale_x);
-                             })
-      .def_property_readonly("offset",
-                             [](const PyResult& self) {
-                               const Placement& placement = self.result.placement;
-                               return py::make_tuple(placement.top_px, placement.left_px);
-                             })
-      .def_property_readonly("token_count", [](const PyResult& self) { return self.result.tokens; })
-      .def_property_readonly("pack", [](const PyResult& self) { return self.result.pack; })
-      .def_property_readonly("latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; })
-      .def_property_readonly("queue_ms", [](const PyResult& self) { return self.result.queue_us / 1000.0; })
-      .def_property_readonly("reason",
-                             [](const PyResult& self) {
-                               const std::string sizing = self.result.reason.to_string();
-                               return self.decoding + (self.decoding.empty() || sizing.empty() ? "" : "; ") + sizing;
-                             })
-      .def_property_readonly("sizing", [](const PyResult& self) { return self.result.reason.to_string(); })
-      .def_readwrite("decoding", &PyResult::decoding)
-      .def_readonly("index", &PyResult::index)
-      .def_readwrite("tag", &PyResult::tag)
-      .def_readwrite("error", &PyResult::error);
+          "grid", [](const PyResult& self) { return py::make_tuple(self.result.grid.rows, self.result.grid.cols); },
+          "(rows, cols): the image as it was run, in patches.")
+      .def_property_readonly(
+          "scale",
+          [](const PyResult& self) {
+            const Placement& placement = self.result.placement;
+            return py::make_tuple(placement.scale_y, placement.scale_x);
+          },
+          "(y, x): pixels of the grid for one pixel of the image.")
+      .def_property_readonly(
+          "offset",
+          [](const PyResult& self) {
+            const Placement& placement = self.result.placement;
+            return py::make_tuple(placement.top_px, placement.left_px);
+          },
+          "(top_px, left_px): where the image begins on the grid, in pixels. Negative: so much was cut off.")
+      .def_property_readonly(
+          "token_count", [](const PyResult& self) { return self.result.tokens; },
+          "Tokens that the image took in its pack, prefix tokens included.")
+      .def_property_readonly(
+          "pack", [](const PyResult& self) { return self.result.pack; },
+          "Number of its pack: in its run, or among all packs of submitted images. -1: it was in none.")
+      .def_property_readonly(
+          "latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; },
+          "Milliseconds from the start of its pack's preprocessing to the pack's outputs.")
+      .def_property_readonly(
+          "queue_ms", [](const PyResult& self) { return self.result.queue_us / 1000.0; },
+          "Milliseconds from ``submit``, or from the start of the run, to the start of its pack's preprocessing.")
+      .def_property_readonly(
+          "reason",
+          [](const PyResult& self) {
+            const std::string sizing = self.result.reason.to_string();
+            return self.decoding + (self.decoding.empty() || sizing.empty() ? "" : "; ") + sizing;
+          },
+          "What was done to the image, in words: ``decoding``, then ``sizing``. \"\": nothing.")
+      .def_property_readonly(
+          "sizing", [](const PyResult& self) { return self.result.reason.to_string(); },
+          "Why it has fewer tokens than the bundle's sizing rule gives, in words. \"\": it has them all.")
+      .def_readwrite("decoding", &PyResult::decoding, "What decoding did to the image, in words. \"\": nothing.")
+      .def_readonly("index", &PyResult::index, "Place in the list or the source, from 0. -1: it was submitted alone.")
+      .def_readwrite("tag", &PyResult::tag, "What the caller gave with the image, or None.")
+      .def_readwrite("error", &PyResult::error, "The image's exception; then it has no outputs. None: it has them.");
 }
 
 }  // namespace navit_edge::bindings

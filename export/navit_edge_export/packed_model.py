@@ -11,14 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.layers.attention import (
-    LOWERINGS,
-    Lowering,
-    MaskedLowering,
-    PackedLowering,
-    PaddedLowering,
-    Windows,
-)
+from navit_edge.vocabulary import LOWERINGS
+from navit_edge_export.layers.attention import Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
 from navit_edge_export.layers.embed import PatchLayer
 from navit_edge_export.layers.merging import PatchMerger
 from navit_edge_export.layers.pooling import Segments

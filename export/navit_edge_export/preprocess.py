@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import FILTERS
 from navit_edge_export.sizing import Placement, placement, target_grid
 
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
-
-FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = "bilinear") -> UInt8Array:

@@ -14,41 +14,59 @@ __version__: str
 backend_abi_version: int
 
 class Result:
+    """What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep long."""
+
     @staticmethod
     def failed(error: Exception, index: int = -1) -> Result: ...
     @property
-    def lost(self) -> bool: ...
+    def lost(self) -> bool:
+        """True if memory ran out while the result was handed over: it holds neither outputs nor an error."""
     @property
-    def logits(self) -> npt.NDArray[np.float32] | None: ...
+    def logits(self) -> npt.NDArray[np.float32] | None:
+        """float32 [classes], read-only; None if the bundle gives none, or the image failed."""
     @property
-    def embedding(self) -> npt.NDArray[np.float32] | None: ...
+    def embedding(self) -> npt.NDArray[np.float32] | None:
+        """float32 [D], read-only; None if the bundle gives none, or the image failed."""
     @property
-    def tokens(self) -> npt.NDArray[np.float32] | None: ...
+    def tokens(self) -> npt.NDArray[np.float32] | None:
+        """float32 [rows * cols, D], read-only, row-major over ``grid``, without prefix tokens; [rows * cols / 4, D] of
+        a model that merges 2 x 2 patches; None as above."""
     @property
-    def pixels(self) -> tuple[int, int]: ...
+    def pixels(self) -> tuple[int, int]:
+        """(height_px, width_px) of the image as it was given, upright."""
     @property
-    def grid(self) -> tuple[int, int]: ...
+    def grid(self) -> tuple[int, int]:
+        """(rows, cols): the image as it was run, in patches."""
     @property
-    def scale(self) -> tuple[float, float]: ...
+    def scale(self) -> tuple[float, float]:
+        """(y, x): pixels of the grid for one pixel of the image."""
     @property
-    def offset(self) -> tuple[int, int]: ...
+    def offset(self) -> tuple[int, int]:
+        """(top_px, left_px): where the image begins on the grid, in pixels. Negative: so much was cut off."""
     @property
-    def token_count(self) -> int: ...
+    def token_count(self) -> int:
+        """Tokens that the image took in its pack, prefix tokens included."""
     @property
-    def pack(self) -> int: ...
+    def pack(self) -> int:
+        """Number of its pack: in its run, or among all packs of submitted images. -1: it was in none."""
     @property
-    def latency_ms(self) -> float: ...
+    def latency_ms(self) -> float:
+        """Milliseconds from the start of its pack's preprocessing to the pack's outputs."""
     @property
-    def queue_ms(self) -> float: ...
+    def queue_ms(self) -> float:
+        """Milliseconds from ``submit``, or from the start of the run, to the start of its pack's preprocessing."""
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """What was done to the image, in words: ``decoding``, then ``sizing``. "": nothing."""
     @property
-    def sizing(self) -> str: ...
+    def sizing(self) -> str:
+        """Why it has fewer tokens than the bundle's sizing rule gives, in words. "": it has them all."""
     @property
-    def index(self) -> int: ...
-    decoding: str
-    tag: Any
-    error: Exception | None
+    def index(self) -> int:
+        """Place in the list or the source, from 0. -1: it was submitted alone."""
+    decoding: str  # what decoding did to the image, in words; "": nothing
+    tag: Any  # what the caller gave with the image, or None
+    error: Exception | None  # the image failed; then it has no outputs
 
 class Pixels:
     """8-bit pixels whose format an array's shape does not say. Borrows the arrays, any row stride; copies nothing.

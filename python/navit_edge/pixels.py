@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.vocabulary import WHITE, AlphaRule, OnError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     ImageLike: TypeAlias = npt.NDArray[np.uint8] | _core.Pixels | Image.Image | str | os.PathLike[str]
 
 Pixels = _core.Pixels
-Alpha = Literal["drop", "composite", "reject"]
 
 #: Modes of PIL images whose memory is read as it is -> the format of that memory. Pillow keeps RGB in four bytes.
 PIL_FORMATS = {"RGB": "rgbx", "RGBX": "rgbx", "RGBA": "rgba", "L": "gray"}
@@ -80,7 +80,7 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None) ->
 
 
 def gathered(
-    images: Sequence[Any], decoder: Decoder, *, on_error: Literal["raise", "return"]
+    images: Sequence[Any], decoder: Decoder, *, on_error: OnError
 ) -> tuple[list[Given | None], dict[int, NavitEdgeError]]:
     """The pixels of a list that is held as a whole, and what was wrong with each of which there are none.
 
@@ -120,8 +120,8 @@ def size_of(pixels: npt.NDArray[np.uint8] | Pixels) -> tuple[int, int]:
 def to_rgb(
     image: ImageLike,
     *,
-    alpha: Alpha = "drop",
-    background: tuple[int, int, int] = (255, 255, 255),
+    alpha: AlphaRule = "drop",
+    background: tuple[int, int, int] = WHITE,
     decode: DecodeOptions | None = None,
 ) -> npt.NDArray[np.uint8]:
     """What a model sees of ``image`` before the resize: uint8 RGB [height_px, width_px, 3].

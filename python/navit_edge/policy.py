@@ -9,19 +9,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from navit_edge import _core
 from navit_edge.bundle import manifest as manifests
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.pixels import as_pixels
+from navit_edge.vocabulary import WHITE
 
 if TYPE_CHECKING:
     from navit_edge.pixels import ImageLike
 
 Policy = _core.Policy
-Preset: TypeAlias = Literal["fast", "balanced", "quality"]
 
 
 def checked(policy: Policy | None) -> Policy | None:
@@ -95,7 +95,7 @@ def complexity(
     image: ImageLike,
     *,
     alpha: Literal["drop", "composite"] = "drop",
-    background: tuple[int, int, int] = (255, 255, 255),
+    background: tuple[int, int, int] = WHITE,
 ) -> float:
     """How much there is to see in an image, as a content policy takes it: 0 if it is flat, 1/3 for noise.
 

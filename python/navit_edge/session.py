@@ -10,8 +10,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,39 +18,28 @@ from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
-from navit_edge.machine.vendor_libraries import tensorrt_directories
-from navit_edge.metrics import Metered
+from navit_edge.machine.libraries import package_directories, tensorrt_directories
+from navit_edge.metrics import SessionMetrics
 from navit_edge.options import checked_deadline_us, checked_float, checked_int
 from navit_edge.pixels import gathered
-from navit_edge.planning import Strategy
 from navit_edge.policy import Policy, checked
-from navit_edge.streaming import DROPS, Drop, Stream
+from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
+from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, OnError, Overflow, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.pixels import Given, ImageLike
 
 Result = _core.Result
-Overflow: TypeAlias = Literal["error", "downscale", "split"]
 
 
-def _openvino_libs() -> list[Path]:
-    """Where the openvino wheel keeps its libraries, found without importing it."""
-    from importlib.util import find_spec
-
-    spec = find_spec("openvino")
-    if spec is None or spec.origin is None:
-        return []
-    return [Path(spec.origin).parent / "libs"]
-
-
-class Session(Submitting, Metered):
-    """An opened bundle: ``run`` takes lists, ``submit`` single images, ``stream`` an endless row of them. Thread-safe;
-    all callers share the engine. A context manager, which closes.
+class Session(Submitting):
+    """An open bundle: ``run`` takes lists, ``submit`` single images, ``stream`` images without end. Thread-safe; all
+    callers share the engine. A context manager, which closes it.
 
     bundle: the ``.navit`` directory.
-    device: "auto" (a GPU if an engine can use one, else the CPU), "cpu" or "gpu".
+    device: "auto" (a GPU if an engine can use one, else the CPU), "cpu", "gpu" or "npu".
     engine: the id of one engine of the bundle, or of a group of engines (one for each token budget); never replaced by
         another.
     precision: "auto" or "fp32", "fp16", "bf16", "int8", "fp8": only engines of that precision.
@@ -68,7 +56,7 @@ class Session(Submitting, Metered):
     policy: how many tokens an image gets, if a call says nothing else.
     decode: how files and PIL images are decoded: formats, limits, and what goes before the bundle's own orientation and
         colour profile (docs/inputs.md).
-    queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority finds room
+    queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority has places
         of its own beyond them, up to twice as many (docs/runtime.md).
     queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
     aging_ms: what has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority, 0
@@ -90,9 +78,9 @@ class Session(Submitting, Metered):
         self,
         bundle: str | os.PathLike[str],
         *,
-        device: str = "auto",
+        device: Device = "auto",
         engine: str = "",
-        precision: str = "auto",
+        precision: EnginePrecision = "auto",
         threads: int = 0,
         slots: int = 0,
         max_tokens_per_image: int = 0,
@@ -119,7 +107,7 @@ class Session(Submitting, Metered):
             strategy=strategy,
             overflow=overflow,
             backend_dirs=[os.fspath(path) for path in backend_dirs],
-            vendor_dirs=[os.fspath(path) for path in _openvino_libs()],
+            vendor_dirs=[os.fspath(place / "libs") for place in package_directories("openvino")],
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
             queue_limit=checked_int("queue_limit", queue_limit),
             queue_bytes=checked_int("queue_bytes", queue_bytes),
@@ -128,6 +116,8 @@ class Session(Submitting, Metered):
             stall_timeout_s=checked_float("stall_timeout_s", stall_timeout_s),
             policy=checked(policy),
         )
+        #: What the session has done so far: numbers, Prometheus text, traces (docs/metrics.md).
+        self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
         self._decoder = Decoder(decode, Recorded(**self._core.decoding))
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
@@ -151,7 +141,7 @@ class Session(Submitting, Metered):
         self,
         images: Sequence[ImageLike],
         *,
-        on_error: Literal["raise", "return"] = "raise",
+        on_error: OnError = "raise",
         progress: Callable[[int, int], object] | None = None,
         policy: Policy | None = None,
     ) -> list[Result]:
@@ -160,7 +150,7 @@ class Session(Submitting, Metered):
         images: numpy uint8 arrays [height_px, width_px, 3] (RGB), [height_px, width_px, 4] (RGBA) or
             [height_px, width_px] (gray), of any row stride; arrays of other libraries in CPU memory (DLPack);
             ``navit_edge.Pixels`` for BGR, NV12 and other formats; PIL images of any mode; or paths. Arrays are read
-            where they lie. Files and PIL images are decoded before anything runs and held until the end: for more of
+            in place. Files and PIL images are decoded before anything runs and held until the end: for more of
             them than ``DecodeOptions.max_run_bytes`` take ``stream``.
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.
@@ -210,7 +200,7 @@ class Session(Submitting, Metered):
         deadline_ms: float | None = None,
         priority: int = 0,
         policy: Policy | None = None,
-        on_error: Literal["raise", "return"] = "return",
+        on_error: OnError = "return",
     ) -> Stream:
         """Results of images that come one after the other, however many; an iterator.
 

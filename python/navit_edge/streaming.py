@@ -13,11 +13,12 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.decode.ahead import Ahead, decode_in_room
 from navit_edge.threads import insist, start_thread
+from navit_edge.vocabulary import Drop, OnError
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
 
-Drop: TypeAlias = Literal["block", "drop-oldest", "drop-newest"]
-DROPS: tuple[Drop, ...] = ("block", "drop-oldest", "drop-newest")
 
 #: Results taken at once, if so many are ready; they count as fetched.
 RESULTS_AT_ONCE = 16
@@ -55,7 +54,7 @@ class Stream(Iterator[_core.Result]):
         deadline_us: float,
         priority: int,
         policy: _core.Policy | None,
-        on_error: Literal["raise", "return"],
+        on_error: OnError,
     ) -> None:
         # Of the bytes that pixels may take, those that are decoded ahead have half.
         most_bytes = decoder.options.max_bytes_in_flight

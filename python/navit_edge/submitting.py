@@ -43,7 +43,7 @@ class Submitting:
         deadline_ms: from this call to the result. Says when the image's pack leaves; an image that is late is run all
             the same.
         priority: a whole number of 32 bits; higher leaves first, and has places in the queue that lower ones cannot
-            fill; then the earlier deadline, then the earlier submission. What waits long has its turn whatever its
+            fill; then the earlier deadline, then the earlier submission. What waits long gets its turn, whatever its
             priority (docs/runtime.md).
         tag: anything; ``future.tag`` and ``result.tag``.
         policy: how many tokens the image gets; None: the session's.
@@ -68,8 +68,8 @@ class Submitting:
         tag: Any = None,
         policy: Policy | None = None,
     ) -> Future | None:
-        """What ``submit`` does, but if the queue is full it returns None at once and the image was not taken. A file
-        is decoded before that is known."""
+        """``submit`` without a wait: if the queue is full it returns None at once, and the image was not taken. A file
+        is decoded first."""
         return self._submit(image, deadline_ms, priority, tag, policy, 0.0)
 
     async def submit_async(
@@ -82,9 +82,8 @@ class Submitting:
         policy: Policy | None = None,
         timeout: float | None = None,
     ) -> Future:
-        """What ``submit`` does, for an event loop, which goes on meanwhile: a file is decoded, and a place in a full
-        queue waited for, in a thread of the loop's executor. Gives the future, to be awaited in its turn. Cancelling
-        the task gives the place up."""
+        """``submit`` for an event loop, which goes on meanwhile: a thread of the loop's executor decodes a file and
+        waits for a place in a full queue. Gives the future to await. Cancelling the task gives up the place."""
         import asyncio  # only who has an event loop pays for it
 
         gone = threading.Event()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import navit_edge as ne
-from navit_edge.planning import Filter
+from navit_edge.vocabulary import Filter
 
 UInt8Array = npt.NDArray[np.uint8]
 FILTERS: tuple[Filter, ...] = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")

@@ -18,7 +18,7 @@ from parity import Image, check_parity, normalize, perturb
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.compile.openvino import cpu_precisions
-from navit_edge_export.families.dinov2 import IMAGENET_MEAN, IMAGENET_STD
+from navit_edge_export.families.common import IMAGENET
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import prepare
@@ -45,7 +45,7 @@ FORMS = {
 
 def ask(model: Any, image: Image) -> dict[str, npt.NDArray[np.float32]]:
     """transformers' outputs by our names."""
-    pixels = normalize(image, IMAGENET_MEAN, IMAGENET_STD)[None]
+    pixels = normalize(image, *IMAGENET)[None]
     backbone = getattr(model, model.base_model_prefix, model)
     tokens = backbone(pixels).last_hidden_state[0]
     found = {"tokens": tokens, "embedding": tokens[0]}

@@ -17,8 +17,7 @@ from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import P
 from transformers.models.paddleocr_vl.modeling_paddleocr_vl import PaddleOCRVisionModel
 
 import navit_edge as ne
-from navit_edge_export.families.moonvit import HALF
-from navit_edge_export.families.qwen_vl import CLIP_MEAN, CLIP_STD
+from navit_edge_export.families.common import CLIP, HALF
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.preprocess import prepare
 
@@ -54,7 +53,7 @@ def patches_of(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) ->
 
 def moonvit_oracle(theirs: torch.nn.Module) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        pixels, grid = patches_of(image, HALF, HALF)
+        pixels, grid = patches_of(image, *HALF)
         return {"tokens": theirs(pixels, grid_thw=grid).last_hidden_state.numpy()}
 
     return oracle
@@ -62,7 +61,7 @@ def moonvit_oracle(theirs: torch.nn.Module) -> Oracle:
 
 def paddle_oracle(theirs: torch.nn.Module) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        pixels, grid = patches_of(image, CLIP_MEAN, CLIP_STD)
+        pixels, grid = patches_of(image, *CLIP)
         return {"tokens": theirs(pixels[None], grid_thw=grid).last_hidden_state.flatten(0, -2).numpy()}
 
     return oracle

@@ -13,7 +13,7 @@ import transformers
 from parity import Image, Oracle, check_parity, normalize, perturb
 
 import navit_edge as ne
-from navit_edge_export.families.pixtral import CLIP_MEAN, CLIP_STD
+from navit_edge_export.families.common import CLIP
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.preprocess import prepare
 
@@ -33,7 +33,7 @@ def make_model(**changes: object) -> transformers.PixtralVisionModel:
 
 def oracle_of(theirs: torch.nn.Module) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        pixels = normalize(image, CLIP_MEAN, CLIP_STD)[None]
+        pixels = normalize(image, *CLIP)[None]
         found = theirs(pixels, image_sizes=torch.tensor([image.shape[:2]]))
         return {"tokens": found.last_hidden_state[0].numpy()}
 
@@ -53,7 +53,7 @@ def test_pixels_are_those_of_the_processor(photographs: Mapping[str, npt.NDArray
     make_model().save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     imported = import_checkpoint(tmp_path)
-    assert (imported.model.config.mean, imported.model.config.std) == (CLIP_MEAN, CLIP_STD)
+    assert (imported.model.config.mean, imported.model.config.std) == CLIP
     for image in photographs.values():
         ours = prepare(image, patch_px=8, sizing=imported.preprocessing.sizing, resample=imported.preprocessing.filter)
         found = processor(image, do_rescale=False, do_normalize=False)

@@ -30,8 +30,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransforme
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 import navit_edge as ne
-from navit_edge_export.families import qwen3_vl
-from navit_edge_export.families.qwen_vl import CLIP_MEAN, CLIP_STD
+from navit_edge_export.families.common import CLIP, HALF
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import prepare
@@ -57,7 +56,7 @@ MAKE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         {**GATED, "num_position_embeddings": 49, "deepstack_visual_indexes": [0]},
     ),
 }
-PIXELS = {"qwen3-vl": (qwen3_vl.HALF, qwen3_vl.HALF)}
+PIXELS = {"qwen3-vl": HALF}
 
 
 def make(family: str, **changes: object) -> torch.nn.Module:
@@ -67,7 +66,7 @@ def make(family: str, **changes: object) -> torch.nn.Module:
 
 
 def oracle_of(theirs: Any, family: str, patch_px: int) -> Oracle:
-    mean, std = PIXELS.get(family, (CLIP_MEAN, CLIP_STD))
+    mean, std = PIXELS.get(family, CLIP)
     processor = Qwen2VLImageProcessorPil()
 
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
@@ -111,7 +110,7 @@ def test_pixels_are_those_of_the_processor(
     processor.save_pretrained(tmp_path)
     imported = import_checkpoint(tmp_path)
     config = imported.model.config
-    assert (config.mean, config.std) == PIXELS.get(family, (CLIP_MEAN, CLIP_STD))
+    assert (config.mean, config.std) == PIXELS.get(family, CLIP)
     small = {"small": np.random.default_rng(1).integers(0, 256, (21, 50, 3), np.uint8)}
     for image in {**photographs, **small}.values():
         ours = prepare(image, patch_px=8, sizing=imported.preprocessing.sizing, resample=imported.preprocessing.filter)

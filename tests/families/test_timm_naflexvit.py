@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from timm.data.transforms_factory import transforms_imagenet_eval
 from timm_cases import CASES, EXPORTED, make_timm, oracle_of, save_folder
 
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.families import timm_naflexvit
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.registry import import_checkpoint
-from navit_edge_export.families.timm_variants import VARIANTS
+from navit_edge_export.families.timm import naflexvit
+from navit_edge_export.families.timm.variants import VARIANTS
 from navit_edge_export.preprocess import patchify, prepare
 
 #: What makes a registered variant small, its kinds of positions, blocks and pooling left as they are.
@@ -71,7 +72,7 @@ def test_patches_are_those_of_timms_transform(filter_: str) -> None:
         img_size=384, interpolation=filter_, naflex=True, patch_size=16, max_seq_len=100, patchify=True, normalize=False
     )
     rng = np.random.default_rng(5)
-    sizing = timm_naflexvit.Sizing(rule="naflex", max_tokens=100)
+    sizing = Sizing(rule="naflex", max_tokens=100)
     for size in ((50, 70), (300, 200), (11, 190), (640, 480), (16, 16), (33, 1)):
         image = rng.integers(0, 256, (*size, 3), np.uint8)
         expected = transform(Image.fromarray(image))["patches"].numpy()
@@ -97,4 +98,4 @@ def test_patches_are_those_of_timms_transform(filter_: str) -> None:
 def test_what_the_importer_cannot_represent_is_refused_by_name(config: dict[str, Any], message: str) -> None:
     checkpoint = Checkpoint(path=Path("x"), tensors={}, config=config)
     with pytest.raises(InvalidInputError, match=message):
-        timm_naflexvit.read_config(checkpoint)
+        naflexvit.read_config(checkpoint)

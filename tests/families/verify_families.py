@@ -25,10 +25,10 @@ from parity import GRIDS, MERGED_SIZING, TOLERANCE, Oracle, check_parity, compar
 from timm_cases import CASES, SMALL, make_timm, oracle_of, save_folder
 
 import navit_edge as ne
-from navit_edge_export.families import timm_naflexvit
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.registry import Imported, import_checkpoint
-from navit_edge_export.families.timm_variants import VARIANTS
+from navit_edge_export.families.timm import naflexvit
+from navit_edge_export.families.timm.variants import VARIANTS
 from navit_edge_export.onnx_export import export_bundle
 
 
@@ -46,9 +46,9 @@ def test_the_keys_and_shapes_of_a_whole_variant_fit(architecture: str) -> None:
         checkpoint = Checkpoint(
             path=Path(architecture), tensors=theirs.state_dict(), config={"architecture": architecture}
         )
-        config = timm_naflexvit.read_config(checkpoint)
-        ours = timm_naflexvit.make_model(config)
-        assert timm_naflexvit.state_map(config, checkpoint).misfit(checkpoint.tensors, ours) == ""
+        config = naflexvit.read_config(checkpoint)
+        ours = naflexvit.make_model(config)
+        assert naflexvit.state_map(config, checkpoint).misfit(checkpoint.tensors, ours) == ""
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 

@@ -18,7 +18,8 @@ import atheris
 
 with atheris.instrument_imports(include=["navit_edge", "navit_edge_export"]):
     import navit_edge as ne
-    from navit_edge.bundle.sizing_rule import FIELDS, FITS, RULES, Sizing, fault
+    from navit_edge.bundle.sizing_rule import FIELDS, RULES, Sizing, fault
+    from navit_edge.vocabulary import FITS
     from navit_edge_export import preprocess
 
 import numpy as np

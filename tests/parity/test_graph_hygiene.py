@@ -13,7 +13,7 @@ from covering import OUTPUTS, Exported
 from onnx import TensorProto
 
 from navit_edge.bundle import manifest as manifests
-from navit_edge_export.onnx_export import OPSET
+from navit_edge_export.graph_export import OPSET
 from navit_edge_export.preprocess import pack
 
 EXPECTED_INPUTS = {

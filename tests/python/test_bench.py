@@ -392,7 +392,7 @@ def test_end_to_end_runs_the_sizes_of_the_file(bundle: Path, tmp_path: Path) -> 
 def test_a_narrow_terminal_gets_three_tables_and_loses_no_figure(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    monkeypatch.setattr("navit_edge.cli.bench.out_console", lambda: Console(width=80, highlight=False))
+    monkeypatch.setattr("navit_edge.cli.bench_output.out_console", lambda: Console(width=80, highlight=False))
     result = invoke("bench", bundle, *QUICK)
     assert result.exit_code == 0, result.stderr
     assert ": stages" in result.stdout

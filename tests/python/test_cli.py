@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import openvino
@@ -205,7 +205,7 @@ def test_a_reader_that_leaves_early_is_no_error(built: Path) -> None:
 def test_the_sizes_of_the_command_are_those_of_the_exporter() -> None:
     from navit_edge_export.model.config import SIZES
 
-    assert [size.value for size in ModelSize] == list(SIZES)
+    assert get_args(ModelSize) == tuple(SIZES)
 
 
 def test_export_makes_a_bundle_from_a_size_and_a_config(tmp_path: Path) -> None:

@@ -28,13 +28,14 @@ from navit_edge.bundle.manifest import Engine
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.doctor import Finding, Report, State, examine
+from navit_edge.doctor.board import jetson_findings
 from navit_edge.doctor.driver import driver_findings
 from navit_edge.doctor.engines import Machine, needs, reason_of, remedy
-from navit_edge.doctor.host import Host
-from navit_edge.doctor.jetson import Jetson, jetpack_of, jetson_findings, parse_release
 from navit_edge.doctor.nvidia import Nvidia, runtime_finding
 from navit_edge.doctor.rebuild import recipe_of
 from navit_edge.doctor.runtime import backend_finding, openvino_findings
+from navit_edge.machine.host import Host
+from navit_edge.machine.jetson import Jetson, jetpack_of, parse_release
 from navit_edge.machine.probe import run_probe
 from navit_edge.machine.versions import cuda_version, rtx_version, tensorrt_version
 

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from navit_edge.doctor import State
-from navit_edge.doctor.board import Board, board_findings, parse_query, power_modes, swaps
+from navit_edge.doctor.board import board_findings
 from navit_edge.doctor.finding import Finding
-from navit_edge.doctor.host import Host, host_findings
-from navit_edge.doctor.limits import Limits, limit_findings
+from navit_edge.doctor.host import host_findings, limit_findings
 from navit_edge.doctor.storage import storage_findings
+from navit_edge.machine.board import Board, parse_query, power_modes, swaps
+from navit_edge.machine.host import Host
+from navit_edge.machine.limits import Limits
 from navit_edge.machine.probe import run_probe
 
 NANO_CONF = """# < POWER_MODEL ID=id_num NAME=mode_name >

@@ -22,10 +22,11 @@ from navit_edge import _core
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.doctor import State
 from navit_edge.doctor.driver import TensorRT, needs_finding
-from navit_edge.doctor.jetson import Jetson
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.runtime import backend_finding, install_backend, plugin_files
-from navit_edge.doctor.vendor import cuda_runtime_files, served_major, tensorrt_files, variable_findings
+from navit_edge.doctor.vendor import variable_findings
+from navit_edge.machine.jetson import Jetson
+from navit_edge.machine.libraries import cuda_runtime_files, served_major, tensorrt_files
 from navit_edge.machine.probe import run_probe
 
 PLUGIN = Path(_core.__file__).parent / "lib" / "libnavit_edge_tensorrt.so"

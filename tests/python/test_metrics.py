@@ -91,7 +91,7 @@ def test_p50_p90_and_p99_of_ten_thousand_times_are_within_an_eighth_of_numpys() 
 def test_stats_are_those_of_the_runs_report(session: ne.Session, images: list[npt.NDArray[np.uint8]]) -> None:
     tokens = sum(result.token_count for result in session.run(images))
     report = session.last_report
-    stats = session.stats()
+    stats = session.metrics.stats()
     assert stats["images"] == {
         "submitted": 24,
         "completed": 24,
@@ -130,7 +130,7 @@ def test_a_bad_image_counts_as_failed_and_a_late_one_as_missed(
     bad = session.submit(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(ne.InvalidInputError):
         bad.result()
-    stats = session.stats()
+    stats = session.metrics.stats()
     assert stats["deadlines"] == {"met": 1, "missed": 1}
     assert stats["overrun_s"]["count"] == 1
     assert stats["slack_s"]["max"] < 60
@@ -143,8 +143,8 @@ def test_prometheus_own_parser_reads_the_text_and_finds_the_numbers_of_stats(
 ) -> None:
     session.run(images)
     session.run([images[0], np.zeros((0, 4, 3), np.uint8)], on_error="return")
-    stats = session.stats()
-    text = session.prometheus()
+    stats = session.metrics.stats()
+    text = session.metrics.prometheus()
     found = families(text)
     # Every line that is no comment was read, and nothing was made up.
     lines = [line for line in text.splitlines() if not line.startswith("#")]
@@ -207,15 +207,15 @@ OTHER_LINE_ENDS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 @example(value="\\n")
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters=OTHER_LINE_ENDS), max_size=20))
 def test_any_label_value_comes_through_the_parser_as_it_was(tiny_session: ne.Session, value: str) -> None:
-    found = families(tiny_session.prometheus({"camera": value}))
+    found = families(tiny_session.metrics.prometheus({"camera": value}))
     assert {sample.labels["camera"] for family in found.values() for sample in family.samples} == {value}
 
 
 def test_labels_that_prometheus_refuses_are_refused_with_the_rule(tiny_session: ne.Session) -> None:
     with pytest.raises(ne.InvalidInputError, match="is no name for a label; expected letters"):
-        tiny_session.prometheus({"front camera": "x"})
+        tiny_session.metrics.prometheus({"front camera": "x"})
     with pytest.raises(ne.InvalidInputError, match="the label bundle is given twice"):
-        tiny_session.prometheus({"bundle": "mine"})
+        tiny_session.metrics.prometheus({"bundle": "mine"})
 
 
 def test_several_sessions_make_one_page_and_are_told_apart_by_their_name(
@@ -251,8 +251,8 @@ def test_a_scrape_over_http_gives_what_the_session_says(
 def test_a_closed_session_still_tells_what_it_did(session: ne.Session, images: list[npt.NDArray[np.uint8]]) -> None:
     session.run(images[:4])
     session.close()
-    assert session.stats()["images"]["completed"] == 4
-    assert "navit_edge_images_completed_total" in session.prometheus()
+    assert session.metrics.stats()["images"]["completed"] == 4
+    assert "navit_edge_images_completed_total" in session.metrics.prometheus()
 
 
 def test_counters_never_go_down_and_agree_in_the_end_while_threads_submit(
@@ -265,11 +265,11 @@ def test_counters_never_go_down_and_agree_in_the_end_while_threads_submit(
     callers = [threading.Thread(target=caller) for _ in range(4)]
     for thread in callers:
         thread.start()
-    seen = [session.stats() for _ in range(50)]
+    seen = [session.metrics.stats() for _ in range(50)]
     for thread in callers:
         thread.join()
     session.drain()
-    seen.append(session.stats())
+    seen.append(session.metrics.stats())
     for before, after in itertools.pairwise(seen):
         for group, counters in (("images", ("submitted", "completed", "cancelled")), ("tokens", ("used", "padding"))):
             assert all(before[group][name] <= after[group][name] for name in counters)

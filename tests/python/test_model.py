@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import LOWERINGS
 from navit_edge_export.layers import norms
-from navit_edge_export.layers.attention import LOWERINGS, MaskedLowering, PackedLowering, PaddedLowering
+from navit_edge_export.layers.attention import MaskedLowering, PackedLowering, PaddedLowering
 from navit_edge_export.layers.embed import FoldedPatchEmbed
 from navit_edge_export.layers.pooling import AttentionPool, Segments
 from navit_edge_export.model import SIZES, NaViT, NaViTConfig, load_checkpoint, save_checkpoint

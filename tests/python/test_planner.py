@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import navit_edge as ne
 from navit_edge import _core
-from navit_edge.bundle.manifest import STRATEGIES
 from navit_edge.bundle.sizing_rule import Sizing, to_json
+from navit_edge.vocabulary import STRATEGIES
 
 DECREASING = ("auto", "first-fit-decreasing", "best-fit-decreasing", "similar-length")
 

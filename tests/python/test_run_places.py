@@ -264,11 +264,11 @@ def test_a_bundle_whose_name_is_no_text_works_everywhere(job_bundle: Path, image
     bundle = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xff.navit"))
     bundle.symlink_to(job_bundle)
     with ne.Session(bundle, threads=1) as session:
-        assert session.stats()["bundle"] == "m\\xff.navit"
-        assert 'bundle="m\\\\xff.navit"' in session.prometheus({"more": "\udcff"})
-        session.start_trace()
+        assert session.metrics.stats()["bundle"] == "m\\xff.navit"
+        assert 'bundle="m\\\\xff.navit"' in session.metrics.prometheus({"more": "\udcff"})
+        session.metrics.start_trace()
         session.run([image])
-        assert "m\\xff.navit" in json.dumps(session.stop_trace()).replace("\\\\", "\\")
+        assert "m\\xff.navit" in json.dumps(session.metrics.stop_trace()).replace("\\\\", "\\")
     for arguments in (("run", bundle, image, "--json"), ("plan", bundle, image, "--json"),
                       ("inspect", bundle, "--json"), ("doctor", bundle, "--json")):  # fmt: skip
         result = invoke(*arguments)

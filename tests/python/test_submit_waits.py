@@ -48,7 +48,7 @@ def test_a_full_queue_gives_no_future_and_takes_no_image(narrow: ne.Session) -> 
     for number, future in enumerate(taken):
         assert future.result(60).tag == number
     narrow.drain()
-    assert narrow.stats()["images"]["submitted"] == len(taken)
+    assert narrow.metrics.stats()["images"]["submitted"] == len(taken)
 
 
 def test_a_place_that_does_not_come_in_time_is_an_error_of_ours_and_a_timeout(narrow: ne.Session) -> None:

@@ -64,9 +64,9 @@ def test_a_trace_of_a_run_holds_every_pack_of_its_report_and_the_wait_of_every_i
     tiny_bundle: Path, images: list[npt.NDArray[np.uint8]]
 ) -> None:
     session = ne.Session(tiny_bundle, precision="fp32", slots=2)
-    session.start_trace()
+    session.metrics.start_trace()
     session.run(images)
-    found = session.stop_trace()
+    found = session.metrics.stop_trace()
     packs = session.last_report["packs"]
     assert len(packs) >= 4
     slots = spans_by_slot(found)
@@ -106,14 +106,14 @@ def test_a_trace_of_a_run_holds_every_pack_of_its_report_and_the_wait_of_every_i
 
 def test_what_went_wrong_is_in_the_trace(tiny_bundle: Path, images: list[npt.NDArray[np.uint8]]) -> None:
     session = ne.Session(tiny_bundle, precision="fp32")
-    session.start_trace()
+    session.metrics.start_trace()
     futures = [session.submit(image, deadline_ms=1e-3) for image in images]
     cancelled = sum(future.cancel() for future in reversed(futures))
     session.submit(np.zeros((0, 4, 3), np.uint8))
     session.drain()
-    found = session.stop_trace()
+    found = session.metrics.stop_trace()
     spans_by_slot(found)
-    stats = session.stats()
+    stats = session.metrics.stats()
     assert cancelled > 0
     assert len(named(found, "i", "cancelled")) == stats["images"]["cancelled"] == cancelled
     assert len(named(found, "i", "deadline missed")) == stats["deadlines"]["missed"] == 40 - cancelled
@@ -125,10 +125,10 @@ def test_what_went_wrong_is_in_the_trace(tiny_bundle: Path, images: list[npt.NDA
 def test_a_trace_that_overflows_keeps_the_end_and_says_what_it_lost(
     tiny_session: ne.Session, images: list[npt.NDArray[np.uint8]]
 ) -> None:
-    tiny_session.start_trace(max_events=50)
+    tiny_session.metrics.start_trace(max_events=50)
     for image in images:
         tiny_session.submit(image).result()
-    found = tiny_session.stop_trace()
+    found = tiny_session.metrics.stop_trace()
     spans_by_slot(found)
     assert found["otherData"]["kept_events"] == 50
     (lost,) = named(found, "i", "earlier events lost")
@@ -139,21 +139,21 @@ def test_a_trace_that_overflows_keeps_the_end_and_says_what_it_lost(
 
 def test_start_and_stop_out_of_order_are_refused(tiny_session: ne.Session) -> None:
     with pytest.raises(ne.InvalidInputError, match="no trace is being recorded; start one first"):
-        tiny_session.stop_trace()
+        tiny_session.metrics.stop_trace()
     with pytest.raises(ne.InvalidInputError, match="max_events is 0; expected a number of events, 1 to 10000000"):
-        tiny_session.start_trace(max_events=0)
-    tiny_session.start_trace()
+        tiny_session.metrics.start_trace(max_events=0)
+    tiny_session.metrics.start_trace()
     with pytest.raises(ne.InvalidInputError, match="a trace is being recorded already"):
-        tiny_session.start_trace()
-    assert not [event for event in tiny_session.stop_trace()["traceEvents"] if event["ph"] != "M"]
+        tiny_session.metrics.start_trace()
+    assert not [event for event in tiny_session.metrics.stop_trace()["traceEvents"] if event["ph"] != "M"]
 
 
 def test_a_written_trace_reads_back_the_same_and_leaves_nothing_beside_it(
     tiny_session: ne.Session, images: list[npt.NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    tiny_session.start_trace()
+    tiny_session.metrics.start_trace()
     tiny_session.run(images)
-    found = tiny_session.stop_trace()
+    found = tiny_session.metrics.stop_trace()
     plain, small = tmp_path / "t.json", tmp_path / "t.json.gz"
     plain.write_text("an older trace")
     trace.write(found, plain)

@@ -13,7 +13,7 @@ import pytest
 import tensorrt_build as trt
 from tiny_bundle import make_bundle
 
-from navit_edge.machine.vendor_libraries import tensorrt_directories
+from navit_edge.machine.libraries import tensorrt_directories
 
 BUDGETS = [(64, 4)]
 

@@ -9,13 +9,13 @@ or crops images to one size; here each keeps its own, and the CLS token's positi
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import IMAGENET, VisionConfig, patch_embed, prefix_of, read_labels
 from navit_edge_export.families.fields import (
     HF_ACTIVATIONS,
     Fields,
@@ -28,7 +28,7 @@ from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_rows, patch_rows_from_convolution
 from navit_edge_export.layers.attention import SelfAttention
 from navit_edge_export.layers.blocks import Block, LayerScale
-from navit_edge_export.layers.embed import PatchEmbed, PrefixTokens
+from navit_edge_export.layers.embed import PrefixTokens
 from navit_edge_export.layers.mlps import GatedMlp, Mlp
 from navit_edge_export.layers.pooling import ClsMeanPooling, ClsPooling
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
@@ -36,23 +36,13 @@ from navit_edge_export.positions import InterpolatedTable, Resampling
 
 NAME = "dinov2"
 PREFIXES = ("dinov2.", "dinov2_with_registers.")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Dinov2Config:
+class Dinov2Config(VisionConfig):
     """Fields of ``Dinov2Config`` under this project's names."""
 
-    width: int
-    depth: int
-    heads: int
-    mlp_width: int
     gated_mlp: bool
-    patch_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     activation: str  # one of mlps.ACTIVATIONS
     qkv_bias: bool
     norm_eps: float
@@ -70,10 +60,6 @@ class Dinov2Config:
         """All that the checkpoint has weights for."""
         return OUTPUTS if self.num_classes else OUTPUTS[1:]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in JSON's types."""
-        return dataclasses.asdict(self)
-
 
 def read_config(checkpoint: Checkpoint) -> Dinov2Config:
     """From config.json; whether there is a classifier, and how many classes, from its weight."""
@@ -84,11 +70,8 @@ def read_config(checkpoint: Checkpoint) -> Dinov2Config:
     registers = fields.integer("num_register_tokens", 4, least=0) if with_registers else 0
     width = fields.integer("hidden_size", 768)
     patch_px = read_patch_px(fields, values, default=16 if with_registers else 14)
-    image_px = fields.integer("image_size", 224)
     channels = fields.integer("num_channels", 3)
-    if image_px < patch_px:
-        fields.refuse("image_size", f"sides of at least a patch, {patch_px}")
-    mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=IMAGENET[0], std=IMAGENET[1])
     gated = fields.flag("use_swiglu_ffn", False)
     hidden = int(width * fields.number("mlp_ratio", 4))
     if gated:  # two thirds, up to a multiple of 8
@@ -107,7 +90,7 @@ def read_config(checkpoint: Checkpoint) -> Dinov2Config:
         activation="silu" if gated else fields.choice("hidden_act", HF_ACTIVATIONS, "gelu"),
         qkv_bias=fields.flag("qkv_bias", True),
         norm_eps=fields.number("layer_norm_eps", 1e-6),
-        table_side=image_px // patch_px,
+        table_side=fields.table_side("image_size", 224, patch_px=patch_px),
         registers=registers,
         antialias=with_registers,
         num_classes=0 if classifier is None else classifier.shape[0],
@@ -130,7 +113,7 @@ def make_model(config: Dinov2Config) -> PackedModel:
     return PackedModel(
         NAME,
         config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
+        embed=patch_embed(config),
         positions=InterpolatedTable(
             width, config.table_side, config.table_side, Resampling(kernel="bicubic", antialias=config.antialias)
         ),
@@ -154,8 +137,7 @@ def make_model(config: Dinov2Config) -> PackedModel:
 
 def state_map(config: Dinov2Config, checkpoint: Checkpoint) -> StateMap:
     """Names of transformers, with the model's name in front in checkpoints of a classifier."""
-    prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in checkpoint.tensors)), "")
-    found = StateMap(prefix)
+    found = StateMap(prefix_of(checkpoint, PREFIXES))
     found.ignore("*embeddings.mask_token")  # of the pretraining
     found.make("embed.weight", "embeddings.patch_embeddings.projection.weight", by=patch_rows_from_convolution)
     found.copy("embed.bias", "embeddings.patch_embeddings.projection.bias")
@@ -189,13 +171,9 @@ def _prefix_rows(cls: Tensor, table: Tensor, *registers: Tensor) -> Tensor:
 
 def read_preprocessing(config: Dinov2Config, checkpoint: Checkpoint) -> Preprocessing:
     """Native resolution, up to the size of the table; the processor's own 224 x 224 crop is not what one packs for."""
-    names = checkpoint.config.get("id2label") or {}
-    labels: tuple[str, ...] = ()
-    if config.num_classes and names:
-        labels = tuple(names.get(str(n), f"LABEL_{n}") for n in range(config.num_classes))
     return Preprocessing(
         sizing=Sizing(rule="token-cap", max_tokens=config.table_side**2),
         filter=read_filter(NAME, checkpoint, "bicubic"),
         alpha=read_alpha(NAME, checkpoint, converts=True),  # BitImageProcessor
-        labels=labels,
+        labels=read_labels(checkpoint, config.num_classes),
     )

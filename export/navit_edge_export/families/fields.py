@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import AlphaRule, Filter
 from navit_edge_export.families.checkpoint import Checkpoint
 
 V = TypeVar("V")
@@ -22,7 +23,7 @@ HF_ACTIVATIONS = {
     "relu": "relu",
 }
 #: Pillow's numbers of filters, as processors store them.
-PIL_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+PIL_FILTERS: tuple[Filter, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 
 class Fields:
@@ -83,6 +84,13 @@ class Fields:
             self.refuse(name, "squares, as 256")
         return side
 
+    def table_side(self, name: str, default: int, *, patch_px: int) -> int:
+        """How many whole patches a side of so many pixels has."""
+        side_px = self.integer(name, default)
+        if side_px < patch_px:
+            self.refuse(name, f"sides of at least a patch, {patch_px}")
+        return side_px // patch_px
+
 
 def read_patch_px(fields: Fields, values: Mapping[str, Any], name: str = "patch_size", default: int = 16) -> int:
     """A patch side, given as a number or as two equal ones."""
@@ -120,7 +128,7 @@ def read_pixels(
     return found[0], found[1]
 
 
-def read_alpha(family: str, checkpoint: Checkpoint, *, converts: bool) -> str:
+def read_alpha(family: str, checkpoint: Checkpoint, *, converts: bool) -> AlphaRule:
     """What a transformers image processor makes of transparency: if it converts to RGB, it lays the image over white
     (``image_transforms.convert_to_rgb``). ``converts``: whether it does if the checkpoint does not say; if it
     does not, images come from ``load_image``, which drops alpha."""
@@ -131,7 +139,7 @@ def read_alpha(family: str, checkpoint: Checkpoint, *, converts: bool) -> str:
     return "composite" if (converts if value is None else value) else "drop"
 
 
-def read_filter(family: str, checkpoint: Checkpoint, default: str) -> str:
+def read_filter(family: str, checkpoint: Checkpoint, default: Filter) -> Filter:
     """The filter of the resize of a transformers image processor."""
     fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
     value = checkpoint.processor.get("resample")

@@ -7,86 +7,48 @@ norm, no prefix tokens. What it gives are the tokens that a projector hands to a
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import CLIP, TowerConfig, patch_embed, prefix_of, read_shared, rope_fields
 from navit_edge_export.families.fields import (
-    HF_ACTIVATIONS,
     Fields,
     read_alpha,
     read_filter,
-    read_patch_px,
-    read_pixels,
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.attention import SelfAttention
 from navit_edge_export.layers.blocks import Block
-from navit_edge_export.layers.embed import PatchEmbed
 from navit_edge_export.layers.mlps import GatedMlp
 from navit_edge_export.layers.norms import RMSNorm
-from navit_edge_export.packed_model import OUTPUTS, PackedModel
+from navit_edge_export.packed_model import PackedModel
 from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencies
 
 NAME = "pixtral"
 PREFIXES = ("model.vision_tower.", "vision_tower.")
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 NORM_EPS = 1e-5  # transformers has it in the code, not in the config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PixtralConfig:
+class PixtralConfig(TowerConfig):
     """Fields of ``PixtralVisionConfig`` under this project's names."""
 
-    width: int
-    depth: int
-    heads: int
-    mlp_width: int
-    patch_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    activation: str  # one of mlps.ACTIVATIONS
     rope_theta: float
-    prefix_tokens: int = 0
-    num_classes: int = 0
-
-    def outputs(self) -> tuple[str, ...]:
-        """The tokens."""
-        return OUTPUTS[2:]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in JSON's types."""
-        return dataclasses.asdict(self)
 
 
 def read_config(checkpoint: Checkpoint) -> PixtralConfig:
     """From config.json, of the vision model or of the whole one."""
     values = checkpoint.config.get("vision_config", checkpoint.config)
     fields = Fields(NAME, values)
-    width, heads = fields.integer("hidden_size", 1024), fields.integer("num_attention_heads", 16)
-    fields.expect("head_dim", width // heads, None)
-    rope = values.get("rope_parameters") or {}
-    rope_fields = Fields(NAME, rope, where="config.json, rope_parameters")
-    rope_fields.expect("rope_type", "axial", "default")
-    channels = fields.integer("num_channels", 3)
-    mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=CLIP_MEAN, std=CLIP_STD)
-    return PixtralConfig(
-        width=width,
-        depth=fields.integer("num_hidden_layers", 24),
-        heads=heads,
-        mlp_width=fields.integer("intermediate_size", 4096),
-        patch_px=read_patch_px(fields, values),
-        channels=channels,
-        mean=mean,
-        std=std,
-        activation=fields.choice("hidden_act", HF_ACTIVATIONS, "gelu"),
-        rope_theta=rope_fields.number("rope_theta", fields.number("rope_theta", 10000.0)),
+    shared = read_shared(
+        NAME, checkpoint, values, normalization=CLIP, width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu"
     )
+    fields.expect("head_dim", shared["width"] // shared["heads"], None)
+    theta = rope_fields(NAME, values).number("rope_theta", fields.number("rope_theta", 10000.0))
+    return PixtralConfig(**shared, rope_theta=theta)
 
 
 def make_model(config: PixtralConfig) -> PackedModel:
@@ -98,7 +60,7 @@ def make_model(config: PixtralConfig) -> PackedModel:
     return PackedModel(
         NAME,
         config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
+        embed=patch_embed(config),
         pre_norm=RMSNorm(width, eps=NORM_EPS),
         rotary=RotaryPositions(torch.cat([row, torch.zeros_like(column)]), torch.cat([torch.zeros_like(row), column])),
         blocks=[
@@ -116,8 +78,7 @@ def make_model(config: PixtralConfig) -> PackedModel:
 
 def state_map(config: PixtralConfig, checkpoint: Checkpoint) -> StateMap:
     """Names of transformers, with ``vision_tower.`` in front in checkpoints of more than the vision model."""
-    prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in checkpoint.tensors)), "")
-    found = StateMap(prefix)
+    found = StateMap(prefix_of(checkpoint, PREFIXES))
     found.ignore("*language_model.*", "*multi_modal_projector.*", "lm_head.*")
     found.make("embed.weight", "patch_conv.weight", by=patch_rows_from_convolution)
     found.make("embed.bias", "patch_conv.weight", by=lambda w: torch.zeros(w.shape[0]))

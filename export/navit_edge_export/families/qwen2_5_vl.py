@@ -7,13 +7,12 @@ import dataclasses
 
 from navit_edge_export.families import qwen_vl
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import patch_embed, plain_blocks
 from navit_edge_export.families.fields import HF_ACTIVATIONS
 from navit_edge_export.families.qwen_vl import MERGE, NORM_EPS, QwenVisionConfig
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap
-from navit_edge_export.layers.attention import SelfAttention, Windows
-from navit_edge_export.layers.blocks import Block
-from navit_edge_export.layers.embed import PatchEmbed
+from navit_edge_export.layers.attention import Windows
 from navit_edge_export.layers.mlps import GatedMlp
 from navit_edge_export.layers.norms import RMSNorm
 from navit_edge_export.packed_model import PackedModel
@@ -57,17 +56,13 @@ def make_model(config: Qwen25VisionConfig) -> PackedModel:
     return PackedModel(
         NAME,
         config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
+        embed=patch_embed(config),
         rotary=qwen_vl.make_rotary(config),
-        blocks=[
-            Block(
-                RMSNorm(width, eps=NORM_EPS),
-                SelfAttention(width, config.heads, qkv_bias=True, proj_bias=True),
-                RMSNorm(width, eps=NORM_EPS),
-                GatedMlp(width, config.mlp_width, activation=config.activation),
-            )
-            for _ in range(config.depth)
-        ],
+        blocks=plain_blocks(
+            config,
+            lambda: RMSNorm(width, eps=NORM_EPS),
+            lambda: GatedMlp(width, config.mlp_width, activation=config.activation),
+        ),
         norm=RMSNorm(width, eps=NORM_EPS),
         merger=qwen_vl.make_merger(config),
         windows=Windows(side=config.window_patches, full_blocks=frozenset(config.full_blocks)),

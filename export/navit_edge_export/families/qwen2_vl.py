@@ -11,10 +11,6 @@ from navit_edge_export.families.fields import HF_ACTIVATIONS
 from navit_edge_export.families.qwen_vl import QwenVisionConfig
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap
-from navit_edge_export.layers.attention import SelfAttention
-from navit_edge_export.layers.blocks import Block
-from navit_edge_export.layers.embed import PatchEmbed
-from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.packed_model import PackedModel
 
 NAME = "qwen2-vl"
@@ -35,37 +31,14 @@ def read_config(checkpoint: Checkpoint) -> QwenVisionConfig:
 
 def make_model(config: QwenVisionConfig) -> PackedModel:
     """The packed model."""
-    width = config.width
-    return PackedModel(
-        NAME,
-        config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
-        rotary=qwen_vl.make_rotary(config),
-        blocks=[
-            Block(
-                qwen_vl.norm(config),
-                SelfAttention(width, config.heads, qkv_bias=True, proj_bias=True),
-                qwen_vl.norm(config),
-                Mlp(width, config.mlp_width, gelu=config.activation),
-            )
-            for _ in range(config.depth)
-        ],
-        norm=qwen_vl.norm(config),
-        merger=qwen_vl.make_merger(config),
-    )
+    return qwen_vl.make_tower(NAME, config)
 
 
 def state_map(config: QwenVisionConfig, checkpoint: Checkpoint) -> StateMap:
     """Names of transformers."""
     found = qwen_vl.start_map(checkpoint, patch_bias=False)
     for n in range(config.depth):
-        block = f"blocks.{n}"
-        found.layer(f"{block}.attention_norm", f"{block}.norm1")
-        found.layer(f"{block}.attention.qkv", f"{block}.attn.qkv")
-        found.layer(f"{block}.attention.proj", f"{block}.attn.proj")
-        found.layer(f"{block}.mlp_norm", f"{block}.norm2")
-        found.layer(f"{block}.mlp.up", f"{block}.mlp.fc1")
-        found.layer(f"{block}.mlp.down", f"{block}.mlp.fc2")
+        qwen_vl.map_tower_block(found, n, mlp=("mlp.fc1", "mlp.fc2"))
     found.layer("norm", "merger.ln_q")
     found.layer("merger.mlp.up", "merger.mlp.0")
     found.layer("merger.mlp.down", "merger.mlp.2")

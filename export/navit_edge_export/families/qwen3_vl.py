@@ -10,19 +10,15 @@ import dataclasses
 
 from navit_edge_export.families import qwen_vl
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import HALF
 from navit_edge_export.families.fields import HF_ACTIVATIONS
 from navit_edge_export.families.qwen_vl import QwenVisionConfig
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap
-from navit_edge_export.layers.attention import SelfAttention
-from navit_edge_export.layers.blocks import Block
-from navit_edge_export.layers.embed import PatchEmbed
-from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.packed_model import PackedModel
 from navit_edge_export.positions import InterpolatedTable, Resampling
 
 NAME = "qwen3-vl"
-HALF = (0.5, 0.5, 0.5)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,31 +37,15 @@ def read_config(checkpoint: Checkpoint) -> Qwen3VisionConfig:
         mlp_width=fields.integer("intermediate_size", 4304),
         activation=fields.choice("hidden_act", HF_ACTIVATIONS, "gelu_pytorch_tanh"),
         table_side=fields.square_side("num_position_embeddings", 2304),
-        **qwen_vl.shared_values(NAME, checkpoint, patch_px=16, mean=HALF, std=HALF),
+        **qwen_vl.shared_values(NAME, checkpoint, patch_px=16, normalization=HALF),
     )
 
 
 def make_model(config: Qwen3VisionConfig) -> PackedModel:
     """The packed model."""
-    width = config.width
-    return PackedModel(
-        NAME,
-        config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
-        positions=InterpolatedTable(width, config.table_side, config.table_side, Resampling(align_corners=True)),
-        rotary=qwen_vl.make_rotary(config),
-        blocks=[
-            Block(
-                qwen_vl.norm(config),
-                SelfAttention(width, config.heads, qkv_bias=True, proj_bias=True),
-                qwen_vl.norm(config),
-                Mlp(width, config.mlp_width, gelu=config.activation),
-            )
-            for _ in range(config.depth)
-        ],
-        norm=qwen_vl.norm(config),
-        merger=qwen_vl.make_merger(config),
-    )
+    side = config.table_side
+    positions = InterpolatedTable(config.width, side, side, Resampling(align_corners=True))
+    return qwen_vl.make_tower(NAME, config, positions=positions)
 
 
 def state_map(config: Qwen3VisionConfig, checkpoint: Checkpoint) -> StateMap:
@@ -74,13 +54,7 @@ def state_map(config: Qwen3VisionConfig, checkpoint: Checkpoint) -> StateMap:
     found.ignore("*deepstack_merger_list.*")
     found.copy("positions.table", "pos_embed.weight")
     for n in range(config.depth):
-        block = f"blocks.{n}"
-        found.layer(f"{block}.attention_norm", f"{block}.norm1")
-        found.layer(f"{block}.attention.qkv", f"{block}.attn.qkv")
-        found.layer(f"{block}.attention.proj", f"{block}.attn.proj")
-        found.layer(f"{block}.mlp_norm", f"{block}.norm2")
-        found.layer(f"{block}.mlp.up", f"{block}.mlp.linear_fc1")
-        found.layer(f"{block}.mlp.down", f"{block}.mlp.linear_fc2")
+        qwen_vl.map_tower_block(found, n, mlp=("mlp.linear_fc1", "mlp.linear_fc2"))
     found.layer("norm", "merger.norm")
     found.layer("merger.mlp.up", "merger.linear_fc1")
     found.layer("merger.mlp.down", "merger.linear_fc2")

@@ -16,47 +16,37 @@ from torch import Tensor, nn
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import (
+    CLIP,
+    Normalization,
+    TowerConfig,
+    map_block,
+    patch_embed,
+    plain_blocks,
+    plain_mlps,
+    prefix_of,
+    rope_fields,
+)
 from navit_edge_export.families.fields import Fields, read_alpha, read_filter, read_patch_px, read_pixels
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.merging import PatchMerger
 from navit_edge_export.layers.mlps import Mlp
-from navit_edge_export.packed_model import OUTPUTS
+from navit_edge_export.packed_model import PackedModel
 from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencies
 
 PREFIXES = ("model.visual.", "visual.")
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 NORM_EPS = 1e-6  # transformers has it in the code, not in the config
 MERGE = 2
 FRAMES = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class QwenVisionConfig:
+class QwenVisionConfig(TowerConfig):
     """Fields of the three families' vision configs under this project's names."""
 
-    width: int
     out_width: int  # of a merged token
-    depth: int
-    heads: int
-    mlp_width: int
-    patch_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    activation: str  # one of mlps.ACTIVATIONS
     rope_theta: float
-    prefix_tokens: int = 0
-    num_classes: int = 0
-
-    def outputs(self) -> tuple[str, ...]:
-        """The merged tokens."""
-        return OUTPUTS[2:]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in JSON's types."""
-        return dataclasses.asdict(self)
 
 
 def vision_fields(family: str, checkpoint: Checkpoint) -> tuple[Fields, dict[str, Any]]:
@@ -77,23 +67,20 @@ def shared_values(
     checkpoint: Checkpoint,
     *,
     patch_px: int = 14,
-    mean: tuple[float, ...] = CLIP_MEAN,
-    std: tuple[float, ...] = CLIP_STD,
+    normalization: Normalization = CLIP,
 ) -> dict[str, Any]:
     """Values of the config that all three call the same; the arguments are the family's defaults."""
     fields, values = vision_fields(family, checkpoint)
-    rope = Fields(family, values.get("rope_parameters") or {}, where="config.json, rope_parameters")
-    rope.expect("rope_type", "axial", "default")
     channels = fields.integer("in_channels", fields.integer("in_chans", 3))
-    found_mean, found_std = read_pixels(family, checkpoint, channels=channels, mean=mean, std=std)
+    mean, std = read_pixels(family, checkpoint, channels=channels, mean=normalization[0], std=normalization[1])
     return {
         "depth": fields.integer("depth"),
         "heads": fields.integer("num_heads", 16),
         "patch_px": read_patch_px(fields, values, default=patch_px),
         "channels": channels,
-        "mean": found_mean,
-        "std": found_std,
-        "rope_theta": rope.number("rope_theta", 10000.0),
+        "mean": mean,
+        "std": std,
+        "rope_theta": rope_fields(family, values).number("rope_theta", 10000.0),
     }
 
 
@@ -109,14 +96,33 @@ def make_merger(config: QwenVisionConfig) -> PatchMerger:
     return PatchMerger(MERGE, Mlp(width, width, out_width=config.out_width))
 
 
-def norm(config: QwenVisionConfig) -> nn.Module:
-    """Of Qwen2-VL and Qwen3-VL."""
-    return nn.LayerNorm(config.width, eps=NORM_EPS)
+def make_tower(family: str, config: QwenVisionConfig, *, positions: nn.Module | None = None) -> PackedModel:
+    """The packed model of Qwen2-VL and Qwen3-VL."""
+
+    def norm() -> nn.LayerNorm:
+        return nn.LayerNorm(config.width, eps=NORM_EPS)
+
+    return PackedModel(
+        family,
+        config,
+        embed=patch_embed(config),
+        positions=positions,
+        rotary=make_rotary(config),
+        blocks=plain_blocks(config, norm, plain_mlps(config, config.activation)),
+        norm=norm(),
+        merger=make_merger(config),
+    )
+
+
+def map_tower_block(found: StateMap, n: int, *, mlp: tuple[str, str]) -> None:
+    """A block of Qwen2-VL and Qwen3-VL; ``mlp``: how they call its layers."""
+    block = f"blocks.{n}"
+    map_block(found, block, block, norms=("norm1", "norm2"), qkv=["attn.qkv"], proj="attn.proj", mlp=mlp)
 
 
 def start_map(checkpoint: Checkpoint, *, patch_bias: bool) -> StateMap:
     """The map with the patch embedding; names have ``visual.`` in front in checkpoints of the whole model."""
-    prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in checkpoint.tensors)), "")
+    prefix = prefix_of(checkpoint, PREFIXES)
     found = StateMap(prefix)
     found.ignore("*language_model.*", "lm_head.*")
     if prefix == "visual.":  # checkpoints as they were released: the language model is "model"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import AlphaRule, Filter, Orientation
 
 if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
@@ -23,9 +24,9 @@ class Preprocessing:
     """How the family's own processor prepares an image; mean and std lie in the config."""
 
     sizing: Sizing
-    filter: str  # one of Pillow's, as "bilinear"
-    alpha: str = "drop"  # or "composite", over white: what becomes of transparency
-    orientation: str = "apply"  # files are turned upright; "as-decoded" if the family's own loader does not
+    filter: Filter
+    alpha: AlphaRule = "drop"  # "composite": over white
+    orientation: Orientation = "apply"
     labels: tuple[str, ...] = ()  # names of the classes
 
 
@@ -107,7 +108,7 @@ FAMILIES = (
     ),
     Family(
         name="timm-naflexvit",
-        module="timm_naflexvit",
+        module="timm.naflexvit",
         source="timm: NaFlexVit, every registered variant",
         keys=(r"embeds\.proj\.weight", r"blocks\.0\.attn\.proj\.weight"),
         architectures=(r"naflexvit_\w+",),

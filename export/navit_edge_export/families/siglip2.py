@@ -8,26 +8,27 @@ pools by the mean, which goes into its classifier.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from torch import nn
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import (
+    VisionConfig,
+    map_siglip_block,
+    patch_embed,
+    plain_blocks,
+    plain_mlps,
+    read_labels,
+    read_shared,
+)
 from navit_edge_export.families.fields import (
-    HF_ACTIVATIONS,
     Fields,
     read_alpha,
     read_filter,
-    read_patch_px,
-    read_pixels,
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_vector
-from navit_edge_export.layers.attention import SelfAttention
-from navit_edge_export.layers.blocks import Block
-from navit_edge_export.layers.embed import PatchEmbed
-from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.layers.pooling import AttentionPool, MapPooling, MeanPooling
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
 from navit_edge_export.positions import InterpolatedTable, Resampling
@@ -36,17 +37,9 @@ NAME = "siglip2"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Siglip2Config:
+class Siglip2Config(VisionConfig):
     """Fields of ``Siglip2VisionConfig`` under this project's names."""
 
-    width: int
-    depth: int
-    heads: int
-    mlp_width: int
-    patch_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     activation: str  # one of mlps.ACTIVATIONS
     norm_eps: float
     table_side: int
@@ -60,10 +53,6 @@ class Siglip2Config:
             return OUTPUTS
         return OUTPUTS[2:] if self.pooling == "none" else OUTPUTS[1:]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in JSON's types."""
-        return dataclasses.asdict(self)
-
 
 def read_config(checkpoint: Checkpoint) -> Siglip2Config:
     """From config.json, of the vision model or of the whole one."""
@@ -71,18 +60,20 @@ def read_config(checkpoint: Checkpoint) -> Siglip2Config:
     values = whole.get("vision_config", whole)
     fields = Fields(NAME, values)
     classifies = any("classifier.weight" in name for name in checkpoint.tensors)
-    channels = fields.integer("num_channels", 3)
-    mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
+    half = (0.5,) * fields.integer("num_channels", 3)
+    shared = read_shared(
+        NAME,
+        checkpoint,
+        values,
+        normalization=(half, half),
+        width=768,
+        depth=12,
+        heads=12,
+        mlp_width=3072,
+        activation="gelu_pytorch_tanh",
+    )
     return Siglip2Config(
-        width=fields.integer("hidden_size", 768),
-        depth=fields.integer("num_hidden_layers", 12),
-        heads=fields.integer("num_attention_heads", 12),
-        mlp_width=fields.integer("intermediate_size", 3072),
-        patch_px=read_patch_px(fields, values),
-        channels=channels,
-        mean=mean,
-        std=std,
-        activation=fields.choice("hidden_act", HF_ACTIVATIONS, "gelu_pytorch_tanh"),
+        **shared,
         norm_eps=fields.number("layer_norm_eps", 1e-6),
         table_side=fields.square_side("num_patches", 256),
         pooling="mean" if classifies else "map" if fields.flag("vision_use_head", True) else "none",
@@ -97,8 +88,7 @@ def make_model(config: Siglip2Config) -> PackedModel:
     def norm() -> nn.LayerNorm:
         return nn.LayerNorm(width, eps=config.norm_eps)
 
-    def mlp() -> Mlp:
-        return Mlp(width, config.mlp_width, gelu=config.activation)
+    mlp = plain_mlps(config, config.activation)
 
     pooling: dict[str, nn.Module | None] = {"none": None, "mean": MeanPooling()}
     if config.pooling == "map":
@@ -106,14 +96,11 @@ def make_model(config: Siglip2Config) -> PackedModel:
     return PackedModel(
         NAME,
         config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
+        embed=patch_embed(config),
         positions=InterpolatedTable(
             width, config.table_side, config.table_side, Resampling(kernel="bilinear", antialias=True)
         ),
-        blocks=[
-            Block(norm(), SelfAttention(width, heads, qkv_bias=True, proj_bias=True), norm(), mlp())
-            for _ in range(config.depth)
-        ],
+        blocks=plain_blocks(config, norm, mlp),
         norm=norm(),
         pooling=pooling[config.pooling],
         head=nn.Linear(width, config.num_classes) if config.num_classes else None,
@@ -128,13 +115,7 @@ def state_map(config: Siglip2Config, checkpoint: Checkpoint) -> StateMap:
     found.layer("embed", "embeddings.patch_embedding")
     found.copy("positions.table", "embeddings.position_embedding.weight")
     for n in range(config.depth):
-        ours, theirs = f"blocks.{n}", f"encoder.layers.{n}"
-        found.layer(f"{ours}.attention_norm", f"{theirs}.layer_norm1")
-        found.stack(f"{ours}.attention.qkv", *(f"{theirs}.self_attn.{x}_proj" for x in "qkv"))
-        found.layer(f"{ours}.attention.proj", f"{theirs}.self_attn.out_proj")
-        found.layer(f"{ours}.mlp_norm", f"{theirs}.layer_norm2")
-        found.layer(f"{ours}.mlp.up", f"{theirs}.mlp.fc1")
-        found.layer(f"{ours}.mlp.down", f"{theirs}.mlp.fc2")
+        map_siglip_block(found, n)
     found.layer("norm", "post_layernorm")
     if config.pooling == "map":
         found.make("pooling.attention.probe", "head.probe", by=as_vector)
@@ -158,13 +139,9 @@ def read_preprocessing(config: Siglip2Config, checkpoint: Checkpoint) -> Preproc
     """As ``Siglip2ImageProcessor`` does it; 256 patches if the checkpoint does not say."""
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_resize", True, None)
-    labels: tuple[str, ...] = ()
-    if config.num_classes:
-        names = checkpoint.config.get("id2label") or {}
-        labels = tuple(names.get(str(n), f"LABEL_{n}") for n in range(config.num_classes)) if names else ()
     return Preprocessing(
         sizing=Sizing(rule="naflex", max_tokens=fields.integer("max_num_patches", 256)),
         filter=read_filter(NAME, checkpoint, "bilinear"),
         alpha=read_alpha(NAME, checkpoint, converts=False),
-        labels=labels,
+        labels=read_labels(checkpoint, config.num_classes),
     )

@@ -26,6 +26,7 @@ from torch.nn import functional
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import VisionConfig
 from navit_edge_export.families.fields import Fields, read_filter, read_pixels
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_channels_first
@@ -42,18 +43,10 @@ EPS = 1e-5  # of every LayerNorm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VitPytorchConfig:
+class VitPytorchConfig(VisionConfig):
     """Arguments of ``NaViT`` under this project's names."""
 
-    width: int
-    depth: int
-    heads: int
     head_width: int
-    mlp_width: int
-    patch_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     rows: int  # of the row table: most rows of an image
     columns: int
     nested: bool  # of na_vit_nested_tensor
@@ -64,10 +57,6 @@ class VitPytorchConfig:
     def outputs(self) -> tuple[str, ...]:
         """All three."""
         return OUTPUTS
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in JSON's types."""
-        return dataclasses.asdict(self)
 
 
 def read_config(checkpoint: Checkpoint) -> VitPytorchConfig:

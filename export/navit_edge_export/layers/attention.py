@@ -20,8 +20,6 @@ from navit_edge.errors import InvalidInputError
 from navit_edge_export.layers.norms import make_head_norm
 from navit_edge_export.positions.rotary import Rotation
 
-LOWERINGS = ("masked", "padded", "packed")
-
 # Added to the score of a key that is not there. Finite, so that an image without tokens gives numbers, not NaN; exp of
 # it is 0 in every format; float16 holds it.
 ABSENT = -30000.0

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from navit_edge.bench.workload import Grid, ladder_images, pack_of, squarish
 from navit_edge.bundle.manifest import BudgetCost, Cost, Engine, Manifest
 from navit_edge.errors import InvalidInputError
-from navit_edge.planning import Attention
+from navit_edge.vocabulary import AttentionCost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,7 @@ class Calibration:
     """What was measured and fitted. ``rounds``: how often each pack was timed."""
 
     engine: str
-    attention: Attention
+    attention: AttentionCost
     packs: tuple[TimedPack, ...]
     cost: Cost
     rounds: int
@@ -84,7 +84,7 @@ class Calibration:
 def calibrate(
     manifest: Manifest,
     session: Session,
-    attention: Attention,
+    attention: AttentionCost,
     *,
     threads: int,
     rounds: int = ROUNDS,
@@ -142,7 +142,7 @@ def calibrate(
     )
 
 
-def scores_of(attention: Attention, tokens: int, lengths: Sequence[int]) -> int:
+def scores_of(attention: AttentionCost, tokens: int, lengths: Sequence[int]) -> int:
     """S of a pack with T = ``tokens`` and images of ``lengths`` tokens."""
     if attention == "padded":
         return len(lengths) * max(lengths) ** 2

@@ -19,8 +19,8 @@ from navit_edge.bench.measure import BenchOptions, percentile
 from navit_edge.bench.suite import SCHEMA_VERSION, built_in, versions
 from navit_edge.bench.workload import Workload, ladder, ladder_images
 from navit_edge.bundle.manifest import Engine, Manifest
-from navit_edge.doctor.host import Host
 from navit_edge.errors import InvalidInputError
+from navit_edge.machine.host import Host
 
 if TYPE_CHECKING:
     from navit_edge.bench.measure import Images

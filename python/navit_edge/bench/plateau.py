@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.errors import BackendError
+from navit_edge.machine.process_memory import resident_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,10 +64,6 @@ def measure(bundle: str | Path, engine: str, *, options: Mapping[str, str] | Non
     return Plateau(**json.loads(ran.stdout))
 
 
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) * 1024
-
-
 def _batches(bundle: Path) -> Iterator[list[npt.NDArray[np.uint8]]]:
     """One to eight images of any size below the cap of the sizing rule, sides of up to 2 : 1."""
     import numpy as np
@@ -90,7 +87,7 @@ def _batches(bundle: Path) -> Iterator[list[npt.NDArray[np.uint8]]]:
 def _until_flat(session: Session, bundle: Path) -> int:
     """How many packs it took."""
     end = time.monotonic() + _MOST_S
-    packs, looks = 0, [_resident_bytes()]
+    packs, looks = 0, [resident_bytes() or 0]
     for turn, batch in enumerate(_batches(bundle)):
         if turn % 2:
             packs += len({future.result().pack for future in [session.submit(image) for image in batch]})
@@ -99,7 +96,7 @@ def _until_flat(session: Session, bundle: Path) -> int:
             packs += len(session.last_report["packs"])
         if packs < _EVERY * len(looks):
             continue
-        looks.append(_resident_bytes())
+        looks.append(resident_bytes() or 0)
         flat = len(looks) > 2 and looks[-1] < (1 + _FLAT) * looks[-3]
         if packs >= _MOST or (packs >= _LEAST and flat) or time.monotonic() > end:
             break
@@ -111,9 +108,9 @@ def _main() -> None:
 
     bundle, engine, options = json.loads(sys.argv[1])
     session = Session(bundle, engine=engine, overflow="downscale", options=options)
-    opened = _resident_bytes()
+    opened = resident_bytes() or 0
     packs = _until_flat(session, Path(bundle))
-    plateau = _resident_bytes()
+    plateau = resident_bytes() or 0
     session.close()
     found: dict[str, Any] = asdict(
         Plateau(
@@ -121,7 +118,7 @@ def _main() -> None:
             packs=packs,
             opened_bytes=opened,
             plateau_bytes=plateau,
-            closed_bytes=_resident_bytes(),
+            closed_bytes=resident_bytes() or 0,
         )
     )
     print(json.dumps(found))

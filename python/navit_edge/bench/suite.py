@@ -13,8 +13,8 @@ from typing import Any
 from navit_edge.bench.measure import BenchOptions, Measurement, measure
 from navit_edge.bench.workload import Grid, Workload, ladder, ladder_images, mixed_sizes, planning_ms, synthetic
 from navit_edge.bundle.manifest import Engine, Manifest, find_engine
-from navit_edge.doctor.host import Host
 from navit_edge.machine.gpu import DeviceMemory, Gpu, read_gpu
+from navit_edge.machine.host import Host
 from navit_edge.machine.process_memory import resident_bytes
 from navit_edge.planning import PlanLimits, plan_packs
 from navit_edge.session import Session

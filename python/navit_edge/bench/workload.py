@@ -170,7 +170,8 @@ def planning_ms(manifest: Manifest, engine: Engine, images: Sequence[npt.NDArray
     """Sizing and planning of these images through the session's own C++ functions, without its pixels: median of 5."""
     import statistics
 
-    from navit_edge.planning import Strategy, plan
+    from navit_edge.planning import plan
+    from navit_edge.vocabulary import Strategy
 
     largest = engine.budgets[-1]
     budgets = [budget.target_tokens for budget in engine.budgets]

@@ -15,14 +15,11 @@ from navit_edge.bundle.directory import Directory, opened
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
+from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Strategy
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 MOST_BYTES: int = _core.most_manifest_bytes
-#: How images may be packed (csrc/include/navit_edge/plan.h).
-STRATEGIES = (
-    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
-)  # fmt: skip
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +34,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """An ONNX graph in float32, with Q/DQ if quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
 
     id: str  # "masked", "padded", "packed", "masked-int8"
-    lowering: str  # "masked" | "padded" | "packed"
+    lowering: Lowering
     file: str  # "graphs/masked.onnx"
     opset: int
     inputs: tuple[TensorSpec, ...]
@@ -85,18 +82,18 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A compiled engine."""
 
     id: str  # "<backend>-<target>-<precision>"
-    backend: str  # "openvino" | "tensorrt" | "tensorrt-rtx"
+    backend: str  # one of vocabulary.BACKENDS, or a later one
     target: str  # "cpu", "sm86+sm89"
-    precision: str  # "fp32" | "fp16" | "bf16" | "int8" | "fp8"
+    precision: str  # one of vocabulary.PRECISIONS
     graph: str  # id of the graph it was built from
-    strategy: str  # one of STRATEGIES: what "auto" measures the others against
+    strategy: Strategy  # what "auto" measures the others against
     dynamic_tokens: bool  # T is the pack's own token count, not padded to the budget
     budgets: tuple[Budget, ...]  # ascending in tokens
     file: str  # "engines/openvino-cpu-bf16.blob"
     builder: dict[str, str]  # library -> version
     options: dict[str, str] = {}  # handed to the backend as they are
     report: str | None = None  # "reports/build-<id>.json"
-    float_precision: str = ""  # "fp32" | "fp16" | "bf16": of what computes beside quantized layers
+    float_precision: str = ""  # one of vocabulary.FLOATS: of what computes beside quantized layers
     group: EngineGroup | None = None
     cost: Cost | None = None  # measured on a device; None: assumed from the model's sizes
 
@@ -105,15 +102,15 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """From pixels to ``patches``; mean and std are folded into the graph and stand here for the record."""
 
     sizing: Sizing
-    filter: str  # "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos", as Pillow computes them
+    filter: Filter
     patch_px: int
     channels: int
     mean: tuple[float, ...]  # of pixels / 255
     std: tuple[float, ...]
-    alpha: str = "drop"  # "drop" | "composite" | "reject": what becomes of an image's alpha channel
-    background: tuple[int, int, int] = (255, 255, 255)  # RGB, for alpha "composite"
-    orientation: str = "as-decoded"  # "apply": files are turned upright | "as-decoded": only as their decoder does
-    icc: str = "ignore"  # "srgb": files are converted by their colour profile | "ignore"
+    alpha: AlphaRule = "drop"
+    background: tuple[int, int, int] = WHITE  # RGB, for alpha "composite"
+    orientation: Orientation = "as-decoded"
+    icc: Icc = "ignore"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ import msgspec
 
 from navit_edge.errors import InvalidInputError
 from navit_edge.options import as_json
+from navit_edge.vocabulary import FITS, Fit, Rule
 
 #: Up to here a double holds every integer, so that C++ and Python divide the same numbers.
 MOST_PIXELS = 2**53
@@ -21,10 +22,10 @@ MOST_MERGE = 1024
 class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which grid an image gets (docs/preprocessing.md). A rule reads its own fields; the others keep their defaults."""
 
-    rule: str  # one of RULES
+    rule: Rule
     max_tokens: int = 0  # token-cap, naflex: most patches of an image
     upscale: bool = False  # token-cap: small images are scaled up to max_tokens, too
-    fit: str = "resize"  # native: "resize" | "pad" | "crop"
+    fit: Fit = "resize"  # native
     pad_rgb: tuple[int, int, int] = (0, 0, 0)  # native with pad or crop: colour of what the image does not cover
     merge: int = 0  # smart-resize: sides are multiples of patch_px * merge
     min_pixels: int = 0  # smart-resize
@@ -35,7 +36,7 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 #: Rule -> its fields.
-FIELDS: dict[str, tuple[str, ...]] = {
+FIELDS: dict[Rule, tuple[str, ...]] = {
     "token-cap": ("max_tokens", "upscale"),
     "native": ("fit", "pad_rgb"),
     "naflex": ("max_tokens",),
@@ -44,7 +45,6 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "fixed": ("height_px", "width_px"),
 }
 RULES = tuple(FIELDS)
-FITS = ("resize", "pad", "crop")
 
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Sizing)}
 

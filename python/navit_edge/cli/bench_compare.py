@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from navit_edge.cli.common import out_console
+from navit_edge.cli.common import facts_table, figures_table, out_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
 def print_comparison(report: CompareReport) -> None:
     """Engines by letter, then a table of packs, then the whole set."""
-    from rich.table import Table
     from rich.text import Text
 
     console = out_console()
-    facts = Table.grid(padding=(0, 2))
     options = report.options
     letters = dict(zip(report.engines, ascii_uppercase, strict=False))
     lines = [("bundle", report.bundle)]
@@ -36,9 +34,7 @@ def print_comparison(report: CompareReport) -> None:
             f"and {options.duration_s:g} s",
         ),
     ]
-    for name, value in lines:
-        facts.add_row(Text(name, style="bold"), Text(value))
-    console.print(facts)
+    console.print(facts_table(lines))
     console.print()
     if report.packs:
         console.print(_table("one pack a run", report, report.packs, letters))
@@ -50,26 +46,15 @@ def print_comparison(report: CompareReport) -> None:
 
 
 def _table(title: str, report: CompareReport, rows: Sequence[Row], letters: dict[str, str]) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from navit_edge.bench.measure import ms_text
 
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=Text(title, style="bold"),
-        title_justify="left",
-        padding=(0, 1),
-        show_edge=False,
-        pad_edge=False,
-    )
     others = [name for name in report.engines if name != report.reference]
     base = letters[report.reference]
     columns = ["tokens", "images", *(f"{letter}\np50 ms" for letter in letters.values())]
     columns += [*(f"{letters[name]} / {base}" for name in others), f"{base} / {base}\nnoise", "rounds"]
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    table = figures_table(title, columns)
     for row in rows:
         ratios = []
         for name in others:

@@ -24,7 +24,7 @@ def calibrate_engine(
     import navit_edge as ne
     from navit_edge.bench import calibration
     from navit_edge.bundle.edit import set_cost
-    from navit_edge.doctor.host import Host
+    from navit_edge.machine.host import Host
     from navit_edge.planning import CostModel
 
     console = err_console()
@@ -37,7 +37,7 @@ def calibrate_engine(
             f"{', '.join(members)}"
         )
     if engine.strategy != "auto":  # one pack a run, as the engine's own strategy makes it
-        session = ne.Session(bundle, **{**session_options, "engine": engine.id}, strategy=engine.strategy)  # type: ignore[arg-type]
+        session = ne.Session(bundle, **{**session_options, "engine": engine.id}, strategy=engine.strategy)
     console.print(f"engine {session.engine} on {session.device}", soft_wrap=True, markup=False)
     with make_progress(console) as progress:
         task = progress.add_task("timing packs", total=calibration.ROUNDS, phase="")

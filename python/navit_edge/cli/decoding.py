@@ -5,36 +5,22 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from enum import Enum
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from navit_edge.decode import FORMATS, DecodeOptions
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import Icc, Orientation
 
 R = TypeVar("R")
 
 _PANEL = "Decoding (docs/inputs.md)"
 
 
-class OrientationRule(str, Enum):
-    """docs/inputs.md"""
-
-    APPLY = "apply"
-    AS_DECODED = "as-decoded"
-
-
-class IccRule(str, Enum):
-    """docs/inputs.md"""
-
-    IGNORE = "ignore"
-    SRGB = "srgb"
-
-
 def _options(
     orientation: Annotated[
-        OrientationRule | None,
+        Orientation | None,
         typer.Option(
             help="Turn images upright by EXIF or container, or leave them as the decoder gives them.",
             show_default="the bundle's",
@@ -42,7 +28,7 @@ def _options(
         ),
     ] = None,
     icc: Annotated[
-        IccRule | None,
+        Icc | None,
         typer.Option(
             help="Convert images with a colour profile to sRGB, or ignore the profile.",
             show_default="the bundle's",
@@ -70,8 +56,8 @@ def _options(
     try:
         return DecodeOptions(
             formats=(*FORMATS, *further),
-            orientation=orientation.value if orientation else None,
-            icc=icc.value if icc else None,
+            orientation=orientation,
+            icc=icc,
             max_pixels=max_pixels,
             max_file_bytes=max_file_bytes,
         )

@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import typer
 
 from navit_edge import files
 from navit_edge.cli.common import DebugOption, command, echo, err_console, make_progress, size_text
-from navit_edge.cli.decoding import IccRule, OrientationRule
 from navit_edge.errors import InvalidInputError, import_or_explain
+from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Orientation
 
 if TYPE_CHECKING:
     from navit_edge.bundle.sizing_rule import Sizing
     from navit_edge_export.families.registry import Imported, Preprocessing
     from navit_edge_export.model.config import NaViTConfig
 
-
-class ModelSize(str, Enum):
-    """The reference sizes (navit_edge_export.model.config.SIZES)."""
-
-    TI16 = "ti16"
-    S16 = "s16"
-    B16 = "b16"
-    L16 = "l16"
-
-
-class Filter(str, Enum):
-    """As Pillow computes them."""
-
-    NEAREST = "nearest"
-    BOX = "box"
-    BILINEAR = "bilinear"
-    HAMMING = "hamming"
-    BICUBIC = "bicubic"
-    LANCZOS = "lanczos"
-
-
-class AlphaRule(str, Enum):
-    """docs/preprocessing.md"""
-
-    DROP = "drop"
-    COMPOSITE = "composite"
-    REJECT = "reject"
+#: Of the reference model (navit_edge_export.model.config.SIZES).
+ModelSize: TypeAlias = Literal["ti16", "s16", "b16", "l16"]
 
 
 @command
@@ -122,17 +96,17 @@ def export(
     background: Annotated[
         tuple[int, int, int],
         typer.Option(help="Red, green and blue behind transparent pixels.", min=0, max=255, metavar="R G B"),
-    ] = (255, 255, 255),
+    ] = WHITE,
     orientation: Annotated[
-        OrientationRule | None,
+        Orientation | None,
         typer.Option(
             help="Turn image files upright by EXIF or container, or leave them as the decoder gives them.",
             show_default="the family's, or apply",
         ),
     ] = None,
     icc: Annotated[
-        IccRule, typer.Option(help="Ignore the colour profile of image files, or convert them to sRGB.")
-    ] = IccRule.IGNORE,
+        Icc, typer.Option(help="Ignore the colour profile of image files, or convert them to sRGB.")
+    ] = "ignore",
     labels: Annotated[Path | None, typer.Option(help="Text file with one class name per line.", metavar="FILE")] = None,
     outputs: Annotated[
         str | None,
@@ -169,9 +143,9 @@ def export(
 
     source: Imported | NaViTConfig
     if checkpoint is not None:
-        source = _import(checkpoint, family, model.value if model else None, config, mean, std)
+        source = _import(checkpoint, family, model, config, mean, std)
     else:
-        source = _load_config(model.value if model else None, config)
+        source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
     console = err_console()
     with make_progress(console) as progress:
@@ -183,13 +157,13 @@ def export(
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
             sizing=_choose_sizing(sizing, max_tokens, own),
-            resample=resample.value if resample else own.filter,
-            alpha=alpha.value if alpha else own.alpha,
+            resample=resample or own.filter,
+            alpha=alpha or own.alpha,
             background=background,
-            orientation=orientation.value if orientation else own.orientation,
-            icc=icc.value,
+            orientation=orientation or own.orientation,
+            icc=icc,
             outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
-            lowerings=[name.strip() for name in lowerings.split(",")] if lowerings else DEFAULT_LOWERINGS,
+            lowerings=tuple(name.strip() for name in lowerings.split(",")) if lowerings else DEFAULT_LOWERINGS,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
             overwrite=overwrite,
         )

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.bundle.manifest import STRATEGIES
 from navit_edge.cli.common import DebugOption, command, echo_json, err_console, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
+from navit_edge.vocabulary import STRATEGIES
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Engine, Manifest
@@ -96,7 +96,7 @@ def plan(
     contents = names if chosen_policy.kind == "content" else pixels
     choices = ne.choose(bundle, contents, chosen_policy, engine=chosen.id, together=len(pixels), decode=decode)
     tokens = [choice.tokens for choice in choices]
-    limits = PlanLimits.of(bundle, chosen, strategy=strategy, threads=threads)  # type: ignore[arg-type]
+    limits = PlanLimits.of(bundle, chosen, strategy=strategy, threads=threads)
     made = plan_packs(tokens, limits, deadlines_ms=deadline)
     if as_json:
         names = [key_of(name) for name in names]

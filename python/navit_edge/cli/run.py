@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,42 +25,16 @@ from navit_edge.cli.run_output import (
 )
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import Device, EnginePrecision, Overflow
 
 if TYPE_CHECKING:
     pass
-
-
-class Device(str, Enum):
-    """Where to run."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    GPU = "gpu"
-
-
-class Precision(str, Enum):
-    """Of the engine."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
-    FP8 = "fp8"
 
 
 SlotsOption = Annotated[
     int,
     typer.Option(min=0, help="Packs in flight at once; 0 lets the engine decide (2 on a GPU).", metavar="N"),
 ]
-
-
-class Overflow(str, Enum):
-    """What becomes of an image that is longer than every token budget."""
-
-    ERROR = "error"
-    DOWNSCALE = "downscale"
-    SPLIT = "split"
 
 
 _INPUT = "Input"
@@ -188,7 +161,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=_ENGINE)] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=_ENGINE)] = "auto",
     engine: Annotated[
         str,
         typer.Option(
@@ -199,8 +172,8 @@ def run(
         ),
     ] = "",
     precision: Annotated[
-        Precision, typer.Option(help="Precision of the engine.", rich_help_panel=_ENGINE)
-    ] = Precision.AUTO,
+        EnginePrecision, typer.Option(help="Precision of the engine.", rich_help_panel=_ENGINE)
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.", rich_help_panel=_ENGINE)] = 0,
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
@@ -227,7 +200,7 @@ def run(
             help="If an image is larger than every token budget: fail it, or scale it down to the largest that fits.",
             rich_help_panel=_TOKENS,
         ),
-    ] = Overflow.ERROR,
+    ] = "error",
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
@@ -278,13 +251,13 @@ def run(
     console = err_console()
     with ne.Session(
         bundle,
-        device=device.value,
+        device=device,
         engine=engine,
-        precision=precision.value,
+        precision=precision,
         threads=threads,
         slots=slots,
         max_tokens_per_image=max_tokens,
-        overflow=overflow.value,
+        overflow=overflow,
         decode=decode,
         options=options,
     ) as session:
@@ -292,15 +265,15 @@ def run(
             announce(session)
         layout = layout_of(bundle, labels=session.labels, top_k=top_k, save=kept)
         feed = Feed(session, decoders=decoders, policy=chosen)
-        mixed = kind is Format.JSONL and to_terminal(place)  # lines would run into the bar
+        mixed = kind == "jsonl" and to_terminal(place)  # lines would run into the bar
         progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
         job = fingerprint(
             bundle,
             engine=session.engine,
-            format=kind.value,
+            format=kind,
             max_tokens=max_tokens,
             policy=str(chosen),
-            overflow=overflow.value,
+            overflow=overflow,
             every=every or 1,
             fps=fps,
             **({"animations": "every frame"} if every == 1 else {}),
@@ -312,7 +285,7 @@ def run(
         try:
             with traced(session, trace):
                 # A policy has a reason for every image.
-                scaled = overflow is Overflow.DOWNSCALE and policy == "native"
+                scaled = overflow == "downscale" and policy == "native"
                 outcome = run_job(
                     replace(sources, decoder=session.decoder), sink, layout, progress, feed, show_scaled=scaled
                 )
@@ -334,7 +307,7 @@ def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
     from navit_edge.run.rows import ARRAYS, offered_widths
 
     if not save:
-        if kind not in (Format.PARQUET, Format.NUMPY):
+        if kind not in ("parquet", "numpy"):
             return []
         offered = offered_widths(bundle)
         wanted: tuple[str, ...] = ("embedding", "logits")
@@ -345,7 +318,7 @@ def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
     for name in names:
         if name not in ARRAYS:
             raise typer.BadParameter(f"{name!r}; expected any of {', '.join(ARRAYS)}, or none", param_hint="--save")
-    if kind is Format.TABLE:
+    if kind == "table":
         raise typer.BadParameter(
             "a table has no room for it; give --format jsonl, parquet or numpy", param_hint="--save"
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import typer
@@ -25,17 +24,10 @@ if TYPE_CHECKING:
     from navit_edge.run.sinks import Sink
 
 
-class Format(str, Enum):
-    """Of the results."""
-
-    TABLE = "table"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-    NUMPY = "numpy"
-
-
+#: Of the results.
+Format: TypeAlias = Literal["table", "jsonl", "parquet", "numpy"]
 #: The end of an output's name -> its format.
-_FORMATS = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET}
+_FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
 def place_of(output: Path | None) -> Place | None:
@@ -46,20 +38,20 @@ def place_of(output: Path | None) -> Place | None:
 def format_of(place: Place | None, form: Format | None, as_json: bool) -> Format:
     """Of --format, --json and what --output is. Ends with usage if they do not go together."""
     if as_json:
-        if form not in (None, Format.JSONL):
-            raise typer.BadParameter(f"--json with --format {form.value}; expected one of them", param_hint="--json")
-        form = Format.JSONL
+        if form not in (None, "jsonl"):
+            raise typer.BadParameter(f"--json with --format {form}; expected one of them", param_hint="--json")
+        form = "jsonl"
     if place is None:
-        if form in (Format.PARQUET, Format.NUMPY):
-            raise typer.BadParameter(f"{form.value} needs a folder: --output PATH", param_hint="--format")
-        return form or Format.TABLE
-    form = form or _FORMATS.get(Path(place.given).suffix.lower()) or (Format.JSONL if place.is_stream else None)
+        if form in ("parquet", "numpy"):
+            raise typer.BadParameter(f"{form} needs a folder: --output PATH", param_hint="--format")
+        return form or "table"
+    form = form or _FORMATS.get(Path(place.given).suffix.lower()) or ("jsonl" if place.is_stream else None)
     if form is None:
         raise typer.BadParameter(
             f"{place.given} ends in none of {', '.join(_FORMATS)}; give --format jsonl, parquet or numpy",
             param_hint="--output",
         )
-    if form is Format.TABLE:
+    if form == "table":
         raise typer.BadParameter(
             "a table goes to the terminal; give --format jsonl, parquet or numpy", param_hint="--format"
         )
@@ -76,13 +68,11 @@ def check_output(place: Place | None, form: Format, *, resume: bool, overwrite: 
             raise typer.BadParameter("without --output there is nothing to continue", param_hint=hint)
         standard_output()
         return
-    wants_folder = form in (Format.PARQUET, Format.NUMPY)
+    wants_folder = form in ("parquet", "numpy")
     expected = "a folder" if wants_folder else "a file"
     if place.is_stream:
         if wants_folder:
-            raise typer.BadParameter(
-                f"{place.given} is {place.kind.value}; {form.value} needs a folder", param_hint="-o"
-            )
+            raise typer.BadParameter(f"{place.given} is {place.kind.value}; {form} needs a folder", param_hint="-o")
         if resume or overwrite:
             raise typer.BadParameter(
                 f"{place.given} is {place.kind.value}; there is nothing to continue", param_hint=hint
@@ -90,7 +80,7 @@ def check_output(place: Place | None, form: Format, *, resume: bool, overwrite: 
     elif place.kind is not Kind.NOTHING and (place.kind is Kind.FOLDER) != wants_folder:
         remedy = "" if wants_folder else f": name one in it, as {os.path.join(place.given, 'results.jsonl')}"
         raise typer.BadParameter(
-            f"{place.given} is {place.kind.value}; {form.value} needs {expected}{remedy}", param_hint="--output"
+            f"{place.given} is {place.kind.value}; {form} needs {expected}{remedy}", param_hint="--output"
         )
     require_writable(place)
 
@@ -111,13 +101,13 @@ def open_output(
     from navit_edge.run.sinks.jsonl import StreamSink
     from navit_edge.run.sinks.table import TableSink
 
-    if form is Format.TABLE:
+    if form == "table":
         return TableSink(out_console(), progress.paused)
     if place is None:
         return StreamSink(standard_output().buffer, "standard output", close=False)
     if place.is_stream:
         return StreamSink(os.fdopen(place.open_stream(), "wb"), shown(place.given), close=True)
-    return open_sink(form.value, place.path, layout, job, resume=resume, overwrite=overwrite, part_rows=part_rows)
+    return open_sink(form, place.path, layout, job, resume=resume, overwrite=overwrite, part_rows=part_rows)
 
 
 def to_terminal(place: Place | None) -> bool:

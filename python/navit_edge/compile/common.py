@@ -10,9 +10,9 @@ from pathlib import Path
 
 from navit_edge.bundle.manifest import Budget, Graph, Manifest
 from navit_edge.errors import BundleError
+from navit_edge.vocabulary import QUANTIZED
 
 #: Precisions of an engine that need a quantized graph.
-QUANTIZED = ("int8", "fp8")
 
 
 def quantization_of(precision: str) -> str:

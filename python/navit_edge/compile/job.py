@@ -10,6 +10,7 @@ import msgspec
 from navit_edge.bundle.manifest import Budget, EngineGroup, Graph, Model
 from navit_edge.compile.compiler_options import CompilerOptions
 from navit_edge.compile.fusion import Fusion
+from navit_edge.vocabulary import Strategy
 
 
 class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     graph: Graph
     model: Model
     engines: tuple[EnginePlan, ...]
-    strategy: str
+    strategy: Strategy
     dynamic_tokens: bool
     budgets: tuple[Budget, ...]
     compute_capabilities: tuple[str, ...] = ()

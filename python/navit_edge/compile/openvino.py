@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.bundle.manifest import Budget, Manifest
-from navit_edge.compile.common import QUANTIZED, cap_note, find_graph, package_version, quantization_of
+from navit_edge.compile.common import cap_note, find_graph, package_version, quantization_of
 from navit_edge.compile.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.compile.request import BuildRequest
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
+from navit_edge.vocabulary import QUANTIZED
 
 if TYPE_CHECKING:
     import numpy as np

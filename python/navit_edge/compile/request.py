@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from navit_edge.compile import targets as gpu_targets
-from navit_edge.compile.common import QUANTIZED
 from navit_edge.compile.compiler_options import CompilerOptions
 from navit_edge.compile.lowering import LOWERINGS
-from navit_edge.compile.targets import COMPUTE_CAPABILITIES, NATIVE, PRECISIONS
+from navit_edge.compile.targets import COMPUTE_CAPABILITIES, NATIVE
 from navit_edge.errors import InvalidInputError
 from navit_edge.options import whole
+from navit_edge.vocabulary import PRECISIONS, QUANTIZED
 
 #: Backend -> the module of this package that builds for it.
 BACKENDS = {

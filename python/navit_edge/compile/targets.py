@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import FLOATS
 
-#: What an engine's trunk may compute in. int8 and fp8 need a graph with Q/DQ, which `navit-edge quantize` makes.
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
-FLOATS = ("fp32", "fp16", "bf16")
 #: Compute capabilities that TensorRT-RTX compiles for ahead of time.
 COMPUTE_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 #: RTX cards of the generations Ampere, Ada and Blackwell: one engine runs on all of them.

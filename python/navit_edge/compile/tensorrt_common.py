@@ -20,7 +20,7 @@ import msgspec
 from navit_edge.bundle.manifest import Budget, EngineGroup, Manifest, TensorSpec
 from navit_edge.compile import compiler_options, fusion, inspector
 from navit_edge.compile import precision as precisions
-from navit_edge.compile.common import QUANTIZED, cap_note
+from navit_edge.compile.common import cap_note
 from navit_edge.compile.fusion import Fusion
 from navit_edge.compile.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.compile.lowering import Choice, is_refusal
@@ -29,6 +29,7 @@ from navit_edge.compile.targets import float_precision
 from navit_edge.compile.tensorrt_callbacks import activation_bytes, make_logger, make_monitor
 from navit_edge.errors import BackendError, CancelledError
 from navit_edge.files import write_whole
+from navit_edge.vocabulary import QUANTIZED
 
 DEFAULT_BUDGETS = (256, 1024, 4096)
 #: Images of a budget if the caller says nothing: one for each 32 tokens, and no more than pooling makes cheap, since

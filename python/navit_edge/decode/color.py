@@ -11,7 +11,7 @@ from navit_edge.errors import InvalidInputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from navit_edge.decode.options import Icc
+    from navit_edge.vocabulary import Icc
 
 #: Larger profiles are not parsed: those of printers take up to 3 MiB.
 MOST_PROFILE_BYTES = 4 << 20

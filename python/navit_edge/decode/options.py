@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 from navit_edge.decode.formats import FORMATS, checked_formats
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import ICC_RULES, ORIENTATIONS, WHITE, AlphaRule, Icc, Orientation
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Preprocess
-
-Orientation: TypeAlias = Literal["apply", "as-decoded"]
-Icc: TypeAlias = Literal["ignore", "srgb"]
-AlphaRule: TypeAlias = Literal["drop", "composite", "reject"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +22,15 @@ class Recorded:
     orientation: Orientation = "apply"
     icc: Icc = "ignore"
     alpha: AlphaRule = "drop"
-    background: tuple[int, int, int] = (255, 255, 255)
+    background: tuple[int, int, int] = WHITE
 
     @staticmethod
     def of(preprocess: Preprocess) -> Recorded:
         """That of a manifest, which has been checked."""
         return Recorded(
-            orientation=preprocess.orientation,  # type: ignore[arg-type]
-            icc=preprocess.icc,  # type: ignore[arg-type]
-            alpha=preprocess.alpha,  # type: ignore[arg-type]
+            orientation=preprocess.orientation,
+            icc=preprocess.icc,
+            alpha=preprocess.alpha,
             background=preprocess.background,
         )
 
@@ -68,7 +65,7 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", checked_formats(self.formats))
-        for name, known in (("orientation", get_args(Orientation)), ("icc", get_args(Icc))):
+        for name, known in (("orientation", ORIENTATIONS), ("icc", ICC_RULES)):
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise InvalidInputError(f"{name} is {value!r}; expected one of {', '.join(known)}, or None")

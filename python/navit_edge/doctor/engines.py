@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from typing import Any
 from navit_edge.bundle.manifest import Engine, Manifest
 from navit_edge.compile.targets import COMPUTE_CAPABILITIES
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.jetson import Jetson
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.rebuild import Recipe, for_cpu, for_target, recipe_of
 from navit_edge.doctor.runtime import install_backend
-
-Probe = Callable[..., dict[str, Any]]
+from navit_edge.machine.jetson import Jetson
+from navit_edge.machine.probe import Probe
 
 #: Compute capabilities that tensorrt-rtx builds for; sm87 (Orin) and others take the backend tensorrt.
 RTX_CAPABILITIES = tuple(int(name.removeprefix("sm")) for name in COMPUTE_CAPABILITIES)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from navit_edge.doctor.board import Board, board_findings
+from navit_edge.doctor.board import board_findings, jetson_findings
 from navit_edge.doctor.engines import Machine, engine_findings, usable
 from navit_edge.doctor.finding import Finding, Report, Section, State
-from navit_edge.doctor.host import Host, host_findings
-from navit_edge.doctor.jetson import Jetson, jetson_findings
-from navit_edge.doctor.limits import Limits, limit_findings
+from navit_edge.doctor.host import host_findings, limit_findings
 from navit_edge.doctor.nvidia import Nvidia
-from navit_edge.doctor.runtime import BACKENDS, openvino_findings, plugin_files, runtime_findings
+from navit_edge.doctor.runtime import openvino_findings, plugin_files, runtime_findings
 from navit_edge.doctor.storage import storage_findings
-from navit_edge.doctor.vendor import served_major
-from navit_edge.machine.probe import run_probe
-
-Probe = Callable[..., dict[str, Any]]
+from navit_edge.machine.board import Board
+from navit_edge.machine.host import Host
+from navit_edge.machine.jetson import Jetson
+from navit_edge.machine.libraries import served_major
+from navit_edge.machine.limits import Limits
+from navit_edge.machine.probe import Probe, run_probe
+from navit_edge.vocabulary import BACKENDS
 
 
 def examine(

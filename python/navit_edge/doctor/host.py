@@ -1,78 +1,11 @@
-"""The machine itself: processor, cores, memory, system. Reads files and the standard library only."""
+"""The machine itself, and what limits this process on it, as findings."""
 
 from __future__ import annotations
 
-import platform
-import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.limits import Limits
-from navit_edge.machine.text import gib, read_text
-
-#: Instructions that decide how fast a CPU engine is, as /proc/cpuinfo names them (x86, then Arm).
-FLAGS = (
-    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
-    "asimd", "asimdhp", "asimddp", "sve", "bf16", "i8mm",
-)  # fmt: skip
-#: Precision -> the instructions of which one computes in it without a detour over float32.
-NATIVE = {
-    "bf16": ("avx512_bf16", "amx_bf16", "bf16"),
-    "fp16": ("avx512_fp16", "asimdhp"),
-    "int8": ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """What a benchmark and a bug report must say of the machine.
-
-    cores: that this process may use. memory_bytes: of the machine, or of the control group if that is less.
-    """
-
-    cpu: str
-    machine: str  # "x86_64", "aarch64"
-    cores: int
-    flags: tuple[str, ...]
-    memory_bytes: int | None
-    available_bytes: int | None
-    swap_bytes: int | None
-    system: str
-    kernel: str
-    python: str
-
-    @classmethod
-    def read(cls, root: Path = Path("/")) -> Host:
-        """root: where /proc, /etc and /sys are looked for."""
-        info = read_text(root / "proc/cpuinfo")
-        limits = Limits.read(root)
-        memory = _meminfo(read_text(root / "proc/meminfo"))
-        return cls(
-            cpu=_cpu_name(info, root),
-            machine=platform.machine(),
-            cores=limits.cores,
-            flags=tuple(flag for flag in FLAGS if flag in _flags(info)),
-            memory_bytes=_least(memory.get("MemTotal"), limits.memory_bytes),
-            available_bytes=memory.get("MemAvailable"),
-            swap_bytes=memory.get("SwapTotal"),
-            system=_system(read_text(root / "etc/os-release")),
-            kernel=platform.release(),
-            python=platform.python_version(),
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return {**self.__dict__, "flags": list(self.flags)}
-
-    @property
-    def words(self) -> str:
-        """One line: "AMD EPYC, 2 cores, 7.7 GiB, avx512_bf16"."""
-        parts = [self.cpu, f"{self.cores} core{'' if self.cores == 1 else 's'}"]
-        if self.memory_bytes is not None:
-            parts.append(f"{gib(self.memory_bytes)} of memory")
-        return ", ".join(parts)
+from navit_edge.machine.host import Host, native_precisions
+from navit_edge.machine.limits import Limits
+from navit_edge.machine.text import gib
 
 
 def host_findings(host: Host) -> tuple[Finding, ...]:
@@ -110,38 +43,29 @@ def host_findings(host: Host) -> tuple[Finding, ...]:
     )
 
 
-def native_precisions(flags: tuple[str, ...]) -> tuple[str, ...]:
-    """Beside fp32: what the processor multiplies in one instruction."""
-    return tuple(name for name, needed in NATIVE.items() if any(flag in flags for flag in needed))
-
-
-def _cpu_name(info: str, root: Path) -> str:
-    match = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", info, re.MULTILINE)
-    if match is not None:
-        return match[1].strip()
-    # Arm's /proc/cpuinfo has numbers; a board's name stands in the device tree.
-    board = read_text(root / "proc/device-tree/model").strip()
-    part = re.search(r"^CPU part\s*:\s*(\S+)$", info, re.MULTILINE)
-    if board:
-        return f"{board}'s CPU" + (f" (part {part[1]})" if part is not None else "")
-    return platform.processor() or platform.machine() or "unknown CPU"
-
-
-def _flags(info: str) -> set[str]:
-    match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", info, re.MULTILINE)
-    return set() if match is None else set(match[1].split())
-
-
-def _meminfo(text: str) -> dict[str, int]:
-    """Name -> bytes."""
-    return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-
-
-def _least(*values: int | None) -> int | None:
-    known = [value for value in values if value is not None]
-    return min(known) if known else None
-
-
-def _system(text: str) -> str:
-    match = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', text, re.MULTILINE)
-    return platform.system() if match is None else match[1]
+def limit_findings(limits: Limits) -> tuple[Finding, ...]:
+    """One finding if something limits this process; none otherwise."""
+    if limits.cpu_quota is None and limits.memory_bytes is None and not limits.container:
+        return ()
+    facts = {
+        "container": limits.container,
+        "affinity": limits.affinity,
+        "cpu_quota": limits.cpu_quota,
+        "cores": limits.cores,
+        "memory_bytes": limits.memory_bytes,
+    }
+    parts = [f"inside {limits.container}"] if limits.container else []
+    if limits.memory_bytes is not None:
+        parts.append(f"memory limited to {gib(limits.memory_bytes)}; a process that takes more is killed")
+    if limits.cpu_quota is not None:
+        parts.append(f"CPU time limited to that of {limits.cpu_quota:g} cores")
+        if limits.cores < limits.affinity:
+            parts.append(
+                f"sessions take {limits.cores} thread{'' if limits.cores == 1 else 's'} by themselves, not the "
+                f"{limits.affinity} of the affinity"
+            )
+            if limits.cpu_quota != limits.cores:
+                parts.append("a quota of whole cores would waste none")
+    if limits.cpu_quota is None and limits.memory_bytes is None:
+        parts.append("neither CPU time nor memory limited")
+    return (Finding(name="limits", state=State.FOUND, text="; ".join(parts), facts=facts),)

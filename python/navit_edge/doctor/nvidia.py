@@ -11,11 +11,11 @@ from typing import Any
 from navit_edge.doctor import vendor
 from navit_edge.doctor.driver import TensorRT, driver_findings, needs_finding
 from navit_edge.doctor.finding import Finding, State
-from navit_edge.doctor.jetson import Jetson, debian_packages
+from navit_edge.machine import libraries
+from navit_edge.machine.jetson import Jetson, debian_packages
+from navit_edge.machine.probe import Probe
 from navit_edge.machine.text import read_text
 from navit_edge.machine.versions import cuda_version, rtx_version, tensorrt_version
-
-Probe = Callable[..., dict[str, Any]]
 
 _DRIVER_FILE = "proc/driver/nvidia/version"
 _JETPACK_COMMAND = "sudo apt install nvidia-jetpack"
@@ -45,12 +45,12 @@ class Nvidia:
         """
         driver = probe("cuda")
         cuda_major = driver.get("driver", 0) // 1000
-        majors = tuple(sorted(vendor.MAJORS, key=lambda major: major != served))
+        majors = tuple(sorted(libraries.MAJORS, key=lambda major: major != served))
         files = {
-            "cuda": vendor.cuda_runtime_files(cuda_major),
-            "tensorrt": vendor.tensorrt_files("libnvinfer.so", "tensorrt_libs", majors),
-            "lean": vendor.tensorrt_files("libnvinfer_lean.so", "tensorrt_lean_libs", majors),
-            "rtx": vendor.rtx_files(),
+            "cuda": libraries.cuda_runtime_files(cuda_major),
+            "tensorrt": libraries.tensorrt_files("libnvinfer.so", "tensorrt_libs", majors),
+            "lean": libraries.tensorrt_files("libnvinfer_lean.so", "tensorrt_lean_libs", majors),
+            "rtx": libraries.rtx_files(),
         }
         runtime = probe("library_version", "cudaRuntimeGetVersion", *files["cuda"])
         answers = {
@@ -67,11 +67,11 @@ class Nvidia:
             "rtx": _version(answers["rtx"], rtx_version),
         }
         packages = debian_packages(root)
-        libraries = tuple(
+        found = tuple(
             TensorRT(
                 version=versions[name],
                 product="TensorRT for RTX" if name == "rtx" else "TensorRT",
-                cuda_major=vendor.cuda_of_wheel(answers[name]["file"], wheels)
+                cuda_major=libraries.cuda_of_wheel(answers[name]["file"], wheels)
                 or (_cuda_of_package(packages, versions[name]) if name == "tensorrt" else 0),
             )
             for name in answers
@@ -99,7 +99,7 @@ class Nvidia:
                          "no libtensorrt_rtx; engines of the backend tensorrt-rtx need it",
                          ("pip install navit-edge[tensorrt-rtx]",)),
                 *(needs_finding(one, cuda or 0, capabilities, system=system, jetson=jetson)
-                  for one in libraries if usable),
+                  for one in found if usable),
                 _jetpacks_builder(packages)
                 if jetson and "absent" in builders["tensorrt"] and "python3-libnvinfer" in packages
                 else _builder("TensorRT, Python builder", builders["tensorrt"], "tensorrt",
@@ -159,8 +159,8 @@ def _library(name: str, told: _Told, words: Callable[[int], str], absent: str, i
     where = answer.get("path") or file
     facts = {"version": words(answer["version"]), "file": where, "origin": origin}
     text = f"{facts['version']} ({where})"
-    if origin == vendor.TENSORRT_DIR:
-        text += f", which {vendor.TENSORRT_DIR} names"
+    if origin == libraries.TENSORRT_DIR:
+        text += f", which {libraries.TENSORRT_DIR} names"
     elif origin == "pip":
         text = f"{facts['version']}, from pip ({where})"
     return Finding(name=name, state=State.FOUND, text=text, facts=facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from navit_edge.doctor import vendor
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.nvidia import Nvidia
-from navit_edge.machine.probe import shared_objects
+from navit_edge.machine import libraries
+from navit_edge.machine.libraries import shared_objects
+from navit_edge.machine.probe import Probe
+from navit_edge.vocabulary import BACKENDS
 
-Probe = Callable[..., dict[str, Any]]
-
-BACKENDS = ("openvino", "tensorrt", "tensorrt-rtx")
 _OPENVINO = "pip install navit-edge[openvino]"
 _REINSTALL = "pip install --force-reinstall --no-deps navit-edge"
 _PRODUCT = {"openvino": "OpenVINO", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
@@ -80,12 +79,12 @@ def backend_finding(
             remedy=install_backend(name, jetson=jetson),
             facts={"opens": False, "can_run": False},
         )
-    libraries = shared_objects("openvino", "libopenvino.so.*", "libs") if name == "openvino" else []
+    vendors = shared_objects("openvino", "libopenvino.so.*", "libs") if name == "openvino" else []
     refused: list[str] = []
     taken: tuple[Path, str] | None = None
     answer: dict[str, Any] = {}
     for file, origin in files:
-        answer = probe("backend", str(file), *libraries)
+        answer = probe("backend", str(file), *vendors)
         if "error" not in answer:
             taken = (file, origin)
             break
@@ -96,14 +95,14 @@ def backend_finding(
         facts = {"opens": False, "can_run": False}
         return Finding(name=title, state=State.PROBLEM, text=text, remedy=again, facts=facts)
     file, origin = taken
-    plugin = "plug-in found" + (f" at {file}, which {origin} names" if origin == vendor.BACKEND_DIR else "")
+    plugin = "plug-in found" + (f" at {file}, which {origin} names" if origin == libraries.BACKEND_DIR else "")
     if refused:
         plugin += f" (passed over: {'; '.join(refused)})"
     told: dict[str, Any] = {"file": str(file), "origin": origin, "opens": True, **answer}
     if name == "openvino":
         text = f"can run: {plugin}, library {openvino or 'of OpenVINO'} found"
         return Finding(name=title, state=State.FOUND, text=text, facts={**told, "can_run": True})
-    library, driver, missing, remedy = _gpu_parts(name, vendor.served_major(file), nvidia, jetson=jetson)
+    library, driver, missing, remedy = _gpu_parts(name, libraries.served_major(file), nvidia, jetson=jetson)
     told["can_run"] = not missing
     text = f"{'cannot' if missing else 'can'} run: {plugin}, {library}, {driver}"
     state = State.FOUND if not missing else State.PROBLEM if gpu else State.ABSENT
@@ -177,7 +176,7 @@ def plugin_files(backend: str) -> list[tuple[Path, str]]:
     from navit_edge import _core
 
     name = files_name(backend)
-    files = [(Path(part) / name, vendor.BACKEND_DIR) for part in vendor.directories_of(vendor.BACKEND_DIR)[0]]
+    files = [(Path(part) / name, libraries.BACKEND_DIR) for part in libraries.directories_of(libraries.BACKEND_DIR)[0]]
     if _core.__file__ is not None:
         package = Path(_core.__file__).resolve().parent
         here = package / "lib" if (package / "lib").is_dir() else package

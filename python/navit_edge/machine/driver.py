@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from navit_edge.errors import BackendError
+from navit_edge.machine.versions import cuda_version
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _KERNEL_DRIVER = Path("/proc/driver/nvidia/version")
@@ -45,7 +46,7 @@ def driver_versions() -> dict[str, str]:
     try:
         cuda, number = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
         if cuda.cuDriverGetVersion(ctypes.byref(number)) == 0:
-            versions["cuda-driver"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
+            versions["cuda-driver"] = cuda_version(number.value)
     except (OSError, AttributeError):
         return versions
     try:

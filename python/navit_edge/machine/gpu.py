@@ -15,6 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from navit_edge.machine.board import Board
+from navit_edge.machine.jetson import Jetson
+from navit_edge.machine.probe import run_probe
+from navit_edge.machine.text import kib_fields
+
 #: Runs a command; its standard output, or "" if it fails.
 Runner = Callable[[list[str]], str]
 
@@ -62,18 +67,16 @@ class DeviceMemory:
     def used_bytes(self) -> int | None:
         """None if nothing says."""
         if self._unified:
-            total, available = (_meminfo(self._root, name) for name in ("MemTotal", "MemAvailable"))
-            return None if total is None or available is None else total - available
+            memory = kib_fields(self._root / "proc/meminfo")
+            return (
+                memory["MemTotal"] - memory["MemAvailable"] if {"MemTotal", "MemAvailable"} <= memory.keys() else None
+            )
         row = _query(self._runner, "memory.used")
         return None if row is None else _mib(row[0])
 
 
 def read_gpu(runner: Runner = run, root: Path = Path("/")) -> Gpu | None:
     """The GPU that an engine runs on if nothing else was asked for: the first that this process may see."""
-    from navit_edge.doctor.board import Board
-    from navit_edge.doctor.jetson import Jetson
-    from navit_edge.machine.probe import run_probe
-
     row = _query(runner, *_FIELDS)
     jetson = Jetson.read(root)
     board: dict[str, Any] = {}
@@ -122,12 +125,3 @@ def _number(text: str) -> float | None:
 def _mib(text: str) -> int | None:
     value = _number(text)
     return None if value is None else int(value * 2**20)
-
-
-def _meminfo(root: Path, name: str) -> int | None:
-    try:
-        text = (root / "proc/meminfo").read_text()
-    except OSError:
-        return None
-    match = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
-    return None if match is None else int(match[1]) * 1024

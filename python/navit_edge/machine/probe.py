@@ -17,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+#: ``run_probe``, or what stands in for it.
+Probe = Callable[..., dict[str, Any]]
+
 TIMEOUT_S = 120.0
 _TOOL_TIMEOUT_S = 10.0
 #: Without the current directory in the path, where a file may bear a vendor's name.
@@ -249,17 +252,3 @@ def main() -> None:
     sys.stdout.flush()
     # Past the destructors of vendor libraries: the answer is out, and a crash at exit would hide it.
     os._exit(0)
-
-
-def shared_objects(module: str, pattern: str, folder: str = ".") -> list[str]:
-    """Libraries inside an installed package, found without importing it."""
-    from importlib.util import find_spec
-
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return []
-    if spec is None:
-        return []
-    places = [Path(place) for place in spec.submodule_search_locations or ()]
-    return sorted(str(file) for place in places for file in (place / folder).glob(pattern))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+
+from navit_edge.machine.text import kib_fields
+
+_STATUS = Path("/proc/self/status")
 
 
 class PeakMemory:
@@ -18,18 +21,9 @@ class PeakMemory:
 
     def peak_bytes(self) -> int | None:
         """The peak since then; None if the system does not let a process ask."""
-        return _status("VmHWM") if self._reset else None
+        return kib_fields(_STATUS).get("VmHWM") if self._reset else None
 
 
 def resident_bytes() -> int | None:
     """What is resident now; None if the system does not say."""
-    return _status("VmRSS")
-
-
-def _status(name: str) -> int | None:
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    match = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
-    return None if match is None else int(match[1]) * 1024
+    return kib_fields(_STATUS).get("VmRSS")

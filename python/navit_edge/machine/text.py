@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -16,3 +17,8 @@ def read_text(path: Path) -> str:
 def gib(count: float) -> str:
     """8123456789 -> "7.6 GiB"."""
     return f"{count / 2**30:.1f} GiB"
+
+
+def kib_fields(path: Path) -> dict[str, int]:
+    """Lines of /proc such as "MemTotal:  1024 kB" -> {"MemTotal": 1048576}; empty where it cannot be read."""
+    return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", read_text(path), re.MULTILINE)}

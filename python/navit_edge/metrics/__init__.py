@@ -1,5 +1,5 @@
 """What a session has done so far: numbers, Prometheus text and its server, traces (docs/metrics.md)."""
 
-from navit_edge.metrics.session import Metered, Sessions, prometheus, serve
+from navit_edge.metrics.session import SessionMetrics, Sessions, prometheus, serve
 
-__all__ = ["Metered", "Sessions", "prometheus", "serve"]
+__all__ = ["SessionMetrics", "Sessions", "prometheus", "serve"]

@@ -1,4 +1,4 @@
-"""What a session has done so far: ``session.stats()``, Prometheus text, and an HTTP endpoint for scraping it.
+"""What a session has done so far: ``session.metrics``, Prometheus text, and an HTTP endpoint for scraping it.
 
 docs/metrics.md lists every number with its unit.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from navit_edge import _core as native
 from navit_edge.options import checked_int
@@ -15,16 +15,13 @@ from navit_edge.text import without_halves
 
 if TYPE_CHECKING:
     from navit_edge.metrics.server import MetricsServer
-    from navit_edge.session import Session
-
-#: One session, or several by the name that their label ``session`` gets.
-Sessions: TypeAlias = "Session | Mapping[str, Session]"
 
 
-class Metered:
-    """The part of ``Session`` that tells what it does. Any thread, at any time; also when closed or broken."""
+class SessionMetrics:
+    """``session.metrics``: what the session does. Any thread, at any time; also when closed or broken."""
 
-    _core: native.Session
+    def __init__(self, core: native.Session) -> None:
+        self._core = core
 
     def stats(self) -> dict[str, Any]:
         """What the session has done since it was opened, as a dict that ``json.dumps`` takes.
@@ -51,7 +48,12 @@ class Metered:
 
         Raises InvalidInputError for a label's name that Prometheus does not allow.
         """
-        return native.prometheus([(self._core, _labels(self._core, labels or {}))])
+        return native.prometheus([self.labelled(labels or {})])
+
+    def labelled(self, more: Mapping[str, str]) -> tuple[native.Session, list[tuple[str, str]]]:
+        """What the core writes Prometheus's text of: the session, and its labels with ``more``."""
+        added = ((name, without_halves(value)) for name, value in more.items())
+        return self._core, [*self._core.metric_labels().items(), *added]
 
     def start_trace(self, *, max_events: int = 131072) -> None:
         """Records what happens from now on: when each pack was preprocessed, run and unpacked in which slot, how long
@@ -75,8 +77,15 @@ class Metered:
         return trace
 
 
-def _labels(core: native.Session, more: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [*core.metric_labels().items(), *((name, without_halves(value)) for name, value in more.items())]
+class Measured(Protocol):
+    """A session, as far as its metrics go."""
+
+    @property
+    def metrics(self) -> SessionMetrics: ...
+
+
+#: One session, or several by the name that their label ``session`` gets.
+Sessions: TypeAlias = Measured | Mapping[str, Measured]
 
 
 def prometheus(sessions: Sessions) -> str:
@@ -85,9 +94,7 @@ def prometheus(sessions: Sessions) -> str:
     Raises InvalidInputError for two sessions that no label tells apart.
     """
     named = sessions if isinstance(sessions, Mapping) else {"": sessions}
-    return native.prometheus(
-        [(one._core, _labels(one._core, {"session": name} if name else {})) for name, one in named.items()]
-    )
+    return native.prometheus([one.metrics.labelled({"session": name} if name else {}) for name, one in named.items()])
 
 
 def serve(sessions: Sessions, port: int, *, host: str = "127.0.0.1") -> MetricsServer:

@@ -1,4 +1,4 @@
-"""Files of traces (``session.stop_trace()``), which https://ui.perfetto.dev and chrome://tracing open."""
+"""Files of traces (``session.metrics.stop_trace()``), which https://ui.perfetto.dev and chrome://tracing open."""
 
 from __future__ import annotations
 

@@ -1,13 +1,10 @@
 """Planning on its own, without a session: packs and their predicted times, budgets, pictures (docs/planning.md)."""
 
 from navit_edge.planning.plan import (
-    Attention,
     CostModel,
-    Filter,
     PackPlan,
     Plan,
     PlanLimits,
-    Strategy,
     budget_tuples,
     pack,
     plan,
@@ -16,13 +13,10 @@ from navit_edge.planning.plan import (
 )
 
 __all__ = [
-    "Attention",
     "CostModel",
-    "Filter",
     "PackPlan",
     "Plan",
     "PlanLimits",
-    "Strategy",
     "budget_tuples",
     "pack",
     "plan",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,11 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.machine.cores import usable_cores
 from navit_edge.options import checked_int
 from navit_edge.pixels import as_pixels, size_of
+from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Budget, Engine, Manifest
     from navit_edge.pixels import ImageLike
-
-Strategy = Literal[
-    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
-]
-Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Attention = Literal["padded", "segments", "whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +36,7 @@ class CostModel:
     measured: by ``navit-edge bench --calibrate``; False: assumed from the model's sizes.
     """
 
-    attention: Attention = "segments"
+    attention: AttentionCost = "segments"
     dynamic_tokens: bool = False
     budgets: tuple[tuple[float, float, float], ...] = ()
     measured: bool = False
@@ -53,7 +48,7 @@ class CostModel:
         return CostModel(**{**found, "budgets": tuple(found["budgets"])})
 
     @staticmethod
-    def assumed(manifest: Manifest, target: str, *, attention: Attention, dynamic_tokens: bool) -> CostModel:
+    def assumed(manifest: Manifest, target: str, *, attention: AttentionCost, dynamic_tokens: bool) -> CostModel:
         """From the model's sizes: FLOPs at a stated rate for "cpu", another for every other target."""
         model = manifest.model
         named = [model.config.get(name) for name in ("mlp_width", "intermediate_size")]
@@ -117,7 +112,7 @@ class PlanLimits:
             budgets=budget_tuples(engine.budgets),
             strategy=strategy,
             cost=CostModel.of(bundle, engine.id),
-            base=engine.strategy,  # type: ignore[arg-type]  # the manifest's check knows the names
+            base=engine.strategy,
             streams=2 if engine.dynamic_tokens and cores >= 2 else 1,
         )
 
@@ -200,14 +195,14 @@ def pack(
     sizing: Sizing | str | None = None,
     prefix_tokens: int = 0,
     filter: Filter = "bilinear",
-    alpha: Literal["drop", "composite", "reject"] = "drop",
-    background: tuple[int, int, int] = (0, 0, 0),
+    alpha: AlphaRule = "drop",
+    background: tuple[int, int, int] = WHITE,
     pad_to: tuple[int, int] | None = None,
     threads: int = 0,
 ) -> dict[str, npt.NDArray[Any]]:
     """Resizes images, cuts them into patches and lays them into one pack: the inputs of an exported graph.
 
-    images: what ``Session.run`` takes, in the order in which they shall lie in the pack (see ``plan``).
+    images: what ``Session.run`` takes, in the order that they get in the pack (see ``plan``).
     patch_px: P, the side of a patch in pixels.
     max_tokens: most patches of an image (the rule "token-cap"); 0: each side is rounded to whole patches ("native").
     sizing: another rule, as in a manifest or as text ("smart-resize:merge=2,min_pixels=3136,max_pixels=1003520").
@@ -220,7 +215,7 @@ def pack(
     Returns by name, with F = P * P * 3, pixels in (row, column, channel) order: ``patches`` uint8 [T, F];
     ``positions`` int32 [T, 2], (row, column) in the image, (-1-k, -1-k) for prefix token k; ``segment_ids`` int32 [T],
     which image, N for padding; ``grid_hw`` int32 [N, 2]; ``attention_index`` int32 [N, L], the pack row of token l of
-    image n, -1 if there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], if each
+    image n, -1 if there is none; ``token_index`` int32 [T], n * L + l; ``cu_seqlens`` int32 [N + 1], where each
     image begins and the last ends. A graph takes those that it lists. Raises InvalidInputError
     for an image that cannot be used, and if the images need more than ``pad_to``.
     """
@@ -256,9 +251,8 @@ def resize(
     """``image`` at ``size`` (height_px, width_px), bit for bit as Pillow 13's ``Image.resize``, antialiased.
 
     image: uint8 [h, w] or [h, w, 1] (one channel), [h, w, 3], or [h, w, 4], whose last channel is alpha: the others
-        are premultiplied with it for the resize, as Pillow does, except by "nearest". Any row stride; read where it
-        lies. Or
-        ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB.
+        are premultiplied with it for the resize, as Pillow does, except by "nearest". Any row stride; read in place.
+        Or ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB.
     size: 1 to 2**20 a side.
 
     Returns uint8 [height_px, width_px, C]. Raises InvalidInputError.

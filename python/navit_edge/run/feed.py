@@ -58,5 +58,5 @@ class Feed:
 
     def fill(self) -> float:
         """Tokens over the capacity of all packs so far; nan before the first."""
-        tokens = self._session.stats()["tokens"]
+        tokens = self._session.metrics.stats()["tokens"]
         return tokens["used"] / (tokens["used"] + tokens["padding"]) if tokens["used"] else math.nan

@@ -98,11 +98,11 @@ def traced(session: Session, path: Path | None) -> Iterator[None]:
         return
     from navit_edge.metrics import trace
 
-    session.start_trace()
+    session.metrics.start_trace()
     try:
         yield
     finally:
-        trace.write(session.stop_trace(), path)
+        trace.write(session.metrics.stop_trace(), path)
 
 
 def _until_stopped(items: Iterator[Item], stop: Stop) -> Iterator[Item]:

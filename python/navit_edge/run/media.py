@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """One image of a file. frame: its number, if the file has several and they are asked for. error: stands if
+    """One image of a file. frame: its number, if the file has several and they are asked for. error: set if
     there is no image."""
 
     frame: int | None = None

@@ -55,7 +55,7 @@ class Latencies:
 
 class Progress:
     """console: standard error. quiet: nothing is shown. fill: the share of the packs' capacity that held tokens so far,
-    nan if that is unknown. bar: False: lines even on a terminal, as if results are written to it.
+    nan if that is unknown. bar: False: lines even on a terminal, such as one that results are written to.
 
     Entered while the job runs. Memory and time per image are constant.
     """

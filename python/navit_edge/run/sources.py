@@ -46,7 +46,7 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One image of a job. ``error`` stands if there is nothing to run: a folder or a video that cannot be read."""
+    """One image of a job. ``error`` is set if there is nothing to run: a folder or a video that cannot be read."""
 
     name: Name
     image: ImageLike | Given | None = None

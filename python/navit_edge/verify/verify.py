@@ -97,7 +97,7 @@ def verify(
     with hashing.snapshot(bundle, graphs) as sources, ExitStack() as opened:
         subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=pictures)
         step("", "opening the graphs in ONNX Runtime")
-        references = {
+        references: dict[str, Reference] = {
             graph.lowering: Reference(opened.enter_context(open_runner(sources / graph.file)), manifest, graph)
             for graph in _float32_graphs(manifest)
         }

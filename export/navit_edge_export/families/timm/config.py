@@ -1,56 +1,18 @@
-"""timm's ``NaFlexVit`` (``timm.models.naflexvit``), every registered variant and what its ``NaFlexVitCfg`` can say.
-
-Positions: learned and resampled, learned row plus column, none; rotary: axial, per layer ("mixed"), DINOv3's, and
-multimodal RoPE for images. Class token and registers; pooling by mean, maximum, both, class token, attention.
-
-config.json is timm's: ``architecture`` names a variant, ``model_args`` change it, ``pretrained_cfg`` holds what its
-transforms need. What training needs (dropout, initialization) is not read.
-"""
+"""The config of timm's NaFlexVit: read from config.json, sizes of tables and heads from the tensors."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from navit_edge.bundle.sizing_rule import Sizing
+from navit_edge.vocabulary import FILTERS
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.common import HALF, VisionConfig
 from navit_edge_export.families.fields import Fields, read_patch_px, read_pixels
 from navit_edge_export.families.registry import Preprocessing
-from navit_edge_export.families.state_map import (
-    StateMap,
-    as_rows,
-    as_vector,
-    concatenate,
-    patch_rows_from_channels_first,
-    patch_rows_from_convolution,
-)
-from navit_edge_export.families.timm_variants import INCEPTION, VARIANTS, pixels_of, side_px_of
-from navit_edge_export.layers.attention import SelfAttention
-from navit_edge_export.layers.blocks import Block, LayerScale
-from navit_edge_export.layers.embed import PatchEmbed, PrefixTokens
-from navit_edge_export.layers.mlps import GatedMlp, Mlp
-from navit_edge_export.layers.norms import make_norm
-from navit_edge_export.layers.pooling import (
-    AttentionPool,
-    ClsPooling,
-    MapPooling,
-    MaxPooling,
-    MeanMaxPooling,
-    MeanPooling,
-)
-from navit_edge_export.packed_model import OUTPUTS, PackedModel
-from navit_edge_export.positions import (
-    InterpolatedFactors,
-    InterpolatedTable,
-    Resampling,
-    RotaryLayers,
-    RotaryPositions,
-    halves_from_pairs,
-)
+from navit_edge_export.families.timm.variants import VARIANTS, pixels_of, side_px_of
+from navit_edge_export.packed_model import OUTPUTS
 
 NAME = "timm-naflexvit"
 EPS = 1e-6  # of every norm
@@ -70,18 +32,10 @@ TRAINING = frozenset(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NaFlexVitConfig:
+class NaFlexVitConfig(VisionConfig):
     """``NaFlexVitCfg`` under this project's names."""
 
     architecture: str
-    width: int
-    depth: int
-    heads: int
-    mlp_width: int
-    patch_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     class_token: bool
     registers: int
     embed_bias: bool
@@ -133,10 +87,6 @@ class NaFlexVitConfig:
             return OUTPUTS[2:]
         return OUTPUTS if self.num_classes else OUTPUTS[1:]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in JSON's types."""
-        return dataclasses.asdict(self)
-
 
 def read_config(checkpoint: Checkpoint) -> NaFlexVitConfig:
     """From timm's config.json; sizes of tables and heads from the tensors."""
@@ -178,7 +128,7 @@ def read_config(checkpoint: Checkpoint) -> NaFlexVitConfig:
     layout = fields.choice("embed_proj_type", {"linear": "linear", "conv": "conv", None: "conv"}, "linear")
     pretrained = config.get("pretrained_cfg") or {}
     channels = fields.integer("in_chans", 3)
-    mean, std = pixels_of(architecture) if architecture else INCEPTION
+    mean, std = pixels_of(architecture) if architecture else HALF
     mean, std = read_pixels(
         NAME, checkpoint, channels=channels, mean=pretrained.get("mean", mean), std=pretrained.get("std", std)
     )
@@ -237,93 +187,19 @@ def read_config(checkpoint: Checkpoint) -> NaFlexVitConfig:
     )
 
 
-def make_model(config: NaFlexVitConfig) -> PackedModel:
-    """The packed model."""
-    width = config.width
-    return PackedModel(
-        NAME,
-        config,
-        embed=PatchEmbed(config.patch_px**2 * config.channels, width, mean=config.mean, std=config.std),
-        embed_norm=None if config.embed_norm == "off" else make_norm(config.embed_norm, width, eps=EPS),
-        positions=_make_positions(config),
-        rotary=_make_rotary(config),
-        prefix=PrefixTokens(config.prefix_tokens, width) if config.prefix_tokens else None,
-        pre_norm=make_norm(config.norm, width, eps=EPS) if config.pre_norm else None,
-        blocks=[_make_block(config, n) for n in range(config.depth)],
-        norm=make_norm(config.norm if config.final_norm else "off", width, eps=EPS),
-        pooling=_make_pooling(config),
-        pools_prefix=config.pools_prefix,
-        pooled_norm=make_norm(config.norm, width, eps=EPS) if config.pooled_norm else None,
-        head=nn.Linear(width, config.num_classes) if config.num_classes else None,
-    )
-
-
-def state_map(config: NaFlexVitConfig, checkpoint: Checkpoint) -> StateMap:
-    """Names of timm."""
-    found = StateMap()
-    layouts = {
-        "linear": None,
-        "linear-channels-first": patch_rows_from_channels_first(config.channels),
-        "conv": patch_rows_from_convolution,
-    }
-    found.make("embed.weight", "embeds.proj.weight", by=layouts[config.embed_layout])
-    if config.embed_bias:
-        found.copy("embed.bias", "embeds.proj.bias")
-    else:
-        found.make("embed.bias", "embeds.proj.weight", by=lambda weight: weight.new_zeros(weight.shape[0]))
-    if config.embed_norm != "off":
-        _map_norm(found, config.embed_norm, "embed_norm", "embeds.norm")
-    if config.positions == "table":
-        found.make("positions.table", "embeds.pos_embed", by=as_rows)
-    elif config.positions == "factors":
-        found.make("positions.row.table", "embeds.pos_embed_y", by=as_rows)
-        found.make("positions.column.table", "embeds.pos_embed_x", by=as_rows)
-    tokens = ["embeds.cls_token"] * config.class_token + ["embeds.reg_token"] * bool(config.registers)
-    if tokens:
-        found.make("prefix.table", *tokens, by=lambda *parts: concatenate(*(as_rows(part) for part in parts)))
-    if config.rotary == "mixed":
-        first, second = ("column", "row") if config.rotary_xy else ("row", "column")
-        found.make(f"rotary.{first}_frequencies", "rope.freqs", by=lambda freqs: freqs[0])
-        found.make(f"rotary.{second}_frequencies", "rope.freqs", by=lambda freqs: freqs[1])
-    if config.pre_norm:
-        _map_norm(found, config.norm, "pre_norm", "norm_pre")
-    for n in range(config.depth):
-        _map_block(found, config, n)
-    if config.final_norm:
-        _map_norm(found, config.norm, "norm", "norm")
-    if config.pooled_norm:
-        _map_norm(found, config.norm, "pooled_norm", "fc_norm")
-    if config.pooling == "map":
-        found.make("pooling.attention.probe", "attn_pool.latent", by=as_vector)
-        found.layer("pooling.attention.query", "attn_pool.q")
-        found.layer("pooling.attention.key_value", "attn_pool.kv")
-        found.layer("pooling.attention.proj", "attn_pool.proj")
-        _map_norm(found, config.norm, "pooling.norm", "attn_pool.norm")
-        found.layer("pooling.mlp.up", "attn_pool.mlp.fc1")
-        found.layer("pooling.mlp.down", "attn_pool.mlp.fc2")
-    if config.num_classes:
-        found.layer("head", "head")
-    elif not config.pooling:
-        found.ignore("head.*")
-    return found
-
-
 def read_preprocessing(config: NaFlexVitConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As timm's NaFlex transform of evaluation does it, for as many patches as the square image of the config has."""
     pretrained = checkpoint.config.get("pretrained_cfg") or {}
     fields = Fields(NAME, pretrained, where="config.json, pretrained_cfg")
     side = side_px_of(config.architecture)
     size = pretrained.get("input_size") or (3, side, side)
-    filters = {name: name for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")}
+    filters = {name: name for name in FILTERS}
     return Preprocessing(
         sizing=Sizing(rule="naflex", max_tokens=(size[1] // config.patch_px) * (size[2] // config.patch_px)),
         filter=fields.choice("interpolation", filters, "bicubic"),
         orientation="as-decoded",  # timm reads files with Image.open(...).convert("RGB")
         labels=tuple(checkpoint.config.get("label_names") or ()),
     )
-
-
-# --- the parts of a config
 
 
 #: All of NaFlexVitCfg's; TRAINING among them.
@@ -393,149 +269,3 @@ def _read_key_heads(fields: Fields, values: dict[str, Any], *, depth: int, heads
     if len(found) != depth or not all(isinstance(n, int) and 0 < n <= heads and heads % n == 0 for n in found):
         fields.refuse("num_kv_heads", f"divisors of num_heads, {heads}: one, or one for each block")
     return tuple(found)
-
-
-# --- the parts of a model
-
-
-def _make_positions(config: NaFlexVitConfig) -> nn.Module | None:
-    if config.positions == "none":
-        return None
-    kind = InterpolatedTable if config.positions == "table" else InterpolatedFactors
-    return kind(config.width, *config.position_entries, Resampling(**config.resampling))
-
-
-def _make_rotary(config: NaFlexVitConfig) -> nn.Module | None:
-    pairs = config.width // config.heads // 2
-    if config.rotary == "mixed":
-        return RotaryLayers(config.depth, config.heads, pairs)
-    if config.rotary == "none":
-        return None
-    if config.rotary == "mrope":
-        frequencies = config.rotary_temperature ** -(torch.arange(pairs, dtype=torch.float32) / pairs)
-        axis = torch.zeros(pairs, dtype=torch.int64)
-        axis[1 : config.rotary_sections[1] * 3 : 3] = 1
-        axis[2 : config.rotary_sections[2] * 3 : 3] = 2
-        return RotaryPositions(frequencies * (axis == 1), frequencies * (axis == 2))
-    bands = config.rotary_temperature ** -(torch.arange(pairs // 2, dtype=torch.float32) / (pairs // 2))
-    if config.rotary == "dinov3":
-        bands = 2 * math.pi * bands
-    first, second = torch.cat([bands, torch.zeros_like(bands)]), torch.cat([torch.zeros_like(bands), bands])
-    row, column = (second, first) if config.rotary_xy else (first, second)
-    if config.rotary == "dinov3":
-        return RotaryPositions(row, column, coordinates="centred", offset=config.rotary_offset)
-    if config.rotary_reference is None:
-        return RotaryPositions(row, column, offset=config.rotary_offset)
-    return RotaryPositions(
-        row, column, coordinates="scaled", offset=config.rotary_offset, reference=config.rotary_reference
-    )
-
-
-def _make_block(config: NaFlexVitConfig, n: int) -> Block:
-    width = config.width
-    mlp_norm = make_norm(config.norm, config.mlp_width, eps=EPS) if config.mlp_norm else None
-    mlp: nn.Module
-    if config.gated_mlp:
-        mlp = GatedMlp(width, config.mlp_width, norm=mlp_norm)
-    else:
-        mlp = Mlp(width, config.mlp_width, bias=config.proj_bias, gelu=config.activation, norm=mlp_norm)
-    attention = SelfAttention(
-        width,
-        config.heads,
-        qkv_bias=config.qkv_bias,
-        proj_bias=config.proj_bias,
-        qk_norm=config.norm if config.qk_norm else "off",
-        eps=EPS,
-        key_heads=config.key_heads[n],
-        inner_norm=make_norm(config.norm, width, eps=EPS) if config.inner_norm else None,
-        gate=nn.Linear(width, width, bias=config.qkv_bias) if config.gated_attention else None,
-    )
-    return Block(
-        make_norm(config.norm, width, eps=EPS),
-        attention,
-        make_norm(config.norm, width, eps=EPS),
-        mlp,
-        attention_scale=LayerScale(width) if config.attention_scale else None,
-        mlp_scale=LayerScale(width) if config.mlp_scale else None,
-    )
-
-
-def _make_pooling(config: NaFlexVitConfig) -> nn.Module | None:
-    if config.pooling == "map":
-        return MapPooling(
-            AttentionPool(config.width, config.pool_heads, qkv_bias=True, proj_bias=True),
-            make_norm(config.norm, config.width, eps=EPS),
-            Mlp(config.width, config.pool_mlp_width, gelu=config.activation),
-        )
-    kinds = {"avg": MeanPooling, "max": MaxPooling, "avgmax": MeanMaxPooling, "token": ClsPooling}
-    return kinds[config.pooling]() if config.pooling else None
-
-
-# --- names
-
-
-def _map_norm(found: StateMap, kind: str, target: str, source: str) -> None:
-    found.layer(target, source, bias=kind == "layer")
-
-
-def _map_block(found: StateMap, config: NaFlexVitConfig, n: int) -> None:
-    ours, theirs = f"blocks.{n}", f"blocks.{n}"
-    _map_norm(found, config.norm, f"{ours}.attention_norm", f"{theirs}.norm1")
-    _map_norm(found, config.norm, f"{ours}.mlp_norm", f"{theirs}.norm2")
-    _map_attention(found, config, f"{ours}.attention", f"{theirs}.attn", config.key_heads[n])
-    scales = ("gamma_1", "gamma_2") if config.eva_block else ("ls1.gamma", "ls2.gamma")
-    if config.attention_scale:
-        found.copy(f"{ours}.attention_scale.scale", f"{theirs}.{scales[0]}")
-    if config.mlp_scale:
-        found.copy(f"{ours}.mlp_scale.scale", f"{theirs}.{scales[1]}")
-    if config.gated_mlp_split:
-        found.stack(f"{ours}.mlp.gate_up", f"{theirs}.mlp.fc1_g", f"{theirs}.mlp.fc1_x")
-        found.layer(f"{ours}.mlp.down", f"{theirs}.mlp.fc2")
-    else:
-        up = "gate_up" if config.gated_mlp else "up"
-        bias = config.proj_bias or config.gated_mlp
-        found.layer(f"{ours}.mlp.{up}", f"{theirs}.mlp.fc1", bias=bias)
-        found.layer(f"{ours}.mlp.down", f"{theirs}.mlp.fc2", bias=bias)
-    if config.mlp_norm:
-        _map_norm(found, config.norm, f"{ours}.mlp.norm", f"{theirs}.mlp.norm")
-
-
-def _map_attention(found: StateMap, config: NaFlexVitConfig, ours: str, theirs: str, key_heads: int) -> None:
-    head = config.width // config.heads
-    queries, keys = config.heads * head, key_heads * head
-    turned = config.rotary != "none" and not config.rotary_halves  # neighbours become halves; see positions/rotary.py
-
-    def reorder(joint: Tensor) -> Tensor:
-        """Queries, keys, values [(H + 2 key heads) * dh, ...]."""
-        if not turned:
-            return joint
-        parts = [joint[:queries], joint[queries : queries + keys], joint[queries + keys :]]
-        parts[0] = parts[0][halves_from_pairs(config.heads, head)]
-        parts[1] = parts[1][halves_from_pairs(key_heads, head)]
-        return torch.cat(parts)
-
-    def join(*parts: Tensor) -> Tensor:
-        return reorder(torch.cat(parts))
-
-    def join_without_keys(query: Tensor, value: Tensor) -> Tensor:
-        return reorder(torch.cat([query, query.new_zeros(keys), value]))
-
-    weights = ["qkv.weight"] if config.qkv_fused else [f"{x}_proj.weight" for x in "qkv"]
-    found.make(f"{ours}.qkv.weight", *(f"{theirs}.{name}" for name in weights), by=join)
-    if config.qkv_bias:
-        if config.attention == "eva":
-            biases = ["q_bias", "v_bias"] if config.qkv_fused else ["q_proj.bias", "v_proj.bias"]
-            found.make(f"{ours}.qkv.bias", *(f"{theirs}.{name}" for name in biases), by=join_without_keys)
-        else:
-            biases = ["qkv.bias"] if config.qkv_fused else [f"{x}_proj.bias" for x in "qkv"]
-            found.make(f"{ours}.qkv.bias", *(f"{theirs}.{name}" for name in biases), by=join)
-    if config.qk_norm:
-        order = halves_from_pairs(1, head) if turned else torch.arange(head)
-        for target, source in (("query_norm", "q_norm"), ("key_norm", "k_norm")):
-            for leaf in ("weight", "bias") if config.norm == "layer" else ("weight",):
-                found.make(f"{ours}.{target}.{leaf}", f"{theirs}.{source}.{leaf}", by=lambda vector: vector[order])
-    if config.inner_norm:
-        _map_norm(found, config.norm, f"{ours}.inner_norm", f"{theirs}.norm")
-    if config.gated_attention:
-        found.layer(f"{ours}.gate", f"{theirs}.gate", bias=config.qkv_bias)
-    found.layer(f"{ours}.proj", f"{theirs}.proj", bias=config.proj_bias)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-INCEPTION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+from navit_edge_export.families.common import CLIP, HALF, Normalization
 
 _BASE: dict[str, Any] = {"embed_dim": 768, "depth": 12, "num_heads": 12}
 _SO150M2: dict[str, Any] = {
@@ -54,9 +53,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def pixels_of(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixels_of(architecture: str) -> Normalization:
     """(mean, std) of the registered variants."""
-    return CLIP if "_radio_" in architecture else INCEPTION
+    return CLIP if "_radio_" in architecture else HALF
 
 
 def side_px_of(architecture: str) -> int:

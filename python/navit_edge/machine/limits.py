@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from navit_edge.doctor.finding import Finding, State
-from navit_edge.machine.text import gib, read_text
+from navit_edge.machine.text import read_text
 
 #: cgroup v1 writes "no limit" as the largest multiple of a page below 2^63.
 _UNLIMITED = 1 << 60
@@ -43,34 +42,6 @@ class Limits:
             memory_bytes=min(memory, default=None),
             container=_container(root, groups),
         )
-
-
-def limit_findings(limits: Limits) -> tuple[Finding, ...]:
-    """One finding if something limits this process; none otherwise."""
-    if limits.cpu_quota is None and limits.memory_bytes is None and not limits.container:
-        return ()
-    facts = {
-        "container": limits.container,
-        "affinity": limits.affinity,
-        "cpu_quota": limits.cpu_quota,
-        "cores": limits.cores,
-        "memory_bytes": limits.memory_bytes,
-    }
-    parts = [f"inside {limits.container}"] if limits.container else []
-    if limits.memory_bytes is not None:
-        parts.append(f"memory limited to {gib(limits.memory_bytes)}; a process that takes more is killed")
-    if limits.cpu_quota is not None:
-        parts.append(f"CPU time limited to that of {limits.cpu_quota:g} cores")
-        if limits.cores < limits.affinity:
-            parts.append(
-                f"sessions take {limits.cores} thread{'' if limits.cores == 1 else 's'} by themselves, not the "
-                f"{limits.affinity} of the affinity"
-            )
-            if limits.cpu_quota != limits.cores:
-                parts.append("a quota of whole cores would waste none")
-    if limits.cpu_quota is None and limits.memory_bytes is None:
-        parts.append("neither CPU time nor memory limited")
-    return (Finding(name="limits", state=State.FOUND, text="; ".join(parts), facts=facts),)
 
 
 def _ancestors(path: str) -> list[str]:

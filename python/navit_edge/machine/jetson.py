@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from navit_edge.doctor.finding import Finding, State
 from navit_edge.machine.text import read_text
 
 #: L4T release -> JetPack, as NVIDIA's JetPack archive pairs them.
@@ -19,7 +18,6 @@ _JETPACK = {
     "38.2": "7.0", "38.2.1": "7.0", "38.4": "7.1", "39.2": "7.2", "39.2.1": "7.2.1",
 }  # fmt: skip
 _JETPACK_MAJOR = {"32": "4", "34": "5", "35": "5", "36": "6", "38": "7", "39": "7"}
-_OLDEST_JETPACK = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,34 +75,3 @@ def _l4t_of_package(package: str) -> str:
     """ "36.4.3-20250107174145" -> "36.4.3"."""
     match = re.match(r"\d+\.\d+(?:\.\d+)?", package)
     return "" if match is None else match[0]
-
-
-def jetson_findings(board: Jetson | None) -> tuple[Finding, ...]:
-    """The board as findings; none if the machine is no Jetson."""
-    if board is None:
-        return ()
-    findings = [
-        Finding(name="Jetson", state=State.FOUND, text=board.model or "of no stated model"),
-        Finding(
-            name="L4T",
-            state=State.FOUND if board.l4t else State.PROBLEM,
-            text=f"Jetson Linux {board.l4t}" if board.l4t else "the release in /etc/nv_tegra_release is not readable",
-            remedy=() if board.l4t else ("cat /etc/nv_tegra_release",),
-            facts={"l4t": board.l4t},
-        ),
-    ]
-    old = board.jetpack != "" and int(board.jetpack.partition(".")[0]) < _OLDEST_JETPACK
-    text = f"JetPack {board.jetpack}" if board.jetpack else "unknown for this release of L4T"
-    if "nvidia-jetpack" not in board.packages:
-        text += " (by the release of L4T; the package nvidia-jetpack is not installed)"
-    if old:
-        text += "; expected 6 or later, which has TensorRT 10.3 or later; flash the board anew"
-    findings.append(
-        Finding(
-            name="JetPack",
-            state=State.PROBLEM if old else State.FOUND,
-            text=text,
-            facts={"jetpack": board.jetpack, "packages": board.packages},
-        )
-    )
-    return tuple(findings)
