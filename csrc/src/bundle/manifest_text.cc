@@ -338,7 +338,7 @@ void check_tolerances(const JsonReader& json) {
   constexpr std::array known{"fp32", "fp16", "bf16", "int8", "fp8"};
   for (const auto& [precision, value] : json.object(known.size())) {
     value.only({"min_cosine", "max_relative", "min_top1"});
-    if (std::none_of(known.begin(), known.end(), [&](const char* one) { return precision == one; })) {
+    if (std::find(known.begin(), known.end(), precision) == known.end()) {
       value.fail("tolerances of one of the precisions " + list_of(known));
     }
     (void)value.at("min_cosine").number(-1, 1);
