@@ -68,27 +68,25 @@ def export_bundle(
 ) -> Path:
     """Writes ``out`` (``NAME.navit``) and returns its path. The same model, options and versions give the same bytes.
 
-    Args:
-        model: A model, or a config of the reference model, whose weights are then drawn from ``seed``.
-        name: The bundle's name; ``out``'s without its suffix if not given.
-        labels: One per class.
-        weights: For the record: where the weights came from, such as the checkpoint's name.
-        sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
-        max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
-        resample: a filter of Pillow's, such as "bilinear" or "bicubic".
-        alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
-            ``background`` (R, G, B), or "reject" it.
-        orientation: "apply": image files are turned upright by EXIF or container, as transformers' ``load_image`` does;
-            "as-decoded": only as their decoder does by itself.
-        icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
-            loaders do.
-        outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, if a model
-            has none of them, its tokens.
-        lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
+    model: A model, or a config of the reference model, whose weights are then drawn from ``seed``.
+    name: The bundle's name; ``out``'s without its suffix if not given.
+    labels: One per class.
+    weights: For the record: where the weights came from, such as the checkpoint's name.
+    sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
+    max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
+    resample: a filter of Pillow's, such as "bilinear" or "bicubic".
+    alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
+        ``background`` (R, G, B), or "reject" it.
+    orientation: "apply": image files are turned upright by EXIF or container, as transformers' ``load_image`` does;
+        "as-decoded": only as their decoder does by itself.
+    icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
+        loaders do.
+    outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, if a model
+        has none of them, its tokens.
+    lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
 
-    Raises:
-        InvalidInputError: options that do not fit the model.
-        BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
+    Raises InvalidInputError: options that do not fit the model.
+    Raises BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
     """
     config: ModelConfig = model.config if isinstance(model, PackedModel) else model
     chosen = _chosen_outputs(config, outputs)

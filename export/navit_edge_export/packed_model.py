@@ -98,20 +98,19 @@ class PackedModel(nn.Module):
         windows: Windows | None = None,
     ) -> None:
         """
-        Args:
-            blocks: (tokens, lowering, rotation or None) -> tokens
-            norm: The final norm; what it gives is the output "tokens".
-            embed_norm: Of the embedded patches, before positions are added.
-            positions: (positions, token_grid) -> [T, D], added to the embedded patches; has ``uses_grid``.
-            rotary: (positions, token_grid) -> Rotation, one for all blocks, or a list with one for each; ``uses_grid``.
-            prefix: (tokens, positions) -> tokens, with the prefix tokens in their rows.
-            pre_norm: Of the tokens that go into the first block.
-            pooling: (tokens, Segments) -> [N, D]
-            pools_prefix: Whether pooling sees the prefix tokens.
-            pooled_norm: Of what pooling gives; that is the output "embedding".
-            head: Embedding -> logits.
-            merger: (tokens, positions, token_grid) -> [T / m^2, D'], in place of the output "tokens"; no prefix tokens.
-            windows: Which blocks attend inside windows; no prefix tokens.
+        blocks: (tokens, lowering, rotation or None) -> tokens
+        norm: The final norm; what it gives is the output "tokens".
+        embed_norm: Of the embedded patches, before positions are added.
+        positions: (positions, token_grid) -> [T, D], added to the embedded patches; has ``uses_grid``.
+        rotary: (positions, token_grid) -> Rotation, one for all blocks, or a list with one for each; ``uses_grid``.
+        prefix: (tokens, positions) -> tokens, with the prefix tokens in their rows.
+        pre_norm: Of the tokens that go into the first block.
+        pooling: (tokens, Segments) -> [N, D]
+        pools_prefix: Whether pooling sees the prefix tokens.
+        pooled_norm: Of what pooling gives; that is the output "embedding".
+        head: Embedding -> logits.
+        merger: (tokens, positions, token_grid) -> [T / m^2, D'], in place of the output "tokens"; no prefix tokens.
+        windows: Which blocks attend inside windows; no prefix tokens.
         """
         super().__init__()
         self.family = family

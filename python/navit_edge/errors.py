@@ -47,14 +47,12 @@ class MissingPackageError(NavitEdgeError, ImportError):
 def import_or_explain(module: str, *, purpose: str, remedy: str) -> ModuleType:
     """Imports ``module`` on demand.
 
-    Args:
-        module: Name to import, such as ``"openvino"``.
-        purpose: What needs it, as the subject of a sentence: ``"building an OpenVINO engine"``.
-        remedy: The command that installs it: ``"pip install navit-edge[openvino]"``.
+    module: Name to import, such as ``"openvino"``.
+    purpose: What needs it, as the subject of a sentence: ``"building an OpenVINO engine"``.
+    remedy: The command that installs it: ``"pip install navit-edge[openvino]"``.
 
-    Raises:
-        MissingPackageError: The package is not installed. A package that is installed and fails to import because of
-            something that *it* misses is reported with that cause.
+    Raises MissingPackageError: The package is not installed. A package that is installed and fails to import because of
+        something that *it* misses is reported with that cause.
     """
     try:
         return importlib.import_module(module)

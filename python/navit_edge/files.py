@@ -50,9 +50,8 @@ def open_regular(
 ) -> int:
     """A descriptor of the file, to be read and closed by the caller.
 
-    Raises:
-        error: It is no regular file, is a link if those are not followed, or has more than ``most_bytes``.
-        OSError: It is missing, or the system does not open it.
+    Raises error: It is no regular file, is a link if those are not followed, or has more than ``most_bytes``.
+    Raises OSError: It is missing, or the system does not open it.
     """
     _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links), most_bytes, error, remedy)
     # Looked at first: opening a device can do things. What is put there between the two does not block, either.
@@ -134,9 +133,8 @@ def write_whole(
 ) -> None:
     """Writes a file whole or not at all, and on the disk when it returns; a link that has the name goes itself.
 
-    Args:
-        beside: Name of the file beside it that is written first; one that a killed process left goes.
-        mode: Permissions of the new file; None: those that the process gives to new files.
+    beside: Name of the file beside it that is written first; one that a killed process left goes.
+    mode: Permissions of the new file; None: those that the process gives to new files.
 
     Raises OSError; then nothing is left beside, and what had the name stands.
     """

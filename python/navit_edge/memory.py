@@ -17,12 +17,11 @@ from navit_edge.options import checked_int
 class BudgetMemory:
     """Host bytes for packs of one budget.
 
-    Attributes:
-        tokens: The budget's tokens.
-        images: The budget's images.
-        inputs: Bytes of a pack's inputs. An engine that lends page-locked memory for them holds them itself.
-        scratch: Bytes of what a pack is resized and cut with, by all threads.
-        outputs: Bytes of a pack's outputs.
+    tokens: The budget's tokens.
+    images: The budget's images.
+    inputs: Bytes of a pack's inputs. An engine that lends page-locked memory for them holds them itself.
+    scratch: Bytes of what a pack is resized and cut with, by all threads.
+    outputs: Bytes of a pack's outputs.
     """
 
     tokens: int
@@ -41,10 +40,9 @@ class BudgetMemory:
 class EngineMemory:
     """Host bytes of one engine.
 
-    Attributes:
-        engine: Id of the engine.
-        threads: Threads that write a pack.
-        budgets: In the order of the manifest, ascending.
+    engine: Id of the engine.
+    threads: Threads that write a pack.
+    budgets: In the order of the manifest, ascending.
     """
 
     engine: str
@@ -64,9 +62,8 @@ class EngineMemory:
 def memory_plan(bundle: str | Path, engine: str, *, threads: int = 0) -> EngineMemory:
     """Memory of the engine with the id `engine` in a session of `threads` threads (0: as many as it takes by itself).
 
-    Raises:
-        BundleError: the bundle holds no such engine.
-        InvalidInputError: `threads` is not 0 to 1024.
+    Raises BundleError: the bundle holds no such engine.
+    Raises InvalidInputError: `threads` is not 0 to 1024.
     """
     threads = checked_int("threads", threads) or usable_cores()
     budgets = tuple(

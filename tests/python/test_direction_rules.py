@@ -147,6 +147,30 @@ def test_nothing_heavy_is_imported_with_navit_edge(repository: Path) -> None:
         assert name.partition(".")[0] not in HEAVY | {"navit_edge_export"}, f"{path} imports {name}"
 
 
+#: Folders and modules of ``navit_edge``: each imports only those before it, at import time and inside functions.
+PYTHON_ORDER = (
+    "errors", "vocabulary", "threads", "text", "options", "files", "place", "picture", "machine", "bundle",
+    "pixels", "decode", "inputs", "future", "policy", "streaming", "submitting", "metrics", "session",
+    "planning", "memory", "oracle", "compile", "quantize", "verify", "bench", "run", "doctor", "cmake", "cli",
+)  # fmt: skip
+#: Inside functions only: ``pixels`` is what a caller gives, and a file among it is decoded.
+BACKWARDS = {("pixels", "decode")}
+
+
+def test_python_modules_import_only_earlier_ones(repository: Path) -> None:
+    package = repository / "python" / "navit_edge"
+    parts = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert parts - {"__init__"} == set(PYTHON_ORDER), "the order names every folder and module, and no other"
+    for at_import_time in (True, False):
+        allowed = set() if at_import_time else BACKWARDS
+        for path, name in python_imports(package, at_import_time=at_import_time):
+            own = path.relative_to(package).parts[0].removesuffix(".py")
+            other = name.split(".")[1] if name.startswith("navit_edge.") else own
+            if own == "__init__" or other == own or other not in PYTHON_ORDER or (own, other) in allowed:
+                continue
+            assert PYTHON_ORDER.index(other) < PYTHON_ORDER.index(own), f"{path} imports {name}"
+
+
 def test_only_the_exporter_knows_torch(repository: Path) -> None:
     for path, name in python_imports(repository / "python" / "navit_edge", at_import_time=False):
         assert name.partition(".")[0] != "torch", f"{path} imports {name}"

@@ -64,9 +64,8 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Reads a folder or a file.
 
-    Args:
-        config: A JSON file in place of the folder's config.json.
-        processor: Fields that go before those of the folder's preprocessor_config.json, as ``image_mean``.
+    config: A JSON file in place of the folder's config.json.
+    processor: Fields that go before those of the folder's preprocessor_config.json, as ``image_mean``.
 
     Raises InvalidInputError: nothing there that is a checkpoint.
     """

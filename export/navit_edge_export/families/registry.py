@@ -63,12 +63,12 @@ class Family:
     """A row of the table."""
 
     name: str
-    module: str  # in this package
     source: str  # what the checkpoints are of
     keys: tuple[str, ...]  # regular expressions: each is found at the end of some tensor's name
     model_types: tuple[str, ...] = ()  # config.json's model_type
     architectures: tuple[str, ...] = ()  # regular expressions of config.json's architecture(s)
-    tested: str  # versions that the tests compare with
+    module: str = ""  # in this package; by default the name, with underscores
+    tested: str = "transformers 5.23.0"  # what the tests compare with
 
     def has_keys(self, names: Iterable[str]) -> bool:
         """Whether tensors of these names look like this family's."""
@@ -84,13 +84,13 @@ class Family:
 
     def load_module(self) -> FamilyModule:
         """Imports it."""
-        return cast(FamilyModule, importlib.import_module(f"navit_edge_export.families.{self.module}"))
+        module = self.module or re.sub(r"[-.]", "_", self.name)
+        return cast(FamilyModule, importlib.import_module(f"navit_edge_export.families.{module}"))
 
 
 FAMILIES = (
     Family(
         name="navit",
-        module="navit",
         source="this project's reference model",
         keys=(
             r"embed\.weight",
@@ -101,7 +101,6 @@ FAMILIES = (
     ),
     Family(
         name="vit-pytorch",
-        module="vit_pytorch",
         source="vit-pytorch: na_vit.NaViT, na_vit_nested_tensor.NaViT",
         keys=(r"attn_pool_queries", r"pos_embed_height", r"transformer\.layers\.0\.0\.(to_q|to_queries)\.weight"),
         tested="vit-pytorch 1.26.11",
@@ -116,7 +115,6 @@ FAMILIES = (
     ),
     Family(
         name="siglip2",
-        module="siglip2",
         source="transformers: Siglip2VisionModel, the vision tower of Siglip2Model, Siglip2ForImageClassification",
         keys=(
             r"embeddings\.patch_embedding\.weight",
@@ -125,11 +123,9 @@ FAMILIES = (
         ),
         model_types=("siglip2", "siglip2_vision_model"),
         architectures=(r"Siglip2\w*",),
-        tested="transformers 5.23.0",
     ),
     Family(
         name="dinov2",
-        module="dinov2",
         source="transformers: Dinov2Model, Dinov2WithRegistersModel, and both ForImageClassification",
         keys=(
             r"embeddings\.cls_token",
@@ -138,47 +134,37 @@ FAMILIES = (
         ),
         model_types=("dinov2", "dinov2_with_registers"),
         architectures=(r"Dinov2\w*",),
-        tested="transformers 5.23.0",
     ),
     Family(
         name="pixtral",
-        module="pixtral",
         source="transformers: PixtralVisionModel, the vision tower of LlavaForConditionalGeneration with it",
         keys=(r"patch_conv\.weight", r"ln_pre\.weight", r"transformer\.layers\.0\.feed_forward\.gate_proj\.weight"),
         model_types=("pixtral",),
         architectures=(r"PixtralVision\w*",),
-        tested="transformers 5.23.0",
     ),
     Family(
         name="qwen2-vl",
-        module="qwen2_vl",
         source="transformers: the vision tower of Qwen2-VL",
         keys=(r"patch_embed\.proj\.weight", r"merger\.ln_q\.bias", r"blocks\.0\.mlp\.fc1\.weight"),
         model_types=("qwen2_vl", "qwen2_vl_vision"),
         architectures=(r"Qwen2VL\w*", r"Qwen2VisionTransformer\w*"),
-        tested="transformers 5.23.0",
     ),
     Family(
         name="qwen2.5-vl",
-        module="qwen2_5_vl",
         source="transformers: the vision tower of Qwen2.5-VL",
         keys=(r"patch_embed\.proj\.weight", r"merger\.ln_q\.weight", r"blocks\.0\.mlp\.gate_proj\.weight"),
         model_types=("qwen2_5_vl", "qwen2_5_vl_vision"),
         architectures=(r"Qwen2_5_VL\w*", r"Qwen2_5_VisionTransformer\w*"),
-        tested="transformers 5.23.0",
     ),
     Family(
         name="qwen3-vl",
-        module="qwen3_vl",
         source="transformers: the vision tower of Qwen3-VL",
         keys=(r"patch_embed\.proj\.weight", r"pos_embed\.weight", r"deepstack_merger_list\.0\.linear_fc1\.weight"),
         model_types=("qwen3_vl", "qwen3_vl_vision"),
         architectures=(r"Qwen3VL(?!Moe)\w*",),
-        tested="transformers 5.23.0",
     ),
     Family(
         name="moonvit",
-        module="moonvit",
         source="transformers: Kimi_K25VisionModel (MoonViT), the vision tower of Kimi K2.5",
         keys=(
             r"patch_embed\.pos_emb\.position_embeddings",
@@ -187,11 +173,9 @@ FAMILIES = (
         ),
         model_types=("kimi_k25", "kimi_k25_vision"),
         architectures=(r"Kimi_K25\w*",),
-        tested="transformers 5.23.0",
     ),
     Family(
         name="paddleocr-vl",
-        module="paddleocr_vl",
         source="transformers: PaddleOCRVisionModel, the vision tower of PaddleOCR-VL",
         keys=(
             r"embeddings\.patch_embedding\.weight",
@@ -200,7 +184,6 @@ FAMILIES = (
         ),
         model_types=("paddleocr_vl", "paddleocr_vl_vision"),
         architectures=(r"PaddleOCR\w*",),
-        tested="transformers 5.23.0",
     ),
 )
 
@@ -244,11 +227,10 @@ def import_checkpoint(
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
-    Args:
-        path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
-        family: One of FAMILIES; guessed if it is not given.
-        config: A JSON file in place of the folder's config.json.
-        processor: Fields that go before those of the folder's preprocessor_config.json.
+    path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
+    family: One of FAMILIES; guessed if it is not given.
+    config: A JSON file in place of the folder's config.json.
+    processor: Fields that go before those of the folder's preprocessor_config.json.
 
     Raises InvalidInputError: the weights do not fit, or the config can't be represented.
     """

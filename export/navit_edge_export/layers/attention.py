@@ -184,13 +184,12 @@ class SelfAttention(nn.Module):
         gate: nn.Module | None = None,
     ) -> None:
         """
-        Args:
-            qk_norm: one of norms.make_head_norm's.
-            head_width: dh; D / H if not given.
-            key_heads: heads of keys and of values; H if not given.
-            scale: of the scores; dh^-1/2 if not given.
-            inner_norm: of [T, H*dh], in front of the last layer.
-            gate: [T, D] -> [T, H*dh], of the same input; its sigmoid is multiplied with what attention gives.
+        qk_norm: one of norms.make_head_norm's.
+        head_width: dh; D / H if not given.
+        key_heads: heads of keys and of values; H if not given.
+        scale: of the scores; dh^-1/2 if not given.
+        inner_norm: of [T, H*dh], in front of the last layer.
+        gate: [T, D] -> [T, H*dh], of the same input; its sigmoid is multiplied with what attention gives.
         """
         super().__init__()
         self.heads = heads

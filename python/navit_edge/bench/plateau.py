@@ -34,12 +34,11 @@ _UNCAPPED_TOKENS = 1024  # of images, if the sizing rule has no cap
 class Plateau:
     """Resident memory of a process that does nothing but run one session.
 
-    Attributes:
-        engine: Id of the engine.
-        packs: So many were run.
-        opened_bytes: When the session was open: Python, NumPy, OpenVINO, the engine's file.
-        plateau_bytes: At the end: the same, and weights as the CPU wants them, activations, what is kept for shapes.
-        closed_bytes: When the session was closed again.
+    engine: Id of the engine.
+    packs: So many were run.
+    opened_bytes: When the session was open: Python, NumPy, OpenVINO, the engine's file.
+    plateau_bytes: At the end: the same, and weights as the CPU wants them, activations, what is kept for shapes.
+    closed_bytes: When the session was closed again.
     """
 
     engine: str
@@ -52,8 +51,7 @@ class Plateau:
 def measure(bundle: str | Path, engine: str, *, options: Mapping[str, str] | None = None) -> Plateau:
     """Runs `engine`, of a CPU, in a process of its own until its memory is flat: seconds for a small model.
 
-    Raises:
-        BackendError: it cannot be run here, or the system does not say what memory a process has.
+    Raises BackendError: it cannot be run here, or the system does not say what memory a process has.
     """
     asked = json.dumps([str(bundle), engine, dict(options or {})])
     command = [sys.executable, "-m", "navit_edge.bench.plateau", asked]

@@ -35,9 +35,8 @@ class Directory:
     def folder(self, name: str, *, create: bool = False) -> Iterator[int]:
         """The descriptor of a directory inside; "" is the bundle's own.
 
-        Raises:
-            BundleError: A link or another thing than a directory is in its place.
-            FileNotFoundError: There is none.
+        Raises BundleError: A link or another thing than a directory is in its place.
+        Raises FileNotFoundError: There is none.
         """
         at = os.dup(self._handle)
         try:
@@ -80,8 +79,8 @@ class Directory:
     ) -> None:
         """Reads a file to its end, once, and hands each piece to ``use``: what it got counts only if this returns.
 
-        Raises:
-            BundleError: It is missing, no regular file, or has another hash or size; the message ends with ``remedy``.
+        Raises BundleError: It is missing, no regular file, or has another hash or size; the message ends with
+            ``remedy``.
         """
         path = self.root / name
         try:

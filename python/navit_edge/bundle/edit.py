@@ -99,13 +99,11 @@ class StagedEngine(msgspec.Struct, frozen=True, kw_only=True):
 def add_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: Mapping[str, File]) -> list[Engine]:
     """Adds engines to a bundle, all of them or none; an engine with an id that exists takes its place.
 
-    Args:
-        bundle: The bundle.
-        staged: In order of preference.
-        built_from: The files that the engines were built from, as they were then; they must be the same now.
+    bundle: The bundle.
+    staged: In order of preference.
+    built_from: The files that the engines were built from, as they were then; they must be the same now.
 
-    Returns:
-        The engines as they stand in the manifest, with the names that their files got (``Edit.place``).
+    Returns the engines as they stand in the manifest, with the names that their files got (``Edit.place``).
     """
     with edit(bundle) as change:
         change.require_unchanged(
@@ -157,8 +155,7 @@ def set_cost(bundle: Path, engine: str, cost: Cost, *, budgets: tuple[Budget, ..
 
     budgets: what the engine had when it was measured; if it was rebuilt with others since, nothing is stored.
 
-    Raises:
-        BundleError: The bundle has no such engine any more, or it has other budgets.
+    Raises BundleError: The bundle has no such engine any more, or it has other budgets.
     """
     with edit(bundle) as change:
         found = next((one for one in change.manifest.engines if one.id == engine), None)
@@ -200,12 +197,10 @@ def add_graphs(
 
     Engines that were built from a graph whose content is replaced go with it: they would answer for another graph.
 
-    Args:
-        report_name: Wanted in the bundle: "reports/quantize-int8.json". A report of that stem takes its place.
-        built_from: The files that the graphs were made from, as they were then; they must be the same now.
+    report_name: Wanted in the bundle: "reports/quantize-int8.json". A report of that stem takes its place.
+    built_from: The files that the graphs were made from, as they were then; they must be the same now.
 
-    Returns:
-        The graphs as they stand in the manifest; see ``add_engines``.
+    Returns the graphs as they stand in the manifest; see ``add_engines``.
     """
     with edit(bundle) as change:
         change.require_unchanged(

@@ -87,12 +87,10 @@ def snapshot(bundle: Path, files: Mapping[str, File], *, directory: Path | None 
 
     For libraries that open files by their paths, a graph and the weights beside it. The copies go when the block ends.
 
-    Args:
-        files: Name in the bundle -> what it must hold.
-        directory: Where the copies' directory is made; where temporary files go by default.
+    files: Name in the bundle -> what it must hold.
+    directory: Where the copies' directory is made; where temporary files go by default.
 
-    Raises:
-        BundleError: A file is missing, no regular file, or differs; or there is no room for the copies.
+    Raises BundleError: A file is missing, no regular file, or differs; or there is no room for the copies.
     """
     size = sum(file.bytes for file in files.values())
     free = shutil.disk_usage(directory or tempfile.gettempdir()).free

@@ -168,9 +168,8 @@ _REMEDY = "copy the bundle again or export the model again"
 def load(bundle: Path) -> Manifest:
     """Reads and checks ``<bundle>/manifest.json``. Hashes no file: ``hashing.verify_files`` does.
 
-    Raises:
-        BundleError: It is missing, a link, too large, not JSON, has another schema version, an unknown or missing
-            field, or contradicts itself (docs/bundle.md: "What a reader refuses").
+    Raises BundleError: It is missing, a link, too large, not JSON, has another schema version, an unknown or missing
+        field, or contradicts itself (docs/bundle.md: "What a reader refuses").
     """
     path = Path(bundle) / MANIFEST
     try:
@@ -242,8 +241,7 @@ def check(manifest: Manifest, *, source: str) -> bytes:
 def find_engine(manifest: Manifest, name: str) -> Engine:
     """The engine of an id; of a group's id its engines as one, with all their budgets in ascending order.
 
-    Raises:
-        BundleError: The bundle holds neither.
+    Raises BundleError: The bundle holds neither.
     """
     for engine in manifest.engines:
         if engine.id == name:

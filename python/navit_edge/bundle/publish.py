@@ -34,8 +34,7 @@ def staged_bundle(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     The block writes the bundle's files and calls ``seal``.
 
-    Raises:
-        BundleError: ``target`` exists and ``overwrite`` is false, or is not a bundle, or the disk is full.
+    Raises BundleError: ``target`` exists and ``overwrite`` is false, or is not a bundle, or the disk is full.
     """
     target = Path(os.path.realpath(target))
     _check_target(target, overwrite)
@@ -59,9 +58,8 @@ def staged_bundle(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def publish_bundle(staging: Path, target: Path, *, overwrite: bool = False) -> None:
     """Makes the sealed bundle ``staging`` appear at ``target`` (same file system) in one step.
 
-    Raises:
-        BundleError: ``staging`` is not a complete bundle, or ``target`` exists and ``overwrite`` is false or it is
-            not a bundle. ``target`` is then as it was.
+    Raises BundleError: ``staging`` is not a complete bundle, or ``target`` exists and ``overwrite`` is false or it is
+        not a bundle. ``target`` is then as it was.
     """
     target = Path(os.path.realpath(target))
     manifest = manifests.load(staging)

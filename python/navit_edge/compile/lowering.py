@@ -58,12 +58,10 @@ def choose(
 ) -> Choice:
     """The graph that a TensorRT engine is built from.
 
-    Args:
-        strict: Attention is computed in float32, which packed attention is not.
+    strict: Attention is computed in float32, which packed attention is not.
 
-    Raises:
-        BackendError: "packed" was asked for, and the library has no kernel for it or the bundle no graph.
-        BundleError: The bundle lacks the graph, or has none of that ``quantization`` ("none", "int8", "fp8").
+    Raises BackendError: "packed" was asked for, and the library has no kernel for it or the bundle no graph.
+    Raises BundleError: The bundle lacks the graph, or has none of that ``quantization`` ("none", "int8", "fp8").
     """
     packed = next((g for g in manifest.graphs if g.lowering == "packed" and g.quantization == quantization), None)
     if wanted == "masked":

@@ -69,17 +69,15 @@ def convert(
 ) -> onnx.ModelProto:
     """Returns the graph with the casts of a precision policy; see the module.
 
-    Args:
-        model: The float32 graph, with or without Q/DQ, with or without the contents of its external weights.
-        precision: "fp32", "fp16" or "bf16"; of a quantized graph, what computes beside the quantized layers.
-        float32_products: Whether the target computes matrix products in float32 at all (TensorRT-RTX does not on
-            sm75); if not, those of positions, pooling and head are in 16 bits as well.
-        strict: With "fp32": no 16 bits anywhere, and attention is not fused.
-        fp32_trunk: With "fp16" and "bf16": only attention in 16 bits.
+    model: The float32 graph, with or without Q/DQ, with or without the contents of its external weights.
+    precision: "fp32", "fp16" or "bf16"; of a quantized graph, what computes beside the quantized layers.
+    float32_products: Whether the target computes matrix products in float32 at all (TensorRT-RTX does not on
+        sm75); if not, those of positions, pooling and head are in 16 bits as well.
+    strict: With "fp32": no 16 bits anywhere, and attention is not fused.
+    fp32_trunk: With "fp16" and "bf16": only attention in 16 bits.
 
-    Raises:
-        BundleError: The graph does not follow the contract: no `patches`, no `tokens`.
-        BackendError: The graph holds control flow, which has no place in it.
+    Raises BundleError: The graph does not follow the contract: no `patches`, no `tokens`.
+    Raises BackendError: The graph holds control flow, which has no place in it.
     """
     return _Converter(model, precision, float32_products, strict, fp32_trunk).run()
 
@@ -346,8 +344,7 @@ class _Converter:
     def _rewrite(self, types: dict[int, int]) -> None:
         """Gives every float edge the type of its reader, by Casts if the writer's differs.
 
-        Args:
-            types: Node -> type that it computes in, if that is not float32.
+        types: Node -> type that it computes in, if that is not float32.
         """
         written = {name: t for index, t in types.items() for name in self._nodes[index].output if name in self._types}
         outputs = {value.name for value in self._graph.output}

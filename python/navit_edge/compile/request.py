@@ -28,15 +28,14 @@ MAX_TOKENS = 1 << 20
 class BuildRequest:
     """Options of a build. What is left empty gets the backend's default.
 
-    Attributes:
-        backend: "openvino", "tensorrt-rtx" or "tensorrt".
-        token_budgets: Most tokens in a pack, one optimization profile each (OpenVINO: the largest counts).
-        max_images: Most images in a pack: one number for all budgets, or one for each.
-        precision: "fp32", "fp16", "bf16", "int8" and "fp8", in order of preference; the last two need a quantized
-            graph.
-        targets: "cpu" for OpenVINO; "sm75" … "sm121", or "native", for TensorRT-RTX; "native" for TensorRT.
-        lowering: "auto", or "masked", "padded", "packed".
-        force: Build even if the bundle holds an engine built from the same graph with the same options.
+    backend: "openvino", "tensorrt-rtx" or "tensorrt".
+    token_budgets: Most tokens in a pack, one optimization profile each (OpenVINO: the largest counts).
+    max_images: Most images in a pack: one number for all budgets, or one for each.
+    precision: "fp32", "fp16", "bf16", "int8" and "fp8", in order of preference; the last two need a quantized
+        graph.
+    targets: "cpu" for OpenVINO; "sm75" … "sm121", or "native", for TensorRT-RTX; "native" for TensorRT.
+    lowering: "auto", or "masked", "padded", "packed".
+    force: Build even if the bundle holds an engine built from the same graph with the same options.
 
     For TensorRT and TensorRT-RTX only:
         engine_per_budget: One engine for each budget instead of one that holds them all.

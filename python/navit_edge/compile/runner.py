@@ -50,20 +50,17 @@ class Builder(Protocol):
 def build_engines(bundle: Path, request: BuildRequest, progress: Progress | None = None) -> list[Engine]:
     """Builds the engines that ``request`` asks for and adds them to ``bundle``.
 
-    Args:
-        bundle: A bundle that export made.
-        request: What to build.
-        progress: Called with each Event, in this thread.
+    bundle: A bundle that export made.
+    request: What to build.
+    progress: Called with each Event, in this thread.
 
-    Returns:
-        The engines as they now stand in the manifest, in order of preference, also those that were there already.
+    Returns the engines as they now stand in the manifest, in order of preference, also those that were there already.
 
-    Raises:
-        BundleError: The bundle is damaged, or changed during the build, or the disk is full; it is as it was before.
-        BackendError: The vendor's library refuses or fails.
-        InvalidInputError: The backend cannot do what is asked here.
-        MissingPackageError: The backend's package is not installed.
-        KeyboardInterrupt: The build was interrupted; its process has ended and the bundle is as it was before.
+    Raises BundleError: The bundle is damaged, or changed during the build, or the disk is full; it is as it was before.
+    Raises BackendError: The vendor's library refuses or fails.
+    Raises InvalidInputError: The backend cannot do what is asked here.
+    Raises MissingPackageError: The backend's package is not installed.
+    Raises KeyboardInterrupt: The build was interrupted; its process has ended and the bundle is as it was before.
     """
     report_progress = progress or (lambda event: None)
     planned = plan_builds(bundle, request)

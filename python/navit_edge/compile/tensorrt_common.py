@@ -192,9 +192,9 @@ def preview(job: Job, graph: bytes, *, float32_products: bool) -> Preview:
 def build(task: Task, emit: Emit, library: Library) -> Outcome:
     """Builds a strongly typed engine, writes it, and says whether attention was fused.
 
-    Raises:
-        BackendError: The parser or the compiler refuses; the message quotes it. Or fusion is required and not proven.
-        CancelledError: Nobody listens to ``emit`` any more.
+    Raises BackendError: The parser or the compiler refuses; the message quotes it. Or fusion is required and not
+        proven.
+    Raises CancelledError: Nobody listens to ``emit`` any more.
     """
     job = task.job
     emit(Event(phase="reading the graph"))

@@ -18,11 +18,11 @@ def jetson_findings(board: Jetson | None) -> tuple[Finding, ...]:
     if board is None:
         return ()
     findings = [
-        Finding(name="Jetson", state=State.FOUND, text=board.model or "of no stated model"),
+        Finding("Jetson", State.FOUND, board.model or "of no stated model"),
         Finding(
-            name="L4T",
-            state=State.FOUND if board.l4t else State.PROBLEM,
-            text=f"Jetson Linux {board.l4t}" if board.l4t else "the release in /etc/nv_tegra_release is not readable",
+            "L4T",
+            State.FOUND if board.l4t else State.PROBLEM,
+            f"Jetson Linux {board.l4t}" if board.l4t else "the release in /etc/nv_tegra_release is not readable",
             remedy=() if board.l4t else ("cat /etc/nv_tegra_release",),
             facts={"l4t": board.l4t},
         ),
@@ -35,9 +35,9 @@ def jetson_findings(board: Jetson | None) -> tuple[Finding, ...]:
         text += "; expected 6 or later, which has TensorRT 10.3 or later; flash the board anew"
     findings.append(
         Finding(
-            name="JetPack",
-            state=State.PROBLEM if old else State.FOUND,
-            text=text,
+            "JetPack",
+            State.PROBLEM if old else State.FOUND,
+            text,
             facts={"jetpack": board.jetpack, "packages": board.packages},
         )
     )
@@ -57,16 +57,16 @@ def _power(board: Board) -> Finding:
     }
     if not board.mode and board.mode_id is None:
         text = "neither nvpmodel nor its files say; figures of bench hold for one power mode only"
-        return Finding(name="power mode", state=State.HINT, text=text, remedy=("sudo nvpmodel -q",), facts=facts)
+        return Finding("power mode", State.HINT, text, remedy=("sudo nvpmodel -q",), facts=facts)
     text = board.mode or "without a name in /etc/nvpmodel.conf"
     text += "" if board.mode_id is None else f" (mode {board.mode_id})"
     fastest = next(((number, name) for number, name in board.modes.items() if name.startswith("MAXN")), None)
     if fastest is None or board.mode.startswith("MAXN"):
-        return Finding(name="power mode", state=State.FOUND, text=text, facts=facts)
+        return Finding("power mode", State.FOUND, text, facts=facts)
     return Finding(
-        name="power mode",
-        state=State.HINT,
-        text=f"{text}; the fastest is {fastest[1]}, if power and cooling allow it",
+        "power mode",
+        State.HINT,
+        f"{text}; the fastest is {fastest[1]}, if power and cooling allow it",
         remedy=(f"sudo nvpmodel -m {fastest[0]}  # may ask for a reboot",),
         facts=facts,
     )
@@ -79,13 +79,13 @@ def _clocks(board: Board) -> tuple[Finding, ...]:
     facts = {"current_hz": clock.current, "min_hz": clock.lowest, "max_hz": clock.highest}
     if clock.lowest == clock.highest:
         text = f"GPU fixed at {clock.highest / 1e6:.0f} MHz"
-        return (Finding(name="clocks", state=State.FOUND, text=text, facts=facts),)
+        return (Finding("clocks", State.FOUND, text, facts=facts),)
     text = (
         f"GPU at {clock.current / 1e6:.0f} MHz, free between {clock.lowest / 1e6:.0f} and {clock.highest / 1e6:.0f}: "
         "figures of bench will scatter"
     )
     remedy = ("sudo jetson_clocks  # until the next boot",)
-    return (Finding(name="clocks", state=State.HINT, text=text, remedy=remedy, facts=facts),)
+    return (Finding("clocks", State.HINT, text, remedy=remedy, facts=facts),)
 
 
 def _memory(board: Board, memory_bytes: int | None) -> Finding:
@@ -97,11 +97,11 @@ def _memory(board: Board, memory_bytes: int | None) -> Finding:
     text += f"{gib(zram)} of zram (compressed memory)" if zram else "no zram"
     facts = {"memory_bytes": memory_bytes, "swap_disk_bytes": disk, "swap_zram_bytes": zram, "unified": True}
     if disk or memory_bytes is None or memory_bytes > _SMALL_BOARD_BYTES:
-        return Finding(name="unified memory", state=State.FOUND, text=text, facts=facts)
+        return Finding("unified memory", State.FOUND, text, facts=facts)
     return Finding(
-        name="unified memory",
-        state=State.HINT,
-        text=f"{text}; building the wheel or an engine may run out of it: add swap, and bound the compiler by "
+        "unified memory",
+        State.HINT,
+        f"{text}; building the wheel or an engine may run out of it: add swap, and bound the compiler by "
         "build-engine --workspace 1G",
         remedy=(
             "sudo fallocate -l 8G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && "
@@ -120,5 +120,5 @@ def _temperature(board: Board) -> tuple[Finding, ...]:
     text = f"{degrees:.0f} °C ({hottest}, the hottest of {len(board.zones)} zones)"
     if limit is not None and degrees >= limit - _DEGREES_BEFORE_THROTTLING:
         text += f"; the board throttles at {limit:.0f} °C: let it cool, or figures of bench mean little"
-        return (Finding(name="temperature", state=State.HINT, text=text, facts={"zones": facts}),)
-    return (Finding(name="temperature", state=State.FOUND, text=text, facts={"zones": facts}),)
+        return (Finding("temperature", State.HINT, text, facts={"zones": facts}),)
+    return (Finding("temperature", State.FOUND, text, facts={"zones": facts}),)

@@ -38,17 +38,10 @@ def driver_findings(answer: dict[str, Any], kernel: str, *, jetson: bool) -> tup
         if kernel:
             text = "the kernel has its module and this process cannot see libcuda.so.1; in a container, give it the GPU"
             install = ("docker run --gpus all IMAGE",)
-        return (
-            Finding(name="NVIDIA driver", state=State.PROBLEM if kernel else State.ABSENT, text=text, remedy=install),
-        )
+        return (Finding("NVIDIA driver", State.PROBLEM if kernel else State.ABSENT, text, remedy=install),)
     if "error" in answer:
         return (
-            Finding(
-                name="NVIDIA driver",
-                state=State.PROBLEM,
-                text=f"asking it failed: {answer['error']}",
-                remedy=("nvidia-smi",),
-            ),
+            Finding("NVIDIA driver", State.PROBLEM, f"asking it failed: {answer['error']}", remedy=("nvidia-smi",)),
         )
     match = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", kernel)
     words = f"{match[1]}, " if match is not None else ""
@@ -56,18 +49,18 @@ def driver_findings(answer: dict[str, Any], kernel: str, *, jetson: bool) -> tup
     if "init_error" in answer:
         return (
             Finding(
-                name="NVIDIA driver",
-                state=State.PROBLEM,
-                text=f"{words}, and does not start: {answer['init_error']}",
+                "NVIDIA driver",
+                State.PROBLEM,
+                f"{words}, and does not start: {answer['init_error']}",
                 remedy=("nvidia-smi", *(() if jetson else ("sudo reboot  # after an upgrade of the driver",))),
                 facts=answer,
             ),
         )
     gpus = [
         Finding(
-            name=f"GPU {ordinal}",
-            state=State.FOUND,
-            text=f"{gpu['name']}, sm{gpu['capability']}, {gib(gpu['memory_bytes'])}"
+            f"GPU {ordinal}",
+            State.FOUND,
+            f"{gpu['name']}, sm{gpu['capability']}, {gib(gpu['memory_bytes'])}"
             + (", shared with the CPU" if gpu["integrated"] else ""),
             facts=gpu,
         )
@@ -77,9 +70,9 @@ def driver_findings(answer: dict[str, Any], kernel: str, *, jetson: bool) -> tup
         words += "; it finds no GPU (is CUDA_VISIBLE_DEVICES empty?)"
     return (
         Finding(
-            name="NVIDIA driver",
-            state=State.FOUND if gpus else State.PROBLEM,
-            text=words,
+            "NVIDIA driver",
+            State.FOUND if gpus else State.PROBLEM,
+            words,
             remedy=() if gpus else ("nvidia-smi", "unset CUDA_VISIBLE_DEVICES"),
             facts=answer,
         ),
@@ -101,17 +94,17 @@ def needs_finding(
             f"which is driver {driver} or later"
         )
         remedy = _upgrade(library, system=system, jetson=jetson)
-        return Finding(name=name, state=State.PROBLEM, text=text, remedy=remedy, facts=facts)
+        return Finding(name, State.PROBLEM, text, remedy=remedy, facts=facts)
     if library.product == "TensorRT":
         for least, first in _TENSORRT_OF_GPU:
             newest = max(capabilities, default=0)
             if newest >= least and as_numbers(library.version)[:2] < first:
                 text = f"it knows no sm{newest}; expected TensorRT {first[0]}.{first[1]} or later"
                 remedy = (_JETPACK_COMMAND,) if jetson else ("pip install --upgrade navit-edge[tensorrt]",)
-                return Finding(name=name, state=State.PROBLEM, text=text, remedy=remedy, facts=facts)
+                return Finding(name, State.PROBLEM, text, remedy=remedy, facts=facts)
     text = f"fit: it needs CUDA {cuda_version(wanted)} of the driver" if wanted else "what it needs is not known"
     text += f", which serves {cuda_version(served)}" if served and wanted else ""
-    return Finding(name=name, state=State.FOUND, text=text, facts=facts)
+    return Finding(name, State.FOUND, text, facts=facts)
 
 
 def _wanted(library: TensorRT) -> tuple[int, str]:

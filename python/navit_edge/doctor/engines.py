@@ -55,11 +55,11 @@ def engine_finding(bundle: Path, manifest: Manifest, engine: Engine, machine: Ma
     facts = {"engine": engine.id, "needs": needs(engine), "usable": "device" in answer}
     name = f"engine {engine.id}"
     if "device" in answer:
-        return Finding(name=name, state=State.FOUND, text=f"runs here on {answer['device']}", facts=facts)
+        return Finding(name, State.FOUND, f"runs here on {answer['device']}", facts=facts)
     return Finding(
-        name=name,
-        state=State.PROBLEM,
-        text=f"does not run here: {reason_of(engine.id, str(answer['error']))}",
+        name,
+        State.PROBLEM,
+        f"does not run here: {reason_of(engine.id, str(answer['error']))}",
         remedy=remedy(bundle, engine, machine, answer, recipe_of(bundle, manifest, engine)),
         facts={**facts, "error": str(answer["error"])},
     )

@@ -79,9 +79,7 @@ def examine(
     broken = ""
     if not engines:
         command = shlex.join(["navit-edge", "build-engine", str(bundle), "--backend", "openvino"])
-        engines = (
-            Finding(name="engines", state=State.PROBLEM, text="the bundle holds none; build one", remedy=(command,)),
-        )
+        engines = (Finding("engines", State.PROBLEM, "the bundle holds none; build one", remedy=(command,)),)
         broken = f"the bundle {bundle} holds no engine; build one: {command}"
     elif not runs:
         ids = ", ".join(one.id for one in manifest.engines)

@@ -19,7 +19,7 @@ class State(str, Enum):
     PROBLEM = "problem"  # here, and it does not work
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One line of the report.
 

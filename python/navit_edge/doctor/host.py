@@ -22,24 +22,24 @@ def host_findings(host: Host) -> tuple[Finding, ...]:
     if host.swap_bytes is not None:
         memory += f", {gib(host.swap_bytes)} of swap" if host.swap_bytes else ", no swap"
     return (
-        Finding(name="processor", state=State.FOUND, text=f"{host.cpu} ({host.machine}), {host.cores} usable cores"),
+        Finding("processor", State.FOUND, f"{host.cpu} ({host.machine}), {host.cores} usable cores"),
         Finding(
-            name="instructions",
-            state=State.FOUND,
-            text=flags,
+            "instructions",
+            State.FOUND,
+            flags,
             facts={"flags": list(host.flags), "native_precisions": ["fp32", *native]},
         ),
         Finding(
-            name="memory",
-            state=State.FOUND,
-            text=memory,
+            "memory",
+            State.FOUND,
+            memory,
             facts={
                 "memory_bytes": host.memory_bytes,
                 "available_bytes": host.available_bytes,
                 "swap_bytes": host.swap_bytes,
             },
         ),
-        Finding(name="system", state=State.FOUND, text=f"{host.system}, kernel {host.kernel}, Python {host.python}"),
+        Finding("system", State.FOUND, f"{host.system}, kernel {host.kernel}, Python {host.python}"),
     )
 
 
@@ -68,4 +68,4 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
                 parts.append("a quota of whole cores would waste none")
     if limits.cpu_quota is None and limits.memory_bytes is None:
         parts.append("neither CPU time nor memory limited")
-    return (Finding(name="limits", state=State.FOUND, text="; ".join(parts), facts=facts),)
+    return (Finding("limits", State.FOUND, "; ".join(parts), facts=facts),)

@@ -151,9 +151,9 @@ def _cuda_of_package(packages: dict[str, str], version: str) -> int:
 def _library(name: str, told: _Told, words: Callable[[int], str], absent: str, install: tuple[str, ...]) -> Finding:
     answer = told.answer
     if "absent" in answer:
-        return Finding(name=name, state=State.ABSENT, text=absent, remedy=install)
+        return Finding(name, State.ABSENT, absent, remedy=install)
     if "version" not in answer:
-        return Finding(name=name, state=State.PROBLEM, text=f"it does not load: {answer['error']}", remedy=install)
+        return Finding(name, State.PROBLEM, f"it does not load: {answer['error']}", remedy=install)
     file = answer["file"]
     origin = told.files.get(file, "the dynamic loader")
     where = answer.get("path") or file
@@ -163,24 +163,24 @@ def _library(name: str, told: _Told, words: Callable[[int], str], absent: str, i
         text += f", which {libraries.TENSORRT_DIR} names"
     elif origin == "pip":
         text = f"{facts['version']}, from pip ({where})"
-    return Finding(name=name, state=State.FOUND, text=text, facts=facts)
+    return Finding(name, State.FOUND, text, facts=facts)
 
 
 def _builder(name: str, answer: dict[str, Any], backend: str, install: str) -> Finding:
     if "absent" in answer:
         text = f"not installed; only build-engine --backend {backend} needs it"
-        return Finding(name=name, state=State.ABSENT, text=text, remedy=(install,))
+        return Finding(name, State.ABSENT, text, remedy=(install,))
     if "version" not in answer:
-        return Finding(name=name, state=State.PROBLEM, text=str(answer["error"]), remedy=(install,))
-    return Finding(name=name, state=State.FOUND, text=str(answer["version"]), facts={"version": answer["version"]})
+        return Finding(name, State.PROBLEM, str(answer["error"]), remedy=(install,))
+    return Finding(name, State.FOUND, str(answer["version"]), facts={"version": answer["version"]})
 
 
 def _jetpacks_builder(packages: dict[str, str]) -> Finding:
     """JetPack's module is there, and this environment does not see it."""
     return Finding(
-        name="TensorRT, Python builder",
-        state=State.HINT,
-        text=f"{packages['python3-libnvinfer']} is installed for the system's Python, and this environment does not "
+        "TensorRT, Python builder",
+        State.HINT,
+        f"{packages['python3-libnvinfer']} is installed for the system's Python, and this environment does not "
         "see it; only build-engine needs it",
         remedy=("python3 -m venv --system-site-packages ~/navit  # then install navit-edge into that one",),
     )

@@ -23,20 +23,20 @@ def openvino_findings(answer: dict[str, Any]) -> tuple[Finding, ...]:
     """OpenVINO and its devices. ``answer``: of the probe "openvino"."""
     if "absent" in answer:
         text = "not installed; engines for the CPU need it"
-        return (Finding(name="OpenVINO", state=State.ABSENT, text=text, remedy=(_OPENVINO,)),)
+        return (Finding("OpenVINO", State.ABSENT, text, remedy=(_OPENVINO,)),)
     if "version" not in answer:
-        return (Finding(name="OpenVINO", state=State.PROBLEM, text=str(answer["error"]), remedy=(_OPENVINO,)),)
+        return (Finding("OpenVINO", State.PROBLEM, str(answer["error"]), remedy=(_OPENVINO,)),)
     devices = [
         Finding(
-            name=f"OpenVINO {device}",
-            state=State.FOUND,
-            text=f"{told['name']}; computes in {', '.join(told['capabilities'])}",
+            f"OpenVINO {device}",
+            State.FOUND,
+            f"{told['name']}; computes in {', '.join(told['capabilities'])}",
             facts=told,
         )
         for device, told in answer["devices"].items()
     ]
     return (
-        Finding(name="OpenVINO", state=State.FOUND, text=answer["version"], facts={"version": answer["version"]}),
+        Finding("OpenVINO", State.FOUND, answer["version"], facts={"version": answer["version"]}),
         *devices,
     )
 
@@ -53,7 +53,7 @@ def runtime_findings(
     except PackageNotFoundError:
         here = "of no stated version (not installed)"
     return (
-        Finding(name="navit-edge", state=State.FOUND, text=here, facts={"version": here}),
+        Finding("navit-edge", State.FOUND, here, facts={"version": here}),
         *vendor.variable_findings(),
         *(backend_finding(probe, name, jetson=jetson, nvidia=nvidia, openvino=openvino) for name in BACKENDS),
     )
@@ -72,10 +72,10 @@ def backend_finding(
     if not files:
         places = ", ".join(dict.fromkeys(str(file.parent) for file, _ in plugin_files(name) if file.parent.is_dir()))
         return Finding(
-            name=title,
+            title,
             # A GPU that nothing here can use is worth a word; without one nothing is amiss.
-            state=State.PROBLEM if gpu and name == "tensorrt" else State.ABSENT,
-            text=f"cannot run: plug-in not found (no {files_name(name)} in {places})",
+            State.PROBLEM if gpu and name == "tensorrt" else State.ABSENT,
+            f"cannot run: plug-in not found (no {files_name(name)} in {places})",
             remedy=install_backend(name, jetson=jetson),
             facts={"opens": False, "can_run": False},
         )
@@ -93,7 +93,7 @@ def backend_finding(
         again = (_OPENVINO,) if name == "openvino" else (_REINSTALL,)
         text = f"cannot run: plug-in found, and it does not open: {'; '.join(refused)}"
         facts = {"opens": False, "can_run": False}
-        return Finding(name=title, state=State.PROBLEM, text=text, remedy=again, facts=facts)
+        return Finding(title, State.PROBLEM, text, remedy=again, facts=facts)
     file, origin = taken
     plugin = "plug-in found" + (f" at {file}, which {origin} names" if origin == libraries.BACKEND_DIR else "")
     if refused:
@@ -101,12 +101,12 @@ def backend_finding(
     told: dict[str, Any] = {"file": str(file), "origin": origin, "opens": True, **answer}
     if name == "openvino":
         text = f"can run: {plugin}, library {openvino or 'of OpenVINO'} found"
-        return Finding(name=title, state=State.FOUND, text=text, facts={**told, "can_run": True})
+        return Finding(title, State.FOUND, text, facts={**told, "can_run": True})
     library, driver, missing, remedy = _gpu_parts(name, libraries.served_major(file), nvidia, jetson=jetson)
     told["can_run"] = not missing
     text = f"{'cannot' if missing else 'can'} run: {plugin}, {library}, {driver}"
     state = State.FOUND if not missing else State.PROBLEM if gpu else State.ABSENT
-    return Finding(name=title, state=state, text=text, remedy=remedy, facts=told)
+    return Finding(title, state, text, remedy=remedy, facts=told)
 
 
 def _gpu_parts(

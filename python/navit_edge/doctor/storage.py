@@ -29,15 +29,15 @@ def _finding(name: str, path: Path, wanted_bytes: int) -> Finding:
     try:
         free = shutil.disk_usage(path).free
     except OSError as error:
-        return Finding(name=name, state=State.PROBLEM, text=f"{path}: {error.strerror}", facts={"path": str(path)})
+        return Finding(name, State.PROBLEM, f"{path}: {error.strerror}", facts={"path": str(path)})
     facts = {"path": str(path), "free_bytes": free, "wanted_bytes": wanted_bytes}
     text = f"{gib(free)} free at {path}"
     if free >= wanted_bytes:
-        return Finding(name=name, state=State.FOUND, text=text, facts=facts)
+        return Finding(name, State.FOUND, text, facts=facts)
     return Finding(
-        name=name,
-        state=State.HINT,
-        text=f"{text}; building an engine wants {gib(wanted_bytes)}",
+        name,
+        State.HINT,
+        f"{text}; building an engine wants {gib(wanted_bytes)}",
         remedy=(f"df -h {shlex.quote(str(path))}",),
         facts=facts,
     )

@@ -29,7 +29,7 @@ def variable_findings() -> tuple[Finding, ...]:
         remedy = (f"unset {variable}",) if bad else ()
         facts = {"value": os.environ[variable], "missing": missing, "relative": relative}
         state = State.PROBLEM if bad else State.FOUND
-        findings.append(Finding(name=variable, state=state, text=text, remedy=remedy, facts=facts))
+        findings.append(Finding(variable, state, text, remedy=remedy, facts=facts))
     return tuple(findings)
 
 
@@ -37,9 +37,9 @@ def wheel_findings(answer: dict[str, Any]) -> tuple[Finding, ...]:
     """NVIDIA's packages from pip, each with version and directory. ``answer``: of the probe "wheels"."""
     return tuple(
         Finding(
-            name=f"pip {name}",
-            state=State.FOUND,
-            text=f"{told['version']}" + (f", libraries in {told['directory']}" if told["directory"] else ""),
+            f"pip {name}",
+            State.FOUND,
+            f"{told['version']}" + (f", libraries in {told['directory']}" if told["directory"] else ""),
             facts=told,
         )
         for name, told in sorted(answer.get("wheels", {}).items())

@@ -17,12 +17,10 @@ _KERNEL_DRIVER = Path("/proc/driver/nvidia/version")
 def device_capability(*, what: str, otherwise: str) -> int:
     """Compute capability of the first GPU, as in 87 for 8.7.
 
-    Args:
-        what: Why a GPU is needed, a sentence without its end.
-        otherwise: What to do if there is none.
+    what: Why a GPU is needed, a sentence without its end.
+    otherwise: What to do if there is none.
 
-    Raises:
-        BackendError: There is no driver or no GPU.
+    Raises BackendError: There is no driver or no GPU.
     """
     cuda = _load_driver(what, otherwise)
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()

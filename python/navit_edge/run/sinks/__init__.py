@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.run.durable import cannot_write, remove_new
+from navit_edge.run.journal import Journal
 
 if TYPE_CHECKING:
     from navit_edge.run.rows import Layout, Row
     from navit_edge.run.sources import Name
+
+
+#: The journal of a folder; readers of Parquet folders leave out what begins with _ or .
+JOURNAL = "_job.json"
 
 
 class Sink(Protocol):
@@ -37,6 +45,42 @@ def require_mode(path: Path, *, resume: bool) -> None:
     """Raises InvalidInputError: ``path`` has results, and the job does not say what is to become of them."""
     if not resume:
         raise InvalidInputError(f"{path} holds results already; --resume continues it, --overwrite replaces it")
+
+
+@contextmanager
+def opening(sink: Any, path: Path) -> Iterator[None]:
+    """While a sink opens: if it cannot, what it has made goes, and it is closed. ``sink.journal`` is its journal."""
+    new = not os.path.lexists(path)
+    try:
+        yield
+    except BaseException:
+        if sink.journal is not None:
+            if new:
+                remove_new(path)
+            sink.journal.discard()
+        sink.close()
+        raise
+
+
+def claim_folder(path: Path, *, resume: bool, overwrite: bool) -> Journal:
+    """A folder for results, made if there is none, and its journal.
+
+    Raises InvalidInputError if it holds something else, or results that may not be continued or replaced; OutputError.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if not (path / JOURNAL).exists() and (stranger := next(path.iterdir(), None)) is not None:
+        raise InvalidInputError(f"{path} holds {stranger.name} and no results; choose an empty folder, or a new one")
+    journal = Journal(path / JOURNAL, path)
+    try:
+        if not overwrite and journal.read() is not None:
+            require_mode(path, resume=resume)
+    except BaseException:
+        journal.discard()
+        raise
+    return journal
 
 
 def open_sink(

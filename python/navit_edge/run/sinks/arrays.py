@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from navit_edge.errors import InvalidInputError
-from navit_edge.run.durable import AppendFile, cannot_write, remove_new
+from navit_edge.run.durable import AppendFile
 from navit_edge.run.journal import Journal
-from navit_edge.run.sinks import require_mode
+from navit_edge.run.sinks import claim_folder, opening
 from navit_edge.run.sinks.jsonl import SYNC_S, LineFile, line_of
 from navit_edge.run.sources import Name
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from navit_edge.run.rows import Layout, Row
 
 INDEX = "index.jsonl"
-JOURNAL = "_job.json"
 #: Bytes before the data of every .npy file here. The header is written over as the file grows, so its length is fixed.
 HEADER_BYTES = 128
 TOKENS = "token_features"
@@ -82,39 +79,20 @@ class ArraysSink:
     def __init__(self, path: Path, layout: Layout, job: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
         self.path = path
         self._layout = layout
-        self._journal: Journal | None = None
+        self.journal: Journal | None = None
         self._index: LineFile | None = None
         self._arrays: dict[str, NpyFile] = {}
         self._offsets: NpyFile | None = None
         self._synced = time.monotonic()
-        new = not os.path.lexists(path)
-        try:
-            try:
-                path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise cannot_write(path, error) from error
-            strangers = [entry.name for entry in path.iterdir()] if not (path / JOURNAL).exists() else []
-            if strangers:
-                raise InvalidInputError(
-                    f"{path} holds {strangers[0]} and no results; choose an empty folder, or a new one"
-                )
-            self._journal = Journal(path / JOURNAL, path)
-            if not overwrite and self._journal.read() is not None:
-                require_mode(path, resume=resume)
+        with opening(self, path):
+            self.journal = claim_folder(path, resume=resume, overwrite=overwrite)
             if overwrite:
                 for old in (INDEX, f"{OFFSETS}.npy", *(f"{name}.npy" for name in ("logits", "embedding", TOKENS))):
                     (path / old).unlink(missing_ok=True)
             else:
-                self._journal.require_same(job)
-            self._journal.write(job)
+                self.journal.require_same(job)
+            self.journal.write(job)
             self._open()
-        except BaseException:
-            if self._journal is not None:
-                if new:
-                    remove_new(path)
-                self._journal.discard()
-            self.close()
-            raise
 
     def _open(self) -> None:
         self._index = LineFile(self.path / INDEX)
@@ -185,5 +163,5 @@ class ArraysSink:
             array.file.close()
         if self._index is not None:
             self._index.file.close()
-        if self._journal is not None:
-            self._journal.close()
+        if self.journal is not None:
+            self.journal.close()

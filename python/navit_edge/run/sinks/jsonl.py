@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,9 +12,9 @@ import msgspec
 
 from navit_edge.errors import InvalidInputError
 from navit_edge.place import OutputError
-from navit_edge.run.durable import AppendFile, remove_new
+from navit_edge.run.durable import AppendFile
 from navit_edge.run.journal import Journal
-from navit_edge.run.sinks import require_mode
+from navit_edge.run.sinks import opening, require_mode
 from navit_edge.run.sources import Name
 from navit_edge.text import safe_json
 
@@ -102,7 +101,7 @@ class JsonlSink:
     def __init__(self, path: Path, layout: Layout, job: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
         self.path = path
         self._layout = layout
-        self._journal: Journal | None = None
+        self.journal: Journal | None = None
         self.found = self.found_failed = 0
         self._synced = time.monotonic()
         journal = path.with_name(path.name + ".job.json")
@@ -116,26 +115,18 @@ class JsonlSink:
                 )
         if begun and overwrite and not journal.exists() and not _begins_with_a_result(path):
             raise InvalidInputError(f"{path} holds something else than results; choose another output, or delete it")
-        new = not os.path.lexists(path)
-        try:
-            self._journal = Journal(journal, path)
+        with opening(self, path):
+            self.journal = Journal(journal, path)
             self._lines = LineFile(path)
             if overwrite:
                 self._lines.file.cut(0)
             else:
-                if not self._journal.require_same(job) and begun:
+                if not self.journal.require_same(job) and begun:
                     raise InvalidInputError(
-                        f"{path} is not empty, but its journal {journal} is; choose another output, or --overwrite"
+                        f"{path} is not empty, and {journal} is; choose another output, or --overwrite"
                     )
                 self._lines.recover()
-            self._journal.write(job)
-        except BaseException:
-            if self._journal is not None:
-                if new:
-                    remove_new(path)
-                self._journal.discard()
-            self.close()
-            raise
+            self.journal.write(job)
         self.found, self.found_failed = self._lines.found, self._lines.found_failed
 
     def done(self) -> Iterator[Name]:
@@ -153,8 +144,8 @@ class JsonlSink:
     def close(self) -> None:
         if hasattr(self, "_lines"):
             self._lines.file.close()
-        if self._journal is not None:
-            self._journal.close()
+        if self.journal is not None:
+            self.journal.close()
 
 
 def _begins_with_a_result(path: Path) -> bool:

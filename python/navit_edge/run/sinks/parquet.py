@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -12,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from navit_edge.errors import InvalidInputError, import_or_explain
-from navit_edge.run.durable import cannot_write, publish, remove_new
+from navit_edge.run.durable import publish
 from navit_edge.run.journal import Journal
-from navit_edge.run.sinks import require_mode
+from navit_edge.run.sinks import claim_folder, opening
 from navit_edge.run.sources import Name
 
 if TYPE_CHECKING:
     from navit_edge.run.rows import Layout, Row
 
-JOURNAL = "_job.json"  # readers of Parquet folders leave out what begins with _ or .
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 #: A part is published when it has ``part_rows`` rows, so many bytes of arrays, or rows that have waited so long.
 PART_BYTES = 64 << 20
@@ -41,42 +39,24 @@ class ParquetSink:
         self._rows: list[Row] = []
         self._bytes = 0
         self._since = 0.0
-        self._journal: Journal | None = None
+        self.journal: Journal | None = None
         self.found = self.found_failed = 0
         self._schema = self._make_schema()
-        new = not os.path.lexists(path)
-        try:
-            try:
-                path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise cannot_write(path, error) from error
-            if not (path / JOURNAL).exists() and (stranger := next(path.iterdir(), None)) is not None:
-                raise InvalidInputError(
-                    f"{path} holds {stranger.name} and no results; choose an empty folder, or a new one"
-                )
-            self._journal = Journal(path / JOURNAL, path)
-            if not overwrite and self._journal.read() is not None:
-                require_mode(path, resume=resume)
+        with opening(self, path):
+            self.journal = claim_folder(path, resume=resume, overwrite=overwrite)
             for staged in path.glob(".part-*.parquet.tmp"):
                 staged.unlink()
             if overwrite:
                 for part in _parts(path):
                     part.unlink()
             else:
-                self._journal.require_same(job)
-            self._journal.write(job)
+                self.journal.require_same(job)
+            self.journal.write(job)
             self._found_parts = _parts(path)
             for part in self._found_parts:
                 errors = self._read(part, ["error"])[0]
                 self.found += len(errors)
                 self.found_failed += len(errors) - errors.null_count
-        except BaseException:
-            if self._journal is not None:
-                if new:
-                    remove_new(path)
-                self._journal.discard()
-            self.close()
-            raise
         last = self._found_parts[-1].name if self._found_parts else ""
         self._next = int(_PART.fullmatch(last)[1]) + 1 if last else 0  # type: ignore[index]
 
@@ -108,8 +88,8 @@ class ParquetSink:
         self._bytes = 0
 
     def close(self) -> None:
-        if self._journal is not None:
-            self._journal.close()
+        if self.journal is not None:
+            self.journal.close()
 
     def _read(self, part: Path, columns: list[str]) -> list[Any]:
         pq = _pyarrow("pyarrow.parquet")
