@@ -213,7 +213,7 @@ void Batcher::take(Queue& queue, Clock::time_point start, const CostCorrection& 
   draft(order_, by_urgency_);
   const Draft* chosen = &by_urgency_;
   Cut cut = best_cut_of(by_urgency_, stake, start, correction);
-  // Lengths matter where attention pads to the longest image. A waste of 1 cannot be bettered.
+  // Lengths matter if attention pads to the longest image. A waste of 1 cannot be bettered.
   if (kWorthwhile * cut.waste > 1 && window_.size() > cut.count) {
     const std::int32_t length = window_.front().tokens;
     std::sort(order_.begin() + 1, order_.end(), [&](std::int32_t a, std::int32_t b) {
