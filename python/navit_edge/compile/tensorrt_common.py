@@ -158,9 +158,8 @@ def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[d
     """One a budget: the shapes of each input."""
 
     def shape(spec: TensorSpec, budget: Budget) -> tuple[int, ...]:
-        letters = {"T": budget.tokens, "N": budget.images, "N+1": budget.images + 1}
-        unknown = [extent for extent in spec.shape if isinstance(extent, str) and extent not in letters]
-        if unknown:
+        letters = budget.extents(budget.tokens)
+        if any(extent == "L" or (isinstance(extent, str) and extent not in letters) for extent in spec.shape):
             raise BackendError(f"input {spec.name!r} has extents {list(spec.shape)}; expected T, N, N+1 and numbers")
         return tuple(extent if isinstance(extent, int) else letters[extent] for extent in spec.shape)
 
