@@ -9,8 +9,10 @@
 #include <openvino/runtime/tensor.hpp>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "freed_memory.h"
 #include "navit_edge/backend_sdk.h"
 #include "options.h"
 
@@ -28,6 +30,9 @@ class Engine {
 
   /// Binds the caller's memory to the slot's request and runs it: nothing is copied. One thread per slot.
   void run(std::int32_t slot, std::span<const navit_edge_tensor> inputs, std::span<const navit_edge_tensor> outputs);
+
+  /// None: `run` binds the caller's own memory, so there is no copy to save.
+  static void* input_memory(std::int32_t, std::string_view, std::size_t) noexcept { return nullptr; }
 
   /// What the compiled model says of itself, a JSON object; from any thread.
   [[nodiscard]] std::string report() const;
@@ -47,6 +52,9 @@ class Engine {
   /// Binds `tensor` to the slot's request, unless it is bound as it is.
   static const ov::Tensor& bind(Slot& slot, const navit_edge_tensor& tensor);
 
+  struct FreedMemory {
+    ~FreedMemory() { give_back(); }
+  } freed_memory_;  // goes last
   Options options_;
   ov::CompiledModel model_;
   std::vector<Slot> slots_;

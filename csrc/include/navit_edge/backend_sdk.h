@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
@@ -75,6 +76,34 @@ inline void answer(std::string_view text, char* buffer, std::size_t capacity, st
 /// Throws what a query for an unknown key is answered with.
 [[noreturn]] inline void refuse_key(std::string_view key) {
   throw InvalidInput("the engine has nothing under '" + std::string(key) + "'; expected report");
+}
+
+/// The table of a backend, from its `navit_edge_engine`: a class that is made of a navit_edge_engine_desc and has
+/// `run`, `report`, and `input_memory`, which gives null if the engine has no memory to lend.
+template <class Engine>
+constexpr navit_edge_backend_table table_of(const char* name, decltype(navit_edge_backend_table::probe) probe) {
+  return {
+      NAVIT_EDGE_BACKEND_ABI_VERSION,
+      name,
+      probe,
+      [](const navit_edge_engine_desc* desc, Engine** out, navit_edge_error* error) {
+        return guard(error, [&] { *out = std::make_unique<Engine>(*desc).release(); });
+      },
+      [](Engine* engine, std::int32_t slot, const navit_edge_tensor* inputs, std::size_t input_count,
+         const navit_edge_tensor* outputs, std::size_t output_count, navit_edge_error* error) {
+        return guard(error, [&] { engine->run(slot, {inputs, input_count}, {outputs, output_count}); });
+      },
+      [](Engine* engine) { delete engine; },
+      [](Engine* engine, const char* key, char* buffer, std::size_t capacity, std::size_t* needed,
+         navit_edge_error* error) {
+        return guard(error, [&] {
+          if (std::string_view(key) != "report") refuse_key(key);
+          answer(engine->report(), buffer, capacity, needed);
+        });
+      },
+      [](Engine* engine, std::int32_t slot, const char* tensor, std::size_t bytes, void** data,
+         navit_edge_error* error) { return guard(error, [&] { *data = engine->input_memory(slot, tensor, bytes); }); },
+  };
 }
 
 /// A JSON object, written member by member.

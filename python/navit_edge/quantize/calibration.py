@@ -36,7 +36,7 @@ _LEVELS = 128  # magnitudes of int8, for entropy
 class Histogram:
     """Magnitudes of one value, in bins of equal width from 0 to a power of two.
 
-    The range doubles where a larger magnitude comes, by adding neighbours, so the order of the packs changes nothing.
+    The range doubles if a larger magnitude comes, by adding neighbours, so the order of the packs changes nothing.
     """
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ def observe(
 ) -> dict[str, Histogram]:
     """Layer name -> magnitudes of what it reads, over the tokens of images; padding rows do not count.
 
-    Raises BundleError where a value is not finite, or has no row for each token.
+    Raises BundleError if a value is not finite, or has no row for each token.
     """
     reader = {layer.activation: layer.name for layer in reversed(layers)}
     histograms = {layer.activation: Histogram() for layer in layers}

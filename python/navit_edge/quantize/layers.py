@@ -37,7 +37,7 @@ class Layer:
 
 
 def find_layers(model: onnx.ModelProto) -> list[Layer]:
-    """In graph order. Raises BundleError where the graph does not follow the contract."""
+    """In graph order. Raises BundleError if the graph does not follow the contract."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = []
     for index in precisions.trunk_products(model):
@@ -79,7 +79,7 @@ def match(layers: Sequence[Layer], patterns: Sequence[str]) -> set[str]:
 def read_weights(model: onnx.ModelProto, layers: Sequence[Layer], directory: Path) -> Values:
     """Layer name -> weight as it lies in the graph or in the weights file in ``directory``.
 
-    Raises BundleError where one is not float32 or not finite.
+    Raises BundleError if one is not float32 or not finite.
     """
     onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
     by_name = {tensor.name: tensor for tensor in model.graph.initializer}

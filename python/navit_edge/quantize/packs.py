@@ -103,7 +103,7 @@ class Packing:
         return packs
 
     def _decode(self, directory: Path, image: ImageFile) -> npt.NDArray[np.uint8] | None:
-        """None where it is left out."""
+        """None if it is left out."""
         from navit_edge.pixels import load_image
 
         try:

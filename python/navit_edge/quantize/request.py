@@ -32,7 +32,7 @@ class QuantizeRequest:
             of the float32 output; the worst output counts.
         scan_images: With "auto": images that the scan runs, the first of the calibration images.
         decode: How images are decoded, as of a session.
-        force: Quantize even where the bundle holds the same already.
+        force: Quantize even if the bundle holds the same already.
     """
 
     calibration: Path

@@ -169,7 +169,7 @@ def _key(
 
 
 def _standing(bundle: Path, manifest: Manifest, precision: str, key: str) -> Quantized | None:
-    """What the bundle holds, where it was made of the same with the same options and is unaltered."""
+    """What the bundle holds, if it was made of the same with the same options and is unaltered."""
     wanted = f"reports/quantize-{precision}.json"
     name = next((name for name in manifest.files if edit.is_version_of(name, wanted)), None)
     if name is None:
@@ -213,7 +213,7 @@ def _notes(
     stale = [engine.id for engine in manifest.engines if engine.graph in ids]
     if stale:
         notes.append(
-            f"engines of the earlier {request.precision} graphs ({', '.join(stale)}) go with them where the graphs "
+            f"engines of the earlier {request.precision} graphs ({', '.join(stale)}) go with them if the graphs "
             "changed; build them again"
         )
     return tuple(notes)

@@ -27,7 +27,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 class WorstLayer(msgspec.Struct, frozen=True, kw_only=True):
     """Where along the layers the tolerance is first passed."""
 
-    value: str  # of the graph: the first that is past it; "" where all up to `tokens` hold
+    value: str  # of the graph: the first that is past it; "" if all up to `tokens` hold
     after: str  # the last that is within it
     relative: float  # of `value`
     words: str
@@ -86,7 +86,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(bundle: Path, manifest: Manifest) -> Certificate:
-    """The bundle's certificate; an empty one where there is none, or what lies there is not what verify wrote."""
+    """The bundle's certificate; an empty one if there is none, or what lies there is not what verify wrote."""
     if PARITY not in manifest.files:
         return Certificate()
     try:

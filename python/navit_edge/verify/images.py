@@ -16,7 +16,7 @@ from navit_edge.pixels import load_image
 
 #: Decoded at most: more images make the certificate slower, not stronger.
 MOST_IMAGES = 64
-#: Drawn where no folder is given; the same in every version, since reports are compared.
+#: Drawn if no folder is given; the same in every version, since reports are compared.
 DRAWN = 12
 #: Decoded pixels are held up to here, for the same reason.
 MOST_DECODED_BYTES = 1 << 30
@@ -41,7 +41,7 @@ def drawn_images(manifest: Manifest, count: int = DRAWN) -> list[Image]:
 def images_of(folder: Path, decoder: Decoder) -> tuple[list[Image], list[str]]:
     """The first images of a folder by name, and why files were left out.
 
-    Raises InvalidInputError where the folder holds fewer than two that can be decoded: with one nothing is packed.
+    Raises InvalidInputError if the folder holds fewer than two that can be decoded: with one nothing is packed.
     """
     if not folder.is_dir():
         raise InvalidInputError(f"--images {folder}: found no such directory; expected a directory of images")

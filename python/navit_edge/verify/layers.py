@@ -82,7 +82,7 @@ def worst_layer(
 ) -> WorstLayer | None:
     """The first stretch of the trunk after which ``engine``'s kind differs from float32 by more than ``limit``.
 
-    Builds an engine of the same kind for each probe; None where the engine's report does not say how it was built.
+    Builds an engine of the same kind for each probe; None if the engine's report does not say how it was built.
     """
     graph = find_graph(subject.manifest, engine)
     request = _request(subject, engine, graph)
@@ -254,7 +254,7 @@ def _request(subject: Subject, engine: Engine, graph: Graph) -> BuildRequest | N
 
 
 def _contents(model: onnx.ModelProto, after: str, until: str) -> list[str]:
-    """The weights between two cuts by name; where there are none, the nodes."""
+    """The weights between two cuts by name; if there are none, the nodes."""
     weights = {one.name for one in model.graph.initializer}
     reached = {after}
     found: list[str] = []

@@ -34,7 +34,7 @@ from navit_edge.verify.layers import Subject, Trunk, find_graph, worst_layer
 #: engine id, what is being done
 Progress = Callable[[str, str], None]
 
-#: Where the manifest says nothing of a precision. fp32 engines for GPUs keep attention in 16 bits.
+#: If the manifest says nothing of a precision. fp32 engines for GPUs keep attention in 16 bits.
 TOLERANCES = {
     "fp32": Tolerance(min_cosine=0.9999, max_relative=5e-3),
     "fp16": Tolerance(min_cosine=0.999, max_relative=2e-2),
@@ -62,8 +62,8 @@ def verify(
 
     Args:
         bundle: A bundle with engines.
-        engines: Ids; all that this machine can run where empty. One that is named and cannot run is an error.
-        images: A folder of images; drawn ones where None.
+        engines: Ids; all that this machine can run if empty. One that is named and cannot run is an error.
+        images: A folder of images; drawn ones if None.
         decode: How they are decoded, as of a session.
         write: Whether the bundle keeps the certificate.
         save_inputs: Where the reference's inputs are written in Polygraphy's JSON, an iteration an image.
