@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from onnx_sessions import open_graph, run_graph
 from torch import nn
 
 from navit_edge_export.families.checkpoint import Checkpoint
@@ -78,12 +79,7 @@ def export_sessions(
     sizing = "token-cap" if model.token_merge == 1 else MERGED_SIZING
     chosen = outputs or model.config.outputs()
     bundle = export_bundle(model, folder / "parity.navit", outputs=chosen, sizing=sizing)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return {
-        lowering: onnxruntime.InferenceSession(bundle / "graphs" / f"{lowering}.onnx", options)
-        for lowering in ("masked", "padded")
-    }
+    return {lowering: open_graph(bundle / "graphs" / f"{lowering}.onnx") for lowering in ("masked", "padded")}
 
 
 def run_pack(session: onnxruntime.InferenceSession, model: PackedModel, images: Sequence[Image]) -> list[Outputs]:
@@ -95,9 +91,7 @@ def run_pack(session: onnxruntime.InferenceSession, model: PackedModel, images: 
         padding_tokens=5,
         padding_images=1,
     )
-    inputs = packed.inputs()
-    values = session.run(None, {spec.name: inputs[spec.name] for spec in session.get_inputs()})
-    found = dict(zip((spec.name for spec in session.get_outputs()), values, strict=True))
+    found = run_graph(session, packed.inputs())
     return _by_image(found, packed, len(images), model.token_merge**2)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pytest
 import torch
 from covering import OUTPUTS, Exported, Outputs, covering_configs
+from onnx_sessions import open_graph
 
 from navit_edge_export.model import NaViT
 from navit_edge_export.onnx_export import export_bundle
@@ -34,12 +34,7 @@ def exported(request: pytest.FixtureRequest, made_once: Callable[[str, Callable[
         f"parity-{request.param}", lambda path: export_bundle(model, path / "model.navit", outputs=OUTPUTS)
     )
     bundle = folder / "model.navit"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = {
-        lowering: onnxruntime.InferenceSession(bundle / "graphs" / f"{lowering}.onnx", options)
-        for lowering in ("masked", "padded")
-    }
+    sessions = {lowering: open_graph(bundle / "graphs" / f"{lowering}.onnx") for lowering in ("masked", "padded")}
     return Exported(model=model, bundle=bundle, sessions=sessions)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from onnx_sessions import run_graph
 
 from navit_edge_export.model import NaViT, NaViTConfig
 from navit_edge_export.preprocess import Pack
@@ -47,10 +48,7 @@ class Exported:
 
     def run(self, lowering: str, packed: Pack) -> Outputs:
         """The graph under ONNX Runtime, fed with the inputs that it lists."""
-        session = self.sessions[lowering]
-        inputs = packed.inputs()
-        values = session.run(None, {spec.name: inputs[spec.name] for spec in session.get_inputs()})
-        return {spec.name: value for spec, value in zip(session.get_outputs(), values, strict=True)}
+        return run_graph(self.sessions[lowering], packed.inputs())
 
 
 def covering_configs() -> dict[str, NaViTConfig]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 import torch
 from covering import OUTPUTS, Exported, Outputs, covering_configs
 from onnx import TensorProto, helper
+from onnx_sessions import open_graph
 from packed_definition import with_definition
 from torch.nn import functional
 
@@ -40,12 +40,6 @@ COVERED = (
 )
 
 
-def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(with_definition(model).SerializeToString(), options)
-
-
 @pytest.fixture(scope="module", params=COVERED)
 def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """One model of the covering set: its packed graph as exported, and as converted to fp16."""
@@ -53,7 +47,10 @@ def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     bundle = tmp_path_factory.mktemp("packed") / "model.navit"
     export_bundle(model, bundle, outputs=OUTPUTS, lowerings=("packed",))
     graph = onnx.load(bundle / "graphs" / "packed.onnx")
-    sessions = {"fp32": session_of(graph), "fp16": session_of(precision.Conversion(graph, "fp16").convert())}
+    sessions = {
+        "fp32": open_graph(with_definition(graph)),
+        "fp16": open_graph(with_definition(precision.Conversion(graph, "fp16").convert())),
+    }
     return Exported(model=model, bundle=bundle, sessions=sessions)
 
 
@@ -81,7 +78,7 @@ def test_the_definition_is_attention_within_each_sequence_and_poison_elsewhere()
     )
     q, k, v = (torch.randn(tokens, heads, width, generator=torch.Generator().manual_seed(s)) for s in range(3))
     inputs = {"q": q.numpy(), "k": k.numpy(), "v": v.numpy(), "a": lengths, "b": lengths}
-    (found,) = session_of(model).run(None, inputs)
+    (found,) = open_graph(with_definition(model)).run(None, inputs)
     for start, end in ((0, 4), (4, 9)):
         one = (x[start:end].transpose(0, 1) for x in (q, k, v))
         expected = functional.scaled_dot_product_attention(*one, scale=1.0).transpose(0, 1)
@@ -128,7 +125,7 @@ def test_padding_rows_in_no_sequence_would_spoil_every_image(packed: Exported, s
     for node in graph.graph.node:
         if node.op_type == packed_attention.OPERATOR:
             node.input[4] = node.input[5] = "cu_seqlens"
-    session = session_of(graph)
+    session = open_graph(with_definition(graph))
     inputs = packed_for(packed, sized_photographs[:2], padding_tokens=3).inputs()
     spoilt = session.run(["embedding"], {spec.name: inputs[spec.name] for spec in session.get_inputs()})[0]
     assert np.isnan(spoilt).all()

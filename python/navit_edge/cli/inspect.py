@@ -168,7 +168,10 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory:
             f"{preprocess.channels} channels",
         ),
         ("labels", str(len(manifest.labels)) if manifest.labels else "none"),
-        ("made by", ", ".join(f"{key} {value}" for key, value in manifest.created_by.items())),
+        (
+            "made by",
+            ", ".join(value if key == "tool" else f"{key} {value}" for key, value in manifest.created_by.items()),
+        ),
     ]
     console.print(facts_table(facts))
 

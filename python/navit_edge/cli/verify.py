@@ -85,7 +85,10 @@ def verify(
         for line in _go_on(bundle, certificate, save_inputs, save_outputs):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        fail(f"{broken[0]}{more}; do not use this engine: build it in another precision, or with --fp32-trunk")
+        remedy = "do not use this engine: build it in another precision, or with --fp32-trunk"
+        if not all(check.holds for check in certificate.bundle):
+            remedy = "do not use this bundle here: export the model again, with this version of navit-edge"
+        fail(f"{broken[0]}{more}; {remedy}")
 
 
 def _go_on(bundle: Path, certificate: Certificate, inputs: Path | None, outputs: Path | None) -> list[str]:

@@ -74,14 +74,12 @@ def _open(model: onnx.ModelProto | Path, directory: Path | None) -> Any:
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no public common base
-        raise BackendError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot open the graph: {error}; upgrade onnxruntime"
-        ) from error
+        version = onnxruntime.__version__
+        raise BackendError(f"ONNX Runtime {version} cannot open the graph: {error}; upgrade onnxruntime") from error
 
 
 def _spare_torch() -> None:
-    """Polygraphy asks of each array whether it is torch's, and imports torch for the question: seconds, and hundreds of
-    megabytes. No array is, unless somebody else has imported it."""
+    """Polygraphy imports torch (seconds, hundreds of megabytes) to ask if an array is torch's; none is before that."""
     from polygraphy.util import array
 
     asked = array.is_torch

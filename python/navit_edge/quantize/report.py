@@ -78,7 +78,7 @@ class QuantizeReport(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[LayerReport, ...]
     skipped: tuple[str, ...]  # layers left in float
     accuracy: dict[str, tuple[OutputAccuracy, ...]]  # "calibration", "held out" -> rows
-    accuracy_of_all_layers: dict[str, tuple[OutputAccuracy, ...]] = {}  # had none been skipped; if some were
+    accuracy_of_all_layers: dict[str, tuple[OutputAccuracy, ...]] = {}  # if none had been skipped; only if some were
     sensitivity: tuple[LayerCost, ...] = ()  # the worst first; with --skip-layers auto
     scan: tuple[ScanStep, ...] = ()
     notes: tuple[str, ...] = ()

@@ -196,11 +196,11 @@ def _notes(
     notes = []
     if images < FEW_IMAGES:
         notes.append(
-            f"only {images} images to calibrate with; scales that rest on fewer than {FEW_IMAGES} may clip what other "
-            "images hold; give more, of all kinds that the model will see"
+            f"only {images} images to calibrate with; scales from fewer than {FEW_IMAGES} may clip the values of other "
+            "images; give more, of all kinds that the model will see"
         )
     if not held_packs:
-        notes.append("no image was held out, so the accuracy is that on the calibration images themselves")
+        notes.append("no image was held out, so the accuracy is measured on the calibration images themselves")
     left_out = work.packing.left_out
     if left_out:
         notes.append(f"{len(left_out)} files were left out; the first: {left_out[0].name}: {left_out[0].why}")
@@ -213,8 +213,8 @@ def _notes(
     stale = [engine.id for engine in manifest.engines if engine.graph in ids]
     if stale:
         notes.append(
-            f"engines of the earlier {request.precision} graphs ({', '.join(stale)}) go with them if the graphs "
-            "changed; build them again"
+            f"the engines {', '.join(stale)} came from the earlier {request.precision} graphs; they are removed if the "
+            "graphs changed: build them again"
         )
     return tuple(notes)
 

@@ -77,9 +77,7 @@ def find_graph(manifest: Manifest, engine: Engine) -> Graph:
     return next(one for one in manifest.graphs if one.id == engine.graph)
 
 
-def worst_layer(
-    subject: Subject, engine: Engine, grids: Sequence[Grid], *, limit: float, note: Note
-) -> WorstLayer | None:
+def worst_layer(subject: Subject, engine: Engine, grids: Sequence[Grid], limit: float, note: Note) -> WorstLayer | None:
     """The first stretch of the trunk after which ``engine``'s kind differs from float32 by more than ``limit``.
 
     Builds an engine of the same kind for each probe; None if the engine's report does not say how it was built.
@@ -105,8 +103,8 @@ def worst_layer(
     if probe(stations[-1]) <= limit:
         value, after = "", stations[-1]
         words = (
-            "all layers up to `tokens` hold: what follows is wrong (pooling, head), or the engine's file is not what "
-            "this graph builds; build it again with --force"
+            "all layers up to `tokens` hold, so pooling or the head is wrong, or the engine's file is not what this "
+            "graph builds; build it again with --force"
         )
     else:
         good, bad = -1, len(stations) - 1

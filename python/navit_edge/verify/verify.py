@@ -62,7 +62,7 @@ def verify(
 
     Args:
         bundle: A bundle with engines.
-        engines: Ids; all that this machine can run if empty. One that is named and cannot run is an error.
+        engines: Ids; if empty, all that this machine can run. It is an error if one that you name cannot run.
         images: A folder of images; drawn ones if None.
         decode: How they are decoded, as of a session.
         write: Whether the bundle keeps the certificate.
@@ -225,7 +225,7 @@ def _examine(
     worst = None
     if any(found.relative > tolerance.max_relative for found in findings.distances.values()):
         note = partial(step, engine.id)
-        worst = worst_layer(subject, engine, findings.grids, limit=tolerance.max_relative, note=note)
+        worst = worst_layer(subject, engine, findings.grids, tolerance.max_relative, note)
     made = EngineCertificate(
         engine=engine.id,
         sha256=_sha256(manifest, engine.id),
