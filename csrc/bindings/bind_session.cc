@@ -15,15 +15,15 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 
 PySession::PySession(std::unique_ptr<Session> opened)
-    : session(std::move(opened)), mailbox(std::make_shared<Mailbox>()) {}
+    : session(std::move(opened)), result_queue(std::make_shared<ResultQueue>()) {}
 
 PySession::~PySession() {
   {
     const py::gil_scoped_release release;  // it waits for packs in flight
     session.reset();
-    mailbox->close();
+    result_queue->close();
   }
-  if (mailbox->here()) mailbox->let_go();
+  if (result_queue->here()) result_queue->let_go();
 }
 
 namespace {

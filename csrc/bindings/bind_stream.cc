@@ -31,7 +31,7 @@ const char* name_of(Pushed pushed) {
 /// Tags are indices in the source. The Python session is kept alive by the binding.
 class PyStream {
  public:
-  PyStream(PySession& session, StreamOptions options) : mailbox_(session.mailbox) {
+  PyStream(PySession& session, StreamOptions options) : result_queue_(session.result_queue) {
     options.on_drop = [this](std::uint64_t tag) {
       const std::lock_guard lock(mutex_);
       dropped_.push_back(tag);
@@ -39,7 +39,7 @@ class PyStream {
     stream_ = std::make_unique<Stream>(*session.session, std::move(options));
   }
   ~PyStream() {
-    if (mailbox_->here()) {
+    if (result_queue_->here()) {
       const py::gil_scoped_release release;
       stream_.reset();
     } else {
@@ -50,13 +50,13 @@ class PyStream {
   PyStream& operator=(const PyStream&) = delete;
 
   const char* push(const py::object& image, std::uint64_t index) {
-    OwnedImage owned = owned_image(image, "image " + std::to_string(index), mailbox_);
+    OwnedImage owned = owned_image(image, "image " + std::to_string(index), result_queue_);
     Pushed pushed = Pushed::kEnded;
     {
       const py::gil_scoped_release release;
       pushed = stream_->push(std::move(owned), index);
     }
-    mailbox_->let_go();
+    result_queue_->let_go();
     return name_of(pushed);
   }
 
@@ -66,7 +66,7 @@ class PyStream {
       const py::gil_scoped_release release;
       room = stream_->await_room(bytes);
     }
-    mailbox_->let_go();  // before the caller takes more
+    result_queue_->let_go();  // before the caller takes more
     return room;
   }
 
@@ -83,7 +83,7 @@ class PyStream {
       const py::gil_scoped_release release;
       more = stream_->pop_some(most, std::chrono::microseconds(static_cast<std::int64_t>(wait_ms * 1000)), results);
     }
-    mailbox_->let_go();
+    result_queue_->let_go();
     if (!more) return py::none();
     py::list out(results.size());
     for (std::size_t i = 0; i < results.size(); ++i) {
@@ -99,7 +99,7 @@ class PyStream {
     stream_->finish();
   }
   void cancel() {
-    if (!mailbox_->here()) return;
+    if (!result_queue_->here()) return;
     const py::gil_scoped_release release;
     stream_->cancel();
   }
@@ -114,7 +114,7 @@ class PyStream {
   [[nodiscard]] std::size_t capacity() const { return stream_->capacity(); }
 
  private:
-  std::shared_ptr<Mailbox> mailbox_;
+  std::shared_ptr<ResultQueue> result_queue_;
   std::unique_ptr<Stream> stream_;
   std::mutex mutex_;
   std::vector<std::uint64_t> dropped_;

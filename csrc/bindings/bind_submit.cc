@@ -1,4 +1,4 @@
-// Session: images one by one. Results travel through the mailbox.
+// Session: images one by one. Results travel through the queue.
 #include <pybind11/stl.h>
 
 #include <cstdint>
@@ -27,7 +27,7 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
                                     const py::object& tag, double deadline_us, std::int32_t priority,
                                     const std::optional<Policy>& policy, std::optional<double> timeout_s,
                                     const py::object& look_up) {
-  OwnedImage owned = owned_image(image, "image", self.mailbox);
+  OwnedImage owned = owned_image(image, "image", self.result_queue);
   SubmitOptions options;
   options.deadline_us = deadline_us;
   options.priority = priority;
@@ -36,10 +36,10 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   auto& result = place.cast<PyResult&>();
   result.tag = tag;
   const py::tuple entry = py::make_tuple(future, std::move(place));
-  auto letter = std::make_unique<Letter>(Letter{self.mailbox, entry.inc_ref().ptr(), &result});
-  const Done done = [own = letter.get()](Result&& ended) {
+  auto pending = std::make_unique<PendingResult>(PendingResult{self.result_queue, entry.inc_ref().ptr(), &result});
+  const Done done = [own = pending.get()](Result&& ended) {
     own->result = std::move(ended);
-    const std::shared_ptr<Mailbox> to = std::move(own->to);
+    const std::shared_ptr<ResultQueue> to = std::move(own->to);
     to->post(own);
   };
   std::optional<std::uint64_t> id;
@@ -62,7 +62,7 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
     throw;
   }
   if (id.has_value()) {
-    (void)letter.release();  // the mailbox's, which may have let go of it by now
+    (void)pending.release();  // the queue's, which may have let go of it by now
   } else {
     entry.dec_ref();
   }
@@ -72,11 +72,12 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
 }  // namespace
 
 void bind_submit(py::module_& module, py::class_<PySession>& session) {
-  py::class_<Mailbox, std::shared_ptr<Mailbox>>(module, "Mailbox", "Results of a session on their way to Python.")
-      .def("take", &Mailbox::take)
-      .def("take_now", &Mailbox::take_now)
-      .def("flush", &Mailbox::flush, py::arg("timeout_s"))
-      .def_property_readonly("here", &Mailbox::here);
+  py::class_<ResultQueue, std::shared_ptr<ResultQueue>>(module, "ResultQueue",
+                                                        "Results of a session on their way to Python.")
+      .def("take", &ResultQueue::take)
+      .def("take_now", &ResultQueue::take_now)
+      .def("flush", &ResultQueue::flush, py::arg("timeout_s"))
+      .def_property_readonly("here", &ResultQueue::here);
   session
       .def("submit", &submit, py::arg("image"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
            py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"))
@@ -92,11 +93,11 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
           "close",
           [](PySession& self) {
             self.session->close();
-            self.mailbox->close();
+            self.result_queue->close();
           },
           py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("broken", [](const PySession& self) { return text_of(self.session->broken()); })
-      .def_readonly("mailbox", &PySession::mailbox);
+      .def_readonly("result_queue", &PySession::result_queue);
 }
 
 }  // namespace navit_edge::bindings

@@ -1,10 +1,10 @@
-// navit_edge._core.Session: a session and the mailbox of its results.
+// navit_edge._core.Session: a session and the queue of its results.
 #pragma once
 
 #include <memory>
 
-#include "mailbox.h"
 #include "navit_edge/session.h"
+#include "result_queue.h"
 
 namespace navit_edge::bindings {
 
@@ -15,7 +15,7 @@ struct PySession {
   PySession& operator=(const PySession&) = delete;
 
   std::unique_ptr<Session> session;
-  std::shared_ptr<Mailbox> mailbox;
+  std::shared_ptr<ResultQueue> result_queue;
 };
 
 void bind_submit(pybind11::module_& module, pybind11::class_<PySession>& session);

@@ -1,7 +1,7 @@
 """Results of submitted images: the future that ``Session.submit`` returns, and the thread that resolves it.
 
-A session's C++ threads leave results in a mailbox, without the GIL; one Python thread a session, the delivery thread,
-takes all there is at once and resolves the futures (csrc/bindings/mailbox.h).
+A session's C++ threads leave results in a queue, without the GIL; one Python thread a session, the delivery thread,
+takes all there is at once and resolves the futures (csrc/bindings/result_queue.h).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Delivery:
 
     def __init__(self, session: _core.Session) -> None:
         self.session = session
-        self.mailbox = session.mailbox
+        self.result_queue = session.result_queue
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         _open.add(self)
@@ -48,8 +48,8 @@ class Delivery:
             return
         with self._starting:
             if self._thread is None:
-                # It holds the mailbox only, so that a session that nobody uses any more can go.
-                self._thread = start_thread(_deliver, self.mailbox, name="navit-edge delivery")
+                # It holds the queue only, so that a session that nobody uses any more can go.
+                self._thread = start_thread(_deliver, self.result_queue, name="navit-edge delivery")
 
     @property
     def here(self) -> bool:
@@ -63,7 +63,7 @@ class Delivery:
                 "a callback waits for an image that is not done, and would wait for ever: the results behind it wait "
                 "for the callback; expected a future that is done; use add_done_callback, or wait in another thread"
             )
-        if not self.mailbox.here:
+        if not self.result_queue.here:
             raise BackendError(
                 "this image was submitted before the process forked, and its result goes to the parent; open a session "
                 'in the child, or use multiprocessing.get_context("spawn")'
@@ -77,7 +77,7 @@ class Delivery:
 
     def close(self) -> None:
         """Ends the session and the thread; every future is done then."""
-        if not self.mailbox.here:
+        if not self.result_queue.here:
             return  # a forked child owns nothing of it
         self.session.close()
         self._settle()
@@ -87,42 +87,42 @@ class Delivery:
     def _settle(self, end: float | None = None) -> bool:
         """False if ``end``, of the monotonic clock, came first."""
         if self.here:
-            _resolve(self.mailbox.take_now(), {})
+            _resolve(self.result_queue.take_now(), {})
             return True
-        return self.mailbox.flush(None if end is None else max(0.0, end - time.monotonic()))
+        return self.result_queue.flush(None if end is None else max(0.0, end - time.monotonic()))
 
 
-def _deliver(mailbox: _core.Mailbox) -> None:
+def _deliver(result_queue: _core.ResultQueue) -> None:
     """Body of the thread. It ends with the session and with nothing else, whatever callbacks and allocations raise."""
-    mail: list[tuple[Future, _core.Result]] | None = []
+    ready: list[tuple[Future, _core.Result]] | None = []
     loops: _Loops = {}
-    while mail is not None:
+    while ready is not None:
         try:
-            _resolve(mail, loops)
-            mail = mailbox.take()
-        except BaseException:  # memory has run out; the mailbox keeps what it could not give
+            _resolve(ready, loops)
+            ready = result_queue.take()
+        except BaseException:  # memory has run out; the queue keeps what it could not give
             try:  # noqa: SIM105  # `suppress` wants memory
-                _recover(mail or [])
+                _recover(ready or [])
             except BaseException:
                 pass
 
 
-def _recover(mail: list[tuple[Future, _core.Result]]) -> None:
-    for future, _ in mail:
+def _recover(ready: list[tuple[Future, _core.Result]]) -> None:
+    for future, _ in ready:
         leave(future._condition)
     time.sleep(PATIENCE_S)
     _say("the delivery thread of a session goes on after")
 
 
-def _resolve(mail: list[tuple[Future, _core.Result]], loops: _Loops) -> None:
-    """Empties ``mail``, and ``loops`` of what is to be told to event loops for it. What is left if this raises can
+def _resolve(ready: list[tuple[Future, _core.Result]], loops: _Loops) -> None:
+    """Empties ``ready``, and ``loops`` of what is to be told to event loops for it. What is left if this raises can
     be given again."""
     outer, _batch.loops = _batch.loops, loops
     try:
-        while mail:
-            future, result = mail[0]
+        while ready:
+            future, result = ready[0]
             insist(future._resolve, result, held=future._condition)
-            del mail[0], future, result  # results hold the memory of their packs
+            del ready[0], future, result  # results hold the memory of their packs
     finally:
         _batch.loops = outer
         while loops:

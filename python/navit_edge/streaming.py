@@ -144,7 +144,7 @@ class Stream(Iterator[_core.Result]):
 
     def _join(self) -> None:
         feeder = self._feeder
-        if feeder is None or feeder is threading.current_thread() or not self._delivery.mailbox.here:
+        if feeder is None or feeder is threading.current_thread() or not self._delivery.result_queue.here:
             return
         feeder.join(SOURCE_PATIENCE_S)
         if feeder.is_alive():

@@ -25,7 +25,7 @@ constexpr double kWorthwhile = 0.97;
 constexpr double kFrugal = 1.5;
 /// A late image steps back until this many times as much time has passed.
 constexpr double kPatience = 4;
-/// Until a lane that waits for a point in time has woken.
+/// Until a worker that waits for a point in time has woken.
 constexpr double kWakingUs = 1000;
 
 PackShape grown(PackShape shape, std::int64_t tokens) {
@@ -77,7 +77,7 @@ double Batcher::share_us(std::int32_t tokens) const {
 bool Batcher::full(const Queue& queue) const {
   if (queue.size() >= static_cast<std::size_t>(most_images_)) return true;
   std::int64_t tokens = 0;
-  for (const Waiting* image : queue.order()) {
+  for (const PendingImage* image : queue.order()) {
     tokens += image->result.tokens;
     if (tokens >= most_tokens_) return true;
   }
@@ -106,11 +106,12 @@ void Batcher::draft(std::span<const std::int32_t> order, Draft& out) const {
 
 /// How many of the window's images are on time where the first `count` of `draft` leave now, and the others after them
 /// in packs of as many.
-int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Pace& pace) {
+int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const CostCorrection& correction) {
   left_.assign(std::min(window_.size(), kForesight), true);
   const auto keeps = [&](const Candidate& candidate, double us) {
-    const Waiting& image = *candidate.image;  // one that has stepped back is not counted: it was late once
-    return !image.stepped_back && image.due != Clock::time_point::max() && after(start, pace.safe_us(us)) <= image.due;
+    const PendingImage& image = *candidate.image;  // one that has stepped back is not counted: it was late once
+    return !image.stepped_back && image.due != Clock::time_point::max() &&
+           after(start, correction.safe_us(us)) <= image.due;
   };
   double us = draft.steps[count - 1].time_us;
   int kept = 0;
@@ -135,7 +136,8 @@ int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point st
 }
 
 /// The best cut of a draft: most images on time where deadlines are at stake, then the least waste.
-Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_point start, const Pace& pace) {
+Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_point start,
+                                  const CostCorrection& correction) {
   Cut best;
   double most_waste = kNever;
   if (stake == Stake::kBehind) {
@@ -145,22 +147,22 @@ Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_p
   for (std::size_t count = 1; count <= draft.picked.size(); ++count) {
     const double waste = draft.steps[count - 1].waste;
     if (waste > most_waste) continue;
-    const Cut cut{count, stake == Stake::kNone ? 0 : on_time(draft, count, start, pace), waste};
+    const Cut cut{count, stake == Stake::kNone ? 0 : on_time(draft, count, start, correction), waste};
     if (best.count == 0 || cut.on_time > best.on_time || (cut.on_time == best.on_time && cut.waste <= best.waste))
       best = cut;
   }
   return best;
 }
 
-bool Batcher::late(const Waiting& image, Clock::time_point start, const Pace& pace) const {
+bool Batcher::late(const PendingImage& image, Clock::time_point start, const CostCorrection& correction) const {
   if (image.due == Clock::time_point::max()) return false;
-  return after(start, pace.expected_us(alone_us(image.result.tokens))) > image.due;
+  return after(start, correction.expected_us(alone_us(image.result.tokens))) > image.due;
 }
 
-void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const {
+void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, const CostCorrection& correction) const {
   for (;;) {
-    Waiting* const head = *queue.order().begin();
-    if (head->stepped_back || !late(*head, start, pace)) return;  // once only: it does not wait for ever
+    PendingImage* const head = *queue.order().begin();
+    if (head->stepped_back || !late(*head, start, correction)) return;  // once only: it does not wait for ever
     queue.put_back(*head, after(head->due, (kPatience - 1) * microseconds(head->due - head->submitted)));
   }
 }
@@ -168,16 +170,16 @@ void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, con
 void Batcher::look_at(const Queue& queue, Clock::time_point elders) {
   window_.clear();
   order_.clear();
-  const auto add = [&](Waiting* image) {
+  const auto add = [&](PendingImage* image) {
     order_.push_back(static_cast<std::int32_t>(window_.size()));
     window_.push_back({image, image->result.tokens});
   };
-  for (Waiting* image = queue.oldest(); image != nullptr && image->submitted < elders; image = image->behind) {
+  for (PendingImage* image = queue.oldest(); image != nullptr && image->submitted < elders; image = image->behind) {
     if (window_.size() == kWindow) break;
     add(image);
   }
   const std::size_t old = window_.size();
-  for (Waiting* image : queue.order()) {
+  for (PendingImage* image : queue.order()) {
     if (window_.size() == kWindow) break;
     const auto end = window_.begin() + static_cast<std::ptrdiff_t>(old);
     const bool there = image->submitted < elders &&
@@ -186,11 +188,11 @@ void Batcher::look_at(const Queue& queue, Clock::time_point elders) {
   }
 }
 
-Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const Pace& pace) {
+Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const CostCorrection& correction) {
   look_at(queue);
   draft(order_, by_urgency_);
-  const Cut cut = best_cut_of(by_urgency_, Stake::kNone, now, pace);
-  const double us = pace.safe_us(by_urgency_.steps[cut.count - 1].time_us) + kWakingUs;
+  const Cut cut = best_cut_of(by_urgency_, Stake::kNone, now, correction);
+  const double us = correction.safe_us(by_urgency_.steps[cut.count - 1].time_us) + kWakingUs;
   Clock::time_point leaves = Clock::time_point::max();
   for (const Candidate& candidate : window_) {  // one that is late already, too: waiting longer helps nobody
     if (candidate.image->due != Clock::time_point::max()) leaves = std::min(leaves, after(candidate.image->due, -us));
@@ -198,18 +200,19 @@ Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, 
   return leaves;
 }
 
-void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch, Clock::time_point elders) {
-  let_late_ones_step_back(queue, start, pace);
+void Batcher::take(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch,
+                   Clock::time_point elders) {
+  let_late_ones_step_back(queue, start, correction);
   look_at(queue, elders);
   Stake stake = Stake::kNone;
   for (const Candidate& candidate : window_) {
     if (candidate.image->due == Clock::time_point::max()) continue;
-    const bool missed = candidate.image->stepped_back || late(*candidate.image, start, pace);
+    const bool missed = candidate.image->stepped_back || late(*candidate.image, start, correction);
     stake = std::max(stake, missed ? Stake::kBehind : Stake::kDeadlines);
   }
   draft(order_, by_urgency_);
   const Draft* chosen = &by_urgency_;
-  Cut cut = best_cut_of(by_urgency_, stake, start, pace);
+  Cut cut = best_cut_of(by_urgency_, stake, start, correction);
   // Lengths matter where attention pads to the longest image. A waste of 1 cannot be bettered.
   if (kWorthwhile * cut.waste > 1 && window_.size() > cut.count) {
     const std::int32_t length = window_.front().tokens;
@@ -219,7 +222,7 @@ void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batc
       return left != right ? left < right : a < b;
     });
     draft(order_, by_length_);
-    const Cut other = best_cut_of(by_length_, stake, start, pace);
+    const Cut other = best_cut_of(by_length_, stake, start, correction);
     if (other.on_time > cut.on_time || (other.on_time == cut.on_time && other.waste < kWorthwhile * cut.waste)) {
       chosen = &by_length_;
       cut = other;
@@ -233,7 +236,7 @@ void Batcher::take(Queue& queue, Clock::time_point start, const Pace& pace, Batc
   batch.plan.images.clear();
   batch.plan.tokens = batch.plan.longest = batch.plan.budget = 0;
   batch.plan.squares = 0;
-  for (Waiting* image : batch.images) {
+  for (PendingImage* image : batch.images) {
     append(batch.plan, static_cast<std::int32_t>(batch.plan.images.size()), image->result.tokens);
     queue.remove(*image);
   }

@@ -16,8 +16,8 @@ namespace navit_edge {
 
 /// A pack of submitted images.
 struct Batch {
-  std::vector<Waiting*> images;  // [N], in the order in which they lie in the pack
-  PackPlan plan;                 // its indices are 0 to N - 1
+  std::vector<PendingImage*> images;  // [N], in the order in which they lie in the pack
+  PackPlan plan;                      // its indices are 0 to N - 1
 };
 
 /// One for a session. `share_us` and `alone_us` may be called from any thread, the others by one at a time. Allocates
@@ -35,20 +35,21 @@ class Batcher {
   /// Takes the images of the next pack out of `queue`, which is not empty: the most urgent one, and as many of those
   /// behind it as leave most images on time, in the pack and behind it, and then make the pack cheapest by image. An
   /// image that cannot even alone steps back, so that it makes no other late, until several times as much time has
-  /// passed; then it goes before all. `pace`: of the slot that is free at `start`.
+  /// passed; then it goes before all. `correction`: of the slot that is free at `start`.
   /// Images that were submitted before `elders` go before the most urgent ones, in the order in which they came.
-  void take(Queue& queue, Clock::time_point start, const Pace& pace, Batch& batch,
+  void take(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch,
             Clock::time_point elders = Clock::time_point::min());
 
   /// Whether the waiting images fill a pack.
   [[nodiscard]] bool full(const Queue& queue) const;
 
   /// When the next pack must start for those of its images to be on time that can be; max() where none has a deadline.
-  [[nodiscard]] Clock::time_point leaves_by(const Queue& queue, Clock::time_point now, const Pace& pace);
+  [[nodiscard]] Clock::time_point leaves_by(const Queue& queue, Clock::time_point now,
+                                            const CostCorrection& correction);
 
  private:
   struct Candidate {
-    Waiting* image;
+    PendingImage* image;
     std::int32_t tokens;
   };
   /// A pack as it would be after each image that is put into it.
@@ -69,13 +70,15 @@ class Batcher {
     double waste = 0;
   };
 
-  [[nodiscard]] bool late(const Waiting& image, Clock::time_point start, const Pace& pace) const;
-  void let_late_ones_step_back(Queue& queue, Clock::time_point start, const Pace& pace) const;
+  [[nodiscard]] bool late(const PendingImage& image, Clock::time_point start, const CostCorrection& correction) const;
+  void let_late_ones_step_back(Queue& queue, Clock::time_point start, const CostCorrection& correction) const;
   void look_at(const Queue& queue, Clock::time_point elders = Clock::time_point::min());
   [[nodiscard]] double pack_us(const PackShape& shape) const;
   void draft(std::span<const std::int32_t> order, Draft& out) const;
-  [[nodiscard]] int on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Pace& pace);
-  [[nodiscard]] Cut best_cut_of(const Draft& draft, Stake stake, Clock::time_point start, const Pace& pace);
+  [[nodiscard]] int on_time(const Draft& draft, std::size_t count, Clock::time_point start,
+                            const CostCorrection& correction);
+  [[nodiscard]] Cut best_cut_of(const Draft& draft, Stake stake, Clock::time_point start,
+                                const CostCorrection& correction);
 
   const PlanLimits* limits_;
   std::int32_t most_tokens_;  // where a pack is full

@@ -1,22 +1,22 @@
 // When a session is broken.
 #pragma once
 
+#include <exception>
 #include <new>
 #include <string>
-#include <string_view>
 
 namespace navit_edge {
 
 /// Three packs in a row that fail break it, or one that stalls. Not thread-safe.
-class Breaker {
+class CircuitBreaker {
  public:
   void succeeded() noexcept { in_a_row_ = 0; }
 
-  /// True where this failure is the one that breaks it. The first of the row is the cause.
-  bool failed(std::string_view cause) noexcept {
+  /// True if this failure is the one that breaks it. The first of the row is the cause.
+  bool failed(const std::exception_ptr& cause) noexcept {
     if (broken()) return false;
     try {
-      if (++in_a_row_ == 1) cause_ = cause;
+      if (++in_a_row_ == 1) remember(cause);
       if (in_a_row_ < kMost) return false;
       why_ = "three packs in a row failed, the first with: " + cause_;
     } catch (const std::bad_alloc&) {  // short enough to need no memory
@@ -34,6 +34,12 @@ class Breaker {
   [[nodiscard]] const std::string& why() const noexcept { return why_; }
 
  private:
+  void remember(const std::exception_ptr& cause) try {
+    std::rethrow_exception(cause);
+  } catch (const std::exception& e) {
+    cause_ = e.what();
+  }
+
   static constexpr int kMost = 3;
   int in_a_row_ = 0;
   std::string cause_;

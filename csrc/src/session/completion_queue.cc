@@ -5,7 +5,7 @@
 
 namespace navit_edge {
 
-void Outbox::put(Waiting& image) {
+void CompletionQueue::put(PendingImage& image) {
   image.behind = nullptr;
   ++size_;
   {
@@ -16,11 +16,11 @@ void Outbox::put(Waiting& image) {
   changed_.notify_one();
 }
 
-void Outbox::release(const std::vector<Waiting*>& images) noexcept {
+void CompletionQueue::release(const std::vector<PendingImage*>& images) noexcept {
   bool any = false;
   {
     const std::lock_guard lock(mutex_);
-    for (Waiting* image : images) {
+    for (PendingImage* image : images) {
       if (image->image.owner == nullptr) continue;
       try {
         owners_.push_back(std::move(image->image.owner));
@@ -33,7 +33,7 @@ void Outbox::release(const std::vector<Waiting*>& images) noexcept {
   if (any) changed_.notify_one();
 }
 
-void Outbox::finish() {
+void CompletionQueue::finish() {
   {
     const std::lock_guard lock(mutex_);
     finishing_ = true;
@@ -41,7 +41,7 @@ void Outbox::finish() {
   changed_.notify_one();
 }
 
-void Outbox::deliver(Waiting& image) noexcept {
+void CompletionQueue::deliver(PendingImage& image) noexcept {
   image.image = {};
   try {
     image.done(std::move(image.result));
@@ -52,19 +52,19 @@ void Outbox::deliver(Waiting& image) noexcept {
   image.result = {};
 }
 
-void Outbox::serve(const TakeBack& take_back) {
+void CompletionQueue::serve(const TakeBack& take_back) {
   std::vector<std::shared_ptr<const void>> owners;
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return first_ != nullptr || !owners_.empty() || finishing_; });
     if (first_ == nullptr && owners_.empty()) return;
-    Waiting* const first = std::exchange(first_, nullptr);
+    PendingImage* const first = std::exchange(first_, nullptr);
     last_ = nullptr;
     owners.swap(owners_);
     lock.unlock();
     owners.clear();
     std::size_t count = 0;
-    for (Waiting* image = first; image != nullptr; image = image->behind, ++count) deliver(*image);
+    for (PendingImage* image = first; image != nullptr; image = image->behind, ++count) deliver(*image);
     size_ -= count;
     if (count > 0) take_back(first, count);
     lock.lock();

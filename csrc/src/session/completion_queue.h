@@ -16,15 +16,15 @@ namespace navit_edge {
 
 /// Hands results over and releases pixels, both on a thread of its own: what a callback does, or the owner of an image
 /// when it goes (a Python object wants the interpreter), holds up no engine. Thread-safe.
-class Outbox {
+class CompletionQueue {
  public:
   /// What takes the images back whose callbacks were called, a list over `behind`.
-  using TakeBack = std::function<void(Waiting* first, std::size_t count)>;
+  using TakeBack = std::function<void(PendingImage* first, std::size_t count)>;
 
-  /// Has the callback of `image` called with its result. The outbox's until it is taken back.
-  void put(Waiting& image);
+  /// Has the callback of `image` called with its result. The queue's until it is taken back.
+  void put(PendingImage& image);
   /// Takes the owners of images that have been read; where memory has run out, with their results.
-  void release(const std::vector<Waiting*>& images) noexcept;
+  void release(const std::vector<PendingImage*>& images) noexcept;
   /// Images that were put and not taken back.
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
   /// Callbacks that threw.
@@ -35,12 +35,12 @@ class Outbox {
   void finish();
 
  private:
-  void deliver(Waiting& image) noexcept;
+  void deliver(PendingImage& image) noexcept;
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  Waiting* first_ = nullptr;
-  Waiting* last_ = nullptr;
+  PendingImage* first_ = nullptr;
+  PendingImage* last_ = nullptr;
   std::vector<std::shared_ptr<const void>> owners_;
   bool finishing_ = false;
   std::atomic<std::size_t> size_{0};

@@ -7,6 +7,7 @@
 #include "navit_edge/cores.h"
 #include "navit_edge/option_range.h"
 #include "pack/shape_quantum.h"
+#include "pixels/image_check.h"
 
 namespace navit_edge {
 namespace {
@@ -39,7 +40,7 @@ PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, const
 
 }  // namespace
 
-Opened::Opened(const std::filesystem::path& bundle, SessionOptions session_options)
+SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptions session_options)
     : options(checked(std::move(session_options))),
       manifest(Manifest::load(bundle)),
       choice(choose_engine(manifest, options)),
@@ -50,5 +51,11 @@ Opened::Opened(const std::filesystem::path& bundle, SessionOptions session_optio
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(runs_on_cpu(choice.engine)),
       may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots) {}
+
+void SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                                Result& result) const {
+  check_image(image, "image " + std::to_string(index), sizer.preprocess().alpha);
+  sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+}
 
 }  // namespace navit_edge

@@ -1,7 +1,9 @@
 // What a session knows from its opening on.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 
 #include "engine/engine_choice.h"
 #include "navit_edge/plan.h"
@@ -11,9 +13,17 @@
 namespace navit_edge {
 
 /// Nothing of it changes after construction, but for `choice.candidates`, to which the first opening of engines adds.
-struct Opened {
+struct SessionContext {
   /// Throws BundleError, BackendError, InvalidInput.
-  Opened(const std::filesystem::path& bundle, SessionOptions session_options);
+  SessionContext(const std::filesystem::path& bundle, SessionOptions session_options);
+
+  [[nodiscard]] const Policy& policy_of(const std::optional<Policy>& asked) const noexcept {
+    return asked ? *asked : sizer.policy();
+  }
+  /// The one place where an image is checked and gets its grid, for `run` and `submit`. Throws InvalidInput,
+  /// OverBudget.
+  void size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                  Result& result) const;
 
   SessionOptions options;
   Manifest manifest;

@@ -8,10 +8,10 @@ namespace navit_edge {
 
 /// Follows the ratio of measured to predicted time, and how much it scatters. A model that was not calibrated is right
 /// in proportion only, and a machine is not always the one it was calibrated on.
-class Pace {
+class CostCorrection {
  public:
   /// `ratio`: until something has been measured.
-  explicit Pace(double ratio) : ratio_(ratio) {}
+  explicit CostCorrection(double ratio) : ratio_(ratio) {}
 
   void observe(double predicted_us, double measured_us) noexcept {
     if (!(predicted_us > 0) || !(measured_us > 0)) return;
@@ -20,7 +20,7 @@ class Pace {
     if (count_ == 0) {
       ratio_ = ratio;
     } else {
-      // A pause of the machine is no pace: what is far off counts as a fourfold at most.
+      // A pause of the machine is no measure: what is far off counts as a fourfold at most.
       const double seen = std::min(ratio, 4 * ratio_);
       const double weight = std::max(kWeight, 1.0 / (count_ + 1));
       scatter_ += weight * (std::abs(seen - ratio_) - scatter_);

@@ -21,72 +21,8 @@ bool all_finite(const OutputView& view) {
   return bad == 0;
 }
 
-}  // namespace
-
-std::string PackTask::name() const {
-  return "pack " + std::to_string(number) + (of > 0 ? " of " + std::to_string(of) : "");
-}
-
-void PackWork::write(const PackTask& task, EngineSet& on, int slot, int threads) {
-  start_ = Clock::now();
-  outputs_.reset();  // of a pack that failed
-  const PackPlan& plan = *task.plan;
-  const Budget& budget = opened_->choice.engine.budgets[static_cast<std::size_t>(plan.budget)];
-  on_ = &on;
-  budget_ = plan.budget;
-  slot_ = slot;
-  pack_ = &on.pack(plan.budget, slot);
-  report_.engine_us = report_.unpack_us = report_.start_us = 0;
-  report_.images = static_cast<std::int32_t>(plan.images.size());
-  report_.tokens = plan.tokens;
-  report_.budget_tokens = budget.tokens;
-  report_.predicted_us = plan.predicted_us;
-  report_.slot = slot;
-  report_.engine = on.id_of(plan.budget);
-  write_pack(plan, task.images, task.grids, opened_->sizer.preprocess(), opened_->manifest.model, opened_->graph,
-             budget, opened_->choice.engine.dynamic_tokens, threads, *pack_, opened_->quantum);
-  report_.capacity = pack_->tokens;
-  report_.preprocess_us = microseconds_since(start_);
-}
-
-void PackWork::run() {
-  outputs_.emplace(on_->outputs(*pack_));
-  on_->run(budget_, slot_, outputs_->tensors());
-  report_.engine_us = microseconds_since(start_) - report_.preprocess_us;
-}
-
-std::size_t PackWork::unpack(const PackTask& task) {
-  navit_edge::unpack(*pack_, outputs_->shared(), opened_->manifest.model, task.results);
-  outputs_.reset();  // the results hold them from here on
-  std::size_t failed = 0;
-  for (const std::int32_t image : task.plan->images) {
-    Result& result = task.results[static_cast<std::size_t>(image)];
-    result.pack = static_cast<std::int32_t>(task.number & 0x7fffffffU);
-    result.latency_us = latency_us();
-    const char* bad = !all_finite(result.logits)                              ? "logits"
-                      : !all_finite(result.embedding)                         ? "embedding"
-                      : opened_->on_cpu && !all_finite(result.token_features) ? "tokens"
-                                                                              : nullptr;
-    if (bad == nullptr) continue;
-    ++failed;
-    result.logits = result.embedding = result.token_features = {};
-    result.error = std::make_exception_ptr(BackendError(
-        "engine " + report_.engine + " gave NaN or infinity in the " + bad + " of this image, in " + task.name() +
-        "; expected finite numbers; check it with `navit-edge verify`, or use an engine of " + "another precision"));
-  }
-  report_.unpack_us = microseconds_since(start_) - latency_us();
-  return failed;
-}
-
-void PackWork::fail(const PackTask& task, const std::exception_ptr& error) {
-  for (const std::int32_t image : task.plan->images) {
-    Result& result = task.results[static_cast<std::size_t>(image)];
-    result.logits = result.embedding = result.token_features = {};
-    result.error = error;
-  }
-}
-
-std::exception_ptr PackWork::named(const PackTask& task, const std::exception_ptr& cause) noexcept try {
+/// The cause in its class, and in front of it which pack failed.
+std::exception_ptr named(const ScheduledPack& pack, const std::exception_ptr& cause) noexcept try {
   ErrorCode code = ErrorCode::kBackend;
   std::string what = "something was thrown that is no std::exception";
   try {
@@ -99,13 +35,99 @@ std::exception_ptr PackWork::named(const PackTask& task, const std::exception_pt
   } catch (...) {
   }
   try {
-    throw_error(code, task.name() + " (" + std::to_string(task.plan->images.size()) + " images, " +
-                          std::to_string(task.plan->tokens) + " tokens) failed: " + what);
+    throw_error(code, pack.description() + " failed: " + what);
   } catch (...) {
     return std::current_exception();
   }
 } catch (...) {  // no memory for the words
   return std::current_exception();
+}
+
+}  // namespace
+
+void PackRunner::write(const ScheduledPack& pack, EngineHost& host, EngineHost::Place& place) noexcept {
+  error_ = nullptr;
+  outcome_ = Outcome::kNone;
+  try {
+    place = host.place(pack.paired, pack.slot);
+    start_ = Clock::now();
+    outputs_.reset();  // of a pack that failed
+    const PackPlan& plan = *pack.plan;
+    const Budget& budget = context_->choice.engine.budgets[static_cast<std::size_t>(plan.budget)];
+    on_ = place.engines;
+    budget_ = plan.budget;
+    slot_ = place.slot;
+    pack_ = &on_->pack(budget_, slot_);
+    report_.engine_us = report_.unpack_us = report_.start_us = 0;
+    report_.images = static_cast<std::int32_t>(plan.images.size());
+    report_.tokens = plan.tokens;
+    report_.budget_tokens = budget.tokens;
+    report_.predicted_us = plan.predicted_us;
+    report_.slot = slot_;
+    report_.engine = on_->id_of(budget_);
+    write_pack(plan, pack.images, pack.grids, context_->sizer.preprocess(), context_->manifest.model, context_->graph,
+               budget, context_->choice.engine.dynamic_tokens, pack.threads, *pack_, context_->quantum);
+    report_.capacity = pack_->tokens;
+    report_.preprocess_us = microseconds_since(start_);
+  } catch (...) {
+    error_ = std::current_exception();
+  }
+}
+
+void PackRunner::run() noexcept {
+  try {
+    outputs_.emplace(on_->outputs(*pack_));
+    on_->run(budget_, slot_, outputs_->tensors());
+    report_.engine_us = microseconds_since(start_) - report_.preprocess_us;
+  } catch (...) {
+    error_ = std::current_exception();
+    outcome_ = Outcome::kBad;
+  }
+}
+
+/// Says how many images got an error.
+std::size_t PackRunner::unpack(const ScheduledPack& pack) {
+  navit_edge::unpack(*pack_, outputs_->shared(), context_->manifest.model, pack.results);
+  outputs_.reset();  // the results hold them from here on
+  std::size_t failed = 0;
+  for (const std::int32_t image : pack.plan->images) {
+    Result& result = pack.results[static_cast<std::size_t>(image)];
+    result.pack = static_cast<std::int32_t>(pack.index & 0x7fffffffU);
+    result.latency_us = latency_us();
+    if (pack.job != nullptr) result.queue_us = microseconds(start_ - pack.job->start);
+    const char* bad = !all_finite(result.logits)                               ? "logits"
+                      : !all_finite(result.embedding)                          ? "embedding"
+                      : context_->on_cpu && !all_finite(result.token_features) ? "tokens"
+                                                                               : nullptr;
+    if (bad == nullptr) continue;
+    ++failed;
+    result.logits = result.embedding = result.token_features = {};
+    result.error = std::make_exception_ptr(BackendError(
+        "engine " + report_.engine + " gave NaN or infinity in the " + bad + " of this image, in " + pack.name() +
+        "; expected finite numbers; check it with `navit-edge verify`, or use an engine of " + "another precision"));
+  }
+  report_.unpack_us = microseconds_since(start_) - latency_us();
+  return failed;
+}
+
+void PackRunner::finish(const ScheduledPack& pack) noexcept {
+  if (error_ == nullptr) {
+    try {
+      outcome_ = unpack(pack) < pack.plan->images.size() ? Outcome::kGood : Outcome::kBad;
+    } catch (...) {
+      error_ = std::current_exception();
+      outcome_ = Outcome::kBad;
+    }
+  }
+  if (error_ != nullptr) fail(pack, error_ = named(pack, error_));
+}
+
+void PackRunner::fail(const ScheduledPack& pack, const std::exception_ptr& error) noexcept {
+  for (const std::int32_t image : pack.plan->images) {
+    Result& result = pack.results[static_cast<std::size_t>(image)];
+    result.logits = result.embedding = result.token_features = {};
+    result.error = error;
+  }
 }
 
 }  // namespace navit_edge

@@ -1,54 +1,47 @@
 // One pack on its way through a slot: written, run, taken apart.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <optional>
-#include <span>
-#include <string>
 
 #include "base/clock.h"
-#include "engine/engine_set.h"
 #include "session/context.h"
+#include "session/engine_host.h"
+#include "session/scheduled_pack.h"
 
 namespace navit_edge {
 
-/// What a pack is made of. Borrows everything; `plan` names images by their index in the spans.
-struct PackTask {
-  const PackPlan* plan = nullptr;
-  std::span<const ImageView> images;
-  std::span<const Grid> grids;
-  std::span<Result> results;
-  std::uint64_t number = 0;
-  std::uint64_t of = 0;  // packs of the run; 0: a pack of submitted images
-
-  [[nodiscard]] std::string name() const;  // opens messages: "pack 3 of 7"
-};
-
-/// The steps of one pack, on one slot, by one thread: write, run, unpack. After `write` the images are not read any
-/// more; `run` touches nothing of the task, so that it may be left alone with an engine that never returns.
-class PackWork {
+/// The steps of one pack, one after the other, by one thread and with no mutex held. None throws: the first failure is
+/// `error`, and then only `finish` is left to do. After `write` the images are not read any more; `run` touches nothing
+/// of the pack, so that it may be left alone with an engine that never returns.
+class PackRunner {
  public:
-  explicit PackWork(const Opened& opened) : opened_(&opened) {}
+  enum class Outcome { kNone, kGood, kBad };
 
-  /// Starts with a pack for `slot` of `on`; `threads` write it.
-  void write(const PackTask& task, EngineSet& on, int slot, int threads);
-  void run();
-  /// Outputs, placement and times into the results of the images of `task`. An image with a NaN or an infinity in its
-  /// outputs gets an error in their place; says how many did.
-  std::size_t unpack(const PackTask& task);
-  /// `error` into every result of `task`. Keeps the class of an error of ours.
-  static void fail(const PackTask& task, const std::exception_ptr& error);
+  explicit PackRunner(const SessionContext& context) : context_(&context) {}
+
+  /// `place`: where it runs, for the caller to keep until `finish` has ended.
+  void write(const ScheduledPack& pack, EngineHost& host, EngineHost::Place& place) noexcept;
+  void run() noexcept;
+  /// Outputs, placement and times into the results of its images, or the error. An image with a NaN or an infinity in
+  /// its outputs gets an error in their place.
+  void finish(const ScheduledPack& pack) noexcept;
+  /// `error` into every result of `pack`.
+  static void fail(const ScheduledPack& pack, const std::exception_ptr& error) noexcept;
+
   /// "pack 3 of 7 (5 images, 120 tokens) failed: " and the cause, in the class of the cause.
-  static std::exception_ptr named(const PackTask& task, const std::exception_ptr& cause) noexcept;
-
+  [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+  /// What the circuit breaker hears: nothing of packs that could not be written, else whether an image has results.
+  [[nodiscard]] Outcome outcome() const noexcept { return outcome_; }
   [[nodiscard]] const PackReport& report() const noexcept { return report_; }
   [[nodiscard]] Clock::time_point started() const noexcept { return start_; }
   [[nodiscard]] double latency_us() const noexcept { return report_.preprocess_us + report_.engine_us; }
 
  private:
-  const Opened* opened_;
+  std::size_t unpack(const ScheduledPack& pack);
+
+  const SessionContext* context_;
   EngineSet* on_ = nullptr;
   std::int32_t budget_ = 0;
   int slot_ = 0;
@@ -56,6 +49,8 @@ class PackWork {
   Clock::time_point start_;
   std::optional<OutputLease> outputs_;  // from the run to the results
   PackReport report_;
+  std::exception_ptr error_;
+  Outcome outcome_ = Outcome::kNone;
 };
 
 }  // namespace navit_edge

@@ -4,7 +4,7 @@
 
 namespace navit_edge {
 
-Waiting& Queue::blank() {
+PendingImage& Queue::blank() {
   if (spare_ == nullptr) {
     if (all_.size() == order_nodes_.capacity()) {  // so that `remove` cannot throw
       order_nodes_.reserve(2 * all_.size() + 64);
@@ -12,19 +12,19 @@ Waiting& Queue::blank() {
     }
     return all_.emplace_back();
   }
-  Waiting& image = *spare_;
+  PendingImage& image = *spare_;
   spare_ = image.behind;
   image.behind = nullptr;
   return image;
 }
 
-void Queue::recycle(Waiting& image) noexcept {
+void Queue::recycle(PendingImage& image) noexcept {
   image.before = nullptr;
   image.behind = spare_;
   spare_ = &image;
 }
 
-void Queue::push(Waiting& image) {
+void Queue::push(PendingImage& image) {
   image.stepped_back = false;
   if (order_nodes_.empty()) {
     const auto place = order_.insert(&image).first;
@@ -52,7 +52,7 @@ void Queue::push(Waiting& image) {
   work_us_ = (order_.size() == 1 ? 0.0 : work_us_) + image.share_us;
 }
 
-void Queue::remove(Waiting& image) noexcept {
+void Queue::remove(PendingImage& image) noexcept {
   order_nodes_.push_back(order_.extract(&image));
   id_nodes_.push_back(ids_.extract(image.id));
   (image.before != nullptr ? image.before->behind : oldest_) = image.behind;
@@ -62,14 +62,14 @@ void Queue::remove(Waiting& image) noexcept {
   places_.leave(image.priority, image.bytes);
 }
 
-void Queue::put_back(Waiting& image, Clock::time_point due) noexcept {
+void Queue::put_back(PendingImage& image, Clock::time_point due) noexcept {
   Order::node_type place = order_.extract(&image);
   image.due = due;
   image.stepped_back = true;
   order_.insert(std::move(place));
 }
 
-Waiting* Queue::find(std::uint64_t id) const {
+PendingImage* Queue::find(std::uint64_t id) const {
   const auto found = ids_.find(id);
   return found == ids_.end() ? nullptr : found->second;
 }

@@ -17,7 +17,7 @@
 namespace navit_edge {
 
 /// One submitted image, from `submit` until its callback has been called.
-struct Waiting {
+struct PendingImage {
   std::uint64_t id = 0;
   std::int32_t priority = 0;
   Clock::time_point deadline;  // max(): none
@@ -31,13 +31,13 @@ struct Waiting {
   Result result;
   Done done;
 
-  Waiting* before = nullptr;  // in the order of arrival
-  Waiting* behind = nullptr;  // the same; also the next of a list of finished or spare ones
+  PendingImage* before = nullptr;  // in the order of arrival
+  PendingImage* behind = nullptr;  // the same; also the next of a list of finished or spare ones
 };
 
 /// Who leaves first: the higher priority, then who is due earlier, then the earlier submission.
 struct Urgency {
-  bool operator()(const Waiting* a, const Waiting* b) const noexcept {
+  bool operator()(const PendingImage* a, const PendingImage* b) const noexcept {
     if (a->priority != b->priority) return a->priority > b->priority;
     if (a->due != b->due) return a->due < b->due;
     return a->id < b->id;
@@ -47,45 +47,45 @@ struct Urgency {
 /// Not thread-safe. Allocates only while more images are about than ever before: what is taken out is used again.
 class Queue {
  public:
-  using Order = std::set<Waiting*, Urgency>;
+  using Order = std::set<PendingImage*, Urgency>;
 
   /// Limits of images and bytes, as Places has them.
   explicit Queue(std::uint64_t most_images = UINT64_MAX / 4, std::uint64_t most_bytes = 0)
       : places_(most_images, most_bytes) {}
 
   /// An empty one, to be filled in and pushed; the caller's until then. Lives as long as the queue.
-  Waiting& blank();
+  PendingImage& blank();
   /// Takes one back that is neither waiting nor needed any more. Its image, result and callback must be gone.
-  void recycle(Waiting& image) noexcept;
+  void recycle(PendingImage& image) noexcept;
 
   /// Its place has been taken: `places().enter`. Where memory runs out it throws, and nothing has changed.
-  void push(Waiting& image);
+  void push(PendingImage& image);
   /// Gives its place back.
-  void remove(Waiting& image) noexcept;
+  void remove(PendingImage& image) noexcept;
   /// Lets a waiting image step back to the place of one that is due at `due`. Once for each image.
-  void put_back(Waiting& image, Clock::time_point due) noexcept;
-  [[nodiscard]] Waiting* find(std::uint64_t id) const;
+  void put_back(PendingImage& image, Clock::time_point due) noexcept;
+  [[nodiscard]] PendingImage* find(std::uint64_t id) const;
 
   [[nodiscard]] Places& places() noexcept { return places_; }
   [[nodiscard]] const Places& places() const noexcept { return places_; }
   [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }
   [[nodiscard]] bool empty() const noexcept { return order_.empty(); }
-  [[nodiscard]] const Order& order() const noexcept { return order_; }  // the most urgent first
-  [[nodiscard]] Waiting* oldest() const noexcept { return oldest_; }    // null where there is none
+  [[nodiscard]] const Order& order() const noexcept { return order_; }     // the most urgent first
+  [[nodiscard]] PendingImage* oldest() const noexcept { return oldest_; }  // null where there is none
   [[nodiscard]] double work_us() const noexcept { return order_.empty() ? 0.0 : work_us_; }
 
  private:
-  using Ids = std::unordered_map<std::uint64_t, Waiting*>;
+  using Ids = std::unordered_map<std::uint64_t, PendingImage*>;
 
   Places places_;
-  std::deque<Waiting> all_;
-  Waiting* spare_ = nullptr;
+  std::deque<PendingImage> all_;
+  PendingImage* spare_ = nullptr;
   Order order_;
   Ids ids_;
   std::vector<Order::node_type> order_nodes_;  // of those that left
   std::vector<Ids::node_type> id_nodes_;
-  Waiting* oldest_ = nullptr;
-  Waiting* newest_ = nullptr;
+  PendingImage* oldest_ = nullptr;
+  PendingImage* newest_ = nullptr;
   double work_us_ = 0;
 };
 

@@ -5,32 +5,32 @@
 
 #include "base/text.h"
 #include "navit_edge/error.h"
-#include "session/room.h"
+#include "session/session_core.h"
 
 namespace navit_edge {
 
 struct Session::Impl {
   Impl(const std::filesystem::path& bundle, SessionOptions options)
-      : room(std::make_shared<Room>(bundle, std::move(options))) {
-    room->start();
+      : core(std::make_shared<SessionCore>(bundle, std::move(options))) {
+    core->start();
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl() {
-    if (room->process().here()) {
-      room->leave();
+    if (core->process().here()) {
+      core->leave();
     } else {  // a forked child: no thread of it exists here, and a lock may be held; it stays as it is, for ever
-      (void)new std::shared_ptr<Room>(std::move(room));
+      (void)new std::shared_ptr<SessionCore>(std::move(core));
     }
   }
 
-  /// The room, where it can be used.
-  Room& use() const {
-    room->process().require("the session");
-    return *room;
+  /// The core, if it can be used.
+  SessionCore& use() const {
+    core->process().require("the session");
+    return *core;
   }
 
-  std::shared_ptr<Room> room;
+  std::shared_ptr<SessionCore> core;
 };
 
 Session::Session(const std::filesystem::path& bundle, SessionOptions options)
@@ -69,15 +69,15 @@ std::optional<std::uint64_t> Session::try_submit(OwnedImage& image, const Submit
 bool Session::cancel(std::uint64_t id) { return impl_->use().cancel(id); }
 bool Session::drain(const WaitOptions& wait) { return impl_->use().drain(wait); }
 void Session::close() {
-  if (impl_->room->process().here()) impl_->room->close();
+  if (impl_->core->process().here()) impl_->core->close();
 }
 std::string Session::broken() const { return impl_->use().broken(); }
 
-const Manifest& Session::manifest() const& noexcept { return impl_->room->opened().manifest; }
-const EngineSpec& Session::engine() const& noexcept { return impl_->room->opened().choice.engine; }
-int Session::slots() const noexcept { return impl_->room->slots(); }
-const std::vector<Candidate>& Session::candidates() const& noexcept { return impl_->room->opened().choice.candidates; }
-std::string Session::device() const { return impl_->room->opened().choice.probe.device; }
+const Manifest& Session::manifest() const& noexcept { return impl_->core->context().manifest; }
+const EngineSpec& Session::engine() const& noexcept { return impl_->core->context().choice.engine; }
+int Session::slots() const noexcept { return impl_->core->slots(); }
+const std::vector<Candidate>& Session::candidates() const& noexcept { return impl_->core->context().choice.candidates; }
+std::string Session::device() const { return impl_->core->context().choice.probe.device; }
 std::string Session::engine_report() const { return impl_->use().report(); }
 
 Metrics Session::metrics() const { return impl_->use().metrics(); }
@@ -86,7 +86,7 @@ Labels Session::metric_labels() const {
   if (!bundle.has_filename()) bundle = bundle.parent_path();
   return {{"bundle", utf8_key(bundle.filename().string())}, {"engine", engine().id}};
 }
-void Session::count_refused(ErrorCode code) { impl_->use().record_refused(code); }
+void Session::count_refused(ErrorCode code) { impl_->use().count_refused(code); }
 void Session::count_dropped(std::uint64_t tag) { impl_->use().recorder().dropped(tag); }
 void Session::start_trace(const TraceOptions& options) { impl_->use().recorder().start_trace(options); }
 std::string Session::stop_trace() { return impl_->use().recorder().stop_trace(metric_labels(), slots()); }

@@ -31,7 +31,7 @@ struct Desk {
   explicit Desk(const PlanLimits& l) : limits(l), batcher(limits) {}
 
   std::uint64_t push(std::int32_t tokens, double deadline_us = 0, std::int32_t priority = 0) {
-    Waiting& image = queue.blank();
+    PendingImage& image = queue.blank();
     image.id = ++last;
     image.priority = priority;
     image.deadline = deadline_us > 0 ? after(now, deadline_us) : Clock::time_point::max();
@@ -45,9 +45,9 @@ struct Desk {
   }
   /// Ids of the next pack.
   std::vector<std::uint64_t> take() {
-    batcher.take(queue, now, pace, batch);
+    batcher.take(queue, now, correction, batch);
     std::vector<std::uint64_t> ids;
-    for (Waiting* image : batch.images) {
+    for (PendingImage* image : batch.images) {
       ids.push_back(image->id);
       queue.recycle(*image);
     }
@@ -58,7 +58,7 @@ struct Desk {
   Batcher batcher;
   Queue queue;
   Batch batch;
-  Pace pace{1};
+  CostCorrection correction{1};
   Clock::time_point now{std::chrono::hours(1)};
   std::uint64_t last = 0;
 };
@@ -157,7 +157,7 @@ TEST_CASE("every deadline that a double can hold is one: none locks the batcher 
     std::set<std::uint64_t> waiting;
     for (const double deadline : deadlines) waiting.insert(desk.push(100, deadline));
     while (!desk.queue.empty()) {
-      (void)desk.batcher.leaves_by(desk.queue, desk.now, desk.pace);
+      (void)desk.batcher.leaves_by(desk.queue, desk.now, desk.correction);
       for (const std::uint64_t id : desk.take()) CHECK(waiting.erase(id) == 1);
     }
     CHECK(waiting.empty());
@@ -186,7 +186,7 @@ TEST_CASE("a model that predicts next to nothing, or too much for a double, stop
     made.cost.budgets = {{us, us, us}};
     Desk desk(made);
     for (int i = 0; i < 40; ++i) desk.push(100, i % 3 == 0 ? 5 * kMillisecond : 0);
-    desk.pace.observe(us, 1000);
+    desk.correction.observe(us, 1000);
     std::size_t left = 0;
     for (int pack = 0; pack < 40 && !desk.queue.empty(); ++pack) left += desk.take().size();
     CHECK(left == 40);
@@ -215,9 +215,9 @@ TEST_CASE("where it is the turn of what is old, it goes in the order it came, be
   desk.push(50, 0, 2);
   desk.now += std::chrono::seconds(1);
   for (int i = 0; i < 300; ++i) desk.push(100, 0, 1);
-  desk.batcher.take(desk.queue, desk.now, desk.pace, desk.batch, desk.now);
+  desk.batcher.take(desk.queue, desk.now, desk.correction, desk.batch, desk.now);
   Ids ids;
-  for (const Waiting* image : desk.batch.images) ids.push_back(image->id);
+  for (const PendingImage* image : desk.batch.images) ids.push_back(image->id);
   CHECK(ids == Ids{1, 2, 3, 4});  // 450 tokens of 512
   CHECK(desk.queue.size() == 299);
   CHECK(desk.take() == Ids{5, 6, 7, 8, 9});
@@ -226,21 +226,21 @@ TEST_CASE("where it is the turn of what is old, it goes in the order it came, be
 TEST_CASE("a pack that waits for more leaves in time for its deadlines, and at once where one is missed already") {
   Desk desk(limits());
   desk.push(100);
-  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.pace) == Clock::time_point::max());
+  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.correction) == Clock::time_point::max());
   desk.push(100, 20 * kMillisecond);
-  const Clock::time_point leaves = desk.batcher.leaves_by(desk.queue, desk.now, desk.pace);
+  const Clock::time_point leaves = desk.batcher.leaves_by(desk.queue, desk.now, desk.correction);
   CHECK(leaves > after(desk.now, 10 * kMillisecond));
   CHECK(leaves <= after(desk.now, 17 * kMillisecond));  // both take 3 ms
   desk.push(100, 1 * kMillisecond);
-  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.pace) <= desk.now);
+  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.correction) <= desk.now);
 }
 
-TEST_CASE("a pace slower than the model makes packs smaller, and one that scatters still smaller") {
+TEST_CASE("a correction slower than the model makes packs smaller, and one that scatters still smaller") {
   Desk desk(limits());
-  for (int i = 0; i < 100; ++i) desk.pace.observe(1000, 2000);
+  for (int i = 0; i < 100; ++i) desk.correction.observe(1000, 2000);
   for (int i = 0; i < 5; ++i) desk.push(100, 8.1 * kMillisecond);
   CHECK(desk.take().size() == 3);  // 2 * (1 + 3) ms
-  for (int i = 0; i < 100; ++i) desk.pace.observe(1000, i % 2 == 0 ? 1500 : 2500);
+  for (int i = 0; i < 100; ++i) desk.correction.observe(1000, i % 2 == 0 ? 1500 : 2500);
   for (int i = 0; i < 5; ++i) desk.push(100, 8.1 * kMillisecond);
   CHECK(desk.take().size() < 3);
 }
@@ -270,7 +270,7 @@ TEST_CASE("the queue knows its work, its oldest image, and what an id stands for
   CHECK((*desk.queue.order().begin())->id == second);
   const double work = desk.queue.work_us();
   CHECK(work > 0);
-  Waiting* const image = desk.queue.find(first);
+  PendingImage* const image = desk.queue.find(first);
   REQUIRE(image != nullptr);
   desk.queue.remove(*image);
   desk.queue.recycle(*image);
@@ -322,7 +322,7 @@ Served serve(double fixed_us, double load, std::size_t count, double noise = 0, 
     }
     const Ids ids = desk.take();
     const double took = desk.batch.plan.predicted_us * (noise > 0 ? std::max(0.5, jitter(random)) : 1);
-    desk.pace.observe(desk.batch.plan.predicted_us, took);
+    desk.correction.observe(desk.batch.plan.predicted_us, took);
     desk.now = after(desk.now, took);
     for (const std::uint64_t id : ids) {
       const double latency = microseconds(desk.now - came[id - 1]);

@@ -1,4 +1,4 @@
-#include "mailbox.h"
+#include "result_queue.h"
 
 #include <unistd.h>
 
@@ -16,14 +16,14 @@ namespace navit_edge::bindings {
 namespace {
 
 /// How long a released reference waits for results to travel with.
-constexpr std::chrono::milliseconds kPatience{20};
+constexpr std::chrono::milliseconds kReleaseDelay{20};
 
 }  // namespace
 
-int Mailbox::current_process() noexcept { return ::getpid(); }
-bool Mailbox::here() const noexcept { return process_ == current_process(); }
+int ResultQueue::current_process() noexcept { return ::getpid(); }
+bool ResultQueue::here() const noexcept { return process_ == current_process(); }
 
-Mailbox::~Mailbox() {
+ResultQueue::~ResultQueue() {
   // The last owner may be a thread of the session; without the GIL what is left stays.
   if (released_.size == 0 || Py_IsInitialized() == 0 || PyGILState_Check() == 0) return;
   while (released_.size > 0) {
@@ -32,65 +32,65 @@ Mailbox::~Mailbox() {
   }
 }
 
-void Mailbox::post(Letter* letter) noexcept {
+void ResultQueue::post(PendingResult* pending) noexcept {
   const std::lock_guard lock(mutex_);
-  letters_.push(*letter);
+  results_.push(*pending);
   ++posted_;
-  if (letters_.size == 1) arrived_.notify_one();
+  if (results_.size == 1) arrived_.notify_one();
 }
 
-void Mailbox::release(Borrowed* borrowed) noexcept {
+void ResultQueue::release(Borrowed* borrowed) noexcept {
   if (!here()) return;
   const std::lock_guard lock(mutex_);
   released_.push(*borrowed);
   if (released_.size == 1) arrived_.notify_one();
 }
 
-void Mailbox::close() {
+void ResultQueue::close() {
   if (!here()) return;
   const std::lock_guard lock(mutex_);
   closed_ = true;
   arrived_.notify_all();
 }
 
-py::object Mailbox::take() {
+py::object ResultQueue::take() {
   if (given_ != nullptr && PyList_Size(given_) > 0) return py::reinterpret_borrow<py::object>(given_);
   Py_CLEAR(given_);
   const py::list out;  // before anything is taken
-  Chain<Letter> letters;
+  Chain<PendingResult> results;
   bool over = false;
   {
     const py::gil_scoped_release release;
     std::unique_lock lock(mutex_);
     done_ = taken_;
     resolved_.notify_all();
-    const auto mail = [&] { return letters_.size > 0 || closed_; };
-    arrived_.wait(lock, [&] { return mail() || released_.size > 0; });
-    if (!mail()) arrived_.wait_for(lock, kPatience, mail);
-    letters.take(letters_);
-    taken_ += letters.size;
-    over = letters.size == 0 && closed_;
+    const auto ready = [&] { return results_.size > 0 || closed_; };
+    arrived_.wait(lock, [&] { return ready() || released_.size > 0; });
+    if (!ready()) arrived_.wait_for(lock, kReleaseDelay, ready);
+    results.take(results_);
+    taken_ += results.size;
+    over = results.size == 0 && closed_;
   }
   let_go();
   if (over) return py::none();
   given_ = out.inc_ref().ptr();
-  open(letters, out);
+  fill(results, out);
   return out;
 }
 
-py::list Mailbox::take_now() {
+py::list ResultQueue::take_now() {
   py::list out;
-  Chain<Letter> letters;
+  Chain<PendingResult> results;
   {
     const std::lock_guard lock(mutex_);
-    letters.take(letters_);
-    taken_ += letters.size;
+    results.take(results_);
+    taken_ += results.size;
   }
-  open(letters, out);
+  fill(results, out);
   return out;
 }
 
-bool Mailbox::flush(std::optional<double> timeout_s) {
+bool ResultQueue::flush(std::optional<double> timeout_s) {
   if (!here()) return true;
   using Clock = std::chrono::steady_clock;
   using Seconds = std::chrono::duration<double>;
@@ -113,7 +113,7 @@ bool Mailbox::flush(std::optional<double> timeout_s) {
   return true;
 }
 
-void Mailbox::let_go() {
+void ResultQueue::let_go() {
   Chain<Borrowed> released;
   {
     const std::lock_guard lock(mutex_);
@@ -125,46 +125,46 @@ void Mailbox::let_go() {
   }
 }
 
-/// The letters that are in the list are gone, the others are back in the mailbox.
-void Mailbox::open(Chain<Letter>& letters, const py::list& into) {
-  while (letters.first != nullptr) {
-    Letter& letter = *letters.first;
-    PyResult& place = *letter.place;
+/// The results that are in the list are gone, the others are back in the queue.
+void ResultQueue::fill(Chain<PendingResult>& results, const py::list& into) {
+  while (results.first != nullptr) {
+    PendingResult& pending = *results.first;
+    PyResult& place = *pending.place;
     if (!place.lost) {
       try {
-        place.error = python_error(letter.result.error);
-        place.result = std::move(letter.result);
+        place.error = python_error(pending.result.error);
+        place.result = std::move(pending.result);
       } catch (...) {  // for want of memory
         PyErr_Clear();
-        letter.result = {};
+        pending.result = {};
         place.lost = true;
       }
     }
-    if (PyList_Append(into.ptr(), letter.entry) != 0) {
+    if (PyList_Append(into.ptr(), pending.entry) != 0) {
       PyErr_Clear();
-      put_back(letters);
+      put_back(results);
       if (py::len(into) == 0) throw std::bad_alloc();  // MemoryError
       return;
     }
-    letters.pop();
-    Py_DECREF(letter.entry);
-    delete &letter;
+    results.pop();
+    Py_DECREF(pending.entry);
+    delete &pending;
   }
 }
 
-void Mailbox::put_back(Chain<Letter>& letters) noexcept {
+void ResultQueue::put_back(Chain<PendingResult>& results) noexcept {
   const std::lock_guard lock(mutex_);
-  taken_ -= letters.size;
-  letters.take(letters_);
-  letters_.take(letters);
+  taken_ -= results.size;
+  results.take(results_);
+  results_.take(results);
 }
 
-OwnedImage owned_image(py::handle image, const std::string& who, const std::shared_ptr<Mailbox>& mailbox) {
+OwnedImage owned_image(py::handle image, const std::string& who, const std::shared_ptr<ResultQueue>& result_queue) {
   OwnedImage owned;
   owned.view = image_view(image, who);
   auto* const borrowed = new Borrowed{image.inc_ref().ptr()};
-  owned.owner =
-      std::shared_ptr<const void>(borrowed->object, [mailbox, borrowed](const void*) { mailbox->release(borrowed); });
+  owned.owner = std::shared_ptr<const void>(borrowed->object,
+                                            [result_queue, borrowed](const void*) { result_queue->release(borrowed); });
   return owned;
 }
 

@@ -16,17 +16,17 @@
 
 namespace navit_edge::bindings {
 
-class Mailbox;
+class ResultQueue;
 
 /// How the result of one image comes back. Made before the image is submitted, so that delivery allocates next to
 /// nothing where memory may have run out. References are bare pointers, each one owned: what is left when the
 /// interpreter is gone is not touched.
-struct Letter {
-  std::shared_ptr<Mailbox> to;  // until it is posted
-  PyObject* entry;              // (future, Result)
-  PyResult* place;              // in that Result
+struct PendingResult {
+  std::shared_ptr<ResultQueue> to;  // until it is posted
+  PyObject* entry;                  // (future, Result)
+  PyResult* place;                  // in that Result
   Result result{};
-  Letter* behind = nullptr;
+  PendingResult* behind = nullptr;
 };
 
 /// A reference that a session's thread lets go of.
@@ -67,14 +67,14 @@ struct Chain {
 
 /// A session's threads post here and never wait for the GIL; the session's delivery thread
 /// (python/navit_edge/future.py) takes all there is at once: it needs the GIL once for many images.
-class Mailbox {
+class ResultQueue {
  public:
-  ~Mailbox();
+  ~ResultQueue();
 
-  /// From any thread, without the GIL. Takes over the letter.
-  void post(Letter* letter) noexcept;
+  /// From any thread, without the GIL. Takes over the result.
+  void post(PendingResult* pending) noexcept;
   /// From any thread, without the GIL. Takes over both; the reference is let go of soon: with the next results, or
-  /// after kPatience.
+  /// after kReleaseDelay.
   void release(Borrowed* borrowed) noexcept;
   /// No more is posted. Wakes `take`. From any thread, without the GIL.
   void close();
@@ -96,15 +96,15 @@ class Mailbox {
   [[nodiscard]] bool here() const noexcept;
 
  private:
-  void open(Chain<Letter>& letters, const pybind11::list& into);
-  void put_back(Chain<Letter>& letters) noexcept;
+  void fill(Chain<PendingResult>& results, const pybind11::list& into);
+  void put_back(Chain<PendingResult>& results) noexcept;
 
   static int current_process() noexcept;
   const int process_ = current_process();
   std::mutex mutex_;
   std::condition_variable arrived_;   // for `take`
   std::condition_variable resolved_;  // for `flush`
-  Chain<Letter> letters_;
+  Chain<PendingResult> results_;
   Chain<Borrowed> released_;
   PyObject* given_ = nullptr;  // the list that `take` gave last; with the GIL
   std::uint64_t posted_ = 0;
@@ -115,6 +115,7 @@ class Mailbox {
 
 /// The pixels of a Python image, kept alive until the session has read them. With the GIL; `image` is an array or
 /// Pixels as image_view takes them.
-OwnedImage owned_image(pybind11::handle image, const std::string& who, const std::shared_ptr<Mailbox>& mailbox);
+OwnedImage owned_image(pybind11::handle image, const std::string& who,
+                       const std::shared_ptr<ResultQueue>& result_queue);
 
 }  // namespace navit_edge::bindings

@@ -1,0 +1,93 @@
+#include "session/metrics_observer.h"
+
+#include "navit_edge/error.h"
+
+namespace navit_edge {
+
+ErrorCode code_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    return e.code();
+  } catch (...) {
+    return ErrorCode::kCancelled;
+  }
+}
+
+void MetricsObserver::refused(std::uint64_t id, ErrorCode code) noexcept {
+  const Clock::time_point now = Clock::now();
+  recorder_.submitted();
+  recorder_.failed(id, code, now, now, true);
+}
+
+void MetricsObserver::failed_waiting(const PendingImage& image, const std::exception_ptr& error) noexcept {
+  recorder_.failed(image.id, code_of(error), image.submitted, Clock::now(), true);
+}
+
+void MetricsObserver::run_submitted(const RunJob& job) {
+  recorder_.submitted(job.images.size());
+  if (job.images_done == 0) return;
+  const Clock::time_point now = Clock::now();
+  for (std::size_t i = 0; i < job.results.size(); ++i) {
+    if (job.results[i].error == nullptr) continue;
+    recorder_.failed(job.first_id + i, code_of(job.results[i].error), job.start, now, true);
+  }
+}
+
+void MetricsObserver::rest_failed(const RunJob& job, const std::exception_ptr& error) {
+  const ErrorCode code = code_of(error);
+  const Clock::time_point now = Clock::now();
+  for (std::size_t i = job.next; i < job.plans.size(); ++i) {
+    for (const std::int32_t image : job.plans[i].images) {
+      recorder_.failed(job.first_id + static_cast<std::size_t>(image), code, job.start, now, true);
+    }
+  }
+}
+
+void MetricsObserver::started(const ScheduledPack& pack) {
+  for (const std::int32_t index : pack.plan->images) {
+    const auto i = static_cast<std::size_t>(index);
+    const ScheduledPack::Image image = pack.image(i);
+    recorder_.started(image.id, image.submitted, pack.claimed, pack.results[i].tokens, pack.number);
+  }
+}
+
+void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner, bool stalled,
+                            const std::exception_ptr& error) {
+  const Clock::time_point now = Clock::now();
+  PackRecord record;
+  record.number = pack.number;
+  record.slot = pack.slot;
+  record.images = static_cast<std::int32_t>(pack.plan->images.size());
+  record.tokens = pack.plan->tokens;
+  if (runner.started() < pack.claimed) {  // it failed before it could start
+    record.start = record.written = record.ran = record.done = now;
+  } else {
+    // A stage that was not reached, and one that failed, has no time yet.
+    const PackReport& report = runner.report();
+    const double engine_us = stalled ? 0.0 : report.engine_us;
+    record.capacity = report.capacity;
+    record.start = runner.started();
+    record.written = report.preprocess_us > 0 ? record.start + span_of(report.preprocess_us) : now;
+    record.ran = engine_us > 0 ? record.written + span_of(engine_us) : now;
+    record.done = error == nullptr ? record.ran + span_of(report.unpack_us) : now;
+  }
+  if (error == nullptr) {
+    recorder_.pack_done(record);
+  } else {
+    recorder_.pack_failed(record, code_of(error));
+  }
+  for (const std::int32_t index : pack.plan->images) {
+    const auto i = static_cast<std::size_t>(index);
+    const ScheduledPack::Image image = pack.image(i);
+    const Result& result = pack.results[i];
+    const std::exception_ptr& cause = error != nullptr ? error : result.error;
+    if (cause != nullptr) {
+      recorder_.failed(image.id, code_of(cause), image.submitted, now, false);
+    } else {
+      recorder_.completed(image.id, image.submitted, now, image.deadline, result.reason.fewer_tokens());
+    }
+  }
+}
+
+}  // namespace navit_edge

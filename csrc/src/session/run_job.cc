@@ -1,0 +1,95 @@
+#include "session/run_job.h"
+
+#include <algorithm>
+
+#include "navit_edge/error.h"
+#include "plan/two_streams.h"
+#include "session/wait.h"
+
+namespace navit_edge {
+
+void RunJob::plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair) {
+  std::vector<std::int32_t> token_counts;
+  std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
+  grids.resize(images.size());
+  results.resize(images.size());
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    Result& result = results[i];
+    result.image = images[i].size();
+    try {
+      context.size_image(images[i], i, policy, load, result);
+      grids[i] = result.grid;
+      token_counts.push_back(result.tokens);
+      image_of.push_back(static_cast<std::int32_t>(i));
+    } catch (const Error&) {
+      result.error = std::current_exception();
+    }
+  }
+  Plan plan = plan_packs(token_counts, context.limits);
+  plans = std::move(plan.packs);
+  report.predicted_us = plan.predicted_us;
+  report.cost_measured = context.limits.cost.measured;
+  for (PackPlan& pack : plans) {
+    left_us += pack.predicted_us;
+    for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];
+  }
+  report.packs.resize(plans.size());
+  images_done = images.size() - image_of.size();
+  if (may_pair && plans.size() >= 2) {
+    token_counts.clear();
+    for (const PackPlan& pack : plans) token_counts.push_back(pack.tokens);
+    paired_packs = packs_on_two_streams(token_counts);
+  }
+  report.plan_us = microseconds_since(start);
+}
+
+std::size_t RunJob::begin_pack(std::uint64_t turn, Clock::time_point now) {
+  left_us -= plans[next].predicted_us;
+  served = turn;
+  waits_since = now;
+  report.most_in_flight = std::max(report.most_in_flight, ++in_flight);
+  return next++;
+}
+
+void RunJob::end_pack(const PackPlan& pack) {
+  --in_flight;
+  ++ended;
+  images_done += pack.images.size();
+  changed.notify_one();
+}
+
+void RunJob::fail_rest(const std::exception_ptr& error) {
+  for (; !all_begun(); ++next, ++ended) {
+    for (const std::int32_t image : plans[next].images) results[static_cast<std::size_t>(image)].error = error;
+    images_done += plans[next].images.size();
+  }
+  changed.notify_one();
+}
+
+std::exception_ptr RunJob::wait(std::unique_lock<std::mutex>& lock, const RunOptions& options,
+                                FunctionRef<void(const std::exception_ptr&)> stop) {
+  std::exception_ptr stopped;
+  std::size_t told = images.size() + 1;  // of images_done
+  for (;;) {
+    try {
+      if (options.progress != nullptr && stopped == nullptr && told != images_done) {
+        told = images_done;
+        lock.unlock();
+        options.progress(told, images.size());
+        lock.lock();
+        continue;
+      }
+      if (all_ended()) return stopped;
+      const std::size_t seen = images_done;
+      WaitOptions wait;
+      if (stopped == nullptr) wait.look_up = options.look_up;
+      wait_for(changed, lock, wait, [&] { return images_done != seen || all_ended(); });
+    } catch (...) {
+      stopped = std::current_exception();
+      if (!lock.owns_lock()) lock.lock();
+      stop(stopped);
+    }
+  }
+}
+
+}  // namespace navit_edge

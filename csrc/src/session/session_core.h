@@ -1,0 +1,113 @@
+// What a session is made of, and which mutex guards what.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "session/circuit_breaker.h"
+#include "session/completion_queue.h"
+#include "session/context.h"
+#include "session/engine_host.h"
+#include "session/lifecycle.h"
+#include "session/metrics_observer.h"
+#include "session/run_job.h"
+#include "session/scheduler.h"
+#include "session/slot_gate.h"
+#include "session/submissions.h"
+#include "session/worker.h"
+
+namespace navit_edge {
+
+/// Ties the parts together: callers give runs and images to the scheduler; workers take packs from it, bring them
+/// through the engines of the host, and give results to the runs and to the completion queue. Every thread keeps the
+/// core alive: one that an engine never gives back keeps all it may touch.
+///
+/// Which mutex guards what:
+/// * `mutex_`: submissions, scheduler, slot gate, circuit breaker, and what Lifecycle, Worker and RunJob name as
+///   guarded by the session's mutex. Nobody holds it while pixels are read, an engine runs or a callback is called.
+/// * EngineHost has one for opening, reporting on and letting go of engines, and one that packs hold that cannot share
+///   the device. CompletionQueue has one for the results on their way to callbacks, Lifecycle one for its threads.
+/// * They are locked in this order: Lifecycle's, `mutex_`, CompletionQueue's. EngineHost's are never held with others.
+/// * SessionContext does not change once the core is made; MetricsObserver and `last_id_` are atomic.
+class SessionCore : public std::enable_shared_from_this<SessionCore> {
+ public:
+  SessionCore(const std::filesystem::path& bundle, SessionOptions options);
+  SessionCore(const SessionCore&) = delete;
+  SessionCore& operator=(const SessionCore&) = delete;
+
+  /// Starts the threads. Once, when a shared_ptr holds it.
+  void start();
+
+  std::vector<Result> run(std::span<const ImageView> images, RunReport* report, const RunOptions& options);
+  /// The id; none if there was no place before the time of `wait` had passed, and then `image` is as it was.
+  std::optional<std::uint64_t> submit(OwnedImage& image, const SubmitOptions& options, Done done,
+                                      const WaitOptions& wait);
+  bool cancel(std::uint64_t id);
+  /// False if the time of `wait` passed before.
+  bool drain(const WaitOptions& wait);
+  void close();
+  /// Closes, and lets the threads go: if it is one of them that calls, they end by themselves.
+  void leave();
+  [[nodiscard]] std::string broken() const;
+
+  [[nodiscard]] const SessionContext& context() const noexcept { return context_; }
+  [[nodiscard]] const ProcessMark& process() const noexcept { return lifecycle_.process(); }
+  [[nodiscard]] int slots() const noexcept { return host_.slots(); }
+  [[nodiscard]] std::string report() { return host_.report(); }
+  [[nodiscard]] Metrics metrics() const;
+  [[nodiscard]] Recorder& recorder() noexcept { return observer_.recorder(); }
+  void count_refused(ErrorCode code) noexcept { observer_.refused(++last_id_, code); }
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  /// What a policy must know of the rest: nothing but for a latency target.
+  [[nodiscard]] Load load_for(const Policy& policy, std::size_t images) const;
+
+  // On the threads; without the mutex.
+  void serve(Worker& worker);
+  void carry_out(Worker& worker);
+  void watch();
+
+  // With the mutex held.
+  [[nodiscard]] bool over() const noexcept { return lifecycle_.closing() || breaker_.broken(); }
+  void refuse_if_over() const;
+  bool claim(Worker& worker, Clock::time_point& look_again);
+  void end(Worker& worker);
+  void abandon(Worker& worker);
+  void wake_workers();
+  void fail_rest(RunJob& job, const std::exception_ptr& error);
+  void fail_all_waiting(const std::exception_ptr& error);
+  void break_down();
+  /// Nothing is put into the completion queue once the last worker has gone.
+  void finish_if_over();
+  void begin_close();  // locks it
+
+  SessionContext context_;
+  EngineHost host_;
+  CompletionQueue completions_;
+  MetricsObserver observer_;
+  std::atomic<std::uint64_t> last_id_{0};
+
+  mutable std::mutex mutex_;
+  std::condition_variable work_;  // idle workers wait
+  std::size_t idle_workers_ = 0;
+  Submissions submissions_;
+  SlotGate gate_;
+  Scheduler scheduler_;
+  CircuitBreaker breaker_;
+  std::deque<Worker> workers_;
+  Lifecycle lifecycle_;
+};
+
+}  // namespace navit_edge
