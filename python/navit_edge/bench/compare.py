@@ -89,13 +89,8 @@ class CompareReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "kind": "compare",
-            **self.__dict__,
+            **asdict(self),
             "reference": self.reference,
-            "engines": list(self.engines),
-            "host": self.host.as_json(),
-            "options": {**self.options.__dict__, "percentiles": list(self.options.percentiles)},
-            "packs": [asdict(row) for row in self.packs],
-            "end_to_end": asdict(self.end_to_end),
         }
 
 

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.errors import InvalidInputError
@@ -128,12 +128,7 @@ class Measurement:
 
     def as_json(self) -> dict[str, Any]:
         """The fields, `fill` and `prediction_error` as JSON values."""
-        return {
-            **self.__dict__,
-            "budgets": list(self.budgets),
-            "fill": self.fill,
-            "prediction_error": self.prediction_error,
-        }
+        return {**asdict(self), "fill": self.fill, "prediction_error": self.prediction_error}
 
 
 def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
