@@ -18,6 +18,7 @@ from navit_edge.bench import BenchOptions
 from navit_edge.bench.compare import Ratio, in_turn, ratio
 from navit_edge.bench.measure import measure
 from navit_edge.bench.workload import ladder, planning_ms, synthetic
+from navit_edge.bundle import manifest as manifests
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.errors import InvalidInputError
@@ -37,7 +38,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_engines(path, BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(512,)))
     manifest = ne.load_manifest(path)
     twin = msgspec.structs.replace(manifest.engines[0], id="twin")
-    ne.manifest.save(msgspec.structs.replace(manifest, engines=(*manifest.engines, twin)), path)
+    manifests.save(msgspec.structs.replace(manifest, engines=(*manifest.engines, twin)), path)
     return path
 
 
