@@ -145,7 +145,7 @@ def test_compare_takes_the_first_engine_that_runs_as_the_reference(bundle: Path)
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--engine", "twin", "--compare", "twin"], 2, "name one of them twice"),
+        (["--engine", "twin", "--compare", "twin"], 2, "are not all different; name each once"),
         (["--compare", "openvino-cpu-fp32"], 1, "two or more different ones"),
         (["--compare", "nowhere"], 1, "nowhere"),
         (["--budgets", "64,many"], 2, "expected whole numbers"),
