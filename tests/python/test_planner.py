@@ -423,7 +423,7 @@ def test_limits_and_deadlines_that_make_no_sense_are_refused() -> None:
     for bad in (-1.0, math.nan):
         with pytest.raises(ne.InvalidInputError, match="deadline of image 0"):
             ne.plan_packs([5], limits, deadlines_ms=[bad])
-    with pytest.raises(ne.InvalidInputError, match="known: auto, fifo"):
+    with pytest.raises(ne.InvalidInputError, match="expected one of auto, fifo"):
         ne.plan([5], token_budget=100, max_images=4, strategy="best")  # type: ignore[arg-type]
     for triple in ((math.inf, 0.0, 0.0), (0.0, -1.0, 0.0)):
         with pytest.raises(ne.InvalidInputError, match="coefficient"):

@@ -223,19 +223,18 @@ def pack(
     if pad_to is not None and min(pad_to) < 1:
         raise InvalidInputError(f"pad_to is {pad_to}; expected (T, N), 1 and up each, or None")
     pad_tokens, pad_images = pad_to or (0, 0)
-    return _core.pack(
-        views,
-        grids=grids,
+    packer = _core.Packer.of(
         patch_px=patch_px,
-        prefix_tokens=prefix_tokens,
-        filter=filter,
-        pad_tokens=pad_tokens,
-        pad_images=pad_images,
         sizing=rule,
+        filter=filter,
         alpha=alpha,
         background=background,
+        prefix_tokens=prefix_tokens,
+        pad_tokens=pad_tokens,
+        pad_images=pad_images,
         threads=checked_int("threads", threads) or usable_cores(),
     )
+    return packer.write(views, grids)
 
 
 def resize(
