@@ -68,8 +68,8 @@ SLOW = {
     "test_build_tensorrt", "test_cli", "test_cli_quantize", "test_decode_limits", "test_decode_refusals",
     "test_direction_rules", "test_doctor", "test_doctor_rebuild", "test_fork", "test_fuzz", "test_metrics",
     "test_model", "test_package", "test_packed_session", "test_preprocessing", "test_quantize", "test_readme",
-    "test_results", "test_run_outputs", "test_run_places", "test_run_resume", "test_session_slots", "test_soak", "test_stream",
-    "test_stubs", "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated", "test_tensorrt_slots",
+    "test_results", "test_run_outputs", "test_run_places", "test_run_resume", "test_session_slots", "test_soak",
+    "test_stream", "test_stubs", "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated", "test_tensorrt_slots",
 }  # fmt: skip
 #: What a Python that PyTorch is not installed for does without: files that import any of these are left out.
 OF_TORCH = re.compile(r"^(?:import|from) (?:torch|timm|transformers|navit_edge_export)\b", re.MULTILINE)
