@@ -6,6 +6,7 @@ import collections
 import functools
 import itertools
 import math
+import os
 import random
 from collections.abc import Sequence
 
@@ -244,11 +245,15 @@ def gilmore_gomory_bound(tokens: Sequence[int], budget: int, enough: int) -> int
     return bound
 
 
+#: Seeds 3 and 4 take most of a minute for the bound alone: in `make check-all`.
+SEEDS = range(6) if "NAVIT_EDGE_TESTS_WHOLE" in os.environ else (0, 1, 2, 5)
+
+
 @pytest.mark.parametrize(
     ("seed", "cap", "times_the_mean"),
     [
         *((seed, 256, 4) for seed in range(4)),
-        *((seed, 1024, 4) for seed in range(6)),
+        *((seed, 1024, 4) for seed in SEEDS),
         *((seed, 1024, 8) for seed in range(6)),
     ],
 )

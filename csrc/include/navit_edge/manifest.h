@@ -42,7 +42,7 @@ struct GraphSpec {
 struct Budget {
   std::int32_t tokens = 0;         // most tokens in a pack
   std::int32_t images = 0;         // most images in a pack
-  std::int32_t target_tokens = 0;  // the planner stops filling a pack here; = tokens where T is padded to the budget
+  std::int32_t target_tokens = 0;  // the planner stops filling a pack here; = tokens if T is padded to the budget
   std::int32_t longest = 0;        // most tokens of one image (L of the padded lowering); 0: as many as the pack holds
 };
 
@@ -53,7 +53,7 @@ struct BudgetCost {
   double us_per_score = 0;
 };
 
-/// Engines that hold one budget each where others hold all of them: a session opens them together.
+/// Engines that hold one budget each, where others hold all of them: a session opens them together.
 struct EngineGroup {
   std::string id;                    // "tensorrt-sm87-fp16-t256+t1024"; no engine's id. Empty: none
   std::vector<std::string> members;  // ids of its engines, the engine's own among them
@@ -140,7 +140,7 @@ struct ModelSpec {
   std::string family;
   std::int32_t width = 0;          // D
   std::int32_t depth = 0;          // layers
-  std::int32_t mlp_width = 0;      // of the model's config; 4 * D where that does not say
+  std::int32_t mlp_width = 0;      // of the model's config; 4 * D if that does not say
   std::int32_t prefix_tokens = 0;  // rows of CLS and registers at the start of each image
   std::int32_t token_merge = 1;    // patches a side that a row of the output "tokens" stands for
 };

@@ -20,7 +20,7 @@ namespace navit_edge {
 /// One image of a pack: where it lies.
 struct Segment {
   std::int32_t image = 0;        // index into the caller's images
-  std::int32_t first_token = 0;  // row of its first token (a prefix token, where the model has any)
+  std::int32_t first_token = 0;  // row of its first token (a prefix token, if the model has any)
   Grid grid;
   Placement placement{};  // how the image's pixels come onto the grid
 };
@@ -31,11 +31,11 @@ struct PackScratch;
 struct Pack {
   std::vector<HostTensor> inputs;  // in the order of GraphSpec::inputs
   std::vector<Segment> segments;   // [images of the pack], in pack order
-  std::int32_t images = 0;         // N as the graph sees it (>= segments.size() where N is padded)
+  std::int32_t images = 0;         // N as the graph sees it (>= segments.size() if N is padded)
   std::int32_t tokens = 0;         // T as the graph sees it, padding included
   std::int32_t used_tokens = 0;
   std::int32_t longest = 0;  // L as the graph sees it
-  /// What a PackWriter resizes with, kept for the next pack. Packs may share one where they are never written at once.
+  /// What a PackWriter resizes with, kept for the next pack. Packs may share one if they are never written at once.
   std::shared_ptr<PackScratch> scratch;
 };
 

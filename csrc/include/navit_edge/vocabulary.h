@@ -106,7 +106,7 @@ inline constexpr Words<7> kWords<Strategy>{
 /// Which products of queries and keys a pack computes: S in the formula of cost.h.
 enum class AttentionCost : std::int32_t {
   kPadded,    // N * L^2: every image as long as the longest
-  kSegments,  // the sum of l^2: every image as long as it is (packed; masked where foreign tiles are skipped)
+  kSegments,  // the sum of l^2: every image as long as it is (packed; masked if foreign tiles are skipped)
   kWhole,     // T^2: every token with every other
 };
 template <>
@@ -162,7 +162,7 @@ template <class Enum>
   unknown_word(kWords<Enum>.what, word, list_of(kWords<Enum>.words));
 }
 
-/// The same where "auto" leaves the choice to the session: empty.
+/// The same if "auto" leaves the choice to the session: empty.
 template <class Enum>
 [[nodiscard]] std::optional<Enum> parse_word_or_auto(std::string_view word) {
   if (word == "auto") return std::nullopt;

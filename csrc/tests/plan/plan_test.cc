@@ -128,7 +128,8 @@ std::vector<std::int32_t> random_tokens(std::mt19937& random, std::size_t count,
 }  // namespace
 
 TEST_CASE("a strategy that nobody knows is refused") {
-  CHECK_THROWS_WITH_AS(parse_word<Strategy>("best"), "expected one of auto, fifo, first-fit, best-fit, first-fit", InvalidInput);
+  CHECK_THROWS_WITH_AS(parse_word<Strategy>("best"), "expected one of auto, fifo, first-fit, best-fit, first-fit",
+                       InvalidInput);
   CHECK(parse_word<Strategy>("similar-length") == Strategy::kSimilarLength);
 }
 

@@ -178,8 +178,9 @@ def build_engine(
 ) -> None:
     """Build engines from a bundle's graphs and add them to the bundle.
 
-    Needs no torch and, for openvino and tensorrt-rtx, no GPU. If the bundle already has an engine of the same graph,
-    options and versions, it is not built again. Ctrl-C leaves the bundle as it was.
+    Needs no torch and, for openvino and tensorrt-rtx, no GPU. If the bundle
+    already has an engine of the same graph, options and versions, it is not
+    built again. Ctrl-C leaves the bundle as it was.
     """
     from navit_edge.compile import BuildRequest, CompilerOptions, build_engines
     from navit_edge.compile.compiler_options import parse_size

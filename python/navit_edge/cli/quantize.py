@@ -73,9 +73,10 @@ def quantize(
 ) -> None:
     """Quantize the linear layers of a bundle's graphs to int8 or fp8, for build-engine --precision int8 or fp8.
 
-    The images go through the bundle's own preprocessing into packs, which give the scales. The float32 graphs stay as
-    they are. If the bundle already has graphs made with the same options, they are not made again. Ctrl-C leaves the
-    bundle as it was.
+    The images go through the bundle's own preprocessing into packs, which
+    give the scales. The float32 graphs stay as they are. If the bundle
+    already has graphs made with the same options, they are not made again.
+    Ctrl-C leaves the bundle as it was.
     """
     from navit_edge.quantize import QuantizeRequest, quantize_bundle
 

@@ -207,8 +207,9 @@ def run(
 ) -> None:
     """Run images of any size through a bundle. You get one result per image, in input order.
 
-    If an image fails, its result has the error, the others complete, and the exit code is 1. SIGINT and SIGTERM
-    finish the packs in flight and exit with 130 and 143. --resume continues after them, and after any crash.
+    If an image fails, its result has the error, the others complete, and the
+    exit code is 1. SIGINT and SIGTERM finish the packs in flight and exit
+    with 130 and 143. --resume continues after them, and after any crash.
     """
     import navit_edge as ne
     from navit_edge.run import film
