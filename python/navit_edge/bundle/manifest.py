@@ -53,6 +53,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     activation_bytes: int | None = None  # device memory for activations, if the builder says
     longest: int | None = None  # most tokens of one image (L of the padded lowering); None: as many as the pack holds
 
+    def extents(self, tokens: int) -> dict[str, int]:
+        """The letters in shapes of a graph's inputs, for a pack of so many tokens and as many images as it may hold."""
+        return {"T": tokens, "L": tokens, "N": self.images, "N+1": self.images + 1}
+
 
 class BudgetCost(msgspec.Struct, frozen=True, kw_only=True):
     """A pack's predicted microseconds: fixed_us + us_per_token * T + us_per_score * S (docs/planning.md)."""

@@ -6,7 +6,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -26,10 +26,6 @@ from navit_edge.cli.run_output import (
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
-
-if TYPE_CHECKING:
-    pass
-
 
 SlotsOption = Annotated[
     int,
