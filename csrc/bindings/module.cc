@@ -1,10 +1,11 @@
 // navit_edge._core: the C++ runtime, as Python sees it. One file a noun; stubs in python/navit_edge/_core.pyi.
 #include "bindings.h"
 #include "navit_edge/backend_abi.h"
+#include "navit_edge/version.h"
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The navit_edge runtime (C++).";
-  module.attr("__version__") = NAVIT_EDGE_VERSION;
+  module.attr("__version__") = navit_edge::version();
   module.attr("backend_abi_version") = NAVIT_EDGE_BACKEND_ABI_VERSION;
   navit_edge::bindings::bind_errors(module);
   navit_edge::bindings::bind_manifest(module);

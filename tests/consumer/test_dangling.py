@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from navit_edge.cmake import cmake_dir
+
 PRELUDE = """
 #include <navit_edge/navit_edge.h>
 #include <array>
@@ -146,8 +148,9 @@ def compile_all(bodies: list[str], include: Path, folder: Path) -> tuple[int, st
 
 
 @pytest.fixture(scope="module")
-def include(repository: Path) -> Path:
-    return repository / "csrc" / "include"
+def include() -> Path:
+    """The headers of the package that the tests run with, version.h among them."""
+    return cmake_dir().parents[2] / "include"
 
 
 def test_borrowing_from_what_stays_compiles(include: Path, tmp_path: Path) -> None:

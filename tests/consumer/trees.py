@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import navit_edge as ne
+
 
 def run_tool(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
     """Output of a command; its whole output where it fails. The venv's own tools come first, as in the Makefile."""
@@ -38,8 +40,17 @@ class Tree:
     cmake_dir: Path
 
     @property
+    def include(self) -> Path:
+        return self.root / "include"
+
+    @property
     def lib(self) -> Path:
         return self.cmake_dir.parents[1]
+
+    @property
+    def core(self) -> Path:
+        """The library that programs link: its name carries the minor version, until 1.0 that of the C++ classes."""
+        return self.lib / f"libnavit_edge.so.{'.'.join(ne.__version__.split('.')[:2])}"
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,13 @@ def headers_of(source: Path, include: Path) -> list[Path]:
     """Where the header of a .cc may be: beside it, or public. Kernels of one kind share one."""
     kernel = KERNEL.fullmatch(source.stem)
     own = [source.with_name(f"{kernel[1]}_kernels.h")] if kernel else []
-    return [*own, source.with_suffix(".h"), include / "navit_edge" / f"{source.stem}.h"]
+    public = [include / "navit_edge" / f"{source.stem}{suffix}" for suffix in (".h", ".h.in")]
+    return [*own, source.with_suffix(".h"), *public]
+
+
+def is_public(include: Path, name: str) -> bool:
+    """Whether a header is one of those that are installed; CMake makes one of them, version.h, from its template."""
+    return name.startswith("navit_edge/") and ((include / name).is_file() or (include / f"{name}.in").is_file())
 
 
 def test_a_stage_includes_only_itself_and_earlier_ones(repository: Path) -> None:
@@ -87,7 +93,8 @@ def test_every_source_of_the_core_has_a_header_of_its_name(repository: Path) -> 
     for source in sorted((repository / "csrc" / "src").rglob("*.cc")):
         headers = [header for header in headers_of(source, include) if header.is_file()]
         assert headers, f"{source} has no header of its name; it declares what the file defines"
-        names = [header.as_posix().split("/csrc/src/")[-1].split("/csrc/include/")[-1] for header in headers]
+        paths = [header.as_posix().removesuffix(".in") for header in headers]
+        names = [path.split("/csrc/src/")[-1].split("/csrc/include/")[-1] for path in paths]
         included = [name for _, name in INCLUDE.findall(source.read_text(encoding="utf-8"))]
         kernel = KERNEL.fullmatch(source.stem) is not None  # includes it through the body that all of its kind share
         assert kernel or any(name in included for name in names), f"{source} does not include {' or '.join(names)}"
@@ -112,7 +119,7 @@ def test_the_core_never_includes_python(repository: Path) -> None:
 def test_public_headers_include_only_public_headers_and_the_standard_library(repository: Path) -> None:
     include = repository / "csrc" / "include"
     for path, _, name in cxx_includes(include):
-        assert "/" not in name or (name.startswith("navit_edge/") and (include / name).is_file()), f"{path}: {name}"
+        assert "/" not in name or is_public(include, name), f"{path}: {name}"
 
 
 def test_a_backend_includes_only_the_sdk_and_its_vendor(repository: Path) -> None:
@@ -133,7 +140,7 @@ def test_bindings_include_only_public_headers(repository: Path) -> None:
     for path, bracket, name in cxx_includes(repository / "csrc" / "bindings"):
         if bracket == '"':
             own = (repository / "csrc" / "bindings" / name).is_file()
-            assert own or (name.startswith("navit_edge/") and (include / name).is_file()), f"{path}: {name}"
+            assert own or is_public(include, name), f"{path}: {name}"
         else:
             assert "/" not in name or name.startswith("pybind11/"), f"{path}: {name}"
 

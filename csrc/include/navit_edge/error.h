@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 
 namespace navit_edge {
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <span>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 
 namespace navit_edge {
 

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "navit_edge/cxx20.h"
 #include "navit_edge/error.h"
-#include "navit_edge/export.h"
 #include "navit_edge/histogram.h"   // IWYU pragma: export
 #include "navit_edge/prometheus.h"  // IWYU pragma: export
 

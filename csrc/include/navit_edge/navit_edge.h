@@ -32,5 +32,6 @@
 #include "navit_edge/tensor.h"           // IWYU pragma: export
 #include "navit_edge/types.h"            // IWYU pragma: export
 #include "navit_edge/unpack.h"           // IWYU pragma: export
+#include "navit_edge/version.h"          // IWYU pragma: export
 #include "navit_edge/view_of.h"          // IWYU pragma: export
 #include "navit_edge/vocabulary.h"       // IWYU pragma: export

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 
 namespace navit_edge {
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 
 namespace navit_edge {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 #include "navit_edge/policy.h"
 #include "navit_edge/types.h"
 

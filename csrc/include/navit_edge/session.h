@@ -71,6 +71,7 @@ class NAVIT_EDGE_API Session {
   /// Opens a bundle. Throws BundleError, BackendError or InvalidInput.
   explicit Session(const std::filesystem::path& bundle, SessionOptions options = {});
   ~Session();  // closes; an engine that stalls is abandoned with all it touches
+  /// A session that was moved from may be destroyed and assigned to; every other call throws InvalidInput.
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
@@ -106,11 +107,11 @@ class NAVIT_EDGE_API Session {
   /// and takes no more; open another.
   [[nodiscard]] std::string broken() const;
 
-  [[nodiscard]] const Manifest& manifest() const& noexcept;
+  [[nodiscard]] const Manifest& manifest() const&;
   /// What runs. For a group: its id, the budgets of all its engines, and the rest as its largest engine has it.
-  [[nodiscard]] const EngineSpec& engine() const& noexcept;
-  [[nodiscard]] int slots() const noexcept;  // packs that may be in flight at once
-  [[nodiscard]] const std::vector<Candidate>& candidates() const& noexcept;
+  [[nodiscard]] const EngineSpec& engine() const&;
+  [[nodiscard]] int slots() const;  // packs that may be in flight at once
+  [[nodiscard]] const std::vector<Candidate>& candidates() const&;
   [[nodiscard]] std::string device() const;  // in words, as the backend says
   /// What the opened engine says of itself, a JSON object: Engine::report.
   [[nodiscard]] std::string engine_report() const;

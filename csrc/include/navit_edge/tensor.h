@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {

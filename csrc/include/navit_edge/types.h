@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 
 namespace navit_edge {
 

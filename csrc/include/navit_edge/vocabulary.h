@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "navit_edge/export.h"
+#include "navit_edge/cxx20.h"
 #include "navit_edge/image.h"
 #include "navit_edge/types.h"
 

@@ -10,6 +10,7 @@
 #include "c_api/convert.h"
 #include "c_api/sized.h"
 #include "navit_edge/error.h"
+#include "navit_edge/version.h"
 
 namespace c_api = navit_edge::c_api;
 using c_api::require;
@@ -106,7 +107,7 @@ char* c_text(const std::string& text) {
 }  // namespace
 
 std::uint32_t navit_edge_c_abi_version() { return NAVIT_EDGE_C_ABI_VERSION; }
-const char* navit_edge_c_version() { return NAVIT_EDGE_VERSION; }
+const char* navit_edge_c_version() { return navit_edge::version(); }
 
 std::int32_t navit_edge_c_open(const char* bundle, const navit_edge_c_options* options, navit_edge_c_session** session,
                                navit_edge_c_error* error) {

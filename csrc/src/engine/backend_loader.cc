@@ -1,6 +1,7 @@
 #include "engine/backend_loader.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -39,11 +40,16 @@ std::string dl_error() {
 
 fs::path directory_of_this_library() {
   Dl_info info{};
-  if (::dladdr(reinterpret_cast<const void*>(&directory_of_this_library), &info) == 0 || info.dli_fname == nullptr) {
+  link_map* map = nullptr;
+  if (::dladdr1(reinterpret_cast<const void*>(&directory_of_this_library), &info, reinterpret_cast<void**>(&map),
+                RTLD_DL_LINKMAP) == 0 ||
+      info.dli_fname == nullptr) {
     return {};
   }
+  // The loader has no path of the program itself, which a static library is part of, but what it was called by.
+  const bool in_program = map != nullptr && map->l_name[0] == '\0';
   std::error_code error;
-  const fs::path path = fs::canonical(info.dli_fname, error);
+  const fs::path path = fs::canonical(in_program ? "/proc/self/exe" : info.dli_fname, error);
   return error ? fs::path() : path.parent_path();
 }
 

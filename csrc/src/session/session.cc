@@ -33,6 +33,21 @@ struct Session::Impl {
   std::shared_ptr<SessionCore> core;
 };
 
+namespace {
+
+/// What a session holds, unless it was moved from.
+template <class Impl>
+Impl& opened(const std::unique_ptr<Impl>& impl) {
+  if (impl == nullptr) {
+    throw InvalidInput(
+        "this Session was moved from and holds no bundle; use the Session that it was moved to, or assign "
+        "a new one to it");
+  }
+  return *impl;
+}
+
+}  // namespace
+
 Session::Session(const std::filesystem::path& bundle, SessionOptions options)
     : impl_(std::make_unique<Impl>(bundle, std::move(options))) {}
 Session::~Session() = default;
@@ -40,7 +55,7 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
 std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
-  return impl_->use().run(images, report, options);
+  return opened(impl_).use().run(images, report, options);
 }
 
 Submitted Session::submit(OwnedImage image, const SubmitOptions& options) {
@@ -58,37 +73,37 @@ Submitted Session::submit(OwnedImage image, const SubmitOptions& options) {
 }
 
 std::uint64_t Session::submit(OwnedImage image, const SubmitOptions& options, Done done) {
-  return *impl_->use().submit(image, options, std::move(done), {});
+  return *opened(impl_).use().submit(image, options, std::move(done), {});
 }
 
 std::optional<std::uint64_t> Session::try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                                  const WaitOptions& wait) {
-  return impl_->use().submit(image, options, std::move(done), wait);
+  return opened(impl_).use().submit(image, options, std::move(done), wait);
 }
 
-bool Session::cancel(std::uint64_t id) { return impl_->use().cancel(id); }
-bool Session::drain(const WaitOptions& wait) { return impl_->use().drain(wait); }
+bool Session::cancel(std::uint64_t id) { return opened(impl_).use().cancel(id); }
+bool Session::drain(const WaitOptions& wait) { return opened(impl_).use().drain(wait); }
 void Session::close() {
-  if (impl_->core->process().here()) impl_->core->close();
+  if (opened(impl_).core->process().here()) opened(impl_).core->close();
 }
-std::string Session::broken() const { return impl_->use().broken(); }
+std::string Session::broken() const { return opened(impl_).use().broken(); }
 
-const Manifest& Session::manifest() const& noexcept { return impl_->core->context().manifest; }
-const EngineSpec& Session::engine() const& noexcept { return impl_->core->context().choice.engine; }
-int Session::slots() const noexcept { return impl_->core->slots(); }
-const std::vector<Candidate>& Session::candidates() const& noexcept { return impl_->core->context().choice.candidates; }
-std::string Session::device() const { return impl_->core->context().choice.probe.device; }
-std::string Session::engine_report() const { return impl_->use().report(); }
+const Manifest& Session::manifest() const& { return opened(impl_).core->context().manifest; }
+const EngineSpec& Session::engine() const& { return opened(impl_).core->context().choice.engine; }
+int Session::slots() const { return opened(impl_).core->slots(); }
+const std::vector<Candidate>& Session::candidates() const& { return opened(impl_).core->context().choice.candidates; }
+std::string Session::device() const { return opened(impl_).core->context().choice.probe.device; }
+std::string Session::engine_report() const { return opened(impl_).use().report(); }
 
-Metrics Session::metrics() const { return impl_->use().metrics(); }
+Metrics Session::metrics() const { return opened(impl_).use().metrics(); }
 Labels Session::metric_labels() const {
   std::filesystem::path bundle = std::filesystem::absolute(manifest().bundle).lexically_normal();
   if (!bundle.has_filename()) bundle = bundle.parent_path();
   return {{"bundle", utf8_key(bundle.filename().string())}, {"engine", engine().id}};
 }
-void Session::count_refused(ErrorCode code) { impl_->use().count_refused(code); }
-void Session::count_dropped(std::uint64_t tag) { impl_->use().recorder().dropped(tag); }
-void Session::start_trace(const TraceOptions& options) { impl_->use().recorder().start_trace(options); }
-std::string Session::stop_trace() { return impl_->use().recorder().stop_trace(metric_labels(), slots()); }
+void Session::count_refused(ErrorCode code) { opened(impl_).use().count_refused(code); }
+void Session::count_dropped(std::uint64_t tag) { opened(impl_).use().recorder().dropped(tag); }
+void Session::start_trace(const TraceOptions& options) { opened(impl_).use().recorder().start_trace(options); }
+std::string Session::stop_trace() { return opened(impl_).use().recorder().stop_trace(metric_labels(), slots()); }
 
 }  // namespace navit_edge

@@ -137,6 +137,14 @@ TEST_CASE("NULL is refused with a message where it makes no sense, and left alon
   CHECK(navit_edge_c_drain(nullptr, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
   CHECK(navit_edge_c_broken(nullptr, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
   CHECK(navit_edge_c_describe(nullptr, nullptr, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
+  std::int32_t drained = 1;
+  CHECK(navit_edge_c_drain_for(nullptr, 1, &drained, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
+  CHECK(drained == 0);
+  char* text = nullptr;
+  CHECK(navit_edge_c_prometheus(nullptr, &text, &error) == NAVIT_EDGE_C_INVALID_INPUT);
+  CHECK(std::string(error.message) == "session is NULL");
+  navit_edge_c_result one{};
+  CHECK(navit_edge_c_get(nullptr, 0, &one, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
   CHECK(navit_edge_c_cancel(nullptr, 1) == 0);
   CHECK(navit_edge_c_count(nullptr) == 0);
   navit_edge_c_stop(nullptr);

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <numeric>
 #include <random>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "navit_edge/error.h"
@@ -285,6 +287,40 @@ TEST_CASE("sessions side by side do not disturb each other") {
   }
   for (std::thread& caller : callers) caller.join();
   CHECK(wrong == 0);
+}
+
+TEST_CASE("a session that was moved from says so in every function, and can be assigned to") {
+  const std::vector<Picture> pictures = some_pictures(1);
+  TestBundle bundle;
+  Session first(bundle.write(), options());
+  Session session(std::move(first));
+  OwnedImage image;
+  const std::vector<std::function<void()>> calls = {
+      [&] { (void)first.run(views_of(pictures)); },
+      [&] { (void)first.submit(OwnedImage()); },
+      [&] { (void)first.submit(OwnedImage(), {}, [](Result&&) {}); },
+      [&] { (void)first.try_submit(image, {}, [](Result&&) {}); },
+      [&] { (void)first.cancel(1); },
+      [&] { (void)first.drain(); },
+      [&] { first.close(); },
+      [&] { (void)first.broken(); },
+      [&] { (void)first.manifest(); },
+      [&] { (void)first.engine(); },
+      [&] { (void)first.slots(); },
+      [&] { (void)first.candidates(); },
+      [&] { (void)first.device(); },
+      [&] { (void)first.engine_report(); },
+      [&] { (void)first.metrics(); },
+      [&] { (void)first.metric_labels(); },
+      [&] { first.count_refused(ErrorCode::kInvalidInput); },
+      [&] { first.count_dropped(1); },
+      [&] { first.start_trace(); },
+      [&] { (void)first.stop_trace(); },
+  };
+  for (const auto& call : calls) CHECK_THROWS_WITH_AS(call(), "this Session was moved from", InvalidInput);
+  CHECK(session.run(views_of(pictures)).at(0).error == nullptr);
+  first = std::move(session);
+  CHECK(first.run(views_of(pictures)).at(0).error == nullptr);
 }
 
 TEST_CASE("results outlive the session and the run after them") {
