@@ -32,7 +32,7 @@ endif
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
 .PHONY: help demo test test-fast test-cpp test-python test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check clean
-.PHONY: check-all check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13
+.PHONY: tidy check-all check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13
 
 help:  ## this list
 	@grep -hE '^[a-z0-9. %-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 36
@@ -89,7 +89,7 @@ soak: $(VENV)/.installed  ## minutes of ever new shapes through one session: not
 	$(PY) tests/soak/soak.py --seconds $(SOAK_SECONDS)
 
 # What CI does not run. Needs, on Debian and Ubuntu: g++-11 clang g++-11-aarch64-linux-gnu qemu-user, and the two Pythons.
-check-all: test test-sanitizers check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13  ## everything; hours
+check-all: test tidy test-sanitizers check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13  ## everything; hours
 check-all: fuzz verify-families soak
 check-all: export NAVIT_EDGE_TESTS_WHOLE = 1
 
@@ -101,6 +101,12 @@ verify-families: $(VENV)/.installed  ## every case of every family of checkpoint
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure
+
+# But for the kernels, which need the flags of their instruction set.
+TIDY_FILES = $(shell git ls-files 'csrc/src/*.cc' | grep -v -e _avx -e _neon)
+TIDY_FLAGS = -std=c++20 -Icsrc/include -Icsrc/src -isystem $(wildcard $(VENV)/lib/python3*/site-packages/nlohmann_json/include)
+tidy: $(VENV)/.packages  ## clang-tidy over the core, by .clang-tidy (TIDY_FILES=)
+	printf '%s\n' $(TIDY_FILES) | xargs -P $(JOBS) -n 4 sh -c '$(VENV)/bin/clang-tidy --quiet "$$@" -- $(TIDY_FLAGS)' _
 
 bench: $(VENV)/.installed  ## throughput and cold start against PyTorch, ONNX Runtime and OpenVINO; writes README.md
 	$(PY) benchmarks/end_to_end.py

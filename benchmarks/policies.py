@@ -46,7 +46,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     rounds = parser.parse_args().rounds
     table = Table("image", "preprocessing µs", "complexity µs", "share")
-    writer = _core.PatchWriter(16, "bilinear", "drop", (255, 255, 255), 1)
+    native = to_json(Sizing(rule="native"))
+    packer = _core.Packer.of(inputs=["patches"], patch_px=16, sizing=native)
     sizing = to_json(Sizing(rule="token-cap", max_tokens=1024))
     for name, (height, width) in SIZES.items():
         image = np.asarray(Image.fromarray(photograph()).resize((width, height), Image.Resampling.BICUBIC))
@@ -55,7 +56,7 @@ def main() -> None:
         if name == "224x224":
             grid = (16, 16)  # a resize, as in benchmarks/preprocess.py
         runs: list[Callable[[], Any]] = [
-            lambda image=image, grid=grid: writer.write([image], [grid]),
+            lambda image=image, grid=grid: packer.write([image], [grid]),
             lambda image=image: ne.complexity(image),
         ]
         times = [max(1, int(LEAST_S / seconds(run, 20))) for run in runs]

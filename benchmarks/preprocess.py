@@ -72,9 +72,10 @@ def in_turn(images: list[Any], grid: tuple[int, int], resized: Callable[[Any], U
 
 
 def core(images: list[Any], grid: tuple[int, int], threads: int) -> Run:
-    writer = _core.PatchWriter(PATCH_PX, "bilinear", "drop", (255, 255, 255), threads)
+    native = to_json(Sizing(rule="native"))
+    packer = _core.Packer.of(inputs=["patches"], patch_px=PATCH_PX, sizing=native, threads=threads)
     grids = [grid] * len(images)
-    return lambda: writer.write(images, grids)
+    return lambda: packer.write(images, grids)["patches"]
 
 
 def torch_float(images: list[torch.Tensor], grid: tuple[int, int]) -> Run:

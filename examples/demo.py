@@ -315,7 +315,7 @@ def planned_panel(engine: Engine, run: EngineRun, segment: Any) -> Panel:
         token_counts,
         token_budget=budgets,
         max_images=engine.budgets[-1].images,
-        strategy=engine.strategy,  # type: ignore[arg-type]
+        strategy=engine.strategy,
     )
     bars = []
     for pack in packs:

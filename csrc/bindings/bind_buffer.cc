@@ -9,6 +9,7 @@
 
 #include "bindings.h"
 #include "navit_edge/error.h"
+#include "navit_edge/vocabulary.h"
 
 namespace py = pybind11;
 
@@ -27,17 +28,12 @@ std::vector<Plane> planes_of(PixelFormat format, std::int64_t height, std::int64
   const std::int64_t rows = (height + 1) / 2;
   const std::int64_t pairs = (width + 1) / 2;
   switch (format) {
-    case PixelFormat::kGray:
-      return {{height, width}};
     case PixelFormat::kNv12:
       return {{height, width}, {rows, 2 * pairs}};
     case PixelFormat::kI420:
       return {{height, width}, {rows, pairs}, {rows, pairs}};
-    case PixelFormat::kRgb:
-    case PixelFormat::kBgr:
-      return {{height, 3 * width}};
     default:
-      return {{height, 4 * width}};
+      return {{height, channels_of(format) * width}};
   }
 }
 
@@ -83,7 +79,7 @@ Pixels pixels_of_buffer(const py::object& buffer, const std::string& format, std
   }
 
   ImageView& view = pixels.view;
-  view.format = parse_pixel_format(format);
+  view.format = parse_word<PixelFormat>(format);
   set_colour(view, matrix, range);
   view.height_px = height_px;
   view.width_px = width_px;

@@ -1,4 +1,4 @@
-// numpy arrays as image views: borrowed, never copied, refused with a remedy where they do not fit.
+// numpy arrays as image views: borrowed, never copied, refused with a remedy if they do not fit.
 #include <pybind11/numpy.h>
 
 #include "bindings.h"
@@ -22,7 +22,7 @@ std::string shape_text(const py::array& array) {
   return text + "]";
 }
 
-/// numpy.ma.MaskedArray. An instance only exists where the module is loaded.
+/// numpy.ma.MaskedArray. An instance only exists if the module is loaded.
 bool is_masked(const py::array& array) {
   if (Py_TYPE(array.ptr()) == py::detail::npy_api::get().PyArray_Type_) return false;
   const py::dict modules = py::module_::import("sys").attr("modules");

@@ -15,7 +15,7 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 namespace {
 
-/// None where there is no number: JSON has no NaN.
+/// None if there is no number: JSON has no NaN.
 py::object number(double value) {
   if (std::isnan(value)) return py::none();
   return py::float_(value);

@@ -5,6 +5,7 @@
 
 #include "bindings.h"
 #include "navit_edge/error.h"
+#include "navit_edge/manifest.h"
 #include "navit_edge/option_range.h"
 
 namespace py = pybind11;
@@ -35,9 +36,21 @@ py::dict ranges() {
   return out;
 }
 
+template <class... Enums>
+py::dict words() {
+  py::dict out;
+  ((out[py::cast(Vocabulary<Enums>::what)] = py::tuple(py::cast(Vocabulary<Enums>::words))), ...);
+  return out;
+}
+
 }  // namespace
 
 void bind_options(py::module_& module) {
+  module.def(
+      "vocabularies",
+      &words<SizingRule, Fit, Filter, Alpha, Orientation, Icc, DType, Lowering, Quantization, Precision, DeviceKind,
+             Overflow, Strategy, AttentionCost, PixelFormat, YuvMatrix, YuvRange, GraphInput, GraphOutput>,
+      "The words of manifests and options, by what they are words for: navit_edge/vocabulary.py has the same.");
   module.def("option_ranges", &ranges,
              "(least, most, whole, whether 0 is allowed beside them, the same in words) of each option, by its name.");
 }

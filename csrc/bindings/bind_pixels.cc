@@ -1,55 +1,25 @@
 // navit_edge.Pixels: arrays whose shape does not say what they hold.
 #include <pybind11/numpy.h>
 
-#include <array>
 #include <utility>
 
 #include "bindings.h"
 #include "navit_edge/error.h"
+#include "navit_edge/vocabulary.h"
 
 namespace py = pybind11;
 
 namespace navit_edge::bindings {
 namespace {
 
-constexpr std::array<std::pair<const char*, PixelFormat>, 9> kFormats{{{"gray", PixelFormat::kGray},
-                                                                       {"rgb", PixelFormat::kRgb},
-                                                                       {"bgr", PixelFormat::kBgr},
-                                                                       {"rgbx", PixelFormat::kRgbx},
-                                                                       {"bgrx", PixelFormat::kBgrx},
-                                                                       {"rgba", PixelFormat::kRgba},
-                                                                       {"bgra", PixelFormat::kBgra},
-                                                                       {"nv12", PixelFormat::kNv12},
-                                                                       {"i420", PixelFormat::kI420}}};
-
-/// The value that `name` stands for in `names`, a list of pairs.
-template <class Names>
-auto parse(const Names& names, const std::string& name, const char* what) {
-  std::string known;
-  for (const auto& [text, value] : names) {
-    if (name == text) return value;
-    known += (known.empty() ? "" : ", ") + std::string(text);
-  }
-  throw InvalidInput(std::string(what) + " is '" + name + "'; expected one of " + known);
-}
-
-const char* name_of(PixelFormat format) {
-  for (const auto& [text, value] : kFormats) {
-    if (value == format) return text;
-  }
-  return "rgb";
-}
-
 ImageView interleaved_view(const py::object& array, PixelFormat format) {
   ImageView view = array_view(array, "pixels");
   const PixelFormat found = view.pixel_format();
-  const std::int32_t expected = format == PixelFormat::kGray                                 ? 1
-                                : format == PixelFormat::kRgb || format == PixelFormat::kBgr ? 3
-                                                                                             : 4;
+  const std::int32_t expected = channels_of(format);
   const bool plain = found == PixelFormat::kGray || found == PixelFormat::kRgb || found == PixelFormat::kRgba;
   if (view.channels != expected || !plain) {
     throw InvalidInput(std::string("pixels has ") + std::to_string(view.channels) + " channels and the format '" +
-                       name_of(format) + "'; expected a uint8 array of " + std::to_string(expected) +
+                       std::string(word_of(format)) + "'; expected a uint8 array of " + std::to_string(expected) +
                        " adjacent channels; pass the array as the camera or decoder gave it");
   }
   view.format = format;
@@ -107,7 +77,7 @@ Pixels make_pixels(const py::object& planes, const std::string& format, const st
                    const std::string& range) {
   Pixels pixels;
   pixels.owners.push_back(planes);
-  const PixelFormat parsed = parse_pixel_format(format);
+  const PixelFormat parsed = parse_word<PixelFormat>(format);
   if (parsed == PixelFormat::kNv12 || parsed == PixelFormat::kI420) {
     const bool nv12 = parsed == PixelFormat::kNv12;
     const bool several = py::isinstance<py::tuple>(planes) || py::isinstance<py::list>(planes);
@@ -142,7 +112,7 @@ Pixels pixels_of_arrow(const py::object& image, std::int32_t height_px, std::int
   const auto* array = static_cast<const ArrowArray*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array"));
   if (array == nullptr) throw py::error_already_set();
   ImageView& view = pixels.view;
-  view.format = parse_pixel_format(format);
+  view.format = parse_word<PixelFormat>(format);
   view.channels = view.format == PixelFormat::kGray ? 1 : 4;
   view.height_px = height_px;
   view.width_px = width_px;
@@ -159,15 +129,9 @@ Pixels pixels_of_arrow(const py::object& image, std::int32_t height_px, std::int
 
 }  // namespace
 
-PixelFormat parse_pixel_format(const std::string& name) { return parse(kFormats, name, "format"); }
-
 void set_colour(ImageView& view, const std::string& matrix, const std::string& range) {
-  constexpr std::array<std::pair<const char*, YuvMatrix>, 2> kMatrices{
-      {{"bt601", YuvMatrix::kBt601}, {"bt709", YuvMatrix::kBt709}}};
-  constexpr std::array<std::pair<const char*, YuvRange>, 2> kRanges{
-      {{"limited", YuvRange::kLimited}, {"full", YuvRange::kFull}}};
-  view.matrix = parse(kMatrices, matrix, "matrix");
-  view.range = parse(kRanges, range, "range");
+  view.matrix = parse_word<YuvMatrix>(matrix);
+  view.range = parse_word<YuvRange>(range);
 }
 
 void bind_pixels(py::module_& module) {
@@ -182,9 +146,9 @@ void bind_pixels(py::module_& module) {
                   py::arg("owner") = py::none())
       .def_property_readonly("height_px", [](const Pixels& self) { return self.view.height_px; })
       .def_property_readonly("width_px", [](const Pixels& self) { return self.view.width_px; })
-      .def_property_readonly("format", [](const Pixels& self) { return name_of(self.view.format); })
+      .def_property_readonly("format", [](const Pixels& self) { return word_of(self.view.format); })
       .def("__repr__", [](const Pixels& self) {
-        return "<navit_edge.Pixels " + std::string(name_of(self.view.format)) + " " +
+        return "<navit_edge.Pixels " + std::string(word_of(self.view.format)) + " " +
                std::to_string(self.view.height_px) + "x" + std::to_string(self.view.width_px) + ">";
       });
 }

@@ -24,9 +24,9 @@ PlanLimits limits_of(const std::vector<BudgetTuple>& budgets, const std::string&
   for (const auto& [tokens, images, target_tokens, longest] : budgets) {
     limits.budgets.push_back({tokens, images, target_tokens, longest});
   }
-  limits.strategy = parse_strategy(strategy);
-  limits.base = parse_strategy(base);
-  limits.cost.attention = parse_attention(attention);
+  limits.strategy = parse_word<Strategy>(strategy);
+  limits.base = parse_word<Strategy>(base);
+  limits.cost.attention = parse_word<AttentionCost>(attention);
   limits.cost.dynamic_tokens = dynamic_tokens;
   for (const auto& [fixed_us, us_per_token, us_per_score] : cost) {
     limits.cost.budgets.push_back({fixed_us, us_per_token, us_per_score});
@@ -44,7 +44,7 @@ py::dict plan_dict(const Plan& plan) {
                               pack.finish_us / 1e3);
   }
   return py::dict(py::arg("packs") = packs, py::arg("late") = plan.late, py::arg("predicted_us") = plan.predicted_us,
-                  py::arg("strategy") = strategy_names()[static_cast<std::size_t>(plan.strategy)]);
+                  py::arg("strategy") = word_of(plan.strategy));
 }
 
 }  // namespace
@@ -77,10 +77,8 @@ void bind_plan(py::module_& module) {
         for (const BudgetCost& one : cost.budgets) {
           budgets.emplace_back(one.fixed_us, one.us_per_token, one.us_per_score);
         }
-        constexpr std::array<const char*, 3> kAttention{"padded", "segments", "whole"};
-        return py::dict(py::arg("attention") = kAttention[static_cast<std::size_t>(cost.attention)],
-                        py::arg("dynamic_tokens") = cost.dynamic_tokens, py::arg("measured") = cost.measured,
-                        py::arg("budgets") = budgets);
+        return py::dict(py::arg("attention") = word_of(cost.attention), py::arg("dynamic_tokens") = cost.dynamic_tokens,
+                        py::arg("measured") = cost.measured, py::arg("budgets") = budgets);
       },
       py::arg("bundle"), py::arg("engine"));
 
@@ -91,7 +89,7 @@ void bind_plan(py::module_& module) {
         model.width = width;
         model.depth = depth;
         model.mlp_width = mlp_width;
-        const BudgetCost cost = assumed_cost(model, target);
+        const BudgetCost cost = assumed_cost(model, target.starts_with("cpu") ? DeviceKind::kCpu : DeviceKind::kGpu);
         return Triple{cost.fixed_us, cost.us_per_token, cost.us_per_score};
       },
       py::kw_only(), py::arg("width"), py::arg("depth"), py::arg("mlp_width"), py::arg("target"));

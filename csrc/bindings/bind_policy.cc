@@ -48,9 +48,9 @@ std::optional<Value> only_of(bool has, Value value) {
 bool is_content(const Policy& policy) { return policy.kind() == Kind::kContent; }
 bool is_latency(const Policy& policy) { return policy.kind() == Kind::kLatency; }
 
-PreprocessSpec preprocess_of(const std::string& alpha, std::array<std::uint8_t, 3> background) {
+PreprocessSpec preprocess_of(const std::string& alpha, const Rgb& background) {
   PreprocessSpec preprocess;
-  preprocess.alpha = alpha;
+  preprocess.alpha = parse_word<Alpha>(alpha);
   preprocess.background = background;
   return preprocess;
 }
@@ -146,7 +146,7 @@ void bind_policy(py::module_& module) {
   bind_class(module);
   module.def(
       "complexity",
-      [](const py::object& image, const std::string& alpha, std::array<std::uint8_t, 3> background) {
+      [](const py::object& image, const std::string& alpha, const Rgb& background) {
         const ImageView view = image_view(image, "the image");
         const PreprocessSpec preprocess = preprocess_of(alpha, background);
         py::gil_scoped_release release;

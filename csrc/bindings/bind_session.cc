@@ -56,14 +56,14 @@ void bind_session(py::module_& module) {
                        double aging_us, double batch_wait_us, double stall_timeout_s,
                        const std::optional<Policy>& policy) {
              SessionOptions session;
-             session.device = device;
+             session.device = parse_word_or_auto<DeviceKind>(device);
              session.engine = engine;
-             session.precision = precision;
+             session.precision = parse_word_or_auto<Precision>(precision);
              session.threads = threads;
              session.slots = slots;
              session.max_tokens_per_image = max_tokens_per_image;
-             session.strategy = strategy;
-             session.overflow = overflow;
+             session.strategy = parse_word<Strategy>(strategy);
+             session.overflow = parse_word<Overflow>(overflow);
              session.search.explicit_dirs = std::move(backend_dirs);
              session.search.vendor_dirs = std::move(vendor_dirs);
              session.backend = std::move(options);
@@ -114,7 +114,8 @@ void bind_session(py::module_& module) {
           },
           py::arg("images"), py::arg("progress"), py::arg("policy"))
       .def_property_readonly("engine", [](const PySession& self) { return self.session->engine().id; })
-      .def_property_readonly("precision", [](const PySession& self) { return self.session->engine().precision; })
+      .def_property_readonly("precision",
+                             [](const PySession& self) { return word_of(self.session->engine().precision); })
       .def_property_readonly("slots", [](const PySession& self) { return self.session->slots(); })
       .def_property_readonly("device", [](const PySession& self) { return text_of(self.session->device()); })
       .def("engine_report", [](const PySession& self) { return py::bytes(self.session->engine_report()); })
@@ -123,8 +124,8 @@ void bind_session(py::module_& module) {
           "decoding",
           [](const PySession& self) {
             const PreprocessSpec& preprocess = self.session->manifest().preprocess;
-            return py::dict(py::arg("orientation") = preprocess.orientation, py::arg("icc") = preprocess.icc,
-                            py::arg("alpha") = preprocess.alpha,
+            return py::dict(py::arg("orientation") = word_of(preprocess.orientation),
+                            py::arg("icc") = word_of(preprocess.icc), py::arg("alpha") = word_of(preprocess.alpha),
                             py::arg("background") = py::tuple(py::cast(preprocess.background)));
           },
           "What the manifest says of decoding: the arguments of `Recorded` (python/navit_edge/decode/options.py).")

@@ -22,7 +22,7 @@ WaitOptions interruptible(std::optional<double> timeout_s) {
   return wait;
 }
 
-/// The id; none where there was no place in time.
+/// The id; none if there was no place in time.
 std::optional<std::uint64_t> submit(PySession& self, const py::object& image, const py::object& future,
                                     const py::object& tag, double deadline_us, std::int32_t priority,
                                     const std::optional<Policy>& policy, std::optional<double> timeout_s,
@@ -44,7 +44,7 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   };
   std::optional<std::uint64_t> id;
   try {
-    // The GIL changes hands only where this has to wait. Callbacks take none, so they cannot wait for it.
+    // The GIL changes hands only if this has to wait. Callbacks take none, so they cannot wait for it.
     id = self.session->try_submit(owned, options, done);
     if (!id.has_value() && timeout_s != 0.0) {
       WaitOptions wait = interruptible(timeout_s);

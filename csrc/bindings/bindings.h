@@ -16,7 +16,6 @@ void bind_manifest(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);  // after bind_session: adds to its class
 void bind_options(pybind11::module_& module);
-void bind_pack(pybind11::module_& module);
 void bind_packer(pybind11::module_& module);
 void bind_pixels(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
@@ -32,9 +31,6 @@ struct Pixels {
   ImageView view;
   std::vector<pybind11::object> owners;
 };
-
-/// The format of a name such as "bgr"; throws InvalidInput with the names there are.
-PixelFormat parse_pixel_format(const std::string& name);
 
 /// Sets matrix and range of `view` from their names.
 void set_colour(ImageView& view, const std::string& matrix, const std::string& range);

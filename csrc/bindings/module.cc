@@ -10,7 +10,6 @@ PYBIND11_MODULE(_core, module) {
   navit_edge::bindings::bind_manifest(module);
   navit_edge::bindings::bind_memory(module);
   navit_edge::bindings::bind_options(module);
-  navit_edge::bindings::bind_pack(module);
   navit_edge::bindings::bind_packer(module);
   navit_edge::bindings::bind_pixels(module);
   navit_edge::bindings::bind_plan(module);

@@ -19,7 +19,7 @@ namespace navit_edge::bindings {
 class ResultQueue;
 
 /// How the result of one image comes back. Made before the image is submitted, so that delivery allocates next to
-/// nothing where memory may have run out. References are bare pointers, each one owned: what is left when the
+/// nothing if memory may have run out. References are bare pointers, each one owned: what is left when the
 /// interpreter is gone is not touched.
 struct PendingResult {
   std::shared_ptr<ResultQueue> to;  // until it is posted
@@ -80,13 +80,13 @@ class ResultQueue {
   void close();
 
   /// With the GIL. Waits for results, without it, and gives [(future, Result), ...]; None after `close` when nothing is
-  /// left. Where memory is short it gives fewer, or throws, and keeps the others for the next call. What the last list
+  /// left. If memory is short it gives fewer, or throws, and keeps the others for the next call. What the last list
   /// still holds comes first, in the same list: the caller takes out of it what is resolved, so that an exception from
   /// outside between two of its steps loses nothing. Only the delivery thread calls it.
   pybind11::object take();
   /// With the GIL. What is there now, for a callback on the delivery thread that cannot wait for itself.
   pybind11::list take_now();
-  /// Waits, without the GIL, until all that was posted before has been resolved, callbacks included: true; false where
+  /// Waits, without the GIL, until all that was posted before has been resolved, callbacks included: true; false if
   /// `timeout_s` passed before (none: for as long as it takes). Answers Ctrl-C.
   bool flush(std::optional<double> timeout_s);
   /// With the GIL. Lets go of what was released.

@@ -313,21 +313,28 @@ class Packer:
         dynamic_tokens: bool,
         threads: int,
     ) -> None: ...
+    @staticmethod
+    def of(
+        *,
+        inputs: Sequence[str] = (),
+        patch_px: int,
+        sizing: str,
+        filter: str = "bilinear",
+        alpha: str = "drop",
+        background: tuple[int, int, int] = (255, 255, 255),
+        prefix_tokens: int = 0,
+        pad_tokens: int = 0,
+        pad_images: int = 0,
+        threads: int = 1,
+    ) -> Packer: ...
     def tokens_of(self, height_px: int, width_px: int) -> int: ...
-    def pack(self, images: list[npt.NDArray[np.uint8]]) -> list[dict[str, Any]]: ...
-
-class PatchWriter:
-    """``patches`` of a pack alone, as a session writes them. For benchmarks and tests."""
-
-    def __init__(
-        self, patch_px: int, filter: str, alpha: str, background: tuple[int, int, int], threads: int
-    ) -> None: ...
     def write(
         self, images: list[npt.NDArray[np.uint8] | Pixels], grids: Sequence[tuple[int, int]]
-    ) -> npt.NDArray[np.uint8]:
-        """uint8 [T, F] in the writer's own memory: valid until the next call."""
+    ) -> dict[str, npt.NDArray[Any]]: ...
+    def pack(self, images: list[npt.NDArray[np.uint8]]) -> list[dict[str, Any]]: ...
 
 def check_image(image: object, who: str) -> None: ...
+def vocabularies() -> dict[str, tuple[str, ...]]: ...
 def option_ranges() -> dict[str, tuple[float, float, bool, bool, str]]: ...
 def resize_targets(
     sizes: npt.NDArray[np.int32], *, patch_px: int, sizing: str, max_tokens_per_image: int = 0
@@ -368,20 +375,6 @@ def choose_grids(
     waiting_us: float,
     together: int,
 ) -> list[tuple[tuple[int, int], int, str]]: ...
-def pack(
-    images: list[npt.NDArray[np.uint8] | Pixels],
-    *,
-    grids: Sequence[tuple[int, int]],
-    patch_px: int,
-    prefix_tokens: int,
-    filter: str,
-    pad_tokens: int,
-    pad_images: int,
-    sizing: str,
-    alpha: str,
-    background: tuple[int, int, int],
-    threads: int,
-) -> dict[str, npt.NDArray[Any]]: ...
 def resize(
     image: npt.NDArray[np.uint8] | Pixels, size: tuple[int, int], filter: str = "bilinear"
 ) -> npt.NDArray[np.uint8]: ...

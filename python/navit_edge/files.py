@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,26 +40,23 @@ def kind_of(mode: int) -> str:
     return next((words for test, words in _KINDS if test(mode)), "no file")
 
 
-def open_regular(
+def open_checked(
     path: str | os.PathLike[str],
+    check: Callable[[os.stat_result], None],
     *,
-    most_bytes: int,
     follow_links: bool = False,
     dir_fd: int | None = None,
-    error: type[NavitEdgeError] = BundleError,
-    remedy: str = "check that it is the right file",
 ) -> int:
-    """A descriptor of the file, to be read and closed by the caller.
+    """A descriptor, to be read and closed by the caller, of a file that ``check`` has not refused.
 
-    Raises error: It is no regular file, is a link if those are not followed, or has more than ``most_bytes``.
-    Raises OSError: It is missing, or the system does not open it.
+    ``check`` looks first, since opening a device can do things and opening a pipe waits, and again at what was opened:
+    something else may have been put there. Raises what ``check`` raises, and OSError.
     """
-    _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links), most_bytes, error, remedy)
-    # Looked at first: opening a device can do things. What is put there between the two does not block, either.
+    check(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_links))
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     handle = os.open(path, flags if follow_links else flags | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
-        _check(path, os.fstat(handle), most_bytes, error, remedy)
+        check(os.fstat(handle))
     except BaseException:
         os.close(handle)
         raise
@@ -74,14 +72,25 @@ def read_regular(
     error: type[NavitEdgeError] = BundleError,
     remedy: str = "check that it is the right file",
 ) -> bytes:
-    """The whole file. Raises as ``open_regular`` does, also if the file grows while it is read."""
-    handle = open_regular(
-        path, most_bytes=most_bytes, follow_links=follow_links, dir_fd=dir_fd, error=error, remedy=remedy
-    )
-    with open(handle, "rb") as file:
+    """The whole file.
+
+    Raises error: It is no regular file, is a link if those are not followed, or has more than ``most_bytes``.
+    Raises OSError: It is missing, or the system does not open it.
+    """
+
+    def check(found: os.stat_result) -> None:
+        if kind := kind_of(found.st_mode):
+            raise error(f"{shown(path)} is {kind}; expected a regular file; {remedy}")
+        if found.st_size > most_bytes:
+            raise too_large(str(found.st_size))
+
+    def too_large(size: str) -> NavitEdgeError:
+        return error(f"{shown(path)} has {size} bytes; expected at most {most_bytes}; {remedy}")
+
+    with open(open_checked(path, check, follow_links=follow_links, dir_fd=dir_fd), "rb") as file:
         content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise error(_too_large(path, f"more than {most_bytes}", most_bytes, remedy))
+    if len(content) > most_bytes:  # it grew while it was read
+        raise too_large(f"more than {most_bytes}")
     return content
 
 
@@ -187,20 +196,6 @@ def _sync(path: str | os.PathLike[str], flags: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _check(
-    path: str | os.PathLike[str], found: os.stat_result, most_bytes: int, error: type[NavitEdgeError], remedy: str
-) -> None:
-    name = shown(path)
-    if kind := kind_of(found.st_mode):
-        raise error(f"{name} is {kind}; expected a regular file; {remedy}")
-    if found.st_size > most_bytes:
-        raise error(_too_large(path, str(found.st_size), most_bytes, remedy))
-
-
-def _too_large(path: str | os.PathLike[str], found: str, most_bytes: int, remedy: str) -> str:
-    return f"{shown(path)} has {found} bytes; expected at most {most_bytes}; {remedy}"
 
 
 def shown(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:

@@ -51,7 +51,7 @@ class EngineMemory:
 
     @property
     def slot_bytes(self) -> int:
-        """What a slot holds: memory for its largest budget, where packs of the smaller ones find room as well."""
+        """What a slot holds: memory for its largest budget, which packs of the smaller ones share."""
         return self.budgets[-1].total
 
     def session_bytes(self, slots: int) -> int:

@@ -73,6 +73,3 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 #: What attention costs: N * L^2, the sum of l^2, or T^2 (docs/planning.md).
 AttentionCost: TypeAlias = Literal["padded", "segments", "whole"]
-
-#: Policies by name (docs/policies.md).
-Preset: TypeAlias = Literal["fast", "balanced", "quality"]

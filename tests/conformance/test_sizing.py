@@ -381,7 +381,7 @@ WRONG: dict[str, tuple[dict[str, object], str]] = {
     "no side": ({"rule": "longest-side"}, "longest_px"),
     "a fixed size between patches": ({"rule": "fixed", "height_px": 17, "width_px": 16}, "patch side 16"),
     "half a fixed size": ({"rule": "fixed", "height_px": 16}, "patch side 16"),
-    "no such fit": ({"rule": "native", "fit": "zoom"}, "fit is 'zoom'; known: resize, pad, crop"),
+    "no such fit": ({"rule": "native", "fit": "zoom"}, "fit is .zoom.; (known:|expected one of) resize, pad, crop"),
     "a colour for nothing": ({"rule": "native", "pad_rgb": [1, 1, 1]}, "pad_rgb.*fit is '?resize"),
     "too bright": ({"rule": "native", "fit": "pad", "pad_rgb": [1, 1, 256]}, "256"),
     "no merge": ({"rule": "smart-resize", "min_pixels": 1, "max_pixels": 2}, "merge is 0"),

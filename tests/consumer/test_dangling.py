@@ -76,6 +76,10 @@ PAIRS = {
         'Engine e = make_engine(); std::span<std::byte> memory = e.input_memory(0, "patches", 64); use(memory);',
         'std::span<std::byte> memory = make_engine().input_memory(0, "patches", 64); use(memory);',
     ),
+    "what a pack writer writes": (
+        "const PackWriter writer{PackSpec{}}; const GraphSpec& graph = writer.spec().graph; use(graph);",
+        "const GraphSpec& graph = PackWriter{PackSpec{}}.spec().graph; use(graph);",
+    ),
     "an output": (
         "const OutputView view = make_output(); std::span<const float> values = view.values(); use(values);",
         "std::span<const float> values = make_output().values(); use(values);",

@@ -49,7 +49,7 @@ def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     graph = onnx.load(bundle / "graphs" / "packed.onnx")
     sessions = {
         "fp32": open_graph(with_definition(graph)),
-        "fp16": open_graph(with_definition(precision.convert(graph, "fp16"))),
+        "fp16": open_graph(with_definition(precision.Conversion(graph, "fp16").convert())),
     }
     return Exported(model=model, bundle=bundle, sessions=sessions)
 
@@ -193,7 +193,9 @@ def test_tensorrt_rtx_parses_the_whole_graph_and_lacks_nothing_but_the_kernel(
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has packages for x86-64 only")
     path = packed.bundle / "graphs" / "packed.onnx"
     converted = tmp_path / "packed.onnx"
-    converted.write_bytes(precision.convert(precision.load(path.read_bytes(), path.name), kind).SerializeToString())
+    converted.write_bytes(
+        precision.Conversion(precision.load(path.read_bytes(), path.name), kind).convert().SerializeToString()
+    )
     (tmp_path / "weights.bin").write_bytes((path.parent / "weights.bin").read_bytes())
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(converted)], capture_output=True, text=True, check=False, timeout=120

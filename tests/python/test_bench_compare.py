@@ -18,6 +18,7 @@ from navit_edge.bench import BenchOptions
 from navit_edge.bench.compare import Ratio, in_turn, ratio
 from navit_edge.bench.measure import measure
 from navit_edge.bench.workload import ladder, planning_ms, synthetic
+from navit_edge.bundle import manifest as manifests
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.errors import InvalidInputError
@@ -37,7 +38,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_engines(path, BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(512,)))
     manifest = ne.load_manifest(path)
     twin = msgspec.structs.replace(manifest.engines[0], id="twin")
-    ne.manifest.save(msgspec.structs.replace(manifest, engines=(*manifest.engines, twin)), path)
+    manifests.save(msgspec.structs.replace(manifest, engines=(*manifest.engines, twin)), path)
     return path
 
 
@@ -144,7 +145,7 @@ def test_compare_takes_the_first_engine_that_runs_as_the_reference(bundle: Path)
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--engine", "twin", "--compare", "twin"], 2, "name one of them twice"),
+        (["--engine", "twin", "--compare", "twin"], 2, "are not all different; name each once"),
         (["--compare", "openvino-cpu-fp32"], 1, "two or more different ones"),
         (["--compare", "nowhere"], 1, "nowhere"),
         (["--budgets", "64,many"], 2, "expected whole numbers"),

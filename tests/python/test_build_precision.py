@@ -43,7 +43,7 @@ def nodes_of(model: onnx.ModelProto, kind: str) -> list[onnx.NodeProto]:
 def test_the_converted_graph_gives_the_numbers_of_the_float32_graph(policy: str) -> None:
     model = make_graph(TinyConfig(), "masked")
     expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, INPUTS)
-    found = ReferenceEvaluator(precision.convert(model, policy)).run(None, INPUTS)
+    found = ReferenceEvaluator(precision.Conversion(model, policy).convert()).run(None, INPUTS)
     used = [3, 3, sum(r * c for r, c in GRIDS)]  # rows of logits, embedding and tokens that belong to an image
     for rows, e, f in zip(used, expected, found, strict=True):
         assert f.dtype == np.float32
@@ -54,7 +54,7 @@ def test_the_converted_graph_gives_the_numbers_of_the_float32_graph(policy: str)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_converted_graph_is_well_typed_and_keeps_its_interface(policy: str) -> None:
     model = make_graph(TinyConfig(), "masked")
-    converted = precision.convert(model, policy)
+    converted = precision.Conversion(model, policy).convert()
     onnx.checker.check_model(converted, full_check=True)
     assert list(converted.graph.input) == list(model.graph.input)
     assert list(converted.graph.output) == list(model.graph.output)
@@ -63,7 +63,7 @@ def test_the_converted_graph_is_well_typed_and_keeps_its_interface(policy: str) 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_scores_mask_softmax_norms_pooling_and_head_are_float32(policy: str) -> None:
-    converted = precision.convert(make_graph(TinyConfig(), "masked"), policy)
+    converted = precision.Conversion(make_graph(TinyConfig(), "masked"), policy).convert()
     types = types_of(converted)
     softmaxes = nodes_of(converted, "Softmax")
     assert len(softmaxes) == 2
@@ -87,7 +87,7 @@ def test_scores_mask_softmax_norms_pooling_and_head_are_float32(policy: str) -> 
     ],
 )
 def test_products_are_in_the_precision_of_the_policy(policy: str, linear: int, attention: int, pixels: int) -> None:
-    converted = precision.convert(make_graph(TinyConfig(depth=1), "masked"), policy)
+    converted = precision.Conversion(make_graph(TinyConfig(depth=1), "masked"), policy).convert()
     types = types_of(converted)
     weights = {tensor.name for tensor in converted.graph.initializer}
     casts = {node.output[0]: node.input[0] for node in nodes_of(converted, "Cast")}
@@ -107,9 +107,9 @@ def test_the_converted_packed_graph_gives_the_numbers_of_the_float32_graph(polic
     """With the operator's documented meaning in its place; rows that no sequence holds would be NaN."""
     inputs = pack_inputs(GRIDS, tokens=32, images=4, packed=True)
     expected = ReferenceEvaluator(make_graph(TinyConfig(), "masked")).run(None, INPUTS)
-    found = ReferenceEvaluator(written_out(precision.convert(make_graph(TinyConfig(), "packed"), policy))).run(
-        None, inputs
-    )
+    found = ReferenceEvaluator(
+        written_out(precision.Conversion(make_graph(TinyConfig(), "packed"), policy).convert())
+    ).run(None, inputs)
     used = [3, 3, sum(r * c for r, c in GRIDS)]
     for rows, e, f in zip(used, expected, found, strict=True):
         np.testing.assert_allclose(f[:rows], e[:rows], atol=TOLERANCE[policy], rtol=0)
@@ -128,7 +128,7 @@ def test_the_converted_packed_graph_gives_the_numbers_of_the_float32_graph(polic
 )
 def test_packed_attention_takes_and_gives_16_bits_and_lengths_as_they_are(options: dict[str, Any], low: int) -> None:
     model = make_graph(TinyConfig(), "packed")
-    converted = precision.convert(model, **options)
+    converted = precision.Conversion(model, **options).convert()
     before = nodes_of(model, "TRT_Attention")
     after = nodes_of(converted, "TRT_Attention")
     types = types_of(with_definition(converted))
@@ -140,22 +140,22 @@ def test_packed_attention_takes_and_gives_16_bits_and_lengths_as_they_are(option
         assert [types[name] for name in new.input[4:]] == [TensorProto.INT32] * 2
         assert list(new.attribute) == list(old.attribute)
     assert {types[norm.input[0]] for norm in nodes_of(converted, "LayerNormalization")} == {TensorProto.FLOAT}
-    described = precision.precision_map(model, **options)
+    described = precision.Conversion(model, **options).precision_map()
     kinds = {kind for operator, kind in described.values() if operator == "TRT_Attention"}
     assert kinds == {"bf16" if low == TensorProto.BFLOAT16 else "fp16"}
 
 
 def test_strict_changes_nothing() -> None:
     model = make_graph(TinyConfig(), "masked")
-    converted = precision.convert(model, "fp32", strict=True)
+    converted = precision.Conversion(model, "fp32", strict=True).convert()
     assert list(converted.graph.node) == list(model.graph.node)
-    assert {kind for _, kind in precision.precision_map(model, "fp32", strict=True).values()} == {"fp32"}
+    assert {kind for _, kind in precision.Conversion(model, "fp32", strict=True).precision_map().values()} == {"fp32"}
 
 
 def test_the_sum_through_all_layers_is_float32_under_every_policy() -> None:
     model = make_graph(TinyConfig(depth=3), "masked")
     for policy in POLICIES:
-        types = types_of(precision.convert(model, policy))
+        types = types_of(precision.Conversion(model, policy).convert())
         norms = [node for node in nodes_of(model, "LayerNormalization") if node.output[0] != "tokens"]
         assert len(norms) == 6
         for norm in norms:
@@ -165,7 +165,7 @@ def test_the_sum_through_all_layers_is_float32_under_every_policy() -> None:
 @pytest.mark.parametrize(("policy", "low"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
 def test_with_a_float32_trunk_only_attention_is_in_16_bits(policy: str, low: int) -> None:
     model = make_graph(TinyConfig(depth=2), "masked")
-    converted = precision.convert(model, policy, fp32_trunk=True)
+    converted = precision.Conversion(model, policy, fp32_trunk=True).convert()
     onnx.checker.check_model(converted, full_check=True)
     types = types_of(converted)
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -182,7 +182,7 @@ def test_a_float32_trunk_brings_bf16_nearer_to_float32() -> None:
     used = sum(r * c for r, c in GRIDS)
 
     def error(fp32_trunk: bool) -> float:
-        converted = precision.convert(model, "bf16", fp32_trunk=fp32_trunk)
+        converted = precision.Conversion(model, "bf16", fp32_trunk=fp32_trunk).convert()
         (found,) = ReferenceEvaluator(converted).run(["tokens"], INPUTS)
         return float(np.sqrt(np.square(found[:used] - expected[:used]).mean()))
 
@@ -191,8 +191,8 @@ def test_a_float32_trunk_brings_bf16_nearer_to_float32() -> None:
 
 def test_the_precision_map_is_what_the_conversion_does() -> None:
     model = make_graph(TinyConfig(), "masked")
-    found = precision.precision_map(model, "bf16")
-    converted = precision.convert(model, "bf16")
+    found = precision.Conversion(model, "bf16").precision_map()
+    converted = precision.Conversion(model, "bf16").convert()
     types = types_of(converted)
     names = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
     nodes = {node.name: node for node in converted.graph.node}
@@ -204,7 +204,7 @@ def test_the_precision_map_is_what_the_conversion_does() -> None:
 
 
 def test_without_float32_products_there_is_none() -> None:
-    converted = precision.convert(make_graph(TinyConfig(), "masked"), "fp16", float32_products=False)
+    converted = precision.Conversion(make_graph(TinyConfig(), "masked"), "fp16", float32_products=False).convert()
     onnx.checker.check_model(converted, full_check=True)
     types = types_of(converted)
     assert {types[node.output[0]] for node in nodes_of(converted, "MatMul")} == {TensorProto.FLOAT16}
@@ -254,7 +254,7 @@ def test_squares_of_a_norm_that_is_written_out_do_not_overflow_in_16_bits() -> N
     inputs = {"patches": np.full((3, 12), 255, np.uint8)}
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (expected,) = session.run(None, inputs)
-    converted = precision.convert(model, "fp16")
+    converted = precision.Conversion(model, "fp16").convert()
     onnx.checker.check_model(converted, full_check=True)
     (found,) = ReferenceEvaluator(converted).run(None, inputs)
     squares = np.square(inputs["patches"].astype(np.float32) @ onnx.numpy_helper.to_array(model.graph.initializer[0]))
@@ -268,7 +268,7 @@ def test_squares_of_a_norm_that_is_written_out_do_not_overflow_in_16_bits() -> N
 def test_a_graph_output_inside_of_the_trunk_stays_float32() -> None:
     model = rms_graph(8)
     model.graph.output.append(onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, ["T", 8]))
-    converted = precision.convert(model, "fp16")
+    converted = precision.Conversion(model, "fp16").convert()
     onnx.checker.check_model(converted, full_check=True)
     inputs = {"patches": np.arange(24, dtype=np.uint8).reshape(2, 12)}
     expected = onnxruntime.InferenceSession(model.SerializeToString()).run(["y"], inputs)[0]
@@ -280,9 +280,9 @@ def test_a_graph_output_inside_of_the_trunk_stays_float32() -> None:
 def test_weights_stay_in_their_file_and_are_not_read(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny.navit")
     (bundle / "graphs" / "weights.bin").unlink()
-    converted = precision.convert(
+    converted = precision.Conversion(
         precision.load((bundle / "graphs" / "masked.onnx").read_bytes(), "masked.onnx"), "bf16"
-    )
+    ).convert()
     external = [t for t in converted.graph.initializer if t.data_location == TensorProto.EXTERNAL]
     assert len(external) > 30
     assert all(t.data_type == TensorProto.FLOAT for t in external)
@@ -293,7 +293,7 @@ def test_a_graph_without_tokens_is_refused() -> None:
     model.graph.node[-1].output[0] = "features"
     model.graph.output[0].name = "features"
     with pytest.raises(BundleError, match="no value named tokens"):
-        precision.convert(model, "fp16")
+        precision.Conversion(model, "fp16").convert()
 
 
 def test_control_flow_is_refused_by_name() -> None:
@@ -305,7 +305,7 @@ def test_control_flow_is_refused_by_name() -> None:
         onnx.helper.make_node("If", ["flag"], ["z"], name="fork", then_branch=branch, else_branch=branch)
     )
     with pytest.raises(BackendError, match=r"'fork' \(If\) is control flow"):
-        precision.convert(model, "fp16")
+        precision.Conversion(model, "fp16").convert()
 
 
 def test_a_file_that_is_no_graph_is_refused() -> None:
@@ -334,6 +334,6 @@ def test_a_norm_of_the_pixels_stays_float32() -> None:
         [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    found = dict(precision.precision_map(model, "bf16").values())
+    found = dict(precision.Conversion(model, "bf16").precision_map().values())
     assert found == {"Cast": "fp32", "Sub": "fp32", "LayerNormalization": "fp32", "MatMul": "fp16"}
-    onnx.checker.check_model(precision.convert(model, "bf16"), full_check=True)
+    onnx.checker.check_model(precision.Conversion(model, "bf16").convert(), full_check=True)

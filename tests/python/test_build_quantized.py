@@ -87,9 +87,9 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
 
 @pytest.mark.parametrize(("policy", "low"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
 def test_between_q_and_dq_is_int8_and_both_operands_come_out_in_one_type(bundle: Path, policy: str, low: int) -> None:
-    model = precision.convert(
+    model = precision.Conversion(
         precision.load((bundle / "graphs" / "masked-int8.onnx").read_bytes(), "masked-int8.onnx"), policy
-    )
+    ).convert()
     types = types_of(model)
     writers = {name: node for node in model.graph.node for name in node.output}
     products = 0
@@ -120,6 +120,6 @@ def test_the_strongly_typed_int8_graph_gives_the_numbers_of_the_quantized_graph(
     inputs = {value.name: pack[value.name] for value in model.graph.input}
     expected = ReferenceEvaluator(model).run(["logits"], inputs)[0]
     for policy, tolerance in (("fp16", 0.02), ("bf16", 0.1)):
-        found = ReferenceEvaluator(precision.convert(model, policy)).run(["logits"], inputs)[0]
+        found = ReferenceEvaluator(precision.Conversion(model, policy).convert()).run(["logits"], inputs)[0]
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=tolerance)

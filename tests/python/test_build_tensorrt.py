@@ -76,7 +76,7 @@ def test_an_unfused_graph_is_noticed_and_said(small: Path, tmp_path: Path) -> No
     task = Task(job=job, graph_path=str(tmp_path / "masked.onnx"), output_path=str(tmp_path / "out.plan"))
     events: list[Event] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tensorrt_common.precisions, "convert", lambda model, *_, **__: model)
+        patch.setattr(tensorrt_common.precisions.Conversion, "convert", lambda one: one._model)
         outcome = tensorrt_rtx.build(task, events.append)
     first, last = (budget.activation_bytes for budget in outcome.budgets)
     assert first is not None
@@ -90,7 +90,7 @@ def test_an_unfused_graph_is_noticed_and_said(small: Path, tmp_path: Path) -> No
     assert note.startswith("attention is not fused: a build with 4096, 8192 and 16384 tokens takes ")
     required = msgspec.structs.replace(task, require_fused=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tensorrt_common.precisions, "convert", lambda model, *_, **__: model)
+        patch.setattr(tensorrt_common.precisions.Conversion, "convert", lambda one: one._model)
         with pytest.raises(BackendError, match=r"is not fused, and --require-fused was given: .* square"):
             tensorrt_rtx.build(required, events.append)
 

@@ -9,9 +9,7 @@ from pathlib import Path
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 # The folders of csrc/src, of csrc/tests too: each includes only itself and those before it.
-STAGES = ("base", "metrics", "pixels", "bundle", "plan", "sizing", "pack", "engine", "session", "stream", "c_api")
-# What is still declared by the header of a larger whole.
-PARTS = {"lifecycle", "record", "submit", "watchdog", "worker", "pack_writer"}
+STAGES = ("base", "bundle", "metrics", "pixels", "plan", "sizing", "pack", "engine", "session", "stream", "c_api")
 KERNEL = re.compile(r"(\w+)_(?:portable|avx2|avx512|neon)")
 HEAVY = {"torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "polygraphy"}
 
@@ -61,8 +59,6 @@ def headers_of(source: Path, include: Path) -> list[Path]:
     """Where the header of a .cc may be: beside it, or public. Kernels of one kind share one."""
     kernel = KERNEL.fullmatch(source.stem)
     own = [source.with_name(f"{kernel[1]}_kernels.h")] if kernel else []
-    if source.stem in PARTS:
-        own.append(source.with_name("room.h") if source.parent.name == "session" else include / "navit_edge" / "pack.h")
     return [*own, source.with_suffix(".h"), include / "navit_edge" / f"{source.stem}.h"]
 
 

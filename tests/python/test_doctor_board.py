@@ -16,8 +16,7 @@ import pytest
 from navit_edge.doctor import State
 from navit_edge.doctor.board import board_findings
 from navit_edge.doctor.finding import Finding
-from navit_edge.doctor.host import host_findings, limit_findings
-from navit_edge.doctor.storage import storage_findings
+from navit_edge.doctor.host import host_findings, limit_findings, storage_findings
 from navit_edge.machine.board import Board, parse_query, power_modes, swaps
 from navit_edge.machine.host import Host
 from navit_edge.machine.limits import Limits

@@ -6,6 +6,7 @@ import collections
 import functools
 import itertools
 import math
+import os
 import random
 from collections.abc import Sequence
 
@@ -244,11 +245,15 @@ def gilmore_gomory_bound(tokens: Sequence[int], budget: int, enough: int) -> int
     return bound
 
 
+#: Seeds 3 and 4 take most of a minute for the bound alone: in `make check-all`.
+SEEDS = range(6) if "NAVIT_EDGE_TESTS_WHOLE" in os.environ else (0, 1, 2, 5)
+
+
 @pytest.mark.parametrize(
     ("seed", "cap", "times_the_mean"),
     [
         *((seed, 256, 4) for seed in range(4)),
-        *((seed, 1024, 4) for seed in range(6)),
+        *((seed, 1024, 4) for seed in SEEDS),
         *((seed, 1024, 8) for seed in range(6)),
     ],
 )
@@ -423,7 +428,7 @@ def test_limits_and_deadlines_that_make_no_sense_are_refused() -> None:
     for bad in (-1.0, math.nan):
         with pytest.raises(ne.InvalidInputError, match="deadline of image 0"):
             ne.plan_packs([5], limits, deadlines_ms=[bad])
-    with pytest.raises(ne.InvalidInputError, match="known: auto, fifo"):
+    with pytest.raises(ne.InvalidInputError, match="expected one of auto, fifo"):
         ne.plan([5], token_budget=100, max_images=4, strategy="best")  # type: ignore[arg-type]
     for triple in ((math.inf, 0.0, 0.0), (0.0, -1.0, 0.0)):
         with pytest.raises(ne.InvalidInputError, match="coefficient"):

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 import navit_edge as ne
+from navit_edge.bundle import manifest as manifests
+from navit_edge.compile import BuildRequest, build_engines
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]
 
@@ -376,6 +378,19 @@ def test_an_empty_manifest_is_refused(bundle_copy: Path) -> None:
     (bundle_copy / "manifest.json").write_bytes(b"")
     with pytest.raises(ne.BundleError, match=words("manifest.json", "JSON")):
         ne.Session(bundle_copy)
+
+
+def test_a_bundle_of_a_later_minor_schema_opens_and_is_never_changed(bundle_copy: Path) -> None:
+    edit_manifest(bundle_copy, lambda manifest: manifest.update(schema_minor=3, later={"of": "another version"}))
+    before = (bundle_copy / "manifest.json").read_bytes()
+    with ne.Session(bundle_copy) as session:
+        assert session.run([np.zeros((8, 8, 3), np.uint8)])[0].embedding is not None
+    refused = words("schema 1.3", "cannot write", "upgrade navit-edge")
+    with pytest.raises(ne.BundleError, match=refused):
+        build_engines(bundle_copy, BuildRequest(backend="openvino"))
+    with pytest.raises(ne.BundleError, match=refused):
+        manifests.save(manifests.load(bundle_copy), bundle_copy)
+    assert (bundle_copy / "manifest.json").read_bytes() == before
 
 
 def test_a_bundle_of_another_schema_is_refused(bundle_copy: Path) -> None:

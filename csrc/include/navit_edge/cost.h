@@ -4,23 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "navit_edge/manifest.h"
 #include "navit_edge/types.h"
 
 namespace navit_edge {
-
-/// Which products of queries and keys a pack computes: S in the formula.
-enum class AttentionCost {
-  kPadded,    // N * L^2: every image as long as the longest
-  kSegments,  // the sum of l^2: every image as long as it is (packed; masked if foreign tiles are skipped)
-  kWhole,     // T^2: every token with every other
-};
-
-/// "padded" | "segments" | "whole"; throws InvalidInput for another name.
-NAVIT_EDGE_API AttentionCost parse_attention(std::string_view name);
 
 /// What decides a pack's time besides its budget.
 struct PackShape {
@@ -46,8 +36,8 @@ struct NAVIT_EDGE_API CostModel {
 };
 
 /// Coefficients from the model's sizes alone: FLOPs of the linear layers and of attention at a stated rate, and a fixed
-/// time a layer. Right in proportion, not in size. `target`: of the engine, "cpu" or another.
-NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, std::string_view target) noexcept;
+/// time a layer. Right in proportion, not in size.
+NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device) noexcept;
 
 /// The engine's measured coefficients, or `assumed_cost`.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const EngineSpec& engine);

@@ -22,6 +22,23 @@ enum class PixelFormat : std::int32_t {
   kI420,  // 4:2:0: `data` is Y, planes[0] is U, planes[1] is V
 };
 
+/// Bytes from one pixel of `data` to the next; 3 for kByChannels.
+[[nodiscard]] constexpr std::int32_t channels_of(PixelFormat format) noexcept {
+  switch (format) {
+    case PixelFormat::kGray:
+    case PixelFormat::kNv12:
+    case PixelFormat::kI420:
+      return 1;
+    case PixelFormat::kRgbx:
+    case PixelFormat::kBgrx:
+    case PixelFormat::kRgba:
+    case PixelFormat::kBgra:
+      return 4;
+    default:
+      return 3;
+  }
+}
+
 /// What turns Y'CbCr into R'G'B'.
 enum class YuvMatrix : std::int32_t { kBt601, kBt709 };
 

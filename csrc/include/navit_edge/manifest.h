@@ -5,11 +5,15 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "navit_edge/file_bytes.h"
 #include "navit_edge/types.h"
+#include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
 
@@ -27,9 +31,9 @@ struct TensorSpec {
 };
 
 struct GraphSpec {
-  std::string id;                     // "masked", "padded", "packed", "masked-int8"
-  std::string lowering;               // "masked" | "padded" | "packed"
-  std::string quantization = "none";  // "none" | "int8" | "fp8"
+  std::string id;  // "masked", "padded", "packed", "masked-int8"
+  Lowering lowering = Lowering::kMasked;
+  Quantization quantization = Quantization::kNone;
   std::string file;
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
@@ -38,7 +42,7 @@ struct GraphSpec {
 struct Budget {
   std::int32_t tokens = 0;         // most tokens in a pack
   std::int32_t images = 0;         // most images in a pack
-  std::int32_t target_tokens = 0;  // the planner stops filling a pack here; = tokens where T is padded to the budget
+  std::int32_t target_tokens = 0;  // the planner stops filling a pack here; = tokens if T is padded to the budget
   std::int32_t longest = 0;        // most tokens of one image (L of the padded lowering); 0: as many as the pack holds
 };
 
@@ -49,20 +53,21 @@ struct BudgetCost {
   double us_per_score = 0;
 };
 
-/// Engines that hold one budget each where others hold all of them: a session opens them together.
+/// Engines that hold one budget each, where others hold all of them: a session opens them together.
 struct EngineGroup {
   std::string id;                    // "tensorrt-sm87-fp16-t256+t1024"; no engine's id. Empty: none
   std::vector<std::string> members;  // ids of its engines, the engine's own among them
 };
 
 struct EngineSpec {
-  std::string id;                // "openvino-cpu-bf16"
-  std::string backend;           // "openvino" | "tensorrt" | "tensorrt-rtx"
-  std::string target;            // "cpu", "sm86+sm89"
-  std::string precision;         // "fp32" | "fp16" | "bf16" | "int8" | "fp8"
-  std::string float_precision;   // of what computes beside quantized layers: "fp32" | "fp16" | "bf16"; else empty
-  std::string graph;             // id of the graph it was built from
-  std::string strategy;          // a name of plan.h: what the strategy "auto" measures the others against
+  std::string id;                        // "openvino-cpu-bf16"
+  std::string backend;                   // "openvino" | "tensorrt" | "tensorrt-rtx"
+  std::string target;                    // "cpu", "sm86+sm89"
+  DeviceKind device = DeviceKind::kCpu;  // what `target` is
+  Precision precision = Precision::kFp32;
+  std::optional<Precision> float_precision;           // of what computes beside quantized layers: kFp32, kFp16 or kBf16
+  std::string graph;                                  // id of the graph it was built from
+  Strategy strategy = Strategy::kFirstFitDecreasing;  // what kAuto measures the others against
   bool dynamic_tokens = false;   // true: T is the pack's own token count; false: T is padded to the budget
   std::vector<Budget> budgets;   // ascending in tokens
   std::vector<BudgetCost> cost;  // [budgets], measured by `navit-edge bench --calibrate`; empty: not measured
@@ -72,38 +77,68 @@ struct EngineSpec {
   EngineGroup group;
 };
 
-/// Which grid an image gets. A rule reads its own fields; the others keep their defaults.
+// The sizing rules: which grid an image gets (docs/preprocessing.md).
+
+struct TokenCap {
+  std::int32_t max_tokens = 0;  // most patches of an image
+  bool upscale = false;         // small images are scaled up to max_tokens, too
+  friend bool operator==(const TokenCap&, const TokenCap&) = default;
+};
+struct Native {
+  Fit fit = Fit::kResize;
+  Rgb pad_rgb{};  // with kPad or kCrop: colour of what the image does not cover
+  friend bool operator==(const Native&, const Native&) = default;
+};
+struct NaFlex {
+  std::int32_t max_tokens = 0;  // most patches of an image
+  friend bool operator==(const NaFlex&, const NaFlex&) = default;
+};
+struct SmartResize {
+  std::int32_t merge = 0;  // sides are multiples of P * merge
+  std::int64_t min_pixels = 0;
+  std::int64_t max_pixels = 0;
+  friend bool operator==(const SmartResize&, const SmartResize&) = default;
+};
+struct LongestSide {
+  std::int32_t longest_px = 0;
+  friend bool operator==(const LongestSide&, const LongestSide&) = default;
+};
+struct Fixed {
+  std::int32_t height_px = 0;
+  std::int32_t width_px = 0;
+  friend bool operator==(const Fixed&, const Fixed&) = default;
+};
+using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed>;
+
+/// What a SizingRule is called, in the order of its alternatives.
+template <>
+struct Vocabulary<SizingRule> {
+  static constexpr std::string_view what = "rule";
+  static constexpr std::array<std::string_view, 6> words{"token-cap",    "native",       "naflex",
+                                                         "smart-resize", "longest-side", "fixed"};
+};
+[[nodiscard]] inline std::string_view word_of(const SizingRule& rule) noexcept {
+  return Vocabulary<SizingRule>::words[rule.index()];
+}
+
 struct SizingSpec {
-  std::string rule;             // "token-cap" | "native" | "naflex" | "smart-resize" | "longest-side" | "fixed"
-  std::int32_t max_tokens = 0;  // token-cap, naflex: most patches of an image
-  bool upscale = false;         // token-cap: small images are scaled up to max_tokens, too
-  std::string fit = "resize";   // native: "resize" | "pad" | "crop"
-  std::array<std::uint8_t, 3> pad_rgb{};  // native with pad or crop: colour of what the image does not cover
-  std::int32_t merge = 0;                 // smart-resize: sides are multiples of P * merge
-  std::int64_t min_pixels = 0;            // smart-resize
-  std::int64_t max_pixels = 0;            // smart-resize
-  std::int32_t longest_px = 0;            // longest-side
-  std::int32_t height_px = 0;             // fixed
-  std::int32_t width_px = 0;              // fixed
-  std::int32_t cap_tokens = 0;            // the session's own limit (sizing.h: capped), not in the manifest; 0: none
+  SizingRule rule;
+  std::int32_t cap_tokens = 0;  // the session's own limit (sizing.h: capped), not in the manifest; 0: none
 };
 
 struct PreprocessSpec {
   SizingSpec sizing;
-  std::string filter;  // "nearest" | "box" | "bilinear" | "hamming" | "bicubic" | "lanczos", as Pillow computes them
+  Filter filter = Filter::kBilinear;
   std::int32_t patch_px = 16;
   std::int32_t channels = 3;
-  std::string alpha = "drop";                                // "drop" | "composite" | "reject"
-  std::array<std::uint8_t, 3> background = {255, 255, 255};  // RGB, for alpha "composite"
+  Alpha alpha = Alpha::kDrop;
+  Rgb background = {255, 255, 255};  // for Alpha::kComposite
 
   // What is done to a file's pixels before they come here (docs/inputs.md). Python's decoder does it; who brings pixels
   // from a decoder of their own does it there.
-  std::string orientation = "as-decoded";  // "apply": turned upright by EXIF or container | "as-decoded"
-  std::string icc = "ignore";              // "srgb": converted by the embedded ICC profile | "ignore"
+  Orientation orientation = Orientation::kAsDecoded;
+  Icc icc = Icc::kIgnore;
 };
-
-/// Channels of a pixel in `patches`.
-inline constexpr std::int32_t kChannels = 3;
 
 struct FileSpec {
   std::string sha256;  // lower-case hex
@@ -114,7 +149,7 @@ struct ModelSpec {
   std::string family;
   std::int32_t width = 0;          // D
   std::int32_t depth = 0;          // layers
-  std::int32_t mlp_width = 0;      // of the model's config; 4 * D where that does not say
+  std::int32_t mlp_width = 0;      // of the model's config; 4 * D if that does not say
   std::int32_t prefix_tokens = 0;  // rows of CLS and registers at the start of each image
   std::int32_t token_merge = 1;    // patches a side that a row of the output "tokens" stands for
 };

@@ -16,6 +16,7 @@
 #include "navit_edge/metrics.h"          // IWYU pragma: export
 #include "navit_edge/option_range.h"     // IWYU pragma: export
 #include "navit_edge/pack.h"             // IWYU pragma: export
+#include "navit_edge/pack_writer.h"      // IWYU pragma: export
 #include "navit_edge/placement.h"        // IWYU pragma: export
 #include "navit_edge/plan.h"             // IWYU pragma: export
 #include "navit_edge/policy.h"           // IWYU pragma: export
@@ -32,3 +33,4 @@
 #include "navit_edge/types.h"            // IWYU pragma: export
 #include "navit_edge/unpack.h"           // IWYU pragma: export
 #include "navit_edge/view_of.h"          // IWYU pragma: export
+#include "navit_edge/vocabulary.h"       // IWYU pragma: export

@@ -72,7 +72,7 @@ typedef struct navit_edge_c_options {
   int32_t threads;                    /* 0: all cores that the process can keep busy */
   int32_t slots;                      /* packs in flight at once; 0: as many as pay */
   int32_t max_tokens_per_image;       /* 0: as the bundle says */
-  const char* device;                 /* "auto" | "cpu" | "gpu" */
+  const char* device;                 /* "auto" | "cpu" | "gpu" | "npu" */
   const char* engine;                 /* id of an engine or a group; NULL: the first that can run on `device` */
   const char* precision;              /* "auto" | "fp32" | "fp16" | "bf16" | "int8" | "fp8" */
   const char* strategy;               /* "auto", or another name of plan.h */

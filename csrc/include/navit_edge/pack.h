@@ -20,7 +20,7 @@ namespace navit_edge {
 /// One image of a pack: where it lies.
 struct Segment {
   std::int32_t image = 0;        // index into the caller's images
-  std::int32_t first_token = 0;  // row of its first token (a prefix token, where the model has any)
+  std::int32_t first_token = 0;  // row of its first token (a prefix token, if the model has any)
   Grid grid;
   Placement placement{};  // how the image's pixels come onto the grid
 };
@@ -31,21 +31,12 @@ struct PackScratch;
 struct Pack {
   std::vector<HostTensor> inputs;  // in the order of GraphSpec::inputs
   std::vector<Segment> segments;   // [images of the pack], in pack order
-  std::int32_t images = 0;         // N as the graph sees it (>= segments.size() where N is padded)
+  std::int32_t images = 0;         // N as the graph sees it (>= segments.size() if N is padded)
   std::int32_t tokens = 0;         // T as the graph sees it, padding included
   std::int32_t used_tokens = 0;
   std::int32_t longest = 0;  // L as the graph sees it
-  /// What write_pack resizes with, kept for the next pack. Packs may share one where they are never written at once.
+  /// What a PackWriter resizes with, kept for the next pack. Packs may share one if they are never written at once.
   std::shared_ptr<PackScratch> scratch;
 };
-
-/// Resizes, patchifies and writes one pack into `out`, whose buffers are reused from call to call.
-/// `grids` are the resize targets of all `images`. `budget` says how far T and N are padded when
-/// `dynamic_tokens` is false; where it is true, T and L are rounded up to multiples of `quantum` within the budget,
-/// with rows of padding. `threads` workers, 1 = the caller's own thread. Throws InvalidInput.
-NAVIT_EDGE_API void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
-                               const PreprocessSpec& preprocess, const ModelSpec& model, const GraphSpec& graph,
-                               const Budget& budget, bool dynamic_tokens, int threads, Pack& out,
-                               std::int32_t quantum = 1);
 
 }  // namespace navit_edge

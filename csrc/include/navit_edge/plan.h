@@ -3,29 +3,14 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "navit_edge/cost.h"
 #include "navit_edge/manifest.h"
 #include "navit_edge/types.h"
+#include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
-
-enum class Strategy {
-  kAuto,                // the least predicted time of the others, and of splits of its own
-  kFifo,                // in the order given; a pack is closed by the first image that does not fit
-  kFirstFit,            // in the order given, into the first pack with room
-  kBestFit,             // in the order given, into the pack with the least room that suffices
-  kFirstFitDecreasing,  // the longest image first
-  kBestFitDecreasing,
-  kSimilarLength,  // the longest first, each pack filled before the next: for attention that pads within a pack
-};
-
-/// The names, in the order of the enum: "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing",
-/// "best-fit-decreasing", "similar-length".
-NAVIT_EDGE_API std::span<const std::string_view> strategy_names() noexcept;
-NAVIT_EDGE_API Strategy parse_strategy(std::string_view name);  // throws InvalidInput for another name
 
 /// What binds a plan, all at once.
 struct PlanLimits {

@@ -4,26 +4,26 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "navit_edge/engine.h"
 #include "navit_edge/policy.h"
+#include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
 
 struct SessionOptions {
-  std::string device = "auto";     // "auto" | "cpu" | "gpu"
-  std::string engine;              // id of an engine or a group; empty: the first that can run on `device`
-  std::string precision = "auto";  // "auto" | "fp32" | "fp16" | "bf16" | "int8" | "fp8"
-  int threads = 0;                 // 0: all cores that this process can keep busy (cores.h)
+  std::optional<DeviceKind> device;    // none: any, accelerators first
+  std::string engine;                  // id of an engine or a group; empty: the first that can run on `device`
+  std::optional<Precision> precision;  // none: any
+  int threads = 0;                     // 0: all cores that this process can keep busy (cores.h)
   /// Packs in flight at once. An engine that cannot open so many is an error. 0: for engines of fixed tokens on an
   /// accelerator two, or one if two do not open; on a CPU one with all cores, and two while two packs wait.
   int slots = 0;
   std::int32_t max_tokens_per_image = 0;  // most patches of an image (sizing.h: capped); 0: as the bundle says
-  std::string strategy = "auto";          // which images share a pack: a name of plan.h
-  /// What becomes of an image that is longer than every budget. "error": its result carries OverBudget. "downscale": it
-  /// is resized to the largest grid that fits, and its result says so. "split" is refused: no model allows it yet.
-  std::string overflow = "error";
+  Strategy strategy = Strategy::kAuto;    // which images share a pack
+  Overflow overflow = Overflow::kError;   // what becomes of an image that is longer than every budget
   BackendSearch search;
   std::map<std::string, std::string> backend;  // options for the backend
   Policy policy;                               // of images that name none

@@ -18,8 +18,8 @@ NAVIT_EDGE_API SizingSpec parse_sizing(std::string_view json, std::int32_t patch
 /// raised. Throws InvalidInput below 1, and if no image can keep the limit under the rule.
 NAVIT_EDGE_API SizingSpec capped(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens);
 
-/// The grid of an image under the rule of `preprocess`. Throws InvalidInput for an empty image, for one that the rule
-/// refuses, and for a rule whose fields are wrong.
+/// The grid of an image under the rule of `preprocess`, whose fields are such as parse_sizing accepts. Throws
+/// InvalidInput for an empty image, and for one that the rule refuses.
 NAVIT_EDGE_API Grid resize_target(Size image, const PreprocessSpec& preprocess);
 
 }  // namespace navit_edge

@@ -2,9 +2,9 @@
 // N images in a pack, P patch side in pixels, C channels, F = P*P*C, D width, L longest image in tokens.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 #include "navit_edge/export.h"
 
@@ -22,8 +22,11 @@ enum class DType : std::int32_t {
 /// Bytes of one element.
 NAVIT_EDGE_API std::size_t element_bytes(DType dtype) noexcept;
 
-/// "float32", "uint8", ...: the spelling of the manifest.
-NAVIT_EDGE_API std::string_view dtype_name(DType dtype) noexcept;
+/// Channels of a pixel in `patches`.
+inline constexpr std::int32_t kChannels = 3;
+
+/// A colour: red, green, blue.
+using Rgb = std::array<std::uint8_t, 3>;
 
 /// A raster size in pixels.
 struct Size {

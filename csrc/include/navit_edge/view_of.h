@@ -28,21 +28,10 @@ template <PixelContainer Pixels>
   view.height_px = size.height_px;
   view.width_px = size.width_px;
   view.format = format;
-  switch (format) {
-    case PixelFormat::kNv12:
-    case PixelFormat::kI420:
-      throw InvalidInput("view_of takes pixels of one plane; fill the planes of an ImageView for NV12 and I420");
-    case PixelFormat::kGray:
-      view.channels = 1;
-      break;
-    case PixelFormat::kByChannels:
-    case PixelFormat::kRgb:
-    case PixelFormat::kBgr:
-      view.channels = 3;
-      break;
-    default:
-      view.channels = 4;
+  if (format == PixelFormat::kNv12 || format == PixelFormat::kI420) {
+    throw InvalidInput("view_of takes pixels of one plane; fill the planes of an ImageView for NV12 and I420");
   }
+  view.channels = channels_of(format);
   const std::int64_t expected = std::int64_t{size.height_px} * size.width_px * view.channels;
   if (static_cast<std::int64_t>(std::ranges::size(pixels)) != expected) {
     throw InvalidInput("the image has " + std::to_string(std::ranges::size(pixels)) + " bytes; expected " +

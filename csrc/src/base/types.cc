@@ -16,20 +16,4 @@ std::size_t element_bytes(DType dtype) noexcept {
   return 0;
 }
 
-std::string_view dtype_name(DType dtype) noexcept {
-  switch (dtype) {
-    case DType::kFloat32:
-      return "float32";
-    case DType::kFloat16:
-      return "float16";
-    case DType::kBFloat16:
-      return "bfloat16";
-    case DType::kUInt8:
-      return "uint8";
-    case DType::kInt32:
-      return "int32";
-  }
-  return "unknown";
-}
-
 }  // namespace navit_edge

@@ -1,6 +1,7 @@
 #include "bundle/graph_check.h"
 
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -9,23 +10,23 @@
 namespace navit_edge {
 namespace {
 
+/// A tensor of the contract. `letters`: one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or T/4, 'D' is
+/// any fixed extent.
 struct Contract {
-  std::string_view name;
   DType dtype;
-  std::string_view letters;  // one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or T/4
+  std::string_view letters;
 };
 
-constexpr std::array<Contract, 7> kInputs{{{"patches", DType::kUInt8, "TF"},
-                                           {"positions", DType::kInt32, "T2"},
-                                           {"segment_ids", DType::kInt32, "T"},
-                                           {"grid_hw", DType::kInt32, "N2"},
-                                           {"attention_index", DType::kInt32, "NL"},
-                                           {"token_index", DType::kInt32, "T"},
-                                           {"cu_seqlens", DType::kInt32, "+"}}};
-
-// 'D' is any fixed extent.
-constexpr std::array<Contract, 3> kOutputs{
-    {{"logits", DType::kFloat32, "ND"}, {"embedding", DType::kFloat32, "ND"}, {"tokens", DType::kFloat32, "MD"}}};
+/// [GraphInput]
+constexpr std::array<Contract, 7> kInputs{{{DType::kUInt8, "TF"},
+                                           {DType::kInt32, "T2"},
+                                           {DType::kInt32, "T"},
+                                           {DType::kInt32, "N2"},
+                                           {DType::kInt32, "NL"},
+                                           {DType::kInt32, "T"},
+                                           {DType::kInt32, "+"}}};
+/// [GraphOutput]
+constexpr std::array<Contract, 3> kOutputs{{{DType::kFloat32, "ND"}, {DType::kFloat32, "ND"}, {DType::kFloat32, "MD"}}};
 
 std::string dim_in_words(const Dim& dim) {
   if (dim.symbol == '\0') return std::to_string(dim.extent);
@@ -34,7 +35,7 @@ std::string dim_in_words(const Dim& dim) {
 }
 
 std::string shape_in_words(const TensorSpec& spec) {
-  std::string words = std::string(dtype_name(spec.dtype)) + " [";
+  std::string words = std::string(word_of(spec.dtype)) + " [";
   for (std::size_t i = 0; i < spec.shape.size(); ++i) {
     words += (i > 0 ? ", " : "") + dim_in_words(spec.shape[i]);
   }
@@ -59,44 +60,53 @@ bool dim_is(const Dim& dim, char letter, std::int64_t patch_values) {
   }
 }
 
-template <std::size_t n>
-std::size_t find(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess, const char* kind,
-                 const std::array<Contract, n>& contracts) {
-  const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;
-  for (std::size_t i = 0; i < n; ++i) {
-    const Contract& contract = contracts[i];
-    if (spec.name != contract.name) continue;
-    bool same = spec.dtype == contract.dtype && spec.shape.size() == contract.letters.size();
-    for (std::size_t d = 0; same && d < spec.shape.size(); ++d) {
-      same = dim_is(spec.shape[d], contract.letters[d], patch_values);
-    }
-    if (same) return i;
-    std::string expected = std::string(dtype_name(contract.dtype)) + " [";
-    for (std::size_t d = 0; d < contract.letters.size(); ++d) {
-      expected += (d > 0 ? ", " : "") + (contract.letters[d] == 'F'   ? std::to_string(patch_values)
-                                         : contract.letters[d] == '+' ? "N+1"
-                                         : contract.letters[d] == 'M' ? "T"
-                                                                      : std::string(1, contract.letters[d]));
-    }
-    throw BundleError("graph " + graph.id + ": " + kind + " " + spec.name + " is " + shape_in_words(spec) +
-                      "; expected " + expected + "]; export the model again");
+std::string expected_in_words(const Contract& contract, std::int64_t patch_values) {
+  std::string words = std::string(word_of(contract.dtype)) + " [";
+  for (std::size_t d = 0; d < contract.letters.size(); ++d) {
+    words += (d > 0 ? ", " : "") + (contract.letters[d] == 'F'   ? std::to_string(patch_values)
+                                    : contract.letters[d] == '+' ? "N+1"
+                                    : contract.letters[d] == 'M' ? "T"
+                                                                 : std::string(1, contract.letters[d]));
   }
-  std::string known;
-  for (const Contract& contract : contracts) known += (known.empty() ? "" : ", ") + std::string(contract.name);
-  throw BundleError("graph " + graph.id + " has the " + kind + " '" + spec.name +
-                    "', which this version does not know; known: " + known +
-                    "; export the model again or update navit-edge");
+  return words + "]";
+}
+
+/// Which of the contract's inputs or outputs `spec` is.
+template <class Enum, std::size_t n>
+Enum checked(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess,
+             const std::array<Contract, n>& contracts) {
+  using Words = Vocabulary<Enum>;
+  const std::string kind(Words::what);
+  const std::optional<Enum> found = find_word<Enum>(spec.name);
+  if (!found) {
+    throw BundleError("graph " + graph.id + " has the " + kind + " '" + spec.name +
+                      "', which this version does not know; known: " + list_of(Words::words) +
+                      "; export the model again or update navit-edge");
+  }
+  const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;
+  const Contract& contract = contracts[static_cast<std::size_t>(*found)];
+  bool same = spec.dtype == contract.dtype && spec.shape.size() == contract.letters.size();
+  for (std::size_t d = 0; same && d < spec.shape.size(); ++d) {
+    same = dim_is(spec.shape[d], contract.letters[d], patch_values);
+  }
+  if (same) return *found;
+  throw BundleError("graph " + graph.id + ": " + kind + " " + spec.name + " is " + shape_in_words(spec) +
+                    "; expected " + expected_in_words(contract, patch_values) + "; export the model again");
 }
 
 }  // namespace
 
-GraphInput graph_input(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess) {
-  return static_cast<GraphInput>(find(graph, spec, preprocess, "input", kInputs));
+std::vector<GraphInput> graph_inputs(const GraphSpec& graph, const PreprocessSpec& preprocess) {
+  std::vector<GraphInput> inputs;
+  for (const TensorSpec& spec : graph.inputs) {
+    inputs.push_back(checked<GraphInput>(graph, spec, preprocess, kInputs));
+  }
+  return inputs;
 }
 
 void check_graph(const GraphSpec& graph, const PreprocessSpec& preprocess) {
-  for (const TensorSpec& spec : graph.inputs) (void)find(graph, spec, preprocess, "input", kInputs);
-  for (const TensorSpec& spec : graph.outputs) (void)find(graph, spec, preprocess, "output", kOutputs);
+  (void)graph_inputs(graph, preprocess);
+  for (const TensorSpec& spec : graph.outputs) (void)checked<GraphOutput>(graph, spec, preprocess, kOutputs);
 }
 
 }  // namespace navit_edge

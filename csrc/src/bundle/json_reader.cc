@@ -7,16 +7,6 @@
 #include "navit_edge/error.h"
 
 namespace navit_edge {
-namespace {
-
-std::string list_of(std::initializer_list<const char*> names) {
-  std::string list;
-  for (const char* name : names) list += (list.empty() ? "" : ", ") + std::string(name);
-  return list;
-}
-
-}  // namespace
-
 std::string JsonReader::child(const std::string& key) const {
   return where_.empty() ? shown(key) : where_ + "." + shown(key);
 }
@@ -56,8 +46,9 @@ bool JsonReader::has(const std::string& key) const {
 
 bool JsonReader::has_value(const std::string& key) const { return has(key) && !value_->find(key)->is_null(); }
 
-void JsonReader::only(std::initializer_list<const char*> known) const {
+void JsonReader::only(std::initializer_list<std::string_view> known) const {
   if (!value_->is_object()) fail("an object with the fields " + list_of(known));
+  if (source_->skip_unknown) return;
   for (const auto& [key, value] : value_->items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     throw BundleError(source_->file + ": the field " + child(key) + " is not known; expected no others than " +
@@ -143,6 +134,20 @@ std::map<std::string, JsonReader> JsonReader::object(std::size_t most) const {
     fields.emplace(key, JsonReader(value, *this, child(key)));
   }
   return fields;
+}
+
+std::size_t JsonReader::word_index(std::span<const std::string_view> words) const {
+  const auto found = std::find(words.begin(), words.end(), string());
+  if (found == words.end()) fail("one of " + list_of(words));
+  return static_cast<std::size_t>(found - words.begin());
+}
+
+Rgb JsonReader::colour() const {
+  const std::vector<JsonReader> values = array(Rgb{}.size());
+  if (values.size() != Rgb{}.size()) fail("three values of 0..255: R, G, B");
+  Rgb colour{};
+  for (std::size_t c = 0; c < colour.size(); ++c) colour[c] = static_cast<std::uint8_t>(values[c].integer(0, 255));
+  return colour;
 }
 
 std::map<std::string, std::string> JsonReader::string_map() const {

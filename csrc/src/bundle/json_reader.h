@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "bundle/json_text.h"
+#include "navit_edge/types.h"
+#include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
 
@@ -31,8 +33,8 @@ class JsonReader {
   [[nodiscard]] bool has(const std::string& key) const;
   /// A field that may be missing, or null, which says the same.
   [[nodiscard]] bool has_value(const std::string& key) const;
-  /// Fails if the object has a field beside `known`.
-  void only(std::initializer_list<const char*> known) const;
+  /// Fails if the object has a field beside `known`, unless the source is of a later minor version.
+  void only(std::initializer_list<std::string_view> known) const;
 
   /// Of at most kMostStringBytes, without control characters other than the tab.
   [[nodiscard]] std::string string() const;
@@ -46,6 +48,14 @@ class JsonReader {
   [[nodiscard]] std::vector<JsonReader> array(std::size_t most) const;
   [[nodiscard]] std::map<std::string, JsonReader> object(std::size_t most) const;
   [[nodiscard]] std::map<std::string, std::string> string_map() const;  // of at most kMostMapEntries
+  /// One of the words of an enum.
+  template <class Enum>
+  [[nodiscard]] Enum word() const {
+    return value_at<Enum>(word_index(Vocabulary<Enum>::words));
+  }
+  /// Which of `words` it is.
+  [[nodiscard]] std::size_t word_index(std::span<const std::string_view> words) const;
+  [[nodiscard]] Rgb colour() const;  // [R, G, B]
   [[nodiscard]] bool is_object() const { return value_->is_object(); }
   [[nodiscard]] bool is_string() const { return value_->is_string(); }
   [[nodiscard]] bool is_integer() const { return value_->is_number_integer(); }

@@ -17,6 +17,7 @@ inline constexpr std::size_t kMostJsonValues = std::size_t{1} << 21;
 struct JsonSource {
   std::string file;
   std::string remedy;
+  bool skip_unknown = false;  // a later minor version: fields that are not known are skipped
 };
 
 /// Throws BundleError if `text` is not exactly one JSON document (RFC 8259) in UTF-8: comments, a byte order mark,

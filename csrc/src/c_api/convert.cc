@@ -44,26 +44,6 @@ std::vector<std::filesystem::path> directories(const char* list) {
   return out;
 }
 
-void set(std::string& value, const char* given) {
-  if (given != nullptr) value = given;
-}
-
-std::int32_t channels_of(std::int32_t format) {
-  switch (format) {
-    case NAVIT_EDGE_C_GRAY:
-    case NAVIT_EDGE_C_NV12:
-    case NAVIT_EDGE_C_I420:
-      return 1;
-    case NAVIT_EDGE_C_RGBX:
-    case NAVIT_EDGE_C_BGRX:
-    case NAVIT_EDGE_C_RGBA:
-    case NAVIT_EDGE_C_BGRA:
-      return 4;
-    default:
-      return 3;
-  }
-}
-
 /// `value` as an enum whose last value is `last`.
 template <class Enum>
 Enum checked(std::int32_t value, Enum last, const char* field) {
@@ -88,11 +68,11 @@ SessionOptions session_options(const navit_edge_c_options* given) {
   out.threads = options.threads;
   out.slots = options.slots;
   out.max_tokens_per_image = options.max_tokens_per_image;
-  set(out.device, options.device);
-  set(out.engine, options.engine);
-  set(out.precision, options.precision);
-  set(out.strategy, options.strategy);
-  set(out.overflow, options.overflow);
+  if (options.device != nullptr) out.device = parse_word_or_auto<DeviceKind>(options.device);
+  if (options.engine != nullptr) out.engine = options.engine;
+  if (options.precision != nullptr) out.precision = parse_word_or_auto<Precision>(options.precision);
+  if (options.strategy != nullptr) out.strategy = parse_word<Strategy>(options.strategy);
+  if (options.overflow != nullptr) out.overflow = parse_word<Overflow>(options.overflow);
   if (const auto chosen = policy(options.policy)) out.policy = *chosen;
   out.search.explicit_dirs = directories(options.backend_dirs);
   out.search.vendor_dirs = directories(options.vendor_dirs);
@@ -118,7 +98,7 @@ ImageView image_view(const navit_edge_c_image* given) {
   view.height_px = image.height_px;
   view.width_px = image.width_px;
   view.format = checked(image.format, PixelFormat::kI420, "format");
-  view.channels = image.channels != 0 ? image.channels : channels_of(image.format);
+  view.channels = image.channels != 0 ? image.channels : channels_of(view.format);
   view.row_stride_bytes = image.row_stride_bytes;
   for (int i = 0; i < 2; ++i) {
     view.planes[i] = image.planes[i];

@@ -221,8 +221,8 @@ Backend::Probe Backend::probe(const EngineSpec& engine) const {
   const auto options = c_options(engine.options);
   const auto builder = c_options(engine.builder);
   navit_edge_engine_desc desc{};
-  desc.file = "";  // nothing is read yet
-  desc.precision = (engine.float_precision.empty() ? engine.precision : engine.float_precision).c_str();
+  desc.file = "";                                                                      // nothing is read yet
+  desc.precision = word_of(engine.float_precision.value_or(engine.precision)).data();  // a literal: it ends with a zero
   desc.slots = 1;
   desc.options = options.data();
   desc.option_count = options.size();

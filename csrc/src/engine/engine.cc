@@ -77,7 +77,7 @@ Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpe
   navit_edge_engine_desc desc{};
   desc.content = content.get();
   desc.file = file.c_str();
-  desc.precision = (spec.float_precision.empty() ? spec.precision : spec.float_precision).c_str();
+  desc.precision = word_of(spec.float_precision.value_or(spec.precision)).data();  // a literal: it ends with a zero
   desc.slots = options.slots;
   // Affinity a vendor's library sees for itself, and knows better which cores are worth it; a quota it does not.
   const CpuLimits limits = cpu_limits();

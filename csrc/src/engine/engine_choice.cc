@@ -1,36 +1,20 @@
 #include "engine/engine_choice.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 
 #include "navit_edge/error.h"
 
 namespace navit_edge {
 namespace {
 
-/// "cpu", "gpu" or "npu": the kind of device an engine was built for.
-std::string_view device_of(const EngineSpec& engine) {
-  const std::string_view target = engine.target;
-  if (target.starts_with("cpu")) return "cpu";
-  return target.starts_with("npu") ? "npu" : "gpu";
-}
-
-template <std::size_t n>
-void expect_one_of(const char* what, const std::string& value, const std::array<std::string_view, n>& known) {
-  if (std::find(known.begin(), known.end(), value) != known.end()) return;
-  std::string list;
-  for (const std::string_view name : known) list += (list.empty() ? "" : ", ") + std::string(name);
-  throw InvalidInput("unknown " + std::string(what) + " '" + value + "'; known: " + list);
-}
-
 /// Why `engine` is not what the caller asked for, or nothing.
 std::string mismatch(const EngineSpec& engine, const SessionOptions& options) {
-  if (options.device != "auto" && device_of(engine) != options.device) {
-    return "it runs on " + std::string(device_of(engine)) + "; device " + options.device + " was asked for";
+  const auto text = [](auto value) { return std::string(word_of(value)); };
+  if (options.device && engine.device != *options.device) {
+    return "it runs on " + text(engine.device) + "; device " + text(*options.device) + " was asked for";
   }
-  if (options.precision != "auto" && engine.precision != options.precision) {
-    return "its precision is " + engine.precision + "; " + options.precision + " was asked for";
+  if (options.precision && engine.precision != *options.precision) {
+    return "its precision is " + text(engine.precision) + "; " + text(*options.precision) + " was asked for";
   }
   return {};
 }
@@ -68,7 +52,7 @@ std::vector<Entry> in_order_of_preference(const Manifest& manifest, const Sessio
     }
   }
   std::stable_partition(entries.begin(), entries.end(),
-                        [](const Entry& entry) { return !runs_on_cpu(*entry.members.front()); });
+                        [](const Entry& entry) { return entry.members.front()->device != DeviceKind::kCpu; });
   return entries;
 }
 
@@ -135,13 +119,7 @@ void take(const Entry& entry, const SessionOptions& options, EngineChoice& choic
 
 }  // namespace
 
-bool runs_on_cpu(const EngineSpec& engine) { return device_of(engine) == "cpu"; }
-
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
-  expect_one_of("device", options.device, std::array<std::string_view, 4>{"auto", "cpu", "gpu", "npu"});
-  expect_one_of("precision", options.precision,
-                std::array<std::string_view, 6>{"auto", "fp32", "fp16", "bf16", "int8", "fp8"});
-
   EngineChoice choice;
   std::string wrong_option;  // of the caller's: no engine that could be built would take it
   for (const Entry& entry : in_order_of_preference(manifest, options)) {

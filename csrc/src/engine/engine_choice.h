@@ -18,9 +18,6 @@ struct EngineChoice {
   std::vector<Candidate> candidates;  // in the order they were considered; the last one is `engine`
 };
 
-/// Whether it computes on the cores that preprocess, too.
-bool runs_on_cpu(const EngineSpec& engine);
-
 /// Walks the engines of the bundle: accelerators before CPUs, the manifest's order within; a group stands where its
 /// first engine does, and is whole or not taken. What `options.engine` names is the only candidate: an engine, of a
 /// group too, or a group. Throws BackendError listing every candidate and its reason if none can run.

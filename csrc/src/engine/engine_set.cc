@@ -111,7 +111,8 @@ EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const Ses
                        ", or 0 for the default");
   }
   if (options.slots > 0) return made(manifest, choice, options, options.slots);
-  if (choice.engine.dynamic_tokens || runs_on_cpu(choice.engine)) return made(manifest, choice, options, 1);
+  if (choice.engine.dynamic_tokens || choice.engine.device == DeviceKind::kCpu)
+    return made(manifest, choice, options, 1);
   try {
     return made(manifest, choice, options, kDefaultSlots);
   } catch (const BackendError& e) {

@@ -8,6 +8,7 @@
 #include "navit_edge/plan.h"
 #include "pack/scratch.h"
 #include "pack/shape_quantum.h"
+#include "sizing/rules.h"
 
 namespace navit_edge {
 namespace {
@@ -21,7 +22,7 @@ Budget with_longest(const Budget& budget, const PreprocessSpec& preprocess, cons
                     std::int32_t quantum) noexcept {
   Budget bounded = budget;
   bounded.longest = longest_image({&budget, 1});
-  const std::int32_t cap = preprocess.sizing.max_tokens;  // a session's own cap only lowers it
+  const std::int32_t cap = token_limit(preprocess.sizing.rule);  // a session's own cap only lowers it
   if (cap > 0 && cap < bounded.longest - model.prefix_tokens) {
     bounded.longest = rounded_up(cap + model.prefix_tokens, quantum, bounded.longest);
   }

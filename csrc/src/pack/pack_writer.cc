@@ -1,14 +1,17 @@
+#include "navit_edge/pack_writer.h"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <limits>
 #include <numeric>
 #include <string>
+#include <utility>
+#include <variant>
 
 #include "base/thread_pool.h"
 #include "bundle/graph_check.h"
 #include "navit_edge/error.h"
-#include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
 #include "pack/memory_plan.h"
 #include "pack/scratch.h"
@@ -71,16 +74,14 @@ void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) 
 
 template <std::size_t kRowBytes>
 void write_rows(const PixelRows& image, const Band& band, Filter filter, const PixelKernels& pixels,
-                const Segment& segment, const PreprocessSpec& preprocess, const PatchLayout& to,
-                WorkerScratch& scratch) {
+                const Segment& segment, const Rgb& pad_rgb, const PatchLayout& to, WorkerScratch& scratch) {
   const Size target{to.grid.rows * to.patch_px, to.grid.cols * to.patch_px};
   const bool gray = image.channels() == 1;
   if (image.direct() && !gray && image.size() == target) return move_rows<kRowBytes>(image, band, to);
   const std::int32_t row_begin = band.row_begin * to.patch_px;
   const std::int32_t row_end = band.row_end * to.patch_px;
   if (!segment.placement.resized) {
-    return pad_crop(image, pixels, segment.placement, target, preprocess.sizing.pad_rgb, row_begin, row_end,
-                    scratch.pad_crop,
+    return pad_crop(image, pixels, segment.placement, target, pad_rgb, row_begin, row_end, scratch.pad_crop,
                     [&](std::int32_t y, const std::uint8_t* row) { scatter_row<kRowBytes>(row, y, to); });
   }
   if (gray) scratch.three.resize(index(target.width_px) * kChannels + kPixelSlack);
@@ -91,20 +92,23 @@ void write_rows(const PixelRows& image, const Band& band, Filter filter, const P
   });
 }
 
-void write_band(const Band& band, const ImageView& image, const Segment& segment, Filter filter,
-                const PreprocessSpec& preprocess, std::uint8_t* first_patch, WorkerScratch& scratch) {
+void write_band(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
+                std::uint8_t* first_patch, WorkerScratch& scratch) {
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
-  const PixelRows source = PixelRows::rgb(image, preprocess, pixels);
+  const PixelRows source = PixelRows::rgb(image, preprocess.alpha, preprocess.background, pixels);
   const PatchLayout to{preprocess.patch_px, segment.grid, first_patch};
+  const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
+  const Rgb pad_rgb = native != nullptr ? native->pad_rgb : Rgb{};
+  const Filter filter = preprocess.filter;
   switch (preprocess.patch_px) {
     case 16:
-      return write_rows<16 * kChannels>(source, band, filter, pixels, segment, preprocess, to, scratch);
+      return write_rows<16 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
     case 14:
-      return write_rows<14 * kChannels>(source, band, filter, pixels, segment, preprocess, to, scratch);
+      return write_rows<14 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
     case 32:
-      return write_rows<32 * kChannels>(source, band, filter, pixels, segment, preprocess, to, scratch);
+      return write_rows<32 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
     default:
-      return write_rows<0>(source, band, filter, pixels, segment, preprocess, to, scratch);
+      return write_rows<0>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
   }
 }
 
@@ -131,23 +135,31 @@ void split_into_bands(const Pack& pack, std::span<const ImageView> images, std::
   }
 }
 
+void require_image(std::int32_t i, std::span<const ImageView> images) {
+  if (i >= 0 && index(i) < images.size()) return;
+  throw InvalidInput("the plan names image " + std::to_string(i) + "; there are " + std::to_string(images.size()));
+}
+
 /// Lays the images out: segments, T, N, L.
-void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
-             const PreprocessSpec& preprocess, const ModelSpec& model, const Budget& budget, bool dynamic_tokens,
-             std::int32_t quantum, Pack& out) {
+void lay_out(const PackSpec& spec, const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
+             Pack& out) {
+  const PreprocessSpec& preprocess = spec.preprocess;
+  const ModelSpec& model = spec.model;
   if (grids.size() != images.size()) {
-    throw InvalidInput("write_pack was given " + std::to_string(images.size()) + " images and " +
+    throw InvalidInput("a pack was given " + std::to_string(images.size()) + " images and " +
                        std::to_string(grids.size()) + " grids; expected one grid an image");
   }
+  if (plan.budget < 0 || index(plan.budget) >= spec.budgets.size()) {
+    throw InvalidInput("the plan names budget " + std::to_string(plan.budget) + "; there are " +
+                       std::to_string(spec.budgets.size()));
+  }
+  const Budget& budget = spec.budgets[index(plan.budget)];
   if (plan.images.empty()) throw InvalidInput("the pack holds no image; expected at least one");
   out.segments.clear();
   out.longest = 0;
   std::int64_t tokens = 0;
   for (const std::int32_t i : plan.images) {
-    if (i < 0 || index(i) >= images.size()) {
-      throw InvalidInput("the plan names image " + std::to_string(i) + "; there are " + std::to_string(images.size()));
-    }
-    check_image(images[index(i)], "image " + std::to_string(i), preprocess.alpha);
+    require_image(i, images);
     const Grid grid = grids[index(i)];
     if (grid.rows < 1 || grid.cols < 1 ||
         std::max(grid.rows, grid.cols) > std::numeric_limits<std::int32_t>::max() / preprocess.patch_px) {
@@ -172,11 +184,12 @@ void lay_out(const PackPlan& plan, std::span<const ImageView> images, std::span<
   out.used_tokens = static_cast<std::int32_t>(tokens);
   // Rows of merged patches are whole blocks, and no tensor outgrows what its slot has set aside.
   const std::int32_t block = model.token_merge * model.token_merge;
-  out.tokens = dynamic_tokens ? rounded_up(out.used_tokens, std::lcm(quantum, block), budget.tokens / block * block)
-                              : budget.tokens;
-  const std::int32_t most_longest = with_longest(budget, preprocess, model, quantum).longest;
-  if (dynamic_tokens) out.longest = rounded_up(out.longest, quantum, most_longest);
-  out.images = dynamic_tokens ? static_cast<std::int32_t>(count) : budget.images;
+  out.tokens = spec.dynamic_tokens
+                   ? rounded_up(out.used_tokens, std::lcm(spec.quantum, block), budget.tokens / block * block)
+                   : budget.tokens;
+  const std::int32_t most_longest = with_longest(budget, preprocess, model, spec.quantum).longest;
+  if (spec.dynamic_tokens) out.longest = rounded_up(out.longest, spec.quantum, most_longest);
+  out.images = spec.dynamic_tokens ? static_cast<std::int32_t>(count) : budget.images;
 }
 
 std::int32_t length_of(const Segment& segment, const ModelSpec& model) {
@@ -249,7 +262,6 @@ void fill_patches(const Pack& pack, std::span<const ImageView> images, const Pre
   }
   std::memset(out + index(pack.used_tokens) * patch_bytes, 0, index(pack.tokens - pack.used_tokens) * patch_bytes);
 
-  const Filter filter = parse_filter(preprocess.filter);
   PackScratch& scratch = *pack.scratch;
   if (scratch.workers.size() < static_cast<std::size_t>(std::max(1, threads))) {
     scratch.workers.resize(static_cast<std::size_t>(std::max(1, threads)));
@@ -258,30 +270,53 @@ void fill_patches(const Pack& pack, std::span<const ImageView> images, const Pre
   split_into_bands(pack, images, preprocess.patch_px, threads, scratch.bands);
   parallel_for(bands.size(), threads, [&](std::size_t i, std::size_t worker) {
     const Segment& segment = pack.segments[bands[i].segment];
-    write_band(bands[i], images[index(segment.image)], segment, filter, preprocess,
+    write_band(bands[i], images[index(segment.image)], segment, preprocess,
                out + index(segment.first_token + model.prefix_tokens) * patch_bytes, scratch.workers[worker]);
   });
 }
 
 }  // namespace
 
-void write_pack(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
-                const PreprocessSpec& preprocess, const ModelSpec& model, const GraphSpec& graph, const Budget& budget,
-                bool dynamic_tokens, int threads, Pack& out, std::int32_t quantum) {
-  lay_out(plan, images, grids, preprocess, model, budget, dynamic_tokens, quantum, out);
+struct PackWriter::Impl {
+  PackSpec spec;
+  std::vector<GraphInput> inputs;  // [inputs of the graph]
+};
+
+PackWriter::PackWriter(PackSpec spec) : impl_(std::make_unique<Impl>()) {
+  impl_->inputs = graph_inputs(spec.graph, spec.preprocess);
+  impl_->spec = std::move(spec);
+}
+PackWriter::~PackWriter() = default;
+PackWriter::PackWriter(PackWriter&&) noexcept = default;
+PackWriter& PackWriter::operator=(PackWriter&&) noexcept = default;
+
+const PackSpec& PackWriter::spec() const& noexcept { return impl_->spec; }
+
+void PackWriter::write(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
+                       int threads, Pack& out) const {
+  for (const std::int32_t i : plan.images) {
+    require_image(i, images);
+    check_image(images[index(i)], "image " + std::to_string(i), impl_->spec.preprocess.alpha);
+  }
+  write_checked(plan, images, grids, threads, out);
+}
+
+void PackWriter::write_checked(const PackPlan& plan, std::span<const ImageView> images, std::span<const Grid> grids,
+                               int threads, Pack& out) const {
+  const PackSpec& spec = impl_->spec;
+  lay_out(spec, plan, images, grids, out);
   if (out.scratch == nullptr) out.scratch = std::make_shared<PackScratch>();
+  const ModelSpec& model = spec.model;
   const std::int64_t tokens = out.tokens;
   const std::int64_t count = out.images;
-  const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;
-  if (out.inputs.size() > graph.inputs.size()) out.inputs.resize(graph.inputs.size());
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
-    const TensorSpec& spec = graph.inputs[i];
-    const GraphInput input = graph_input(graph, spec, preprocess);
-    HostTensor& tensor = input_tensor(out, i, spec);
-    switch (input) {
+  const std::int64_t patch_values = std::int64_t{spec.preprocess.patch_px} * spec.preprocess.patch_px * kChannels;
+  if (out.inputs.size() > spec.graph.inputs.size()) out.inputs.resize(spec.graph.inputs.size());
+  for (std::size_t i = 0; i < spec.graph.inputs.size(); ++i) {
+    HostTensor& tensor = input_tensor(out, i, spec.graph.inputs[i]);
+    switch (impl_->inputs[i]) {
       case GraphInput::kPatches:
         tensor.resize(std::array{tokens, patch_values});
-        fill_patches(out, images, preprocess, model, threads, tensor.as<std::uint8_t>());
+        fill_patches(out, images, spec.preprocess, model, threads, tensor.as<std::uint8_t>());
         break;
       case GraphInput::kPositions:
         tensor.resize(std::array{tokens, std::int64_t{2}});

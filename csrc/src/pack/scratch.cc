@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <variant>
 
 #include "navit_edge/plan.h"
+#include "sizing/rules.h"
 
 namespace navit_edge {
 namespace {
@@ -11,7 +13,7 @@ namespace {
 /// The longest image of `budget` in patches, or what the sizing rule allows if that is less.
 std::int64_t longest_patches(const Budget& budget, const SizingSpec& sizing) {
   std::int64_t most = std::max(1, longest_image({&budget, 1}));
-  for (const std::int32_t cap : {sizing.max_tokens, sizing.cap_tokens}) {
+  for (const std::int32_t cap : {token_limit(sizing.rule), sizing.cap_tokens}) {
     if (cap > 0) most = std::min<std::int64_t>(most, cap);
   }
   return most;
@@ -27,7 +29,7 @@ Size target_of(std::int64_t patches, double aspect, std::int32_t patch_px) {
 }
 
 void reserve_worker(WorkerScratch& worker, std::int64_t patches, const PreprocessSpec& preprocess) {
-  const Filter filter = parse_filter(preprocess.filter);
+  const Filter filter = preprocess.filter;
   std::int32_t widest = 0;
   // From wide to high; of the high ones just above 2 : 1 is the widest that goes down first (goes_down_first).
   for (const double aspect : {0.25, 1.0, 2.0, 4.0}) {
@@ -41,7 +43,8 @@ void reserve_worker(WorkerScratch& worker, std::int64_t patches, const Preproces
   }
   const std::size_t row = static_cast<std::size_t>(widest) * kChannels;
   worker.three.reserve(row + kPixelSlack);
-  if (preprocess.sizing.fit == "resize") return;
+  const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
+  if (native == nullptr || native->fit == Fit::kResize) return;
   worker.pad_crop.blank.reserve(row);
   worker.pad_crop.mixed.reserve(row);
   for (auto* buffer : {&worker.pad_crop.scratch, &worker.pad_crop.three}) {

@@ -1,5 +1,6 @@
 #include "navit_edge/unpack.h"
 
+#include <optional>
 #include <string>
 
 #include "navit_edge/error.h"
@@ -9,7 +10,7 @@ namespace {
 
 void expect_rows(const HostTensor& output, std::int64_t rows, const std::string& letter) {
   if (output.dtype() == DType::kFloat32 && output.shape().size() == 2 && output.shape()[0] == rows) return;
-  throw BundleError("output " + output.name() + " is " + std::string(dtype_name(output.dtype())) + " of rank " +
+  throw BundleError("output " + output.name() + " is " + std::string(word_of(output.dtype())) + " of rank " +
                     std::to_string(output.shape().size()) + "; expected float32 [" + letter + " = " +
                     std::to_string(rows) + ", width]; export the model again");
 }
@@ -35,11 +36,12 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
   const std::int32_t patches = model.token_merge * model.token_merge;  // that a row of "tokens" stands for
   const std::string letter = patches == 1 ? "T" : "T/4";
   for (const auto& output : outputs) {
-    const bool per_token = output->name() == "tokens";
-    if (!per_token && output->name() != "logits" && output->name() != "embedding") {
-      throw BundleError("the graph has an output '" + output->name() +
-                        "', which this version does not know; known: logits, embedding, tokens; update navit-edge");
+    const std::optional<GraphOutput> kind = find_word<GraphOutput>(output->name());
+    if (!kind) {
+      throw BundleError("the graph has an output '" + output->name() + "', which this version does not know; known: " +
+                        list_of(Vocabulary<GraphOutput>::words) + "; update navit-edge");
     }
+    const bool per_token = kind == GraphOutput::kTokens;
     expect_rows(*output, per_token ? pack.tokens / patches : pack.images, per_token ? letter : "N");
     for (std::size_t n = 0; n < pack.segments.size(); ++n) {
       const Segment& segment = pack.segments[n];
@@ -54,7 +56,7 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
         result.token_features =
             rows_of(output, (segment.first_token + model.prefix_tokens) / patches, segment.grid.tokens() / patches);
       } else {
-        OutputView& view = output->name() == "logits" ? result.logits : result.embedding;
+        OutputView& view = kind == GraphOutput::kLogits ? result.logits : result.embedding;
         view = rows_of(output, static_cast<std::int64_t>(n), 1);
       }
     }

@@ -11,8 +11,6 @@
 namespace navit_edge {
 namespace {
 
-constexpr std::array<std::string_view, 6> kFilterNames{"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"};
-
 /// Half the width of a filter at scale 1, in input pixels.
 double support_of(Filter filter) {
   switch (filter) {
@@ -65,16 +63,6 @@ double filter_value(Filter filter, double x) {
 }
 
 }  // namespace
-
-std::span<const std::string_view> resize_filter_names() noexcept { return kFilterNames; }
-
-Filter parse_filter(std::string_view name) {
-  for (std::size_t i = 0; i < kFilterNames.size(); ++i) {
-    if (name == kFilterNames[i]) return static_cast<Filter>(i);
-  }
-  throw InvalidInput("unknown resize filter '" + std::string(name) +
-                     "'; known: nearest, box, bilinear, hamming, bicubic, lanczos");
-}
 
 std::int32_t most_taps(std::int32_t in, std::int32_t out, Filter filter) noexcept {
   const double scale = std::max(static_cast<double>(in) / out, 1.0);

@@ -3,19 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <string_view>
 #include <vector>
 
+#include "navit_edge/vocabulary.h"
 #include "pixels/kernels/resize_kernels.h"
 
 namespace navit_edge {
-
-enum class Filter { kNearest, kBox, kBilinear, kHamming, kBicubic, kLanczos };
-
-/// The names that `parse_filter` takes.
-std::span<const std::string_view> resize_filter_names() noexcept;
-Filter parse_filter(std::string_view name);  // throws InvalidInput
 
 /// The fixed-point weights of one axis. Not for kNearest.
 struct AxisWeights {

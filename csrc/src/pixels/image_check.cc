@@ -89,13 +89,10 @@ void check_image(const ImageView& image, const std::string& who) {
   }
 }
 
-void check_image(const ImageView& image, const std::string& who, const std::string& alpha) {
+void check_image(const ImageView& image, const std::string& who, Alpha alpha) {
   check_image(image, who);
-  if (alpha != "drop" && alpha != "composite" && alpha != "reject") {
-    throw InvalidInput("alpha is '" + alpha + "'; expected one of drop, composite, reject");
-  }
   const PixelFormat format = image.pixel_format();
-  if (alpha == "reject" && (format == PixelFormat::kRgba || format == PixelFormat::kBgra)) {
+  if (alpha == Alpha::kReject && (format == PixelFormat::kRgba || format == PixelFormat::kBgra)) {
     throw InvalidInput(who +
                        " has an alpha channel, and alpha is \"reject\"; expected RGB; "
                        "composite it over a colour, or drop alpha with image[:, :, :3]");

@@ -11,8 +11,8 @@ std::size_t bytes(std::int32_t pixels) { return static_cast<std::size_t>(pixels)
 }  // namespace
 
 void pad_crop(const PixelRows& image, const PixelKernels& kernels, const Placement& placement, Size target,
-              const std::array<std::uint8_t, 3>& pad_rgb, std::int32_t row_begin, std::int32_t row_end,
-              PadCropRows& kept, FunctionRef<void(std::int32_t y, const std::uint8_t* row)> sink) {
+              const Rgb& pad_rgb, std::int32_t row_begin, std::int32_t row_end, PadCropRows& kept,
+              FunctionRef<void(std::int32_t y, const std::uint8_t* row)> sink) {
   auto& [blank, mixed, scratch, three] = kept;
   blank.resize(bytes(target.width_px));
   for (std::size_t i = 0; i < blank.size(); ++i) blank[i] = pad_rgb[i % kChannels];

@@ -22,7 +22,7 @@ struct PadCropRows {
 /// Hands rows [row_begin, row_end) of `target` to `sink`, in order, in RGB: the image moved pixel by pixel as
 /// `placement` says, over the colour `pad_rgb`. `image` is in RGB or gray (PixelRows::rgb).
 void pad_crop(const PixelRows& image, const PixelKernels& kernels, const Placement& placement, Size target,
-              const std::array<std::uint8_t, 3>& pad_rgb, std::int32_t row_begin, std::int32_t row_end,
-              PadCropRows& kept, FunctionRef<void(std::int32_t y, const std::uint8_t* row)> sink);
+              const Rgb& pad_rgb, std::int32_t row_begin, std::int32_t row_end, PadCropRows& kept,
+              FunctionRef<void(std::int32_t y, const std::uint8_t* row)> sink);
 
 }  // namespace navit_edge

@@ -30,7 +30,7 @@ void PixelRows::set_yuv() {
   }
 }
 
-PixelRows PixelRows::rgb(const ImageView& image, const PreprocessSpec& preprocess, const PixelKernels& kernels) {
+PixelRows PixelRows::rgb(const ImageView& image, Alpha alpha, const Rgb& background, const PixelKernels& kernels) {
   PixelRows rows(image, kernels);
   switch (image.pixel_format()) {
     case PixelFormat::kGray:
@@ -46,9 +46,9 @@ PixelRows PixelRows::rgb(const ImageView& image, const PreprocessSpec& preproces
       break;
     case PixelFormat::kRgba:
     case PixelFormat::kBgra:
-      rows.conversion_ = preprocess.alpha == "composite" ? Conversion::kComposite : Conversion::kTakeThree;
+      rows.conversion_ = alpha == Alpha::kComposite ? Conversion::kComposite : Conversion::kTakeThree;
       rows.swap_ = image.pixel_format() == PixelFormat::kBgra;
-      rows.background_ = preprocess.background;
+      rows.background_ = background;
       break;
     case PixelFormat::kNv12:
     case PixelFormat::kI420:

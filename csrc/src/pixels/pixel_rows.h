@@ -2,13 +2,12 @@
 // where it need not.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include "navit_edge/image.h"
-#include "navit_edge/manifest.h"
+#include "navit_edge/vocabulary.h"
 #include "pixels/kernels/pixel_kernels.h"
 
 namespace navit_edge {
@@ -16,8 +15,8 @@ namespace navit_edge {
 /// Borrows the image. Reading is safe from several threads at once.
 class PixelRows {
  public:
-  /// The image in RGB, or in one channel if it is gray; alpha as `preprocess` says.
-  static PixelRows rgb(const ImageView& image, const PreprocessSpec& preprocess, const PixelKernels& kernels);
+  /// The image in RGB, or in one channel if it is gray; `background` is for Alpha::kComposite.
+  static PixelRows rgb(const ImageView& image, Alpha alpha, const Rgb& background, const PixelKernels& kernels);
 
   /// The image in as many channels as it has: gray, RGB, or four, which are premultiplied if `premultiply` and stay
   /// in the image's order. NV12 and I420 as RGB.
@@ -51,7 +50,7 @@ class PixelRows {
   std::int32_t channels_ = 3;
   Conversion conversion_ = Conversion::kNone;
   bool swap_ = false;
-  std::array<std::uint8_t, 3> background_{};
+  Rgb background_{};
   YuvCoefficients coefficients_{};
 };
 

@@ -17,10 +17,10 @@ std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 }  // namespace
 
-void convert_to_rgb(const ImageView& image, const PreprocessSpec& preprocess, std::uint8_t* out) {
-  check_image(image, "the image", preprocess.alpha);
+void convert_to_rgb(const ImageView& image, Alpha alpha, const Rgb& background, std::uint8_t* out) {
+  check_image(image, "the image", alpha);
   const PixelKernels& kernels = pixel_kernels(best_simd_level());
-  const PixelRows rows = PixelRows::rgb(image, preprocess, kernels);
+  const PixelRows rows = PixelRows::rgb(image, alpha, background, kernels);
   const auto width = static_cast<std::size_t>(image.width_px);
   std::vector<std::uint8_t> scratch(rows.scratch_bytes(image.width_px));
   std::vector<std::uint8_t> three(width * kChannels + kPixelSlack);
@@ -46,21 +46,20 @@ std::int32_t resized_channels(const ImageView& image) noexcept {
   }
 }
 
-void resize_image(const ImageView& image, Size target, std::string_view filter, std::uint8_t* out) {
+void resize_image(const ImageView& image, Size target, Filter filter, std::uint8_t* out) {
   check_image(image, "the image");
   if (target.height_px < 1 || target.width_px < 1 || target.height_px > kMostSidePx || target.width_px > kMostSidePx) {
     throw InvalidInput("the target size is " + std::to_string(target.height_px) + " x " +
                        std::to_string(target.width_px) +
                        " pixels (height x width); both must be at least 1 and at most " + std::to_string(kMostSidePx));
   }
-  const Filter parsed = parse_filter(filter);
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
   // Pillow premultiplies, so that hidden colours do not bleed; not if it copies pixels.
-  const bool blends = resized_channels(image) == 4 && parsed != Filter::kNearest && image.size() != target;
+  const bool blends = resized_channels(image) == 4 && filter != Filter::kNearest && image.size() != target;
   const PixelRows source = PixelRows::own(image, blends, pixels);
   const std::size_t row_bytes = index(target.width_px) * index(source.channels());
   thread_local Resizer resizer;
-  resizer.rows(source, target, parsed, 0, target.height_px, [&](std::int32_t y, const std::uint8_t* row) {
+  resizer.rows(source, target, filter, 0, target.height_px, [&](std::int32_t y, const std::uint8_t* row) {
     std::uint8_t* to = out + index(y) * row_bytes;
     if (blends) {
       pixels.unpremultiply(row, index(target.width_px), to);

@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "navit_edge/error.h"
-
 namespace navit_edge {
 namespace {
 
@@ -19,13 +17,6 @@ constexpr Rates kCpu{300e3, 225e3, 150};  // 300 GFLOP/s: two cores with bf16
 constexpr Rates kGpu{20e6, 15e6, 40};     // 20 TFLOP/s
 
 }  // namespace
-
-AttentionCost parse_attention(std::string_view name) {
-  if (name == "padded") return AttentionCost::kPadded;
-  if (name == "segments") return AttentionCost::kSegments;
-  if (name == "whole") return AttentionCost::kWhole;
-  throw InvalidInput("unknown form of attention '" + std::string(name) + "'; known: padded, segments, whole");
-}
 
 double CostModel::pack_us(std::size_t budget, std::int32_t budget_tokens, const PackShape& pack) const noexcept {
   const auto tokens = static_cast<double>(dynamic_tokens ? pack.tokens : budget_tokens);
@@ -44,8 +35,8 @@ double CostModel::pack_us(std::size_t budget, std::int32_t budget_tokens, const 
   return total_us(budget, 1, tokens, scores);
 }
 
-BudgetCost assumed_cost(const ModelSpec& model, std::string_view target) noexcept {
-  const Rates& rates = target.starts_with("cpu") ? kCpu : kGpu;
+BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device) noexcept {
+  const Rates& rates = device == DeviceKind::kCpu ? kCpu : kGpu;
   const double width = model.width;
   const double depth = model.depth;
   // A multiply-add is two FLOPs. Queries, keys, values and projection: 4 D^2; the MLP: 2 D * its width. A score: one
@@ -57,14 +48,15 @@ BudgetCost assumed_cost(const ModelSpec& model, std::string_view target) noexcep
 
 CostModel cost_model(const Manifest& manifest, const EngineSpec& engine) {
   CostModel model;
-  const std::string& lowering = manifest.graph(engine.graph).lowering;
+  const Lowering lowering = manifest.graph(engine.graph).lowering;
   // TensorRT compiles `masked` into a kernel that skips foreign tiles; a CPU computes the whole matrix.
-  model.attention = lowering == "padded"                                       ? AttentionCost::kPadded
-                    : lowering == "masked" && engine.target.starts_with("cpu") ? AttentionCost::kWhole
-                                                                               : AttentionCost::kSegments;
+  const bool whole = lowering == Lowering::kMasked && engine.device == DeviceKind::kCpu;
+  model.attention = lowering == Lowering::kPadded ? AttentionCost::kPadded
+                    : whole                       ? AttentionCost::kWhole
+                                                  : AttentionCost::kSegments;
   model.dynamic_tokens = engine.dynamic_tokens;
   model.measured = !engine.cost.empty();
-  model.budgets = model.measured ? engine.cost : std::vector<BudgetCost>{assumed_cost(manifest.model, engine.target)};
+  model.budgets = model.measured ? engine.cost : std::vector<BudgetCost>{assumed_cost(manifest.model, engine.device)};
   return model;
 }
 

@@ -1,7 +1,6 @@
 #include "plan/plan_packs.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <numeric>
@@ -16,17 +15,13 @@
 namespace navit_edge {
 namespace {
 
-constexpr std::array<std::string_view, 7> kStrategyNames{
-    "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length",
-};
-
 /// What is assumed if no coefficients are given: S/16 on a GPU. Only proportions matter to a plan.
 BudgetCost default_cost() {
   ModelSpec model;
   model.width = 384;
   model.depth = 12;
   model.mlp_width = 1536;
-  return assumed_cost(model, "gpu");
+  return assumed_cost(model, DeviceKind::kGpu);
 }
 
 /// Image indices, the longest first, equals in the order given: by counting, since lengths are small integers.
@@ -97,16 +92,6 @@ void check_limits(std::size_t images, const PlanLimits& limits) {
 }
 
 }  // namespace
-
-std::span<const std::string_view> strategy_names() noexcept { return kStrategyNames; }
-
-Strategy parse_strategy(std::string_view name) {
-  const auto found = std::find(kStrategyNames.begin(), kStrategyNames.end(), name);
-  if (found != kStrategyNames.end()) return static_cast<Strategy>(found - kStrategyNames.begin());
-  std::string known;
-  for (const std::string_view one : kStrategyNames) known += (known.empty() ? "" : ", ") + std::string(one);
-  throw InvalidInput("unknown planning strategy '" + std::string(name) + "'; known: " + known);
-}
 
 std::int32_t longest_image(std::span<const Budget> budgets) noexcept {
   if (budgets.empty()) return 0;

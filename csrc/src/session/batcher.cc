@@ -104,7 +104,7 @@ void Batcher::draft(std::span<const std::int32_t> order, Draft& out) const {
   }
 }
 
-/// How many of the window's images are on time where the first `count` of `draft` leave now, and the others after them
+/// How many of the window's images are on time if the first `count` of `draft` leave now, and the others after them
 /// in packs of as many.
 int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const CostCorrection& correction) {
   left_.assign(std::min(window_.size(), kForesight), true);
@@ -135,7 +135,7 @@ int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point st
   return kept;
 }
 
-/// The best cut of a draft: most images on time where deadlines are at stake, then the least waste.
+/// The best cut of a draft: most images on time if deadlines are at stake, then the least waste.
 Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_point start,
                                   const CostCorrection& correction) {
   Cut best;
@@ -213,7 +213,7 @@ void Batcher::take(Queue& queue, Clock::time_point start, const CostCorrection& 
   draft(order_, by_urgency_);
   const Draft* chosen = &by_urgency_;
   Cut cut = best_cut_of(by_urgency_, stake, start, correction);
-  // Lengths matter where attention pads to the longest image. A waste of 1 cannot be bettered.
+  // Lengths matter if attention pads to the longest image. A waste of 1 cannot be bettered.
   if (kWorthwhile * cut.waste > 1 && window_.size() > cut.count) {
     const std::int32_t length = window_.front().tokens;
     std::sort(order_.begin() + 1, order_.end(), [&](std::int32_t a, std::int32_t b) {

@@ -43,7 +43,7 @@ class Batcher {
   /// Whether the waiting images fill a pack.
   [[nodiscard]] bool full(const Queue& queue) const;
 
-  /// When the next pack must start for those of its images to be on time that can be; max() where none has a deadline.
+  /// When the next pack must start for those of its images to be on time that can be; max() if none has a deadline.
   [[nodiscard]] Clock::time_point leaves_by(const Queue& queue, Clock::time_point now,
                                             const CostCorrection& correction);
 

@@ -23,7 +23,7 @@ class CompletionQueue {
 
   /// Has the callback of `image` called with its result. The queue's until it is taken back.
   void put(PendingImage& image);
-  /// Takes the owners of images that have been read; where memory has run out, with their results.
+  /// Takes the owners of images that have been read; if memory has run out, with their results.
   void release(const std::vector<PendingImage*>& images) noexcept;
   /// Images that were put and not taken back.
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }

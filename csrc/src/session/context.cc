@@ -24,16 +24,18 @@ SessionOptions checked(SessionOptions options) {
   return options;
 }
 
-const GraphSpec& checked(const GraphSpec& graph, const PreprocessSpec& preprocess) {
-  check_graph(graph, preprocess);
-  return graph;
+PackWriter pack_writer(const Manifest& manifest, const EngineSpec& engine, const Sizer& sizer) {
+  const GraphSpec& graph = manifest.graph(engine.graph);
+  check_graph(graph, sizer.preprocess());
+  return PackWriter(
+      {sizer.preprocess(), manifest.model, graph, engine.budgets, engine.dynamic_tokens, shape_quantum(engine)});
 }
 
-PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, const std::string& strategy) {
+PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, Strategy strategy) {
   PlanLimits limits;
   limits.budgets = engine.budgets;
-  limits.strategy = parse_strategy(strategy);
-  limits.base = parse_strategy(engine.strategy);
+  limits.strategy = strategy;
+  limits.base = engine.strategy;
   limits.cost = cost_model(manifest, engine);
   return limits;
 }
@@ -45,11 +47,10 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       manifest(Manifest::load(bundle)),
       choice(choose_engine(manifest, options)),
       sizer(manifest, options, choice.engine),
-      graph(checked(manifest.graph(choice.engine.graph), sizer.preprocess())),
-      quantum(shape_quantum(choice.engine)),
+      writer(pack_writer(manifest, choice.engine, sizer)),
       threads(options.threads > 0 ? options.threads : cpu_limits().cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
-      on_cpu(runs_on_cpu(choice.engine)),
+      on_cpu(choice.engine.device == DeviceKind::kCpu),
       may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots) {}
 
 void SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "engine/engine_choice.h"
+#include "navit_edge/pack_writer.h"
 #include "navit_edge/plan.h"
 #include "navit_edge/session.h"
 #include "sizing/sizer.h"
@@ -29,8 +30,7 @@ struct SessionContext {
   Manifest manifest;
   EngineChoice choice;
   Sizer sizer;
-  GraphSpec graph;
-  std::int32_t quantum;  // of T and L
+  PackWriter writer;
   int threads;
   PlanLimits limits;  // of every plan; deadlines apart
   bool on_cpu;        // the engine computes on the cores that preprocess, too

@@ -15,7 +15,7 @@
 
 namespace navit_edge {
 
-/// A session ends in this order: `close` says that no more comes in; each worker ends, or is left behind where an
+/// A session ends in this order: `close` says that no more comes in; each worker ends, or is left behind if an
 /// engine never gives it back; then `over` is true and the other threads end; `join` waits for all that.
 class Lifecycle {
  public:
@@ -24,7 +24,7 @@ class Lifecycle {
   // With the session's mutex held.
   [[nodiscard]] bool closing() const noexcept { return closing_; }
   [[nodiscard]] bool over() const noexcept { return closing_ && workers_ == 0; }
-  /// False where it was closed before.
+  /// False if it was closed before.
   bool close() noexcept {
     changed_.notify_all();
     return !std::exchange(closing_, true);
@@ -51,7 +51,7 @@ class Lifecycle {
   /// Runs `body` on a thread of its own, which keeps `owner` alive. Its number. Throws std::system_error.
   std::size_t start(std::shared_ptr<const void> owner, std::function<void()> body);
   [[nodiscard]] bool on_own_thread() const noexcept;
-  /// After `close`: waits until all threads have ended, but for those left behind. False where there are such. `mutex`
+  /// After `close`: waits until all threads have ended, but for those left behind. False if there are such. `mutex`
   /// is the session's.
   bool join(std::mutex& mutex);
   /// Lets the threads end by themselves.

@@ -65,8 +65,7 @@ void PackRunner::write(const ScheduledPack& pack, EngineHost& host, EngineHost::
     report_.predicted_us = plan.predicted_us;
     report_.slot = slot_;
     report_.engine = on_->id_of(budget_);
-    write_pack(plan, pack.images, pack.grids, context_->sizer.preprocess(), context_->manifest.model, context_->graph,
-               budget, context_->choice.engine.dynamic_tokens, pack.threads, *pack_, context_->quantum);
+    context_->writer.write_checked(plan, pack.images, pack.grids, pack.threads, *pack_);
     report_.capacity = pack_->tokens;
     report_.preprocess_us = microseconds_since(start_);
   } catch (...) {

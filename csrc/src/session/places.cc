@@ -5,7 +5,7 @@
 namespace navit_edge {
 namespace {
 
-/// Whether `more` fits, where lower priorities have `below` and the others `rest` of `most`. Without overflow: each is
+/// Whether `more` fits, if lower priorities have `below` and the others `rest` of `most`. Without overflow: each is
 /// below 2^63, as an option's range and the memory of a machine are.
 bool fits(std::uint64_t more, std::uint64_t rest, std::uint64_t below, std::uint64_t most) noexcept {
   if (below + rest + more <= most) return true;

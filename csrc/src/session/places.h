@@ -8,7 +8,7 @@
 namespace navit_edge {
 
 /// Counts images that wait, and the bytes of their pixels, by priority. Lower priorities cannot fill the room of higher
-/// ones: where all places are taken, an image still gets one of as many again, as long as those of its priority and
+/// ones: if all places are taken, an image still gets one of as many again, as long as those of its priority and
 /// above have less than half of what those below leave of twice the places. So each higher priority has room of its own
 /// (a half, a quarter, an eighth ... of the places), and twice the places are never exceeded. The same goes for bytes,
 /// but for one image of each priority, which is let in whatever its size, as long as those below keep to the limit.

@@ -58,7 +58,7 @@ class Queue {
   /// Takes one back that is neither waiting nor needed any more. Its image, result and callback must be gone.
   void recycle(PendingImage& image) noexcept;
 
-  /// Its place has been taken: `places().enter`. Where memory runs out it throws, and nothing has changed.
+  /// Its place has been taken: `places().enter`. If memory runs out it throws, and nothing has changed.
   void push(PendingImage& image);
   /// Gives its place back.
   void remove(PendingImage& image) noexcept;
@@ -71,7 +71,7 @@ class Queue {
   [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }
   [[nodiscard]] bool empty() const noexcept { return order_.empty(); }
   [[nodiscard]] const Order& order() const noexcept { return order_; }     // the most urgent first
-  [[nodiscard]] PendingImage* oldest() const noexcept { return oldest_; }  // null where there is none
+  [[nodiscard]] PendingImage* oldest() const noexcept { return oldest_; }  // null if there is none
   [[nodiscard]] double work_us() const noexcept { return order_.empty() ? 0.0 : work_us_; }
 
  private:

@@ -42,7 +42,7 @@ struct RunJob {
   Clock::time_point start = Clock::now();
   std::uint64_t first_id;  // of image 0; the others count up
   std::span<const ImageView> images;
-  std::vector<Grid> grids;       // [images], valid where the result has no error
+  std::vector<Grid> grids;       // [images], valid if the result has no error
   std::vector<PackPlan> plans;   // image indices are the caller's
   std::vector<Result> results;   // [images]
   RunReport report;              // `packs`: [plans]

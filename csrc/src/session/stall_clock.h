@@ -8,7 +8,7 @@
 namespace navit_edge {
 
 /// Counts in looks. What lies between two looks counts up to a bound: a process that was stopped (Ctrl-Z, `docker
-/// pause`, a laptop that slept, a debugger) and goes on finds its engine as old as it left it, and the same where the
+/// pause`, a laptop that slept, a debugger) and goes on finds its engine as old as it left it, and the same if the
 /// clock jumps. Not thread-safe.
 class StallClock {
  public:

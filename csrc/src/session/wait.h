@@ -10,7 +10,7 @@
 
 namespace navit_edge {
 
-/// Waits on `changed` until `done()`: true; false where the time of `options` has passed before. What its `look_up`
+/// Waits on `changed` until `done()`: true; false if the time of `options` has passed before. What its `look_up`
 /// throws ends the wait. Holds `lock` whenever it calls `done` and when it ends, in whichever way.
 template <class Done>
 bool wait_for(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, const WaitOptions& options,

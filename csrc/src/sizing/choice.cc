@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <variant>
 
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
@@ -19,9 +20,8 @@ using Kind = Policy::Kind;
 std::string named(const Policy& policy) { return "policy " + policy.to_string() + ": "; }
 
 /// Fewest patches that the policy scales an image down to.
-std::int64_t least_tokens(const Policy& policy, const SizingSpec& sizing) {
-  const std::int64_t cell = sizing.rule == "smart-resize" ? std::int64_t{sizing.merge} * sizing.merge : 1;
-  return std::max<std::int64_t>(policy.min_tokens(), cell);
+std::int64_t least_tokens(const Policy& policy, const SizingRule& rule) {
+  return std::max<std::int64_t>(policy.min_tokens(), least_patches(rule));
 }
 
 std::int64_t content_tokens(const Policy& policy, double complexity, std::int64_t least, std::int64_t all) {
@@ -63,14 +63,14 @@ double EngineLimits::predicted_us(std::int64_t patches, std::int32_t images) con
 }
 
 void check_policy(const Policy& policy, const PreprocessSpec& preprocess) {
-  const SizingSpec& sizing = preprocess.sizing;
+  const SizingRule& rule = preprocess.sizing.rule;
   if (policy.kind() == Kind::kNative || policy.kind() == Kind::kQuality) return;
   if (policy.kind() == Kind::kTokenCap) {
-    const std::string fault = cap_fault(sizing, preprocess.patch_px, policy.max_tokens());
+    const std::string fault = cap_fault(rule, preprocess.patch_px, policy.max_tokens());
     if (!fault.empty()) throw InvalidInput(named(policy) + fault);
-  } else if (sizing.rule == "fixed") {
+  } else if (const auto* fixed = std::get_if<Fixed>(&rule)) {
     throw InvalidInput(named(policy) + "the bundle's sizing rule fixed gives every image " +
-                       std::to_string(sizing.height_px) + " x " + std::to_string(sizing.width_px) +
+                       std::to_string(fixed->height_px) + " x " + std::to_string(fixed->width_px) +
                        " pixels, so that there is nothing to choose; take the policy native, or export with another "
                        "sizing rule");
   }
@@ -82,7 +82,7 @@ Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& p
   if (policy.kind() == Kind::kNative || policy.kind() == Kind::kQuality) return choice;
   check_policy(policy, preprocess);
   const std::int64_t all = choice.grid.tokens();
-  const std::int64_t least = std::min(all, least_tokens(policy, preprocess.sizing));
+  const std::int64_t least = std::min(all, least_tokens(policy, preprocess.sizing.rule));
   Reason reason;
   std::int64_t cap = all;
   switch (policy.kind()) {
@@ -113,10 +113,10 @@ Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& p
     const auto most = static_cast<std::int32_t>(std::min<std::int64_t>(cap, std::numeric_limits<std::int32_t>::max()));
     const Grid grid = grid_under_cap(image, preprocess, most);
     if (policy.kind() == Kind::kTokenCap && grid.tokens() > cap) {  // a long image under smart-resize
-      throw InvalidInput(named(policy) + "an image of " + std::to_string(image.height_px) + " x " +
-                         std::to_string(image.width_px) + " pixels (height x width) needs " +
-                         std::to_string(grid.tokens()) + " patches under the sizing rule " + preprocess.sizing.rule +
-                         "; raise the cap, or crop the image to a smaller aspect");
+      throw InvalidInput(
+          named(policy) + "an image of " + std::to_string(image.height_px) + " x " + std::to_string(image.width_px) +
+          " pixels (height x width) needs " + std::to_string(grid.tokens()) + " patches under the sizing rule " +
+          std::string(word_of(preprocess.sizing.rule)) + "; raise the cap, or crop the image to a smaller aspect");
     }
     if (grid.tokens() < all) choice.grid = grid;
   }

@@ -44,7 +44,8 @@ class SmallCopy {
         rows_(copied(image.height_px, std::max(image.height_px, image.width_px))),
         cols_(copied(image.width_px, std::max(image.height_px, image.width_px))),
         planar_(image.pixel_format() == PixelFormat::kNv12 || image.pixel_format() == PixelFormat::kI420),
-        gathered_(PixelRows::rgb(gathered_view(), preprocess, pixel_kernels(best_simd_level()))) {
+        gathered_(PixelRows::rgb(gathered_view(), preprocess.alpha, preprocess.background,
+                                 pixel_kernels(best_simd_level()))) {
     for (std::int32_t i = 0; i < cols_; ++i) columns_[index(i)] = middle(i, cols_, image.width_px);
   }
 

@@ -1,6 +1,7 @@
 #include "navit_edge/placement.h"
 
 #include <cmath>
+#include <variant>
 
 #include "sizing/rules.h"
 
@@ -17,13 +18,13 @@ std::int32_t centred(std::int32_t side_px, std::int32_t target_px) {
 
 Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) noexcept {
   const std::int32_t patch_px = preprocess.patch_px;
-  const SizingSpec& sizing = preprocess.sizing;
   const std::int64_t height_px = std::int64_t{grid.rows} * patch_px;
   const std::int64_t width_px = std::int64_t{grid.cols} * patch_px;
   Placement placement;
-  if (sizing.rule == "native" && sizing.fit != "resize" && grid == native_grid(image, sizing, patch_px)) {
+  const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
+  if (native != nullptr && native->fit != Fit::kResize && grid == native_grid(image, native->fit, patch_px)) {
     placement.resized = false;
-    if (sizing.fit == "crop") {
+    if (native->fit == Fit::kCrop) {
       placement.top_px = centred(image.height_px, static_cast<std::int32_t>(height_px));
       placement.left_px = centred(image.width_px, static_cast<std::int32_t>(width_px));
     }

@@ -7,8 +7,8 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <variant>
 
-#include "bundle/rule_fields.h"
 #include "navit_edge/error.h"
 #include "navit_edge/sizing.h"
 
@@ -46,21 +46,24 @@ Grid largest_on_path(Size image, Grid end, std::int32_t max_tokens) {
   }
 }
 
-Grid token_cap(Size image, std::int32_t patch_px, std::int32_t max_tokens, bool upscale) {
-  if (upscale) return largest_on_path(image, {kMost, kMost}, max_tokens);
-  const Grid native{nearest(image.height_px, patch_px), nearest(image.width_px, patch_px)};
-  return native.tokens() <= max_tokens ? native : largest_on_path(image, native, max_tokens);
+// The grid of an image under each rule. `cap_tokens`: the session's own limit, 0 for none; rules that state a limit of
+// their own have it lowered already.
+
+Grid grid_of(const TokenCap& rule, Size image, std::int32_t patch_px, std::int32_t) {
+  if (rule.upscale) return largest_on_path(image, {kMost, kMost}, rule.max_tokens);
+  const Grid native = native_grid(image, Fit::kResize, patch_px);
+  return native.tokens() <= rule.max_tokens ? native : largest_on_path(image, native, rule.max_tokens);
 }
 
-Grid native(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
-  const Grid grid = native_grid(image, sizing, patch_px);
-  if (sizing.cap_tokens == 0 || grid.tokens() <= sizing.cap_tokens) return grid;
-  return token_cap(image, patch_px, sizing.cap_tokens, false);
+Grid grid_of(const Native& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
+  const Grid grid = native_grid(image, rule.fit, patch_px);
+  if (cap_tokens == 0 || grid.tokens() <= cap_tokens) return grid;
+  return grid_of(TokenCap{cap_tokens, false}, image, patch_px, 0);
 }
 
 /// transformers, models/siglip2/image_processing_siglip2.py: get_image_size_for_max_num_patches;
 /// timm, data/naflex_transforms.py: get_image_size_for_seq.
-Grid naflex(Size image, std::int32_t patch_px, std::int32_t max_tokens) {
+Grid grid_of(const NaFlex& rule, Size image, std::int32_t patch_px, std::int32_t) {
   constexpr double kEps = 1e-5;
   double rows = 1;
   double cols = 1;
@@ -76,12 +79,12 @@ Grid naflex(Size image, std::int32_t patch_px, std::int32_t max_tokens) {
   double highest = 100.0;
   while (highest - lowest >= kEps) {
     const double scale = (lowest + highest) / 2;
-    (tokens_at(scale) <= max_tokens ? lowest : highest) = scale;
+    (tokens_at(scale) <= rule.max_tokens ? lowest : highest) = scale;
   }
-  if (tokens_at(lowest) > max_tokens) {
+  if (tokens_at(lowest) > rule.max_tokens) {
     throw InvalidInput("an image of " + text(image) +
                        " pixels (height x width) is too long for the sizing rule naflex: " +
-                       "even at its smallest scale, 1e-6, it needs more than " + std::to_string(max_tokens) +
+                       "even at its smallest scale, 1e-6, it needs more than " + std::to_string(rule.max_tokens) +
                        " patches; make it smaller first");
   }
   return {static_cast<std::int32_t>(rows), static_cast<std::int32_t>(cols)};
@@ -90,7 +93,7 @@ Grid naflex(Size image, std::int32_t patch_px, std::int32_t max_tokens) {
 /// transformers, models/qwen2_vl/image_processing_qwen2_vl.py: smart_resize. The products of sides are below 2^53 for
 /// every image that fits in a memory, so that Python's exact integers and these doubles agree. An aspect of 200 and at
 /// most 2^53 pixels keep the sides below 2^31.
-Grid smart_resize(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
+Grid grid_of(const SmartResize& rule, Size image, std::int32_t patch_px, std::int32_t) {
   constexpr double kMostAspect = 200;
   const double height = image.height_px;
   const double width = image.width_px;
@@ -99,9 +102,9 @@ Grid smart_resize(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
     throw InvalidInput("an image of " + text(image) + " pixels (height x width) has an aspect of " +
                        std::to_string(aspect) + "; the sizing rule smart-resize takes at most 200; crop it first");
   }
-  const double factor = static_cast<double>(patch_px) * sizing.merge;
-  const auto max_pixels = static_cast<double>(sizing.max_pixels);
-  const auto min_pixels = static_cast<double>(sizing.min_pixels);
+  const double factor = static_cast<double>(patch_px) * rule.merge;
+  const auto max_pixels = static_cast<double>(rule.max_pixels);
+  const auto min_pixels = static_cast<double>(rule.min_pixels);
   double rows = std::nearbyint(height / factor);  // of factor pixels each; half to even, as Python rounds
   double cols = std::nearbyint(width / factor);
   const double pixels = (rows * factor) * (cols * factor);
@@ -114,7 +117,7 @@ Grid smart_resize(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
     rows = std::ceil(height * beta / factor);
     cols = std::ceil(width * beta / factor);
   }
-  return {static_cast<std::int32_t>(rows * sizing.merge), static_cast<std::int32_t>(cols * sizing.merge)};
+  return {static_cast<std::int32_t>(rows * rule.merge), static_cast<std::int32_t>(cols * rule.merge)};
 }
 
 /// transformers, models/pixtral/image_processing_pixtral.py: get_resize_output_image_size. There a side that comes out
@@ -129,62 +132,81 @@ Grid longest_side_of(Size image, std::int32_t patch_px, std::int32_t longest_px)
   return {rounded_up(image.height_px, patch_px), rounded_up(image.width_px, patch_px)};
 }
 
-Grid longest_side(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
-  const Grid grid = longest_side_of(image, patch_px, sizing.longest_px);
-  if (sizing.cap_tokens == 0 || grid.tokens() <= sizing.cap_tokens) return grid;
+Grid grid_of(const LongestSide& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
+  const Grid grid = longest_side_of(image, patch_px, rule.longest_px);
+  if (cap_tokens == 0 || grid.tokens() <= cap_tokens) return grid;
   // The longest side that keeps the cap: the count of patches never falls as the side grows.
   std::int32_t fits = 1;
-  std::int32_t exceeds = std::min(sizing.longest_px, std::max(image.height_px, image.width_px));
+  std::int32_t exceeds = std::min(rule.longest_px, std::max(image.height_px, image.width_px));
   while (exceeds - fits > 1) {
     const std::int32_t middle = fits + (exceeds - fits) / 2;
-    (longest_side_of(image, patch_px, middle).tokens() <= sizing.cap_tokens ? fits : exceeds) = middle;
+    (longest_side_of(image, patch_px, middle).tokens() <= cap_tokens ? fits : exceeds) = middle;
   }
   return longest_side_of(image, patch_px, fits);
 }
 
-Grid target(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
-  if (sizing.rule == "token-cap") return token_cap(image, patch_px, sizing.max_tokens, sizing.upscale);
-  if (sizing.rule == "native") return native(image, sizing, patch_px);
-  if (sizing.rule == "naflex") return naflex(image, patch_px, sizing.max_tokens);
-  if (sizing.rule == "smart-resize") return smart_resize(image, sizing, patch_px);
-  if (sizing.rule == "longest-side") return longest_side(image, sizing, patch_px);
-  return {sizing.height_px / patch_px, sizing.width_px / patch_px};  // fixed
+Grid grid_of(const Fixed& rule, Size, std::int32_t patch_px, std::int32_t) {
+  return {rule.height_px / patch_px, rule.width_px / patch_px};
 }
+
+Grid target(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
+  return std::visit([&](const auto& rule) { return grid_of(rule, image, patch_px, sizing.cap_tokens); }, sizing.rule);
+}
+
+// The limits that a rule states itself, brought down to `max_tokens`.
+
+void lower(TokenCap& rule, std::int32_t, std::int32_t max_tokens) {
+  rule.max_tokens = std::min(rule.max_tokens, max_tokens);
+}
+void lower(NaFlex& rule, std::int32_t, std::int32_t max_tokens) {
+  rule.max_tokens = std::min(rule.max_tokens, max_tokens);
+}
+void lower(SmartResize& rule, std::int32_t patch_px, std::int32_t max_tokens) {
+  const double most_pixels = static_cast<double>(max_tokens) * patch_px * patch_px;  // may pass 2^63
+  if (most_pixels < static_cast<double>(rule.max_pixels)) rule.max_pixels = static_cast<std::int64_t>(most_pixels);
+  rule.min_pixels = std::min(rule.min_pixels, rule.max_pixels);
+}
+void lower(Native&, std::int32_t, std::int32_t) {}
+void lower(LongestSide&, std::int32_t, std::int32_t) {}
+void lower(Fixed&, std::int32_t, std::int32_t) {}
 
 /// `sizing` with its limits brought down to `max_tokens`.
 SizingSpec lowered(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens) {
   sizing.cap_tokens = sizing.cap_tokens == 0 ? max_tokens : std::min(sizing.cap_tokens, max_tokens);
-  sizing.max_tokens = std::min(sizing.max_tokens, max_tokens);  // 0 stays 0
-  if (sizing.rule == "smart-resize") {
-    const double most_pixels = static_cast<double>(max_tokens) * patch_px * patch_px;  // may pass 2^63
-    if (most_pixels < static_cast<double>(sizing.max_pixels))
-      sizing.max_pixels = static_cast<std::int64_t>(most_pixels);
-    sizing.min_pixels = std::min(sizing.min_pixels, sizing.max_pixels);
-  }
+  std::visit([&](auto& rule) { lower(rule, patch_px, max_tokens); }, sizing.rule);
   return sizing;
 }
 
 }  // namespace
 
-Grid native_grid(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
-  const auto count = sizing.fit == "pad" ? rounded_up : sizing.fit == "crop" ? rounded_down : nearest;
+Grid native_grid(Size image, Fit fit, std::int32_t patch_px) {
+  const auto count = fit == Fit::kPad ? rounded_up : fit == Fit::kCrop ? rounded_down : nearest;
   return {count(image.height_px, patch_px), count(image.width_px, patch_px)};
 }
 
-std::string cap_fault(const SizingSpec& sizing, std::int32_t patch_px, std::int32_t max_tokens) {
-  const std::int64_t cell = std::int64_t{sizing.merge} * sizing.merge;
-  if (sizing.rule == "smart-resize" && max_tokens < cell) {
+std::int32_t token_limit(const SizingRule& rule) noexcept {
+  if (const auto* cap = std::get_if<TokenCap>(&rule)) return cap->max_tokens;
+  if (const auto* naflex = std::get_if<NaFlex>(&rule)) return naflex->max_tokens;
+  return 0;
+}
+
+std::int64_t least_patches(const SizingRule& rule) noexcept {
+  const auto* smart = std::get_if<SmartResize>(&rule);
+  return smart != nullptr ? std::int64_t{smart->merge} * smart->merge : 1;
+}
+
+std::string cap_fault(const SizingRule& rule, std::int32_t patch_px, std::int32_t max_tokens) {
+  if (const std::int64_t cell = least_patches(rule); cell > 1 && max_tokens < cell) {
     return "the bundle's sizing rule smart-resize merges " + std::to_string(cell) +
            " patches to one, so that an image has at least " + std::to_string(cell) + "; raise it";
   }
-  if (sizing.rule != "fixed") return {};
-  const Grid grid{sizing.height_px / patch_px, sizing.width_px / patch_px};
-  if (max_tokens < grid.tokens()) {
-    return "the bundle's sizing rule fixed gives every image " + std::to_string(grid.rows) + " x " +
-           std::to_string(grid.cols) + " = " + std::to_string(grid.tokens()) +
-           " patches; raise it, or export with a smaller size";
-  }
-  return {};
+  const auto* fixed = std::get_if<Fixed>(&rule);
+  if (fixed == nullptr) return {};
+  const Grid grid = grid_of(*fixed, {}, patch_px, 0);
+  if (grid.tokens() <= max_tokens) return {};
+  return "the bundle's sizing rule fixed gives every image " + std::to_string(grid.rows) + " x " +
+         std::to_string(grid.cols) + " = " + std::to_string(grid.tokens()) +
+         " patches; raise it, or export with a smaller size";
 }
 
 SizingSpec capped(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens) {
@@ -192,7 +214,7 @@ SizingSpec capped(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tok
     throw InvalidInput("max_tokens_per_image is " + std::to_string(max_tokens) +
                        "; expected at least 1, or 0 for the bundle's own cap");
   }
-  const std::string fault = cap_fault(sizing, patch_px, max_tokens);
+  const std::string fault = cap_fault(sizing.rule, patch_px, max_tokens);
   if (!fault.empty()) throw InvalidInput("max_tokens_per_image is " + std::to_string(max_tokens) + "; " + fault);
   return lowered(std::move(sizing), patch_px, max_tokens);
 }
@@ -207,14 +229,12 @@ Grid resize_target(Size image, const PreprocessSpec& preprocess) {
                        " pixels (height x width) has no grid; both sides must be at least 1");
   }
   const SizingSpec& sizing = preprocess.sizing;
-  const std::string fault = sizing_fault(sizing, preprocess.patch_px);
-  if (!fault.empty()) throw InvalidInput(fault);
   const Grid grid = target(image, sizing, preprocess.patch_px);
   if (sizing.cap_tokens > 0 && grid.tokens() > sizing.cap_tokens) {  // a long image under smart-resize
     throw InvalidInput("an image of " + text(image) + " pixels (height x width) needs " +
-                       std::to_string(grid.tokens()) + " patches under the sizing rule " + sizing.rule +
-                       "; max_tokens_per_image is " + std::to_string(sizing.cap_tokens) +
-                       "; raise it, or crop the image to a smaller aspect");
+                       std::to_string(grid.tokens()) + " patches under the sizing rule " +
+                       std::string(word_of(sizing.rule)) + "; max_tokens_per_image is " +
+                       std::to_string(sizing.cap_tokens) + "; raise it, or crop the image to a smaller aspect");
   }
   return grid;
 }

@@ -9,14 +9,20 @@
 
 namespace navit_edge {
 
+/// The limit of patches of an image that `rule` states itself; 0: none.
+std::int32_t token_limit(const SizingRule& rule) noexcept;
+
+/// The fewest patches that `rule` can give an image: what it merges to one, or 1.
+std::int64_t least_patches(const SizingRule& rule) noexcept;
+
 /// Why no image could keep `max_tokens` under the rule, in words; empty if one could.
-std::string cap_fault(const SizingSpec& sizing, std::int32_t patch_px, std::int32_t max_tokens);
+std::string cap_fault(const SizingRule& rule, std::int32_t patch_px, std::int32_t max_tokens);
 
 /// The grid under `capped(preprocess.sizing, max_tokens)`. If the rule gives an image more at the least (a long one
 /// under smart-resize), that. `preprocess` and `max_tokens` have no fault. Allocates nothing.
 Grid grid_under_cap(Size image, const PreprocessSpec& preprocess, std::int32_t max_tokens);
 
 /// The grid of the rule "native" without a cap.
-Grid native_grid(Size image, const SizingSpec& sizing, std::int32_t patch_px);
+Grid native_grid(Size image, Fit fit, std::int32_t patch_px);
 
 }  // namespace navit_edge

@@ -16,18 +16,15 @@ PreprocessSpec with_cap(PreprocessSpec preprocess, std::int32_t max_tokens) {
   return preprocess;
 }
 
-/// True for "downscale". Throws InvalidInput for an unknown policy, and for "split".
-bool downscales(const std::string& overflow, const Manifest& manifest) {
-  if (overflow == "split") {
+/// True for kDownscale. Throws InvalidInput for kSplit.
+bool downscales(Overflow overflow, const Manifest& manifest) {
+  if (overflow == Overflow::kSplit) {
     throw InvalidInput("overflow \"split\" is not possible for the model " + manifest.name + " (" +
                        manifest.model.family +
                        ") because each token attends to every other token of its image: parts of an image run apart "
                        "would give other numbers; set overflow=\"downscale\", or build a larger token budget");
   }
-  if (overflow != "error" && overflow != "downscale") {
-    throw InvalidInput("unknown overflow policy '" + overflow + "'; known: error, downscale");
-  }
-  return overflow == "downscale";
+  return overflow == Overflow::kDownscale;
 }
 
 }  // namespace

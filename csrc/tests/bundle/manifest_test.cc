@@ -31,8 +31,7 @@ TEST_CASE("a manifest is read as it was written") {
   CHECK(manifest.name == "test");
   CHECK(manifest.model.width == 5);
   CHECK(manifest.model.prefix_tokens == 0);
-  CHECK(manifest.preprocess.sizing.rule == "token-cap");
-  CHECK(manifest.preprocess.sizing.max_tokens == 64);
+  CHECK(manifest.preprocess.sizing.rule == SizingRule(TokenCap{64}));
   CHECK(manifest.preprocess.patch_px == 4);
   CHECK(manifest.labels == std::vector<std::string>{"zero", "one", "two"});
   const GraphSpec& graph = manifest.graph("padded");
@@ -77,27 +76,27 @@ TEST_CASE("outputs of merged tokens have a quarter of the rows") {
 TEST_CASE("how files are decoded is read; a manifest that does not say leaves them as they are decoded") {
   TestBundle bundle;
   const Manifest old = Manifest::load(bundle.write());
-  CHECK(old.preprocess.orientation == "as-decoded");
-  CHECK(old.preprocess.icc == "ignore");
+  CHECK(old.preprocess.orientation == Orientation::kAsDecoded);
+  CHECK(old.preprocess.icc == Icc::kIgnore);
   bundle.json["preprocess"]["orientation"] = "apply";
   bundle.json["preprocess"]["icc"] = "srgb";
   const Manifest manifest = Manifest::load(bundle.write());
-  CHECK(manifest.preprocess.orientation == "apply");
-  CHECK(manifest.preprocess.icc == "srgb");
+  CHECK(manifest.preprocess.orientation == Orientation::kApply);
+  CHECK(manifest.preprocess.icc == Icc::kSrgb);
 }
 
 TEST_CASE("a quantized graph and its engine are read; a graph that says nothing is not quantized") {
   TestBundle bundle;
   const Manifest plain = Manifest::load(bundle.write());
-  CHECK(plain.graph("padded").quantization == "none");
+  CHECK(plain.graph("padded").quantization == Quantization::kNone);
   for (const char* precision : {"int8", "fp8"}) {
     bundle.json["graphs"][0]["quantization"] = precision;
     bundle.json["engines"][0]["precision"] = precision;
     bundle.json["engines"][0]["float_precision"] = "bf16";
     const Manifest manifest = Manifest::load(bundle.write());
-    CHECK(manifest.graph("padded").quantization == precision);
-    CHECK(manifest.engines[0].precision == precision);
-    CHECK(manifest.engines[0].float_precision == "bf16");
+    CHECK(manifest.graph("padded").quantization == parse_word<Quantization>(precision));
+    CHECK(manifest.engines[0].precision == parse_word<Precision>(precision));
+    CHECK(manifest.engines[0].float_precision == Precision::kBf16);
   }
 }
 

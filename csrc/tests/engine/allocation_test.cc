@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "engine/engine_set.h"
 #include "navit_edge/memory.h"
+#include "navit_edge/pack_writer.h"
 #include "navit_edge/plan.h"
 #include "pack/scratch.h"
 #include "support/check.h"
@@ -58,6 +59,7 @@ struct Opened {
     manifest = Manifest::load(bundle.write());
     session_options = options(threads);
     choice = choose_engine(manifest, session_options);
+    writer.emplace(PackSpec{manifest.preprocess, manifest.model, manifest.graphs.front(), choice.engine.budgets, true});
     const std::int64_t before = counting::live_bytes();
     engines.emplace(manifest, choice, session_options, slots);
     set_bytes = counting::live_bytes() - before - slots * (1 << 18);  // the fake engine's own
@@ -66,8 +68,7 @@ struct Opened {
   Pack& write(const ImageView& view, int slot = 0, int threads = 1) {
     const std::array<Grid, 1> grids{resize_target(view.size(), manifest.preprocess)};
     Pack& pack = engines->pack(0, slot);
-    write_pack(one_image, {&view, 1}, grids, manifest.preprocess, manifest.model, manifest.graphs.front(),
-               choice.engine.budgets.front(), true, threads, pack);
+    writer->write_checked(one_image, {&view, 1}, grids, threads, pack);
     return pack;
   }
 
@@ -83,6 +84,7 @@ struct Opened {
   Manifest manifest;
   SessionOptions session_options;
   EngineChoice choice;
+  std::optional<PackWriter> writer;
   std::optional<EngineSet> engines;
   std::int64_t set_bytes = 0;
   const PackPlan one_image{{0}};

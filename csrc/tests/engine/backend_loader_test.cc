@@ -89,7 +89,7 @@ TEST_CASE("a probe gives the device or the reason") {
   const Backend& backend = Backend::load("fake", in(kFakes));
   EngineSpec engine;
   engine.id = "fake-cpu-fp32";
-  engine.precision = "fp32";
+  engine.precision = Precision::kFp32;
   CHECK(backend.probe(engine).device == "an abacus");
   CHECK(backend.probe(engine).library_version == "1.2.3");
   engine.options["refuse"] = "no beads";

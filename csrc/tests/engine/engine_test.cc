@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "navit_edge/error.h"
+#include "navit_edge/pack_writer.h"
 #include "support/check.h"
 #include "support/session_fixture.h"
 
@@ -36,8 +37,8 @@ struct Opened {
       plan.images.push_back(static_cast<std::int32_t>(plan.images.size()));
       plan.tokens += static_cast<std::int32_t>(grids.back().tokens());
     }
-    write_pack(plan, views, grids, manifest.preprocess, manifest.model, graph(), manifest.engines.front().budgets[0],
-               true, 1, pack);
+    const PackSpec spec{manifest.preprocess, manifest.model, graph(), manifest.engines.front().budgets, true};
+    PackWriter(spec).write(plan, views, grids, 1, pack);
   }
 
   std::vector<float> embedding(int slot, const Pack& pack) {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "navit_edge/error.h"
-#include "navit_edge/pack.h"
+#include "navit_edge/pack_writer.h"
 #include "support/check.h"
 
 using namespace navit_edge;
@@ -121,13 +121,12 @@ int rounds() {
 }  // namespace
 
 TEST_CASE("any image, target and filter gives a result or InvalidInput, and stays inside of its memory") {
-  const char* const filters[] = {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"};
   for (int round = 0; round < rounds(); ++round) {
     Dice dice(static_cast<unsigned>(round));
     const RandomImage image(dice);
     PreprocessSpec preprocess;
-    preprocess.filter = filters[dice.up_to(5)];
-    preprocess.alpha = dice.one_in(2) ? "drop" : "composite";
+    preprocess.filter = static_cast<Filter>(dice.up_to(5));
+    preprocess.alpha = dice.one_in(2) ? Alpha::kDrop : Alpha::kComposite;
     preprocess.background = {dice.byte(), dice.byte(), dice.byte()};
     preprocess.patch_px = 1 + dice.up_to(33);
 
@@ -140,7 +139,7 @@ TEST_CASE("any image, target and filter gives a result or InvalidInput, and stay
     const auto out = std::make_unique<std::uint8_t[]>(area(target) * channels);
     resize_image(image.view, target, preprocess.filter, out.get());
     const auto rgb = std::make_unique<std::uint8_t[]>(area(same) * 3);
-    convert_to_rgb(image.view, preprocess, rgb.get());
+    convert_to_rgb(image.view, preprocess.alpha, preprocess.background, rgb.get());
 
     // The pack of the image is that of its conversion, whatever the threads.
     const Grid grid =
@@ -152,19 +151,21 @@ TEST_CASE("any image, target and filter gives a result or InvalidInput, and stay
     GraphSpec graph;
     graph.inputs = {
         {"patches", DType::kUInt8, {{'T', 0}, {'\0', std::int64_t{3} * preprocess.patch_px * preprocess.patch_px}}}};
-    const Budget budget{1 << 28, 4, 1 << 28};
     Pack pack;
     PackPlan plan;
     plan.images = {0, 1};
-    write_pack(plan, views, grids, preprocess, {}, graph, budget, true, 1 + dice.up_to(2), pack);
+    const PackWriter writer({preprocess, {}, graph, {{1 << 28, 4, 1 << 28}}, true});
+    writer.write(plan, views, grids, 1 + dice.up_to(2), pack);
     const std::uint8_t* patches = pack.inputs[0].as<std::uint8_t>();
     const std::size_t half = pack.inputs[0].bytes() / 2;
     CHECK(std::equal(patches, patches + half, patches + half));
 
     const ImageView wrong = broken(dice, image.view);
     std::uint8_t none[1] = {};
+    const ImageView with_wrong[] = {image.view, wrong};
+    CHECK_THROWS_AS(writer.write(plan, with_wrong, grids, 1, pack), InvalidInput);
     CHECK_THROWS_AS(resize_image(wrong, target, preprocess.filter, none), InvalidInput);
-    CHECK_THROWS_AS(convert_to_rgb(wrong, preprocess, none), InvalidInput);
+    CHECK_THROWS_AS(convert_to_rgb(wrong, preprocess.alpha, preprocess.background, none), InvalidInput);
     CHECK_THROWS_AS(resize_image(image.view, {0, target.width_px}, preprocess.filter, none), InvalidInput);
     CHECK_THROWS_AS(resize_image(image.view, {1, (1 << 20) + 1}, preprocess.filter, none), InvalidInput);
   }

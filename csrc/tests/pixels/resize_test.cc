@@ -41,7 +41,7 @@ Pixels resized(const ImageView& image, Size target, const std::string& filter, S
     const std::int32_t begin = target.height_px * band / bands;
     const std::int32_t end = target.height_px * (band + 1) / bands;
     std::int32_t expected = begin;
-    resizer.rows(source, target, parse_filter(filter), begin, end, [&](std::int32_t y, const std::uint8_t* row) {
+    resizer.rows(source, target, parse_word<Filter>(filter), begin, end, [&](std::int32_t y, const std::uint8_t* row) {
       CHECK(y == expected++);
       std::copy_n(row, row_bytes, out.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(y) * row_bytes));
     });
@@ -108,7 +108,7 @@ TEST_CASE("small pictures come out as Pillow makes them, byte for byte") {
       CHECK(resized(image, {oracle.out_height, oracle.out_width}, oracle.filter, level) == oracle.bytes);
     }
     Pixels out(oracle.bytes.size());
-    resize_image(image, {oracle.out_height, oracle.out_width}, oracle.filter, out.data());
+    resize_image(image, {oracle.out_height, oracle.out_width}, parse_word<Filter>(oracle.filter), out.data());
     CHECK(out == oracle.bytes);
   }
 }
@@ -127,7 +127,7 @@ TEST_CASE("every instruction set and every way to cut bands gives the bits of th
     const Pixels pixels = picture(size.height_px, size.width_px, channels);
     const std::string& filter = filters[static_cast<std::size_t>(i) % filters.size()];
     const Pixels expected =
-        plainly_resized(pixels, size, target, parse_filter(filter), static_cast<std::size_t>(channels));
+        plainly_resized(pixels, size, target, parse_word<Filter>(filter), static_cast<std::size_t>(channels));
     for (const SimdLevel level : levels()) {
       const std::int32_t bands = 1 + static_cast<std::int32_t>(random() % 4);
       CHECK(resized({pixels.data(), size.height_px, size.width_px, channels, 0}, target, filter, level, bands) ==
@@ -210,20 +210,21 @@ TEST_CASE("images and filters that cannot be resized are refused") {
   Pixels pixels = picture(4, 4);
   Pixels out(1000);
   const ImageView good{pixels.data(), 4, 4, 3, 0};
-  CHECK_THROWS_WITH_AS(resize_image(good, {4, 0}, "bilinear", out.data()), "at least 1", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_image(good, {4, 4}, "mitchell", out.data()), "known: nearest, box, bilinear",
+  CHECK_THROWS_WITH_AS(resize_image(good, {4, 0}, Filter::kBilinear, out.data()), "at least 1", InvalidInput);
+  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 0, 4, 3, 0}, {4, 4}, Filter::kBilinear, out.data()), "at least 1",
                        InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 0, 4, 3, 0}, {4, 4}, "bilinear", out.data()), "at least 1",
+  CHECK_THROWS_WITH_AS(resize_image({nullptr, 4, 4, 3, 0}, {4, 4}, Filter::kBilinear, out.data()), "null",
                        InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_image({nullptr, 4, 4, 3, 0}, {4, 4}, "bilinear", out.data()), "null", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 4, 4, 5, 0}, {4, 4}, "bilinear", out.data()), "5 channels",
+  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 4, 4, 5, 0}, {4, 4}, Filter::kBilinear, out.data()), "5 channels",
                        InvalidInput);
   ImageView planar{pixels.data(), 4, 4, 1, 0, PixelFormat::kI420, {pixels.data(), nullptr}};
-  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, "bilinear", out.data()), "planes[1] is null", InvalidInput);
+  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, Filter::kBilinear, out.data()), "planes[1] is null", InvalidInput);
   planar.channels = 3;
-  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, "bilinear", out.data()), "I420 with 3 channels", InvalidInput);
+  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, Filter::kBilinear, out.data()), "I420 with 3 channels",
+                       InvalidInput);
   planar = {pixels.data(), 4, 4, 1, 0, PixelFormat::kNv12, {pixels.data(), nullptr}, {3, 0}};
-  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, "bilinear", out.data()), "chroma rows 3 bytes apart", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 4, 4, 3, 11}, {4, 4}, "bilinear", out.data()), "overlap",
+  CHECK_THROWS_WITH_AS(resize_image(planar, {4, 4}, Filter::kBilinear, out.data()), "chroma rows 3 bytes apart",
+                       InvalidInput);
+  CHECK_THROWS_WITH_AS(resize_image({pixels.data(), 4, 4, 3, 11}, {4, 4}, Filter::kBilinear, out.data()), "overlap",
                        InvalidInput);
 }

@@ -128,8 +128,9 @@ std::vector<std::int32_t> random_tokens(std::mt19937& random, std::size_t count,
 }  // namespace
 
 TEST_CASE("a strategy that nobody knows is refused") {
-  CHECK_THROWS_WITH_AS(parse_strategy("best"), "known: auto, fifo, first-fit, best-fit, first-fit", InvalidInput);
-  CHECK(parse_strategy("similar-length") == Strategy::kSimilarLength);
+  CHECK_THROWS_WITH_AS(parse_word<Strategy>("best"), "expected one of auto, fifo, first-fit, best-fit, first-fit",
+                       InvalidInput);
+  CHECK(parse_word<Strategy>("similar-length") == Strategy::kSimilarLength);
 }
 
 TEST_CASE("first fit decreasing packs as the textbook does") {
@@ -367,7 +368,6 @@ TEST_CASE("ten thousand images are planned in time that grows little faster than
       check_packs_within(packs, tokens, plan_limits);
     }
     CHECK(ms < 500);  // a few ms; the quadratic way takes seconds under a sanitizer
-    std::printf("10000 images by %s: %.2f ms\n",
-                std::string(strategy_names()[static_cast<std::size_t>(strategy)]).c_str(), ms);
+    std::printf("10000 images by %s: %.2f ms\n", std::string(word_of(strategy)).c_str(), ms);
   }
 }

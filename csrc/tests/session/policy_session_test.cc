@@ -102,8 +102,7 @@ TEST_CASE("a latency target counts what waits in the queue and in the engine") {
   engine.cost.budgets = {{0, 1000, 0}};
   PreprocessSpec preprocess;
   preprocess.patch_px = 4;
-  preprocess.sizing.rule = "token-cap";
-  preprocess.sizing.max_tokens = 64;
+  preprocess.sizing.rule = TokenCap{64};
   std::vector<Result> results;
   for (Submitted& one : submitted) results.push_back(one.result.get());
   CHECK(results[0].grid.tokens() == 64);
@@ -147,7 +146,7 @@ TEST_CASE("an image above the budget is scaled down behind its policy, and both 
   bundle.json["engines"][0]["budgets"] =
       nlohmann::json::array({{{"tokens", 30}, {"images", 6}, {"target_tokens", 30}}});
   SessionOptions session_options = options();
-  session_options.overflow = "downscale";
+  session_options.overflow = Overflow::kDownscale;
   Session session(bundle.write(), session_options);
   RunOptions run_options;
   run_options.policy = Policy::token_cap(49);

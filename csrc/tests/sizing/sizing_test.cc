@@ -14,10 +14,9 @@ using namespace navit_edge;
 
 namespace {
 
-PreprocessSpec rule(std::string name, std::int32_t patch_px, std::int32_t max_tokens) {
+PreprocessSpec under(SizingRule rule, std::int32_t patch_px) {
   PreprocessSpec preprocess;
-  preprocess.sizing.rule = std::move(name);
-  preprocess.sizing.max_tokens = max_tokens;
+  preprocess.sizing.rule = rule;
   preprocess.patch_px = patch_px;
   return preprocess;
 }
@@ -60,11 +59,11 @@ PreprocessSpec read(const std::string& json, std::int32_t patch_px = 16) {
 }  // namespace
 
 TEST_CASE("a side is rounded to the nearest patch multiple, half up, and never to nothing") {
-  CHECK(resize_target({224, 224}, rule("native", 16, 0)) == Grid{14, 14});
-  CHECK(resize_target({8, 24}, rule("native", 16, 0)) == Grid{1, 2});
-  CHECK(resize_target({23, 40}, rule("native", 16, 0)) == Grid{1, 3});
-  CHECK(resize_target({1, 1}, rule("native", 16, 0)) == Grid{1, 1});
-  CHECK(resize_target({7, 21}, rule("native", 14, 0)) == Grid{1, 2});
+  CHECK(resize_target({224, 224}, under(Native{}, 16)) == Grid{14, 14});
+  CHECK(resize_target({8, 24}, under(Native{}, 16)) == Grid{1, 2});
+  CHECK(resize_target({23, 40}, under(Native{}, 16)) == Grid{1, 3});
+  CHECK(resize_target({1, 1}, under(Native{}, 16)) == Grid{1, 1});
+  CHECK(resize_target({7, 21}, under(Native{}, 14)) == Grid{1, 2});
 }
 
 TEST_CASE("the token cap takes the largest grid on the path of a growing image") {
@@ -75,28 +74,28 @@ TEST_CASE("the token cap takes the largest grid on the path of a growing image")
     const Size image{side(random), side(random)};
     const std::int32_t patch_px = i % 2 == 0 ? 16 : 14;
     const std::int32_t max_tokens = cap(random);
-    const Grid grid = resize_target(image, rule("token-cap", patch_px, max_tokens));
+    const Grid grid = resize_target(image, under(TokenCap{max_tokens}, patch_px));
     CHECK(grid == largest_on_path(image, patch_px, max_tokens));
     CHECK(grid.tokens() <= max_tokens);
   }
-  CHECK(resize_target({3000, 4000}, rule("token-cap", 16, 1024)) == Grid{27, 37});
-  CHECK(resize_target({640, 640}, rule("token-cap", 16, 1024)) == Grid{32, 32});
-  CHECK(resize_target({1, 4000}, rule("token-cap", 16, 10)) == Grid{1, 10});
+  CHECK(resize_target({3000, 4000}, under(TokenCap{1024}, 16)) == Grid{27, 37});
+  CHECK(resize_target({640, 640}, under(TokenCap{1024}, 16)) == Grid{32, 32});
+  CHECK(resize_target({1, 4000}, under(TokenCap{10}, 16)) == Grid{1, 10});
 }
 
 TEST_CASE("the largest sides there are do not overflow") {
   constexpr std::int32_t most = std::numeric_limits<std::int32_t>::max();
-  CHECK(resize_target({most, most}, rule("token-cap", 1, 100)) == Grid{10, 10});
-  CHECK(resize_target({most, 1}, rule("token-cap", 16, 100)) == Grid{100, 1});
-  CHECK(resize_target({most, most}, rule("native", 16, 0)).tokens() == std::int64_t{134217728} * 134217728);
+  CHECK(resize_target({most, most}, under(TokenCap{100}, 1)) == Grid{10, 10});
+  CHECK(resize_target({most, 1}, under(TokenCap{100}, 16)) == Grid{100, 1});
+  CHECK(resize_target({most, most}, under(Native{}, 16)).tokens() == std::int64_t{134217728} * 134217728);
 }
 
 TEST_CASE("sizes and rules that make no sense are refused") {
-  CHECK_THROWS_WITH_AS(resize_target({0, 10}, rule("native", 16, 0)), "at least 1", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_target({10, -1}, rule("native", 16, 0)), "at least 1", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_target({10, 10}, rule("token-cap", 16, 0)), "max_tokens", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_target({10, 10}, rule("square", 16, 0)), "known: token-cap, native", InvalidInput);
-  CHECK_THROWS_WITH_AS(resize_target({10, 10}, rule("native", 0, 0)), "patch_px", InvalidInput);
+  CHECK_THROWS_WITH_AS(resize_target({0, 10}, under(Native{}, 16)), "at least 1", InvalidInput);
+  CHECK_THROWS_WITH_AS(resize_target({10, -1}, under(Native{}, 16)), "at least 1", InvalidInput);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "token-cap"})"), "max_tokens", BundleError);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "square"})"), "one of token-cap, native", BundleError);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "native"})", 0), "patch_px", InvalidInput);
 }
 
 TEST_CASE("every rule is read from JSON and gives its grid") {
@@ -125,9 +124,9 @@ TEST_CASE("an image is placed where its grid is the padded or cropped one, and r
   CHECK(placement.resized);
   CHECK(placement.scale_y == 32.0 / 50);
   CHECK(placement.scale_x == 16.0 / 20);
-  preprocess.sizing.fit = "pad";
+  preprocess.sizing.rule = Native{Fit::kPad};
   CHECK(!placement_of({50, 9}, {4, 1}, preprocess).resized);
   CHECK(placement_of({50, 9}, {3, 1}, preprocess).resized);
-  preprocess.sizing.fit = "resize";
+  preprocess.sizing.rule = Native{};
   CHECK(placement_of({50, 9}, {4, 1}, preprocess).resized);
 }

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.bench.measure import BenchOptions, percentile
+from navit_edge.bench.measure import BenchOptions, percentile, summary
 from navit_edge.bench.suite import SCHEMA_VERSION, built_in, versions
 from navit_edge.bench.workload import Workload, ladder, ladder_images
 from navit_edge.bundle.manifest import Engine, Manifest
@@ -89,13 +89,8 @@ class CompareReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "kind": "compare",
-            **self.__dict__,
+            **asdict(self),
             "reference": self.reference,
-            "engines": list(self.engines),
-            "host": self.host.as_json(),
-            "options": {**self.options.__dict__, "percentiles": list(self.options.percentiles)},
-            "packs": [asdict(row) for row in self.packs],
-            "end_to_end": asdict(self.end_to_end),
         }
 
 
@@ -175,7 +170,7 @@ def in_turn(sessions: dict[str, Session], images: Images, options: BenchOptions,
         images=len(images),
         tokens=sum(pack["tokens"] for pack in sessions[reference].last_report["packs"]),
         rounds=len(base),
-        latency_ms={one: _latency(times[one, False], options) for one in sessions},
+        latency_ms={one: summary(times[one, False], (50.0, *options.percentiles)) for one in sessions},
         ratios={other: ratio(times[other, False], base) for other in others},
         noise=ratio(times[reference, True], base),
     )
@@ -186,9 +181,3 @@ def ratio(times: Sequence[float], base: Sequence[float]) -> Ratio:
     values = sorted(a / b for a, b in zip(times, base, strict=True))
     spread = percentile(values, 75) - percentile(values, 25)
     return Ratio(median=statistics.median(values), margin=1.57 * spread / math.sqrt(len(values)))
-
-
-def _latency(times: Sequence[float], options: BenchOptions) -> dict[str, float]:
-    ordered = sorted(times)
-    named = {f"p{p:g}": percentile(ordered, p) for p in options.percentiles}
-    return {"min": ordered[0], "mean": statistics.fmean(ordered), "p50": percentile(ordered, 50), **named}

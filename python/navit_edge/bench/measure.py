@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.errors import InvalidInputError
@@ -61,6 +61,13 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     # The product is rounded first: 99.9 / 100 * 1000 is 999.0000000000001 in floating point.
     rank = math.ceil(round(percent / 100 * len(ordered), 9))
     return ordered[max(1, rank) - 1]
+
+
+def summary(times_ms: Sequence[float], percents: Sequence[float]) -> dict[str, float]:
+    """ "min", "mean", "max" and one "pNN" for each of ``percents``."""
+    ordered = sorted(times_ms)
+    named = {f"p{percent:g}": percentile(ordered, percent) for percent in percents}
+    return {"min": ordered[0], "mean": statistics.fmean(times_ms), "max": ordered[-1], **named}
 
 
 def ms_text(value: float) -> str:
@@ -121,12 +128,7 @@ class Measurement:
 
     def as_json(self) -> dict[str, Any]:
         """The fields, `fill` and `prediction_error` as JSON values."""
-        return {
-            **self.__dict__,
-            "budgets": list(self.budgets),
-            "fill": self.fill,
-            "prediction_error": self.prediction_error,
-        }
+        return {**asdict(self), "fill": self.fill, "prediction_error": self.prediction_error}
 
 
 def reported_ms(reports: Sequence[dict[str, Any]], key: str) -> float | None:
@@ -177,8 +179,7 @@ def measure(
         for key in ("preprocess_us", "engine_us")
     }
     told_plan_ms = reported_ms(reports, "plan_us")
-    mean = statistics.fmean(latencies)
-    ordered = sorted(latencies)
+    latency_ms = summary(latencies, options.percentiles)
     return Measurement(
         name=name,
         images=len(images),
@@ -190,12 +191,7 @@ def measure(
         warmup_runs=warmup_runs,
         first_ms=first_ms,
         measured_s=measured_s,
-        latency_ms={
-            "min": ordered[0],
-            "mean": mean,
-            "max": ordered[-1],
-            **{f"p{p:g}": percentile(ordered, p) for p in options.percentiles},
-        },
+        latency_ms=latency_ms,
         images_per_s=len(images) * len(latencies) / measured_s,
         tokens_per_s=tokens * len(latencies) / measured_s,
         plan_ms=plan_ms if told_plan_ms is None else told_plan_ms,
@@ -204,6 +200,6 @@ def measure(
         preprocess_ms=stage["preprocess_us"],
         engine_ms=stage["engine_us"],
         predicted_ms=reports[-1]["predicted_us"] / 1e3,
-        other_ms=mean - stage["preprocess_us"] - stage["engine_us"] if len(packs) == 1 else None,
+        other_ms=latency_ms["mean"] - stage["preprocess_us"] - stage["engine_us"] if len(packs) == 1 else None,
         peak_resident_bytes=memory.peak_bytes(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
@@ -74,12 +74,7 @@ class BenchReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "kind": "engine",
-            **self.__dict__,
-            "gpu": None if self.gpu is None else self.gpu.as_json(),
-            "budgets": list(self.budgets),
-            "host": self.host.as_json(),
-            "options": {**self.options.__dict__, "percentiles": list(self.options.percentiles)},
-            "refused": list(self.refused),
+            **asdict(self),
             "packs": [one.as_json() for one in self.packs],
             "end_to_end": self.end_to_end.as_json(),
             "prediction_error": self.prediction_error,

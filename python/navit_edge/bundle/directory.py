@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from navit_edge.errors import BundleError
-from navit_edge.files import kind_of, write_whole
+from navit_edge.files import kind_of, open_checked, write_whole
 
 _CHUNK_BYTES = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -63,13 +63,13 @@ class Directory:
         """The descriptor of a regular file inside, to be read. Raises BundleError, or OSError if it is not there."""
         folder, _, entry = name.rpartition("/")
         with self.folder(folder) as at:
-            found = os.stat(entry, dir_fd=at, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):  # before it is opened: that could wait, or do things
-                raise self._refusal(name, at, entry, "a regular file")
-            handle = os.open(entry, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=at)
+
+            def check(found: os.stat_result) -> None:
+                if not stat.S_ISREG(found.st_mode):
+                    raise self._refusal(name, at, entry, "a regular file")
+
+            handle = open_checked(entry, check, dir_fd=at)
         try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise BundleError(f"{self.root / name} is no regular file any more; {_COPY_FILES}")
             yield handle
         finally:
             os.close(handle)

@@ -31,6 +31,7 @@ class Edit:
 
     def __init__(self, directory: Directory) -> None:
         self.manifest = manifests.load_in(directory)
+        manifests.require_writable(self.manifest, source=str(directory.root))
         self.files = dict(self.manifest.files)
         self.placed: dict[Path, str] = {}  # where it lay -> its name in the bundle
         self._directory = directory

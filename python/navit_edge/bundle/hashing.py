@@ -14,6 +14,7 @@ from pathlib import Path
 from navit_edge.bundle.directory import Directory, digest, opened
 from navit_edge.bundle.manifest import MANIFEST, File, Manifest, is_inside
 from navit_edge.errors import BundleError
+from navit_edge.files import open_checked
 
 #: A report is some kilobytes; a graph, whose weights are apart, what protobuf can hold.
 MOST_REPORT_BYTES = 64 << 20
@@ -22,11 +23,13 @@ MOST_GRAPH_BYTES = (2 << 30) - 1
 
 def hash_file(path: Path, *, follow_links: bool = False) -> File:
     """SHA-256 and size of a regular file, read once. Raises OSError, also for a link that is not to be followed."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    handle = os.open(path, flags if follow_links else flags | os.O_NOFOLLOW)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+
+    def check(found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "no regular file", str(path))
+
+    handle = open_checked(path, check, follow_links=follow_links)
+    try:
         sha256, size = digest(handle)
     finally:
         os.close(handle)

@@ -17,12 +17,14 @@ from navit_edge.errors import BundleError
 from navit_edge.options import as_json
 from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Strategy
 
+#: What this version reads and writes: docs/compatibility.md says what raises which.
 SCHEMA_VERSION = 1
+SCHEMA_MINOR = 0
 MANIFEST = "manifest.json"
 MOST_BYTES: int = _core.most_manifest_bytes
 
 
-class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One input or output of a graph. ``shape`` mixes extents with "T", "T/4", "N", "N+1" and "L"."""
 
     name: str
@@ -30,7 +32,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     shape: tuple[int | str, ...]
 
 
-class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """An ONNX graph in float32, with Q/DQ if quantized; its weights lie in ``graphs/weights.bin``, shared by all."""
 
     id: str  # "masked", "padded", "packed", "masked-int8"
@@ -42,7 +44,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     quantization: str = "none"  # "none" | "int8" | "fp8": of its linear layers
 
 
-class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """What one pass may hold: an optimization profile, if the backend has them."""
 
     tokens: int  # most tokens
@@ -51,8 +53,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     activation_bytes: int | None = None  # device memory for activations, if the builder says
     longest: int | None = None  # most tokens of one image (L of the padded lowering); None: as many as the pack holds
 
+    def extents(self, tokens: int) -> dict[str, int]:
+        """The letters in shapes of a graph's inputs, for a pack of so many tokens and as many images as it may hold."""
+        return {"T": tokens, "L": tokens, "N": self.images, "N+1": self.images + 1}
 
-class BudgetCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class BudgetCost(msgspec.Struct, frozen=True, kw_only=True):
     """A pack's predicted microseconds: fixed_us + us_per_token * T + us_per_score * S (docs/planning.md)."""
 
     fixed_us: float
@@ -60,7 +66,7 @@ class BudgetCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     us_per_score: float
 
 
-class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What `navit-edge bench --calibrate` measured of an engine, and how well the coefficients fit."""
 
     budgets: tuple[BudgetCost, ...]  # one for each budget
@@ -71,14 +77,14 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     device: str
 
 
-class EngineGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EngineGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Engines of one budget each, which a session opens together and runs as one."""
 
     id: str  # "tensorrt-sm87-fp16-t256+t1024"; no engine's id
     members: tuple[str, ...]  # ids of its engines, this one's among them
 
 
-class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """A compiled engine."""
 
     id: str  # "<backend>-<target>-<precision>"
@@ -98,7 +104,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cost: Cost | None = None  # measured on a device; None: assumed from the model's sizes
 
 
-class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Preprocess(msgspec.Struct, frozen=True, kw_only=True):
     """From pixels to ``patches``; mean and std are folded into the graph and stand here for the record."""
 
     sizing: Sizing
@@ -113,7 +119,7 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     icc: Icc = "ignore"
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Model(msgspec.Struct, frozen=True, kw_only=True):
     """What was exported."""
 
     family: str  # "navit"
@@ -126,12 +132,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     config: dict[str, Any] = {}  # the family's own config, for the record
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class File(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     bytes: int
 
 
-class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
     """How far an engine of one precision may lie from float32 before `navit-edge verify` fails it."""
 
     min_cosine: float  # of every image's every output
@@ -139,7 +145,7 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     min_top1: float = 0.0  # share of images of the same class; 0 if the model has no classes worth the name
 
 
-class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Golden(msgspec.Struct, frozen=True, kw_only=True):
     """A drawn image (``navit_edge.verify.golden``) and what preprocessing made of it at export."""
 
     height_px: int
@@ -148,7 +154,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sha256: str  # of the patches, uint8 [rows * columns, F]
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     name: str
     created_by: dict[str, str]
@@ -160,6 +166,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tolerances: dict[str, Tolerance] = {}  # precision -> what `navit-edge verify` demands
     golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow and numpy
     files: dict[str, File] = {}  # every file of the bundle but manifest.json
+    schema_minor: int | msgspec.UnsetType = msgspec.UNSET  # not written while it is 0
 
 
 _REMEDY = "copy the bundle again or export the model again"
@@ -226,8 +233,18 @@ def save_in(directory: Directory, manifest: Manifest) -> None:
         ) from error
 
 
+def require_writable(manifest: Manifest, *, source: str) -> None:
+    """Raises BundleError for a later minor schema: written back, it would lack the fields that are not known here."""
+    if manifest.schema_minor and manifest.schema_minor > SCHEMA_MINOR:
+        raise BundleError(
+            f"{source} has schema {manifest.schema_version}.{manifest.schema_minor}, which this version reads and "
+            "cannot write; upgrade navit-edge (pip install --upgrade navit-edge) to change the bundle"
+        )
+
+
 def check(manifest: Manifest, *, source: str) -> bytes:
-    """Raises BundleError if no reader would take the manifest; returns it as JSON."""
+    """Raises BundleError if no reader would take the manifest, or it cannot be written; returns it as JSON."""
+    require_writable(manifest, source=source)
     try:
         text = msgspec.json.encode(manifest, enc_hook=as_json)
     except (UnicodeEncodeError, TypeError) as error:

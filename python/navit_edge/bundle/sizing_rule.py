@@ -19,7 +19,7 @@ MOST_PIXELS = 2**53
 MOST_MERGE = 1024
 
 
-class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which grid an image gets (docs/preprocessing.md). A rule reads its own fields; the others keep their defaults."""
 
     rule: Rule

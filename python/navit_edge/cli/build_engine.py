@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from navit_edge.cli.build_output import BuildProgress, print_engines, print_plan
-from navit_edge.cli.common import DebugOption, command, err_console, make_progress
+from navit_edge.cli.common import DebugOption, JsonOption, command, err_console, make_progress
 from navit_edge.errors import InvalidInputError
 
 _GPU = "TensorRT"
@@ -64,9 +64,7 @@ def build_engine(
         bool,
         typer.Option("--dry-run", metavar="", help="Show engines, shapes, precisions and keys; build nothing."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: JsonOption = False,
     engine_per_budget: Annotated[
         bool,
         typer.Option(
@@ -178,8 +176,9 @@ def build_engine(
 ) -> None:
     """Build engines from a bundle's graphs and add them to the bundle.
 
-    Needs no torch and, for openvino and tensorrt-rtx, no GPU. If the bundle already has an engine of the same graph,
-    options and versions, it is not built again. Ctrl-C leaves the bundle as it was.
+    Needs no torch and, for openvino and tensorrt-rtx, no GPU. If the bundle
+    already has an engine of the same graph, options and versions, it is not
+    built again. Ctrl-C leaves the bundle as it was.
     """
     from navit_edge.compile import BuildRequest, CompilerOptions, build_engines
     from navit_edge.compile.compiler_options import parse_size

@@ -44,6 +44,11 @@ DebugOption = Annotated[
 ]
 
 
+JsonOption = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print one JSON object instead of text and tables.")
+]
+
+
 BackendOptions = Annotated[
     list[str] | None,
     typer.Option(

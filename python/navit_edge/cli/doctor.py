@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, echo_json, err_console, fail, json_text, out_console
+from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, fail, json_text, out_console
 from navit_edge.place import check_file_place, write_file
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def doctor(
     bundle: Annotated[
         Path | None, typer.Argument(help="Bundle whose engines to try.", metavar="BUNDLE", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
     json_file: Annotated[
         Path | None,
         typer.Option(help="Also write the JSON object to FILE.", metavar="FILE", show_default=False),

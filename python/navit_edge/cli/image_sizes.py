@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from navit_edge import files
 from navit_edge.errors import InvalidInputError, NavitEdgeError
@@ -15,6 +17,20 @@ if TYPE_CHECKING:
     from navit_edge.decode import Decoder
 
 _FORM = "expected lines height,width or height,width,count in pixels, as 480,640,12"
+
+
+ImagesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Image files, or folders of them.", metavar="IMAGES...", show_default=False),
+]
+SizesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of sizes instead of images: lines height,width or height,width,count in pixels.",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,11 @@ from navit_edge.cli.build_output import budget_text
 from navit_edge.cli.common import (
     BackendOptions,
     DebugOption,
+    JsonOption,
     backend_options,
     command,
     echo_json,
+    facts_table,
     fail,
     out_console,
     size_text,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 @command
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="Bundle to show.", metavar="BUNDLE", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
     verify: Annotated[
         bool,
         typer.Option(
@@ -152,9 +154,8 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory:
     console = out_console()
     model, preprocess = manifest.model, manifest.preprocess
 
-    facts = Table.grid(padding=(0, 2))
     prefix = f", {model.prefix_tokens} prefix tokens" if model.prefix_tokens else ""
-    for name, value in (
+    facts = [
         ("bundle", manifest.name),
         (
             "model",
@@ -171,9 +172,8 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory:
             "made by",
             ", ".join(value if key == "tool" else f"{key} {value}" for key, value in manifest.created_by.items()),
         ),
-    ):
-        facts.add_row(Text(name, style="bold"), Text(value))
-    console.print(facts)
+    ]
+    console.print(facts_table(facts))
 
     graphs = Table("graph", "file", "layers in", "opset", "inputs", "outputs", title="graphs", title_justify="left")
     for graph in manifest.graphs:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, echo_json, err_console, out_console
+from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, out_console
 from navit_edge.cli.decoding import decoding
+from navit_edge.cli.image_sizes import ImagesArgument, SizesOption
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
@@ -24,18 +25,8 @@ if TYPE_CHECKING:
 @decoding
 def plan(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Image files, or folders of them.", metavar="IMAGES...", show_default=False),
-    ] = None,
-    sizes: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of sizes instead of images: lines height,width or height,width,count in pixels.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None,
+    images: ImagesArgument = None,
+    sizes: SizesOption = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -57,9 +48,7 @@ def plan(
         ),
     ] = "native",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of the session; 0 means all.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: JsonOption = False,
     plot_file: Annotated[
         Path | None, typer.Option("--plot", help="Draw the packs to FILE.", metavar="FILE.png", show_default=False)
     ] = None,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, echo_json, err_console, out_console
+from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, out_console
 from navit_edge.cli.decoding import decoding
+from navit_edge.cli.image_sizes import ImagesArgument, SizesOption
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 
 if TYPE_CHECKING:
@@ -21,18 +22,8 @@ if TYPE_CHECKING:
 @decoding
 def plan_budgets(
     bundle: Annotated[Path, typer.Argument(help="Bundle; it needs no engine.", metavar="BUNDLE", show_default=False)],
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Image files, or folders of them.", metavar="IMAGES...", show_default=False),
-    ] = None,
-    sizes: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of sizes instead of images: lines height,width or height,width,count in pixels.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None,
+    images: ImagesArgument = None,
+    sizes: SizesOption = None,
     budgets: Annotated[
         int, typer.Option("--budgets", "-k", min=1, max=16, help="Largest number of budgets to choose.")
     ] = 3,
@@ -52,9 +43,7 @@ def plan_budgets(
             show_default="assumed from the model's sizes",
         ),
     ] = "",
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")
-    ] = False,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,

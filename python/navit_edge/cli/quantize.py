@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from navit_edge.cli.build_output import print_note
-from navit_edge.cli.common import DebugOption, command, echo_json, err_console, make_progress, out_console
+from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, make_progress, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
@@ -64,18 +64,17 @@ def quantize(
     force: Annotated[
         bool, typer.Option("--force", metavar="", help="Quantize again even if the bundle has the graphs already.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")
-    ] = False,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
 ) -> None:
     """Quantize the linear layers of a bundle's graphs to int8 or fp8, for build-engine --precision int8 or fp8.
 
-    The images go through the bundle's own preprocessing into packs, which give the scales. The float32 graphs stay as
-    they are. If the bundle already has graphs made with the same options, they are not made again. Ctrl-C leaves the
-    bundle as it was.
+    The images go through the bundle's own preprocessing into packs, which
+    give the scales. The float32 graphs stay as they are. If the bundle
+    already has graphs made with the same options, they are not made again.
+    Ctrl-C leaves the bundle as it was.
     """
     from navit_edge.quantize import QuantizeRequest, quantize_bundle
 

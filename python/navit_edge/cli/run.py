@@ -6,7 +6,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -26,10 +26,6 @@ from navit_edge.cli.run_output import (
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
-
-if TYPE_CHECKING:
-    pass
-
 
 SlotsOption = Annotated[
     int,
@@ -207,8 +203,9 @@ def run(
 ) -> None:
     """Run images of any size through a bundle. You get one result per image, in input order.
 
-    If an image fails, its result has the error, the others complete, and the exit code is 1. SIGINT and SIGTERM
-    finish the packs in flight and exit with 130 and 143. --resume continues after them, and after any crash.
+    If an image fails, its result has the error, the others complete, and the
+    exit code is 1. SIGINT and SIGTERM finish the packs in flight and exit
+    with 130 and 143. --resume continues after them, and after any crash.
     """
     import navit_edge as ne
     from navit_edge.run import film

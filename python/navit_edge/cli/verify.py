@@ -56,8 +56,9 @@ def verify(
 ) -> None:
     """Check engines on this machine: against float32, packed against alone, and that no image sees another.
 
-    The reference is the bundle's float32 graph in ONNX Runtime, one image at a time. The exit code is 1 if an engine
-    exceeds the tolerance that the manifest gives for its precision, or breaks another promise.
+    The reference is the bundle's float32 graph in ONNX Runtime, one image at
+    a time. The exit code is 1 if an engine exceeds the tolerance that the
+    manifest gives for its precision, or breaks another promise.
     """
     from navit_edge.verify import verify as examine
 

@@ -12,8 +12,6 @@ from navit_edge.bundle.manifest import Budget, Graph, Manifest
 from navit_edge.errors import BundleError
 from navit_edge.vocabulary import QUANTIZED
 
-#: Precisions of an engine that need a quantized graph.
-
 
 def quantization_of(precision: str) -> str:
     """The quantization of the graph that an engine of ``precision`` is built from: "none", "int8" or "fp8"."""

@@ -177,8 +177,7 @@ def _profiles(job: Job) -> tuple[dict[str, Profile], ...]:
 def _extent(extent: int | str, budget: Budget, *, target: bool) -> int:
     """T and L are bounded by the tokens of a pack, N by its images."""
     tokens = budget.target_tokens if target else budget.tokens
-    letters = {"T": tokens, "L": tokens, "N": budget.images, "N+1": budget.images + 1}
-    return extent if isinstance(extent, int) else letters[extent]
+    return extent if isinstance(extent, int) else budget.extents(tokens)[extent]
 
 
 def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:

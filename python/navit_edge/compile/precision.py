@@ -59,52 +59,6 @@ _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _MOVES = frozenset(("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Identity"))
 
 
-def convert(
-    model: onnx.ModelProto,
-    precision: str,
-    *,
-    float32_products: bool = True,
-    strict: bool = False,
-    fp32_trunk: bool = False,
-) -> onnx.ModelProto:
-    """Returns the graph with the casts of a precision policy; see the module.
-
-    model: The float32 graph, with or without Q/DQ, with or without the contents of its external weights.
-    precision: "fp32", "fp16" or "bf16"; of a quantized graph, what computes beside the quantized layers.
-    float32_products: Whether the target computes matrix products in float32 at all (TensorRT-RTX does not on
-        sm75); if not, those of positions, pooling and head are in 16 bits as well.
-    strict: With "fp32": no 16 bits anywhere, and attention is not fused.
-    fp32_trunk: With "fp16" and "bf16": only attention in 16 bits.
-
-    Raises BundleError: The graph does not follow the contract: no `patches`, no `tokens`.
-    Raises BackendError: The graph holds control flow, which has no place in it.
-    """
-    return _Converter(model, precision, float32_products, strict, fp32_trunk).run()
-
-
-def precision_map(
-    model: onnx.ModelProto,
-    precision: str,
-    *,
-    float32_products: bool = True,
-    strict: bool = False,
-    fp32_trunk: bool = False,
-) -> dict[str, tuple[str, str]]:
-    """Node that computes with floats -> (its operator, the precision it is given by ``convert``), in graph order.
-
-    A product of quantized operands is "int8" or "fp8"; Q/DQ themselves are not listed.
-    """
-    return _Converter(model, precision, float32_products, strict, fp32_trunk).describe()
-
-
-def trunk_products(model: onnx.ModelProto) -> list[int]:
-    """Indices of the graph's nodes that are matrix products of the trunk, that of the pixels left out.
-
-    Raises BundleError where the graph does not follow the contract.
-    """
-    return _Converter(model, "fp32", True, False, False).trunk_products()
-
-
 def load(content: bytes, name: str) -> onnx.ModelProto:
     """The graph of a file's content, without its weights, which are in the file beside it; functions inlined.
 
@@ -129,9 +83,28 @@ def load(content: bytes, name: str) -> onnx.ModelProto:
     return model
 
 
-class _Converter:
+class Conversion:
+    """A graph under a precision policy; see the module.
+
+    model: The float32 graph, with or without Q/DQ, with or without the contents of its external weights.
+    precision: "fp32", "fp16" or "bf16"; of a quantized graph, what computes beside the quantized layers.
+    float32_products: Whether the target computes matrix products in float32 at all (TensorRT-RTX does not on
+        sm75); if not, those of positions, pooling and head are in 16 bits as well.
+    strict: With "fp32": no 16 bits anywhere, and attention is not fused.
+    fp32_trunk: With "fp16" and "bf16": only attention in 16 bits.
+
+    Its methods raise BundleError if the graph does not follow the contract (no `patches`, no `tokens`), and
+    BackendError if it holds control flow, which has no place in it.
+    """
+
     def __init__(
-        self, model: onnx.ModelProto, precision: str, float32_products: bool, strict: bool, fp32_trunk: bool
+        self,
+        model: onnx.ModelProto,
+        precision: str,
+        *,
+        float32_products: bool = True,
+        strict: bool = False,
+        fp32_trunk: bool = False,
     ) -> None:
         self._onnx = import_or_explain("onnx", purpose="building a TensorRT engine", remedy="pip install onnx")
         types = self._onnx.TensorProto
@@ -152,11 +125,16 @@ class _Converter:
             for name in node.input:
                 self._consumers[name].append(i)
 
-    def run(self) -> onnx.ModelProto:
+    def convert(self) -> onnx.ModelProto:
+        """The graph with the casts of the policy."""
         self._rewrite(self._low_nodes())
         return self._model
 
-    def describe(self) -> dict[str, tuple[str, str]]:
+    def precision_map(self) -> dict[str, tuple[str, str]]:
+        """Node that computes with floats -> (its operator, the precision it is given), in graph order.
+
+        A product of quantized operands is "int8" or "fp8"; Q/DQ themselves are not listed.
+        """
         types = self._low_nodes()
         names = {self._float: "fp32", self._half: "fp16", int(self._onnx.TensorProto.BFLOAT16): "bf16"}
         quantized = self._quantized_products()
@@ -170,6 +148,7 @@ class _Converter:
         }
 
     def trunk_products(self) -> list[int]:
+        """Indices of the graph's nodes that are matrix products of the trunk, that of the pixels left out."""
         pixels = self._patch_product()
         return [i for i in sorted(self._trunk()) if self._nodes[i].op_type in _PRODUCTS and i not in pixels]
 

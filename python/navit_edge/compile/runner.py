@@ -101,6 +101,7 @@ def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
     """What ``build_engines`` would build, best first; raises what it would raise before the first build."""
     bundle = Path(os.path.abspath(bundle))
     manifest = manifests.load(bundle)
+    manifests.require_writable(manifest, source=str(bundle))
     builder = cast(Builder, importlib.import_module(BACKENDS[request.backend]))
     jobs = builder.plan(manifest, request)
     inputs = {job.graph.id: _inputs(manifest, job) for job in jobs}

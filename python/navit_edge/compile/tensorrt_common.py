@@ -46,7 +46,7 @@ class Library:
 
     trt: Any  # the module
     name: str  # in the manifest's `builder`
-    float32_products: bool = True  # see ``precision.convert``
+    float32_products: bool = True  # see ``precision.Conversion``
     configure: Callable[[Any], None] = lambda config: None  # for what only this library has
     probe_always: bool = False  # a build takes seconds and no device: prove fusion by one of its own if need be
     opens_engines: bool = False  # it builds on a device, which can be asked what became of the layers
@@ -158,9 +158,8 @@ def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[d
     """One a budget: the shapes of each input."""
 
     def shape(spec: TensorSpec, budget: Budget) -> tuple[int, ...]:
-        letters = {"T": budget.tokens, "N": budget.images, "N+1": budget.images + 1}
-        unknown = [extent for extent in spec.shape if isinstance(extent, str) and extent not in letters]
-        if unknown:
+        letters = budget.extents(budget.tokens)
+        if any(extent == "L" or (isinstance(extent, str) and extent not in letters) for extent in spec.shape):
             raise BackendError(f"input {spec.name!r} has extents {list(spec.shape)}; expected T, N, N+1 and numbers")
         return tuple(extent if isinstance(extent, int) else letters[extent] for extent in spec.shape)
 
@@ -172,13 +171,13 @@ def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[d
 
 def preview(job: Job, graph: bytes, *, float32_products: bool) -> Preview:
     """Profiles and the precision of each node, for --dry-run."""
-    nodes = precisions.precision_map(
+    nodes = precisions.Conversion(
         precisions.load(graph, job.graph.file),
         trunk_precision(job),
         float32_products=float32_products,
         strict=job.strict,
         fp32_trunk=job.fp32_trunk,
-    )
+    ).precision_map()
     operators: dict[str, Counter[str]] = {}
     for operator, precision in nodes.values():
         operators.setdefault(operator, Counter())[precision] += 1
@@ -249,13 +248,13 @@ class _Compilation:
     def __init__(self, task: Task, emit: Emit, library: Library) -> None:
         job, self._path = task.job, Path(task.graph_path)
         self._job, self._emit, self._library = job, emit, library
-        model = precisions.convert(
+        model = precisions.Conversion(
             precisions.load(self._path.read_bytes(), job.graph.file),
             trunk_precision(job),
             float32_products=library.float32_products,
             strict=job.strict,
             fp32_trunk=job.fp32_trunk,
-        )
+        ).convert()
         self._graph: bytes = model.SerializeToString()
 
     def run(

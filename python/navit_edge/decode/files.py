@@ -7,7 +7,7 @@ import os
 from typing import IO
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.files import kind_of, shown
+from navit_edge.files import kind_of, open_checked, shown
 
 __all__ = ["open_regular", "shown"]
 
@@ -36,8 +36,7 @@ def open_regular(path: str | os.PathLike[str], most_bytes: int, *, expected: str
 
     expected: what messages say was looked for."""
     try:
-        _check(os.stat(path), most_bytes, expected)  # first: opening a device can do things, and opening a pipe waits
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        handle = open_checked(path, lambda found: _check(found, most_bytes, expected), follow_links=True)
     except FileNotFoundError:
         raise InvalidInputError(f"no such file; expected {expected}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -45,12 +44,7 @@ def open_regular(path: str | os.PathLike[str], most_bytes: int, *, expected: str
             raise
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(f"cannot be opened ({reason}); check the path and its permissions") from error
-    try:
-        _check(os.fstat(handle), most_bytes, expected)
-        return _Reader(io.FileIO(handle, "rb"))
-    except BaseException:
-        os.close(handle)
-        raise
+    return _Reader(io.FileIO(handle, "rb"))
 
 
 def _check(found: os.stat_result, most_bytes: int, expected: str) -> None:

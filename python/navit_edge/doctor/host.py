@@ -1,11 +1,18 @@
-"""The machine itself, and what limits this process on it, as findings."""
+"""The machine itself, what limits this process on it, and its disks, as findings."""
 
 from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
 
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.machine.host import Host, native_precisions
 from navit_edge.machine.limits import Limits
 from navit_edge.machine.text import gib
+
+_HEADROOM_BYTES = 256 * 2**20
 
 
 def host_findings(host: Host) -> tuple[Finding, ...]:
@@ -69,3 +76,32 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
     if limits.cpu_quota is None and limits.memory_bytes is None:
         parts.append("neither CPU time nor memory limited")
     return (Finding("limits", State.FOUND, "; ".join(parts), facts=facts),)
+
+
+def storage_findings(bundle: Path | None, temporary: Path | None = None) -> tuple[Finding, ...]:
+    """The disks of the bundle and of TMPDIR. An engine is about as large as the weights, and a new one is written
+    beside the old one, so a bundle wants twice its weights free."""
+    findings = []
+    if bundle is not None:
+        weights = sum(file.stat().st_size for file in (bundle / "graphs").glob("*") if file.is_file())
+        findings.append(_disk_finding("disk of the bundle", bundle, 2 * weights + _HEADROOM_BYTES))
+    findings.append(_disk_finding("disk of TMPDIR", temporary or Path(tempfile.gettempdir()), _HEADROOM_BYTES))
+    return tuple(findings)
+
+
+def _disk_finding(name: str, path: Path, wanted_bytes: int) -> Finding:
+    try:
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        return Finding(name, State.PROBLEM, f"{path}: {error.strerror}", facts={"path": str(path)})
+    facts = {"path": str(path), "free_bytes": free, "wanted_bytes": wanted_bytes}
+    text = f"{gib(free)} free at {path}"
+    if free >= wanted_bytes:
+        return Finding(name, State.FOUND, text, facts=facts)
+    return Finding(
+        name,
+        State.HINT,
+        f"{text}; building an engine wants {gib(wanted_bytes)}",
+        remedy=(f"df -h {shlex.quote(str(path))}",),
+        facts=facts,
+    )

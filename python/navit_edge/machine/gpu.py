@@ -54,9 +54,6 @@ class Gpu:
     watts: float | None = None
     board: dict[str, Any] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
 
 class DeviceMemory:
     """How much of the device's memory is in use, all processes together. Asked between measurements, never within."""

@@ -6,7 +6,6 @@ import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from navit_edge.machine.limits import Limits
 from navit_edge.machine.text import gib, kib_fields, read_text
@@ -60,10 +59,6 @@ class Host:
             kernel=platform.release(),
             python=platform.python_version(),
         )
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return {**self.__dict__, "flags": list(self.flags)}
 
     @property
     def words(self) -> str:

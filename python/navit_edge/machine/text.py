@@ -20,5 +20,5 @@ def gib(count: float) -> str:
 
 
 def kib_fields(path: Path) -> dict[str, int]:
-    """Lines of /proc such as "MemTotal:  1024 kB" -> {"MemTotal": 1048576}; empty where it cannot be read."""
+    """Lines of /proc such as "MemTotal:  1024 kB" -> {"MemTotal": 1048576}; empty if it cannot be read."""
     return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", read_text(path), re.MULTILINE)}

@@ -100,17 +100,12 @@ def pack_each(images: Sequence[Image], grids: Sequence[Grid], manifest: Manifest
 
 def patches_of(image: Image, grid: Grid, pre: Preprocess) -> npt.NDArray[np.uint8]:
     """The runtime's patches of one image, uint8 [rows * columns, F]."""
-    inputs = _core.pack(
-        [image],
-        grids=[grid],
+    packer = _core.Packer.of(
+        inputs=["patches"],
         patch_px=pre.patch_px,
-        prefix_tokens=0,
-        filter=pre.filter,
-        pad_tokens=0,
-        pad_images=0,
         sizing=to_json(pre.sizing),
+        filter=pre.filter,
         alpha=pre.alpha,
         background=pre.background,
-        threads=1,
     )
-    return inputs["patches"]
+    return packer.write([image], [grid])["patches"]

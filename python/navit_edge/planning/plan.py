@@ -21,7 +21,7 @@ from navit_edge.pixels import as_pixels, size_of
 from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Strategy
 
 if TYPE_CHECKING:
-    from navit_edge.bundle.manifest import Budget, Engine, Manifest
+    from navit_edge.bundle.manifest import Engine, Manifest
     from navit_edge.pixels import ImageLike
 
 
@@ -109,17 +109,12 @@ class PlanLimits:
         """Those of a session on an engine of a bundle, with ``threads`` CPU threads (0: all)."""
         cores = checked_int("threads", threads) or usable_cores()
         return PlanLimits(
-            budgets=budget_tuples(engine.budgets),
+            budgets=tuple((one.tokens, one.images, one.target_tokens, one.longest or 0) for one in engine.budgets),
             strategy=strategy,
             cost=CostModel.of(bundle, engine.id),
             base=engine.strategy,
             streams=2 if engine.dynamic_tokens and cores >= 2 else 1,
         )
-
-
-def budget_tuples(budgets: Sequence[Budget]) -> tuple[tuple[int, int, int, int], ...]:
-    """Budgets of a manifest as `PlanLimits` has them."""
-    return tuple((one.tokens, one.images, one.target_tokens, one.longest or 0) for one in budgets)
 
 
 def plan(
@@ -228,19 +223,18 @@ def pack(
     if pad_to is not None and min(pad_to) < 1:
         raise InvalidInputError(f"pad_to is {pad_to}; expected (T, N), 1 and up each, or None")
     pad_tokens, pad_images = pad_to or (0, 0)
-    return _core.pack(
-        views,
-        grids=grids,
+    packer = _core.Packer.of(
         patch_px=patch_px,
-        prefix_tokens=prefix_tokens,
-        filter=filter,
-        pad_tokens=pad_tokens,
-        pad_images=pad_images,
         sizing=rule,
+        filter=filter,
         alpha=alpha,
         background=background,
+        prefix_tokens=prefix_tokens,
+        pad_tokens=pad_tokens,
+        pad_images=pad_images,
         threads=checked_int("threads", threads) or usable_cores(),
     )
+    return packer.write(views, grids)
 
 
 def resize(

@@ -40,7 +40,7 @@ def find_layers(model: onnx.ModelProto) -> list[Layer]:
     """In graph order. Raises BundleError if the graph does not follow the contract."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = []
-    for index in precisions.trunk_products(model):
+    for index in precisions.Conversion(model, "fp32").trunk_products():
         node = model.graph.node[index]
         attributes = {attribute.name: attribute.i for attribute in node.attribute}
         activation, weight = node.input[0], node.input[1]

@@ -51,6 +51,7 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
     bundle = Path(os.path.abspath(bundle))
     report_progress = progress or (lambda what, done, total: None)
     manifest = manifests.load(bundle)
+    manifests.require_writable(manifest, source=str(bundle))
     for module in ("onnx", "onnxruntime", "polygraphy"):
         import_or_explain(module, purpose=PURPOSE, remedy=REMEDY)
     started = time.perf_counter()

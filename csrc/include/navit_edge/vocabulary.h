@@ -1,0 +1,228 @@
+// The words of manifests and options: an enum for each, and what its values are called. Spelled here and nowhere else.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "navit_edge/export.h"
+#include "navit_edge/image.h"
+#include "navit_edge/types.h"
+
+namespace navit_edge {
+
+/// For each enum below: `what` messages call it, and the `words` for its values, in their order.
+template <class Enum>
+struct Vocabulary;
+
+/// The value of the first word.
+template <class Enum>
+inline constexpr std::int32_t kFirstValue = 0;
+
+template <>
+inline constexpr std::int32_t kFirstValue<DType> = 1;
+template <>
+struct Vocabulary<DType> {
+  static constexpr std::string_view what = "dtype";
+  static constexpr std::array<std::string_view, 5> words{"float32", "float16", "bfloat16", "uint8", "int32"};
+};
+
+template <>
+inline constexpr std::int32_t kFirstValue<PixelFormat> = 1;  // kByChannels has no word
+template <>
+struct Vocabulary<PixelFormat> {
+  static constexpr std::string_view what = "format";
+  static constexpr std::array<std::string_view, 9> words{"gray", "rgb",  "bgr",  "rgbx", "bgrx",
+                                                         "rgba", "bgra", "nv12", "i420"};
+};
+template <>
+struct Vocabulary<YuvMatrix> {
+  static constexpr std::string_view what = "matrix";
+  static constexpr std::array<std::string_view, 2> words{"bt601", "bt709"};
+};
+template <>
+struct Vocabulary<YuvRange> {
+  static constexpr std::string_view what = "range";
+  static constexpr std::array<std::string_view, 2> words{"limited", "full"};
+};
+
+/// How pixels are resized, as Pillow's filter of that name computes it.
+enum class Filter : std::int32_t { kNearest, kBox, kBilinear, kHamming, kBicubic, kLanczos };
+template <>
+struct Vocabulary<Filter> {
+  static constexpr std::string_view what = "filter";
+  static constexpr std::array<std::string_view, 6> words{"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"};
+};
+
+/// What becomes of an alpha channel.
+enum class Alpha : std::int32_t { kDrop, kComposite, kReject };
+template <>
+struct Vocabulary<Alpha> {
+  static constexpr std::string_view what = "alpha";
+  static constexpr std::array<std::string_view, 3> words{"drop", "composite", "reject"};
+};
+
+/// How an image comes onto its grid: resized, or moved there and padded or cropped.
+enum class Fit : std::int32_t { kResize, kPad, kCrop };
+template <>
+struct Vocabulary<Fit> {
+  static constexpr std::string_view what = "fit";
+  static constexpr std::array<std::string_view, 3> words{"resize", "pad", "crop"};
+};
+
+/// Whether a decoder turns an image upright, by EXIF or its container.
+enum class Orientation : std::int32_t { kApply, kAsDecoded };
+template <>
+struct Vocabulary<Orientation> {
+  static constexpr std::string_view what = "orientation";
+  static constexpr std::array<std::string_view, 2> words{"apply", "as-decoded"};
+};
+
+/// Whether a decoder converts colours by the embedded ICC profile.
+enum class Icc : std::int32_t { kIgnore, kSrgb };
+template <>
+struct Vocabulary<Icc> {
+  static constexpr std::string_view what = "icc";
+  static constexpr std::array<std::string_view, 2> words{"ignore", "srgb"};
+};
+
+/// How attention over packs is written in a graph (docs/model.md).
+enum class Lowering : std::int32_t { kMasked, kPadded, kPacked };
+template <>
+struct Vocabulary<Lowering> {
+  static constexpr std::string_view what = "lowering";
+  static constexpr std::array<std::string_view, 3> words{"masked", "padded", "packed"};
+};
+
+enum class Quantization : std::int32_t { kNone, kInt8, kFp8 };
+template <>
+struct Vocabulary<Quantization> {
+  static constexpr std::string_view what = "quantization";
+  static constexpr std::array<std::string_view, 3> words{"none", "int8", "fp8"};
+};
+
+enum class Precision : std::int32_t { kFp32, kFp16, kBf16, kInt8, kFp8 };
+template <>
+struct Vocabulary<Precision> {
+  static constexpr std::string_view what = "precision";
+  static constexpr std::array<std::string_view, 5> words{"fp32", "fp16", "bf16", "int8", "fp8"};
+};
+
+enum class DeviceKind : std::int32_t { kCpu, kGpu, kNpu };
+template <>
+struct Vocabulary<DeviceKind> {
+  static constexpr std::string_view what = "device";
+  static constexpr std::array<std::string_view, 3> words{"cpu", "gpu", "npu"};
+};
+
+/// What becomes of an image that is longer than every budget.
+enum class Overflow : std::int32_t {
+  kError,      // its result carries OverBudget
+  kDownscale,  // it is resized to the largest grid that fits, and its result says so
+  kSplit,      // refused when a session opens: no model allows it yet
+};
+template <>
+struct Vocabulary<Overflow> {
+  static constexpr std::string_view what = "overflow";
+  static constexpr std::array<std::string_view, 3> words{"error", "downscale", "split"};
+};
+
+/// Which images share a pack (docs/planning.md).
+enum class Strategy : std::int32_t {
+  kAuto,                // the least predicted time of the others, and of splits of its own
+  kFifo,                // in the order given; a pack is closed by the first image that does not fit
+  kFirstFit,            // in the order given, into the first pack with room
+  kBestFit,             // in the order given, into the pack with the least room that suffices
+  kFirstFitDecreasing,  // the longest image first
+  kBestFitDecreasing,
+  kSimilarLength,  // the longest first, each pack filled before the next: for attention that pads within a pack
+};
+template <>
+struct Vocabulary<Strategy> {
+  static constexpr std::string_view what = "strategy";
+  static constexpr std::array<std::string_view, 7> words{
+      "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"};
+};
+
+/// Which products of queries and keys a pack computes: S in the formula of cost.h.
+enum class AttentionCost : std::int32_t {
+  kPadded,    // N * L^2: every image as long as the longest
+  kSegments,  // the sum of l^2: every image as long as it is (packed; masked if foreign tiles are skipped)
+  kWhole,     // T^2: every token with every other
+};
+template <>
+struct Vocabulary<AttentionCost> {
+  static constexpr std::string_view what = "attention";
+  static constexpr std::array<std::string_view, 3> words{"padded", "segments", "whole"};
+};
+
+/// The inputs and outputs of graphs (docs/model.md).
+enum class GraphInput : std::int32_t {
+  kPatches,
+  kPositions,
+  kSegmentIds,
+  kGridHw,
+  kAttentionIndex,
+  kTokenIndex,
+  kCuSeqlens,
+};
+template <>
+struct Vocabulary<GraphInput> {
+  static constexpr std::string_view what = "input";
+  static constexpr std::array<std::string_view, 7> words{"patches",         "positions",   "segment_ids", "grid_hw",
+                                                         "attention_index", "token_index", "cu_seqlens"};
+};
+enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens };
+template <>
+struct Vocabulary<GraphOutput> {
+  static constexpr std::string_view what = "output";
+  static constexpr std::array<std::string_view, 3> words{"logits", "embedding", "tokens"};
+};
+
+/// "a, b, c"; "none" if there are none.
+NAVIT_EDGE_API std::string list_of(std::span<const std::string_view> words);
+
+/// Throws InvalidInput: "<what> is '<word>'; expected one of <known>".
+[[noreturn]] NAVIT_EDGE_API void unknown_word(std::string_view what, std::string_view word, const std::string& known);
+
+template <class Enum>
+[[nodiscard]] constexpr std::string_view word_of(Enum value) noexcept {
+  return Vocabulary<Enum>::words[static_cast<std::size_t>(static_cast<std::int32_t>(value) - kFirstValue<Enum>)];
+}
+
+/// The value of the word at `index`.
+template <class Enum>
+[[nodiscard]] constexpr Enum value_at(std::size_t index) noexcept {
+  return static_cast<Enum>(static_cast<std::int32_t>(index) + kFirstValue<Enum>);
+}
+
+/// Empty for another word.
+template <class Enum>
+[[nodiscard]] constexpr std::optional<Enum> find_word(std::string_view word) noexcept {
+  constexpr auto& words = Vocabulary<Enum>::words;
+  const auto found = std::find(words.begin(), words.end(), word);
+  if (found == words.end()) return std::nullopt;
+  return value_at<Enum>(static_cast<std::size_t>(found - words.begin()));
+}
+
+/// Throws InvalidInput for another word.
+template <class Enum>
+[[nodiscard]] Enum parse_word(std::string_view word) {
+  if (const auto found = find_word<Enum>(word)) return *found;
+  unknown_word(Vocabulary<Enum>::what, word, list_of(Vocabulary<Enum>::words));
+}
+
+/// The same if "auto" leaves the choice to the session: empty.
+template <class Enum>
+[[nodiscard]] std::optional<Enum> parse_word_or_auto(std::string_view word) {
+  if (word == "auto") return std::nullopt;
+  if (const auto found = find_word<Enum>(word)) return found;
+  unknown_word(Vocabulary<Enum>::what, word, "auto, " + list_of(Vocabulary<Enum>::words));
+}
+
+}  // namespace navit_edge
