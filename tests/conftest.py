@@ -68,8 +68,8 @@ SLOW = {
     "test_build_tensorrt", "test_cli", "test_cli_quantize", "test_decode_limits", "test_decode_refusals",
     "test_direction_rules", "test_doctor", "test_doctor_rebuild", "test_fork", "test_fuzz", "test_metrics",
     "test_model", "test_package", "test_packed_session", "test_preprocessing", "test_quantize", "test_readme",
-    "test_results", "test_run_outputs", "test_run_resume", "test_session_slots", "test_soak", "test_stubs",
-    "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated", "test_tensorrt_slots",
+    "test_results", "test_run_outputs", "test_run_places", "test_run_resume", "test_session_slots", "test_soak",
+    "test_stream", "test_stubs", "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated", "test_tensorrt_slots",
 }  # fmt: skip
 #: What a Python that PyTorch is not installed for does without: files that import any of these are left out.
 OF_TORCH = re.compile(r"^(?:import|from) (?:torch|timm|transformers|navit_edge_export)\b", re.MULTILINE)
@@ -81,12 +81,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     for item in items:
-        if not SLOW.isdisjoint((item.path.stem, item.path.parent.name)):
+        if is_slow(item.path):
             item.add_marker("slow")
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Without PyTorch: the files that import it."""
+def is_slow(path: Path) -> bool:
+    return not SLOW.isdisjoint((path.stem, path.parent.name))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is not run is not imported: the slow files, and without PyTorch the files that import it."""
+    if config.option.markexpr == "not slow" and is_slow(collection_path):
+        return True
     if find_spec("torch") is not None or collection_path.suffix != ".py":
         return None
     return OF_TORCH.search(collection_path.read_text("utf-8")) is not None or None

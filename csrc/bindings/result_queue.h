@@ -19,7 +19,7 @@ namespace navit_edge::bindings {
 class ResultQueue;
 
 /// How the result of one image comes back. Made before the image is submitted, so that delivery allocates next to
-/// nothing if memory may have run out. References are bare pointers, each one owned: what is left when the
+/// nothing: memory may have run out. References are bare pointers, each one owned: what is left when the
 /// interpreter is gone is not touched.
 struct PendingResult {
   std::shared_ptr<ResultQueue> to;  // until it is posted

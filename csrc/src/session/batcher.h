@@ -81,7 +81,7 @@ class Batcher {
                                 const CostCorrection& correction);
 
   const PlanLimits* limits_;
-  std::int32_t most_tokens_;  // where a pack is full
+  std::int32_t most_tokens_;  // from which on a pack is full
   std::int32_t most_images_;
   mutable std::vector<std::atomic<double>> shares_us_;  // [tokens]; 0: not asked for yet
   std::vector<Candidate> window_;                       // the most urgent first
