@@ -39,7 +39,7 @@ py::dict ranges() {
 template <class... Enums>
 py::dict words() {
   py::dict out;
-  ((out[py::cast(Vocabulary<Enums>::what)] = py::tuple(py::cast(Vocabulary<Enums>::words))), ...);
+  ((out[py::cast(kWords<Enums>.what)] = py::tuple(py::cast(kWords<Enums>.words))), ...);
   return out;
 }
 

@@ -1,6 +1,6 @@
 """The words of options and manifests, each said once: as a type for who writes it, as a tuple for who checks it.
 
-The C++ reader knows the same words (csrc/src/bundle/manifest_text.cc).
+The C++ reader knows the same words (csrc/include/navit_edge/vocabulary.h).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ DROPS: tuple[Drop, ...] = get_args(Drop)
 #: Whether an image that cannot be run raises, or has its error in its place among the results.
 OnError: TypeAlias = Literal["raise", "return"]
 
-#: How images are packed (csrc/include/navit_edge/plan.h).
+#: How images are packed (csrc/include/navit_edge/vocabulary.h).
 Strategy: TypeAlias = Literal[
     "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"
 ]

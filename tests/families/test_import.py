@@ -97,7 +97,10 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
         ({}, "holds no weights; expected a folder with config.json"),
         ({"config.json": "{"}, "holds no weights"),
         ({"a.safetensors": "", "b.safetensors": ""}, r"several safetensors files \(a\.safetensors, b\.safetensors\)"),
-        ({"model.safetensors.index.json": '{"weight_map": {"a": "../a.safetensors"}}'}, "names no shards beside it"),
+        (
+            {"model.safetensors.index.json": '{"weight_map": {"a": "../a.safetensors"}}'},
+            "names no shards in its folder",
+        ),
         ({"model.safetensors.index.json": '{"weight_map": {"a": "a.safetensors"}}'}, r"cannot read .*a\.safetensors"),
         ({"model.safetensors": "x"}, "cannot read the checkpoint"),
     ],

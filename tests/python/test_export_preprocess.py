@@ -70,7 +70,7 @@ def test_sizing_rules_are_told_apart() -> None:
     native = Sizing(rule="native")
     assert target_grid(640, 480, patch_px=16, sizing=native) == (40, 30)
     assert target_grid(640, 480, patch_px=16, sizing=Sizing(rule="token-cap", max_tokens=300)) == (20, 15)
-    with pytest.raises(InvalidInputError, match="rule is 'square'; known: token-cap, native"):
+    with pytest.raises(InvalidInputError, match='rule is "square"; expected one of token-cap, native'):
         target_grid(640, 480, patch_px=16, sizing=Sizing(rule="square"))
     with pytest.raises(InvalidInputError, match="max_tokens is 0"):
         target_grid(640, 480, patch_px=16, sizing=Sizing(rule="token-cap"))

@@ -235,7 +235,7 @@ def test_two_jobs_cannot_write_one_output(job_bundle: Path, folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-o", "out"], "ends in none of .jsonl, .ndjson, .parquet; say --format"),
+        (["-o", "out"], "ends in none of .jsonl, .ndjson, .parquet; give --format"),
         (["--format", "parquet"], "parquet needs a folder: --output PATH"),
         (["--format", "table", "-o", "out.txt"], "a table goes to the terminal"),
         (["--resume"], "without --output there is nothing to continue"),

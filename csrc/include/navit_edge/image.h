@@ -66,6 +66,11 @@ struct ImageView {
   [[nodiscard]] std::int64_t stride() const noexcept {
     return row_stride_bytes != 0 ? row_stride_bytes : std::int64_t{width_px} * channels;
   }
+  /// Bytes from row to row of planes[i], with 0 resolved.
+  [[nodiscard]] std::int64_t plane_stride(int i) const noexcept {
+    if (plane_stride_bytes[i] != 0) return plane_stride_bytes[i];
+    return (std::int64_t{width_px} + 1) / 2 * (format == PixelFormat::kNv12 ? 2 : 1);
+  }
   /// `format`, with kByChannels resolved.
   [[nodiscard]] PixelFormat pixel_format() const noexcept {
     if (format != PixelFormat::kByChannels) return format;

@@ -82,43 +82,34 @@ struct EngineSpec {
 struct TokenCap {
   std::int32_t max_tokens = 0;  // most patches of an image
   bool upscale = false;         // small images are scaled up to max_tokens, too
-  friend bool operator==(const TokenCap&, const TokenCap&) = default;
 };
 struct Native {
   Fit fit = Fit::kResize;
   Rgb pad_rgb{};  // with kPad or kCrop: colour of what the image does not cover
-  friend bool operator==(const Native&, const Native&) = default;
 };
 struct NaFlex {
   std::int32_t max_tokens = 0;  // most patches of an image
-  friend bool operator==(const NaFlex&, const NaFlex&) = default;
 };
 struct SmartResize {
   std::int32_t merge = 0;  // sides are multiples of P * merge
   std::int64_t min_pixels = 0;
   std::int64_t max_pixels = 0;
-  friend bool operator==(const SmartResize&, const SmartResize&) = default;
 };
 struct LongestSide {
   std::int32_t longest_px = 0;
-  friend bool operator==(const LongestSide&, const LongestSide&) = default;
 };
 struct Fixed {
   std::int32_t height_px = 0;
   std::int32_t width_px = 0;
-  friend bool operator==(const Fixed&, const Fixed&) = default;
 };
 using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed>;
 
-/// What a SizingRule is called, in the order of its alternatives.
+/// In the order of the alternatives.
 template <>
-struct Vocabulary<SizingRule> {
-  static constexpr std::string_view what = "rule";
-  static constexpr std::array<std::string_view, 6> words{"token-cap",    "native",       "naflex",
-                                                         "smart-resize", "longest-side", "fixed"};
-};
+inline constexpr Words<6> kWords<SizingRule>{
+    "rule", {"token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed"}};
 [[nodiscard]] inline std::string_view word_of(const SizingRule& rule) noexcept {
-  return Vocabulary<SizingRule>::words[rule.index()];
+  return kWords<SizingRule>.words[rule.index()];
 }
 
 struct SizingSpec {

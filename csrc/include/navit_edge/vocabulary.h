@@ -16,109 +16,68 @@
 
 namespace navit_edge {
 
-/// For each enum below: `what` messages call it, and the `words` for its values, in their order.
+/// What messages call an enum, the words for its values in their order, and the value of the first.
+template <std::size_t n>
+struct Words {
+  std::string_view what;
+  std::array<std::string_view, n> words;
+  std::int32_t first = 0;
+};
 template <class Enum>
-struct Vocabulary;
-
-/// The value of the first word.
-template <class Enum>
-inline constexpr std::int32_t kFirstValue = 0;
+inline constexpr Words<0> kWords{};
 
 template <>
-inline constexpr std::int32_t kFirstValue<DType> = 1;
-template <>
-struct Vocabulary<DType> {
-  static constexpr std::string_view what = "dtype";
-  static constexpr std::array<std::string_view, 5> words{"float32", "float16", "bfloat16", "uint8", "int32"};
-};
+inline constexpr Words<5> kWords<DType>{"dtype", {"float32", "float16", "bfloat16", "uint8", "int32"}, 1};
 
 template <>
-inline constexpr std::int32_t kFirstValue<PixelFormat> = 1;  // kByChannels has no word
+inline constexpr Words<9> kWords<PixelFormat>{
+    "format", {"gray", "rgb", "bgr", "rgbx", "bgrx", "rgba", "bgra", "nv12", "i420"}, 1};
 template <>
-struct Vocabulary<PixelFormat> {
-  static constexpr std::string_view what = "format";
-  static constexpr std::array<std::string_view, 9> words{"gray", "rgb",  "bgr",  "rgbx", "bgrx",
-                                                         "rgba", "bgra", "nv12", "i420"};
-};
+inline constexpr Words<2> kWords<YuvMatrix>{"matrix", {"bt601", "bt709"}};
 template <>
-struct Vocabulary<YuvMatrix> {
-  static constexpr std::string_view what = "matrix";
-  static constexpr std::array<std::string_view, 2> words{"bt601", "bt709"};
-};
-template <>
-struct Vocabulary<YuvRange> {
-  static constexpr std::string_view what = "range";
-  static constexpr std::array<std::string_view, 2> words{"limited", "full"};
-};
+inline constexpr Words<2> kWords<YuvRange>{"range", {"limited", "full"}};
 
 /// How pixels are resized, as Pillow's filter of that name computes it.
 enum class Filter : std::int32_t { kNearest, kBox, kBilinear, kHamming, kBicubic, kLanczos };
 template <>
-struct Vocabulary<Filter> {
-  static constexpr std::string_view what = "filter";
-  static constexpr std::array<std::string_view, 6> words{"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"};
-};
+inline constexpr Words<6> kWords<Filter>{"filter", {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}};
 
 /// What becomes of an alpha channel.
 enum class Alpha : std::int32_t { kDrop, kComposite, kReject };
 template <>
-struct Vocabulary<Alpha> {
-  static constexpr std::string_view what = "alpha";
-  static constexpr std::array<std::string_view, 3> words{"drop", "composite", "reject"};
-};
+inline constexpr Words<3> kWords<Alpha>{"alpha", {"drop", "composite", "reject"}};
 
 /// How an image comes onto its grid: resized, or moved there and padded or cropped.
 enum class Fit : std::int32_t { kResize, kPad, kCrop };
 template <>
-struct Vocabulary<Fit> {
-  static constexpr std::string_view what = "fit";
-  static constexpr std::array<std::string_view, 3> words{"resize", "pad", "crop"};
-};
+inline constexpr Words<3> kWords<Fit>{"fit", {"resize", "pad", "crop"}};
 
 /// Whether a decoder turns an image upright, by EXIF or its container.
 enum class Orientation : std::int32_t { kApply, kAsDecoded };
 template <>
-struct Vocabulary<Orientation> {
-  static constexpr std::string_view what = "orientation";
-  static constexpr std::array<std::string_view, 2> words{"apply", "as-decoded"};
-};
+inline constexpr Words<2> kWords<Orientation>{"orientation", {"apply", "as-decoded"}};
 
 /// Whether a decoder converts colours by the embedded ICC profile.
 enum class Icc : std::int32_t { kIgnore, kSrgb };
 template <>
-struct Vocabulary<Icc> {
-  static constexpr std::string_view what = "icc";
-  static constexpr std::array<std::string_view, 2> words{"ignore", "srgb"};
-};
+inline constexpr Words<2> kWords<Icc>{"icc", {"ignore", "srgb"}};
 
 /// How attention over packs is written in a graph (docs/model.md).
 enum class Lowering : std::int32_t { kMasked, kPadded, kPacked };
 template <>
-struct Vocabulary<Lowering> {
-  static constexpr std::string_view what = "lowering";
-  static constexpr std::array<std::string_view, 3> words{"masked", "padded", "packed"};
-};
+inline constexpr Words<3> kWords<Lowering>{"lowering", {"masked", "padded", "packed"}};
 
 enum class Quantization : std::int32_t { kNone, kInt8, kFp8 };
 template <>
-struct Vocabulary<Quantization> {
-  static constexpr std::string_view what = "quantization";
-  static constexpr std::array<std::string_view, 3> words{"none", "int8", "fp8"};
-};
+inline constexpr Words<3> kWords<Quantization>{"quantization", {"none", "int8", "fp8"}};
 
 enum class Precision : std::int32_t { kFp32, kFp16, kBf16, kInt8, kFp8 };
 template <>
-struct Vocabulary<Precision> {
-  static constexpr std::string_view what = "precision";
-  static constexpr std::array<std::string_view, 5> words{"fp32", "fp16", "bf16", "int8", "fp8"};
-};
+inline constexpr Words<5> kWords<Precision>{"precision", {"fp32", "fp16", "bf16", "int8", "fp8"}};
 
 enum class DeviceKind : std::int32_t { kCpu, kGpu, kNpu };
 template <>
-struct Vocabulary<DeviceKind> {
-  static constexpr std::string_view what = "device";
-  static constexpr std::array<std::string_view, 3> words{"cpu", "gpu", "npu"};
-};
+inline constexpr Words<3> kWords<DeviceKind>{"device", {"cpu", "gpu", "npu"}};
 
 /// What becomes of an image that is longer than every budget.
 enum class Overflow : std::int32_t {
@@ -127,10 +86,7 @@ enum class Overflow : std::int32_t {
   kSplit,      // refused when a session opens: no model allows it yet
 };
 template <>
-struct Vocabulary<Overflow> {
-  static constexpr std::string_view what = "overflow";
-  static constexpr std::array<std::string_view, 3> words{"error", "downscale", "split"};
-};
+inline constexpr Words<3> kWords<Overflow>{"overflow", {"error", "downscale", "split"}};
 
 /// Which images share a pack (docs/planning.md).
 enum class Strategy : std::int32_t {
@@ -143,11 +99,9 @@ enum class Strategy : std::int32_t {
   kSimilarLength,  // the longest first, each pack filled before the next: for attention that pads within a pack
 };
 template <>
-struct Vocabulary<Strategy> {
-  static constexpr std::string_view what = "strategy";
-  static constexpr std::array<std::string_view, 7> words{
-      "auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"};
-};
+inline constexpr Words<7> kWords<Strategy>{
+    "strategy",
+    {"auto", "fifo", "first-fit", "best-fit", "first-fit-decreasing", "best-fit-decreasing", "similar-length"}};
 
 /// Which products of queries and keys a pack computes: S in the formula of cost.h.
 enum class AttentionCost : std::int32_t {
@@ -156,10 +110,7 @@ enum class AttentionCost : std::int32_t {
   kWhole,     // T^2: every token with every other
 };
 template <>
-struct Vocabulary<AttentionCost> {
-  static constexpr std::string_view what = "attention";
-  static constexpr std::array<std::string_view, 3> words{"padded", "segments", "whole"};
-};
+inline constexpr Words<3> kWords<AttentionCost>{"attention", {"padded", "segments", "whole"}};
 
 /// The inputs and outputs of graphs (docs/model.md).
 enum class GraphInput : std::int32_t {
@@ -172,17 +123,11 @@ enum class GraphInput : std::int32_t {
   kCuSeqlens,
 };
 template <>
-struct Vocabulary<GraphInput> {
-  static constexpr std::string_view what = "input";
-  static constexpr std::array<std::string_view, 7> words{"patches",         "positions",   "segment_ids", "grid_hw",
-                                                         "attention_index", "token_index", "cu_seqlens"};
-};
+inline constexpr Words<7> kWords<GraphInput>{
+    "input", {"patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index", "cu_seqlens"}};
 enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens };
 template <>
-struct Vocabulary<GraphOutput> {
-  static constexpr std::string_view what = "output";
-  static constexpr std::array<std::string_view, 3> words{"logits", "embedding", "tokens"};
-};
+inline constexpr Words<3> kWords<GraphOutput>{"output", {"logits", "embedding", "tokens"}};
 
 /// "a, b, c"; "none" if there are none.
 NAVIT_EDGE_API std::string list_of(std::span<const std::string_view> words);
@@ -192,19 +137,19 @@ NAVIT_EDGE_API std::string list_of(std::span<const std::string_view> words);
 
 template <class Enum>
 [[nodiscard]] constexpr std::string_view word_of(Enum value) noexcept {
-  return Vocabulary<Enum>::words[static_cast<std::size_t>(static_cast<std::int32_t>(value) - kFirstValue<Enum>)];
+  return kWords<Enum>.words[static_cast<std::size_t>(static_cast<std::int32_t>(value) - kWords<Enum>.first)];
 }
 
 /// The value of the word at `index`.
 template <class Enum>
 [[nodiscard]] constexpr Enum value_at(std::size_t index) noexcept {
-  return static_cast<Enum>(static_cast<std::int32_t>(index) + kFirstValue<Enum>);
+  return static_cast<Enum>(static_cast<std::int32_t>(index) + kWords<Enum>.first);
 }
 
 /// Empty for another word.
 template <class Enum>
 [[nodiscard]] constexpr std::optional<Enum> find_word(std::string_view word) noexcept {
-  constexpr auto& words = Vocabulary<Enum>::words;
+  constexpr auto& words = kWords<Enum>.words;
   const auto found = std::find(words.begin(), words.end(), word);
   if (found == words.end()) return std::nullopt;
   return value_at<Enum>(static_cast<std::size_t>(found - words.begin()));
@@ -214,7 +159,7 @@ template <class Enum>
 template <class Enum>
 [[nodiscard]] Enum parse_word(std::string_view word) {
   if (const auto found = find_word<Enum>(word)) return *found;
-  unknown_word(Vocabulary<Enum>::what, word, list_of(Vocabulary<Enum>::words));
+  unknown_word(kWords<Enum>.what, word, list_of(kWords<Enum>.words));
 }
 
 /// The same if "auto" leaves the choice to the session: empty.
@@ -222,7 +167,7 @@ template <class Enum>
 [[nodiscard]] std::optional<Enum> parse_word_or_auto(std::string_view word) {
   if (word == "auto") return std::nullopt;
   if (const auto found = find_word<Enum>(word)) return found;
-  unknown_word(Vocabulary<Enum>::what, word, "auto, " + list_of(Vocabulary<Enum>::words));
+  unknown_word(kWords<Enum>.what, word, "auto, " + list_of(kWords<Enum>.words));
 }
 
 }  // namespace navit_edge

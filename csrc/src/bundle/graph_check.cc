@@ -75,12 +75,11 @@ std::string expected_in_words(const Contract& contract, std::int64_t patch_value
 template <class Enum, std::size_t n>
 Enum checked(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess,
              const std::array<Contract, n>& contracts) {
-  using Words = Vocabulary<Enum>;
-  const std::string kind(Words::what);
+  const std::string kind(kWords<Enum>.what);
   const std::optional<Enum> found = find_word<Enum>(spec.name);
   if (!found) {
     throw BundleError("graph " + graph.id + " has the " + kind + " '" + spec.name +
-                      "', which this version does not know; known: " + list_of(Words::words) +
+                      "', which this version does not know; known: " + list_of(kWords<Enum>.words) +
                       "; export the model again or update navit-edge");
   }
   const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;

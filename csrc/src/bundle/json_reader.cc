@@ -64,6 +64,12 @@ std::string JsonReader::string() const {
   return text;
 }
 
+std::string JsonReader::name() const {
+  std::string text = string();
+  if (text.empty()) fail("a name");
+  return text;
+}
+
 bool JsonReader::boolean() const {
   if (!value_->is_boolean()) fail("true or false");
   return value_->get<bool>();

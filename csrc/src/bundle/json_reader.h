@@ -38,6 +38,7 @@ class JsonReader {
 
   /// Of at most kMostStringBytes, without control characters other than the tab.
   [[nodiscard]] std::string string() const;
+  [[nodiscard]] std::string name() const;  // a string that is not empty
   [[nodiscard]] bool boolean() const;
   [[nodiscard]] std::int64_t integer(std::int64_t lowest, std::int64_t highest) const;
   [[nodiscard]] std::int32_t int32(std::int32_t lowest) const;
@@ -51,7 +52,7 @@ class JsonReader {
   /// One of the words of an enum.
   template <class Enum>
   [[nodiscard]] Enum word() const {
-    return value_at<Enum>(word_index(Vocabulary<Enum>::words));
+    return value_at<Enum>(word_index(kWords<Enum>.words));
   }
   /// Which of `words` it is.
   [[nodiscard]] std::size_t word_index(std::span<const std::string_view> words) const;

@@ -4,10 +4,9 @@
 #include <limits>
 
 #include "bundle/json_reader.h"
-#include "bundle/manifest_fields.h"
-#include "bundle/read_engine.h"
-#include "bundle/read_graph.h"
-#include "bundle/read_model.h"
+#include "bundle/manifest_limits.h"
+#include "bundle/read_engines.h"
+#include "bundle/rule_fields.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
@@ -17,6 +16,15 @@ constexpr std::int64_t kLeastInteger = std::numeric_limits<std::int64_t>::min();
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
 constexpr const char* kRemedy = "copy the bundle again or export the model again";
 constexpr const ManifestLimits& kLimits = kManifestLimits;
+
+std::string read_sha256(const JsonReader& json) {
+  std::string hash = json.string();
+  const bool hex = hash.size() == 64 && std::all_of(hash.begin(), hash.end(), [](char c) {
+                     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+                   });
+  if (!hex) json.fail("64 lower-case hexadecimal digits");
+  return hash;
+}
 
 FileSpec read_file(const JsonReader& json) {
   json.only({"sha256", "bytes"});
@@ -32,8 +40,55 @@ void read_files(const JsonReader& json, Manifest& manifest) {
   }
 }
 
+/// By the names that model configs have for it. The config is the family's own: what makes no sense is passed over.
+std::int32_t mlp_width(const JsonReader& model, std::int32_t width) {
+  if (model.has("config")) {
+    const JsonReader config = model.at("config");
+    for (const char* name : {"mlp_width", "intermediate_size"}) {
+      if (!config.has(name) || !config.at(name).is_integer()) continue;
+      const std::int64_t found = config.at(name).integer(std::numeric_limits<std::int64_t>::min(), kMostInteger);
+      if (found >= 1 && found <= 64 * std::int64_t{kLimits.width}) return static_cast<std::int32_t>(found);
+    }
+  }
+  return 4 * width;
+}
+
+ModelSpec read_model(const JsonReader& json) {
+  json.only({"family", "width", "depth", "heads", "prefix_tokens", "parameters", "token_merge", "config"});
+  ModelSpec model;
+  model.family = json.at("family").name();
+  model.width = json.at("width").int32(1, kLimits.width);
+  model.depth = json.at("depth").int32(1, kLimits.layers);
+  (void)json.at("heads").int32(1, kLimits.layers);
+  (void)json.at("parameters").integer(0, kMostInteger);
+  model.prefix_tokens = json.at("prefix_tokens").int32(0, 1024);
+  if (json.has("token_merge")) model.token_merge = json.at("token_merge").int32(1, 2);
+  if (json.has("config") && !json.at("config").is_object()) json.at("config").fail("an object");
+  model.mlp_width = mlp_width(json, model.width);
+  return model;
+}
+
+PreprocessSpec read_preprocess(const JsonReader& json) {
+  json.only({"sizing", "filter", "patch_px", "channels", "mean", "std", "alpha", "background", "orientation", "icc"});
+  PreprocessSpec preprocess;
+  preprocess.filter = json.at("filter").word<Filter>();
+  preprocess.patch_px = json.at("patch_px").int32(1, 1024);
+  preprocess.channels = json.at("channels").int32(kChannels, kChannels);
+  for (const char* name : {"mean", "std"}) {
+    const auto values = json.at(name).array(static_cast<std::size_t>(kChannels));
+    if (values.size() != static_cast<std::size_t>(kChannels)) json.at(name).fail("one number a channel");
+    for (const JsonReader& value : values) (void)value.number();
+  }
+  preprocess.sizing.rule = read_sizing_rule(json.at("sizing"), preprocess.patch_px);
+  if (json.has("alpha")) preprocess.alpha = json.at("alpha").word<Alpha>();
+  if (json.has("orientation")) preprocess.orientation = json.at("orientation").word<Orientation>();
+  if (json.has("icc")) preprocess.icc = json.at("icc").word<Icc>();
+  if (json.has("background")) preprocess.background = json.at("background").colour();
+  return preprocess;
+}
+
 void check_tolerances(const JsonReader& json) {
-  constexpr auto& known = Vocabulary<Precision>::words;
+  constexpr auto& known = kWords<Precision>.words;
   for (const auto& [precision, value] : json.object(known.size())) {
     value.only({"min_cosine", "max_relative", "min_top1"});
     if (!find_word<Precision>(precision)) {
@@ -107,17 +162,8 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   if (json.has("labels")) {
     for (const JsonReader& item : json.at("labels").array(kLimits.labels)) manifest.labels.push_back(item.string());
   }
-  for (const JsonReader& item : json.at("graphs").array(kLimits.graphs)) {
-    manifest.graphs.push_back(read_graph(item, manifest));
-  }
-  check_unique_ids(json.at("graphs"), kLimits.graphs);
-  if (json.has("engines")) {
-    for (const JsonReader& item : json.at("engines").array(kLimits.engines)) {
-      manifest.engines.push_back(read_engine(item, manifest));
-    }
-    check_unique_ids(json.at("engines"), kLimits.engines);
-    check_group_ids(json.at("engines"), manifest);
-  }
+  read_graphs(json.at("graphs"), manifest);
+  if (json.has("engines")) read_engines(json.at("engines"), manifest);
   if (json.has("tolerances")) check_tolerances(json.at("tolerances"));
   if (json.has("golden")) check_golden(json.at("golden"));
   return manifest;

@@ -93,7 +93,7 @@ SizingRule read_sizing_rule(const JsonReader& json, std::int32_t patch_px) {
              "height_px", "width_px"});
   const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{TokenCap{},    Native{},      NaFlex{},
                                                                       SmartResize{}, LongestSide{}, Fixed{}};
-  SizingRule rule = rules[json.at("rule").word_index(Vocabulary<SizingRule>::words)];
+  SizingRule rule = rules[json.at("rule").word_index(kWords<SizingRule>.words)];
   std::vector<std::string_view> own;
   const auto read_own = [&](const char* name, auto& value) {
     own.emplace_back(name);

@@ -60,12 +60,13 @@ void scatter_row(const std::uint8_t* row, std::int32_t y, const PatchLayout& to)
 template <std::size_t kRowBytes>
 void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) {
   const std::size_t row_bytes = kRowBytes != 0 ? kRowBytes : to.row_bytes();
+  const std::int64_t stride = image.stride();
   std::uint8_t* out = to.patch_row(band.row_begin);
   for (std::int32_t row = band.row_begin; row < band.row_end; ++row) {
     const std::uint8_t* const first = image.pixels(row * to.patch_px, 0, image.size().width_px, nullptr);
     for (std::int32_t c = 0; c < to.grid.cols; ++c) {
       const std::uint8_t* from = first + index(c) * row_bytes;
-      for (std::int32_t i = 0; i < to.patch_px; ++i, from += image.stride(), out += row_bytes) {
+      for (std::int32_t i = 0; i < to.patch_px; ++i, from += stride, out += row_bytes) {
         std::memcpy(out, from, row_bytes);
       }
     }

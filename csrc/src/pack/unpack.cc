@@ -39,7 +39,7 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
     const std::optional<GraphOutput> kind = find_word<GraphOutput>(output->name());
     if (!kind) {
       throw BundleError("the graph has an output '" + output->name() + "', which this version does not know; known: " +
-                        list_of(Vocabulary<GraphOutput>::words) + "; update navit-edge");
+                        list_of(kWords<GraphOutput>.words) + "; update navit-edge");
     }
     const bool per_token = kind == GraphOutput::kTokens;
     expect_rows(*output, per_token ? pack.tokens / patches : pack.images, per_token ? letter : "N");

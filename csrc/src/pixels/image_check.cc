@@ -1,6 +1,7 @@
 #include "pixels/image_check.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 
@@ -15,31 +16,17 @@ struct FormatSpec {
   int planes;             // besides `data`
 };
 
-FormatSpec spec_of(PixelFormat format) {
-  switch (format) {
-    case PixelFormat::kByChannels:
-      return {"by channels", 0, 0};
-    case PixelFormat::kGray:
-      return {"gray", 1, 0};
-    case PixelFormat::kRgb:
-      return {"RGB", 3, 0};
-    case PixelFormat::kBgr:
-      return {"BGR", 3, 0};
-    case PixelFormat::kRgbx:
-      return {"RGBx", 4, 0};
-    case PixelFormat::kBgrx:
-      return {"BGRx", 4, 0};
-    case PixelFormat::kRgba:
-      return {"RGBA", 4, 0};
-    case PixelFormat::kBgra:
-      return {"BGRA", 4, 0};
-    case PixelFormat::kNv12:
-      return {"NV12", 1, 1};
-    case PixelFormat::kI420:
-      return {"I420", 1, 2};
-  }
-  return {"of an unknown format", -1, 0};
-}
+/// [PixelFormat]
+constexpr std::array<FormatSpec, 10> kFormats{{{"by channels", 0, 0},
+                                               {"gray", 1, 0},
+                                               {"RGB", 3, 0},
+                                               {"BGR", 3, 0},
+                                               {"RGBx", 4, 0},
+                                               {"BGRx", 4, 0},
+                                               {"RGBA", 4, 0},
+                                               {"BGRA", 4, 0},
+                                               {"NV12", 1, 1},
+                                               {"I420", 1, 2}}};
 
 void check_stride(const std::string& who, const char* what, std::int64_t stride, std::int64_t row_bytes, bool one_row) {
   const std::int64_t step = stride < 0 ? -stride : stride;
@@ -62,11 +49,12 @@ void check_image(const ImageView& image, const std::string& who) {
                        std::to_string(kMostSidePx) + " a side; tile it");
   }
   if (image.data == nullptr) throw InvalidInput(who + " has no pixels: its data is null; expected " + size + " pixels");
-  const FormatSpec spec = spec_of(image.format);
-  if (spec.channels < 0) {
+  const auto format = static_cast<std::size_t>(image.format);
+  if (format >= kFormats.size()) {
     throw InvalidInput(who + " has the pixel format " + std::to_string(static_cast<std::int32_t>(image.format)) +
                        "; expected one of PixelFormat");
   }
+  const FormatSpec& spec = kFormats[format];
   if (spec.channels == 0 && image.channels != 1 && image.channels != 3 && image.channels != 4) {
     throw InvalidInput(who + " has " + std::to_string(image.channels) +
                        " channels; expected 1 (gray), 3 (RGB) or 4 (RGBA), 8 bits each; convert it first");
@@ -84,8 +72,7 @@ void check_image(const ImageView& image, const std::string& who) {
                          std::to_string(pairs) + " chroma values");
     }
     const std::int64_t row_bytes = pairs * (spec.planes == 1 ? 2 : 1);
-    const std::int64_t stride = image.plane_stride_bytes[i];
-    check_stride(who, "chroma rows", stride == 0 ? row_bytes : stride, row_bytes, image.height_px <= 2);
+    check_stride(who, "chroma rows", image.plane_stride(i), row_bytes, image.height_px <= 2);
   }
 }
 
@@ -104,9 +91,7 @@ std::uint64_t bytes_of(const ImageView& view) {
   std::uint64_t bytes = rows * static_cast<std::uint64_t>(std::llabs(view.stride()));
   for (int plane = 0; plane < 2; ++plane) {
     if (view.planes[plane] == nullptr) continue;
-    const std::int64_t stride = view.plane_stride_bytes[plane];
-    const std::int64_t adjacent = (view.width_px + 1) / 2 * (view.pixel_format() == PixelFormat::kNv12 ? 2 : 1);
-    bytes += (rows + 1) / 2 * static_cast<std::uint64_t>(std::llabs(stride != 0 ? stride : adjacent));
+    bytes += (rows + 1) / 2 * static_cast<std::uint64_t>(std::llabs(view.plane_stride(plane)));
   }
   return bytes;
 }

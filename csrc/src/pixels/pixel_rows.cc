@@ -23,11 +23,7 @@ void PixelRows::set_yuv() {
   conversion_ = Conversion::kYuv;
   channels_ = 3;
   coefficients_ = yuv_coefficients(image_.matrix, image_.range);
-  const std::int64_t pairs = (std::int64_t{image_.width_px} + 1) / 2;
-  const bool nv12 = image_.pixel_format() == PixelFormat::kNv12;
-  for (std::int64_t& stride : image_.plane_stride_bytes) {
-    if (stride == 0) stride = nv12 ? 2 * pairs : pairs;
-  }
+  for (const int i : {0, 1}) image_.plane_stride_bytes[i] = image_.plane_stride(i);
 }
 
 PixelRows PixelRows::rgb(const ImageView& image, Alpha alpha, const Rgb& background, const PixelKernels& kernels) {

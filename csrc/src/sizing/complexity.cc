@@ -96,13 +96,8 @@ class SmallCopy {
   void gather_planes(std::int32_t y) {
     const std::uint8_t* row = image_.data + y * image_.stride();
     const bool nv12 = image_.pixel_format() == PixelFormat::kNv12;
-    const std::int64_t pairs = (std::int64_t{image_.width_px} + 1) / 2;
     const std::uint8_t* chroma[2] = {nullptr, nullptr};
-    for (int p = 0; p < (nv12 ? 1 : 2); ++p) {
-      const std::int64_t stride =
-          image_.plane_stride_bytes[p] != 0 ? image_.plane_stride_bytes[p] : (nv12 ? 2 * pairs : pairs);
-      chroma[p] = image_.planes[p] + y / 2 * stride;
-    }
+    for (int p = 0; p < (nv12 ? 1 : 2); ++p) chroma[p] = image_.planes[p] + y / 2 * image_.plane_stride(p);
     for (std::int32_t i = 0; i < cols_; ++i) {
       const std::int32_t x = columns_[index(i)];
       pixels_[2 * index(i)] = pixels_[2 * index(i) + 1] = row[x];

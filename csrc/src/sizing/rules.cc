@@ -153,27 +153,19 @@ Grid target(Size image, const SizingSpec& sizing, std::int32_t patch_px) {
   return std::visit([&](const auto& rule) { return grid_of(rule, image, patch_px, sizing.cap_tokens); }, sizing.rule);
 }
 
-// The limits that a rule states itself, brought down to `max_tokens`.
-
-void lower(TokenCap& rule, std::int32_t, std::int32_t max_tokens) {
-  rule.max_tokens = std::min(rule.max_tokens, max_tokens);
-}
-void lower(NaFlex& rule, std::int32_t, std::int32_t max_tokens) {
-  rule.max_tokens = std::min(rule.max_tokens, max_tokens);
-}
-void lower(SmartResize& rule, std::int32_t patch_px, std::int32_t max_tokens) {
-  const double most_pixels = static_cast<double>(max_tokens) * patch_px * patch_px;  // may pass 2^63
-  if (most_pixels < static_cast<double>(rule.max_pixels)) rule.max_pixels = static_cast<std::int64_t>(most_pixels);
-  rule.min_pixels = std::min(rule.min_pixels, rule.max_pixels);
-}
-void lower(Native&, std::int32_t, std::int32_t) {}
-void lower(LongestSide&, std::int32_t, std::int32_t) {}
-void lower(Fixed&, std::int32_t, std::int32_t) {}
-
 /// `sizing` with its limits brought down to `max_tokens`.
 SizingSpec lowered(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_tokens) {
   sizing.cap_tokens = sizing.cap_tokens == 0 ? max_tokens : std::min(sizing.cap_tokens, max_tokens);
-  std::visit([&](auto& rule) { lower(rule, patch_px, max_tokens); }, sizing.rule);
+  const auto lower = [&](auto& rule) {
+    if constexpr (requires { rule.max_tokens; }) {
+      rule.max_tokens = std::min(rule.max_tokens, max_tokens);
+    } else if constexpr (requires { rule.max_pixels; }) {
+      const double most_pixels = static_cast<double>(max_tokens) * patch_px * patch_px;  // may pass 2^63
+      if (most_pixels < static_cast<double>(rule.max_pixels)) rule.max_pixels = static_cast<std::int64_t>(most_pixels);
+      rule.min_pixels = std::min(rule.min_pixels, rule.max_pixels);
+    }
+  };
+  std::visit(lower, sizing.rule);
   return sizing;
 }
 

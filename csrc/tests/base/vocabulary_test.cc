@@ -15,7 +15,7 @@ namespace {
 /// Each word is the word of its own value, and no other value's.
 template <class Enum>
 void check_words() {
-  constexpr auto& words = Vocabulary<Enum>::words;
+  constexpr auto& words = kWords<Enum>.words;
   CHECK(std::set<std::string_view>(words.begin(), words.end()).size() == words.size());
   for (std::size_t i = 0; i < words.size(); ++i) {
     CHECK(find_word<Enum>(words[i]) == value_at<Enum>(i));

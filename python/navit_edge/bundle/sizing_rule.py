@@ -1,7 +1,6 @@
 """The sizing rules: which grid an image gets. As data in the manifest, and as text on the command line.
 
-The C++ reader (csrc/src/bundle/rule_fields.cc) holds the same fields to the same limits; docs/preprocessing.md gives
-the formulas and where each comes from.
+csrc/src/bundle/rule_fields.cc holds the fields to their limits; docs/preprocessing.md gives the formulas.
 """
 
 from __future__ import annotations
@@ -9,14 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from navit_edge.errors import InvalidInputError
+from navit_edge import _core
+from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.options import as_json
-from navit_edge.vocabulary import FITS, Fit, Rule
-
-#: Up to here a double holds every integer, so that C++ and Python divide the same numbers.
-MOST_PIXELS = 2**53
-MOST_MERGE = 1024
+from navit_edge.vocabulary import Fit, Rule
 
 
 class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,42 +47,11 @@ _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Sizin
 
 
 def fault(sizing: Sizing, patch_px: int) -> str:
-    """What is wrong with the fields of ``sizing``: found, expected, remedy. Empty if nothing is."""
-    rule = sizing.rule
-    if rule not in FIELDS:
-        return f"rule is {rule!r}; known: {', '.join(RULES)}; upgrade navit-edge or export again"
-    for name, value in msgspec.structs.asdict(sizing).items():
-        if name != "rule" and name not in FIELDS[rule] and value != _DEFAULTS[name]:
-            return (
-                f"{name} is {value!r}, which the rule {rule!r} does not have; its fields are "
-                f"{', '.join(FIELDS[rule])}; leave the others out"
-            )
-    for name in ("max_tokens", "longest_px"):
-        value = getattr(sizing, name)
-        if name in FIELDS[rule] and not 1 <= value < 2**31:
-            return f"{name} is {value}; expected 1 and up with the rule {rule!r}"
-    if rule == "native":
-        if sizing.fit not in FITS:
-            return f"fit is {sizing.fit!r}; known: {', '.join(FITS)}"
-        if not all(0 <= value <= 255 for value in sizing.pad_rgb):
-            return f"pad_rgb is {list(sizing.pad_rgb)}; expected three values from 0 to 255"
-        if sizing.fit == "resize" and any(sizing.pad_rgb):
-            return f"pad_rgb is {list(sizing.pad_rgb)} and fit is 'resize', which leaves no pixel open; leave it out"
-    if rule == "smart-resize":
-        if not 1 <= sizing.merge <= MOST_MERGE:
-            return f"merge is {sizing.merge}; expected 1 to {MOST_MERGE} with the rule 'smart-resize'"
-        if not 1 <= sizing.min_pixels <= sizing.max_pixels <= MOST_PIXELS:
-            return (
-                f"min_pixels is {sizing.min_pixels} and max_pixels is {sizing.max_pixels}; expected "
-                "1 <= min_pixels <= max_pixels <= 2^53 with the rule 'smart-resize'"
-            )
-    if rule == "fixed":
-        sides = (sizing.height_px, sizing.width_px)
-        if any(side < patch_px or side % patch_px or side >= 2**31 for side in sides):
-            return (
-                f"height_px is {sides[0]} and width_px is {sides[1]}; expected multiples of the patch side {patch_px} "
-                "with the rule 'fixed'"
-            )
+    """What is wrong with the fields of ``sizing``, as the C++ reader says it: found, expected. "" if nothing is."""
+    try:
+        _core.resize_targets(np.empty((0, 2), np.int32), patch_px=patch_px, sizing=to_json(sizing))
+    except (BundleError, InvalidInputError) as error:
+        return str(error).removeprefix("sizing: ")
     return ""
 
 

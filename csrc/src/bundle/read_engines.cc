@@ -1,17 +1,114 @@
-#include "bundle/read_engine.h"
+#include "bundle/read_engines.h"
 
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <set>
 #include <string_view>
 
-#include "bundle/manifest_fields.h"
+#include "bundle/manifest_limits.h"
+#include "navit_edge/manifest_text.h"
 
 namespace navit_edge {
 namespace {
 
 constexpr const ManifestLimits& kLimits = kManifestLimits;
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
+constexpr std::array<std::string_view, 5> kLetterWords{"T", "T/4", "N", "L", "N+1"};
+constexpr std::array<Dim, 5> kLetters{{{'T', 0, 1}, {'T', 0, 4}, {'N', 0, 1}, {'L', 0, 1}, {'N', 1, 1}}};
+
+bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/// Stands in messages, in file names and on command lines.
+std::string read_id(const JsonReader& json) {
+  std::string id = json.string();
+  const bool plain = !id.empty() && is_letter_or_digit(id.front()) && std::all_of(id.begin(), id.end(), [](char c) {
+    return is_letter_or_digit(c) || c == '.' || c == '_' || c == '+' || c == '-';
+  });
+  if (!plain) json.fail("letters, digits and . _ + -, the first a letter or digit");
+  return id;
+}
+
+/// A file's name that `files` has, with its hash.
+std::string read_listed_file(const JsonReader& json, const Manifest& manifest) {
+  std::string name = json.string();
+  if (!stays_inside(name)) {
+    json.fail("a relative path inside of the bundle, without '..', '.', '//', '\\' or a drive, not manifest.json");
+  }
+  if (!manifest.files.contains(name)) json.fail("a file that `files` lists with its sha256");
+  return name;
+}
+
+/// Each entry's id once.
+void check_unique_ids(const JsonReader& list, std::size_t most) {
+  std::set<std::string> ids;
+  for (const JsonReader& item : list.array(most)) {
+    const JsonReader id = item.at("id");
+    if (!ids.insert(id.string()).second) id.fail("an id that no other entry has; this one is there twice");
+  }
+}
+
+TensorSpec read_tensor(const JsonReader& json) {
+  json.only({"name", "dtype", "shape"});
+  TensorSpec tensor;
+  tensor.name = json.at("name").name();
+  tensor.dtype = json.at("dtype").word<DType>();
+  const JsonReader shape = json.at("shape");
+  for (const JsonReader& item : shape.array(kLimits.dimensions)) {
+    Dim dim;
+    if (item.is_string()) {
+      dim = kLetters[item.word_index(kLetterWords)];
+    } else {
+      dim.extent = item.int32(1);
+    }
+    tensor.shape.push_back(dim);
+  }
+  if (tensor.shape.empty()) shape.fail("one extent or more");
+  return tensor;
+}
+
+std::vector<TensorSpec> read_tensors(const JsonReader& json) {
+  std::vector<TensorSpec> tensors;
+  std::set<std::string> names;
+  for (const JsonReader& item : json.array(kLimits.tensors)) {
+    tensors.push_back(read_tensor(item));
+    if (!names.insert(tensors.back().name).second) item.fail("a name that no other tensor of the list has");
+  }
+  if (tensors.empty()) json.fail("at least one tensor");
+  return tensors;
+}
+
+/// Rows of "tokens" follow the model's merging; logits have a label each, where there are labels.
+void check_outputs(const JsonReader& json, const GraphSpec& graph, const Manifest& manifest) {
+  const bool merged = manifest.model.token_merge == 2;
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+    const TensorSpec& tensor = graph.outputs[i];
+    const Dim& rows = tensor.shape.front();
+    const auto shape = [&] { return json.array(kLimits.tensors)[i].at("shape"); };
+    if (tensor.name == "tokens" && rows.symbol != '\0' && (rows.symbol != 'T' || rows.parts != (merged ? 4 : 1))) {
+      shape().fail(std::string(merged ? "T/4" : "T") + " rows of tokens with token_merge " + (merged ? "2" : "1"));
+    }
+    const Dim& classes = tensor.shape.back();
+    if (tensor.name == "logits" && !manifest.labels.empty() &&
+        (classes.symbol != '\0' || classes.extent != static_cast<std::int64_t>(manifest.labels.size()))) {
+      shape().fail("one class for each of the " + std::to_string(manifest.labels.size()) + " labels");
+    }
+  }
+}
+
+GraphSpec read_graph(const JsonReader& json, const Manifest& manifest) {
+  json.only({"id", "lowering", "quantization", "file", "opset", "inputs", "outputs"});
+  GraphSpec graph;
+  graph.id = read_id(json.at("id"));
+  graph.lowering = json.at("lowering").word<Lowering>();
+  if (json.has("quantization")) graph.quantization = json.at("quantization").word<Quantization>();
+  graph.file = read_listed_file(json.at("file"), manifest);
+  (void)json.at("opset").int32(1);
+  graph.inputs = read_tensors(json.at("inputs"));
+  graph.outputs = read_tensors(json.at("outputs"));
+  check_outputs(json.at("outputs"), graph, manifest);
+  return graph;
+}
 
 /// Targets of a GPU are named by its architecture: "sm86+sm89".
 DeviceKind device_of(std::string_view target) {
@@ -88,8 +185,6 @@ std::map<std::string, std::string> read_options(const JsonReader& json) {
   return options;
 }
 
-}  // namespace
-
 EngineSpec read_engine(const JsonReader& json, const Manifest& manifest) {
   json.only({"id", "backend", "target", "precision", "float_precision", "graph", "strategy", "dynamic_tokens",
              "budgets", "file", "builder", "options", "report", "group", "cost"});
@@ -130,6 +225,19 @@ void check_group_ids(const JsonReader& list, const Manifest& manifest) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (ids.contains(manifest.engines[i].group.id)) items[i].at("group").at("id").fail("an id that is no engine's");
   }
+}
+
+}  // namespace
+
+void read_graphs(const JsonReader& json, Manifest& manifest) {
+  for (const JsonReader& item : json.array(kLimits.graphs)) manifest.graphs.push_back(read_graph(item, manifest));
+  check_unique_ids(json, kLimits.graphs);
+}
+
+void read_engines(const JsonReader& json, Manifest& manifest) {
+  for (const JsonReader& item : json.array(kLimits.engines)) manifest.engines.push_back(read_engine(item, manifest));
+  check_unique_ids(json, kLimits.engines);
+  check_group_ids(json, manifest);
 }
 
 }  // namespace navit_edge
