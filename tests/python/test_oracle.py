@@ -13,11 +13,15 @@ import pytest
 from onnx import TensorProto, helper
 from polygraphy.comparator import RunResults
 from polygraphy.json import load_json
+from tiny_bundle import make_bundle
 
 import navit_edge as ne
+from navit_edge.bundle import manifest as manifests
 from navit_edge.oracle.distance import Differences
 from navit_edge.oracle.graph import infer, mark_outputs, open_runner, run_graph
 from navit_edge.oracle.interchange import inputs_json, outputs_json
+from navit_edge.oracle.reference import pack_images
+from navit_edge_export import preprocess
 
 VALUES = np.array([[-1.0, 2.0], [3.0, -4.0]], np.float32)
 
@@ -67,6 +71,20 @@ sys.exit("torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "g.onnx")], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_packs_are_those_of_the_reference_preprocessing(tmp_path: Path) -> None:
+    manifest = manifests.load(make_bundle(tmp_path / "tiny.navit"))
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (height, width, 3), np.uint8) for height, width in ((40, 64), (7, 90), (33, 21))]
+    prepared = [preprocess.prepare(image, patch_px=4, max_tokens=256) for image in images]
+    prefix = manifest.model.prefix_tokens
+    expected = preprocess.pack(prepared, patch_px=4, prefix_tokens=prefix, padding_tokens=5, padding_images=2).inputs()
+    grids = [(int(rows), int(columns)) for rows, columns in expected["grid_hw"][: len(images)]]
+    found = pack_images(images, grids, manifest, padding_tokens=5, padding_images=2).inputs
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_what_is_written_is_what_polygraphy_reads(tmp_path: Path) -> None:

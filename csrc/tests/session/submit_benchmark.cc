@@ -26,6 +26,7 @@ TEST_CASE("submit path") {
   bundle.json["engines"][0]["options"] = {{"stall_on_run", "0"}};
   SessionOptions session_options = options(1);
   session_options.queue_limit = kImages + 1;
+  session_options.queue_bytes = 0;  // of pixels: no limit
   Session session(bundle.write(), session_options);
   (void)take_stats();
   session.submit({picture.view, nullptr}, {}, [](Result&&) {});

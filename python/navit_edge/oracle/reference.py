@@ -83,9 +83,8 @@ def pack_images(
         "segment_ids": owner.astype(np.int32),
         "grid_hw": np.array([*grids, *[(1, 1)] * padding_images], np.int32),
         "attention_index": index.astype(np.int32),
-        "token_index": np.concatenate([image_of * longest + offset, np.zeros(padding_tokens, np.int64)]).astype(
-            np.int32
-        ),
+        "token_index": np.pad(image_of * longest + offset, (0, padding_tokens)).astype(np.int32),
+        "cu_seqlens": np.append(0, np.cumsum(lengths)).astype(np.int32),
     }
     segments = (
         Segment(name=str(at), first=int(starts[at]) + prefix_tokens, tokens=lengths[at] - prefix_tokens)
