@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_sizes import (
-    timm_center_crop_or_pad,
     timm_naflex,
     transformers_naflex,
     transformers_pixtral,
     transformers_smart_resize,
 )
+from sizing_cases import COUNT, EXAMPLES, Sizes, in_cpp, random_sizes
 
-import navit_edge as ne
-from navit_edge import _core
-from navit_edge.bundle.sizing_rule import FIELDS, Sizing, describe, example, fault, most_tokens, parse, to_json
-from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge_export.preprocess import place, prepare
-from navit_edge_export.sizing import Placement, placement, target_grid
-
-Sizes = npt.NDArray[np.int32]
-COUNT = 12_000
-EXTREME = [
-    (1, 1), (1, 4000), (4000, 1), (1, 200), (200, 1), (1, 201), (3, 600), (65535, 65535), (1, 65535), (65535, 1),
-    (16, 16), (15, 17), (8, 24), (24, 8), (14, 42), (28, 28), (42, 70), (4096, 64), (16, 4096), (2, 3),
-]  # fmt: skip
-
-
-def random_sizes(seed: int) -> Sizes:
-    """[COUNT, 2] (height_px, width_px): extremes, then sides that are uniform, then log-uniform."""
-    rng = np.random.default_rng(seed)
-    half = (COUNT - len(EXTREME)) // 2
-    uniform = rng.integers(1, 4001, (half, 2))
-    skewed = np.exp(rng.uniform(0, np.log(30_000), (COUNT - len(EXTREME) - half, 2))).astype(np.int64)
-    return np.concatenate([np.array(EXTREME), uniform, np.maximum(skewed, 1)]).astype(np.int32)
-
-
-def in_cpp(sizes: Sizes, patch_px: int, sizing: Sizing, cap: int = 0) -> Sizes:
-    return _core.resize_targets(sizes, patch_px=patch_px, sizing=to_json(sizing), max_tokens_per_image=cap)
+from navit_edge.bundle.sizing_rule import FIELDS, Sizing, parse, to_json
+from navit_edge.errors import InvalidInputError
+from navit_edge_export.sizing import target_grid
 
 
 def in_python(sizes: Sizes, patch_px: int, sizing: Sizing) -> Sizes:
@@ -288,190 +258,3 @@ def test_an_empty_image_has_no_grid() -> None:
                 in_cpp(np.array([size], np.int32), 16, sizing)
             with pytest.raises(InvalidInputError, match="at least 1"):
                 target_grid(*size, patch_px=16, sizing=sizing)
-
-
-# --- pixels ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(50, 70), (16, 16), (7, 40), (40, 7), (3, 5), (33, 49), (31, 17)])
-def test_a_crop_takes_the_pixels_that_timm_takes(size: tuple[int, int]) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    sizing = Sizing(rule="native", fit="crop", pad_rgb=(9, 8, 7))
-    found = prepare(image, patch_px=16, sizing=sizing)
-    assert np.array_equal(found, timm_center_crop_or_pad()(image, found.shape[:2], (9, 8, 7)))
-    # A reference that places by hand: the core has its own in csrc/tests/pack/pack_test.cc.
-    at = placement(*size, patch_px=16, sizing=sizing)
-    assert at is not None
-    assert np.array_equal(place(image, *found.shape[:2], at, (9, 8, 7)), found)
-
-
-def test_padding_keeps_every_pixel_at_its_place() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (33, 16, 3), np.uint8)
-    sizing = Sizing(rule="native", fit="pad", pad_rgb=(1, 2, 3))
-    padded = prepare(image, patch_px=16, sizing=sizing)
-    assert padded.shape == (48, 16, 3)
-    assert np.array_equal(padded[:33], image)
-    assert (padded[33:] == (1, 2, 3)).all()
-    assert placement(33, 16, patch_px=16, sizing=sizing) == Placement(0, 0)
-    assert placement(33, 16, patch_px=16, sizing=Sizing(rule="native")) is None
-
-
-@pytest.fixture
-def session_with(bundle_copy: Path):
-    """Opens the small bundle under another sizing rule."""
-
-    def open_session(sizing: Sizing, cap: int = 0) -> ne.Session:
-        path = bundle_copy / "manifest.json"
-        manifest = json.loads(path.read_text())
-        manifest["preprocess"]["sizing"] = json.loads(to_json(sizing))
-        path.write_text(json.dumps(manifest))
-        return ne.Session(bundle_copy, precision="fp32", max_tokens_per_image=cap)
-
-    return open_session
-
-
-@pytest.mark.parametrize("rule", ["native", "native-pad", "native-crop", *sorted(set(FIELDS) - {"native"})])
-def test_a_session_sees_the_pixels_that_the_reference_prepares(
-    rule: str, session_with, photographs: Mapping[str, npt.NDArray[np.uint8]]
-) -> None:
-    sizing = EXAMPLES[rule]
-    images = [photographs["eye"], photographs["rocket"][:301, :95].copy(), photographs["flower"][:9, :60].copy()]
-    found = session_with(sizing).run(images)
-    prepared = [prepare(image, patch_px=16, sizing=sizing) for image in images]
-    expected = session_with(Sizing(rule="native")).run(prepared)
-    for result, same, image, pixels in zip(found, expected, images, prepared, strict=True):
-        assert result.grid == same.grid == (pixels.shape[0] // 16, pixels.shape[1] // 16)
-        assert np.array_equal(result.tokens, same.tokens)
-        assert (same.scale, same.offset) == ((1, 1), (0, 0))
-        at = placement(*image.shape[:2], patch_px=16, sizing=sizing)
-        if at is None:
-            assert result.scale == (pixels.shape[0] / image.shape[0], pixels.shape[1] / image.shape[1])
-            assert result.offset == (0, 0)
-        else:
-            assert (result.scale, result.offset) == ((1, 1), tuple(at))
-
-
-def test_a_padded_image_above_the_cap_is_resized(session_with) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (100, 60, 3), np.uint8)
-    sizing = Sizing(rule="native", fit="pad", pad_rgb=(200, 0, 0))
-    small, large = session_with(sizing, cap=12).run([image[:40, :50].copy(), image])
-    assert (small.grid, small.scale) == ((3, 4), (1, 1))
-    assert large.grid == target_grid(100, 60, patch_px=16, sizing=Sizing(rule="token-cap", max_tokens=12))
-    assert large.scale == (large.grid[0] * 16 / 100, large.grid[1] * 16 / 60)
-
-
-# --- fields and text ---------------------------------------------------------------------------------------------
-
-EXAMPLES = {
-    "token-cap": Sizing(rule="token-cap", max_tokens=64, upscale=True),
-    "native": Sizing(rule="native"),
-    "native-pad": Sizing(rule="native", fit="pad", pad_rgb=(124, 116, 104)),
-    "native-crop": Sizing(rule="native", fit="crop"),
-    "naflex": Sizing(rule="naflex", max_tokens=100),
-    "smart-resize": Sizing(rule="smart-resize", merge=2, min_pixels=3136, max_pixels=50_000),
-    "longest-side": Sizing(rule="longest-side", longest_px=100),
-    "fixed": Sizing(rule="fixed", height_px=64, width_px=96),
-}
-
-WRONG: dict[str, tuple[dict[str, object], str]] = {
-    "no such rule": ({"rule": "square"}, "square.*token-cap, native, naflex, smart-resize, longest-side, fixed"),
-    "no limit": ({"rule": "naflex"}, "max_tokens.*0|max_tokens is 0"),
-    "a negative limit": ({"rule": "naflex", "max_tokens": -3}, "max_tokens is -3"),
-    "a field of another rule": ({"rule": "naflex", "max_tokens": 5, "fit": "pad"}, "fit.*its fields are max_tokens"),
-    "no side": ({"rule": "longest-side"}, "longest_px"),
-    "a fixed size between patches": ({"rule": "fixed", "height_px": 17, "width_px": 16}, "patch side 16"),
-    "half a fixed size": ({"rule": "fixed", "height_px": 16}, "patch side 16"),
-    "no such fit": ({"rule": "native", "fit": "zoom"}, "fit is .zoom.; (known:|expected one of) resize, pad, crop"),
-    "a colour for nothing": ({"rule": "native", "pad_rgb": [1, 1, 1]}, "pad_rgb.*fit is '?resize"),
-    "too bright": ({"rule": "native", "fit": "pad", "pad_rgb": [1, 1, 256]}, "256"),
-    "no merge": ({"rule": "smart-resize", "min_pixels": 1, "max_pixels": 2}, "merge is 0"),
-    "a range that is empty": (
-        {"rule": "smart-resize", "merge": 2, "min_pixels": 5, "max_pixels": 4},
-        "1 <= min_pixels <= max_pixels",
-    ),
-    "a range without end": (
-        {"rule": "smart-resize", "merge": 2, "min_pixels": 5, "max_pixels": 2**53 + 1},
-        "9007199254740993",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_fields_are_refused_in_both_readers(case: str) -> None:
-    fields, message = WRONG[case]
-    with pytest.raises(BundleError, match=message):
-        _core.resize_targets(np.array([[5, 5]], np.int32), patch_px=16, sizing=json.dumps(fields))
-    values = {**fields, "pad_rgb": tuple(fields.get("pad_rgb", (0, 0, 0)))}  # type: ignore[arg-type]
-    sizing = Sizing(**values)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match=message):
-        target_grid(5, 5, patch_px=16, sizing=sizing)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"rule": 5}', '{"rule": "native", "foo": 1}', '{"max_tokens": 5}'])
-def test_what_is_no_sizing_is_refused(text: str) -> None:
-    with pytest.raises(BundleError, match="sizing"):
-        _core.resize_targets(np.array([[5, 5]], np.int32), patch_px=16, sizing=text)
-
-
-@pytest.mark.parametrize("rule", EXAMPLES)
-def test_examples_of_every_rule_are_accepted_and_keep_their_limit(rule: str) -> None:
-    sizing = EXAMPLES[rule]
-    assert fault(sizing, 16) == ""
-    sizes = random_sizes(11)[:1000]
-    sizes = np.ascontiguousarray(sizes[sizes.max(axis=1) <= 10 * sizes.min(axis=1)])
-    limit = most_tokens(sizing, 16)
-    tokens = in_cpp(sizes, 16, sizing).prod(axis=1, dtype=np.int64)
-    assert tokens.max() <= (limit if limit is not None else sys.maxsize)
-    if limit is not None:
-        assert tokens.max() > 0.8 * limit
-
-
-def test_the_examples_of_the_documentation_are_what_the_rules_give(repository: Path) -> None:
-    text = (repository / "docs" / "preprocessing.md").read_text(encoding="utf-8")
-    row = r"\| (\d+) × (\d+) \| (\d+) \| `([^`]+)` \| (\d+) × (\d+) \| (\d+) × (\d+) \|"
-    rows = re.findall(row, text)
-    assert {parse(rule).rule for _, _, _, rule, *_ in rows} == set(FIELDS)
-    for height, width, patch, rule, *expected in rows:
-        grid = in_cpp(np.array([[height, width]], np.int32), int(patch), parse(rule))[0]
-        assert [*grid, *(grid * int(patch))] == [int(value) for value in expected], rule
-
-
-@pytest.mark.parametrize("rule", EXAMPLES)
-def test_a_rule_reads_back_as_it_is_described_and_written(rule: str) -> None:
-    sizing = EXAMPLES[rule]
-    assert msgspec.json.decode(to_json(sizing), type=Sizing) == sizing
-    assert describe(sizing).startswith(f"{sizing.rule} (")
-    assert fault(parse(example(sizing.rule)), 16) == ""
-
-
-def test_text_gives_a_rule_with_its_fields() -> None:
-    assert parse("native") == Sizing(rule="native")
-    assert parse("native:fit=pad,pad_rgb=1/2/3") == Sizing(rule="native", fit="pad", pad_rgb=(1, 2, 3))
-    assert parse("naflex", max_tokens=7) == Sizing(rule="naflex", max_tokens=7)
-    assert parse("naflex:max_tokens=5", max_tokens=7) == Sizing(rule="naflex", max_tokens=5)
-    assert parse("token-cap:upscale=true", max_tokens=9) == Sizing(rule="token-cap", max_tokens=9, upscale=True)
-    assert parse("native", max_tokens=7) == Sizing(rule="native")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("square", 'sizing rule "square" is unknown; expected one of token-cap, native'),
-        ("naflex:max_tokens", 'has "max_tokens"; expected naflex:max_tokens=256'),
-        ("naflex:merge=2", 'has "merge=2"; expected naflex:max_tokens=256; naflex takes max_tokens'),
-        ("naflex:max_tokens=many", "Expected `int`, got `str`"),
-        ("naflex:max_tokens=5,max_tokens=6", "gives max_tokens twice"),
-        ("native:fit=pad,pad_rgb=1/2", "Expected `array` of length 3"),
-    ],
-)
-def test_text_that_gives_no_rule_is_refused_with_an_example(text: str, message: str) -> None:
-    with pytest.raises(InvalidInputError, match=re.escape(message)):
-        parse(text)
-
-
-def test_sizes_of_another_shape_or_type_are_refused() -> None:
-    sizing = to_json(EXAMPLES["native"])
-    with pytest.raises(InvalidInputError, match="expected int32"):
-        _core.resize_targets(np.array([5, 5], np.int32), patch_px=16, sizing=sizing)
-    with pytest.raises(TypeError):
-        _core.resize_targets(np.array([[5.0, 5.0]]), patch_px=16, sizing=sizing)  # type: ignore[arg-type]

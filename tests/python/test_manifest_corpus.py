@@ -1,4 +1,4 @@
-"""Both readers of manifests, and the writer, are held to one table: ``tests/manifests/corpus.json``.
+"""Both readers of manifests, and the writer, are held to one table: ``tests/data/manifests/corpus.json``.
 
 ``csrc/tests/bundle/manifest_corpus_test.cc`` reads the same table; ``docs/bundle.md`` gives the rules in words.
 """
@@ -19,7 +19,7 @@ from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import Manifest
 from navit_edge.errors import BundleError
 
-CORPUS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "manifests" / "corpus.json").read_text())
+CORPUS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "manifests" / "corpus.json").read_text())
 ENGINE = CORPUS["base"]["engines"][0]["id"]
 
 

@@ -1,6 +1,7 @@
 """``docs/manifest.schema.json`` says of manifests what both readers say, but for what a JSON schema cannot express.
 
-The table is that of the readers, ``tests/manifests/corpus.json``; beyond it every field of its base gets many values.
+The table is that of the readers, ``tests/data/manifests/corpus.json``; beyond it every field of its base gets many
+values.
 """
 
 from __future__ import annotations

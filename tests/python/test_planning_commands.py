@@ -1,44 +1,26 @@
-"""plan, plan-budgets, bench --calibrate, run --overflow; and pack() and overflow in Python."""
+"""plan, plan-budgets, bench --calibrate, run --overflow; and overflow in Python."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
+from command_line import invoke
 from PIL import Image
-from tiny_bundle import make_bundle
-from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge import compile as build_package
-from navit_edge.bench.calibration import TimedPack, calibrate, fit, non_negative_least_squares, scores_of, shapes_of
+from navit_edge.bench.calibration import calibrate, shapes_of
 from navit_edge.bundle import edit
 from navit_edge.bundle.manifest import Budget, BudgetCost, Cost, Engine, Sizing
 from navit_edge.bundle.manifest import save as save_manifest
-from navit_edge.cli.main import app
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.planning import budgets
 from navit_edge_export.sizing import target_grid
-
-runner = CliRunner()
-
-
-def invoke(*arguments: object) -> Any:
-    return runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160", "TERM": "dumb"})
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = make_bundle(tmp_path_factory.mktemp("plan") / "tiny.navit")
-    build_package.build_engines(bundle, build_package.BuildRequest(backend="openvino", precision=("fp32",)))
-    return bundle
 
 
 @pytest.fixture
@@ -137,45 +119,6 @@ def test_wrong_input_of_plan_is_named(
 # --- plan-budgets
 
 
-def test_chosen_budgets_hold_every_image_and_are_no_slower_than_powers_of_two_or_one_budget() -> None:
-    rng = np.random.default_rng(0)
-    tokens = np.exp(rng.uniform(np.log(32), np.log(1000), 200)).astype(int).tolist()
-    cost = (500.0, 2.0, 0.0005)
-
-    def choose(count: int, **options: Any) -> budgets.BudgetChoice:
-        return budgets.choose_budgets(
-            tokens, count=count, images_per_run=[1, 4, 16, 64], cost=cost, max_tokens=8192, **options
-        )
-
-    chosen, powers, single = choose(3), choose(3, powers_of_two=True), choose(1)
-    assert len(chosen.tokens) <= 3
-    assert list(chosen.tokens) == sorted(set(chosen.tokens))
-    assert max(tokens) <= chosen.tokens[-1] <= 8192
-    assert all(one & (one - 1) == 0 for one in powers.tokens)
-    assert chosen.ms_per_run <= powers.ms_per_run * 1.01  # the runs of the report are others than those of the search
-    assert chosen.ms_per_run < single.ms_per_run * 0.97
-    assert sum(chosen.used) == pytest.approx(1)
-    assert 0.8 < chosen.fill <= 1
-
-
-def test_the_dynamic_programming_finds_the_best_set_that_exhaustive_search_finds() -> None:
-    rng = np.random.default_rng(1)
-    for count in (1, 2, 3):
-        for _ in range(20):
-            demand = rng.integers(1, 1000, 50)
-            candidates = np.unique(rng.integers(1, 16, 9) * 64)
-            candidates = np.append(candidates[candidates < 1024], 1024)
-            times = 50 + rng.uniform(0.5, 1.5) * candidates
-            found, chosen = budgets._cover(demand, candidates, times, count)
-            best = min(
-                sum(min(times[i] for i in (*others, len(candidates) - 1) if candidates[i] >= one) for one in demand)
-                for size in range(count)
-                for others in itertools.combinations(range(len(candidates) - 1), size)
-            )
-            assert found == pytest.approx(best)
-            assert chosen[-1] == len(candidates) - 1
-
-
 def test_plan_budgets_prints_a_command_that_build_engine_takes(bundle: Path, tmp_path: Path) -> None:
     sizes = tmp_path / "sizes.csv"
     sizes.write_text("16,16,50\n40,48,30\n64,60,10\n")
@@ -201,45 +144,6 @@ def test_plan_budgets_prints_a_command_that_build_engine_takes(bundle: Path, tmp
 
 
 # --- the measured cost model
-
-
-def test_the_fit_recovers_the_coefficients_that_made_the_times() -> None:
-    engine = fixed_engine(dynamic_tokens=True)
-    shapes = [(tokens, [length] * (tokens // length)) for tokens in (64, 256, 768) for length in (32, 64)]
-    packs = [
-        TimedPack(budget=0, tokens=tokens, images=len(own), longest=max(own),
-                  scores=scores_of("padded", tokens, own),
-                  measured_us=900 + 3.5 * tokens + 0.02 * scores_of("padded", tokens, own))
-        for tokens, own in shapes
-    ]  # fmt: skip
-    cost = fit(engine, packs, threads=2, device="a device")["cost"]
-    assert (cost.budgets[0].fixed_us, cost.budgets[0].us_per_token) == (pytest.approx(900), pytest.approx(3.5))
-    assert cost.budgets[0].us_per_score == pytest.approx(0.02)
-    assert cost.r_squared == pytest.approx(1)
-    assert cost.mean_error < 1e-9
-
-
-def fixed_engine(**fields: object) -> Engine:
-    engine = Engine(
-        id="e", backend="tensorrt", target="sm89", precision="fp16", graph="masked", strategy="first-fit-decreasing",
-        dynamic_tokens=False, budgets=(Budget(tokens=256, images=8, target_tokens=256),), file="f", builder={},
-    )  # fmt: skip
-    return msgspec.structs.replace(engine, **fields)
-
-
-def test_no_coefficient_is_negative_and_the_fit_is_the_best_of_those() -> None:
-    from scipy.optimize import nnls
-
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        columns = [np.ones(12), rng.uniform(1, 1000, 12), rng.uniform(1, 1e6, 12)]
-        times = np.abs(rng.normal(500, 200, 12)) + 50
-        ours = non_negative_least_squares(columns, times)
-        matrix = np.stack(columns, axis=1) / times[:, None]
-        scale = np.abs(matrix).max(axis=0)
-        best = nnls(matrix / scale, np.ones(12))[1]
-        assert min(ours) >= 0
-        assert np.linalg.norm(matrix @ np.array(ours) - 1) == pytest.approx(best, rel=1e-6)
 
 
 def test_calibration_measures_stores_and_changes_what_is_predicted(
@@ -382,36 +286,3 @@ def test_run_says_which_images_it_scaled_down(small: Path, tmp_path: Path) -> No
     refused = invoke("run", small, tmp_path / "large.png", "--overflow", "split")
     assert refused.exit_code == 1
     assert "split" in refused.stderr
-
-
-# --- pack()
-
-
-@pytest.mark.parametrize("prefix_tokens", [0, 2])
-def test_pack_gives_the_inputs_that_the_reference_in_numpy_gives(prefix_tokens: int) -> None:
-    reference = pytest.importorskip("navit_edge_export.preprocess")
-    images = [pixels(30, 50, 1), pixels(64, 16, 2), pixels(16, 16, 3)]
-    ours = ne.pack(images, patch_px=16, prefix_tokens=prefix_tokens, pad_to=(40, 5))
-    sizes = [tuple(max(1, (2 * side + 16) // 32) * 16 for side in image.shape[:2]) for image in images]
-    resized = [
-        np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-        for image, size in zip(images, sizes, strict=True)
-    ]
-    used = sum((h // 16) * (w // 16) + prefix_tokens for h, w in sizes)
-    expected = reference.pack(
-        resized, patch_px=16, prefix_tokens=prefix_tokens, padding_tokens=40 - used, padding_images=2
-    ).inputs()
-    assert ours.keys() == expected.keys()
-    for name, array in expected.items():
-        assert ours[name].dtype == array.dtype
-        np.testing.assert_array_equal(ours[name], array, err_msg=name)
-
-
-def test_pack_refuses_what_does_not_fit() -> None:
-    with pytest.raises(InvalidInputError, match="more than its budget of 3 tokens"):
-        ne.pack([pixels(32, 32)], pad_to=(3, 1))
-    with pytest.raises(InvalidInputError, match="at least one"):
-        ne.pack([])
-    with pytest.raises(InvalidInputError, match="pad_to"):
-        ne.pack([pixels(32, 32)], pad_to=(0, 1))
-    assert ne.pack([pixels(100, 100)], max_tokens=9)["patches"].shape == (9, 768)

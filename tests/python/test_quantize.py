@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnx.external_data_helper
 import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
-from PIL import Image
+from quantize_cases import LAYERS, Array, Photographs, constants, load, precision_of, write_images
 from tiny_bundle import make_bundle
 
-from navit_edge.bundle import hashing, publish
+from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.oracle.graph import run_graph
 from navit_edge.oracle.packs import Pack
 from navit_edge.quantize import QuantizeRequest, calibration, quantize_bundle
 from navit_edge.quantize.layers import find_layers
-from navit_edge.quantize.packs import Packing, list_images, split
+from navit_edge.quantize.packs import Packing, list_images
 from navit_edge.quantize.qdq import LARGEST, SMALLEST_SCALE, scale_of
 from navit_edge.quantize.report import QuantizeReport
-
-Array = npt.NDArray[np.float32]
-Photographs = Mapping[str, npt.NDArray[np.uint8]]
-LAYERS = [f"layers.{layer}.{name}" for layer in (0, 1) for name in ("q", "k", "v", "out", "up", "down")]
 
 
 @pytest.fixture(scope="module")
 def images(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The photographs as files, half of them in a subdirectory."""
-    directory = tmp_path_factory.mktemp("images")
-    (directory / "more").mkdir()
-    for index, (name, pixels) in enumerate(photographs.items()):
-        Image.fromarray(pixels).save(directory / ("more" if index % 2 else "") / f"{name}.png")
-    return directory
+    return write_images(photographs, tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
@@ -61,46 +47,6 @@ def quantized(
     bundle = Path(shutil.copytree(plain, tmp_path_factory.mktemp(request.param) / f"{request.param}.navit"))
     quantize_bundle(bundle, QuantizeRequest(calibration=images, precision=request.param))
     return bundle
-
-
-def precision_of(bundle: Path) -> str:
-    return bundle.name.removesuffix(".navit")
-
-
-def load(bundle: Path, graph: str) -> onnx.ModelProto:
-    return onnx.load(bundle / "graphs" / f"{graph}.onnx", load_external_data=False)
-
-
-def constants(model: onnx.ModelProto, bundle: Path) -> dict[str, npt.NDArray[np.generic]]:
-    values = {}
-    for tensor in model.graph.initializer:
-        onnx.external_data_helper.load_external_data_for_tensor(
-            tensor, str(bundle / "graphs")
-        ) if tensor.data_location == TensorProto.EXTERNAL else None
-        values[tensor.name] = numpy_helper.to_array(tensor)
-    return values
-
-
-def snapshot(bundle: Path) -> dict[str, str]:
-    return {
-        path.relative_to(bundle).as_posix(): hashing.hash_file(path).sha256
-        for path in bundle.rglob("*")
-        if path.is_file()
-    }
-
-
-def change_weight(bundle: Path, name: str, change: npt.NDArray[np.float32] | float, at: int | None = None) -> None:
-    """Multiplies a weight in the bundle's weights file, or row ``at`` of it, and seals the bundle again."""
-    tensor = next(t for t in load(bundle, "padded").graph.initializer if t.name == name)
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    path = bundle / "graphs" / "weights.bin"
-    data = bytearray(path.read_bytes())
-    offset, length = int(place["offset"]), int(place["length"])
-    value = np.frombuffer(data, np.float32, length // 4, offset).reshape(tensor.dims).copy()
-    value[slice(None) if at is None else at] *= change
-    data[offset : offset + length] = value.tobytes()
-    path.write_bytes(data)
-    publish.seal(bundle, manifests.load(bundle))
 
 
 def test_quantized_graphs_stand_beside_the_float32_graphs_which_stay_as_they_were(plain: Path, quantized: Path) -> None:
@@ -324,225 +270,6 @@ def test_the_report_says_what_the_scales_rest_on(quantized: Path, images: Path) 
         name: file for name, file in manifests.load(quantized).files.items()
         if name in ("graphs/masked.onnx", "graphs/padded.onnx", "graphs/weights.bin")
     }  # fmt: skip
-
-
-def with_outliers(bundle: Path, layer: str = "layers.1.up", norm: str = "layers.1.norm2") -> Path:
-    """One channel of what ``layer`` reads 400 times as large, its weights as much smaller: the same function."""
-    change_weight(bundle, f"{norm}.weight", 400.0, at=5)
-    change_weight(bundle, f"{norm}.bias", 400.0, at=5)
-    change_weight(bundle, f"{layer}.weight", 1 / 400.0, at=5)
-    return bundle
-
-
-def test_the_scan_finds_the_layer_with_outliers_and_leaves_it_in_float(bundle: Path, images: Path) -> None:
-    with_outliers(bundle)
-    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=0.05, scan_images=4)
-    report = quantize_bundle(bundle, request).report
-    assert report.sensitivity[0].layer == "layers.1.up"
-    assert len(report.sensitivity) == len(LAYERS)
-    assert report.sensitivity[0].error > 5 * report.sensitivity[1].error
-    assert report.skipped == ("layers.1.up",)
-    assert report.scan[0].skipped == 0
-    assert report.scan[0].error > 0.05
-    assert min(step.error for step in report.scan if step.skipped == 1) <= 0.05
-    for name in ("calibration", "held out"):
-        for before, after in zip(report.accuracy_of_all_layers[name], report.accuracy[name], strict=True):
-            assert after.rms_error < 0.05 < before.rms_error
-    model = load(bundle, "masked-int8")
-    assert "layers.1.up.weight.scale" not in {tensor.name for tensor in model.graph.initializer}
-    assert [layer.layer for layer in report.layers if not layer.quantized] == ["layers.1.up"]
-
-
-def test_without_outliers_the_scan_skips_nothing(bundle: Path, images: Path) -> None:
-    report = quantize_bundle(bundle, QuantizeRequest(calibration=images, skip_layers=("auto",), scan_images=1)).report
-    assert report.skipped == ()
-    assert [step.skipped for step in report.scan] == [0]
-    assert report.accuracy_of_all_layers == {}
-
-
-def test_a_tolerance_that_cannot_be_met_is_said(bundle: Path, images: Path) -> None:
-    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=1e-6, scan_images=1)
-    report = quantize_bundle(bundle, request).report
-    assert len(report.skipped) == len(LAYERS) // 2
-    assert any("half of the layers in float (6 of 12)" in note for note in report.notes)
-
-
-def test_layers_are_skipped_by_count_name_and_pattern(bundle: Path, images: Path) -> None:
-    def skipped(**options: object) -> tuple[str, ...]:
-        return quantize_bundle(bundle, QuantizeRequest(calibration=images, **options)).report.skipped  # type: ignore[arg-type]
-
-    assert skipped(skip_layers=("layers.0.q", "layers.1.*n")) == ("layers.0.q", "layers.1.down")
-    assert len(skipped(skip_layers=("auto",), skip_count=2, scan_images=1)) == 2
-    assert {graph.id for graph in manifests.load(bundle).graphs} == {"masked", "padded", "masked-int8", "padded-int8"}
-    hashing.verify_files(bundle, manifests.load(bundle))
-    with pytest.raises(InvalidInputError, match=r"'block\.\*' names no layer; the graph has 12: layers\.0\.q"):
-        skipped(skip_layers=("block.*",))
-    with pytest.raises(InvalidInputError, match="all 12 layers would be skipped"):
-        skipped(skip_layers=("*",))
-
-
-def test_the_same_again_is_not_made_again_and_by_force_gives_the_same_bytes(bundle: Path, images: Path) -> None:
-    request = QuantizeRequest(calibration=images, max_images=3)
-    first = quantize_bundle(bundle, request)
-    before = snapshot(bundle)
-    again = quantize_bundle(bundle, request)
-    assert (first.standing, again.standing) == (False, True)
-    assert again.graphs == first.graphs
-    assert again.report == first.report
-    assert snapshot(bundle) == before
-    forced = quantize_bundle(bundle, dataclasses.replace(request, force=True))
-    assert not forced.standing
-    assert {g.file: before[g.file] for g in first.graphs} == {g.file: snapshot(bundle)[g.file] for g in forced.graphs}
-
-
-def test_other_options_replace_the_graphs_and_what_was_built_of_them(bundle: Path, images: Path) -> None:
-    from navit_edge.compile import BuildRequest, build_engines
-
-    quantize_bundle(bundle, QuantizeRequest(calibration=images, max_images=3))
-    build_engines(bundle, BuildRequest(backend="openvino", precision=("int8", "fp32")))
-    done = quantize_bundle(
-        bundle, QuantizeRequest(calibration=images, max_images=3, method="percentile", percentile=99.0)
-    )
-    manifest = manifests.load(bundle)
-    assert [engine.id for engine in manifest.engines] == ["openvino-cpu-fp32"]
-    assert any("openvino-cpu-int8" in note for note in done.report.notes)
-    hashing.verify_files(bundle, manifest)
-    on_disk = {name for name in snapshot(bundle) if name != "manifest.json"}
-    assert on_disk == set(manifest.files)
-    clipped = {layer.layer: layer.clipped for layer in done.report.layers}
-    assert all(0.002 < fraction <= 0.0101 for fraction in clipped.values())
-
-
-def test_a_folder_without_images_is_refused(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "notes.txt").write_text("none")
-    with pytest.raises(InvalidInputError, match=r"holds no images \(1 entry skipped: 1 \.txt\); expected files named"):
-        quantize_bundle(bundle, QuantizeRequest(calibration=tmp_path / "empty"))
-    with pytest.raises(InvalidInputError, match="no such directory; expected a directory of images"):
-        quantize_bundle(bundle, QuantizeRequest(calibration=tmp_path / "missing"))
-
-
-def test_a_file_that_cannot_be_decoded_is_left_out_and_said(bundle: Path, images: Path, tmp_path: Path) -> None:
-    directory = Path(shutil.copytree(images, tmp_path / "images"))
-    (directory / "broken.png").write_bytes(b"not a picture")
-    report = quantize_bundle(bundle, QuantizeRequest(calibration=directory, holdout=0.0)).report
-    assert [item.name for item in report.left_out] == ["broken.png"]
-    assert "not an image in a format that is decoded" in report.left_out[0].why
-    assert "broken.png" not in {image.name for image in report.calibration}
-    assert any("1 files were left out" in note for note in report.notes)
-    assert any("no image was held out" in note for note in report.notes)
-    for path in directory.rglob("*.png"):
-        path.write_bytes(b"not a picture")
-    with pytest.raises(InvalidInputError, match=r"none of 9 images .* can be used"):
-        quantize_bundle(bundle, QuantizeRequest(calibration=directory, holdout=0.0))
-
-
-def test_an_altered_bundle_is_refused_before_anything_is_read_of_it(bundle: Path, images: Path) -> None:
-    with (bundle / "graphs" / "weights.bin").open("r+b") as file:
-        file.write(b"\x01\x02")
-    with pytest.raises(BundleError, match=r"weights\.bin was altered"):
-        quantize_bundle(bundle, QuantizeRequest(calibration=images))
-
-
-def test_activations_that_are_not_finite_name_the_layer_and_the_image(bundle: Path, images: Path) -> None:
-    change_weight(bundle, "layers.0.up.bias", 1e38)
-    change_weight(bundle, "layers.0.down.weight", 1e38)
-    before = snapshot(bundle)
-    with pytest.raises(
-        BundleError, match=r"layer layers\.1\.q reads \d+ values that are not finite, of the images .*png"
-    ):
-        quantize_bundle(bundle, QuantizeRequest(calibration=images))
-    assert snapshot(bundle) == before
-
-
-def test_weights_that_are_not_finite_are_refused(bundle: Path, images: Path) -> None:
-    change_weight(bundle, "layers.0.q.weight", np.float32(np.nan))
-    with pytest.raises(BundleError, match=r"weight layers\.0\.q\.weight holds values that are not finite"):
-        quantize_bundle(bundle, QuantizeRequest(calibration=images))
-
-
-def test_a_graph_without_linear_layers_is_refused(bundle: Path, images: Path) -> None:
-    for lowering in ("masked", "padded"):
-        model = load(bundle, lowering)
-        norm = next(node for node in model.graph.node if node.output[0] == "tokens")
-        first = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
-        norm.input[0] = first.input[0]  # past all layers
-        onnx.save(model, bundle / "graphs" / f"{lowering}.onnx")
-    publish.seal(bundle, manifests.load(bundle))
-    with pytest.raises(BundleError, match="has no linear layer between patches and tokens"):
-        quantize_bundle(bundle, QuantizeRequest(calibration=images))
-
-
-@pytest.mark.parametrize("phase", ["reading images", "calibrating", "comparing"])
-def test_an_interrupted_run_leaves_the_bundle_as_it_was(bundle: Path, images: Path, phase: str) -> None:
-    before = snapshot(bundle)
-
-    def interrupt(what: str, done: int, total: int) -> None:
-        if what == phase:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        quantize_bundle(bundle, QuantizeRequest(calibration=images), interrupt)
-    assert snapshot(bundle) == before
-
-
-def test_a_run_that_dies_while_it_publishes_leaves_the_bundle_as_it_was(
-    bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quantize_bundle(bundle, QuantizeRequest(calibration=images))
-    before = snapshot(bundle)
-    save = manifests.save_in
-
-    def die(*arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(manifests, "save_in", die)
-    with pytest.raises(KeyboardInterrupt):
-        quantize_bundle(bundle, QuantizeRequest(calibration=images, method="mse"))
-    monkeypatch.setattr(manifests, "save_in", save)
-    assert snapshot(bundle) == before
-    hashing.verify_files(bundle, manifests.load(bundle))
-
-
-def test_a_bundle_whose_weights_change_meanwhile_is_not_published_into(bundle: Path, images: Path) -> None:
-    def alter(what: str, done: int, total: int) -> None:
-        if what == "comparing" and done == total:
-            change_weight(bundle, "head.weight", 2.0)
-
-    with pytest.raises(BundleError, match="changed while it was being quantized"):
-        quantize_bundle(bundle, QuantizeRequest(calibration=images), alter)
-    assert [graph.id for graph in manifests.load(bundle).graphs] == ["masked", "padded"]
-
-
-@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.5, 0.9])
-@pytest.mark.parametrize("count", [1, 2, 7, 40])
-def test_every_image_is_either_calibrated_with_or_held_out(fraction: float, count: int) -> None:
-    from navit_edge.quantize.report import ImageFile
-
-    given = [ImageFile(name=str(i), sha256="") for i in range(count)]
-    kept, held = split(given, fraction)
-    assert sorted(int(image.name) for image in [*kept, *held]) == list(range(count))
-    assert kept
-    assert len(held) == min(int(count * fraction + 1e-9), count - 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"precision": "int4"}, "known: int8, fp8"),
-        ({"method": "best"}, "known: minmax, percentile, mse, entropy"),
-        ({"method": "entropy", "precision": "fp8"}, "entropy with fp8"),
-        ({"percentile": 0}, "percentile 0; expected above 0"),
-        ({"holdout": 1.0}, "holdout 1; expected a fraction"),
-        ({"max_images": 0}, "max images 0; expected 1 and up"),
-        ({"skip_layers": ("auto", "x")}, "auto alone"),
-        ({"skip_count": 2}, "skip count 2; expected 0 and up, with --skip-layers auto"),
-        ({"tolerance": 0.0}, "tolerance 0; expected above 0"),
-    ],
-)
-def test_options_that_are_none_are_refused_with_what_is_known(options: dict[str, object], message: str) -> None:
-    with pytest.raises(InvalidInputError, match=message):
-        QuantizeRequest(calibration=Path("images"), **options)  # type: ignore[arg-type]
 
 
 def test_methods_cover_what_they_say() -> None:

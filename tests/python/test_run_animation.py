@@ -18,7 +18,8 @@ import navit_edge as ne
 from navit_edge.cli.main import app
 from navit_edge.decode import DecodeOptions, Decoder
 from navit_edge.pixels import Given
-from navit_edge.run.media import Piece, count, pieces
+from navit_edge.run.media import count, pieces
+from navit_edge.run.piece import Piece
 from navit_edge.run.sources import Sources
 
 runner = CliRunner()

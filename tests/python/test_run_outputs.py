@@ -1,38 +1,27 @@
-"""What `navit-edge run` writes: JSON lines, Parquet and NumPy against the session itself, and what ends a job early."""
+"""What `navit-edge run` writes: JSON lines, Parquet and NumPy against the session itself."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import resource
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from rich.console import Console
+from command_line import words
 from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge.cli.main import app
-from navit_edge.errors import BackendError, InvalidInputError
-from navit_edge.run.feed import Feed
+from navit_edge.errors import InvalidInputError
 from navit_edge.run.journal import Journal
-from navit_edge.run.progress import Latencies, Progress
-from navit_edge.run.rows import Layout, Row
-from navit_edge.run.sinks import Sink, open_sink
 from navit_edge.run.sinks.arrays import HEADER_BYTES, npy_header
-from navit_edge.run.sources import Item, Name
 
-Array = npt.NDArray[np.float32]
 COMMAND = [sys.executable, "-m", "navit_edge.cli.main", "run"]
 #: Larger images than the budget of 1024 tokens are impossible here: the bundle scales down to 256 patches.
 BAD = "bad.jpg"
@@ -41,22 +30,6 @@ runner = CliRunner()
 
 def invoke(*arguments: object) -> Any:
     return runner.invoke(app, ["run", *map(str, arguments)], env={"COLUMNS": "160", "TERM": "dumb"})
-
-
-def words(text: str) -> str:
-    return " ".join(text.replace("│", " ").split())
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine images of different sizes, and in the middle one that is none."""
-    path = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(3)
-    for name in "acdefghij":
-        height, width = rng.integers(8, 90, 2)
-        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(path / f"{name}.png")
-    (path / BAD).write_bytes(b"no image")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -294,69 +267,6 @@ def test_a_device_that_takes_no_more_is_an_error_and_not_a_traceback(job_bundle:
     assert b"Traceback" not in done.stderr
 
 
-LIMIT = 3000
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "parquet", "numpy"])
-def test_a_limit_on_file_sizes_ends_the_job_and_leaves_only_whole_results(kind: str, tmp_path: Path) -> None:
-    """RLIMIT_FSIZE fails a write in its middle, as a full disk does. Sinks alone, in a process of their own."""
-    output = tmp_path / "out"
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_run_outputs import *
-limited_writes({kind!r}, Path({str(output)!r}))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    reached, message = done.stdout.splitlines()
-    assert "File too large; what was written before is whole" in message
-    with_room = sink_of(kind, output, resume=True)
-    names = [name.file for name in with_room.done()]
-    with_room.close()
-    assert names == [f"image {place}" for place in range(len(names))]
-    assert 0 < len(names) <= int(reached)
-    if kind == "jsonl":
-        assert len(names) == int(reached)
-        assert len(output.read_bytes().splitlines()) == len(names)
-    elif kind == "numpy":
-        assert len(names) == int(reached)
-        assert len(np.load(output / "embedding.npy")) == len(names)
-    else:
-        assert pq.read_table(output).num_rows == len(names)
-        assert not list(output.glob("*.tmp")) + list(output.glob(".*"))
-
-
-def sink_of(kind: str, output: Path, *, resume: bool = False) -> Sink:
-    layout = Layout(labels=[], top_k=1, widths={"embedding": 16})
-    return open_sink(kind, output, layout, {"model": "m"}, resume=resume, overwrite=False, part_rows=4)
-
-
-def row(place: int, size: int = 16) -> Row:
-    rng = np.random.default_rng(place)
-    # Random text, so that Parquet cannot make it small; parts grow until they are over the limit.
-    note = rng.bytes(20 * place).hex()
-    record = {"file": f"image {place}", "pixels": [1, 2], "grid": [1, 2], "tokens": 2, "scale": [1.0, 1.0], "pack": 0,
-              "latency_ms": 1.0, "reason": note}  # fmt: skip
-    return Row(record=record, arrays={"embedding": rng.random(size, np.float32)})
-
-
-def limited_writes(kind: str, output: Path) -> None:
-    """Writes until that fails; prints how many rows went through, and the message."""
-    sink = sink_of(kind, output)
-    limit = LIMIT if kind != "parquet" else 6000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    place = 0
-    try:
-        while place < 1000:
-            sink.write(row(place))
-            place += 1
-    except ne.NavitEdgeError as error:
-        print(place)
-        print(error)
-    finally:
-        sink.close()
-
-
 def test_a_policy_chooses_the_tokens_and_says_why(job_bundle: Path, folder: Path, tmp_path: Path) -> None:
     options = ["--format", "jsonl", "-q", "-o", tmp_path / "out.jsonl"]
     invoke(job_bundle, folder, *options, "--policy", "token-cap:40")
@@ -388,160 +298,3 @@ def test_an_output_in_a_folder_that_is_not_there_is_refused_at_once(
         result = invoke(job_bundle, folder / "a.png", "-o", output)
         assert result.exit_code == 1
         assert "there is no folder" in words(result.stderr)
-
-
-# --- engines that break
-
-
-class BreakingSession:
-    """Gives an image's own error, then that of a pack that failed, and then breaks."""
-
-    def __init__(self) -> None:
-        self.broken = ""
-
-    def stream(self, images: Any, **_: object) -> Any:
-        errors = [InvalidInputError("no image"), BackendError("out of memory"), BackendError("out of memory")]
-        for place, ((_, item), error) in enumerate(zip(images, errors, strict=False)):
-            if place == 2:
-                self.broken = "three packs in a row failed, the first with: out of memory"
-            result = ne.Result.failed(error)
-            result.tag = item
-            yield result
-
-
-def test_an_image_that_a_broken_engine_did_not_take_has_no_result() -> None:
-    """So that it runs when the job goes on; an error that is the image's, or one pack's, is a result."""
-    feed = Feed(BreakingSession())  # type: ignore[arg-type]
-    results = feed.results(Item(name=Name(str(place)), image=str(place)) for place in range(9))
-    seen = [(str(item.name), type(result.error).__name__) for item, result in islice(results, 2)]
-    assert seen == [("0", "InvalidInputError"), ("1", "BackendError")]
-    with pytest.raises(BackendError, match=r"takes no more images: three packs .* out of memory"):
-        next(results)
-
-
-# --- continuing
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "parquet", "numpy"])
-def test_an_output_that_was_left_at_any_byte_goes_on_behind_its_last_whole_row(kind: str, tmp_path: Path) -> None:
-    """Every file of the output is cut at lengths that a crash could leave; no row is lost that was whole before."""
-    whole = tmp_path / "whole"
-    sink = sink_of(kind, whole)
-    for place in range(6):
-        sink.write(row(place))
-    sink.flush()
-    sink.close()
-    files = {"jsonl": [whole], "numpy": [whole / "index.jsonl", whole / "embedding.npy"], "parquet": []}[kind]
-    if kind == "parquet":  # parts are there whole or not at all; a staged one is thrown away
-        (whole / ".part-000002.parquet.tmp").write_bytes(b"half")
-        again = sink_of(kind, whole, resume=True)
-        assert [name.file for name in again.done()] == [f"image {place}" for place in range(6)]
-        again.close()
-        assert not list(whole.glob(".part*"))
-        return
-    for cut_file in files:
-        content = cut_file.read_bytes()
-        for size in range(0, len(content) + 1, 43):
-            cut_file.write_bytes(content[:size])
-            again = sink_of(kind, whole, resume=True)
-            count = again.found
-            assert list(again.done()) == [Name(f"image {place}") for place in range(count)]
-            if cut_file.suffix == ".npy":
-                assert count == max(0, size - HEADER_BYTES) // 64
-            else:
-                assert count == content[:size].count(b"\n")
-            for place in range(count, 6):
-                again.write(row(place))
-            again.flush()
-            again.close()
-            assert cut_file.read_bytes() == content
-    if kind == "numpy":
-        np.testing.assert_array_equal(
-            np.load(whole / "embedding.npy"), [row(place).arrays["embedding"] for place in range(6)]
-        )
-
-
-def test_a_damaged_line_amid_others_is_not_taken_for_a_torn_end(tmp_path: Path) -> None:
-    sink = sink_of("jsonl", tmp_path / "out")
-    for place in range(3):
-        sink.write(row(place))
-    sink.close()
-    first, second, third = (tmp_path / "out").read_bytes().splitlines(keepends=True)
-    (tmp_path / "out").write_bytes(first + second[:-9] + b"\n" + third)
-    with pytest.raises(InvalidInputError, match="line 2, is no result, and lines after it are"):
-        sink_of("jsonl", tmp_path / "out", resume=True)
-
-
-# --- progress
-
-
-def test_percentiles_lie_within_two_percent_of_numpys() -> None:
-    values = np.random.default_rng(0).lognormal(3, 1, 5000)
-    latencies = Latencies()
-    for value in values:
-        latencies.add(value)
-    for share in (0.01, 0.5, 0.99):
-        expected = np.percentile(values, 100 * share, method="inverted_cdf")
-        assert abs(latencies.percentile(share) / expected - 1) < 0.02
-    assert np.isnan(Latencies().percentile(0.5))
-
-
-def progress_lines(monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> str:
-    """Of forty images, two seconds each, eight of which were done before; on a terminal or in a log alike."""
-    clock = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    text = io.StringIO()
-    progress = Progress(Console(file=text, width=200), quiet=quiet, bar=True, fill=lambda: 0.75)
-    progress._total = 48
-    progress._skipped = lambda: 8
-    with progress:
-        for place in range(40):
-            clock[0] += 2
-            record: dict[str, Any] = {"latency_ms": 5.0} if place else {"error": "bad"}
-            progress.add(Row(record=record))
-    return text.getvalue() + progress.summary()
-
-
-def test_where_nobody_looks_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = progress_lines(monkeypatch, quiet=False).splitlines()
-    assert len(lines) == 6  # every 15 seconds of 80, and the summary
-    assert lines[0] == "8/40 images, 0.5 images/s, fill 75%, p50 5.0, p99 5.0 ms, 1 failed, 1:04 min left"
-    assert lines[-1] == "40 images in 1:20 min, 0.5 images/s, fill 75%, p50 5.0, p99 5.0 ms, 1 failed"
-
-
-def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(progress_lines(monkeypatch, quiet=True).splitlines()) == 1
-
-
-def test_a_terminal_shows_a_bar_that_is_gone_in_the_end(
-    job_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a pseudo-terminal, as script(1) makes one."""
-    import pty
-
-    shown = bytearray()
-
-    def read(handle: int) -> bytes:
-        data = os.read(handle, 1024)
-        shown.extend(data)
-        return data
-
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    command = [*COMMAND, str(job_bundle), str(folder), "-o", str(tmp_path / "out.jsonl")]
-    assert os.waitstatus_to_exitcode(pty.spawn(command, read)) == 1
-    text = shown.decode()
-    assert "starting" in text
-    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
-    last = [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-2:]
-    assert "10 images in" in last[0]
-    assert last[1].startswith("error: 1 of 10 images failed")
-
-
-def test_the_last_line_says_which_entries_of_folders_were_left_out(job_bundle: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    for name in ("b.txt", "c.txt", ".d.png"):
-        (tmp_path / name).touch()
-    result = invoke(job_bundle, tmp_path, "--json")
-    assert result.exit_code == 0
-    assert result.stderr.splitlines()[-1].endswith("; 3 entries skipped: 2 .txt, 1 hidden")

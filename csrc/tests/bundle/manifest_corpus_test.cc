@@ -1,4 +1,4 @@
-// The table that both readers of manifests are held to: tests/manifests/corpus.json. Python's side of it:
+// The table that both readers of manifests are held to: tests/data/manifests/corpus.json. Python's side of it:
 // tests/python/test_manifest_corpus.py.
 #include <algorithm>
 #include <fstream>

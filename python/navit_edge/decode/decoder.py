@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 from navit_edge.decode import color, depth, files, orientation, png_metadata, webp
 from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
-from navit_edge.decode.frames import Frames
+from navit_edge.decode.frames import COUNTED, Decoded, Frames, FrameSource
 from navit_edge.decode.limits import check_pixels, check_tiff_tags, pixel_limit
 from navit_edge.decode.options import DecodeOptions, Recorded
 from navit_edge.decode.refusals import refusals
@@ -18,17 +16,6 @@ from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
-
-#: Formats whose header says how many frames there are; in others it would have to be counted.
-_COUNTED = ("AVIF", "HEIF", "MPO", "PNG", "WEBP")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """image: loaded, upright, of mode L, RGB or RGBA. done: what was done on the way, in words, each once."""
-
-    image: Image.Image
-    done: tuple[str, ...] = ()
 
 
 class Decoder:
@@ -156,7 +143,8 @@ class Opened:
 
     def frames(self) -> Frames:
         """All of its frames in order, instead of ``decode``; close it behind them."""
-        return Frames(FrameSource(self._decoder, self._image, self._file, self._name, cut=self._cut))
+        options = self._decoder.options
+        return Frames(FrameSource(self._decoder._finish, options, self._image, self._file, self._name, cut=self._cut))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -212,37 +200,6 @@ class Opened:
         return orientation.turns_sideways(orientation.orientation_of(image)[0])
 
 
-class FrameSource:
-    """What ``Frames`` needs of an opened file."""
-
-    def __init__(self, decoder: Decoder, image: ImageFile.ImageFile, file: IO[bytes], name: str, *, cut: bool) -> None:
-        self._decoder, self._name, self.cut = decoder, name, cut
-        self.image, self.file = image, file
-        self.most_frames, self.most_pixels = decoder.options.max_frames, decoder.options.max_pixels
-        self.frame_count = int(getattr(image, "n_frames", 1)) if image.format in _COUNTED else None
-
-    def decode_frame(self) -> Decoded:
-        """The frame where the image stands, in memory of its own."""
-        decoded = self._decoder._finish(self.image, ())
-        return replace(decoded, image=decoded.image.copy()) if decoded.image is self.image else decoded
-
-    @contextmanager
-    def refusals(self, frame: int, where: str = "frame {}") -> Iterator[None]:
-        """As of images, with the frame in the message."""
-        name = f"{self._name}, {where.format(frame)}" if frame >= 0 else self._name
-        with refusals(name), pixel_limit(self.most_pixels):
-            yield
-
-    def ends_with(self, mark: bytes) -> bool:
-        """Whether the file's last bytes, zeros apart, are ``mark``."""
-        place = self.file.tell()
-        size = self.file.seek(0, os.SEEK_END)
-        self.file.seek(max(0, size - 4096))
-        last = self.file.read().rstrip(b"\0")
-        self.file.seek(place)
-        return last.endswith(mark) or not last
-
-
 def alpha_words(recorded: Recorded) -> str:
     """What becomes of the alpha channel of an image that has one."""
     if recorded.alpha == "composite":
@@ -265,7 +222,7 @@ def _is_unread(image: ImageFile.ImageFile) -> bool:
 
 def _frame_words(image: ImageFile.ImageFile, most: int) -> str:
     """Which frame is read, "" if there is one. Raises InvalidInputError if there are more than ``most``."""
-    if image.format in _COUNTED:
+    if image.format in COUNTED:
         count = int(getattr(image, "n_frames", 1))
         if count > most:
             raise InvalidInputError(

@@ -4,15 +4,23 @@ its own."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING, Any
 
-from navit_edge.decode.limits import check_pixels, tiff_directories
+from navit_edge.decode.limits import check_pixels, pixel_limit, tiff_directories
+from navit_edge.decode.refusals import refusals
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from navit_edge.decode.decoder import Decoded, FrameSource
+    from PIL import Image, ImageFile
 
+    from navit_edge.decode.options import DecodeOptions
+
+#: Formats whose header says how many frames there are; in others it would have to be counted.
+COUNTED = ("AVIF", "HEIF", "MPO", "PNG", "WEBP")
 #: Formats whose frames are shown one after the other and build on those before them; pages of others stand alone.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 #: Browsers show a frame for so long that states at most ten milliseconds.
@@ -22,6 +30,54 @@ _LEAST_S = 0.010
 _NO_PAGE = 1 | 4
 _NEW_SUBFILE_TYPE = 254
 _MP_ENTRIES = 0xB002
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """image: loaded, upright, of mode L, RGB or RGBA. done: what was done on the way, in words, each once."""
+
+    image: Image.Image
+    done: tuple[str, ...] = ()
+
+
+class FrameSource:
+    """What ``Frames`` needs of an opened file."""
+
+    def __init__(
+        self,
+        finish: Callable[[Image.Image, tuple[str, ...]], Decoded],
+        options: DecodeOptions,
+        image: ImageFile.ImageFile,
+        file: IO[bytes],
+        name: str,
+        *,
+        cut: bool,
+    ) -> None:
+        self._finish, self._name, self.cut = finish, name, cut
+        self.image, self.file = image, file
+        self.most_frames, self.most_pixels = options.max_frames, options.max_pixels
+        self.frame_count = int(getattr(image, "n_frames", 1)) if image.format in COUNTED else None
+
+    def decode_frame(self) -> Decoded:
+        """The frame where the image stands, in memory of its own."""
+        decoded = self._finish(self.image, ())
+        return replace(decoded, image=decoded.image.copy()) if decoded.image is self.image else decoded
+
+    @contextmanager
+    def refusals(self, frame: int, where: str = "frame {}") -> Iterator[None]:
+        """As of images, with the frame in the message."""
+        name = f"{self._name}, {where.format(frame)}" if frame >= 0 else self._name
+        with refusals(name), pixel_limit(self.most_pixels):
+            yield
+
+    def ends_with(self, mark: bytes) -> bool:
+        """Whether the file's last bytes, zeros apart, are ``mark``."""
+        place = self.file.tell()
+        size = self.file.seek(0, os.SEEK_END)
+        self.file.seek(max(0, size - 4096))
+        last = self.file.read().rstrip(b"\0")
+        self.file.seek(place)
+        return last.endswith(mark) or not last
 
 
 class FrameAt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.pixels import given_by
 from navit_edge.run.clock import is_shown
-from navit_edge.run.media import Piece
+from navit_edge.run.piece import Piece
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder

@@ -5,28 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from navit_edge.decode.formats import FORMATS, looks_like
 from navit_edge.decode.videos import HEAD_BYTES, VIDEO_SUFFIXES, video_words
 from navit_edge.errors import MissingPackageError, NavitEdgeError
 from navit_edge.pixels import Given, default_decoder, size_of
+from navit_edge.run.piece import Piece
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
-    from navit_edge.pixels import ImageLike
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """One image of a file. frame: its number, if the file has several and they are asked for. error: set if
-    there is no image."""
-
-    frame: int | None = None
-    image: ImageLike | Given | None = None
-    time_s: float | None = None
-    error: NavitEdgeError | None = None
 
 
 def pieces(

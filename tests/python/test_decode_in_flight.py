@@ -1,0 +1,143 @@
+"""How many bytes of pixels runs and streams decode ahead and hold."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from image_files import encoded
+from PIL import Image
+
+import navit_edge as ne
+from navit_edge.decode import Decoder
+from navit_edge.decode import ahead as decode_ahead
+from navit_edge.decode.ahead import Ahead, Outcome
+from navit_edge.decode.decoder import Opened
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Twelve of 64 x 64 pixels, 16 KiB each when they are decoded; the sixth is none."""
+    folder = tmp_path_factory.mktemp("files")
+    for number in range(12):
+        (folder / f"{number:02}.png").write_bytes(encoded("PNG", np.full((64, 64, 3), 20 * number, np.uint8)))
+    (folder / "05.png").write_bytes(b"no image")
+    return sorted(folder.iterdir())
+
+
+KIB = 1 << 10
+
+
+@pytest.mark.parametrize("most_kib", [1, 16, 40, 1 << 20])
+def test_pixels_that_are_decoded_ahead_fit_into_the_bytes_that_are_allowed(files: list[Path], most_kib: int) -> None:
+    """What is held: from the start of decoding until the image is pushed. One image is always let in."""
+    held, most_held, order = 0, 0, []
+    lock = threading.Lock()
+    original = Opened.decode
+
+    def decode(self: Opened) -> Any:
+        nonlocal held, most_held
+        with lock:
+            held += self.pixel_bytes
+            most_held = max(most_held, held)
+        return original(self)
+
+    def push(index: int, tag: Any, outcome: Outcome) -> bool:
+        nonlocal held
+        order.append((index, tag, isinstance(outcome, Exception)))
+        if not isinstance(outcome, Exception):
+            with lock:
+                held -= outcome.new_bytes
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Opened, "decode", decode)
+        with Ahead(Decoder(), 4, most_kib * KIB, push) as ahead:
+            for index, path in enumerate(files):
+                assert ahead.add(index, str(index), path)
+    assert order == [(index, str(index), index == 5) for index in range(12)]
+    assert held == 0
+    assert 16 * KIB <= most_held <= max(16, most_kib) * KIB
+
+
+def test_a_stream_that_takes_no_more_ends_its_decoders_and_closes_its_files(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    original = Decoder.open
+    monkeypatch.setattr(Decoder, "open", lambda self, path: opened.append(original(self, path)) or opened[-1])
+    before = len(os.listdir("/proc/self/fd"))
+    with Ahead(Decoder(), 3, 1 << 20, lambda index, tag, outcome: index < 4) as ahead:
+        taken = [ahead.add(index, None, path) for index, path in enumerate(files * 2)]
+    assert 4 < taken.index(False) < 24
+    assert [file._file.closed for file in opened] == [True] * len(opened)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not [thread for thread in threading.enumerate() if "navit-edge decoder" in thread.name]
+
+
+@pytest.mark.parametrize(("most_kib", "decoders", "held_kib"), [(40, 1, 40), (40, 4, 40), (1, 1, 16), (1, 4, 32)])
+def test_a_stream_holds_no_more_pixels_than_it_may_from_decoding_until_they_are_read(
+    files: list[Path], job_bundle: Path, monkeypatch: pytest.MonkeyPatch, most_kib: int, decoders: int, held_kib: int
+) -> None:
+    """One image is always let in, and with several decoders one more, that is decoded ahead."""
+    held, most_held = 0, 0
+    lock = threading.Lock()
+    decode, given_by = Opened.decode, decode_ahead.given_by
+
+    def count(more: int) -> None:
+        nonlocal held, most_held
+        with lock:
+            held += more
+            most_held = max(most_held, held)
+
+    def counted(opened: Opened) -> Any:
+        count(opened.pixel_bytes)
+        return decode(opened)
+
+    def given(decoded: Any) -> Any:
+        found = given_by(decoded)
+        weakref.finalize(found.pixels, count, -found.new_bytes)
+        return found
+
+    monkeypatch.setattr(Opened, "decode", counted)
+    monkeypatch.setattr(decode_ahead, "given_by", given)
+    limits = ne.DecodeOptions(max_bytes_in_flight=most_kib * KIB)
+    with ne.Session(job_bundle, threads=1, decode=limits, batch_wait_ms=50) as session:
+        results = list(session.stream([path for path in files if path.stem != "05"], decoders=decoders))
+    assert [result.index for result in results] == list(range(11))
+    assert 16 * KIB <= most_held <= held_kib * KIB
+
+
+@pytest.fixture(scope="module")
+def small_session(job_bundle: Path) -> Iterator[ne.Session]:
+    limits = ne.DecodeOptions(max_bytes_in_flight=20 * KIB, max_run_bytes=40 * KIB)
+    with ne.Session(job_bundle, threads=1, decode=limits) as opened:
+        yield opened
+
+
+def test_a_stream_of_more_than_fits_gives_every_result_in_order(small_session: ne.Session, files: list[Path]) -> None:
+    plain = [result.logits for result in small_session.stream(files)]
+    for decoders in (2, 5):
+        results = list(small_session.stream(files, decoders=decoders))
+        assert [result.index for result in results] == list(range(12))
+        assert [result.error is not None for result in results] == [index == 5 for index in range(12)]
+        for result, expected in zip(results, plain, strict=True):
+            assert expected is None or np.array_equal(result.logits, expected)
+
+
+def test_a_run_of_more_than_one_call_may_hold_says_to_stream(small_session: ne.Session, files: list[Path]) -> None:
+    assert len(small_session.run(files[:2])) == 2
+    message = r"12 images: the first 3 take more than 40,960 bytes .*session\.stream\(images\).*max_run_bytes"
+    with pytest.raises(ne.InvalidInputError, match=message):
+        small_session.run(files, on_error="return")
+    with pytest.raises(ne.InvalidInputError, match="the first 3 take more"):
+        small_session.run([Image.open(io.BytesIO(path.read_bytes())) for path in files[:4]])
+    pictures = [Image.fromarray(np.zeros((64, 64, 3), np.uint8)) for _ in range(4)]
+    assert len(small_session.run(pictures)) == 4  # they are there already
