@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +20,27 @@ import navit_edge as ne
 CORE_ALONE = ("-DNAVIT_EDGE_OPENVINO=OFF", "-DNAVIT_EDGE_TENSORRT=OFF", "-DNAVIT_EDGE_WERROR=ON")
 
 
-def build(repository: Path, name: str, folder: Path, *options: str) -> Path:
+def configured(repository: Path, name: str, folder: Path, *options: str) -> Path:
     source = repository / "tests" / "consumer" / "embedded" / name
-    run_tool("cmake", "-S", source, "-B", folder, f"-DNAVIT_EDGE_SOURCE={repository}", *options)
-    run_tool("cmake", "--build", folder, "--parallel", "2")
+    given = (f"-DNAVIT_EDGE_SOURCE={repository}", f"-DPython_EXECUTABLE={sys.executable}", *options)
+    run_tool("cmake", "-S", source, "-B", folder, "-G", "Unix Makefiles", *given)
     return folder
 
 
 @pytest.fixture(scope="module")
-def part(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fetch_content")
-    return build(repository, "fetch_content", folder, *CORE_ALONE, f"-DPython_EXECUTABLE={sys.executable}")
+def part(repository: Path, prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With NAVIT_EDGE_TESTS_WHOLE the core is compiled there too, which costs minutes. Without, the programs are linked
+    to that of the installed tree, put in its place."""
+    folder = configured(repository, "fetch_content", tmp_path_factory.mktemp("fetch_content"), *CORE_ALONE)
+    if "NAVIT_EDGE_TESTS_WHOLE" in os.environ:
+        run_tool("cmake", "--build", folder, "--parallel", "2")
+        return folder
+    lib = folder / "_deps" / "navit_edge-build" / "lib"
+    lib.mkdir(exist_ok=True)
+    for name in sorted(prefix.glob("lib*/libnavit_edge.so*")):
+        shutil.copy2(name, lib, follow_symlinks=False)
+    run_tool("cmake", "--build", folder, "--target", "program/fast", "program_c/fast")  # without what they depend on
+    return folder
 
 
 def backends_of(prefix: Path) -> dict[str, str]:
@@ -40,7 +51,7 @@ def test_a_part_of_another_project_opens_bundles_from_cxx_and_from_c(
     part: Path, prefix: Path, tiny_bundle: Path
 ) -> None:
     said = run_tool(part / "program", tiny_bundle, **backends_of(prefix)).split()
-    assert said == [ne.__version__, ne.Session(tiny_bundle).engine.id]
+    assert said == [ne.__version__, ne.Session(tiny_bundle).engine]
     assert run_tool(part / "program_c", tiny_bundle, **backends_of(prefix)).split() == [ne.__version__]
 
 
@@ -65,14 +76,16 @@ def test_an_external_project_installs_a_static_library_that_programs_link(
     """The program needs no libnavit_edge.so, finds backends beside itself wherever it is called from, and lets nothing
     of the library out."""
     arguments = ";".join((*CORE_ALONE, f"-DPython_EXECUTABLE={sys.executable}"))
-    folder = build(repository, "external_project", tmp_path / "build", f"-DNAVIT_EDGE_ARGUMENTS={arguments}")
+    built_in = f"-DNAVIT_EDGE_BINARY_DIR={repository / 'build' / 'embedded'}"  # as deep as build/release, for ccache
+    folder = configured(repository, "external_project", tmp_path, f"-DNAVIT_EDGE_ARGUMENTS={arguments}", built_in)
+    run_tool("cmake", "--build", folder, "--parallel", "2")
     program = folder / "program" / "program"
     assert "libnavit_edge" not in run_tool("readelf", "-d", program)
     exported = run_tool("nm", "--dynamic", "--defined-only", "--demangle", program)
     assert "navit_edge" not in exported
     for library in prefix.glob("lib*/libnavit_edge_openvino.so"):
         (program.parent / library.name).symlink_to(library)
-    wanted = [ne.__version__, ne.Session(tiny_bundle).engine.id]
+    wanted = [ne.__version__, ne.Session(tiny_bundle).engine]
     assert run_tool(program, tiny_bundle).split() == wanted
     path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
     found = run_tool("sh", "-c", f"PATH='{path}'; program '{tiny_bundle}'", cwd=tmp_path)

@@ -58,26 +58,26 @@ def test_a_program_does_not_start_with_the_library_of_another_minor_version(
 
 
 @pytest.mark.parametrize("standard", ["c99", "c11", "c++98", "c++11", "c++17", "c++20"])
-def test_the_headers_of_c_take_any_standard(tree: Tree, standard: str, tmp_path: Path) -> None:
+def test_the_headers_of_c_take_any_standard(prefix: Path, standard: str, tmp_path: Path) -> None:
     source = tmp_path / ("headers.c" if standard in ("c99", "c11") else "headers.cc")
     source.write_text("".join(f"#include <navit_edge/{name}>\n" for name in OF_C))
     strict = ("-Wall", "-Wextra", "-Werror", *(["-pedantic"] if standard != "c++98" else []))
     compiler = "cc" if source.suffix == ".c" else cxx()
-    run_tool(compiler, f"-std={standard}", "-fsyntax-only", *strict, f"-I{tree.include}", source)
+    run_tool(compiler, f"-std={standard}", "-fsyntax-only", *strict, f"-I{prefix / 'include'}", source)
 
 
-def test_every_other_header_says_in_words_that_it_needs_cxx_20(tree: Tree, tmp_path: Path) -> None:
-    for header in sorted((tree.include / "navit_edge").glob("*.h")):
+def test_every_other_header_says_in_words_that_it_needs_cxx_20(prefix: Path, tmp_path: Path) -> None:
+    for header in sorted((prefix / "include" / "navit_edge").glob("*.h")):
         source = tmp_path / "one.cc"
         source.write_text(f"#include <navit_edge/{header.name}>\n")
-        said = compiled(cxx(), "-std=c++17", "-E", "-o", os.devnull, f"-I{tree.include}", source)
+        said = compiled(cxx(), "-std=c++17", "-E", "-o", os.devnull, f"-I{prefix / 'include'}", source)
         refused = "headers need C++20: compile with -std=c++20" in said.stderr
         assert refused == (header.name not in OF_C), f"{header.name}: {said.stderr}"
 
 
-def test_the_sentence_on_cxx_20_is_the_first_error(tree: Tree, tmp_path: Path) -> None:
+def test_the_sentence_on_cxx_20_is_the_first_error(prefix: Path, tmp_path: Path) -> None:
     source = tmp_path / "all.cc"
     source.write_text("#include <navit_edge/navit_edge.h>\n")
-    said = compiled(cxx(), "-std=c++17", "-fsyntax-only", f"-I{tree.include}", source)
+    said = compiled(cxx(), "-std=c++17", "-fsyntax-only", f"-I{prefix / 'include'}", source)
     errors = [line for line in said.stderr.splitlines() if "error:" in line]
     assert "navit_edge's C++ headers need C++20" in errors[0]
