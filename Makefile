@@ -104,7 +104,7 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 
 # But for the kernels, which need the flags of their instruction set.
 TIDY_FILES = $(shell git ls-files 'csrc/src/*.cc' | grep -v -e _avx -e _neon)
-TIDY_FLAGS = -std=c++20 -DNAVIT_EDGE_VERSION=__FILE__ -Icsrc/include -Ibuild/release/include -Icsrc/src -isystem $(wildcard $(VENV)/lib/python3*/site-packages/nlohmann_json/include)
+TIDY_FLAGS = -std=c++20 -Icsrc/include -Ibuild/release/include -Icsrc/src -isystem $(wildcard $(VENV)/lib/python3*/site-packages/nlohmann_json/include)
 tidy: $(VENV)/.packages  ## clang-tidy over the core, by .clang-tidy (TIDY_FILES=)
 	$(with_tools) cmake --preset release -DPython_EXECUTABLE="$(CURDIR)/$(PY)"  # makes version.h
 	printf '%s\n' $(TIDY_FILES) | xargs -P $(JOBS) -n 4 sh -c '$(VENV)/bin/clang-tidy --quiet "$$@" -- $(TIDY_FLAGS)' _
