@@ -93,6 +93,8 @@ def export_bundle(
     wanted = _chosen_lowerings(lowerings)
     if "packed" in wanted and isinstance(model, PackedModel) and model.windows is not None:
         raise InvalidInputError(f"{model.family}: {NO_PACKED_WINDOWS}")
+    if max_tokens < 1:
+        raise InvalidInputError(f"max_tokens is {max_tokens}; expected 1 and up")
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
     _check_options(config, labels=labels, sizing=rule)
     _check_word("filter", resample, FILTERS)
