@@ -31,7 +31,7 @@ std::vector<const navit_edge_tensor*> in_order(const std::vector<TensorInfo>& ex
 }  // namespace
 
 Slot::Slot(const Library& library, const Plan& plan, GraphMode graphs, bool mapped)
-    : library_(library), api_(library.api), plan_(plan), graphs_(graphs), mapped_(mapped), stream_(make_stream(api_)) {
+    : api_(library.api), plan_(plan), graphs_(graphs), mapped_(mapped), stream_(make_stream(api_)) {
   Logger::Call said(plan.logger());
   for (const Profile& profile : plan.profiles()) arena_bytes_ = std::max(arena_bytes_, profile.arena_bytes);
   if (arena_bytes_ > 0) arena_ = allocate_device(api_, static_cast<std::size_t>(arena_bytes_));

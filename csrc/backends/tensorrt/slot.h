@@ -65,7 +65,6 @@ class Slot {
   /// Waits for the stream; a failure is a CudaError.
   void synchronize(const char* what);
 
-  const Library& library_;
   const Api& api_;
   const Plan& plan_;
   GraphMode graphs_;

@@ -326,7 +326,7 @@ std::int32_t memory(navit_edge_engine* engine, std::int32_t slot, const char* na
   return sdk::guard(error, [&] { *data = engine->memory(slot, name, bytes); });
 }
 
-const navit_edge_backend_table kTable = {FAKE_ABI, "fake", probe, open, run, close, query, memory};
+[[maybe_unused]] const navit_edge_backend_table kTable = {FAKE_ABI, "fake", probe, open, run, close, query, memory};
 
 }  // namespace
 

@@ -113,7 +113,9 @@ void across_channels(const std::uint8_t* spread, std::int32_t spread_first_quad,
         for (int c = 0; c < kChannels; ++c) Simd::clear(sum[c]);
         for (std::int32_t q = 0; q < quad_count[x]; ++q, quads += kQuad, w += Simd::kWords) {
           const typename Simd::Weights weights = Simd::weights(w);
-          for (int c = 0; c < kChannels; ++c) Simd::add(sum[c], quads + c * kQuadBytes, weights);
+          for (int c = 0; c < kChannels; ++c) {
+            Simd::add(sum[c], quads + static_cast<std::size_t>(c) * kQuadBytes, weights);
+          }
         }
         for (int c = 0; c < kChannels; ++c) total[k * kChannels + c] = Simd::total(sum[c], start[x]);
       }
