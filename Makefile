@@ -129,6 +129,7 @@ $(VENV)/bin/python: | check-tools
 # Development tools and third-party packages; again where the lists change. Python compiles what is imported when it is, a
 # tenth of what pip would compile.
 $(VENV)/.packages: constraints.txt requirements-dev.txt requirements-headers.txt requirements-oracles.txt | $(VENV)/bin/python
+	index=$$($(PY) scripts/torch_index.py); test -z "$$index" || $(PIP) install --no-compile $$index torch || true
 	$(PIP) install --no-compile -r requirements-dev.txt
 	$(PIP) install --no-compile --no-deps -r requirements-headers.txt -r requirements-oracles.txt
 	touch $@
