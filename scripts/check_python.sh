@@ -23,6 +23,7 @@ grep -vE '^(torch|onnxscript|atheris|tensorrt-rtx)' requirements-dev.txt >"$fold
 python=$folder/venv/bin/python
 pip=("$python" -m pip --disable-pip-version-check)
 PIP_CONSTRAINT=$PWD/constraints.txt "${pip[@]}" install --quiet --no-compile -r "$folder/requirements.txt"
+PIP_CONSTRAINT=$PWD/constraints.txt "${pip[@]}" install --quiet --no-compile --no-deps -r requirements-headers.txt
 CXX=${CXX:-c++} "${pip[@]}" install --quiet --no-build-isolation --no-deps --config-settings=cmake.define.NAVIT_EDGE_WERROR=ON .
 
 # What made_once of tests/conftest.py would make with PyTorch.

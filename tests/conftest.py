@@ -165,7 +165,7 @@ def export_tiny_bundle(model: NaViT, path: Path) -> None:
 
 
 def make_tiny_bundle(folder: Path) -> None:
-    """The folder "bundle" of made_once; scripts/check_python.sh makes it for Pythons that PyTorch is not installed for."""
+    """The folder "bundle" of made_once; scripts/check_python.sh makes it for a Python without PyTorch."""
     from navit_edge.compile import BuildRequest, build_engines
 
     path = folder / "tiny.navit"
