@@ -167,8 +167,9 @@ def _step(*words: str) -> None:
 
     err_console().print(f"$ {shlex.join(['navit-edge', *words])}", style="bold", soft_wrap=True)
     group: Any = typer.main.get_command(app)
-    elsewhere = contextlib.nullcontext() if words[0] == "run" else contextlib.redirect_stdout(sys.stderr)
-    with elsewhere:
+    with contextlib.ExitStack() as stack:
+        if words[0] != "run":
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         code = group.main(args=list(words), prog_name="navit-edge", standalone_mode=False)
     if code:
         raise typer.Exit(int(code))
