@@ -18,7 +18,7 @@ done
 
 mkdir -p "$folder"
 # Without what stands on PyTorch, and atheris, which has no wheel for every Python.
-grep -vE '^(torch|onnxscript|atheris|tensorrt-rtx)' requirements-dev.txt >"$folder/requirements.txt"
+cat requirements-{build,demo,dev}.txt | grep -vE '^(-r|torch|onnxscript|atheris|tensorrt-rtx)' >"$folder/requirements.txt"
 [ -x "$folder/venv/bin/python" ] || "$python" -m venv "$folder/venv"
 python=$folder/venv/bin/python
 pip=("$python" -m pip --disable-pip-version-check)

@@ -15,12 +15,12 @@ LIMIT_S = 5
 
 
 def options(index: str) -> str:
-    """--index-url of ``index`` if torch is not installed and the index has it."""
+    """--extra-index-url of ``index`` if torch is not installed and the index has it: pip prefers its 2.13.0+cpu."""
     if find_spec("torch") is not None:
         return ""
     try:
         with urllib.request.urlopen(f"{index}/torch/", timeout=LIMIT_S):
-            return f"--index-url {index}"
+            return f"--extra-index-url={index}"
     except (OSError, ValueError):
         return ""
 

@@ -48,7 +48,7 @@ def server() -> Iterator[str]:
 
 
 def test_an_index_that_answers_is_where_pytorch_comes_from(torch_index: ModuleType, server: str) -> None:
-    assert torch_index.options(f"{server}/cpu") == f"--index-url {server}/cpu"
+    assert torch_index.options(f"{server}/cpu") == f"--extra-index-url={server}/cpu"
 
 
 def test_without_such_an_index_pip_decides(torch_index: ModuleType, server: str) -> None:
