@@ -126,6 +126,8 @@ def run_navit_edge(words: list[str], place: str) -> None:
             assert option in (ROOT / test).read_text(encoding="utf-8"), f"{place}: {test} does not run {option}"
             return
     extra = [option for word, options in SHORT.items() if word in words for option in options]
+    if words[0] == "up" and not words[1].endswith(".navit"):  # its bundle, beside that of the same name from elsewhere
+        extra += ["--bundle", "of-up.navit"]
     finished = invoke(*words, *extra)
     assert finished.exit_code == 0, f"{place}: navit-edge {' '.join(words)}\n{finished.output}"
 
