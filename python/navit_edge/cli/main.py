@@ -19,6 +19,7 @@ from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
 from navit_edge.cli.streams import open_closed_streams
+from navit_edge.cli.up import up
 from navit_edge.cli.usage import Command, Commands
 from navit_edge.cli.verify import verify
 
@@ -79,6 +80,7 @@ def root(
     """Native-resolution vision transformers on edge devices: from a PyTorch checkpoint to engines to results."""
 
 
+app.command("up", cls=Command)(up)
 app.command("export", cls=Command)(export)
 app.command("quantize", cls=Command)(quantize)
 app.command("build-engine", cls=Command)(build_engine)
