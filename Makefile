@@ -74,7 +74,7 @@ check-aarch64: $(VENV)/.installed  ## the core cross-compiled for 64-bit Arm; it
 	$(call cpp_tests,aarch64,,--parallel $(JOBS))
 
 check-python3.10 check-python3.13: check-python%:  ## the package under another Python; its quick tests that need no PyTorch
-	bash scripts/check_python.sh $*
+	bash scripts/check_python.sh $* -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 FUZZ_COUNT := 20000
 FUZZ_FILES := 100000

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import typer.main
 from command_line import invoke
 from docs_pages import COMMANDS, PAGES, ROOT, TEXTS, Block, fenced, page_text, shell_lines
 from films import gray_levels, write_film
 from PIL import Image
 
 import navit_edge as ne
+from navit_edge.cli.main import app
 from navit_edge.cmake import cmake_dir
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ def judge_pip(words: list[str], place: str) -> None:
     lists = (ROOT / "CMakeLists.txt", *ROOT.glob("cmake/*.cmake"), *ROOT.glob("csrc/**/CMakeLists.txt"))
     known = "\n".join(path.read_text(encoding="utf-8") for path in lists)
     for before, word in zip(["", *words], words, strict=False):
-        if match := re.fullmatch(r"(?:\.|navit-edge)\[([\w,-]+)\]", word):
+        if match := re.fullmatch(r"(?:\.|(?:\./)?navit-edge)\[([\w,-]+)\]", word):
             assert set(match[1].split(",")) <= extras, f"{place}: {word}"
         if before in ("-r", "-c"):
             assert (ROOT / word).is_file(), f"{place}: {word}"
@@ -202,12 +204,31 @@ def test_the_commands_of_a_page_run(
             run_line(line, block.place)
 
 
-@pytest.mark.parametrize("page", [page for page in READ if of_a_shell(page)])
-def test_what_pip_installs_exists_also_where_it_is_not_run(page: str) -> None:
+def judge_line(line: str, place: str) -> None:
+    """What a test cannot run: its options, their values and its files are looked at."""
+    words = shlex.split(line)
+    if words[0] == "navit-edge":
+        commands: Any = typer.main.get_command(app)  # of the click that typer brings along
+        name, *arguments = words[1:]
+        commands.commands[name].make_context(name, arguments)
+    elif words[0] == "make":
+        run_line(line, place)
+    elif words[:2] == ["pip", "install"]:
+        judge_pip(words, place)
+    elif words[0].startswith("python") and words[1].endswith(".py"):
+        path = ROOT / words[1].removeprefix("navit-edge/")  # the checkout, seen from where it was cloned
+        options = [word for word in words if word.startswith("--")]
+        assert all(f'"{option}"' in path.read_text(encoding="utf-8") for option in options if option != "--help"), place
+
+
+@pytest.mark.parametrize("page", [page for page in READ if any(block.reason == "needs" for block in of_a_shell(page))])
+def test_commands_that_need_a_device_have_options_and_values_that_exist(
+    page: str, job_bundle: Path, at_home: Path
+) -> None:
+    fill(at_home, page, job_bundle)
     for block in of_a_shell(page):
-        for line in shell_lines(block):
-            if line.startswith("pip install"):
-                judge_pip(shlex.split(line), block.place)
+        for line in shell_lines(block) if block.reason == "needs" else ():
+            judge_line(line, block.place)
 
 
 # --- Python
