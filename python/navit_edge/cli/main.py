@@ -11,6 +11,7 @@ from navit_edge.cli.bench import bench
 from navit_edge.cli.build_engine import build_engine
 from navit_edge.cli.common import DebugOption, command, echo
 from navit_edge.cli.doctor import doctor
+from navit_edge.cli.evaluate import evaluate
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.plan import plan
@@ -87,6 +88,7 @@ app.command("verify", cls=PathCommand)(verify)
 app.command("plan", cls=PathCommand)(plan)
 app.command("plan-budgets", cls=PathCommand)(plan_budgets)
 app.command("bench", cls=PathCommand)(bench)
+app.command("evaluate", cls=PathCommand)(evaluate)
 app.command("doctor", cls=PathCommand)(doctor)
 
 
