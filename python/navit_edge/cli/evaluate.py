@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from navit_edge.cli.common import (
+    ENGINE_PANEL,
     BackendOptions,
     DebugOption,
+    JsonFileOption,
     JsonOption,
     backend_options,
     command,
@@ -21,6 +23,7 @@ from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run import SlotsOption, announce
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
+from navit_edge.place import check_file_place, write_file
 from navit_edge.vocabulary import Device, Head, Overflow
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 _ROWS = "Rows of the report"
 _HEAD = "From outputs to classes"
 _OUTPUT = "Output"
-_ENGINE = "Engine"
 
 
 @command
@@ -140,33 +142,40 @@ def evaluate(
         ),
     ] = None,
     as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.", rich_help_panel=_OUTPUT)
     ] = False,
     timed_images: Annotated[
         int,
         typer.Option(
-            min=0, help="Measure time with so many images of DATA; 0: not at all.", metavar="N", rich_help_panel=_ENGINE
+            min=0,
+            help="Measure time with so many images of DATA; 0: not at all.",
+            metavar="N",
+            rich_help_panel=ENGINE_PANEL,
         ),
     ] = 64,
     duration: Annotated[
         float,
         typer.Option(
-            min=0, help="Measure images/s, and latency, for at least S seconds.", metavar="S", rich_help_panel=_ENGINE
+            min=0,
+            help="Measure images/s, and latency, for at least S seconds.",
+            metavar="S",
+            rich_help_panel=ENGINE_PANEL,
         ),
     ] = 1.0,
-    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=_ENGINE)] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.", rich_help_panel=_ENGINE)] = 0,
+    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.", rich_help_panel=ENGINE_PANEL)] = 0,
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
     decoders: Annotated[
-        int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=_ENGINE)
+        int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=ENGINE_PANEL)
     ] = 1,
     overflow: Annotated[
         Overflow,
         typer.Option(
             help="If an image is larger than every token budget: fail it, or scale it down to the largest that fits.",
-            rich_help_panel=_ENGINE,
+            rich_help_panel=ENGINE_PANEL,
         ),
     ] = "error",
     debug: DebugOption = False,
@@ -217,6 +226,8 @@ def evaluate(
         if timed_images == 0:
             raise typer.BadParameter("with --timed-images 0 there is no time to draw", param_hint="--plot")
         check_picture(plot, purpose="evaluate --plot")
+    if json_file is not None:
+        check_file_place(json_file)
     standard_output()
     console = err_console()
 
@@ -250,6 +261,9 @@ def evaluate(
         from navit_edge.cli.evaluate_output import print_report
 
         print_report(report)
+    if json_file is not None:
+        write_file(json_file, report_json(report).encode())
+        console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
     for name, why in report.not_run.items():
         console.print(f"not run here: {name}: {why}", style="yellow", soft_wrap=True, markup=False)
     if plot is not None:

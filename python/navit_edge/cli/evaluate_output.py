@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from navit_edge.bench.measure import ms_text
-from navit_edge.cli.common import figures_table, out_console
+from navit_edge.cli.common import out_console
+from navit_edge.tables import Column, number, print_table, text
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from navit_edge.evaluate import Report, Row
     from navit_edge.evaluate.metrics import Share
     from navit_edge.evaluate.report import Comparison
@@ -50,61 +49,61 @@ def print_report(report: Report) -> None:
 
 def _print_accuracy(report: Report) -> None:
     rows = report.rows
-    top5 = any(row.top5 is not None for row in rows)
     ks = list(dict.fromkeys(k for row in rows for k in row.recall))
-    columns = ["tokens", "top-1 %", *(["top-5 %"] if top5 else []), *(f"recall@{k}" for k in ks)]
-    table, cells = _table(rows, f"accuracy, with {report.confidence:.0%} intervals", columns)
-    for row, which in zip(rows, cells, strict=True):
-        line = [*which, f"{row.tokens_per_image:.0f}", _with_interval(row.top1)]
-        line += [_percent(row.top5)] if top5 else []
-        table.add_row(*line, *(_percent(row.recall.get(k)) for k in ks))
-    out_console().print(table)
+    columns = [number("tokens"), number("top-1 %"), number("top-5 %"), *(number(f"recall@{k}") for k in ks)]
+    cells = (
+        [
+            f"{row.tokens_per_image:.0f}",
+            _with_interval(row.top1),
+            _percent(row.top5),
+            *(_percent(row.recall.get(k)) for k in ks),
+        ]
+        for row in rows
+    )
+    _print_table(f"accuracy, with {report.confidence:.0%} intervals", columns, rows, cells)
 
 
 def _print_comparisons(report: Report, reference: int) -> None:
-    rows = [row for row in report.rows if row.against_reference is not None]
     from navit_edge.evaluate.report import points_text
 
     engine, margin = report.rows[reference].engine, points_text(report.margin)
-    title = f"against {engine} at the bundle's own tokens; a loss of {margin} matters"
-    table, cells = _table(rows, title, ["same answer %", "top-1, points", "p", "verdict"])
-    for row, which in zip(rows, cells, strict=True):
-        if row.against_reference is not None:
-            table.add_row(*which, *_compared(row.against_reference))
-    out_console().print(table)
+    rows = [row for row in report.rows if row.against_reference is not None]
+    columns = [number("same\nanswer %"), number("top-1,\npoints"), number("p"), text("verdict")]
+    cells = (_compared(row.against_reference) for row in rows if row.against_reference is not None)
+    _print_table(f"against {engine} at the bundle's own tokens; a loss of {margin} matters", columns, rows, cells)
 
 
 def _print_time(report: Report) -> None:
     title = "time of decoded images: images/s of many in one run, latency of one alone"
-    table, cells = _table(report.rows, title, ["images/s", "p50 ms", "p99 ms", "on the front"])
-    for row, which in zip(report.rows, cells, strict=True):
-        if row.timing is None:
-            table.add_row(*which, "-", "-", "-", "")
-            continue
-        rate = row.timing.images_per_s
-        table.add_row(
-            *which,
-            f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
-            ms_text(row.timing.p50_ms),
-            ms_text(row.timing.p99_ms),
-            "yes" if row.timing.pareto else "",
-        )
-    out_console().print(table)
+    columns = [number("images/s"), number("p50 ms"), number("p99 ms"), Column("on the\nfront")]
+    _print_table(title, columns, report.rows, (_times(row) for row in report.rows))
 
 
-def _table(rows: Sequence[Row], title: str, columns: Sequence[str]) -> tuple[Table, list[list[str]]]:
-    """An empty table, and what each row begins with: which it is, as far as rows differ in that."""
-    told = {
-        "engine": [row.engine for row in rows],
-        "policy": [row.policy for row in rows],
-        "cap": ["" if row.cap is None else str(row.cap) for row in rows],
-    }
-    usual = {"policy": {"native"}, "cap": {""}}
-    kept = {name: cells for name, cells in told.items() if set(cells) != usual.get(name)}
-    table = figures_table(title, [*kept, *columns])
-    for column in table.columns[: len(kept)]:
-        column.justify = "left"
-    return table, [list(cells) for cells in zip(*kept.values(), strict=True)]
+def _print_table(title: str, columns: Sequence[Column], rows: Sequence[Row], cells: Iterable[Sequence[str]]) -> None:
+    """Each row begins with which it is, as far as rows differ in that."""
+    policies = {row.policy for row in rows} != {"native"}
+    which = [Column("engine"), Column("policy"), number("cap")]
+    print_table(
+        out_console(),
+        title,
+        [*which, *columns],
+        (
+            [row.engine, row.policy if policies else "", "" if row.cap is None else str(row.cap), *told]
+            for row, told in zip(rows, cells, strict=True)
+        ),
+    )
+
+
+def _times(row: Row) -> list[str]:
+    if row.timing is None:
+        return ["", "", "", ""]
+    rate = row.timing.images_per_s
+    return [
+        f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
+        ms_text(row.timing.p50_ms),
+        ms_text(row.timing.p99_ms),
+        "yes" if row.timing.pareto else "",
+    ]
 
 
 def _compared(one: Comparison) -> list[str]:
