@@ -83,14 +83,14 @@ class Journal:
         before = self.read()
         if before is None:
             return False
-        job = dict(job)
-        as_written = job.pop("model_as_written", None)
+        asked = dict(job)
+        as_written = asked.pop("model_as_written", None)
         if before.pop("model_as_written", None) is None and as_written is not None:  # an older version began it
-            job["model"] = as_written
+            asked["model"] = as_written
         differences = [
-            f"{key} was {_shown(before.get(key))} and is {_shown(job.get(key))}"
-            for key in dict.fromkeys([*before, *job])
-            if before.get(key) != job.get(key)
+            f"{key} was {_shown(before.get(key))} and is {_shown(asked.get(key))}"
+            for key in dict.fromkeys([*before, *asked])
+            if before.get(key) != asked.get(key)
         ]
         if differences:
             raise InvalidInputError(
