@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "navit_edge/error.h"
+#include "navit_edge/resize.h"
 #include "pixels/resize_oracle.h"
 #include "pixels/resizer.h"
 #include "support/check.h"
