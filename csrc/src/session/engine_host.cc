@@ -1,12 +1,31 @@
 #include "session/engine_host.h"
 
 #include <exception>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/report_text.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
+
+void Turns::lock() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !taken_ || refused_ != nullptr; });
+  if (refused_ != nullptr) std::rethrow_exception(refused_);
+  taken_ = true;
+}
+
+void Turns::unlock() noexcept {
+  const std::lock_guard lock(mutex_);
+  taken_ = false;
+  changed_.notify_one();
+}
+
+void Turns::refuse(const std::exception_ptr& error) noexcept {
+  const std::lock_guard lock(mutex_);
+  refused_ = error;
+  changed_.notify_all();
+}
 
 EngineSet* EngineHost::paired_set() {
   const std::lock_guard lock(mutex_);
@@ -25,7 +44,7 @@ EngineHost::Place EngineHost::place(bool paired, int slot) {
   if (!context_->may_pair) return {&*engines_, slot};
   if (!paired) return {&*engines_, 0};
   if (EngineSet* const both = paired_set()) return {both, slot};
-  return {&*engines_, 0, std::unique_lock(one_stream_)};
+  return {&*engines_, 0, std::unique_lock(turns_)};
 }
 
 std::string EngineHost::report() {
@@ -33,9 +52,7 @@ std::string EngineHost::report() {
   if (!engines_) return last_report_;
   std::string text = engines_->report();
   if (why_not_paired_.empty()) return text;
-  nlohmann::json report = nlohmann::json::parse(text);
-  report["warnings"].push_back("one pack at a time, since two streams did not open: " + why_not_paired_);
-  return report.dump();
+  return with_warning(text, "one pack at a time, since two streams did not open: " + why_not_paired_);
 }
 
 void EngineHost::let_go() {
