@@ -164,8 +164,8 @@ def _from_workers(maker: PackMaker, specs: list[PackSpec], workers: int) -> Iter
     from torch.utils.data import DataLoader
 
     loader: DataLoader[Any] = DataLoader(
-        maker,
-        sampler=specs,  # type: ignore[arg-type]
+        maker,  # type: ignore[arg-type]
+        sampler=specs,
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
