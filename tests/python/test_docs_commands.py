@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ INSTEAD = {"find / ": "find . ", ", 9464)": ", 0)"}
 #: Added to a command.
 SHORT = {
     "bench": ["--iterations", "1", "--warmup", "0", "--duration", "0"],
+    "evaluate": ["--duration", "0", "--timed-images", "2"],
     "tensorrt-rtx": ["--dry-run"],
 }
 #: Option -> the file that tests it, where a run takes seconds.
@@ -75,8 +77,13 @@ def fill(path: Path, page: str, bundle: Path) -> None:
     text = "\n".join(block.text for block in fenced(page))
     if "clip.mp4" in text:
         write_film(path / "clip.mp4", gray_levels(20))
+    for name in {"DATA", "TRAIN", "labelled"} & set(re.findall(r"\w+", text)):  # folders of class folders
+        for place in range(4):
+            rng = np.random.default_rng([place, *name.encode()])
+            (path / name / f"{place % 2}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(path / name / f"{place % 2}/{place}.png")
     made = set(re.findall(r"-o (\S+\.navit)", text))
-    for name in {*re.findall(r"[\w-]+\.navit", text)} - made:
+    for name in {*re.findall(r"[\w-]+\.navit|\bBUNDLE\b", text)} - made:
         shutil.copytree(bundle, path / name)
 
 
@@ -127,6 +134,8 @@ def run_navit_edge(words: list[str], place: str) -> None:
         if option in words:
             assert option in (ROOT / test).read_text(encoding="utf-8"), f"{place}: {test} does not run {option}"
             return
+    if "tensorrt-rtx" in words and find_spec("tensorrt_rtx") is None:  # has packages for x86-64 only
+        return
     extra = [option for word, options in SHORT.items() if word in words for option in options]
     if words[0] == "up" and not words[1].endswith(".navit"):  # its bundle, beside that of the same name from elsewhere
         extra += ["--bundle", "of-up.navit"]
