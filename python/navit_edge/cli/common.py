@@ -20,6 +20,8 @@ from navit_edge.errors import NavitEdgeError
 from navit_edge.text import safe_json, shown, shown_lines
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -71,6 +73,23 @@ def backend_options(given: list[str] | None) -> dict[str, str]:
             )
         options[name] = value
     return options
+
+
+def check_bundle_first(command: str, bundle: Path, images: Iterable[str | Path]) -> None:
+    """Refuses arguments that are the other way round: a bundle among the images, and none in its place."""
+    if _is_bundle(bundle):
+        return
+    found = next((image for image in images if _is_bundle(image)), None)
+    if found is not None:
+        raise typer.BadParameter(
+            f"the bundle comes first: navit-edge {command} {shown(str(found))} {shown(str(bundle))}; the first "
+            "argument is no bundle, and one behind it is",
+            param_hint="BUNDLE",
+        )
+
+
+def _is_bundle(path: str | Path) -> bool:
+    return os.path.isfile(os.path.join(path, "manifest.json"))
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
