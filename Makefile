@@ -37,7 +37,8 @@ SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -
 help:  ## this list
 	@grep -hE '^[a-z0-9. %-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 36
 
-demo: $(VENV)/.installed  ## export, build and run the reference NaViT on real photographs
+# Where the packages of the tests are, they are enough for the demo.
+demo: $(VENV)/$(if $(wildcard $(VENV)/.packages),.installed,.demo-installed)  ## export, build and run the reference NaViT on real photographs
 	$(PY) examples/demo.py
 
 test: lint test-cpp test-python  ## the checks of `make lint` and every test, C++ and Python
@@ -126,14 +127,24 @@ check-tools:
 $(VENV)/bin/python: | check-tools
 	"$$(bash cmake/check_tools.sh --python)" -m venv $(VENV)
 
-# Development tools and third-party packages; again where the lists change. Python compiles what is imported when it is, a
-# tenth of what pip would compile.
-$(VENV)/.packages: constraints.txt requirements-dev.txt requirements-headers.txt requirements-oracles.txt | $(VENV)/bin/python
+# What compiles; again where the lists change. Python compiles what is imported when it is, a tenth of what pip would compile.
+$(VENV)/.build-packages: constraints.txt requirements-build.txt | $(VENV)/bin/python
+	$(PIP) install --no-compile -r requirements-build.txt
+	touch $@
+
+# The package itself, editable, and at the same time what the demo needs: unpacking takes one core, compiling the other.
+$(VENV)/.demo-installed: requirements-demo.txt $(VENV)/.build-packages $(SOURCES)
+	$(PY) scripts/install_editable.py build/install.log requirements-demo.txt
+	touch $@
+
+# Development tools and third-party packages.
+$(VENV)/.packages: constraints.txt requirements-dev.txt requirements-demo.txt requirements-build.txt requirements-headers.txt
+$(VENV)/.packages: requirements-oracles.txt | $(VENV)/bin/python
 	$(PIP) install --no-compile -r requirements-dev.txt
 	$(PIP) install --no-compile --no-deps -r requirements-headers.txt -r requirements-oracles.txt
 	touch $@
 
 # The package itself, editable; compiled again where a native source changes.
 $(VENV)/.installed: $(VENV)/.packages $(SOURCES)
-	$(PIP) install --no-build-isolation --no-deps --config-settings=cmake.define.NAVIT_EDGE_WERROR=ON --editable .
+	$(PY) scripts/install_editable.py build/install.log
 	touch $@

@@ -16,7 +16,7 @@ done
 
 mkdir -p "$folder"
 # What of the development packages stands on PyTorch, and atheris, which has no wheel for every Python.
-grep -vE '^(torch|onnxscript|atheris|tensorrt-rtx)' requirements-dev.txt >"$folder/requirements.txt"
+cat requirements-{build,demo,dev}.txt | grep -vE '^(-r|torch|onnxscript|atheris|tensorrt-rtx)' >"$folder/requirements.txt"
 [ -x "$folder/venv/bin/python" ] || "$python" -m venv "$folder/venv"
 pip=("$folder/venv/bin/python" -m pip --disable-pip-version-check)
 PIP_CONSTRAINT=$PWD/constraints.txt "${pip[@]}" install --quiet --no-compile -r "$folder/requirements.txt"

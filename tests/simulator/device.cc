@@ -49,6 +49,7 @@ class Counters {
 struct State {
   std::atomic<long> calls{0};
   std::atomic<long> fail_at{setting("FAIL_AT", 0)};
+  std::string counted;  // count only calls of this name; empty: every call
   std::atomic<const char*> failed_call{nullptr};
   std::atomic<int> sticky{cudaSuccess};
   std::atomic<long> generation{0};  // grows with every reset
@@ -104,6 +105,7 @@ long setting(const char* name, long otherwise) {
 
 bool must_fail(const char* call) {
   State& s = state();
+  if (!s.counted.empty() && s.counted != call) return false;
   const long number = s.calls.fetch_add(1, std::memory_order_relaxed) + 1;
   if (number != s.fail_at.load(std::memory_order_relaxed)) return false;
   s.failed_call.store(call, std::memory_order_relaxed);
@@ -253,11 +255,20 @@ extern "C" SIMULATOR_EXPORT void navit_edge_sim_reset(long fail_at) {
   const std::lock_guard lock(s.violations_mutex);
   s.calls = 0;
   s.fail_at = fail_at;
+  s.counted.clear();
   s.failed_call = nullptr;
   s.violations.clear();
   s.events.clear();
   s.sticky = cudaSuccess;
   ++s.generation;
+}
+
+/// For tests: lets the next call named `call` fail, of any thread. Not beside runs.
+extern "C" SIMULATOR_EXPORT void navit_edge_sim_fail_next(const char* call) {
+  auto& s = simulator::state();
+  s.counted = call;
+  s.calls = 0;
+  s.fail_at = 1;
 }
 
 /// For tests: lets page-locked memory be read only, or read and written again, so that a write to it ends the process.

@@ -40,6 +40,10 @@ class Stand:
         """Starts afresh, as a new process would; call number ``fail_at`` will fail."""
         self._library.navit_edge_sim_reset(ctypes.c_long(fail_at))
 
+    def fail_next(self, call: str) -> None:
+        """The next call named ``call`` will fail."""
+        self._library.navit_edge_sim_fail_next(call.encode())
+
     def report(self) -> dict[str, Any]:
         """Calls, broken rules, objects alive and events since the reset."""
         text = ctypes.create_string_buffer(1 << 16)
@@ -216,48 +220,63 @@ def leaks(backend: str, plan: str, packs: str, options: dict[str, str] | None = 
     return {"alive": alive, "memory_kib": memory_kib, **stand.report()}
 
 
+# What two slots call at once. A sweep by number may miss one of them, as the order of their calls is another each time.
+CALLED_IN_FLIGHT = ("cudaMemcpyAsync", "cudaStreamSynchronize", "enqueueV3")
+CAPTURE_CALLS = ("cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphLaunch")
+
+
 def faults_in_flight(backend: str, plan: str, packs: str, options: dict[str, str] | None = None) -> dict[str, Any]:
-    """Lets each call fail in turn while two slots run; then what each slot says afterwards."""
+    """Lets each call fail in turn while two slots run, by number and by name; then what each slot says afterwards."""
     stand, given = Stand(), _packs(packs)
     engine = _engine(backend, plan, 2, options)
     clean = [_run(engine, 0, pack) for pack in given]
     engine.close()
-    steps = []
-    for number in range(1, 5000):
-        stand.reset(number)
+
+    def life(call: str = "") -> dict[str, Any]:
         step: dict[str, Any] = {"errors": [], "wrong": 0, "after": ["not opened"]}
         try:
             engine = _engine(backend, plan, 2, options)
         except Exception as error:
             step["errors"].append(str(error))
-        else:
+            return {**step, "in_flight": False, **stand.report()}
 
-            def work(slot: int, engine: OpenEngine = engine, step: dict[str, Any] = step) -> None:
-                for pack in (2 * slot, 2 * slot + 1, 2 * slot):
-                    try:
-                        found = _run(engine, slot, given[pack])
-                    except Exception as error:
-                        step["errors"].append(str(error))
-                    else:
-                        step["wrong"] += _differ(found, clean[pack])
-
-            _two_threads(work)
-            reached = stand.report()["failed_call"]
-            step["after"] = []
-            for slot in (0, 1):
+        def work(slot: int) -> None:
+            for pack in (2 * slot, 2 * slot + 1, 2 * slot):
                 try:
-                    found = _run(engine, slot, given[slot])
+                    found = _run(engine, slot, given[pack])
                 except Exception as error:
                     step["errors"].append(str(error))
-                    step["after"].append("broken" if "engine is broken" in str(error) else "failed")
                 else:
-                    step["wrong"] += _differ(found, clean[slot])
-                    step["after"].append("works")
-            step["broken"] = engine.report().get("broken", "")
-            engine.close()
-            if not reached:  # no call that is made while the slots run has this number
-                return {"steps": steps}
-        step |= stand.report()
+                    step["wrong"] += _differ(found, clean[pack])
+
+        if call:
+            stand.fail_next(call)
+        _two_threads(work)
+        step["in_flight"] = bool(stand.report()["failed_call"])
+        step["after"] = []
+        for slot in (0, 1):
+            try:
+                found = _run(engine, slot, given[slot])
+            except Exception as error:
+                step["errors"].append(str(error))
+                step["after"].append("broken" if "engine is broken" in str(error) else "failed")
+            else:
+                step["wrong"] += _differ(found, clean[slot])
+                step["after"].append("works")
+        step["broken"] = engine.report().get("broken", "")
+        engine.close()
+        return {**step, **stand.report()}
+
+    captures = (options or {}).get("cuda_graph") != "off"
+    steps = []
+    for call in CALLED_IN_FLIGHT + (CAPTURE_CALLS if captures else ()):
+        stand.reset()
+        steps.append({"call": call, **life(call)})
+    for number in range(1, 5000):
+        stand.reset(number)
+        step = life()
+        if step["after"] != ["not opened"] and not step["in_flight"]:
+            return {"steps": steps}  # no call that is made while the slots run has this number
         steps.append(step)
     raise AssertionError("the faults found no end")
 

@@ -3,10 +3,38 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "navit_edge/error.h"
 
 namespace navit_edge {
+
+/// JSON's own class stays in this file: who reads a manifest need not compile it.
+struct JsonReader::Document {
+  std::shared_ptr<const nlohmann::json> root;
+  JsonSource source;
+};
+
+JsonReader::JsonReader(std::string_view text, JsonSource source) {
+  auto root = std::make_shared<const nlohmann::json>(parse_json(text, source));
+  value_ = root.get();
+  document_ = std::make_shared<const Document>(std::move(root), std::move(source));
+}
+
+JsonReader::JsonReader(const nlohmann::json& value, const JsonReader& parent, std::string where)
+    : document_(parent.document_), value_(&value), where_(std::move(where)) {}
+
+JsonReader JsonReader::with_source(JsonSource source) const {
+  JsonReader other = *this;
+  other.document_ = std::make_shared<const Document>(document_->root, std::move(source));
+  return other;
+}
+
+bool JsonReader::is_object() const { return value_->is_object(); }
+bool JsonReader::is_string() const { return value_->is_string(); }
+bool JsonReader::is_integer() const { return value_->is_number_integer(); }
+
 std::string JsonReader::child(const std::string& key) const {
   return where_.empty() ? shown(key) : where_ + "." + shown(key);
 }
@@ -26,15 +54,16 @@ std::string JsonReader::found() const {
 }
 
 void JsonReader::fail(const std::string& expected) const {
-  throw BundleError(source_->file + ": " + (where_.empty() ? "the document" : where_) + " is " + found() +
-                    "; expected " + expected + "; " + source_->remedy);
+  throw BundleError(document_->source.file + ": " + (where_.empty() ? "the document" : where_) + " is " + found() +
+                    "; expected " + expected + "; " + document_->source.remedy);
 }
 
 JsonReader JsonReader::at(const std::string& key) const {
   if (!value_->is_object()) fail("an object with the field " + key);
   const auto entry = value_->find(key);
   if (entry == value_->end()) {
-    throw BundleError(source_->file + ": the field " + child(key) + " is missing; " + source_->remedy);
+    throw BundleError(document_->source.file + ": the field " + child(key) + " is missing; " +
+                      document_->source.remedy);
   }
   return {*entry, *this, child(key)};
 }
@@ -48,11 +77,12 @@ bool JsonReader::has_value(const std::string& key) const { return has(key) && !v
 
 void JsonReader::only(std::initializer_list<std::string_view> known) const {
   if (!value_->is_object()) fail("an object with the fields " + list_of(known));
-  if (source_->skip_unknown) return;
+  if (document_->source.skip_unknown) return;
   for (const auto& [key, value] : value_->items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    throw BundleError(source_->file + ": the field " + child(key) + " is not known; expected no others than " +
-                      list_of(known) + "; if a later version made it, upgrade navit-edge; else " + source_->remedy);
+    throw BundleError(document_->source.file + ": the field " + child(key) + " is not known; expected no others than " +
+                      list_of(known) + "; if a later version made it, upgrade navit-edge; else " +
+                      document_->source.remedy);
   }
 }
 
@@ -133,9 +163,9 @@ std::map<std::string, JsonReader> JsonReader::object(std::size_t most) const {
   std::map<std::string, JsonReader> fields;
   for (const auto& [key, value] : value_->items()) {
     if (key.size() > kMostStringBytes || has_control_characters(key)) {
-      throw BundleError(source_->file + ": the field " + child(key) + " has a name of " + std::to_string(key.size()) +
-                        " bytes; expected at most " + std::to_string(kMostStringBytes) +
-                        ", and no control characters; " + source_->remedy);
+      throw BundleError(document_->source.file + ": the field " + child(key) + " has a name of " +
+                        std::to_string(key.size()) + " bytes; expected at most " + std::to_string(kMostStringBytes) +
+                        ", and no control characters; " + document_->source.remedy);
     }
     fields.emplace(key, JsonReader(value, *this, child(key)));
   }

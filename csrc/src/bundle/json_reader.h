@@ -5,7 +5,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -20,12 +20,14 @@ inline constexpr std::size_t kMostStringBytes = 4096;
 /// Entries of an object whose names are free, such as an engine's options.
 inline constexpr std::size_t kMostMapEntries = 1024;
 
-/// A value inside of a document and the way to it ("engines[0].budgets"). Borrows the document.
+/// A value inside of a document and the way to it ("engines[0].budgets"). The readers of a document share it.
 class JsonReader {
  public:
-  /// `source` ends up in every message: "<file>: <field> is <found>; expected <expected>; <remedy>".
-  JsonReader(const nlohmann::json& value, JsonSource source)
-      : value_(&value), source_(std::make_shared<const JsonSource>(std::move(source))) {}
+  /// The whole of a text, which is checked (check_json). `source` ends up in every message:
+  /// "<file>: <field> is <found>; expected <expected>; <remedy>".
+  JsonReader(std::string_view text, JsonSource source);
+  /// The same value, whose messages name another source.
+  [[nodiscard]] JsonReader with_source(JsonSource source) const;
 
   /// A field that must be there.
   [[nodiscard]] JsonReader at(const std::string& key) const;
@@ -57,21 +59,21 @@ class JsonReader {
   /// Which of `words` it is.
   [[nodiscard]] std::size_t word_index(std::span<const std::string_view> words) const;
   [[nodiscard]] Rgb colour() const;  // [R, G, B]
-  [[nodiscard]] bool is_object() const { return value_->is_object(); }
-  [[nodiscard]] bool is_string() const { return value_->is_string(); }
-  [[nodiscard]] bool is_integer() const { return value_->is_number_integer(); }
+  [[nodiscard]] bool is_object() const;
+  [[nodiscard]] bool is_string() const;
+  [[nodiscard]] bool is_integer() const;
 
   /// Throws BundleError about this value.
   [[noreturn]] void fail(const std::string& expected) const;
 
  private:
-  JsonReader(const nlohmann::json& value, const JsonReader& parent, std::string where)
-      : value_(&value), source_(parent.source_), where_(std::move(where)) {}
+  struct Document;
+  JsonReader(const nlohmann::json& value, const JsonReader& parent, std::string where);
   [[nodiscard]] std::string child(const std::string& key) const;
   [[nodiscard]] std::string found() const;
 
+  std::shared_ptr<const Document> document_;  // what value_ points into, and its source
   const nlohmann::json* value_;
-  std::shared_ptr<const JsonSource> source_;
   std::string where_;
 };
 

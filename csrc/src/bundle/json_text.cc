@@ -1,9 +1,11 @@
 #include "bundle/json_text.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <vector>
 
+#include "base/text.h"
 #include "navit_edge/error.h"
 #include "navit_edge/manifest_text.h"
 
@@ -86,6 +88,8 @@ json parse_json(std::string_view text, const JsonSource& source) {
   check_json(text, source);
   return json::parse(text);
 }
+
+std::string json_string(std::string_view text) { return json(utf8_of(text)).dump(-1, ' ', true); }
 
 std::string shown(std::string_view text, std::size_t most_bytes) {
   constexpr char kHex[] = "0123456789abcdef";

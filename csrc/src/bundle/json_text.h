@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstddef>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -27,6 +27,9 @@ void check_json(std::string_view text, const JsonSource& source);
 
 /// The document, checked so.
 nlohmann::json parse_json(std::string_view text, const JsonSource& source);
+
+/// `text` as JSON writes a string, quotes included: ASCII; bytes that are no UTF-8 as base/text.h shows them.
+std::string json_string(std::string_view text);
 
 /// `text` for a message: ASCII, what cannot be shown as \xNN, and not more than `most_bytes` of it.
 std::string shown(std::string_view text, std::size_t most_bytes = 80);

@@ -114,13 +114,12 @@ void check_golden(const JsonReader& json) {
 
 /// First of all, so that a bundle of another version is called that, whatever else of it is unknown. Returns the source
 /// to read the rest by: fields that a later minor version has added are skipped.
-JsonSource check_version(const nlohmann::json& document, const std::string& file) {
-  const JsonReader json(document, {file, kRemedy});
+JsonSource check_version(const JsonReader& json, const std::string& file) {
   const std::int64_t version = json.at("schema_version").integer(kLeastInteger, kMostInteger);
   if (version != kSchemaVersion) {
     const char* remedy = version > kSchemaVersion ? "upgrade navit-edge (pip install --upgrade navit-edge)"
                                                   : "export the model again with this version";
-    JsonReader(document, {file, remedy})
+    json.with_source({file, remedy})
         .at("schema_version")
         .fail(std::to_string(kSchemaVersion) + ", the schema that this version of navit-edge reads");
   }
@@ -149,8 +148,8 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
     throw BundleError(file + " has " + std::to_string(text.size()) + " bytes; expected at most " +
                       std::to_string(kMostManifestBytes) + "; " + kRemedy);
   }
-  const nlohmann::json document = parse_json(text, {file, kRemedy});
-  const JsonReader json(document, check_version(document, file));
+  const JsonReader document(text, {file, kRemedy});
+  const JsonReader json = document.with_source(check_version(document, file));
   json.only({"schema_version", "schema_minor", "name", "created_by", "model", "preprocess", "graphs", "engines",
              "labels", "tolerances", "golden", "files"});
   Manifest manifest;

@@ -117,9 +117,9 @@ SizingRule read_sizing_rule(const JsonReader& json, std::int32_t patch_px) {
 
 SizingSpec parse_sizing(std::string_view text, std::int32_t patch_px) {
   const JsonSource source{"sizing", "expected an object as preprocess.sizing in a manifest (docs/preprocessing.md)"};
-  const nlohmann::json document = parse_json(text, source);
+  const JsonReader json(text, source);
   if (patch_px < 1) throw InvalidInput("patch_px is " + std::to_string(patch_px) + "; it must be at least 1");
-  return {read_sizing_rule(JsonReader(document, source), patch_px), 0};
+  return {read_sizing_rule(json, patch_px), 0};
 }
 
 }  // namespace navit_edge

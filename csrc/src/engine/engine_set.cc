@@ -1,9 +1,9 @@
 #include "engine/engine_set.h"
 
 #include <new>
-#include <nlohmann/json.hpp>
 
 #include "base/machine_memory.h"
+#include "engine/report_text.h"
 #include "navit_edge/cores.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
@@ -96,13 +96,11 @@ EngineSet::EngineSet(const Manifest& manifest, const EngineChoice& choice, const
 
 std::string EngineSet::report() const {
   if (engines_.size() == 1) return engines_.front().report();
-  nlohmann::json all = {{"engines", nlohmann::json::object()}, {"warnings", nlohmann::json::array()}};
+  std::vector<EngineReport> reports;
   for (std::size_t i = 0; i < engines_.size(); ++i) {
-    nlohmann::json one = nlohmann::json::parse(engines_[i].report());
-    for (const auto& warning : one.value("warnings", nlohmann::json::array())) all["warnings"].push_back(warning);
-    all["engines"][choice_->members[i].id] = std::move(one);
+    reports.push_back({choice_->members[i].id, engines_[i].report()});
   }
-  return all.dump();
+  return report_of_all(reports);
 }
 
 EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const SessionOptions& options) {

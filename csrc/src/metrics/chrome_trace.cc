@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <nlohmann/json.hpp>
 
-#include "base/text.h"
+#include "bundle/json_text.h"
 
 namespace navit_edge {
 namespace {
@@ -15,8 +14,6 @@ namespace {
 using Kind = TraceEvent::Kind;
 
 constexpr int kSessionThread = 0;  // slot k is thread k + 1
-
-std::string json_text(const std::string& text) { return nlohmann::json(utf8_of(text)).dump(-1, ' ', true); }
 
 /// Writes the array of events; text by text, since a trace may hold a million.
 class Writer {
@@ -26,7 +23,7 @@ class Writer {
   /// `more` is what follows in the object, with its comma: `,"args":{"images":3}`.
   void event(const char* phase, const std::string& name, int thread, std::int64_t at_ns, const std::string& more) {
     text_ += text_.empty() ? "[\n" : ",\n";
-    text_ += "{\"ph\":\"" + std::string(phase) + "\",\"name\":" + json_text(name) + ",\"pid\":" + pid_ +
+    text_ += "{\"ph\":\"" + std::string(phase) + "\",\"name\":" + json_string(name) + ",\"pid\":" + pid_ +
              ",\"tid\":" + std::to_string(thread) + ",\"ts\":" + microseconds(at_ns) + more + "}";
   }
   void metadata(const char* name, int thread, const std::string& args) {
@@ -135,11 +132,11 @@ std::string chrome_trace(const TraceRecord& record, const Labels& labels, int sl
   Writer out(record.events.size());
   std::string title = "navit-edge";
   for (const auto& [name, value] : labels) title += " " + value;
-  out.metadata("process_name", kSessionThread, "\"name\":" + json_text(title));
+  out.metadata("process_name", kSessionThread, "\"name\":" + json_string(title));
   for (const TraceEvent& event : record.events) slots = std::max(slots, event.slot + 1);
   for (int thread = 0; thread <= slots; ++thread) {
     const std::string name = thread == kSessionThread ? "images" : "slot " + std::to_string(thread - 1);
-    out.metadata("thread_name", thread, "\"name\":" + json_text(name));
+    out.metadata("thread_name", thread, "\"name\":" + json_string(name));
     out.metadata("thread_sort_index", thread, "\"sort_index\":" + std::to_string(thread));
   }
   if (record.lost > 0) {
@@ -149,7 +146,7 @@ std::string chrome_trace(const TraceRecord& record, const Labels& labels, int sl
   }
   for (const TraceEvent& event : record.events) write(out, event);
   std::string other;
-  for (const auto& [name, value] : labels) other += json_text(name) + ":" + json_text(value) + ",";
+  for (const auto& [name, value] : labels) other += json_string(name) + ":" + json_string(value) + ",";
   other += "\"began\":\"" + utc(record.began) + "\",\"length_us\":" + std::to_string(record.length_ns / 1000) +
            ",\"kept_events\":" + std::to_string(record.events.size()) +
            ",\"lost_events\":" + std::to_string(record.lost);

@@ -1,9 +1,9 @@
 #include "session/engine_host.h"
 
 #include <exception>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/report_text.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
@@ -33,9 +33,7 @@ std::string EngineHost::report() {
   if (!engines_) return last_report_;
   std::string text = engines_->report();
   if (why_not_paired_.empty()) return text;
-  nlohmann::json report = nlohmann::json::parse(text);
-  report["warnings"].push_back("one pack at a time, since two streams did not open: " + why_not_paired_);
-  return report.dump();
+  return with_warning(text, "one pack at a time, since two streams did not open: " + why_not_paired_);
 }
 
 void EngineHost::let_go() {

@@ -175,7 +175,13 @@ TEST_CASE("the packs of a run that have not begun are cancelled by close") {
   std::thread runner([&] { results = session.run(views_of(pictures)); });
   REQUIRE(eventually([] { return take_stats("libnavit_edge_fake.so", false).runs == 1; }));
   std::thread closer([&] { session.close(); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(eventually([&] {  // the session is closed, as far as a caller sees
+    try {
+      return !session.cancel(session.submit(borrowed(pictures[0])).id);
+    } catch (const Cancelled&) {
+      return true;
+    }
+  }));
   release_stalls();
   runner.join();
   closer.join();

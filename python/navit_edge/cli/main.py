@@ -18,6 +18,7 @@ from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
 from navit_edge.cli.streams import open_closed_streams
+from navit_edge.cli.up import up
 from navit_edge.cli.usage import Commands, PathCommand
 from navit_edge.cli.verify import verify
 
@@ -78,6 +79,7 @@ def root(
     """Native-resolution vision transformers on edge devices: from a PyTorch checkpoint to engines to results."""
 
 
+app.command("up", cls=PathCommand)(up)
 app.command("export", cls=PathCommand)(export)
 app.command("quantize", cls=PathCommand)(quantize)
 app.command("build-engine", cls=PathCommand)(build_engine)
