@@ -76,7 +76,7 @@ TEST_CASE("rows of its own let go of the pack, and tokens do where they are copi
   std::weak_ptr<const HostTensor> pack;
   {
     const std::vector<std::shared_ptr<const HostTensor>> outputs{counting("logits", 3, 4), counting("embedding", 3, 2),
-                                                                 counting("tokens", 9, 2)};
+                                                                 counting("tokens", 11, 2)};
     pack = outputs[1];
     unpack(two_images(), outputs, one_prefix_token(), results);
   }
