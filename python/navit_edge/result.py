@@ -63,7 +63,12 @@ def top_k(result: Result, k: object) -> list[Prediction]:
 
 
 def to_dict(result: Result, top_k: int) -> dict[str, Any]:
-    """``Result.to_dict``, and what ``navit-edge run`` writes of an image, the name of its file apart."""
+    """``Result.to_dict``."""
+    return values_of(result, result.labels, top_k)
+
+
+def values_of(result: Result, labels: Sequence[str], top_k: int) -> dict[str, Any]:
+    """What ``navit-edge run`` writes of an image, the name of its file apart. labels: empty, and classes are indices."""
     if result.error is not None:
         return error_values(result.error)
     values: dict[str, Any] = {
@@ -77,7 +82,7 @@ def to_dict(result: Result, top_k: int) -> dict[str, Any]:
     if result.reason:
         values["reason"] = without_halves(result.reason)
     if result.logits is not None:
-        values["top_k"] = [_plain(one, result.labels) for one in result.top_k(top_k)]
+        values["top_k"] = [_plain(one, labels) for one in result.top_k(top_k)]
     elif result.embedding is not None:
         values["embedding_norm"] = math.sqrt(float(np.square(np.asarray(result.embedding, np.float64)).sum()))
     return values

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.result import error_values
+from navit_edge.result import error_values, values_of
 
 if TYPE_CHECKING:
     from navit_edge.run.sources import Item
@@ -54,7 +54,7 @@ class Layout:
         error = item.error or result.error
         if error is not None:
             return Row(record=record | error_values(error))
-        record |= result.to_dict(top_k=self.top_k)
+        record |= values_of(result, self.labels, self.top_k)
         arrays = {"logits": result.logits, "embedding": result.embedding, "token_features": result.tokens}
         return Row(
             record=record, arrays={name: a for name, a in arrays.items() if name in self.widths and a is not None}
