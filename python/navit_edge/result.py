@@ -68,7 +68,7 @@ def to_dict(result: Result, top_k: int) -> dict[str, Any]:
 
 
 def values_of(result: Result, labels: Sequence[str], top_k: int) -> dict[str, Any]:
-    """What ``navit-edge run`` writes of an image, the name of its file apart. labels: empty, and classes are indices."""
+    """What ``navit-edge run`` writes of an image, the name of its file apart. labels: if empty, classes are indices."""
     if result.error is not None:
         return error_values(result.error)
     values: dict[str, Any] = {

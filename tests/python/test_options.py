@@ -188,16 +188,17 @@ def unspaced(text: str) -> str:
 )
 def test_a_model_of_the_hub_is_told_how_to_get_it(tmp_path: Path, name: str, hub_id: str) -> None:
     done = invoke("export", "--checkpoint", name, "-o", tmp_path / "x.navit")
+    assert invoke("up", name, "a.png").stderr == done.stderr
     folder = hub_id.partition("/")[2]
     assert done.exit_code == 1
-    assert f"hf download {hub_id} --local-dir {folder}, then give --checkpoint {folder}" in done.stderr
+    assert f"hf download {hub_id} --local-dir {folder}, then give {folder} as the checkpoint" in done.stderr
 
 
 def test_a_checkpoint_that_is_missing_is_no_model_of_the_hub(tmp_path: Path) -> None:
     for name in (tmp_path / "x" / "y", "weights/model.safetensors", "model.pt"):
         done = invoke("export", "--checkpoint", name, "-o", tmp_path / "x.navit")
         assert done.exit_code == 1
-        assert f"there is no file or folder {name}; expected a checkpoint; check the path" in done.stderr
+        assert f"there is no checkpoint {name}; expected a file or a folder; check the path" in done.stderr
 
 
 DEADLINES_MS = (5e-324, 1e-308, 1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e12, 1e18, 1e300, sys.float_info.max)

@@ -150,7 +150,7 @@ def export(
     if checkpoint is None and (family is not None or mean is not None or std is not None):
         raise typer.BadParameter("--family, --mean and --std need --checkpoint", param_hint="'--checkpoint'")
     if checkpoint is not None:
-        _check_here(checkpoint)
+        check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
     from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
@@ -192,7 +192,7 @@ def export(
     )
 
 
-def _check_here(checkpoint: Path) -> None:
+def check_checkpoint(checkpoint: Path, expected: str = "checkpoint") -> None:
     """Raises InvalidInputError if there is no such file or folder: nothing is downloaded here."""
     if checkpoint.exists():
         return
@@ -202,10 +202,10 @@ def _check_here(checkpoint: Path) -> None:
     if address or (re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and checkpoint.suffix not in _WEIGHT_SUFFIXES):
         folder = hub_id.partition("/")[2]
         raise InvalidInputError(
-            f"download the model first: hf download {hub_id} --local-dir {folder}, then give --checkpoint {folder}; "
-            f"there is no file or folder {name} here, and nothing is downloaded by export"
+            f"download the model first: hf download {hub_id} --local-dir {folder}, then give {folder} as the "
+            f"checkpoint; there is no file or folder {name} here, and nothing is downloaded by itself"
         )
-    raise InvalidInputError(f"there is no file or folder {name}; expected a checkpoint; check the path")
+    raise InvalidInputError(f"there is no {expected} {name}; expected a file or a folder; check the path")
 
 
 def _import(
