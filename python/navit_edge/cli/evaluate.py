@@ -105,7 +105,7 @@ def evaluate(
         int, typer.Option(min=1, help="Neighbours that vote.", metavar="N", rich_help_panel=_HEAD)
     ] = 20,
     recall: Annotated[
-        str, typer.Option(help="Values of k of recall@k.", metavar="LIST", rich_help_panel=_HEAD)
+        str, typer.Option(help="Values of k of recall@k, or none.", metavar="LIST", rich_help_panel=_HEAD)
     ] = "1,5,10",
     margin: Annotated[
         float,
@@ -208,7 +208,7 @@ def evaluate(
             caps=(0,) if tokens is None else parse_numbers(tokens, what="tokens"),
             head=head,
             neighbors=neighbors,
-            recall=parse_numbers(recall, what="recall"),
+            recall=() if recall == "none" else parse_numbers(recall, what="recall"),
             margin=margin / 100,
             timed_images=timed_images,
             duration_s=duration,
