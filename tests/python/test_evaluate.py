@@ -154,6 +154,23 @@ def test_heads_go_with_outputs_that_are_kept(
         assert report.rows[0].images == IMAGES
 
 
+def test_rows_are_added_to_what_is_kept(
+    whole: Report, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate(bundle, data, EvaluateRequest(timed_images=0), folder=out)
+    opened = []
+    real = runner.Session
+
+    def session(*arguments: Any, **options: Any) -> ne.Session:
+        opened.append(options["max_tokens_per_image"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(runner, "Session", session)
+    assert without_times(evaluate(bundle, data, UNTIMED, folder=out, resume=True)) == without_times(whole)
+    assert opened == [CAP]
+
+
 def no_session(*_: object, **__: object) -> ne.Session:
     raise AssertionError("a session was opened")
 
