@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from tiny_bundle import TinyConfig, make_bundle
 
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
-from navit_edge.errors import BackendError, InvalidInputError
+from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
 from navit_edge.evaluate import EvaluateRequest, Report, evaluate, runner
 from navit_edge.evaluate.answers import Answers
 from navit_edge.evaluate.heads import TEMPERATURE
@@ -230,6 +231,15 @@ def test_training_images_of_one_class_are_refused_by_a_linear_head(
     else:
         with pytest.raises(InvalidInputError, match="has one class; a linear head needs two or more"):
             evaluate(bundle, data, request, train=tmp_path)
+
+
+def test_a_linear_head_without_scikit_learn_says_what_to_install_before_anything_runs(
+    bundle: Path, data: Path, train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(runner, "Session", no_session)
+    with pytest.raises(MissingPackageError, match=r"--head linear needs .*pip install navit-edge\[evaluate\]"):
+        evaluate(bundle, data, EvaluateRequest(head="linear"), train=train)
 
 
 def test_images_that_are_also_training_images_are_refused(bundle: Path, data: Path) -> None:
