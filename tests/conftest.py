@@ -164,6 +164,15 @@ def export_tiny_bundle(model: NaViT, path: Path) -> None:
     export_bundle(model, path, max_tokens=TINY_MAX_TOKENS, outputs=("logits", "embedding", "tokens"))
 
 
+def make_tiny_bundle(folder: Path) -> None:
+    """The folder "bundle" of made_once; scripts/check_python.sh makes it for a Python without PyTorch."""
+    from navit_edge.compile import BuildRequest, build_engines
+
+    path = folder / "tiny.navit"
+    export_tiny_bundle(make_tiny_model(), path)
+    build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> NaViT:
     """A NaViT of 2 layers and width 64 with random weights."""
@@ -174,14 +183,7 @@ def tiny_model() -> NaViT:
 def tiny_bundle(made_once: MadeOnce) -> Path:
     """The small model as a bundle, all three outputs, with OpenVINO engines of every precision this CPU has."""
 
-    def make(folder: Path) -> None:
-        from navit_edge.compile import BuildRequest, build_engines
-
-        path = folder / "tiny.navit"
-        export_tiny_bundle(make_tiny_model(), path)
-        build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
-
-    return made_once("bundle", make) / "tiny.navit"
+    return made_once("bundle", make_tiny_bundle) / "tiny.navit"
 
 
 @pytest.fixture(scope="session")
