@@ -117,18 +117,23 @@ std::string offered(const Manifest& manifest) {
   return text;
 }
 
+/// The command that builds what was asked for, or nothing if no backend makes it.
+std::string build_command(const Manifest& manifest, const SessionOptions& options) {
+  const bool gpu_only = options.precision == Precision::kFp16 || options.precision == Precision::kFp8;
+  if (options.device == DeviceKind::kNpu || (options.device == DeviceKind::kCpu && gpu_only)) return {};
+  const bool gpu = options.device == DeviceKind::kGpu || gpu_only;
+  const std::string precision = options.precision ? " --precision " + std::string(word_of(*options.precision)) : "";
+  return "`navit-edge build-engine " + manifest.bundle.string() + " --backend " + (gpu ? "tensorrt-rtx" : "openvino") +
+         precision + "`" + (gpu ? " (or tensorrt, on the machine with the GPU)" : "");
+}
+
 /// No engine is for the device or of the precision that was asked for.
 std::string nothing_asked_for(const Manifest& manifest, const SessionOptions& options) {
   std::string asked = options.device ? "device " + std::string(word_of(*options.device)) : "";
-  std::string build = "`navit-edge build-engine " + manifest.bundle.string() + " --backend ";
-  build +=
-      options.device == DeviceKind::kGpu ? "tensorrt-rtx` (or tensorrt, on the machine with the GPU)" : "openvino`";
   if (options.precision) {
-    const std::string precision(word_of(*options.precision));
-    asked += (asked.empty() ? "" : " and ") + ("precision " + precision);
-    build.insert(build.rfind('`'), " --precision " + precision);
+    asked += (asked.empty() ? "" : " and ") + ("precision " + std::string(word_of(*options.precision)));
   }
-  if (options.device == DeviceKind::kNpu) build = "";  // build-engine makes none
+  const std::string build = build_command(manifest, options);
   return "the bundle " + manifest.bundle.string() + " has no engine for " + asked + "; it has " + offered(manifest) +
          "; leave " + (options.device ? "device" : "precision") + " at auto" +
          (build.empty() ? "" : ", or build one: " + build);

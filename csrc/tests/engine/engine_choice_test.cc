@@ -82,6 +82,10 @@ TEST_CASE("what no engine is for is an error that names what the bundle has and 
   }
   CHECK(contains(said, "--backend tensorrt-rtx`"));
   CHECK(!contains(said, "openvino"));
+  asked.precision = Precision::kFp8;
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "--backend tensorrt-rtx --precision fp8`", BackendError);
+  asked.device = DeviceKind::kNpu;
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "; leave device at auto", BackendError);
   CHECK(!contains(said, "\n"));
   asked = options();
   asked.max_tokens_per_image = -1;
