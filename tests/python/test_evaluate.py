@@ -29,7 +29,9 @@ from navit_edge.evaluate.answers import Answers
 from navit_edge.evaluate.heads import TEMPERATURE
 from navit_edge.evaluate.picture import plot
 from navit_edge.evaluate.report import Row, compare
+from navit_edge.evaluate.request import chosen_head
 from navit_edge.run.sinks.arrays import ArraysSink
+from navit_edge.vocabulary import HEADS
 
 CLASSES = [f"class {i}" for i in range(5)]
 #: Rows that this many tokens make differ from the bundle's own.
@@ -234,6 +236,28 @@ def test_a_request_that_the_bundle_cannot_meet_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("head", "outputs", "train", "expected"),
+    [
+        ("auto", ["logits", "embedding"], False, "classifier"),
+        ("retrieval", ["embedding"], False, "retrieval"),
+        ("linear", ["embedding"], True, "linear"),
+        ("auto", ["embedding"], False, "gives no logits, so it has no classifier; give --head knn or"),
+        ("classifier", ["embedding"], False, "needs the output logits, and the bundle gives embedding"),
+        ("knn", ["logits"], True, "needs the output embedding, and the bundle gives logits"),
+        ("retrieval", ["embedding"], True, "learns from no images; leave --train out"),
+        ("auto", ["logits"], True, "--train goes with --head knn or --head linear"),
+    ],
+)
+def test_a_head_goes_with_what_the_bundle_gives(head: Any, outputs: list[str], train: bool, expected: str) -> None:
+    request = EvaluateRequest(head=head)
+    if expected in HEADS:
+        assert chosen_head(request, dict.fromkeys(outputs, 8), train=train) == expected
+    else:
+        with pytest.raises(InvalidInputError, match=expected):
+            chosen_head(request, dict.fromkeys(outputs, 8), train=train)
+
+
+@pytest.mark.parametrize(
     "options",
     [{"policies": ["quick"]}, {"precisions": ["fp7"]}, {"caps": [-1]}, {"margin": 1.0}, {"recall": [0]}, {"head": "x"}],
 )
@@ -261,11 +285,11 @@ def test_an_engine_that_cannot_run_here_is_named_and_the_others_are_evaluated(
 
     monkeypatch.setattr(runner, "Session", session)
     report = evaluate(bundle, data, UNTIMED)
-    assert report.not_run == {"broken": "no such library"}
+    assert report.not_run == {"broken": "no such\nlibrary"}
     assert report.rows == whole.rows
     monkeypatch.setattr(runner, "engines_of", lambda *_: [("broken", "int8")])
     monkeypatch.setattr(runner, "reference_engines", lambda *_: [])
-    with pytest.raises(BackendError, match="none was evaluated: broken: no such library"):
+    with pytest.raises(BackendError, match="none was evaluated: broken: no such\nlibrary"):
         evaluate(bundle, data, UNTIMED)
 
 
