@@ -238,7 +238,7 @@ def test_a_linear_head_without_scikit_learn_says_what_to_install_before_anything
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setattr(runner, "Session", no_session)
-    with pytest.raises(MissingPackageError, match=r"--head linear needs .*pip install navit-edge\[evaluate\]"):
+    with pytest.raises(MissingPackageError, match=r'--head linear needs .*pip install "navit-edge\[evaluate\]"'):
         evaluate(bundle, data, EvaluateRequest(head="linear"), train=train)
 
 
