@@ -154,7 +154,7 @@ def test_nothing_heavy_is_imported_with_navit_edge(repository: Path) -> None:
 PYTHON_ORDER = (
     "errors", "vocabulary", "threads", "text", "options", "files", "place", "picture", "machine", "bundle",
     "pixels", "decode", "inputs", "future", "policy", "streaming", "submitting", "metrics", "session",
-    "planning", "memory", "oracle", "compile", "quantize", "verify", "bench", "run", "doctor", "cmake", "cli",
+    "planning", "memory", "oracle", "compile", "quantize", "verify", "bench", "run", "doctor", "cmake", "demo", "cli",
 )  # fmt: skip
 #: Inside functions only: ``pixels`` is what a caller gives, and a file among it is decoded.
 BACKWARDS = {("pixels", "decode")}
