@@ -144,7 +144,7 @@ $(VENV)/.demo-installed: requirements-demo.txt $(VENV)/.build-packages $(SOURCES
 # Development tools and third-party packages.
 $(VENV)/.packages: constraints.txt requirements-dev.txt requirements-demo.txt requirements-build.txt requirements-headers.txt
 $(VENV)/.packages: requirements-oracles.txt | $(VENV)/bin/python
-	$(PIP) install --no-compile -r requirements-dev.txt
+	$(PIP) install --no-compile $$($(PY) scripts/torch_index.py) -r requirements-dev.txt
 	$(PIP) install --no-compile --no-deps -r requirements-headers.txt -r requirements-oracles.txt
 	touch $@
 

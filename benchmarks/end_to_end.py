@@ -17,7 +17,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import images as image_sets
 import numpy as np
@@ -29,6 +29,7 @@ from rich.table import Table
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.machine.cores import usable_cores
+from navit_edge.vocabulary import Precision
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.onnx_export import export_bundle
@@ -60,7 +61,7 @@ def hardware() -> dict[str, Any]:
 
 
 def contenders(
-    model: NaViT, bundle: Path, dense: Path, images: peers.Images, precisions: list[str]
+    model: NaViT, bundle: Path, dense: Path, images: peers.Images, precisions: list[Precision]
 ) -> dict[str, peers.Run]:
     """Everyone who runs a set, by name."""
     patch_px = model.config.patch_px
@@ -169,7 +170,9 @@ def main() -> None:
                 bundle = export_bundle(config, Path(scratch) / "s16.navit", seed=0)
                 build_engines(bundle, BuildRequest(backend="openvino"))
         dense = peers.export_dense(model, Path(scratch) / "dense.onnx")
-        precisions = [one.precision for one in ne.load_manifest(bundle).engines if one.backend == "openvino"]
+        precisions = [
+            cast(Precision, one.precision) for one in ne.load_manifest(bundle).engines if one.backend == "openvino"
+        ]
         ours = f"navit-edge {precisions[0]}"
         report: dict[str, Any] = {"hardware": hardware(), "rounds": arguments.rounds, "session": ours, "sets": {}}
         for set_name, grids in (("mixed", image_sets.mixed_grids()), ("small", image_sets.small_grids())):

@@ -18,7 +18,7 @@ def photograph() -> npt.NDArray[np.uint8]:
 def mixed_grids(count: int = 30, *, least: int = 32, most: int = 1024, seed: int = 0) -> list[tuple[int, int]]:
     """(rows, columns) of ``count`` images with ``least``..``most`` tokens: log-uniform, aspect ratios 1:2 to 2:1."""
     rng = np.random.default_rng(seed)
-    grids = []
+    grids: list[tuple[int, int]] = []
     while len(grids) < count:
         tokens = np.exp(rng.uniform(np.log(least), np.log(most)))
         aspect = np.exp(rng.uniform(np.log(0.5), np.log(2.0)))

@@ -35,7 +35,8 @@ class _Dense:
         self.mask = mask
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        q, k, v = (x.unflatten(0, (self.batch, -1)).transpose(1, 2) for x in (query, key, value))  # [B, H, L, dh]
+        rows = (self.batch, -1, *query.shape[1:])
+        q, k, v = (x.reshape(rows).transpose(1, 2) for x in (query, key, value))  # [B, H, L, dh]
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, scale=scale)
         return mixed.transpose(1, 2).flatten(2).flatten(0, 1)
 
@@ -46,7 +47,7 @@ class DenseNaViT(nn.Module):
     def __init__(self, model: NaViT) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
-        self.model.embed = FoldedPatchEmbed(self.model.embed)
+        self.model.embed = self.model.embed.for_graph()
 
     def forward(
         self, patches: Tensor, positions: Tensor, segment_ids: Tensor, grid_hw: Tensor, padded: bool = False
@@ -54,14 +55,19 @@ class DenseNaViT(nn.Module):
         """patches [B*L, F] uint8, positions [B*L, 2], segment_ids [B*L] (B if there is no token), grid_hw [B, 2]
         -> logits [B, classes]"""
         model = self.model
+        embed = model.embed
+        assert isinstance(embed, FoldedPatchEmbed)
+        assert model.positions is not None
+        assert model.pooling is not None
+        assert model.head is not None
         batch = grid_hw.shape[0]
         mask = None
         if padded:
-            mask = torch.where(segment_ids.unflatten(0, (batch, -1)) < batch, 0.0, ABSENT)[:, None, None, :]
-            mask = mask.to(model.embed.weight.dtype)
+            mask = torch.where(segment_ids.reshape(batch, -1) < batch, 0.0, ABSENT)[:, None, None, :]
+            mask = mask.to(embed.weight.dtype)
         token_grid = grid_of_tokens(grid_hw, segment_ids) if model.positions.uses_grid else None
-        dtype = model.embed.weight.dtype
-        tokens = functional.linear(patches.to(dtype) - CENTRE, model.embed.weight, model.embed.bias)
+        dtype = embed.weight.dtype
+        tokens = functional.linear(patches.to(dtype) - CENTRE, embed.weight, embed.bias)
         tokens = tokens + model.positions(positions, token_grid).to(dtype)
         for block in model.blocks:
             tokens = block(tokens, _Dense(batch, mask))

@@ -193,7 +193,7 @@ def sessions(bundle: Path, rounds: int, console: Console) -> dict[str, Any]:
     for name, grids in (("mixed", image_sets.mixed_grids()), ("small", image_sets.small_grids())):
         images = image_sets.images_of(grids)
         engine = ne.load_manifest(bundle).engines[0]
-        pair = {strategy: ne.Session(bundle, strategy=strategy) for strategy in (engine.strategy, "auto")}  # type: ignore[arg-type]
+        pair = {strategy: ne.Session(bundle, strategy=strategy) for strategy in (engine.strategy, "auto")}
         seconds: dict[str, list[float]] = {strategy: [] for strategy in pair}
         for number in range(rounds + 1):
             order = list(pair.items())

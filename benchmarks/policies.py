@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def main() -> None:
         if name == "224x224":
             grid = (16, 16)  # a resize, as in benchmarks/preprocess.py
         runs: list[Callable[[], Any]] = [
-            lambda image=image, grid=grid: packer.write([image], [grid]),
-            lambda image=image: ne.complexity(image),
+            partial(packer.write, [image], [grid]),
+            partial(ne.complexity, image),
         ]
         times = [max(1, int(LEAST_S / seconds(run, 20))) for run in runs]
         found = [[seconds(run, count) for run, count in zip(runs, times, strict=True)] for _ in range(rounds)]

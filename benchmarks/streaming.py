@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def offer(
         late += time.perf_counter() - start - when > 1e-3
         deadline_s = max(1e-4, start + when + DEADLINE * alone[which] - time.perf_counter())
         future = session.submit(images[which], deadline_ms=1e3 * deadline_s, policy=policy)
-        future.add_done_callback(lambda f, index=index: finished(index, f))
+        future.add_done_callback(partial(finished, index))
     for _ in due:
         left.acquire()
     if failures:
@@ -172,7 +173,7 @@ def overhead(bundle: Path, batch: Sequence[Image], rounds: int) -> float:
             report = session.last_report
             inside = sum(pack["preprocess_us"] + pack["engine_us"] for pack in report["packs"])
             shares.append(1 - inside / report["total_us"])
-    return statistics.median(shares[1:])
+    return float(statistics.median(shares[1:]))
 
 
 def measure(bundle: Path, images: Sequence[Image], seconds: float, rounds: int, console: Console) -> dict[str, Any]:

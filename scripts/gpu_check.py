@@ -268,13 +268,13 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
         print("no plots: pip install matplotlib")
     for name in engines:
         bench: list[str | Path] = [*NAVIT_EDGE, "bench", bundle, "--engine", name, "--duration", arguments.duration]
-        bench += ["--json", check.folder / f"bench-{name}.json"]
+        bench += ["--json-file", check.folder / f"bench-{name}.json"]
         bench += ["--plot", check.folder / f"bench-{name}.png"] if plots else []
         check.run(f"bench-{name}", bench)
     if len(engines) > 1:
         bench = [*NAVIT_EDGE, "bench", bundle, "--duration", arguments.duration]
         bench += [word for name in engines for word in ("--engine", name)]
-        bench += ["--json", check.folder / "bench-compare.json"]
+        bench += ["--json-file", check.folder / "bench-compare.json"]
         bench += ["--plot", check.folder / "bench-compare.png"] if plots else []
         check.run("bench-compare", bench)
     return ""

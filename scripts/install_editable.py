@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import IO
 
+import torch_index
+
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-compile"]
 EDITABLE = [
     "--verbose",
@@ -39,9 +41,8 @@ def main() -> int:
     if len(sys.argv) > 2:
         print(f"installing the packages of {sys.argv[2]} at the same time; log: {packages_log}", flush=True)
         with packages_log.open("wb") as file:
-            others = subprocess.Popen(
-                [*PIP, "--no-warn-conflicts", "-r", sys.argv[2]], stdout=file, stderr=subprocess.STDOUT
-            )
+            command = [*PIP, "--no-warn-conflicts", *torch_index.options(torch_index.CPU_INDEX).split()]
+            others = subprocess.Popen([*command, "-r", sys.argv[2]], stdout=file, stderr=subprocess.STDOUT)
     try:
         code = install(log)
         if others is not None:

@@ -67,8 +67,8 @@ SLOW = {
     "families", "parity", "consumer", *LONGEST, "test_bench", "test_build_lowering", "test_build_runner",
     "test_build_tensorrt", "test_cli", "test_cli_build", "test_cli_export", "test_cli_quantize", "test_cli_run",
     "test_decode_in_flight", "test_decode_limits", "test_decode_refusals", "test_direction_rules", "test_doctor",
-    "test_doctor_machine", "test_doctor_rebuild", "test_fork", "test_fuzz", "test_metrics", "test_model",
-    "test_model_config", "test_package", "test_packed_session", "test_preprocessing", "test_quantize",
+    "test_doctor_machine", "test_doctor_rebuild", "test_evaluate", "test_fork", "test_fuzz", "test_metrics",
+    "test_model", "test_model_config", "test_package", "test_packed_session", "test_preprocessing", "test_quantize",
     "test_quantize_layers", "test_quantize_runs", "test_readme", "test_results", "test_run_interrupted",
     "test_run_outputs", "test_run_places", "test_run_resume", "test_session_slots", "test_soak", "test_stream",
     "test_stubs", "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated", "test_tensorrt_slots", "test_up",
@@ -164,6 +164,15 @@ def export_tiny_bundle(model: NaViT, path: Path) -> None:
     export_bundle(model, path, max_tokens=TINY_MAX_TOKENS, outputs=("logits", "embedding", "tokens"))
 
 
+def make_tiny_bundle(folder: Path) -> None:
+    """The folder "bundle" of made_once; scripts/check_python.sh makes it for a Python without PyTorch."""
+    from navit_edge.compile import BuildRequest, build_engines
+
+    path = folder / "tiny.navit"
+    export_tiny_bundle(make_tiny_model(), path)
+    build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> NaViT:
     """A NaViT of 2 layers and width 64 with random weights."""
@@ -174,14 +183,7 @@ def tiny_model() -> NaViT:
 def tiny_bundle(made_once: MadeOnce) -> Path:
     """The small model as a bundle, all three outputs, with OpenVINO engines of every precision this CPU has."""
 
-    def make(folder: Path) -> None:
-        from navit_edge.compile import BuildRequest, build_engines
-
-        path = folder / "tiny.navit"
-        export_tiny_bundle(make_tiny_model(), path)
-        build_engines(path, BuildRequest(backend="openvino", token_budgets=(1024,)))
-
-    return made_once("bundle", make) / "tiny.navit"
+    return made_once("bundle", make_tiny_bundle) / "tiny.navit"
 
 
 @pytest.fixture(scope="session")

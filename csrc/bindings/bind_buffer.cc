@@ -1,7 +1,6 @@
 // navit_edge.Pixels.from_buffer: frames that a camera or decoder left in plain memory.
 #include <pybind11/stl.h>
 
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <string>

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "bindings.h"
-#include "navit_edge/error.h"
 #include "navit_edge/manifest.h"
 #include "navit_edge/option_range.h"
 

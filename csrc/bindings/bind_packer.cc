@@ -64,7 +64,8 @@ class Packer {
     return resize_target({height_px, width_px}, spec.preprocess).tokens() + spec.model.prefix_tokens;
   }
 
-  /// One pack of all images, in the order given.
+  /// One pack of all images, in the order given. It is written where the last one was if nobody has its arrays any
+  /// more.
   [[nodiscard]] py::dict write(const py::list& arrays,
                                const std::vector<std::pair<std::int32_t, std::int32_t>>& sides) {
     std::vector<Grid> grids;

@@ -1,8 +1,6 @@
 // navit_edge.Pixels: arrays whose shape does not say what they hold.
 #include <pybind11/numpy.h>
 
-#include <utility>
-
 #include "bindings.h"
 #include "navit_edge/error.h"
 #include "navit_edge/vocabulary.h"

@@ -2,11 +2,9 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
-#include <array>
 #include <tuple>
 
 #include "bindings.h"
-#include "navit_edge/error.h"
 #include "navit_edge/plan.h"
 
 namespace py = pybind11;

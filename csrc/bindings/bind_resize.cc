@@ -2,13 +2,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <array>
 #include <utility>
-#include <vector>
 
 #include "bindings.h"
 #include "navit_edge/error.h"
-#include "navit_edge/pack.h"
 
 namespace py = pybind11;
 

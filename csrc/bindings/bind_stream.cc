@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "navit_edge/error.h"
 #include "navit_edge/stream.h"
 #include "py_result.h"
 #include "py_session.h"

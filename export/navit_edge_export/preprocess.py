@@ -22,7 +22,11 @@ Int32Array = npt.NDArray[np.int32]
 
 
 def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = "bilinear") -> UInt8Array:
-    """The image [h, w, 3] resized to [height_px, width_px, 3] as Pillow does it (antialiased when shrinking)."""
+    """The image [h, w, 3] resized to [height_px, width_px, 3] as Pillow 13 does it (antialiased when shrinking).
+
+    Pillow before 13, the newest for Python 3.10, always goes across first: it is asked for one side at a time.
+    """
+    import PIL
     from PIL import Image
 
     if resample not in FILTERS:
@@ -30,7 +34,11 @@ def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = 
     if image.shape[:2] == (height_px, width_px):
         return np.ascontiguousarray(image)
     method = Image.Resampling[resample.upper()]
-    return np.asarray(Image.fromarray(image).resize((width_px, height_px), method), dtype=np.uint8)
+    picture = Image.fromarray(image)
+    rows_lost, columns_lost = image.shape[0] - height_px, image.shape[1] - width_px
+    if int(PIL.__version__.partition(".")[0]) < 13 and rows_lost > 0 and rows_lost > 2 * columns_lost:
+        picture = picture.resize((image.shape[1], height_px), method)
+    return np.asarray(picture.resize((width_px, height_px), method), dtype=np.uint8)
 
 
 def place(image: UInt8Array, height_px: int, width_px: int, at: Placement, pad_rgb: tuple[int, int, int]) -> UInt8Array:

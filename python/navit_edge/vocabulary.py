@@ -48,6 +48,13 @@ QUANTIZED: tuple[Precision, ...] = ("int8", "fp8")
 Backend: TypeAlias = Literal["openvino", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+#: How an output becomes a class: the bundle's own logits; neighbours or a linear probe in embeddings of training
+#: images; the nearest other image of the data.
+Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval"]
+HEADS: tuple[Head, ...] = get_args(Head)
+
 # --- sessions -------------------------------------------------------------------------------------------------------
 
 #: "auto": a GPU if an engine can use one, else the CPU.

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,7 +134,10 @@ def test_a_file_of_any_mode_gives_the_colours_of_convert_rgb(
     picture = picture.convert("RGBA" if mode == "PA" else mode)
     path = tmp_path / ("picture.tif" if mode in ("CMYK", "YCbCr") else "picture.png")
     (picture.quantize(64) if mode == "PA" else picture).save(path)
-    expected = np.asarray(Image.open(path).convert("RGB"))
+    try:
+        expected = np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
+        pytest.skip(f"this Pillow does not read what it wrote: {error}")
     assert np.array_equal(ne.to_rgb(path), expected)
     assert np.array_equal(load_image(path)[:, :, :3], expected)
 
@@ -147,6 +151,9 @@ def test_a_transparent_colour_is_composited_as_pillow_does(tmp_path: Path, photo
     assert np.array_equal(ne.to_rgb(path, alpha="composite", background=(9, 8, 7)), np.asarray(expected))
 
 
+@pytest.mark.skipif(
+    int(PIL.__version__.partition(".")[0]) < 13, reason="Pillow before 13 does not lend its memory safely"
+)
 @pytest.mark.parametrize("mode", ["RGB", "RGBX", "RGBA", "L"])
 def test_a_pil_image_is_read_where_it_lies(mode: str) -> None:
     from navit_edge.pixels import as_pixels

@@ -8,14 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision_operators  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-# timm and vit-pytorch import torchvision, whose wheel for this torch wants CUDA's: without its compiled operators it
-# imports, once the operators that it registers fake kernels for are declared.
-_TORCHVISION = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _TORCHVISION.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 @pytest.fixture(scope="session", autouse=True)

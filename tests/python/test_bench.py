@@ -58,7 +58,7 @@ def manifest(bundle: Path) -> Manifest:
 def report(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
     """One run of the command: its JSON, its standard output, its plot."""
     folder = tmp_path_factory.mktemp("report")
-    result = invoke("bench", bundle, *QUICK, "--json", folder / "b.json", "--plot", folder / "b.png")
+    result = invoke("bench", bundle, *QUICK, "--json-file", folder / "b.json", "--plot", folder / "b.png")
     assert result.exit_code == 0, result.stderr
     return json.loads((folder / "b.json").read_text()), result.stdout, folder / "b.png"
 
@@ -249,7 +249,7 @@ def test_end_to_end_runs_the_images_of_the_directory(bundle: Path, tmp_path: Pat
     for number, (height, width) in enumerate([(16, 24), (40, 12), (100, 90)]):
         Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("no image")
-    result = invoke("bench", bundle, *QUICK, "--images", tmp_path, "--json", "-")
+    result = invoke("bench", bundle, *QUICK, "--images", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
     content = json.loads(result.stdout)
     alone = ne.Session(bundle).run(sorted(tmp_path.glob("*.png")))
@@ -260,7 +260,7 @@ def test_end_to_end_runs_the_images_of_the_directory(bundle: Path, tmp_path: Pat
 
 def test_end_to_end_runs_the_sizes_of_the_file(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "sizes").write_text("8,8\n16,32\n")
-    result = invoke("bench", bundle, *QUICK, "--sizes", tmp_path / "sizes", "--percentile", "50,99.9", "--json", "-")
+    result = invoke("bench", bundle, *QUICK, "--sizes", tmp_path / "sizes", "--percentile", "50,99.9", "--json")
     assert result.exit_code == 0, result.stderr
     whole = json.loads(result.stdout)["end_to_end"]
     assert (whole["images"], whole["tokens"]) == (2, 4 + 32)
@@ -299,7 +299,7 @@ def test_wrong_usage_ends_with_2(bundle: Path, options: list[str], message: str)
     [
         (["--plot", "curve.svg"], "expected a name that ends in .png"),
         (["--plot", "nowhere/curve.png"], "there is no folder"),
-        (["--json", "nowhere/b.json"], "there is no folder"),
+        (["--json-file", "nowhere/b.json"], "there is no folder"),
         (["--images", "nowhere"], "nowhere is not a directory"),
         (["--sizes", "nowhere"], "nowhere cannot be read"),
         (["--engine", "tensorrt-sm87-fp16"], "tensorrt-sm87-fp16"),

@@ -117,8 +117,9 @@ def test_equal_engines_are_called_even_and_the_margin_is_mcgills() -> None:
 
 
 def test_the_command_compares_two_engines_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
-    result = invoke("bench", bundle, *QUICK, "--engine", "openvino-cpu-fp32", "--engine", "twin", "--budgets", "64,200",
-                    "--json", tmp_path / "c.json", "--plot", tmp_path / "c.png")  # fmt: skip
+    result = invoke("bench", bundle, *QUICK, "--engine", "openvino-cpu-fp32", "--engine", "twin",
+                    "--token-budgets", "64,200", "--json-file", tmp_path / "c.json",
+                    "--plot", tmp_path / "c.png")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     content = json.loads((tmp_path / "c.json").read_text())
     assert (content["kind"], content["reference"]) == ("compare", "openvino-cpu-fp32")
@@ -137,7 +138,7 @@ def test_the_command_compares_two_engines_of_a_bundle(bundle: Path, tmp_path: Pa
 
 
 def test_compare_takes_the_first_engine_that_runs_as_the_reference(bundle: Path) -> None:
-    result = invoke("bench", bundle, *QUICK, "--compare", "twin", "--budgets", "64", "--json", "-")
+    result = invoke("bench", bundle, *QUICK, "--compare", "twin", "--token-budgets", "64", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["engines"] == ["openvino-cpu-fp32", "twin"]
 
@@ -148,8 +149,8 @@ def test_compare_takes_the_first_engine_that_runs_as_the_reference(bundle: Path)
         (["--engine", "twin", "--compare", "twin"], 2, "are not all different; name each once"),
         (["--compare", "openvino-cpu-fp32"], 1, "two or more different ones"),
         (["--compare", "nowhere"], 1, "nowhere"),
-        (["--budgets", "64,many"], 2, "expected whole numbers"),
-        (["--budgets", "100000"], 1, "a pack of 100000 tokens; expected 1 to"),
+        (["--token-budgets", "64,many"], 2, "expected whole numbers"),
+        (["--token-budgets", "100000"], 1, "a pack of 100000 tokens; expected 1 to"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(bundle: Path, arguments: list[str], code: int, message: str) -> None:
@@ -261,7 +262,7 @@ def test_a_jetson_without_nvidia_smi_says_its_model_its_power_mode_and_its_clock
 def test_a_machine_without_a_device_has_no_figures_of_one(bundle: Path, tmp_path: Path) -> None:
     assert read_gpu(smi(""), tmp_path) is None
     assert DeviceMemory(unified=False, runner=smi("")).used_bytes() is None
-    content = json.loads(invoke("bench", bundle, *QUICK, "--budgets", "64", "--json", "-").stdout)
+    content = json.loads(invoke("bench", bundle, *QUICK, "--token-budgets", "64", "--json").stdout)
     assert content["gpu"] is content["device_memory_before_bytes"] is None
     assert content["packs"][0]["device_memory_bytes"] is None
     assert content["packs"][0]["plan_ms"] > 0

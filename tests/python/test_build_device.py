@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,9 @@ from navit_edge.bundle import manifest as manifests
 from navit_edge.compile import BuildRequest, CompilerOptions, compiler_options, tensorrt_rtx
 from navit_edge.errors import BackendError, InvalidInputError
 from navit_edge.machine import driver as cuda_driver
+
+#: For what the builder is asked.
+of_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX has packages for x86-64 only")
 
 
 def stand_in_driver(capability: tuple[int, int], *, init: int = 0) -> SimpleNamespace:
@@ -71,6 +75,7 @@ def test_a_driver_without_a_gpu_is_said(driver: Install) -> None:
         cuda_driver.device_capability(what="w", otherwise="o")
 
 
+@of_rtx
 def test_native_is_refused_without_a_driver_and_says_what_needs_none(driver: Install, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny.navit")
     driver(None)
@@ -79,6 +84,7 @@ def test_native_is_refused_without_a_driver_and_says_what_needs_none(driver: Ins
         tensorrt_rtx.plan(manifests.load(bundle), request)
 
 
+@of_rtx
 def test_native_is_the_engine_of_the_gpu_that_is_there(driver: Install, tmp_path: Path) -> None:
     manifest = manifests.load(make_bundle(tmp_path / "tiny.navit"))
     for capability, precision in (((8, 9), "bf16"), ((7, 5), "fp16")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from command_line import invoke
 from tiny_bundle import make_bundle
 
@@ -32,6 +33,7 @@ def test_inspect_shows_everything_as_json(built: Path) -> None:
 
 
 def test_a_budget_of_a_tensorrt_engine_says_its_memory(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has packages for x86-64 only")
     bundle = make_bundle(tmp_path / "tiny.navit")
     request = build_package.BuildRequest(backend="tensorrt-rtx", token_budgets=(64, 256))
     build_package.build_engines(bundle, request)

@@ -15,16 +15,9 @@ from typing import Any
 
 import pytest
 import typer.main
+from docs_pages import PAGES, ROOT, fenced, page_text, prose, spans
 
 from navit_edge.cli.main import app
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
-]
 
 #: Files of other projects, what a reader would write, and what a command writes.
 NOT_OURS = {
@@ -38,32 +31,6 @@ NOT_OUR_OPTIONS = {
     "--system-site-packages", "--durations", "--step-limit", "--backend", "--checkpoint", "--trt", "--onnxrt",
 }  # fmt: skip
 SUFFIXES = r"(?:py|pyi|cc|h|c|cmake|md|sh|in|toml|yml|yaml|txt|map)"
-
-
-@functools.cache
-def page_text(page: str) -> str:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    if page == "CHANGELOG.md":  # what was released keeps the names of its day
-        text = re.split(r"^## (?!Unreleased)", text, maxsplit=1, flags=re.MULTILINE)[0]
-    return text
-
-
-@functools.cache
-def blocks(page: str) -> list[str]:
-    """The fenced blocks."""
-    return re.findall(r"^[ ]*```\w*\n(.*?)^[ ]*```$", page_text(page), re.MULTILINE | re.DOTALL)
-
-
-@functools.cache
-def prose(page: str) -> str:
-    """The page without its fenced blocks."""
-    return re.sub(r"^[ ]*```\w*\n.*?^[ ]*```$", "", page_text(page), flags=re.MULTILINE | re.DOTALL)
-
-
-@functools.cache
-def spans(page: str) -> list[str]:
-    """The code spans, each on one line."""
-    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(page))]
 
 
 @functools.cache
@@ -131,7 +98,7 @@ def test_the_index_and_the_readme_lead_to_every_page() -> None:
 def test_every_make_target_of_a_page_exists(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {name for names in re.findall(r"^([a-z][a-z0-9. -]*):", makefile, re.MULTILINE) for name in names.split()}
-    code = [*spans(page), *(line for block in blocks(page) for line in block.splitlines())]
+    code = [*spans(page), *(line for block in fenced(page) for line in block.text.splitlines())]
     for line in code:
         for target in re.findall(r"(?:^|[\s$])make ([a-z][a-z0-9-]*(?:\.[0-9]+)?)\b", line.partition("#")[0]):
             assert target in targets, line
@@ -150,7 +117,7 @@ def commands() -> dict[str, frozenset[str]]:
 
 def command_lines(page: str) -> Iterator[str]:
     """What follows "navit-edge " in code, continued lines joined, without comments and what is piped on."""
-    joined = [re.sub(r"\\\n\s*", " ", block) for block in blocks(page)]
+    joined = [re.sub(r"\\\n\s*", " ", block.text) for block in fenced(page)]
     for line in [*spans(page), *(line for block in joined for line in block.splitlines())]:
         yield from re.findall(r"(?:^|[\s($|])navit-edge ((?:--)?[a-z][^|)]*)", re.sub(r"\s#.*$", "", line))
 
@@ -210,7 +177,7 @@ def leads_to_something(name: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_python_module_and_function_that_a_page_names_exists(page: str) -> None:
-    text = "\n".join([*spans(page), *blocks(page)])
+    text = "\n".join([*spans(page), *(block.text for block in fenced(page))])
     for name in re.findall(r"(?<![\w./<-])(navit_edge(?:_export)?(?:\.[A-Za-z_]\w*)+)", text):
         if not re.search(r"\.(h|pc)$", name) and name != "navit_edge.config":  # a key in a checkpoint's metadata
             assert leads_to_something(name), name

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 import navit_edge as ne
+from navit_edge import _core
+from navit_edge.bundle.sizing_rule import Sizing, to_json
 from navit_edge.errors import InvalidInputError
 
 
@@ -43,3 +45,20 @@ def test_pack_refuses_what_does_not_fit() -> None:
     with pytest.raises(InvalidInputError, match="pad_to"):
         ne.pack([pixels(32, 32)], pad_to=(0, 1))
     assert ne.pack([pixels(100, 100)], max_tokens=9)["patches"].shape == (9, 768)
+
+
+def test_a_packer_uses_the_memory_of_its_last_pack_again_once_nobody_has_it() -> None:
+    packer = _core.Packer.of(inputs=["patches"], patch_px=16, sizing=to_json(Sizing(rule="native")))
+    images = [pixels(64, 64, seed) for seed in range(2)]
+
+    def written(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        patches: npt.NDArray[np.uint8] = packer.write([image], [(4, 4)])["patches"]
+        return patches
+
+    places = {written(image).ctypes.data for image in images * 3}
+    assert len(places) == 1
+    first = written(images[0])
+    kept = first.copy()
+    second = written(images[1])
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(first, kept)

@@ -206,7 +206,10 @@ def test_half_a_file_gives_its_frames_and_then_where_it_stopped(front: bool, tmp
         places = [packet.pos for packet in container.demux(video=0) if packet.size]
     os.truncate(path, places[6] + 3)
     found, _, error = seen(path)
-    assert found == (list(range(6)) if front else [])
+    if front and int(av.__version__.partition(".")[0]) < 18:  # it may lose a frame that comes out with the error
+        assert found in (list(range(5)), list(range(6)))
+    else:
+        assert found == (list(range(6)) if front else [])
     assert error.startswith(str(path))
     assert "cut off" in error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 import navit_edge as ne
 from navit_edge.cli.main import app
 from navit_edge.errors import InvalidInputError
-from navit_edge.run.journal import Journal
+from navit_edge.run.journal import Journal, fingerprint, model_hash
 from navit_edge.run.sinks.arrays import HEADER_BYTES, npy_header
 
 COMMAND = [sys.executable, "-m", "navit_edge.cli.main", "run"]
@@ -203,6 +204,35 @@ def test_two_jobs_cannot_write_one_output(job_bundle: Path, folder: Path, tmp_pa
     assert "is being written by another job" in words(result.stderr)
     journal.close()
     assert invoke(job_bundle, folder / "a.png", "-o", tmp_path / "out.jsonl", "--resume").exit_code == 0
+
+
+def with_config(bundle: Path, place: Path, config: dict[str, Any]) -> Path:
+    path = Path(shutil.copytree(bundle, place))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["model"]["config"] = config
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    return path
+
+
+def test_the_order_of_the_fields_of_a_config_does_not_make_another_job_and_their_values_do(
+    job_bundle: Path, tmp_path: Path
+) -> None:
+    config = {"width": 64, "inner": {"a": 1, "b": [2, 1]}}
+    begun = with_config(job_bundle, tmp_path / "begun.navit", config)
+    exported_again = with_config(
+        job_bundle, tmp_path / "again.navit", {"inner": {"b": [2, 1], "a": 1}, "width": config["width"]}
+    )
+    another = with_config(job_bundle, tmp_path / "another.navit", {**config, "inner": {"a": 1, "b": [1, 2]}})
+    journal = Journal(tmp_path / "out.jsonl.job.json", tmp_path / "out.jsonl")
+    journal.write(fingerprint(begun, top_k=5))
+    assert journal.require_same(fingerprint(exported_again, top_k=5))
+    with pytest.raises(InvalidInputError, match="begun by another job: model was"):
+        journal.require_same(fingerprint(another, top_k=5))
+    journal.write({"model": model_hash(begun, as_written=True), "top_k": 5})  # as versions up to 0.1 did
+    assert journal.require_same(fingerprint(begun, top_k=5))
+    with pytest.raises(InvalidInputError, match="begun by another job: model was"):
+        journal.require_same(fingerprint(another, top_k=5))
+    journal.close()
 
 
 @pytest.mark.parametrize(

@@ -233,9 +233,7 @@ def test_simulated_a_group_is_run_measured_and_shown_by_the_commands(
     assert f"engine {GROUP} on " in ran.stderr
     assert json.loads(ran.stdout)["tokens"] <= 64
     quick = ("--iterations", "1", "--duration", "0", "--warmup", "0")
-    measured = json.loads(
-        command("bench", str(bundle), "--engine", GROUP, "--slots", "3", *quick, "--json", "-").stdout
-    )
+    measured = json.loads(command("bench", str(bundle), "--engine", GROUP, "--slots", "3", *quick, "--json").stdout)
     assert (measured["engine"], measured["slots"]) == (GROUP, 3)
     assert measured["budgets"] == [tokens for tokens, _ in BUDGETS]
     assert {budget for pack in measured["packs"] for budget in pack["budgets"]} == set(measured["budgets"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from navit_edge.run.rows import Row
 from navit_edge.run.sinks.table import TableSink
 from navit_edge.text import shown_lines
 
+WITH_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="export asks for PyTorch first")
 ORDERS = "a\x1b]0;owned\x07\x9b2J\u202egnp.jpg\r"
 
 
@@ -58,7 +60,7 @@ def test_rows_of_a_table_are_as_wide_as_they_look() -> None:
         ("bench", f"/{ORDERS}"),
         ("verify", f"/{ORDERS}"),
         ("build-engine", f"/{ORDERS}", "--backend", "openvino"),
-        ("export", "--config", f"/{ORDERS}", "-o", f"/{ORDERS}/x"),
+        pytest.param(("export", "--config", f"/{ORDERS}", "-o", f"/{ORDERS}/x"), marks=WITH_TORCH),
         (ORDERS,),
     ],
 )

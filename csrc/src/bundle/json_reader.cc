@@ -19,7 +19,7 @@ struct JsonReader::Document {
 JsonReader::JsonReader(std::string_view text, JsonSource source) {
   auto root = std::make_shared<const nlohmann::json>(parse_json(text, source));
   value_ = root.get();
-  document_ = std::make_shared<const Document>(std::move(root), std::move(source));
+  document_ = std::make_shared<const Document>(Document{std::move(root), std::move(source)});
 }
 
 JsonReader::JsonReader(const nlohmann::json& value, const JsonReader& parent, std::string where)
@@ -27,7 +27,7 @@ JsonReader::JsonReader(const nlohmann::json& value, const JsonReader& parent, st
 
 JsonReader JsonReader::with_source(JsonSource source) const {
   JsonReader other = *this;
-  other.document_ = std::make_shared<const Document>(document_->root, std::move(source));
+  other.document_ = std::make_shared<const Document>(Document{document_->root, std::move(source)});
   return other;
 }
 

@@ -1,6 +1,5 @@
 #include "bundle/json_text.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <vector>

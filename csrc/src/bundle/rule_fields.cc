@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <tuple>
-#include <utility>
 #include <variant>
 #include <vector>
 

@@ -1,12 +1,8 @@
 #include "pixels/filters.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
-#include <string>
-
-#include "navit_edge/error.h"
 
 namespace navit_edge {
 namespace {

@@ -8,6 +8,25 @@
 
 namespace navit_edge {
 
+void Turns::lock() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !taken_ || refused_ != nullptr; });
+  if (refused_ != nullptr) std::rethrow_exception(refused_);
+  taken_ = true;
+}
+
+void Turns::unlock() noexcept {
+  const std::lock_guard lock(mutex_);
+  taken_ = false;
+  changed_.notify_one();
+}
+
+void Turns::refuse(const std::exception_ptr& error) noexcept {
+  const std::lock_guard lock(mutex_);
+  refused_ = error;
+  changed_.notify_all();
+}
+
 EngineSet* EngineHost::paired_set() {
   const std::lock_guard lock(mutex_);
   if (!paired_ && why_not_paired_.empty()) {
@@ -25,7 +44,7 @@ EngineHost::Place EngineHost::place(bool paired, int slot) {
   if (!context_->may_pair) return {&*engines_, slot};
   if (!paired) return {&*engines_, 0};
   if (EngineSet* const both = paired_set()) return {both, slot};
-  return {&*engines_, 0, std::unique_lock(one_stream_)};
+  return {&*engines_, 0, std::unique_lock(turns_)};
 }
 
 std::string EngineHost::report() {

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #include "navit_edge/error.h"
 #include "navit_edge/unpack.h"

@@ -1,6 +1,5 @@
 #include "session/session_core.h"
 
-#include <algorithm>
 #include <new>
 #include <system_error>
 #include <utility>
@@ -352,7 +351,9 @@ void SessionCore::fail_all_waiting(const std::exception_ptr& error) {
 
 void SessionCore::break_down() {
   recorder().broke();
-  fail_all_waiting(broken_error(breaker_.why()));
+  const std::exception_ptr error = broken_error(breaker_.why());
+  host_.refuse_turns(error);
+  fail_all_waiting(error);
 }
 
 void SessionCore::finish_if_over() {

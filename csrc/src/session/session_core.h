@@ -35,9 +35,11 @@ namespace navit_edge {
 /// Which mutex guards what:
 /// * `mutex_`: submissions, scheduler, slot gate, circuit breaker, and what Lifecycle, Worker and RunJob name as
 ///   guarded by the session's mutex. Nobody holds it while pixels are read, an engine runs or a callback is called.
-/// * EngineHost has one for opening, reporting on and letting go of engines, and one that packs hold that cannot share
-///   the device. CompletionQueue has one for the results on their way to callbacks, Lifecycle one for its threads.
-/// * They are locked in this order: Lifecycle's, `mutex_`, CompletionQueue's. EngineHost's are never held with others.
+/// * EngineHost has one for opening, reporting on and letting go of engines, and one for whose turn it is among packs
+///   that cannot share the device. CompletionQueue has one for the results on their way to callbacks, Lifecycle one for
+///   its threads.
+/// * They are locked in this order: Lifecycle's, `mutex_`, CompletionQueue's or that of the turns. EngineHost's first
+///   one is never held with others.
 /// * SessionContext does not change once the core is made; MetricsObserver and `last_id_` are atomic.
 class SessionCore : public std::enable_shared_from_this<SessionCore> {
  public:

@@ -9,6 +9,8 @@
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
 #include "navit_edge/sizing.h"
+#include "pixels/image_check.h"
+#include "sizing/checked.h"
 #include "sizing/latency.h"
 #include "sizing/rules.h"
 
@@ -78,6 +80,12 @@ void check_policy(const Policy& policy, const PreprocessSpec& preprocess) {
 
 Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& policy, const EngineLimits& engine,
                    const Load& load, const ImageView* pixels) {
+  if (pixels != nullptr && policy.kind() == Kind::kContent) check_image(*pixels, "the image", preprocess.alpha);
+  return choose_checked(image, preprocess, policy, engine, load, pixels);
+}
+
+Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy& policy, const EngineLimits& engine,
+                      const Load& load, const ImageView* pixels) {
   Choice choice{resize_target(image, preprocess), {}};
   if (policy.kind() == Kind::kNative || policy.kind() == Kind::kQuality) return choice;
   check_policy(policy, preprocess);
@@ -102,7 +110,7 @@ Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& p
       if (pixels == nullptr) {
         throw InvalidInput(named(policy) + "needs the image's pixels, and only its size was given; give the image");
       }
-      reason.complexity = image_complexity(*pixels, preprocess);
+      reason.complexity = checked_complexity(*pixels, preprocess);
       cap = content_tokens(policy, reason.complexity, least, all);
       break;
     case Kind::kNative:

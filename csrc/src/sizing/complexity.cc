@@ -9,6 +9,7 @@
 
 #include "pixels/image_check.h"
 #include "pixels/pixel_rows.h"
+#include "sizing/checked.h"
 
 namespace navit_edge {
 namespace {
@@ -132,6 +133,10 @@ std::int32_t difference(const std::uint8_t* a, const std::uint8_t* b, std::int32
 
 double image_complexity(const ImageView& image, const PreprocessSpec& preprocess) {
   check_image(image, "the image", preprocess.alpha);
+  return checked_complexity(image, preprocess);
+}
+
+double checked_complexity(const ImageView& image, const PreprocessSpec& preprocess) {
   SmallCopy copy(image, preprocess);
   const std::int32_t cols = copy.cols();
   std::array<std::uint8_t, kSide> lines[2];

@@ -1,12 +1,12 @@
 #include "sizing/sizer.h"
 
 #include <string>
-#include <utility>
 
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
 #include "navit_edge/sizing.h"
 #include "plan/plan_packs.h"
+#include "sizing/checked.h"
 
 namespace navit_edge {
 namespace {
@@ -41,7 +41,7 @@ void Sizer::size(std::size_t index, Result& result, const Policy& policy, const 
                  const ImageView* pixels) const {
   const std::int32_t prefix = engine_.prefix_tokens;
   const std::int32_t most = longest_image(engine_.budgets);
-  auto [grid, reason] = choose_grid(result.image, preprocess_, policy, engine_, load, pixels);
+  auto [grid, reason] = choose_checked(result.image, preprocess_, policy, engine_, load, pixels);
   if (grid.tokens() + prefix > most) {
     const std::string message = over_budget_message(index, grid.tokens() + prefix, engine_.budgets);
     if (!downscale_ || most - prefix < 1) throw OverBudget(message);

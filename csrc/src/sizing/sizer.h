@@ -23,8 +23,8 @@ class Sizer {
   [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
 
   /// Sets grid, tokens and reason from `result.image`. `index` names the image in messages; `pixels` are the image's
-  /// own (choose_grid). Allocates only to throw. Throws OverBudget, and InvalidInput for an image that the rule refuses
-  /// and for a policy that the rule does not allow.
+  /// own, checked before. Allocates only to throw. Throws OverBudget, and InvalidInput for an image that the rule
+  /// refuses and for a policy that the rule does not allow.
   void size(std::size_t index, Result& result, const Policy& policy, const Load& load, const ImageView* pixels) const;
 
  private:

@@ -1,7 +1,6 @@
 #include "navit_edge/stream.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 #include "base/clock.h"

@@ -2,7 +2,6 @@
 #include "navit_edge/vocabulary.h"
 
 #include <set>
-#include <string>
 
 #include "navit_edge/error.h"
 #include "navit_edge/manifest.h"

@@ -1,9 +1,7 @@
 #include "bundle/sha256.h"
 
 #include <algorithm>
-#include <fstream>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 

@@ -1,12 +1,8 @@
 // The C interface: the same numbers as the C++ one, who owns what, and what it refuses.
 #include <atomic>
-#include <condition_variable>
-#include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "c_api/c_caller.h"

@@ -1,5 +1,4 @@
 // Which engine a session takes, and what it says where none can run.
-#include <string>
 
 #include "navit_edge/error.h"
 #include "support/check.h"

@@ -2,7 +2,6 @@
 // recorder_benchmark; docs/metrics.md has its figures.
 #include <time.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>

@@ -1,7 +1,6 @@
 // Traces: what is recorded, what a full ring says, and that the JSON is one.
 #include "metrics/trace.h"
 
-#include <algorithm>
 #include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>

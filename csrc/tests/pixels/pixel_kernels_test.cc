@@ -2,7 +2,6 @@
 // are asked by tests/conformance/test_pixel_formats.py.
 #include "pixels/kernels/pixel_kernels.h"
 
-#include <algorithm>
 #include <functional>
 #include <random>
 #include <vector>

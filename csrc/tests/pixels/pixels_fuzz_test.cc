@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <memory>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "navit_edge/error.h"

@@ -1,7 +1,8 @@
 // Judged by Pillow's own bytes for small pictures, and by a plain restatement of its arithmetic for large ones; the
 // comparison with an installed Pillow over thousands of sizes is a Python test.
+#include "navit_edge/resize.h"
+
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <random>
 #include <string>
@@ -9,7 +10,6 @@
 #include <vector>
 
 #include "navit_edge/error.h"
-#include "navit_edge/pack.h"
 #include "pixels/resize_oracle.h"
 #include "pixels/resizer.h"
 #include "support/check.h"

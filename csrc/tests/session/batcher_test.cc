@@ -5,7 +5,6 @@
 #include <limits>
 #include <random>
 #include <set>
-#include <string>
 #include <vector>
 
 #include "support/check.h"

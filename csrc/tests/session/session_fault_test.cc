@@ -2,7 +2,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <future>
 #include <map>
@@ -180,6 +179,18 @@ TEST_CASE("an engine that never comes back is left behind: every image gets its 
       return stats.opened == stats.closed;
     }));
   }
+}
+
+TEST_CASE("a pack that waits for its turn on an engine that never comes back gets its error, and the run returns") {
+  const std::vector<Picture> pictures = some_pictures(12);
+  // Two packs are begun while the second set is opened; it fails, one of them runs, and the other waits for it.
+  const Faulty bundle({{"most_slots", "1"}, {"refuse_slots_after_us", "50000"}, {"stall_on_run", "0"}}, 2);
+  Session session(bundle.path(), impatient(2));
+  const std::vector<Result> results = session.run(views_of(pictures));
+  for (const Result& result : results) CHECK(contains(message_of(result.error), "stalled: engine"));
+  CHECK(contains(session.broken(), "stalled"));
+  session.close();
+  release_stalls();
 }
 
 TEST_CASE("a run whose engine never comes back returns, and so does a close that began before") {

@@ -141,6 +141,19 @@ TEST_CASE(
   CHECK(contains(host.report(), "one pack at a time, since two streams did not open: "));
 }
 
+TEST_CASE("once turns are refused no pack waits for its turn any more, though the one in front never ends") {
+  TestBundle bundle;
+  bundle.json["engines"][0]["options"] = {{"most_slots", "1"}};
+  SessionContext context(bundle.write(), options());
+  EngineHost host(context);
+  const EngineHost::Place first = host.place(true, 0);
+  std::thread other([&] { CHECK_THROWS_WITH_AS((void)host.place(true, 1), "broken", BackendError); });
+  host.refuse_turns(std::make_exception_ptr(BackendError("broken")));
+  other.join();
+  CHECK_THROWS_WITH_AS((void)host.place(true, 1), "broken", BackendError);
+  CHECK(host.place(false, 0).engines == first.engines);
+}
+
 TEST_CASE("a session is over when it is closed and its workers have ended, and join waits for that") {
   std::mutex mutex;
   auto owner = std::make_shared<int>(0);

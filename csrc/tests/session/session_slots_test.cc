@@ -1,5 +1,4 @@
 // Packs in flight: engines of fixed tokens on an accelerator, and what `slots` makes of the others.
-#include <algorithm>
 #include <atomic>
 #include <map>
 #include <set>

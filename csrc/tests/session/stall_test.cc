@@ -7,9 +7,7 @@
 #include <array>
 #include <chrono>
 #include <future>
-#include <string>
 #include <thread>
-#include <vector>
 
 #include "session/stall_clock.h"
 #include "support/check.h"

@@ -1,7 +1,6 @@
 // Texts and choices of policies. Complexity and the numbers of sessions: tests/python/test_policy.py.
 #include "navit_edge/policy.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>

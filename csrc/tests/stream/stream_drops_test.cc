@@ -1,7 +1,6 @@
 // Streams of live sources over a backend that computes integers: which images are dropped while a stream is full.
 #include <algorithm>
 
-#include "navit_edge/error.h"
 #include "navit_edge/stream.h"
 #include "support/check.h"
 #include "support/session_fixture.h"

@@ -65,6 +65,8 @@ static void* noted(void* block) noexcept {
   return block;
 }
 
+// The libraries call these, too, in place of glibc's: under -fvisibility=hidden clang would hide some from them.
+#pragma GCC visibility push(default)
 void* malloc(std::size_t bytes) { return noted(__libc_malloc(bytes)); }
 void* calloc(std::size_t each, std::size_t bytes) { return noted(__libc_calloc(each, bytes)); }
 void* memalign(std::size_t alignment, std::size_t bytes) { return noted(__libc_memalign(alignment, bytes)); }
@@ -83,6 +85,7 @@ void free(void* block) {
     live.fetch_sub(static_cast<std::int64_t>(::malloc_usable_size(block)), std::memory_order_relaxed);
   __libc_free(block);
 }
+#pragma GCC visibility pop
 
 }  // extern "C"
 

@@ -118,6 +118,7 @@ struct navit_edge_engine {
         sums(static_cast<std::size_t>(desc.slots)) {
     if (options.contains("fail_open")) throw navit_edge::BackendError(options["fail_open"]);
     if (const int most = number("most_slots", desc.slots); desc.slots > most) {
+      std::this_thread::sleep_for(std::chrono::microseconds(number("refuse_slots_after_us", 0)));
       throw navit_edge::BackendError("out of beads at slot " + std::to_string(most + 1) + " of " +
                                      std::to_string(desc.slots));
     }

@@ -9,7 +9,7 @@
 //   wait_for_runs: N    a run ends only when N runs of all engines have begun since the counters were reset, or after
 //                       ten seconds, which is counted
 //   wait_for_ends: N    the same for runs that have ended
-//   most_slots: N       opening with more fails, as for want of memory
+//   most_slots: N       opening with more fails, as for want of memory; with refuse_slots_after_us: M, M later
 //   fail_from: K        run K of an engine and all after it fail; with fail_count: N, N of them
 //   fail_every: N       every N-th run of an engine fails
 //   stall_on_run: K     run K of an engine does not come back before fake_backend_release

@@ -67,7 +67,7 @@ def ladder(manifest: Manifest, engine: Engine, only: Sequence[int] = ()) -> list
             if not prefix < tokens <= top:
                 raise InvalidInputError(
                     f"a pack of {tokens} tokens; expected {prefix + 1} to {top}, the largest pack of {engine.id}; "
-                    "give other --budgets, or an engine with a larger budget"
+                    "give other --token-budgets, or an engine with a larger budget"
                 )
         wanted = set(only)
     rungs: dict[int, list[Grid]] = {}

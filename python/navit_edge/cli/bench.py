@@ -11,7 +11,10 @@ import typer
 from navit_edge.cli.bench_compare import print_comparison
 from navit_edge.cli.bench_output import print_report
 from navit_edge.cli.common import (
+    ENGINE_PANEL,
     DebugOption,
+    JsonFileOption,
+    JsonOption,
     command,
     echo_json,
     err_console,
@@ -44,17 +47,25 @@ def bench(
             help="Engine or group to measure (inspect lists them). Several: compare them; the first is the reference.",
             show_default="the first that can run",
             metavar="ID",
+            rich_help_panel=ENGINE_PANEL,
         ),
     ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(
-            help="Measure this engine in turn with the other, and show ratios.", metavar="ID", show_default=False
+            help="Measure this engine in turn with the other, and show ratios.",
+            metavar="ID",
+            show_default=False,
+            rich_help_panel=ENGINE_PANEL,
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Device to run on.")] = "auto",
-    precision: Annotated[EnginePrecision, typer.Option(help="Precision of the engine.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
+    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
+    precision: Annotated[
+        EnginePrecision, typer.Option(help="Precision of the engine.", rich_help_panel=ENGINE_PANEL)
+    ] = "auto",
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads.", show_default="all cores", rich_help_panel=ENGINE_PANEL)
+    ] = 0,
     slots: SlotsOption = 0,
     images: Annotated[
         Path | None,
@@ -71,15 +82,15 @@ def bench(
     budgets: Annotated[
         str | None,
         typer.Option(
+            "--token-budgets",
+            "--budgets",
             help="Measure only packs of these token counts, such as 256,1024.",
             metavar="LIST",
             show_default="powers of two, and the engine's budgets",
         ),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write all figures to FILE; - means standard output.", metavar="FILE"),
-    ] = None,
+    as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
     plot_file: Annotated[
         Path | None,
         typer.Option("--plot", help="Draw latency and throughput against tokens.", metavar="FILE.png"),
@@ -146,8 +157,7 @@ def bench(
         )
     if plot_file is not None:
         check_picture(plot_file, purpose="bench --plot")
-    to_stdout = json_file is not None and str(json_file) == "-"
-    if json_file is not None and not to_stdout:
+    if json_file is not None:
         check_file_place(json_file)
     manifest = ne.load_manifest(bundle)
     if calibrate:
@@ -163,6 +173,7 @@ def bench(
                 "threads": threads,
                 "slots": slots,
             },
+            as_json=as_json,
             json_file=json_file,
         )
         return
@@ -212,16 +223,15 @@ def bench(
         progress.remove_task(task)
     for warning in report.engine_report.get("warnings", []) if isinstance(report, BenchReport) else ():
         console.print(warning, style="yellow", soft_wrap=True, markup=False)
-    if to_stdout:
+    if as_json:
         echo_json(report.as_json())
+    elif isinstance(report, CompareReport):
+        print_comparison(report)
     else:
-        if isinstance(report, CompareReport):
-            print_comparison(report)
-        else:
-            print_report(report)
-        if json_file is not None:
-            write_file(json_file, (json_text(report.as_json()) + "\n").encode())
-            console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
+        print_report(report)
+    if json_file is not None:
+        write_file(json_file, (json_text(report.as_json()) + "\n").encode())
+        console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
     if plot_file is not None:
         if isinstance(report, CompareReport):
             plot_comparison(report, plot_file)

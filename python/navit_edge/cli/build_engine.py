@@ -19,7 +19,10 @@ _COMPILER = "TensorRT's compiler (as trtexec)"
 def build_engine(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by export.", metavar="BUNDLE", show_default=False)],
     backend: Annotated[
-        str, typer.Option(help="openvino (CPU), tensorrt-rtx (RTX cards, built without a GPU) or tensorrt (this GPU).")
+        str,
+        typer.Option(
+            help="openvino (CPU), tensorrt-rtx (RTX cards, built without a GPU) or tensorrt (this GPU).", metavar="NAME"
+        ),
     ] = "openvino",
     token_budgets: Annotated[
         str | None,
@@ -55,7 +58,10 @@ def build_engine(
     ] = None,
     lowering: Annotated[
         str,
-        typer.Option(help="Form of attention: auto, masked, padded (openvino) or packed (if TensorRT has the kernel)."),
+        typer.Option(
+            help="Form of attention: auto, masked, padded (openvino) or packed (if TensorRT has the kernel).",
+            metavar="NAME",
+        ),
     ] = "auto",
     force: Annotated[
         bool, typer.Option("--force", metavar="", help="Build again even if the bundle has the engine already.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.cli.common import echo_json, err_console, out_console, size_text
+from navit_edge.cli.common import echo_json, err_console, facts_table, out_console, size_text
+from navit_edge.tables import Column, number, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,8 +45,6 @@ def print_note(console: Console, note: str) -> None:
 
 def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None:
     """The engines as they stand in the bundle, with what their reports say."""
-    from rich.table import Table
-
     from navit_edge.bundle import manifest as manifests
 
     manifest = manifests.load(bundle)
@@ -69,18 +68,18 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
         ]
         echo_json({"bundle": str(bundle), "engines": records})
         return
-    table = Table("engine", "precision", "fused", "budgets (tokens × images, activations)", "file", "size")
+    rows = []
     for engine, report in zip(engines, reports, strict=True):
         budgets = "\n".join(budget_text(budget) for budget in engine.budgets)
         size = size_text(manifest.files[engine.file].bytes)
         fused = {True: "yes", False: "no", None: "-"}[report.fused]
-        table.add_row(engine.id, engine.precision, fused, budgets, engine.file, size)
-    out_console().print(table)
+        rows.append((engine.id, engine.precision, fused, budgets, engine.file, size))
+    heads = ("engine", "precision", "fused", "budgets (tokens × images)", "file", "size")
+    print_table(out_console(), "", list(map(Column, heads)), rows)
 
 
 def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
     """What --dry-run found; see ``navit_edge.compile.dry_run``."""
-    from rich.table import Table
     from rich.text import Text
 
     if as_json:
@@ -92,31 +91,34 @@ def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:
             print_note(err_console(), note)
         state = "already built" if engine["already_built"] else "to be built"
         console.print(Text.assemble((str(engine["id"]), "bold"), f" ({state})"))
-        console.print(f"  file      {engine['file']}", markup=False)
+        facts = [("file", engine["file"])]
         if engine["group"] is not None:
-            console.print(f"  group     {engine['group']['id']}", markup=False)
-        console.print(f"  graph     {engine['graph']}, lowering {engine['lowering']} ({engine['lowering_reason']})")
+            facts.append(("group", engine["group"]["id"]))
+        facts.append(("graph", f"{engine['graph']}, lowering {engine['lowering']} ({engine['lowering_reason']})"))
         versions = ", ".join(f"{name} {version}" for name, version in engine["versions"].items())
-        console.print(f"  library   {versions}", markup=False)
+        facts.append(("library", versions))
         settings = " ".join(
             name if value == "true" else f"{name} {value}" for name, value in engine["settings"].items()
         )
-        console.print(f"  options   {settings or 'the defaults'}", markup=False)
-        console.print(f"  key       {engine['key']}", markup=False)
-        shapes = Table("budget", "input", "min", "opt", "max")
+        facts += [("options", settings or "the defaults"), ("key", engine["key"])]
+        console.print(facts_table(facts))
+        shapes = []
         for profile in engine["profiles"]:
             budget = f"{profile['tokens']} × {profile['images']}"
             for name, shape in profile["shapes"].items():
-                shapes.add_row(budget, name, *(_shape_text(shape[kind]) for kind in ("min", "opt", "max")))
+                shapes.append((budget, name, *(_shape_text(shape[kind]) for kind in ("min", "opt", "max"))))
                 budget = ""
-        console.print(shapes)
+        print_table(console, "", list(map(Column, ("budget", "input", "min", "opt", "max"))), shapes)
         if engine["operators"]:
             known = ("int8", "fp8", "bf16", "fp16", "fp32")
             kinds = [p for p in known if any(p in counts for counts in engine["operators"].values())]
-            operators = Table("operator", *(f"nodes in {kind}" for kind in kinds))
-            for operator, counts in engine["operators"].items():
-                operators.add_row(operator, *(str(counts.get(kind, "")) for kind in kinds))
-            console.print(operators)
+            operators = [
+                (operator, *(str(counts.get(kind, "")) for kind in kinds))
+                for operator, counts in engine["operators"].items()
+            ]
+            heads = [Column("operator"), *(number(f"nodes in {kind}") for kind in kinds)]
+            console.print()
+            print_table(console, "", heads, operators)
     console.print("nothing was built (--dry-run)")
 
 

@@ -18,9 +18,9 @@ _UNIT = {"padded": "N · L²", "segments": "Σ l²", "whole": "T²"}
 
 
 def calibrate_engine(
-    bundle: Path, manifest: Manifest, *, session_options: Mapping[str, Any], json_file: Path | None
+    bundle: Path, manifest: Manifest, *, session_options: Mapping[str, Any], as_json: bool, json_file: Path | None
 ) -> None:
-    """Times packs, fits, prints (or writes JSON; - is standard output), and stores the result."""
+    """Times packs, fits, prints (JSON if ``as_json``), and stores the result."""
     import navit_edge as ne
     from navit_edge.bench import calibration
     from navit_edge.bundle.edit import set_cost
@@ -53,10 +53,10 @@ def calibrate_engine(
         )
         progress.remove_task(task)
     set_cost(bundle, engine.id, found.cost, budgets=engine.budgets)
-    if json_file is not None and str(json_file) == "-":
+    if as_json:
         echo_json(found.as_json())
-        return
-    _print(found, manifest)
+    else:
+        _print(found, manifest)
     if json_file is not None:
         write_file(json_file, (json_text(found.as_json()) + "\n").encode())
         console.print(f"wrote {json_file}", soft_wrap=True, markup=False)

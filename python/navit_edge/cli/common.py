@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
@@ -39,23 +40,38 @@ def _set_debug(value: bool) -> bool:
 DebugOption = Annotated[
     bool,
     typer.Option(
-        "--debug", metavar="", help="Show the traceback of an error.", callback=_set_debug, show_default=False
+        "--debug",
+        metavar="",
+        help="Show all of an error: what was tried, and the traceback.",
+        callback=_set_debug,
+        show_default=False,
     ),
 ]
 
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", metavar="", help="Print one JSON object instead of text and tables.")
+    bool,
+    typer.Option("--json", metavar="", help="Print JSON on standard output instead of text and tables: one object."),
 ]
 
+
+JsonFileOption = Annotated[
+    Path | None,
+    typer.Option("--json-file", help="Also write the JSON object to FILE.", metavar="FILE", show_default=False),
+]
+
+
+#: Of options about the engine, in the help of commands that have panels.
+ENGINE_PANEL = "Engine"
 
 BackendOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--backend-option",
-        help="Option of the engine's backend, such as shape_quantum=16; repeat for more (docs/memory.md).",
+        help="Option of the engine's backend, such as shape_quantum=16; repeat for more (navit-edge docs memory).",
         metavar="NAME=VALUE",
         show_default="none",
+        rich_help_panel=ENGINE_PANEL,
     ),
 ]
 
@@ -176,6 +192,11 @@ def make_progress(console: Console) -> Progress:
     )
 
 
+def short_version(version: str) -> str:
+    """``2026.4.1-22982-e213a147257-releases/2026/4`` -> ``2026.4.1``: the JSON has the rest."""
+    return version.partition("-")[0]
+
+
 def size_text(count: int) -> str:
     """12345678 -> "11.8 MiB"."""
     value = float(count)
@@ -192,6 +213,8 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(Text(name, style="bold"), Text(value))
     return table

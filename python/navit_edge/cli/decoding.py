@@ -15,7 +15,7 @@ from navit_edge.vocabulary import Icc, Orientation
 
 R = TypeVar("R")
 
-_PANEL = "Decoding (docs/inputs.md)"
+_PANEL = "Decoding (navit-edge docs inputs)"
 
 
 def _options(
@@ -46,10 +46,23 @@ def _options(
     ] = "",
     max_pixels: Annotated[
         int,
-        typer.Option(min=1, help="Refuse images of more pixels, by their header.", metavar="N", rich_help_panel=_PANEL),
+        typer.Option(
+            min=1,
+            help="Refuse images of more pixels, by their header.",
+            metavar="PIXELS",
+            rich_help_panel=_PANEL,
+            show_default=f"{DecodeOptions().max_pixels >> 20} Mi pixels",
+        ),
     ] = DecodeOptions().max_pixels,
     max_file_bytes: Annotated[
-        int, typer.Option(min=1, help="Refuse larger image files, in bytes.", metavar="N", rich_help_panel=_PANEL)
+        int,
+        typer.Option(
+            min=1,
+            help="Refuse larger image files.",
+            metavar="BYTES",
+            rich_help_panel=_PANEL,
+            show_default=f"{DecodeOptions().max_file_bytes >> 30} GiB",
+        ),
     ] = DecodeOptions().max_file_bytes,
 ) -> DecodeOptions:
     further = tuple(name.strip() for name in also_decode.split(",")) if also_decode else ()

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, fail, json_text, out_console
+from navit_edge.cli.common import (
+    DebugOption,
+    JsonFileOption,
+    JsonOption,
+    command,
+    echo_json,
+    err_console,
+    fail,
+    json_text,
+    out_console,
+)
 from navit_edge.place import check_file_place, write_file
 
 if TYPE_CHECKING:
@@ -20,10 +30,7 @@ def doctor(
         Path | None, typer.Argument(help="Bundle whose engines to try.", metavar="BUNDLE", show_default=False)
     ] = None,
     as_json: JsonOption = False,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(help="Also write the JSON object to FILE.", metavar="FILE", show_default=False),
-    ] = None,
+    json_file: JsonFileOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Check this machine, and whether a bundle runs on it. For each problem, show the command that fixes it.

@@ -10,7 +10,16 @@ import msgspec
 import typer
 
 from navit_edge import files
-from navit_edge.cli.common import DebugOption, command, echo, err_console, make_progress, size_text
+from navit_edge.cli.common import (
+    DebugOption,
+    JsonOption,
+    command,
+    echo,
+    echo_json,
+    err_console,
+    make_progress,
+    size_text,
+)
 from navit_edge.errors import InvalidInputError, import_or_explain
 from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Orientation
 
@@ -45,7 +54,7 @@ def export(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Family of the checkpoint, such as siglip2 (docs/families.md).",
+            help="Family of the checkpoint, such as siglip2 (navit-edge docs families).",
             show_default="guessed from its config or its keys",
             metavar="NAME",
         ),
@@ -77,7 +86,7 @@ def export(
         str | None,
         typer.Option(
             help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side or fixed, with its "
-            "fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (docs/preprocessing.md).",
+            "fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (navit-edge docs preprocessing).",
             show_default="the family's, or token-cap",
             metavar="RULE[:KEY=VALUE,…]",
         ),
@@ -126,11 +135,12 @@ def export(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace an existing bundle.")] = False,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    r"""Export a model: ONNX graphs, weights and manifest in one bundle.
+    """Export a model: ONNX graphs, weights and manifest in one bundle.
 
-    Needs torch: pip install "navit-edge\[export]".
+    Needs torch: pip install "navit-edge[export]".
     """
     if model is None and config is None and checkpoint is None:
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
@@ -168,6 +178,9 @@ def export(
             overwrite=overwrite,
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    if as_json:
+        echo_json({"bundle": str(output), "bytes": size})
+        return
     echo(f"{output} ({size_text(size)})")
     console.print(
         f"next: navit-edge build-engine {output} --backend openvino", style="dim", markup=False, soft_wrap=True

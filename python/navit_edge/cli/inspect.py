@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,11 +19,13 @@ from navit_edge.cli.common import (
     facts_table,
     fail,
     out_console,
+    short_version,
     size_text,
 )
+from navit_edge.tables import Column, number, print_table, text
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from navit_edge.bench.plateau import Plateau
     from navit_edge.bundle.manifest import Manifest
@@ -65,7 +68,7 @@ def inspect(
     if as_json:
         echo_json(describe(manifest, problems, verify, memory, plateaus))
     else:
-        _print(manifest, problems, verify, memory)
+        _print(bundle, manifest, problems, verify, memory)
         for one in plateaus.values():
             out_console().print(_plateau_text(one), soft_wrap=True, markup=False)
     if problems:
@@ -145,8 +148,9 @@ def _memory_json(memory: EngineMemory) -> dict[str, Any]:
     }
 
 
-def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory: dict[str, EngineMemory]) -> None:
-    from rich.table import Table
+def _print(
+    bundle: Path, manifest: Manifest, problems: dict[str, str], verified: bool, memory: dict[str, EngineMemory]
+) -> None:
     from rich.text import Text
 
     from navit_edge.bundle.sizing_rule import describe as describe_sizing
@@ -174,59 +178,80 @@ def _print(manifest: Manifest, problems: dict[str, str], verified: bool, memory:
         ),
     ]
     console.print(facts_table(facts))
-
-    graphs = Table("graph", "file", "layers in", "opset", "inputs", "outputs", title="graphs", title_justify="left")
-    for graph in manifest.graphs:
-        specs = [
-            "\n".join(f"{t.name} {t.dtype} [{', '.join(map(str, t.shape))}]" for t in tensors)
-            for tensors in (graph.inputs, graph.outputs)
-        ]
-        layers = "float32" if graph.quantization == "none" else graph.quantization
-        graphs.add_row(graph.id, graph.file, layers, str(graph.opset), *(Text(spec) for spec in specs))
-    console.print(graphs)
-
+    console.print()
+    print_table(
+        console,
+        "graphs",
+        [*map(Column, ("graph", "file", "layers in")), number("opset"), Column("inputs"), Column("outputs")],
+        [
+            (
+                graph.id,
+                graph.file,
+                "float32" if graph.quantization == "none" else graph.quantization,
+                str(graph.opset),
+                *("\n".join(f"{t.name} {t.dtype} [{', '.join(map(str, t.shape))}]" for t in tensors)
+                  for tensors in (graph.inputs, graph.outputs)),
+            )
+            for graph in manifest.graphs
+        ],
+    )  # fmt: skip
+    console.print()
     if manifest.engines:
-        engines = Table(
-            "engine", "runs on", "graph", "budgets (tokens × images, activations)", "size", "built with",
-            title="engines, in order of preference", title_justify="left",
-        )  # fmt: skip
-        for engine in manifest.engines:
-            engines.add_row(
+        _print_engines(console, manifest)
+        console.print()
+        _print_memory(console, list(memory.values()))
+    else:
+        console.print(
+            f"no engines; build one: navit-edge build-engine {shlex.quote(str(bundle))} --backend openvino",
+            soft_wrap=True,
+        )
+    console.print()
+    state = {name: Text("missing or altered", style="red") for name in problems}
+    rows = [
+        (name, size_text(file.bytes), state.get(name, Text("verified" if verified else "present")))
+        for name, file in manifest.files.items()
+    ]
+    print_table(console, "files", [Column("file"), number("size"), Column("state")], rows)
+
+
+def _print_engines(console: Console, manifest: Manifest) -> None:
+    print_table(
+        console,
+        "engines, in order of preference",
+        [*map(Column, ("engine", "runs on", "graph", "budgets (tokens × images)")), number("size"), text("built with")],
+        [
+            (
                 engine.id if engine.group is None else f"{engine.id}\nof group {engine.group.id}",
                 engine.target,
                 engine.graph,
                 "\n".join(budget_text(budget) for budget in engine.budgets),
                 size_text(manifest.files[engine.file].bytes),
-                "\n".join(f"{key} {value}" for key, value in engine.builder.items()),
+                "\n".join(f"{key} {short_version(value)}" for key, value in engine.builder.items()),
             )
-        console.print(engines)
-        console.print(_memory_table(list(memory.values())))
-    else:
-        console.print("no engines; build one: navit-edge build-engine BUNDLE --backend openvino")
-
-    files = Table("file", "size", "state", title="files", title_justify="left")
-    for name, file in manifest.files.items():
-        wrong = Text("missing or altered", style="red")
-        files.add_row(name, size_text(file.bytes), wrong if name in problems else "verified" if verified else "present")
-    console.print(files)
+            for engine in manifest.engines
+        ],
+    )
 
 
-def _memory_table(engines: list[EngineMemory]) -> Table:
+def _print_memory(console: Console, engines: list[EngineMemory]) -> None:
     """Bytes per slot and budget, and of a whole session."""
-    from rich.table import Table
+    from rich.text import Text
 
     threads = engines[0].threads
-    table = Table(
-        "engine", "budget", "inputs", "scratch", "outputs", "a slot", "a session of 1, 2 slots",
-        title=f"host memory with {threads} thread{'s' if threads > 1 else ''} (docs/memory.md)", title_justify="left",
-    )  # fmt: skip
+    words = f"host memory with {threads} thread{'s' if threads > 1 else ''} (navit-edge docs memory)"
+    console.print(Text(words, style="bold"))
     for memory in engines:
-        for i, budget in enumerate(memory.budgets):
-            last = i == len(memory.budgets) - 1
-            table.add_row(
-                memory.engine if i == 0 else "",
-                f"{budget.tokens} × {budget.images}",
-                *(size_text(part) for part in (budget.inputs, budget.scratch, budget.outputs, budget.total)),
-                ", ".join(size_text(memory.session_bytes(slots)) for slots in (1, 2)) if last else "",
-            )
-    return table
+        console.print()
+        one, two = (size_text(memory.session_bytes(slots)) for slots in (1, 2))
+        print_table(
+            console,
+            f"{memory.engine}: {one} with one slot, {two} with two",
+            [Column("budget"), *map(number, ("inputs", "scratch", "outputs", "a slot"))],
+            [
+                (
+                    f"{budget.tokens} × {budget.images}",
+                    *(size_text(part) for part in (budget.inputs, budget.scratch, budget.outputs, budget.total)),
+                )
+                for budget in memory.budgets
+            ],
+        )

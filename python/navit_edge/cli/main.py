@@ -11,7 +11,9 @@ from navit_edge.cli.bench import bench
 from navit_edge.cli.build_engine import build_engine
 from navit_edge.cli.common import DebugOption, command, echo
 from navit_edge.cli.demo import demo
+from navit_edge.cli.docs import docs
 from navit_edge.cli.doctor import doctor
+from navit_edge.cli.evaluate import evaluate
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.plan import plan
@@ -20,7 +22,7 @@ from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
 from navit_edge.cli.streams import open_closed_streams
 from navit_edge.cli.up import up
-from navit_edge.cli.usage import Commands, PathCommand
+from navit_edge.cli.usage import Command, Commands
 from navit_edge.cli.verify import verify
 
 app = typer.Typer(
@@ -28,10 +30,10 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # cli/help.py writes the help
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="export → build-engine → run. A bundle is a directory NAME.navit; docs/bundle.md describes it.",
+    epilog="export → build-engine → run. A bundle is a directory NAME.navit. `navit-edge docs` lists the pages of the "
+    "documentation.",
 )
 
 
@@ -80,18 +82,20 @@ def root(
     """Native-resolution vision transformers on edge devices: from a PyTorch checkpoint to engines to results."""
 
 
-app.command("demo", cls=PathCommand)(demo)
-app.command("up", cls=PathCommand)(up)
-app.command("export", cls=PathCommand)(export)
-app.command("quantize", cls=PathCommand)(quantize)
-app.command("build-engine", cls=PathCommand)(build_engine)
-app.command("run", cls=PathCommand)(run)
-app.command("inspect", cls=PathCommand)(inspect)
-app.command("verify", cls=PathCommand)(verify)
-app.command("plan", cls=PathCommand)(plan)
-app.command("plan-budgets", cls=PathCommand)(plan_budgets)
-app.command("bench", cls=PathCommand)(bench)
-app.command("doctor", cls=PathCommand)(doctor)
+app.command("demo", cls=Command)(demo)
+app.command("up", cls=Command)(up)
+app.command("export", cls=Command)(export)
+app.command("quantize", cls=Command)(quantize)
+app.command("build-engine", cls=Command)(build_engine)
+app.command("run", cls=Command)(run)
+app.command("inspect", cls=Command)(inspect)
+app.command("verify", cls=Command)(verify)
+app.command("plan", cls=Command)(plan)
+app.command("plan-budgets", cls=Command)(plan_budgets)
+app.command("bench", cls=Command)(bench)
+app.command("evaluate", cls=Command)(evaluate)
+app.command("doctor", cls=Command)(doctor)
+app.command("docs", cls=Command)(docs)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from navit_edge.cli.decoding import decoding
 from navit_edge.cli.image_sizes import ImagesArgument, SizesOption
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
+from navit_edge.tables import Column, number, print_table, text
 from navit_edge.text import key_of, shown
 from navit_edge.vocabulary import STRATEGIES
 
@@ -33,7 +35,7 @@ def plan(
             help="Engine to plan for (inspect lists them).", show_default="the first of the bundle", metavar="ID"
         ),
     ] = "",
-    strategy: Annotated[str, typer.Option(help=", ".join(STRATEGIES) + ".", metavar="NAME")] = "auto",
+    strategy: Annotated[str, typer.Option(help="How to pack: " + ", ".join(STRATEGIES) + ".", metavar="NAME")] = "auto",
     deadline: Annotated[
         float | None,
         typer.Option(
@@ -43,11 +45,12 @@ def plan(
     policy: Annotated[
         str,
         typer.Option(
-            help="Tokens per image: native, fast, balanced, quality, token-cap:256, latency:20ms, content.",
+            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content (navit-edge "
+            "docs policies).",
             metavar="POLICY",
         ),
     ] = "native",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads of the session; 0 means all.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of the session.", show_default="all cores")] = 0,
     as_json: JsonOption = False,
     plot_file: Annotated[
         Path | None, typer.Option("--plot", help="Draw the packs to FILE.", metavar="FILE.png", show_default=False)
@@ -70,7 +73,7 @@ def plan(
     if strategy not in STRATEGIES:
         raise typer.BadParameter(f"strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     manifest = ne.load_manifest(bundle)
-    chosen = engine_of(manifest, engine)
+    chosen = engine_of(manifest, engine, bundle=str(bundle))
     if plot_file is not None:
         from navit_edge.picture import check_picture
 
@@ -111,32 +114,32 @@ def _print_choices(policy: Policy, names: list[str], choices: list[Choice]) -> N
     """What the policy makes of each image; of equal lines one, with how often it comes."""
     from collections import Counter
 
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = Counter(
+    counted = Counter(
         (name, choice.grid, choice.tokens, choice.reason) for name, choice in zip(names, choices, strict=True)
     )
-    table = Table("image", "grid", "tokens", f"policy {policy}")
-    table.columns[2].justify = "right"
-    for (name, (grid_rows, grid_cols), tokens, reason), count in rows.items():
+    rows = []
+    for (name, (grid_rows, grid_cols), tokens, reason), count in counted.items():
         often = f" ({count} times)" if count > 1 else ""
-        table.add_row(
-            Text(shown(Path(name).name) + often),
-            f"{grid_rows} × {grid_cols}",
-            str(tokens),
-            Text(shown(reason or "all tokens")),
+        rows.append(
+            (
+                shown(Path(name).name) + often,
+                f"{grid_rows} × {grid_cols}",
+                str(tokens),
+                shown(reason or "all tokens"),
+            )
         )
-    out_console().print(table)
+    columns = [Column("image", whole=False), Column("grid"), number("tokens"), text(f"policy {policy}")]
+    print_table(out_console(), "", columns, rows)
+    out_console().print()
 
 
-def engine_of(manifest: Manifest, engine: str) -> Engine:
+def engine_of(manifest: Manifest, engine: str, *, bundle: str = "BUNDLE") -> Engine:
     """The engine of that id, or the first. Raises InvalidInputError, naming those there are."""
     ids = [one.id for one in manifest.engines]
     if not ids:
         raise InvalidInputError(
-            f"bundle {manifest.name} has no engine to plan for; build one: navit-edge build-engine BUNDLE "
-            "--backend openvino"
+            f"bundle {manifest.name} has no engine to plan for; build one: "
+            f"navit-edge build-engine {shlex.quote(bundle)} --backend openvino"
         )
     if engine and engine not in ids:
         raise InvalidInputError(f"bundle {manifest.name} has no engine {engine!r}; it has {', '.join(ids)}")
@@ -181,31 +184,32 @@ def describe(engine: Engine, limits: PlanLimits, made: Plan, names: list[str], t
 def _print(
     manifest: Manifest, engine: Engine, limits: PlanLimits, made: Plan, names: list[str], tokens: list[int]
 ) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     console = out_console()
-    table = Table(
-        "pack", "images", "tokens", "budget", "fill", "longest", "padded", "predicted ms", "done at ms", "holds"
-    )
-    for column in table.columns[:-1]:
-        column.justify = "right"
-    for number, pack in enumerate(made.packs):
-        padded = len(pack.images) * pack.longest**2 / sum(tokens[index] ** 2 for index in pack.images)
-        listed = shown(", ".join(Path(names[index]).name for index in pack.images[:4]))
-        table.add_row(
-            str(number),
-            str(len(pack.images)),
-            str(pack.tokens),
-            str(limits.budgets[pack.budget][0]),
-            f"{pack.tokens / capacity_of(limits, pack):.0%}",
-            str(pack.longest),
-            f"{padded:.2f} ×" if limits.cost.attention == "padded" else "-",
-            f"{pack.predicted_ms:.1f}",
-            f"{pack.finish_ms:.1f}",
-            Text(listed + (", …" if len(pack.images) > 4 else "")),
+    padded = limits.cost.attention == "padded"
+    apart = ", " if console.width > 100 else "\n"
+    rows = []
+    for at, pack in enumerate(made.packs):
+        scores = len(pack.images) * pack.longest**2 / sum(tokens[index] ** 2 for index in pack.images)
+        listed = apart.join(shown(Path(names[index]).name) for index in pack.images[:4])
+        rows.append(
+            (
+                str(at),
+                str(len(pack.images)),
+                str(pack.tokens),
+                str(limits.budgets[pack.budget][0]) if len(limits.budgets) > 1 else "",
+                f"{pack.tokens / capacity_of(limits, pack):.0%}",
+                str(pack.longest),
+                f"{scores:.2f} ×" if padded else "",
+                f"{pack.predicted_ms:.1f}",
+                f"{pack.finish_ms:.1f}",
+                listed + (f"{apart}…" if len(pack.images) > 4 else ""),
+            )
         )
-    console.print(table)
+    figures = ("pack", "images", "tokens", "budget", "fill", "longest", "padded", "predicted\nms", "done at\nms")
+    print_table(console, "", [*map(number, figures), text("holds")], rows)
+    console.print()
     facts = describe(engine, limits, made, names, tokens)
     source = "measured by bench --calibrate" if limits.cost.measured else "assumed from the model's sizes"
     streams = "two streams" if limits.streams == 2 else "one stream"
@@ -216,7 +220,7 @@ def _print(
         soft_wrap=True,
         markup=False,
     )
-    if limits.cost.attention == "padded":
+    if padded:
         console.print("padded: scores that padded attention computes, over those that exist", style="dim")
     if made.late:
         listed = ", ".join(names[index] for index in made.late[:5]) + (", …" if len(made.late) > 5 else "")

@@ -12,6 +12,7 @@ from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, e
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.image_sizes import ImagesArgument, SizesOption
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
+from navit_edge.tables import Column, number, print_table, text
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Manifest
@@ -25,16 +26,26 @@ def plan_budgets(
     images: ImagesArgument = None,
     sizes: SizesOption = None,
     budgets: Annotated[
-        int, typer.Option("--budgets", "-k", min=1, max=16, help="Largest number of budgets to choose.")
+        int,
+        typer.Option("--count", "-k", "--budgets", min=1, max=16, help="Largest number of token budgets.", metavar="K"),
     ] = 3,
     images_per_run: Annotated[
         str,
         typer.Option(help="How many images arrive at once: one or more numbers, equally likely.", metavar="LIST"),
     ] = "1,4,16,64",
-    max_budget: Annotated[int, typer.Option(min=64, help="Largest budget; activations grow with it.")] = 8192,
-    backend: Annotated[str, typer.Option(help="Backend for the printed command: tensorrt-rtx or tensorrt.")] = (
-        "tensorrt-rtx"
-    ),
+    max_budget: Annotated[
+        int,
+        typer.Option(
+            "--max-token-budget",
+            "--max-budget",
+            min=64,
+            help="Largest token budget; activations grow with it.",
+            metavar="TOKENS",
+        ),
+    ] = 8192,
+    backend: Annotated[
+        str, typer.Option(help="Backend for the printed command: tensorrt-rtx or tensorrt.", metavar="NAME")
+    ] = "tensorrt-rtx",
     engine: Annotated[
         str,
         typer.Option(
@@ -68,7 +79,7 @@ def plan_budgets(
     if backend not in ("tensorrt-rtx", "tensorrt"):
         raise typer.BadParameter(f"backend {backend!r}; expected tensorrt-rtx or tensorrt, which pad packs to a budget")
     manifest = ne.load_manifest(bundle)
-    cost, source = _cost(manifest, engine)
+    cost, source = _cost(bundle, manifest, engine)
     given = given_sizes(images or [], sizes, Decoder(decode, Recorded.of(manifest.preprocess)))
     for reason in given.refused:
         err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
@@ -107,6 +118,7 @@ def plan_budgets(
         return
     _print(rows, chosen)
     console = out_console()
+    console.print()
     console.print(
         f"{REPORT_RUNS} runs of {', '.join(map(str, per_run))} images drawn from {sum(given.counts)} images of "
         f"{min(tokens)} to {max(tokens)} tokens; times {source}",
@@ -116,7 +128,7 @@ def plan_budgets(
     console.print(f"\n{order}", soft_wrap=True, markup=False)
 
 
-def _cost(manifest: Manifest, engine: str) -> tuple[tuple[float, float, float], str]:
+def _cost(bundle: Path, manifest: Manifest, engine: str) -> tuple[tuple[float, float, float], str]:
     """(fixed_us, us_per_token, us_per_score) of a pack by its budget, and where that is from."""
     from navit_edge.cli.plan import engine_of
     from navit_edge.errors import InvalidInputError
@@ -125,10 +137,11 @@ def _cost(manifest: Manifest, engine: str) -> tuple[tuple[float, float, float], 
     if not engine:
         assumed = CostModel.assumed(manifest, "gpu", attention="segments", dynamic_tokens=False)
         return assumed.budgets[0], "assumed from the model's sizes: only their proportions count"
-    found = engine_of(manifest, engine)
+    found = engine_of(manifest, engine, bundle=str(bundle))
     if found.cost is None:
         raise InvalidInputError(
-            f"engine {engine} has no measured cost; measure it: navit-edge bench BUNDLE --engine {engine} --calibrate"
+            f"engine {engine} has no measured cost; measure it: "
+            f"navit-edge bench {shlex.quote(str(bundle))} --engine {engine} --calibrate"
         )
     costs = found.cost.budgets
     if found.dynamic_tokens or len(costs) == 1:
@@ -156,21 +169,22 @@ def _line_through(tokens: list[int], times: list[float]) -> tuple[float, float]:
 
 
 def _print(rows: dict[str, BudgetChoice], chosen: BudgetChoice) -> None:
-    from rich.table import Table
-
-    table = Table(
-        "", "budgets (tokens × images)", "share of packs", "fill", "packs a run", "ms a run", "against chosen"
+    columns = [text(""), Column("budgets\n(tokens × images)"), Column("share of\npacks")]
+    columns += map(number, ("fill", "packs\na run", "ms\na run", "against\nchosen"))
+    print_table(
+        out_console(),
+        "",
+        columns,
+        [
+            (
+                name,
+                "\n".join(f"{tokens} × {images}" for tokens, images in zip(row.tokens, row.images, strict=True)),
+                "\n".join(f"{share:.0%}" for share in row.used),
+                f"{row.fill:.1%}",
+                f"{row.packs_per_run:.2f}",
+                f"{row.ms_per_run:.2f}",
+                f"{row.ms_per_run / chosen.ms_per_run:.2f} ×",
+            )
+            for name, row in rows.items()
+        ],
     )
-    for column in table.columns[3:]:
-        column.justify = "right"
-    for name, row in rows.items():
-        table.add_row(
-            name,
-            "\n".join(f"{tokens} × {images}" for tokens, images in zip(row.tokens, row.images, strict=True)),
-            "\n".join(f"{share:.0%}" for share in row.used),
-            f"{row.fill:.1%}",
-            f"{row.packs_per_run:.2f}",
-            f"{row.ms_per_run:.2f}",
-            f"{row.ms_per_run / chosen.ms_per_run:.2f} ×",
-        )
-    out_console().print(table)

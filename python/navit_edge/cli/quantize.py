@@ -13,6 +13,7 @@ from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, e
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
+from navit_edge.tables import Column, number, print_table, text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -33,10 +34,15 @@ def quantize(
             show_default=False,
         ),
     ],
-    precision: Annotated[str, typer.Option(help="int8, or fp8 (GPUs from sm89).")] = "int8",
-    method: Annotated[str, typer.Option(help="How to choose scales: minmax, percentile, mse or entropy.")] = "minmax",
+    precision: Annotated[str, typer.Option(help="int8, or fp8 (GPUs from sm89).", metavar="TYPE")] = "int8",
+    method: Annotated[
+        str, typer.Option(help="How to choose scales: minmax, percentile, mse or entropy.", metavar="METHOD")
+    ] = "minmax",
     percentile: Annotated[
-        float, typer.Option(help="With --method percentile: percentage of the magnitudes that a scale covers.")
+        float,
+        typer.Option(
+            help="With --method percentile: percentage of the magnitudes that a scale covers.", metavar="PERCENT"
+        ),
     ] = 99.99,
     holdout: Annotated[
         str,
@@ -125,7 +131,6 @@ class _Bars:
 
 def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
     import msgspec
-    from rich.table import Table
 
     report = done.report
     if as_json:
@@ -140,22 +145,25 @@ def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
         return
     console = out_console()
     if report.sensitivity:
-        costs = Table("layer", "error alone", "", title="sensitivity, the worst ten", title_justify="left")
-        for cost in report.sensitivity[:10]:
-            costs.add_row(cost.layer, f"{cost.error:.4f}", "left in float" if cost.layer in report.skipped else "")
-        console.print(costs)
+        costs = [
+            (cost.layer, f"{cost.error:.4f}", "left in float" if cost.layer in report.skipped else "")
+            for cost in report.sensitivity[:10]
+        ]
+        columns = [Column("layer"), number("error alone"), Column("")]
+        print_table(console, "sensitivity, the worst ten", columns, costs)
+        console.print()
     tables = {"": report.accuracy}
     if report.accuracy_of_all_layers:
         tables = {", every layer quantized": report.accuracy_of_all_layers, ", as published": report.accuracy}
     for suffix, accuracy in tables.items():
-        table = Table(
-            "images", "output", "cosine, least", "mean", "max error", "rms error", "top-1 agreement",
-            title=f"{report.precision} against float32{suffix}", title_justify="left",
-        )  # fmt: skip
-        for name, rows in accuracy.items():
-            for row in rows:
-                table.add_row(f"{row.images} {name}", *_cells(row))
-        console.print(table)
+        figures = ("cosine,\nleast", "mean", "max\nerror", "rms\nerror", "top-1\nagreement")
+        print_table(
+            console,
+            f"{report.precision} against float32{suffix}",
+            [text("images"), Column("output"), *map(number, figures)],
+            [(f"{row.images} {name}", *_cells(row)) for name, rows in accuracy.items() for row in rows],
+        )
+        console.print()
     quantized = len(report.layers) - len(report.skipped)
     state = "were there already" if done.standing else "made"
     made = ", ".join(graph.id for graph in done.graphs)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import BackendOptions, DebugOption, backend_options, command, err_console
+from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run_output import (
     Format,
@@ -29,13 +29,18 @@ from navit_edge.vocabulary import Device, EnginePrecision, Overflow
 
 SlotsOption = Annotated[
     int,
-    typer.Option(min=0, help="Packs in flight at once; 0 lets the engine decide (2 on a GPU).", metavar="N"),
+    typer.Option(
+        min=0,
+        help="Packs in flight at once.",
+        metavar="N",
+        show_default="the engine decides, 2 on a GPU",
+        rich_help_panel=ENGINE_PANEL,
+    ),
 ]
 
 
 _INPUT = "Input"
 _OUTPUT = "Output"
-_ENGINE = "Engine"
 _TOKENS = "Tokens of an image"
 
 
@@ -79,8 +84,9 @@ def run(
         float,
         typer.Option(
             min=0,
-            help="Run this many frames per second of a video or an animation; 0 means all.",
+            help="Run this many frames per second of a video or an animation.",
             metavar="F",
+            show_default="all",
             rich_help_panel=_INPUT,
         ),
     ] = 0.0,
@@ -89,23 +95,29 @@ def run(
         typer.Option(
             "--output",
             "-o",
-            help="Where to write results; default: standard output.",
+            help="Where to write results.",
             metavar="PATH",
             rich_help_panel=_OUTPUT,
-            show_default=False,
+            show_default="standard output",
         ),
     ] = None,
     form: Annotated[
         Format | None,
         typer.Option(
             "--format",
-            help="Format of the results; default: by the suffix of PATH (.jsonl, .parquet), else a table.",
+            help="Format of the results.",
             rich_help_panel=_OUTPUT,
-            show_default=False,
+            show_default="by the suffix of PATH (.jsonl, .parquet), else table",
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="The same as --format jsonl.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "--json",
+            metavar="",
+            help="Print JSON on standard output instead of a table: one object a line for each image (--format jsonl).",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False,
     save: Annotated[
         str,
@@ -116,7 +128,9 @@ def run(
             show_default="parquet, numpy: embedding; else none",
         ),
     ] = "",
-    top_k: Annotated[int, typer.Option(min=1, help="Classes to show.", rich_help_panel=_OUTPUT)] = 3,
+    top_k: Annotated[
+        int, typer.Option(min=1, help="Classes to show of each image.", metavar="K", rich_help_panel=_OUTPUT)
+    ] = 3,
     resume: Annotated[
         bool,
         typer.Option(
@@ -157,20 +171,22 @@ def run(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=_ENGINE)] = "auto",
+    device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
     engine: Annotated[
         str,
         typer.Option(
             help="Engine or group to use (inspect lists them).",
             show_default="the first that can run",
             metavar="ID",
-            rich_help_panel=_ENGINE,
+            rich_help_panel=ENGINE_PANEL,
         ),
     ] = "",
     precision: Annotated[
-        EnginePrecision, typer.Option(help="Precision of the engine.", rich_help_panel=_ENGINE)
+        EnginePrecision, typer.Option(help="Precision of the engine.", rich_help_panel=ENGINE_PANEL)
     ] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.", rich_help_panel=_ENGINE)] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads.", show_default="all cores", rich_help_panel=ENGINE_PANEL)
+    ] = 0,
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
     decoders: Annotated[
@@ -179,13 +195,17 @@ def run(
     max_tokens: Annotated[
         int,
         typer.Option(
-            min=0, help="Scale images down to this many patches; 0 means as the bundle says.", rich_help_panel=_TOKENS
+            min=0,
+            help="Scale images down to this many patches.",
+            show_default="the bundle's own limit",
+            rich_help_panel=_TOKENS,
         ),
     ] = 0,
     policy: Annotated[
         str,
         typer.Option(
-            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content.",
+            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content (navit-edge "
+            "docs policies).",
             metavar="POLICY",
             rich_help_panel=_TOKENS,
         ),
@@ -193,7 +213,8 @@ def run(
     overflow: Annotated[
         Overflow,
         typer.Option(
-            help="If an image is larger than every token budget: fail it, or scale it down to the largest that fits.",
+            help="If an image is larger than every token budget: fail it, or scale it down to the largest that fits "
+            "(downscale); no model takes split yet.",
             rich_help_panel=_TOKENS,
         ),
     ] = "error",

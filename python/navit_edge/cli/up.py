@@ -50,10 +50,12 @@ def up(
     backend: Annotated[
         str | None,
         typer.Option(
-            help="As build-engine's.", show_default="tensorrt-rtx or tensorrt if there is an NVIDIA GPU, else openvino"
+            help="As build-engine's.",
+            metavar="NAME",
+            show_default="tensorrt-rtx or tensorrt if there is an NVIDIA GPU, else openvino",
         ),
     ] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="As run's.")] = 3,
+    top_k: Annotated[int, typer.Option(min=1, help="As run's.", metavar="K")] = 3,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="As run's: one line of JSON per image.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="As run's.", metavar="PATH", show_default="standard output")
@@ -63,11 +65,11 @@ def up(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    r"""From a checkpoint to results: export, build-engine for this machine, run.
+    """From a checkpoint to results: export, build-engine for this machine, run.
 
     A step whose result is there and unchanged is skipped. The commands are
     shown as they run, so that you can go on with them. Only export needs
-    torch: pip install "navit-edge\[export]".
+    torch: pip install "navit-edge[export]".
     """
     if (source / "manifest.json").is_file():
         if bundle is not None or family is not None or labels is not None or max_tokens is not None:

@@ -1,8 +1,8 @@
-"""Wrong usage: what was typed is shown, not obeyed."""
+"""Commands with their own help, and wrong usage: what was typed is shown, not obeyed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +10,7 @@ from typing import Any, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from navit_edge.cli.help import first_sentence, help_text
 from navit_edge.text import shown
 
 #: Of click or of the one that typer brings along: what every error of usage is.
@@ -27,8 +28,13 @@ class Commands(TyperGroup):
         with _shown():
             return super().invoke(ctx)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        shown_ones = [(name, first_sentence(command.help)) for name, command in commands if not command.hidden]
+        formatter.write(help_text(self, ctx, commands=shown_ones))
 
-class PathCommand(TyperCommand):
+
+class Command(TyperCommand):
     """A command whose paths are not empty: ``Path("")`` would be the current folder."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -36,6 +42,23 @@ class PathCommand(TyperCommand):
         for parameter in self.params:
             if _takes_paths(parameter):
                 parameter.process_value = _not_empty(parameter)  # type: ignore[method-assign]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(help_text(self, ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            message = str(vars(error)["message"])
+            if "unexpected extra argument" in message and "--json" in given:
+                vars(error)["message"] = f"{message}. --json takes no file: --json-file FILE writes one{_file(given)}"
+            raise
+
+
+def _file(given: Sequence[str]) -> str:
+    return "; without it, JSON goes to standard output" if "-" in given else ""
 
 
 def _takes_paths(parameter: Any) -> bool:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, command, echo_json, err_console, fail, out_console
+from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, fail, out_console
 from navit_edge.cli.decoding import decoding
 from navit_edge.decode import DecodeOptions
+from navit_edge.tables import Column, number, print_table, text
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from navit_edge.verify import Certificate, EngineCertificate
     from navit_edge.verify.certificate import Check
 
@@ -32,8 +31,10 @@ def verify(
         Path | None,
         typer.Option(help="Folder of images to check with.", show_default="drawn images", metavar="DIR"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as JSON.")] = False,
-    write: Annotated[bool, typer.Option("--write/--no-write", help="Write it to reports/parity.json.")] = True,
+    as_json: JsonOption = False,
+    write: Annotated[
+        bool, typer.Option("--write/--no-write", help="Write the certificate to reports/parity.json of the bundle.")
+    ] = True,
     save_inputs: Annotated[
         Path | None,
         typer.Option(
@@ -113,42 +114,47 @@ def _go_on(bundle: Path, certificate: Certificate, inputs: Path | None, outputs:
 def _print(certificate: Certificate) -> None:
     console = out_console()
     console.print("the bundle on this machine", style="bold")
-    console.print(_table(certificate.bundle))
+    _print_checks(certificate.bundle)
     for one in certificate.engines:
         _print_engine(one)
 
 
-def _table(checks: Sequence[Check]) -> Table:
-    from rich.table import Table
+def _print_checks(checks: Sequence[Check]) -> None:
     from rich.text import Text
 
-    table = Table("", "check", "found", "expected")
-    for check in checks:
-        mark = Text("yes", style="green") if check.holds else Text("NO", style="bold red")
-        table.add_row(mark, check.name, check.found, check.expected)
-    return table
+    rows = [
+        (
+            Text("yes", style="green") if check.holds else Text("NO", style="bold red"),
+            check.name,
+            check.found,
+            check.expected,
+        )
+        for check in checks
+    ]
+    print_table(out_console(), "", [Column(""), *map(text, ("check", "found", "expected"))], rows)
+    out_console().print()
 
 
 def _print_engine(one: EngineCertificate) -> None:
-    from rich.table import Table
-
     console = out_console()
     console.print(f"{one.engine} on {one.device}", style="bold", markup=False, soft_wrap=True)
     console.print(f"{one.images}; reference: {one.reference}", markup=False, soft_wrap=True)
     if one.distances:
-        table = Table("output", "least cosine", "mean cosine", "max abs", "of the largest value", "same class")
-        for name, found in one.distances.items():
-            agreement = "" if found.top1_agreement is None else f"{found.top1_agreement:.0%}"
-            table.add_row(
+        figures = ("least\ncosine", "mean\ncosine", "max abs", "of the\nlargest value", "same\nclass")
+        rows = [
+            (
                 name,
                 f"{found.least_cosine:.6f}",
                 f"{found.mean_cosine:.6f}",
                 f"{found.max_abs:.2e}",
                 f"{found.relative:.1e}",
-                agreement,
+                "" if found.top1_agreement is None else f"{found.top1_agreement:.0%}",
             )
-        console.print(table)
-    console.print(_table(one.checks))
+            for name, found in one.distances.items()
+        ]
+        print_table(console, "", [Column("output"), *map(number, figures)], rows)
+        console.print()
+    _print_checks(one.checks)
     if one.worst_layer is not None:
         worst = one.worst_layer
         console.print(f"worst layer: {worst.words} ({worst.relative:.1e})", style="red", markup=False, soft_wrap=True)

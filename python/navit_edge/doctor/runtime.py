@@ -9,6 +9,7 @@ from typing import Any
 from navit_edge.doctor import vendor
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.nvidia import Nvidia
+from navit_edge.doctor.pytorch import torch_finding
 from navit_edge.machine import libraries
 from navit_edge.machine.libraries import shared_objects
 from navit_edge.machine.probe import Probe
@@ -55,6 +56,7 @@ def runtime_findings(
     return (
         Finding("navit-edge", State.FOUND, here, facts={"version": here}),
         *vendor.variable_findings(),
+        torch_finding(),
         *(backend_finding(probe, name, jetson=jetson, nvidia=nvidia, openvino=openvino) for name in BACKENDS),
     )
 

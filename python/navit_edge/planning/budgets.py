@@ -86,12 +86,12 @@ def choose_budgets(
     longest = max(token_counts)
     if longest > max_tokens:
         raise InvalidInputError(
-            f"an image has {longest} tokens and no budget may be above {max_tokens}; raise --max-budget, or lower "
-            "the images' size with --max-tokens"
+            f"an image has {longest} tokens and no budget may be above {max_tokens}; raise --max-token-budget, or "
+            "lower the images' size with --max-tokens"
         )
     powers = np.array([2**power for power in range(6, 31) if 2**power <= max_tokens], np.int64)
     if powers_of_two and (not len(powers) or powers[-1] < longest):
-        raise InvalidInputError(f"no power of two up to {max_tokens} holds {longest} tokens; raise --max-budget")
+        raise InvalidInputError(f"no power of two up to {max_tokens} holds {longest} tokens; raise --max-token-budget")
     runs = draw_runs(token_counts, weights, images_per_run, count=SEARCH_RUNS, seed=seed)
     totals = np.array([sum(run) for run in runs], np.int64)
     candidates = powers if powers_of_two else candidates_for(totals, longest, max_tokens)

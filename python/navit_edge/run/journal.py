@@ -83,10 +83,14 @@ class Journal:
         before = self.read()
         if before is None:
             return False
+        asked = dict(job)
+        as_written = asked.pop("model_as_written", None)
+        if before.pop("model_as_written", None) is None and as_written is not None:  # an older version began it
+            asked["model"] = as_written
         differences = [
-            f"{key} was {_shown(before.get(key))} and is {_shown(job.get(key))}"
-            for key in dict.fromkeys([*before, *job])
-            if before.get(key) != job.get(key)
+            f"{key} was {_shown(before.get(key))} and is {_shown(asked.get(key))}"
+            for key in dict.fromkeys([*before, *asked])
+            if before.get(key) != asked.get(key)
         ]
         if differences:
             raise InvalidInputError(
@@ -110,11 +114,15 @@ class Journal:
 
 def fingerprint(bundle: Path, **options: Any) -> dict[str, Any]:
     """What makes results those of one job: the model and every option that changes a result."""
-    return {"model": model_hash(bundle), **options}
+    return {"model": model_hash(bundle), "model_as_written": model_hash(bundle, as_written=True), **options}
 
 
-def model_hash(bundle: Path) -> str:
-    """Of what a bundle computes: its model, its weights and its preprocessing. Engines may have been added since."""
+def model_hash(bundle: Path, *, as_written: bool = False) -> str:
+    """Of what a bundle computes: its model, its weights and its preprocessing. Engines may have been added since.
+
+    Objects are compared as values: the order of their fields does not count. ``as_written``: it does, as in journals of
+    versions up to 0.1.
+    """
     from navit_edge.bundle import manifest as manifests
 
     content = manifests.load(bundle)
@@ -128,7 +136,7 @@ def model_hash(bundle: Path) -> str:
         if preprocess[name] == before:
             del preprocess[name]
     parts = [content.model, preprocess, sorted(files.items()), content.labels]
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(parts, order=None if as_written else "sorted")).hexdigest()
 
 
 class Remaining:

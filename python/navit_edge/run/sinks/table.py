@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
+from navit_edge.tables import Column, number, print_table, text
 from navit_edge.text import shown
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 #: Rows of one table; bounds memory.
 ROWS = 200
+#: A path longer than this has its folder on a line of its own in a narrow terminal.
+_LONG_NAME = 24
+_COLUMNS = (
+    text("file"), Column("pixels\n(h × w)"), Column("grid"), number("tokens"), number("pack"), text("result"),
+    number("ms"),
+)  # fmt: skip
 
 
 class TableSink:
@@ -41,32 +47,32 @@ class TableSink:
     def flush(self) -> None:
         if self._records:
             with self._paused():
-                self._console.print(_table(self._records))
+                print_table(self._console, "", _COLUMNS, list(_rows(self._records, narrow=self._console.width < 120)))
             self._records.clear()
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def _table(records: list[dict[str, Any]]) -> Table:
-    table = Table("file", "pixels (h × w)", "grid", "tokens", "pack", "result", "ms")
+def _rows(records: list[dict[str, Any]], *, narrow: bool) -> Iterator[tuple[str | Text, ...]]:
     for record in records:
-        name = Text(shown(record["file"]) + (f"#{record['frame']}" if "frame" in record else ""))
+        name = shown(record["file"]) + (f"#{record['frame']}" if "frame" in record else "")
+        if narrow and len(name) > _LONG_NAME:
+            name = "/\n".join(name.rsplit("/", 1))
         if "error" in record:
-            table.add_row(name, "", "", "", "", Text(shown(record["error"]), style="red"), "")
+            yield (name, "", "", "", "", Text(shown(record["error"]), style="red"), "")
             continue
         best = [
             f"{shown(item.get('label', item.get('index')))} {item['score']:.1%}" for item in record.get("top_k", [])
         ]
         if "embedding_norm" in record:
             best.append(f"|embedding| {record['embedding_norm']:.3f}")
-        table.add_row(
+        yield (
             name,
             "{} × {}".format(*record["pixels"]),
             "{} × {}".format(*record["grid"]),
             str(record["tokens"]),
             str(record["pack"]),
-            Text("\n".join(best)),
+            "\n".join(best),
             f"{record['latency_ms']:.1f}",
         )
-    return table
