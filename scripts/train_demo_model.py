@@ -1,7 +1,7 @@
-"""Trains the model that `navit-edge demo` runs: a NaViT of 150,000 parameters that names the shape in a drawn picture.
+"""Trains the model that `navit-edge demo` runs: a NaViT of 152,000 parameters that names the shape in a drawn picture.
 
-Minutes on one core: python scripts/train_demo_model.py model.safetensors. Then, for what the package ships:
-navit-edge export --checkpoint model.safetensors --labels shapes.txt --max-tokens 256 -o shapes.navit
+Ten minutes on one core: python scripts/train_demo_model.py shapes.safetensors. Then, for what the package ships:
+navit-edge export --checkpoint shapes.safetensors --labels shapes.txt --max-tokens 256 -o shapes.navit
 """
 
 from __future__ import annotations

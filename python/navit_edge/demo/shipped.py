@@ -1,4 +1,4 @@
-"""The bundle that the package ships: a NaViT of 150,000 parameters that names drawn shapes, and knows nothing else."""
+"""The bundle that the package ships: a NaViT of 152,000 parameters that names drawn shapes, and knows nothing else."""
 
 from __future__ import annotations
 
