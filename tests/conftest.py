@@ -64,7 +64,7 @@ LONGEST = (
 
 #: Folders and files that take more than a few seconds of a core; `make test-fast` leaves them out.
 SLOW = {
-    "families", "parity", "consumer", *LONGEST, "test_bench", "test_build_lowering", "test_build_runner",
+    "families", "parity", "consumer", "training", *LONGEST, "test_bench", "test_build_lowering", "test_build_runner",
     "test_build_tensorrt", "test_cli", "test_cli_build", "test_cli_export", "test_cli_quantize", "test_cli_run",
     "test_decode_in_flight", "test_decode_limits", "test_decode_refusals", "test_direction_rules", "test_doctor",
     "test_doctor_machine", "test_doctor_rebuild", "test_evaluate", "test_fork", "test_fuzz", "test_metrics",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,9 +94,12 @@ def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
             read_examples(tmp_path / name)
 
 
-def test_a_file_of_both_is_found_by_whatever_path(tmp_path: Path) -> None:
+def test_an_image_of_both_is_found_whatever_it_is_called(tmp_path: Path) -> None:
     touch(tmp_path / "test/cat/a.jpg", tmp_path / "test/cat/b.jpg", tmp_path / "train/dog/c.jpg")
-    os.link(tmp_path / "test/cat/b.jpg", tmp_path / "train/dog/d.jpg")
+    for number, path in enumerate(sorted(tmp_path.rglob("*.jpg"))):
+        path.write_bytes(b"%d" % number)
+    shutil.copy(tmp_path / "test/cat/b.jpg", tmp_path / "train/dog/d.jpg")
+    (tmp_path / "train/dog/gone.jpg").symlink_to("nowhere")
     data, train = read_examples(tmp_path / "test"), read_examples(tmp_path / "train")
     assert shared_files(data, train) == ["cat/b.jpg"]
     assert shared_files(data, data) == data.names

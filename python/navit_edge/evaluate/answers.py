@@ -114,7 +114,7 @@ def answers_of(
     """
     targets = classes.targets
     counted = outputs.ok & (targets >= 0)
-    retrieved = _retrieval(outputs, targets, counted)
+    retrieved = _retrieval(outputs, targets, counted) if recall or head is None else None
     predicted = np.full(len(targets), -1, np.int64)
     top5: Bools | None = None
     if head is not None:
@@ -129,7 +129,7 @@ def answers_of(
         predicted[counted] = retrieved.nearest
     asked = None
     hits: dict[int, Bools] = {}
-    if retrieved is not None and len(np.unique(targets[counted])) > 1:
+    if retrieved is not None and recall and len(np.unique(targets[counted])) > 1:
         asked = _spread(retrieved.asked, counted)
         hits = {k: _spread(retrieved.found(k), counted) for k in recall}
     values = outputs.embedding if of is None else of

@@ -7,11 +7,13 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from navit_edge.bundle.hashing import hash_file
 from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError, import_or_explain
 from navit_edge.files import read_text
@@ -96,17 +98,31 @@ def read_examples(data: Path, *, formats: tuple[str, ...] = FORMATS) -> Examples
 
 
 def shared_files(one: Examples, other: Examples) -> list[str]:
-    """Names of ``one`` whose file is in ``other``, too, by whatever path. Copies of a file are not looked for."""
-    there = {key for example in other.examples if (key := _file_key(example.path))}
-    return [example.name for example in one.examples if _file_key(example.path) in there]
+    """Names of ``one`` whose content is a file of ``other``, too, to the byte.
+
+    Only files of the same size are read. What cannot be read is left out: it cannot be decoded either.
+    """
+    mine, theirs = _by_size(one), _by_size(other)
+    shared: set[str] = set()
+    for size in mine.keys() & theirs.keys():
+        there = {_hash(example) for example in theirs[size]}
+        shared |= {example.name for example in mine[size] if (found := _hash(example)) is not None and found in there}
+    return [name for name in one.names if name in shared]
 
 
-def _file_key(path: str) -> tuple[int, int] | None:
+def _by_size(examples: Examples) -> dict[int, list[Example]]:
+    found: dict[int, list[Example]] = {}
+    for example in examples.examples:
+        with suppress(OSError):
+            found.setdefault(os.stat(example.path).st_size, []).append(example)
+    return found
+
+
+def _hash(example: Example) -> str | None:
     try:
-        found = os.stat(path)
-    except (OSError, ValueError):
+        return hash_file(Path(example.path), follow_links=True).sha256
+    except OSError:
         return None
-    return found.st_dev, found.st_ino
 
 
 def _of_folders(data: Path, formats: tuple[str, ...]) -> Examples:

@@ -39,9 +39,9 @@ def classifier_head(names: Sequence[str], classes: int) -> Head:
 
 
 def first_of_name(names: Sequence[str], classes: int) -> Indices:
-    """[classes]: of each class the first that has its name; itself if there are no names."""
+    """[classes]: of each class the first that has its name; itself if it has none."""
     place: dict[str, int] = {}
-    return np.array([place.setdefault(names[i], i) if names else i for i in range(classes)], np.int64)
+    return np.array([place.setdefault(names[i], i) if i < len(names) else i for i in range(classes)], np.int64)
 
 
 def knn_head(embeddings: Array, targets: Indices, *, neighbors: int) -> Head:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.bench.measure import ms_text
 from navit_edge.errors import InvalidInputError
 from navit_edge.picture import check_picture, picture_text, write_picture
 
@@ -19,6 +19,8 @@ _COLOURS = ("#1f5fa8", "#d55e00", "#2f7d4f", "#9b4f96", "#6b6b00", "#444444")
 #: One a policy.
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 _PURPOSE = "evaluate --plot"
+#: About the size of the axes, in points.
+_SIZE_PT = (430, 280)
 
 
 def plot(report: Report, path: Path) -> None:
@@ -71,11 +73,7 @@ def _draw_rows(axes: Any, rows: Sequence[Row]) -> None:
             [x], [y], yerr=[[max(0.0, below)], [max(0.0, above)]], color=colour, marker=marker, markersize=6.5,
             markerfacecolor=colour if on_front else "white", ecolor=f"{colour}80", elinewidth=1.1, capsize=3, zorder=3,
         )  # fmt: skip
-        above_point = engines.index(row.engine) % 2 == 0  # engines that are as fast and as right do not overlap
-        axes.annotate(
-            f"{row.tokens_per_image:.0f}", (x, y), xytext=(6, 5 if above_point else -11), textcoords="offset points",
-            fontsize=8, color=colour,
-        )  # fmt: skip
+    _draw_tokens(axes, rows, [_COLOURS[engines.index(row.engine) % len(_COLOURS)] for row in rows])
     for place, engine in enumerate(engines):
         axes.plot([], [], color=_COLOURS[place % len(_COLOURS)], marker="o", linestyle="", label=picture_text(engine))
     if len(policies) > 1:
@@ -87,6 +85,34 @@ def _draw_rows(axes: Any, rows: Sequence[Row]) -> None:
     figure.legend(handles=axes.get_legend_handles_labels()[0], frameon=False, loc="outside right center", fontsize=9)
 
 
+def _draw_tokens(axes: Any, rows: Sequence[Row], colours: Sequence[str]) -> None:
+    """Beside each point, on the first side where it covers no point and no other number, if there is one."""
+    from matplotlib.patheffects import withStroke
+
+    times = [math.log(time_ms(row)) for row in rows]
+    heights = [row.top1.value for row in rows]
+    low, high = min(row.top1.low for row in rows), max(row.top1.high for row in rows)
+    # About where the points lie, in points of text (1/72 inch).
+    across, along = _SIZE_PT[0] / max(max(times) - min(times), 0.4), _SIZE_PT[1] / max(1.2 * (high - low), 0.01)
+    points = [(x * across, y * along) for x, y in zip(times, heights, strict=True)]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
+    for row, (x, y), colour in zip(rows, points, colours, strict=True):
+        text = f"{row.tokens_per_image:.0f}"
+        sides = [(6.0, 4.0), (6.0, -11.0), (-6.0 - 5 * len(text), 4.0), (-6.0 - 5 * len(text), -11.0)]
+        boxes = [(x + dx, y + dy, x + dx + 5 * len(text), y + dy + 7) for dx, dy in sides]
+        free = [place for place, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)]
+        best = free[0] if free else 0
+        taken.append(boxes[best])
+        axes.annotate(
+            text, (time_ms(row), 100 * row.top1.value), xytext=sides[best], textcoords="offset points", fontsize=8,
+            color=colour, path_effects=[withStroke(linewidth=2, foreground="white")], zorder=4,
+        )  # fmt: skip
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
 def _dress(axes: Any, rows: Sequence[Row]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -94,7 +120,7 @@ def _dress(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(min(times) / 1.25, max(times) * 1.25)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ms_text(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = min(row.top1.low for row in rows), max(row.top1.high for row in rows)
     room = 8 * max(high - low, 0.01)

@@ -98,7 +98,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     train: Images | None
     reference: int | None  # the row that the others are compared with; None: no float32 engine runs here
     rows: tuple[Row, ...]
-    not_run: dict[str, str]  # engine -> why
+    not_run: dict[str, str]  # engine -> why, in several lines
     notes: tuple[str, ...]
     host: dict[str, str]
     versions: dict[str, str]

@@ -63,8 +63,8 @@ REPORT = "report.json"
 _VARIANTS = "variants"
 _PACKAGES = ("navit-edge", "numpy", "openvino", "tensorrt", "tensorrt-rtx-cu12", "scikit-learn")
 
-#: Called with each session that is opened, and what it runs.
-OnSession = Callable[[Session, Variant], None]
+#: Called with each session that is opened, what it runs, which row that is, and how many there will be.
+OnSession = Callable[[Session, Variant, int, int], None]
 
 
 class _Record(msgspec.Struct, kw_only=True):
@@ -149,7 +149,8 @@ class _Evaluation:
         )
         self._console = console or Console(stderr=True, quiet=True)
         self._quiet = console is None
-        self._on_session = on_session or (lambda session, variant: None)
+        self._total = 0  # rows, if all engines run
+        self._on_session = on_session or (lambda session, variant, number, of: None)
         decoder = Decoder(request.decode, Recorded.of(self._manifest.preprocess))
         self._timed = TimedImages(self._examples, request.timed_images, decoder)
         self._job = fingerprint(
@@ -181,9 +182,13 @@ class _Evaluation:
 
     def _found(self, place: Path) -> _Found:
         found = _Found()
-        for engine in reference_engines(self._manifest, self._asked):
-            variant = Variant(engine=engine, precision="fp32", policy=str(Policy.native()), cap=0)
-            if self._add(place, variant, found, must_run=engine in self._request.engines):
+        references = [
+            Variant(engine=engine, precision="fp32", policy=str(Policy.native()), cap=0)
+            for engine in reference_engines(self._manifest, self._asked)
+        ]
+        self._total = len({*references[:1], *self._variants()})
+        for variant in references:
+            if self._add(place, variant, found, must_run=variant.engine in self._request.engines):
                 found.reference = variant
                 break
         for variant in self._variants():
@@ -204,11 +209,11 @@ class _Evaluation:
         """Whether it could be run: a row more."""
         here = place / _file_name(variant)
         try:
-            record = self._complete(here, variant)
+            record = self._complete(here, variant, len(found.rows) + 1)
         except BackendError as error:
             if must_run:
                 raise
-            found.not_run[variant.engine] = " ".join(str(error).split())
+            found.not_run[variant.engine] = str(error)
             return False
         outputs = read_outputs(here, self._examples.names)
         answers = self._answers(here, outputs, found.notes)
@@ -239,7 +244,7 @@ class _Evaluation:
         )
         return True
 
-    def _complete(self, here: Path, variant: Variant) -> _Record:
+    def _complete(self, here: Path, variant: Variant, number: int) -> _Record:
         """Runs what is missing of a variant. Raises BackendError if its engine cannot run."""
         asked = (self._request.timed_images, float(self._request.duration_s))
         jobs = self._jobs(variant)
@@ -260,7 +265,7 @@ class _Evaluation:
             decode=request.decode,
             options=request.options,
         ) as session:
-            self._on_session(session, variant)
+            self._on_session(session, variant, number, self._total)
             layout = layout_of(self._bundle, labels=[], top_k=1, save=[name for name in ARRAYS if name in self._widths])
             for name, examples in (("data", self._examples), ("train", self._train)):
                 if examples is not None:
