@@ -77,7 +77,7 @@ def linear_head(embeddings: Array, targets: Indices, *, note: Callable[[str], No
     class only.
     """
     linear_model: Any = import_or_explain(
-        "sklearn.linear_model", purpose="--head linear", remedy="pip install navit-edge[evaluate]"
+        "sklearn.linear_model", purpose="--head linear", remedy='pip install "navit-edge[evaluate]"'
     )
     if len(np.unique(targets)) < 2:
         raise InvalidInputError(

@@ -132,7 +132,7 @@ class _Evaluation:
         self._widths = {name: width for name, width in offered_widths(bundle).items() if name != "tokens"}
         self._head: Head = chosen_head(request, self._widths, train=train is not None)
         if self._head == "linear":
-            import_or_explain("sklearn", purpose="--head linear", remedy="pip install navit-edge[evaluate]")
+            import_or_explain("sklearn", purpose="--head linear", remedy='pip install "navit-edge[evaluate]"')
         self._examples = read_examples(data, formats=request.decode.formats)
         self._train = None if train is None else read_examples(train, formats=request.decode.formats)
         if self._train is not None and (shared := shared_files(self._examples, self._train)):
