@@ -45,6 +45,17 @@ py::dict report_dict(const RunReport& report) {
                   py::arg("predicted_us") = report.predicted_us, py::arg("cost_measured") = report.cost_measured);
 }
 
+/// How users of Python get what a backend needs.
+const std::map<std::string, std::string> kInstall = {
+    {"openvino", "pip install \"navit-edge[openvino]\""},
+    {"tensorrt",
+     "build navit-edge from its sources with TensorRT's headers, those of JetPack and apt are found, others with "
+     "`pip install -C cmake.define.TensorRT_ROOT=DIR .`; or choose an engine of another backend"},
+    {"tensorrt-rtx",
+     "build navit-edge from its sources with the headers of NVIDIA's TensorRT-RTX SDK: "
+     "`pip install -C cmake.define.TensorRT_RTX_ROOT=DIR .`; or choose an engine of another backend"},
+};
+
 }  // namespace
 
 void bind_session(py::module_& module) {
@@ -68,6 +79,7 @@ void bind_session(py::module_& module) {
              session.overflow = parse_word<Overflow>(overflow);
              session.search.explicit_dirs = std::move(backend_dirs);
              session.search.vendor_dirs = std::move(vendor_dirs);
+             session.search.install = kInstall;
              session.backend = std::move(options);
              session.queue_limit = queue_limit;
              session.queue_bytes = queue_bytes;

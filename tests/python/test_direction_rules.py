@@ -155,7 +155,7 @@ PYTHON_ORDER = (
     "errors", "vocabulary", "threads", "text", "tables", "options", "result", "files", "place", "picture", "machine",
     "bundle", "pixels", "decode", "inputs", "future", "policy", "streaming", "submitting", "metrics", "session",
     "planning", "memory", "oracle", "compile", "quantize", "verify", "bench", "run", "evaluate", "doctor", "cmake",
-    "cli", "__main__",
+    "demo", "cli", "__main__",
 )  # fmt: skip
 #: Inside functions only: ``pixels`` is what a caller gives, and a file among it is decoded.
 BACKWARDS = {("pixels", "decode")}

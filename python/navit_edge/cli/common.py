@@ -28,12 +28,17 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: Of an error without --debug.
+MOST_LINES = 12
+
 _debug = False
 
 
 def _set_debug(value: bool) -> bool:
     global _debug
     _debug = _debug or value
+    if value:
+        os.environ["NAVIT_EDGE_DEBUG"] = "1"  # of the core: an error lists what was tried
     return value
 
 
@@ -142,10 +147,14 @@ def forget_standard_output() -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """Prints ``error: …`` as one paragraph, the traceback before it with --debug, and exits with 1."""
+    """Prints ``error: …``, and what follows its first line indented; a long list only with --debug, which prints the
+    traceback before it. Exits with 1."""
     if _debug and sys.exc_info()[0] is not None:
         _print_traceback()
-    sys.stderr.write(f"error: {shown(' '.join(message.split()))}\n")
+    lines = [shown(" ".join(line.split())) for line in message.splitlines() if line.strip()] or [""]
+    if len(lines) > MOST_LINES and not _debug:
+        lines[MOST_LINES - 1 :] = [f"and {len(lines) - MOST_LINES + 1} more lines, which --debug shows"]
+    sys.stderr.write("error: " + "\n  ".join(lines) + "\n")
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):  # full, closed: it would fail again when the process ends

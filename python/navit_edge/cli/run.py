@@ -359,7 +359,7 @@ def announce(session: Any) -> None:
     console = err_console()
     for candidate, usable, detail in session.candidates:
         if not usable:
-            why = reason_of(candidate, f"  {candidate}: {detail}")
+            why = reason_of(candidate, detail)
             console.print(f"passed over {candidate}: {why}", style="yellow", soft_wrap=True, markup=False)
         elif detail != session.device:
             console.print(f"{candidate}: {detail}", style="yellow", soft_wrap=True, markup=False)
