@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +24,15 @@ from tiny_bundle import TinyConfig, make_bundle
 
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
-from navit_edge.errors import BackendError, InvalidInputError
+from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
 from navit_edge.evaluate import EvaluateRequest, Report, evaluate, runner
 from navit_edge.evaluate.answers import Answers
 from navit_edge.evaluate.heads import TEMPERATURE
 from navit_edge.evaluate.picture import plot
 from navit_edge.evaluate.report import Row, compare
+from navit_edge.evaluate.request import chosen_head
 from navit_edge.run.sinks.arrays import ArraysSink
+from navit_edge.vocabulary import HEADS
 
 CLASSES = [f"class {i}" for i in range(5)]
 #: Rows that this many tokens make differ from the bundle's own.
@@ -152,6 +155,23 @@ def test_heads_go_with_outputs_that_are_kept(
         assert report.rows[0].images == IMAGES
 
 
+def test_rows_are_added_to_what_is_kept(
+    whole: Report, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate(bundle, data, EvaluateRequest(timed_images=0), folder=out)
+    opened = []
+    real = runner.Session
+
+    def session(*arguments: Any, **options: Any) -> ne.Session:
+        opened.append(options["max_tokens_per_image"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(runner, "Session", session)
+    assert without_times(evaluate(bundle, data, UNTIMED, folder=out, resume=True)) == without_times(whole)
+    assert opened == [CAP]
+
+
 def no_session(*_: object, **__: object) -> ne.Session:
     raise AssertionError("a session was opened")
 
@@ -213,6 +233,15 @@ def test_training_images_of_one_class_are_refused_by_a_linear_head(
             evaluate(bundle, data, request, train=tmp_path)
 
 
+def test_a_linear_head_without_scikit_learn_says_what_to_install_before_anything_runs(
+    bundle: Path, data: Path, train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(runner, "Session", no_session)
+    with pytest.raises(MissingPackageError, match=r'--head linear needs .*pip install "navit-edge\[evaluate\]"'):
+        evaluate(bundle, data, EvaluateRequest(head="linear"), train=train)
+
+
 def test_images_that_are_also_training_images_are_refused(bundle: Path, data: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"41 images of .* are among the training images, too"):
         evaluate(bundle, data, EvaluateRequest(head="knn"), train=data)
@@ -231,6 +260,28 @@ def test_a_request_that_the_bundle_cannot_meet_is_refused(
 ) -> None:
     with pytest.raises(ne.NavitEdgeError, match=message):
         evaluate(bundle, data, EvaluateRequest(**options))
+
+
+@pytest.mark.parametrize(
+    ("head", "outputs", "train", "expected"),
+    [
+        ("auto", ["logits", "embedding"], False, "classifier"),
+        ("retrieval", ["embedding"], False, "retrieval"),
+        ("linear", ["embedding"], True, "linear"),
+        ("auto", ["embedding"], False, "gives no logits, so it has no classifier; give --head knn or"),
+        ("classifier", ["embedding"], False, "needs the output logits, and the bundle gives embedding"),
+        ("knn", ["logits"], True, "needs the output embedding, and the bundle gives logits"),
+        ("retrieval", ["embedding"], True, "learns from no images; leave --train out"),
+        ("auto", ["logits"], True, "--train goes with --head knn or --head linear"),
+    ],
+)
+def test_a_head_goes_with_what_the_bundle_gives(head: Any, outputs: list[str], train: bool, expected: str) -> None:
+    request = EvaluateRequest(head=head)
+    if expected in HEADS:
+        assert chosen_head(request, dict.fromkeys(outputs, 8), train=train) == expected
+    else:
+        with pytest.raises(InvalidInputError, match=expected):
+            chosen_head(request, dict.fromkeys(outputs, 8), train=train)
 
 
 @pytest.mark.parametrize(
@@ -261,11 +312,11 @@ def test_an_engine_that_cannot_run_here_is_named_and_the_others_are_evaluated(
 
     monkeypatch.setattr(runner, "Session", session)
     report = evaluate(bundle, data, UNTIMED)
-    assert report.not_run == {"broken": "no such library"}
+    assert report.not_run == {"broken": "no such\nlibrary"}
     assert report.rows == whole.rows
     monkeypatch.setattr(runner, "engines_of", lambda *_: [("broken", "int8")])
     monkeypatch.setattr(runner, "reference_engines", lambda *_: [])
-    with pytest.raises(BackendError, match="none was evaluated: broken: no such library"):
+    with pytest.raises(BackendError, match="none was evaluated: broken: no such\nlibrary"):
         evaluate(bundle, data, UNTIMED)
 
 

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from navit_edge.errors import InvalidInputError
 from navit_edge.evaluate import heads
-from navit_edge.evaluate.heads import TEMPERATURE, Retrieval, classifier_head, knn_head, linear_head
+from navit_edge.evaluate.heads import TEMPERATURE, Retrieval, classifier_head, first_of_name, knn_head, linear_head
 
 CLASSES, WIDTH = 8, 12
 
@@ -101,6 +101,7 @@ def test_classes_of_one_name_are_one_class() -> None:
     head = classifier_head(["crane", "dog", "crane"], 3)
     ranked = head(np.array([[0, 1, 2], [2, 1, 0]], np.float32))
     assert ranked.tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert first_of_name(["crane", "crane"], 4).tolist() == [0, 0, 2, 3]
 
 
 @pytest.mark.usefixtures("small_chunks")

@@ -8,7 +8,7 @@ normal distribution around -1/2 that is cut at -1 and 1, which stand for the sma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,8 +25,8 @@ DISTRIBUTIONS = ("uniform", "truncated-normal")
 class Resolution:
     """How large images are: the side R, in pixels, of a square of the same area.
 
-    native: as they are, up to ``max_px``. side: R is drawn between ``min_px`` and ``max_px``. area: R^2 is drawn
-        between their squares.
+    native: as they are, up to ``max_px``; ``min_px`` does not matter. side: R is drawn between ``min_px`` and
+        ``max_px``. area: R^2 is drawn between their squares.
     truncated-normal: of this ``mean`` and ``deviation``, in units in which -1 is the least and 1 the largest.
     aspect_jitter: height / width is multiplied with a factor between 1 / (1 + j) and 1 + j, uniform in its logarithm.
     upscale: images smaller than R are enlarged; otherwise they keep their size.
@@ -48,7 +48,7 @@ class Resolution:
             raise InvalidInputError(
                 f'distribution "{self.distribution}" is unknown; expected one of {", ".join(DISTRIBUTIONS)}'
             )
-        if not 1 <= self.min_px <= self.max_px:
+        if self.max_px < 1 or (self.kind != "native" and not 1 <= self.min_px <= self.max_px):
             raise InvalidInputError(f"resolution: {self.min_px} to {self.max_px} px; expected 1 <= min <= max")
         if self.deviation <= 0 or self.aspect_jitter < 0:
             raise InvalidInputError("resolution: expected deviation > 0 and aspect_jitter >= 0")
@@ -112,4 +112,4 @@ class ResolutionPools:
         if scale == 1:
             return chosen
         low, high = max(1, round(chosen.min_px * scale)), max(1, round(chosen.max_px * scale))
-        return Resolution(**{**vars(chosen), "min_px": low, "max_px": high})
+        return replace(chosen, min_px=low, max_px=high)

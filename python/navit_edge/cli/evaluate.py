@@ -190,6 +190,7 @@ def evaluate(
     an interrupted evaluation.
     """
     from navit_edge.compile.request import parse_numbers, parse_words
+    from navit_edge.doctor.engines import reason_of
     from navit_edge.evaluate import EvaluateRequest, InterruptedEvaluation
     from navit_edge.evaluate import evaluate as run_evaluation
     from navit_edge.evaluate.picture import plot as draw
@@ -231,11 +232,11 @@ def evaluate(
     standard_output()
     console = err_console()
 
-    def said(session: Session, variant: Variant) -> None:
+    def said(session: Session, variant: Variant, number: int, of: int) -> None:
         if not quiet:
             announce(session)
             cap = f", at most {variant.cap} patches" if variant.cap else ""
-            console.print(f"policy {variant.policy}{cap}", soft_wrap=True, markup=False)
+            console.print(f"row {number} of {of}: policy {variant.policy}{cap}", soft_wrap=True, markup=False)
 
     try:
         report = run_evaluation(
@@ -265,7 +266,7 @@ def evaluate(
         write_file(json_file, report_json(report).encode())
         console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
     for name, why in report.not_run.items():
-        console.print(f"not run here: {name}: {why}", style="yellow", soft_wrap=True, markup=False)
+        console.print(f"not run here: {name}: {reason_of(name, why)}", style="yellow", soft_wrap=True, markup=False)
     if plot is not None:
         draw(report, plot)
         console.print(f"wrote {plot}", soft_wrap=True, markup=False)

@@ -20,8 +20,9 @@ from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
-from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, classifier, trained_head
+from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, trained_head
 from navit_edge.evaluate.data import Examples, read_examples, shared_files
+from navit_edge.evaluate.heads import classifier_head
 from navit_edge.evaluate.metrics import CONFIDENCE
 from navit_edge.evaluate.outputs import Outputs, read_outputs, run_into
 from navit_edge.evaluate.report import (
@@ -63,8 +64,8 @@ REPORT = "report.json"
 _VARIANTS = "variants"
 _PACKAGES = ("navit-edge", "numpy", "openvino", "tensorrt", "tensorrt-rtx-cu12", "scikit-learn")
 
-#: Called with each session that is opened, and what it runs.
-OnSession = Callable[[Session, Variant], None]
+#: Called with each session that is opened, what it runs, which row that is, and how many there will be.
+OnSession = Callable[[Session, Variant, int, int], None]
 
 
 class _Record(msgspec.Struct, kw_only=True):
@@ -132,7 +133,7 @@ class _Evaluation:
         self._widths = {name: width for name, width in offered_widths(bundle).items() if name != "tokens"}
         self._head: Head = chosen_head(request, self._widths, train=train is not None)
         if self._head == "linear":
-            import_or_explain("sklearn", purpose="--head linear", remedy="pip install navit-edge[evaluate]")
+            import_or_explain("sklearn", purpose="--head linear", remedy='pip install "navit-edge[evaluate]"')
         self._examples = read_examples(data, formats=request.decode.formats)
         self._train = None if train is None else read_examples(train, formats=request.decode.formats)
         if self._train is not None and (shared := shared_files(self._examples, self._train)):
@@ -149,7 +150,8 @@ class _Evaluation:
         )
         self._console = console or Console(stderr=True, quiet=True)
         self._quiet = console is None
-        self._on_session = on_session or (lambda session, variant: None)
+        self._total = 0  # rows, if all engines run
+        self._on_session = on_session or (lambda session, variant, number, of: None)
         decoder = Decoder(request.decode, Recorded.of(self._manifest.preprocess))
         self._timed = TimedImages(self._examples, request.timed_images, decoder)
         self._job = fingerprint(
@@ -181,9 +183,13 @@ class _Evaluation:
 
     def _found(self, place: Path) -> _Found:
         found = _Found()
-        for engine in reference_engines(self._manifest, self._asked):
-            variant = Variant(engine=engine, precision="fp32", policy=str(Policy.native()), cap=0)
-            if self._add(place, variant, found, must_run=engine in self._request.engines):
+        references = [
+            Variant(engine=engine, precision="fp32", policy=str(Policy.native()), cap=0)
+            for engine in reference_engines(self._manifest, self._asked)
+        ]
+        self._total = len({*references[:1], *self._variants()})
+        for variant in references:
+            if self._add(place, variant, found, must_run=variant.engine in self._request.engines):
                 found.reference = variant
                 break
         for variant in self._variants():
@@ -204,11 +210,11 @@ class _Evaluation:
         """Whether it could be run: a row more."""
         here = place / _file_name(variant)
         try:
-            record = self._complete(here, variant)
+            record = self._complete(here, variant, len(found.rows) + 1)
         except BackendError as error:
             if must_run:
                 raise
-            found.not_run[variant.engine] = " ".join(str(error).split())
+            found.not_run[variant.engine] = str(error)
             return False
         outputs = read_outputs(here, self._examples.names)
         answers = self._answers(here, outputs, found.notes)
@@ -239,7 +245,7 @@ class _Evaluation:
         )
         return True
 
-    def _complete(self, here: Path, variant: Variant) -> _Record:
+    def _complete(self, here: Path, variant: Variant, number: int) -> _Record:
         """Runs what is missing of a variant. Raises BackendError if its engine cannot run."""
         asked = (self._request.timed_images, float(self._request.duration_s))
         jobs = self._jobs(variant)
@@ -260,7 +266,7 @@ class _Evaluation:
             decode=request.decode,
             options=request.options,
         ) as session:
-            self._on_session(session, variant)
+            self._on_session(session, variant, number, self._total)
             layout = layout_of(self._bundle, labels=[], top_k=1, save=[name for name in ARRAYS if name in self._widths])
             for name, examples in (("data", self._examples), ("train", self._train)):
                 if examples is not None:
@@ -299,7 +305,7 @@ class _Evaluation:
         if self._head == "retrieval":
             return answers_of(outputs, self._classes, None, of=None, recall=recall)
         if self._train is None:
-            head = classifier(self._manifest.labels, self._widths["logits"])
+            head = classifier_head(self._manifest.labels, self._widths["logits"])
             return answers_of(outputs, self._classes, head, of=outputs.logits, recall=recall)
         head = trained_head(
             self._head,
