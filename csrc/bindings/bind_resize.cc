@@ -6,6 +6,8 @@
 
 #include "bindings.h"
 #include "navit_edge/error.h"
+#include "navit_edge/resize.h"
+#include "navit_edge/vocabulary.h"
 
 namespace py = pybind11;
 

@@ -15,7 +15,9 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 
 PySession::PySession(std::unique_ptr<Session> opened)
-    : session(std::move(opened)), result_queue(std::make_shared<ResultQueue>()) {}
+    : session(std::move(opened)),
+      result_queue(std::make_shared<ResultQueue>()),
+      labels(py::tuple(py::cast(session->manifest().labels))) {}
 
 PySession::~PySession() {
   {
@@ -43,6 +45,17 @@ py::dict report_dict(const RunReport& report) {
                   py::arg("predicted_us") = report.predicted_us, py::arg("cost_measured") = report.cost_measured);
 }
 
+/// How users of Python get what a backend needs.
+const std::map<std::string, std::string> kInstall = {
+    {"openvino", "pip install \"navit-edge[openvino]\""},
+    {"tensorrt",
+     "build navit-edge from its sources with TensorRT's headers, those of JetPack and apt are found, others with "
+     "`pip install -C cmake.define.TensorRT_ROOT=DIR .`; or choose an engine of another backend"},
+    {"tensorrt-rtx",
+     "build navit-edge from its sources with the headers of NVIDIA's TensorRT-RTX SDK: "
+     "`pip install -C cmake.define.TensorRT_RTX_ROOT=DIR .`; or choose an engine of another backend"},
+};
+
 }  // namespace
 
 void bind_session(py::module_& module) {
@@ -66,6 +79,7 @@ void bind_session(py::module_& module) {
              session.overflow = parse_word<Overflow>(overflow);
              session.search.explicit_dirs = std::move(backend_dirs);
              session.search.vendor_dirs = std::move(vendor_dirs);
+             session.search.install = kInstall;
              session.backend = std::move(options);
              session.queue_limit = queue_limit;
              session.queue_bytes = queue_bytes;
@@ -73,8 +87,12 @@ void bind_session(py::module_& module) {
              session.batch_wait_us = batch_wait_us;
              session.stall_timeout_s = stall_timeout_s;
              if (policy.has_value()) session.policy = *policy;
-             py::gil_scoped_release release;
-             return std::make_unique<PySession>(std::make_unique<Session>(bundle, std::move(session)));
+             std::unique_ptr<Session> opened;
+             {
+               const py::gil_scoped_release release;
+               opened = std::make_unique<Session>(bundle, std::move(session));
+             }
+             return std::make_unique<PySession>(std::move(opened));
            }),
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
            py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("strategy"),
@@ -106,7 +124,7 @@ void bind_session(py::module_& module) {
             }
             py::list out(results.size());
             for (std::size_t i = 0; i < results.size(); ++i) {
-              PyResult result = py_result(std::move(results[i]));
+              PyResult result = py_result(std::move(results[i]), self.labels);
               result.index = static_cast<std::int64_t>(i);
               out[i] = std::move(result);
             }

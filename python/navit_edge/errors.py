@@ -49,7 +49,7 @@ def import_or_explain(module: str, *, purpose: str, remedy: str) -> ModuleType:
 
     module: Name to import, such as ``"openvino"``.
     purpose: What needs it, as the subject of a sentence: ``"building an OpenVINO engine"``.
-    remedy: The command that installs it: ``"pip install navit-edge[openvino]"``.
+    remedy: The command that installs it: ``'pip install "navit-edge[openvino]"'``.
 
     Raises MissingPackageError: The package is not installed. A package that is installed and fails to import because of
         something that *it* misses is reported with that cause.

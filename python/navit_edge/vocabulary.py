@@ -25,6 +25,10 @@ ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 Icc: TypeAlias = Literal["ignore", "srgb"]
 ICC_RULES: tuple[Icc, ...] = get_args(Icc)
 
+#: Which axis of an array or a tensor holds the channels: the last, or the first.
+Layout: TypeAlias = Literal["hwc", "chw"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
 #: RGB behind transparent pixels, wherever nobody names another colour.
 WHITE = (255, 255, 255)
 
@@ -47,6 +51,13 @@ QUANTIZED: tuple[Precision, ...] = ("int8", "fp8")
 
 Backend: TypeAlias = Literal["openvino", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+#: How an output becomes a class: the bundle's own logits; neighbours or a linear probe in embeddings of training
+#: images; the nearest other image of the data.
+Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval"]
+HEADS: tuple[Head, ...] = get_args(Head)
 
 # --- sessions -------------------------------------------------------------------------------------------------------
 

@@ -303,7 +303,7 @@ def test_wrong_usage_ends_with_2(bundle: Path, options: list[str], message: str)
         (["--images", "nowhere"], "nowhere is not a directory"),
         (["--sizes", "nowhere"], "nowhere cannot be read"),
         (["--engine", "tensorrt-sm87-fp16"], "tensorrt-sm87-fp16"),
-        (["--device", "gpu"], "device gpu was asked for"),
+        (["--device", "gpu"], "has no engine for device gpu"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_measured(

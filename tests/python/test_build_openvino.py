@@ -125,7 +125,7 @@ def test_without_openvino_the_command_that_installs_it_is_given(built: Path, mon
     import sys
 
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises((MissingPackageError, ImportError), match=r"pip install navit-edge\[openvino\]"):
+    with pytest.raises((MissingPackageError, ImportError), match=r'pip install "navit-edge\[openvino\]"'):
         build_engines(built, BuildRequest(backend="openvino"))
 
 

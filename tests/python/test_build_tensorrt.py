@@ -175,7 +175,7 @@ def test_without_tensorrt_rtx_the_command_that_installs_it_is_given(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r"pip install navit-edge\[tensorrt-rtx\]"):
+    with pytest.raises(MissingPackageError, match=r'pip install "navit-edge\[tensorrt-rtx\]"'):
         build_engines(bundle, BuildRequest(backend="tensorrt-rtx"))
 
 

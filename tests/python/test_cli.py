@@ -47,7 +47,8 @@ def test_the_version_is_shown() -> None:
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
-    assert "Error" in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 2
     assert result.stdout == ""
 
 

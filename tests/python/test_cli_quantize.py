@@ -116,7 +116,7 @@ def test_without_onnxruntime_the_command_that_installs_it_is_given(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = invoke("quantize", bundle, "--calibration", images)
     assert result.exit_code == 1
-    assert "pip install navit-edge[quantize]" in result.stderr
+    assert 'pip install "navit-edge[quantize]"' in result.stderr
 
 
 def test_ctrl_c_ends_with_130(bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

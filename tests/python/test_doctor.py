@@ -166,7 +166,7 @@ def engine(built: Path) -> Engine:
         pytest.param(GPU_ENGINE, machine(120), "--backend tensorrt-rtx --precision bf16 --target sm120", id="new card"),
         pytest.param(GPU_ENGINE, machine(75), "--backend tensorrt-rtx --precision fp16 --target sm75", id="no bf16"),
         pytest.param(GPU_ENGINE, machine(87), "--backend tensorrt --precision bf16", id="no RTX for Orin"),
-        pytest.param(GPU_ENGINE, machine(86, rtx=""), "pip install navit-edge[tensorrt-rtx]", id="no library"),
+        pytest.param(GPU_ENGINE, machine(86, rtx=""), 'pip install "navit-edge[tensorrt-rtx]"', id="no library"),
         pytest.param(
             GPU_ENGINE, machine(86, backends=frozenset()), "TensorRT_RTX_ROOT=/path/to/TensorRT-RTX pip install .",
             id="no backend",
@@ -213,14 +213,12 @@ def test_commands_for_rtx_cards_are_accepted_by_build_engine(engine: Engine, bui
 
 def test_a_reason_is_one_line_without_frame_and_advice() -> None:
     error = (
-        "the engine that was asked for cannot run here:\n  a: a: built by X 1; this is X 2, which cannot open it; "
-        "rebuild it here: navit-edge build-engine BUNDLE\nbuild one for this machine, for instance with `x`"
+        "engine a cannot run here: built by X 1; this is X 2, which cannot open it; "
+        "rebuild it here: navit-edge build-engine BUNDLE\n`navit-edge doctor b` shows how to fix it"
     )
     assert reason_of("a", error) == "built by X 1; this is X 2, which cannot open it"
-    lists = (
-        "cannot run here:\n  a: backend 'b' did not load; tried:\n  /x/b.so: no such file\n  /y/b.so: bad\ninstall it"
-    )
-    assert reason_of("a", lists) == "backend 'b' did not load; /y/b.so: bad"
+    lists = "engine a cannot run here: backend 'b' did not load: /y/b.so: bad; install it\ntried:\n  /x/b.so: none"
+    assert reason_of("a", lists) == "backend 'b' did not load: /y/b.so: bad"
     assert reason_of("a", "manifest is damaged") == "manifest is damaged"
 
 

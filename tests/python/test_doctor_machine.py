@@ -174,7 +174,7 @@ def test_the_wheel_of_tensorrt_for_rtx_is_found_with_its_own_version() -> None:
 def test_openvino_that_is_absent_or_broken_gets_its_command() -> None:
     for answer, state in (({"absent": "x"}, State.ABSENT), ({"error": "bad"}, State.PROBLEM)):
         (one,) = openvino_findings(answer)
-        assert (one.state, one.remedy) == (state, ("pip install navit-edge[openvino]",))
+        assert (one.state, one.remedy) == (state, ('pip install "navit-edge[openvino]"',))
 
 
 def test_a_backend_library_that_does_not_load_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

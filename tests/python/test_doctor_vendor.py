@@ -69,7 +69,7 @@ def test_with_driver_and_library_it_can_run_and_without_the_library_it_gets_the_
     assert (able.state, able.facts["can_run"]) == (State.FOUND, True)
     assert able.text.startswith("can run: plug-in found, library TensorRT 10.3.0 found, driver found (CUDA 12.8)")
     lacking = backend_finding(run_probe, "tensorrt", nvidia=nvidia(86))
-    assert (lacking.state, lacking.remedy) == (State.PROBLEM, ("pip install navit-edge[tensorrt]",))
+    assert (lacking.state, lacking.remedy) == (State.PROBLEM, ('pip install "navit-edge[tensorrt]"',))
     assert "library of TensorRT not found" in lacking.text
     board = backend_finding(run_probe, "tensorrt", nvidia=nvidia(87), jetson=True)
     assert board.remedy == ("sudo apt install nvidia-jetpack",)
@@ -124,11 +124,29 @@ def test_backend_dir_wins_what_does_not_open_is_passed_over_and_the_report_says_
     assert plugin_files("tensorrt")[-1][1] == "installed"
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("OpenVINO 2025.3.0", "it needs OpenVINO 2026.4.1; found OpenVINO 2025.3.0"),
+        ("OpenVINO", "it needs OpenVINO 2026.4.1, which is not installed"),
+    ],
+)
+def test_an_openvino_of_another_release_is_named_beside_the_one_that_is_needed(found: str, said: str) -> None:
+    def misses(name: str, *arguments: str) -> dict[str, Any]:
+        return {"error": "libopenvino.so.2641: cannot open shared object file: No such file or directory"}
+
+    one = backend_finding(misses, "openvino", openvino=found)
+    assert one.state is State.PROBLEM
+    assert one.text == f"cannot run: plug-in found, and {said}"
+    assert one.remedy == ('pip install "navit-edge[openvino]"',)
+
+
 def test_the_order_of_plug_ins_is_that_of_the_loaders_own_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The loader lists what it tried; a backend that exists nowhere makes it list everything."""
     monkeypatch.setenv("NAVIT_EDGE_BACKEND_DIR", str(tmp_path))
+    monkeypatch.setenv("NAVIT_EDGE_DEBUG", "1")
     code = (
         "import sys, shutil, msgspec, navit_edge as ne\n"
         "from navit_edge.bundle import manifest as m\n"

@@ -244,4 +244,4 @@ def test_configs_and_preprocessing_need_no_torch() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert "MissingPackageError" in run.stdout
-    assert "pip install navit-edge[export]" in run.stdout
+    assert 'pip install "navit-edge[export]"' in run.stdout

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -89,29 +91,56 @@ def test_importing_navit_edge_loads_numpy_msgspec_and_what_a_session_needs() -> 
     assert loaded.isdisjoint(slow)
 
 
-def test_a_bundle_without_openvino_installed_says_what_to_install(installed: Path, tiny_bundle: Path) -> None:
-    code = """
-import sys
-class Hide:  # as if openvino were not installed
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "openvino":
-            raise ModuleNotFoundError(name, name=name)
-import importlib.util
+#: Opens the bundle of its argument with the package that lies first in sys.path, with no other openvino than what that
+#: folder holds, and prints the error.
+WITHOUT_OPENVINO = """
+import importlib.util, sys
+place = sys.path[0]
 real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == "openvino" else real(name, *rest)
+def beside_the_package(name, *rest):
+    if name != "openvino":
+        return real(name, *rest)
+    paths, sys.path[:] = sys.path[:], [place]
+    try:
+        return real(name, *rest)
+    finally:
+        sys.path[:] = paths
+importlib.util.find_spec = beside_the_package
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__.lower()]
 import navit_edge as ne
-assert ne.__file__.startswith(sys.path[0]), ne.__file__
+assert ne.__file__.startswith(place), ne.__file__
 try:
     ne.Session(sys.argv[1])
 except ne.BackendError as error:
     print(error)
 """
-    finished = python(code, path=installed, arguments=(str(tiny_bundle),))
+
+
+def test_a_bundle_without_openvino_installed_says_what_to_install(installed: Path, tiny_bundle: Path) -> None:
+    finished = python(WITHOUT_OPENVINO, path=installed, arguments=(str(tiny_bundle),))
     assert finished.returncode == 0, finished.stderr
-    assert "libopenvino" in finished.stdout
-    assert "pip install" in finished.stdout
-    assert "openvino" in finished.stdout
+    first, *reasons = finished.stdout.splitlines()
+    assert f"`navit-edge doctor {tiny_bundle}`" in first
+    (reason,) = {line.partition(": ")[2] for line in reasons if "openvino" in line}
+    assert reason.startswith(
+        f"backend 'openvino' did not load: OpenVINO {version('openvino')} is not found (libopenvino"
+    )
+    assert reason.endswith('pip install "navit-edge[openvino]"')
+
+
+def test_an_openvino_of_another_release_is_named_beside_the_one_that_is_needed(
+    installed: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
+    libraries = tmp_path / "openvino" / "libs"
+    libraries.mkdir(parents=True)
+    (tmp_path / "openvino" / "__init__.py").touch()
+    (libraries / "libopenvino.so.2530").write_bytes(b"of another release")
+    finished = python(WITHOUT_OPENVINO, path=tmp_path, arguments=(str(tiny_bundle),))
+    assert finished.returncode == 0, finished.stderr
+    assert f"it needs OpenVINO {version('openvino')} (libopenvino.so." in finished.stdout
+    found = f"found OpenVINO 2025.3.0 ({libraries / 'libopenvino.so.2530'})"
+    assert f'{found}; pip install "navit-edge[openvino]"' in finished.stdout
 
 
 def test_export_without_torch_says_what_to_install(installed: Path, tmp_path: Path) -> None:

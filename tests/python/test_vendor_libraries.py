@@ -43,7 +43,7 @@ def open_(tree: Path, wheels: Path, tmp_path: Path) -> Any:
         return trt.rehearse(
             "open",
             libraries=[tree / "simulator" / name for name in names],
-            settings={"NAVIT_EDGE_TENSORRT_DIR": named, "PYTHONPATH": str(wheels)},
+            settings={"NAVIT_EDGE_TENSORRT_DIR": named, "PYTHONPATH": str(wheels), "NAVIT_EDGE_DEBUG": "1"},
             bundle=bundle,
             backend=tree / "lib",
             options=options,

@@ -218,7 +218,7 @@ def test_what_cannot_be_verified_is_said_and_never_passed(
     with pytest.raises(ne.BackendError):
         verify(bundle, engines=["gpu"])
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ne.MissingPackageError, match=r"onnxruntime.*pip install navit-edge\[verify\]"):
+    with pytest.raises(ne.MissingPackageError, match=r'onnxruntime.*pip install "navit-edge\[verify\]"'):
         verify(bundle)
 
 

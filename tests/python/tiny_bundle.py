@@ -29,6 +29,7 @@ class TinyConfig:
     patch_px: int = 4
     classes: int = 5
     seed: int = 0
+    head_bias: tuple[float, ...] = ()  # added to the classes' logits, so that more than one of them wins
 
 
 class _Writer:
@@ -147,7 +148,10 @@ def make_graph(config: TinyConfig, lowering: str) -> onnx.ModelProto:
     count = w.op("Max", w.op("ReduceSum", member, w.const([1]), keepdims=1), w.const(1, np.float32))
     w.op("Div", w.op("MatMul", member, tokens), count, name="embedding")
     product = w.op("MatMul", "embedding", w.weight("head.weight", c.width, c.classes))
-    w.op("Add", product, w.weight("head.bias", c.classes, scale=0.02), name="logits")
+    bias = w.weight("head.bias", c.classes, scale=0.02)
+    if c.head_bias:
+        bias = w.op("Add", bias, w.const(c.head_bias, np.float32))
+    w.op("Add", product, bias, name="logits")
 
     u8, i32, f32 = TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT
     inputs = [("patches", u8, ["T", f]), ("positions", i32, ["T", 2]), ("segment_ids", i32, ["T"]),

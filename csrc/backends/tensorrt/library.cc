@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <vector>
@@ -94,7 +95,8 @@ OpenLibrary open_first(const std::vector<Place>& where, const std::vector<std::s
       }
     }
   }
-  throw BackendError(failure + "; tried:" + tried);
+  const char* debug = std::getenv("NAVIT_EDGE_DEBUG");  // as of the core
+  throw BackendError(debug == nullptr || *debug == '\0' ? failure : failure + "\ntried:" + tried);
 }
 
 /// `tensorrt` says what became of the other library, so that one message names all that is missing.
@@ -134,8 +136,8 @@ void open_cuda_runtime(Library& library, const Options& options) {
   const OpenLibrary runtime =
       open_first(places(options, "/usr/local/cuda/lib64"), names,
                  "no CUDA runtime library for a driver of CUDA " + cuda_words(library.driver_version) +
-                     "; install it: pip install nvidia-cuda-runtime-cu12, or the CUDA toolkit, and name its directory "
-                     "in LD_LIBRARY_PATH",
+                     "; install the CUDA toolkit, or nvidia-cuda-runtime-cu12 with pip, and name its directory in "
+                     "LD_LIBRARY_PATH",
                  library.runtime_found);
   Api& api = library.api;
 #define NAVIT_EDGE_FIND(name) runtime.find(#name, api.name);

@@ -30,7 +30,7 @@ inline constexpr std::int32_t kHeadersVersion = NV_TENSORRT_VERSION;
 #if defined(NAVIT_EDGE_TENSORRT_RTX)
 inline constexpr std::int32_t kOldestVersion = 10000;  // 1.0.0, as major * 10000 + minor * 100 + patch
 inline constexpr std::array kLibraryNames = {"libtensorrt_rtx.so.1"};
-inline constexpr const char* kInstall = "pip install tensorrt-rtx-cu12, or NVIDIA's TensorRT-RTX archive";
+inline constexpr const char* kInstall = "NVIDIA's TensorRT-RTX archive, or pip install tensorrt-rtx-cu12";
 #elif NV_TENSORRT_MAJOR == 10
 inline constexpr std::int32_t kOldestVersion = 100300;
 inline constexpr std::array kLibraryNames = {"libnvinfer.so.10", "libnvinfer_lean.so.10"};

@@ -20,12 +20,16 @@ struct BackendSearch {
   std::vector<std::filesystem::path> explicit_dirs;
   /// Directories of vendor libraries (for instance the openvino wheel's libs), opened before the backend is.
   std::vector<std::filesystem::path> vendor_dirs;
+  /// Backend -> how the caller's users get what it needs, for the message of one that does not load. The core's own
+  /// words, which are for programs in C++, if it is not named.
+  std::map<std::string, std::string> install;
 };
 
 /// A loaded backend library. Loaded once per process and never unloaded.
 class NAVIT_EDGE_API Backend {
  public:
-  /// Throws BackendError listing every path that was tried and why it failed.
+  /// Throws BackendError: what is missing and how to get it; if NAVIT_EDGE_DEBUG is set, every path that was tried,
+  /// too.
   static const Backend& load(const std::string& name, const BackendSearch& search);
 
   [[nodiscard]] const std::string& name() const noexcept;

@@ -117,8 +117,7 @@ void check_golden(const JsonReader& json) {
 JsonSource check_version(const JsonReader& json, const std::string& file) {
   const std::int64_t version = json.at("schema_version").integer(kLeastInteger, kMostInteger);
   if (version != kSchemaVersion) {
-    const char* remedy = version > kSchemaVersion ? "upgrade navit-edge (pip install --upgrade navit-edge)"
-                                                  : "export the model again with this version";
+    const char* remedy = version > kSchemaVersion ? "upgrade navit-edge" : "export the model again with this version";
     json.with_source({file, remedy})
         .at("schema_version")
         .fail(std::to_string(kSchemaVersion) + ", the schema that this version of navit-edge reads");

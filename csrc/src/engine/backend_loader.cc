@@ -9,29 +9,13 @@
 #include <mutex>
 #include <system_error>
 
+#include "engine/load_failure.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Every path that was tried and what came of it, for the error.
-using Attempts = std::vector<std::string>;
-
-std::string library_file_name(const std::string& backend) {
-  std::string stem = backend;
-  std::replace(stem.begin(), stem.end(), '-', '_');
-  return "libnavit_edge_" + stem + ".so";
-}
-
-/// The main library of each vendor, as a prefix of its file names.
-std::vector<std::string> vendor_prefixes(const std::string& backend) {
-  if (backend == "openvino") return {"libopenvino.so"};
-  if (backend == "tensorrt") return {"libcudart.so", "libnvinfer.so", "libnvinfer_lean.so"};
-  if (backend == "tensorrt-rtx") return {"libtensorrt_rtx.so"};
-  return {};
-}
 
 std::string dl_error() {
   const char* text = ::dlerror();
@@ -63,11 +47,11 @@ void open_vendor_libraries(const std::string& backend, const std::vector<fs::pat
         const std::string file = entry.path().filename().string();
         if (file == prefix || file.starts_with(prefix + ".")) files.push_back(entry.path());
       }
-      if (error) attempts.push_back(directory.string() + ": " + error.message());
+      if (error) attempts.push_back({directory.string(), error.message()});
       std::sort(files.begin(), files.end());
       for (const fs::path& file : files) {
         if (::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) {
-          attempts.push_back(file.string() + ": " + dl_error());
+          attempts.push_back({file.string(), dl_error()});
         }
       }
     }
@@ -99,7 +83,7 @@ std::vector<fs::path> candidate_files(const std::string& backend, const BackendS
       begin = end + 1;
       if (directory.empty()) continue;
       if (directory.is_relative()) {
-        attempts.push_back(directory.string() + ": relative directories of NAVIT_EDGE_BACKEND_DIR are not searched");
+        attempts.push_back({directory.string(), "relative directories of NAVIT_EDGE_BACKEND_DIR are not searched"});
         continue;
       }
       add(directory / file_name);
@@ -132,17 +116,17 @@ std::string spoken_by(navit_edge_backend_fn table_of) {
 const navit_edge_backend_table* open_backend(const fs::path& file, Attempts& attempts) {
   std::error_code error;
   if (!fs::exists(file, error)) {
-    attempts.push_back(file.string() + ": no such file");
+    attempts.push_back({file.string(), kNoSuchFile});
     return nullptr;
   }
   void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    attempts.push_back(file.string() + ": " + dl_error());
+    attempts.push_back({file.string(), dl_error()});
     return nullptr;
   }
   void* symbol = ::dlsym(library, NAVIT_EDGE_BACKEND_SYMBOL);
   if (symbol == nullptr) {
-    attempts.push_back(file.string() + ": it does not export " NAVIT_EDGE_BACKEND_SYMBOL ", so it is no backend");
+    attempts.push_back({file.string(), "it does not export " NAVIT_EDGE_BACKEND_SYMBOL ", so it is no backend"});
     return nullptr;
   }
   navit_edge_backend_fn table_of = nullptr;
@@ -152,33 +136,19 @@ const navit_edge_backend_table* open_backend(const fs::path& file, Attempts& att
   const std::string expected = "; expected version " + std::to_string(NAVIT_EDGE_BACKEND_ABI_VERSION) +
                                " of the backend ABI; rebuild it against this navit-edge";
   if (table == nullptr) {
-    attempts.push_back(file.string() + ": " + spoken_by(table_of) + expected);
+    attempts.push_back({file.string(), spoken_by(table_of) + expected});
     return nullptr;
   }
   if (table->abi_version != NAVIT_EDGE_BACKEND_ABI_VERSION) {
-    attempts.push_back(file.string() + ": it speaks version " + std::to_string(table->abi_version) + expected);
+    attempts.push_back({file.string(), "it speaks version " + std::to_string(table->abi_version) + expected});
     return nullptr;
   }
   if (table->probe == nullptr || table->open == nullptr || table->run == nullptr || table->close == nullptr ||
       table->query == nullptr || table->memory == nullptr) {
-    attempts.push_back(file.string() + ": its table lacks a function; rebuild it against this navit-edge");
+    attempts.push_back({file.string(), "its table lacks a function; rebuild it against this navit-edge"});
     return nullptr;
   }
   return table;
-}
-
-std::string remedy_for(const std::string& backend) {
-  if (backend == "openvino") return "install it with `pip install navit-edge[openvino]`";
-  if (backend == "tensorrt") {
-    return "build it from navit-edge's sources, which needs TensorRT's headers: those of JetPack or apt are found, "
-           "others "
-           "with `pip install -C cmake.define.TensorRT_ROOT=DIR .`; or choose an engine of another backend";
-  }
-  if (backend == "tensorrt-rtx") {
-    return "build it from navit-edge's sources with the headers of NVIDIA's TensorRT-RTX SDK: `pip install -C "
-           "cmake.define.TensorRT_RTX_ROOT=DIR .`; or choose an engine of another backend";
-  }
-  return "check the backend's name";
 }
 
 }  // namespace
@@ -218,9 +188,7 @@ const Backend& Backend::load(const std::string& name, const BackendSearch& searc
     impl->table = table;
     return *loaded->emplace(name, new Backend(std::move(impl))).first->second;
   }
-  std::string message = "backend '" + name + "' did not load; tried:";
-  for (const std::string& attempt : attempts) message += "\n  " + attempt;
-  throw BackendError(message + "\n" + remedy_for(name) + ", or name its directory in NAVIT_EDGE_BACKEND_DIR");
+  throw BackendError(load_failure(name, search, attempts));
 }
 
 Backend::Probe Backend::probe(const EngineSpec& engine) const {

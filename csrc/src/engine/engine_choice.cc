@@ -104,27 +104,96 @@ void take(const Entry& entry, const SessionOptions& options, EngineChoice& choic
   choice.engine.cost = std::move(cost);
 }
 
-[[noreturn]] void fail(const Manifest& manifest, const SessionOptions& options,
-                       const std::vector<Candidate>& candidates) {
-  const std::string build = "`navit-edge build-engine " + manifest.bundle.string() + " --backend openvino`";
-  if (candidates.empty()) {
-    throw BackendError("the bundle " + manifest.bundle.string() + " holds no engine; build one with " + build);
+/// "openvino-cpu-bf16 (cpu, bf16), ..." of the engines that the bundle has.
+std::string offered(const Manifest& manifest) {
+  constexpr std::size_t kMost = 4;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(manifest.engines.size(), kMost); ++i) {
+    const EngineSpec& engine = manifest.engines[i];
+    text += (i == 0 ? "" : ", ") + engine.id + " (" + std::string(word_of(engine.device)) + ", " +
+            std::string(word_of(engine.precision)) + ")";
   }
-  std::string message = options.engine.empty()
-                            ? "no engine of the bundle " + manifest.bundle.string() + " can run here:"
-                            : "the engine that was asked for cannot run here:";
-  for (const Candidate& candidate : candidates) message += "\n  " + candidate.engine + ": " + candidate.detail;
-  throw BackendError(message + "\nbuild one for this machine, for instance with " + build);
+  if (manifest.engines.size() > kMost) text += " and " + std::to_string(manifest.engines.size() - kMost) + " more";
+  return text;
+}
+
+/// The command that builds what was asked for, or nothing if no backend makes it.
+std::string build_command(const Manifest& manifest, const SessionOptions& options) {
+  const bool gpu_only = options.precision == Precision::kFp16 || options.precision == Precision::kFp8;
+  if (options.device == DeviceKind::kNpu || (options.device == DeviceKind::kCpu && gpu_only)) return {};
+  const bool gpu = options.device == DeviceKind::kGpu || gpu_only;
+  const std::string precision = options.precision ? " --precision " + std::string(word_of(*options.precision)) : "";
+  return "`navit-edge build-engine " + manifest.bundle.string() + " --backend " + (gpu ? "tensorrt-rtx" : "openvino") +
+         precision + "`" + (gpu ? " (or tensorrt, on the machine with the GPU)" : "");
+}
+
+/// No engine is for the device or of the precision that was asked for.
+std::string nothing_asked_for(const Manifest& manifest, const SessionOptions& options) {
+  std::string asked = options.device ? "device " + std::string(word_of(*options.device)) : "";
+  if (options.precision) {
+    asked += (asked.empty() ? "" : " and ") + ("precision " + std::string(word_of(*options.precision)));
+  }
+  const std::string build = build_command(manifest, options);
+  return "the bundle " + manifest.bundle.string() + " has no engine for " + asked + "; it has " + offered(manifest) +
+         "; leave " + (options.device ? "device" : "precision") + " at auto" +
+         (build.empty() ? "" : ", or build one: " + build);
+}
+
+/// The reason of a candidate without its id in front, which the caller writes, and with the bundle in its commands.
+std::string bare_reason(const Manifest& manifest, const Candidate& candidate) {
+  const std::string id = candidate.engine + ": ";
+  std::string reason = candidate.detail.starts_with(id) ? candidate.detail.substr(id.size()) : candidate.detail;
+  const std::string placeholder = "build-engine BUNDLE ";  // a backend does not know where its engine lies
+  if (const std::size_t at = reason.find(placeholder); at != std::string::npos) {
+    reason.replace(at, placeholder.size(), "build-engine " + manifest.bundle.string() + " ");
+  }
+  return reason;
+}
+
+/// `fitting`: the candidates that are what was asked for.
+[[noreturn]] void fail(const Manifest& manifest, const SessionOptions& options,
+                       const std::vector<Candidate>& candidates, const std::vector<Candidate>& fitting) {
+  const std::string bundle = manifest.bundle.string();
+  if (candidates.empty()) {
+    throw BackendError("the bundle " + bundle + " holds no engine; build one with `navit-edge build-engine " + bundle +
+                       " --backend openvino`");
+  }
+  if (!options.engine.empty() && fitting.empty()) {
+    throw BackendError("engine " + options.engine + " is not what was asked for: " + candidates.front().detail +
+                       "; leave one of them out");
+  }
+  if (fitting.empty()) throw BackendError(nothing_asked_for(manifest, options));
+  const std::string doctor = "`navit-edge doctor " + bundle + "`";
+  if (!options.engine.empty()) {
+    throw BackendError("engine " + options.engine + " cannot run here: " + bare_reason(manifest, fitting.front()) +
+                       "\n" + doctor + " shows how to fix it");
+  }
+  std::vector<std::pair<std::string, std::string>> reasons;  // reason, engines
+  for (const Candidate& candidate : fitting) {
+    const std::string reason = bare_reason(manifest, candidate);
+    const auto known =
+        std::find_if(reasons.begin(), reasons.end(), [&](const auto& one) { return one.first == reason; });
+    if (known == reasons.end()) {
+      reasons.emplace_back(reason, candidate.engine);
+    } else {
+      known->second += ", " + candidate.engine;
+    }
+  }
+  std::string message = "no engine of the bundle " + bundle + " can run here; " + doctor + " shows how to fix it:";
+  for (const auto& [reason, engines] : reasons) message += "\n  " + engines + ": " + reason;
+  throw BackendError(message);
 }
 
 }  // namespace
 
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
   EngineChoice choice;
-  std::string wrong_option;  // of the caller's: no engine that could be built would take it
+  std::vector<Candidate> fitting;  // what was asked for, and cannot run
+  std::string wrong_option;        // of the caller's: no engine that could be built would take it
   for (const Entry& entry : in_order_of_preference(manifest, options)) {
     std::string reason = mismatch(*entry.members.front(), options);
-    if (reason.empty()) {
+    const bool fits = reason.empty();
+    if (fits) {
       try {
         if (entry.is_group) check_group(entry);
         take(entry, options, choice);
@@ -138,9 +207,10 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
       }
     }
     choice.candidates.push_back({entry.id, false, reason});
+    if (fits) fitting.push_back(choice.candidates.back());
   }
   if (!wrong_option.empty() && !options.backend.empty()) throw InvalidInput("engine " + wrong_option);
-  fail(manifest, options, choice.candidates);
+  fail(manifest, options, choice.candidates, fitting);
 }
 
 }  // namespace navit_edge

@@ -38,32 +38,81 @@ TEST_CASE("an engine asked for by name is used or is an error, never another in 
   bundle.write();
   SessionOptions named = options();
   named.engine = "refused";
-  CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "refused: refused: no beads", BackendError);
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), named),
+                       "engine refused cannot run here: no beads\n`navit-edge doctor " + bundle.path().string() +
+                           "` shows how to fix it",
+                       BackendError);
   named.engine = "fake-cpu-fp32";
   CHECK(engine_of(bundle.path(), named) == "fake-cpu-fp32");
   named.device = DeviceKind::kGpu;
-  CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "it runs on cpu; device gpu was asked for", BackendError);
+  CHECK_THROWS_WITH_AS(
+      Session(bundle.path(), named),
+      "engine fake-cpu-fp32 is not what was asked for: it runs on cpu; device gpu was asked for; leave "
+      "one of them out",
+      BackendError);
   named.device.reset();
   named.engine = "other";
   CHECK_THROWS_WITH_AS(Session(bundle.path(), named), "has no engine 'other'; it has: fake-cpu-fp32, refused",
                        BundleError);
 }
 
-TEST_CASE("what cannot be met is an error that lists every engine") {
+TEST_CASE("what no engine is for is an error that names what the bundle has and how to build the other") {
   TestBundle bundle;
   bundle.write();
+  const std::string path = bundle.path().string();
   SessionOptions asked = options();
   asked.precision = Precision::kBf16;
-  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "fake-cpu-fp32: its precision is fp32; bf16 was asked for",
-                       BackendError);
-  asked = options();
+  CHECK_THROWS_WITH_AS(
+      Session(bundle.path(), asked),
+      "has no engine for precision bf16; it has fake-cpu-fp32 (cpu, fp32); leave precision at auto, or "
+      "build one: `navit-edge build-engine " +
+          path + " --backend openvino --precision bf16`",
+      BackendError);
   asked.device = DeviceKind::kGpu;
-  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "can run here", BackendError);
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "has no engine for device gpu and precision bf16; ",
+                       BackendError);
+  asked.precision.reset();
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "leave device at auto, or build one: ", BackendError);
+  std::string said;
+  try {
+    (void)Session(bundle.path(), asked);
+  } catch (const BackendError& e) {
+    said = e.what();
+  }
+  CHECK(contains(said, "--backend tensorrt-rtx`"));
+  CHECK(!contains(said, "openvino"));
+  asked.precision = Precision::kFp8;
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "--backend tensorrt-rtx --precision fp8`", BackendError);
+  asked.device = DeviceKind::kNpu;
+  CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "; leave device at auto", BackendError);
+  CHECK(!contains(said, "\n"));
   asked = options();
   asked.max_tokens_per_image = -1;
   CHECK_THROWS_WITH_AS(Session(bundle.path(), asked), "max_tokens_per_image", InvalidInput);
   bundle.json["engines"] = nlohmann::json::array();
   CHECK_THROWS_WITH_AS(Session(bundle.write(), options()), "holds no engine", BackendError);
+}
+
+TEST_CASE("if none can run, the error leads to doctor and gives each reason once") {
+  TestBundle bundle;
+  auto engines = nlohmann::json::array();
+  for (const char* id : {"a", "b"}) {
+    engines.push_back(TestBundle::engine(id, "fake", "cpu"));
+    engines.back()["options"] = {{"refuse", "no beads; rebuild it: navit-edge build-engine BUNDLE --force"}};
+  }
+  engines.push_back(TestBundle::engine("c", "nowhere", "sm86"));
+  bundle.json["engines"] = engines;
+  const std::string path = bundle.write().string();
+  CHECK_THROWS_WITH_AS(
+      Session(bundle.path(), options()),
+      "no engine of the bundle " + path + " can run here; `navit-edge doctor " + path +
+          "` shows how to fix it:\n  c: "
+          "backend 'nowhere' did not load: its plug-in libnavit_edge_nowhere.so is not here; check the backend's name, "
+          "or "
+          "name the directory of its plug-in in NAVIT_EDGE_BACKEND_DIR\n  a, b: no beads; rebuild it: navit-edge "
+          "build-engine " +
+          path + " --force",
+      BackendError);
 }
 
 TEST_CASE("an altered engine and one that does not open are errors") {

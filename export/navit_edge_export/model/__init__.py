@@ -31,5 +31,5 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     if _HOMES[name] != "config":
-        import_or_explain("torch", purpose="the reference model", remedy="pip install navit-edge[export]")
+        import_or_explain("torch", purpose="the reference model", remedy='pip install "navit-edge[export]"')
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

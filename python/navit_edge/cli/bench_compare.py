@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from navit_edge.cli.common import facts_table, figures_table, out_console
+from navit_edge.cli.common import facts_table, out_console
+from navit_edge.tables import number, print_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from navit_edge.bench.compare import CompareReport, Row
 
@@ -37,15 +38,17 @@ def print_comparison(report: CompareReport) -> None:
     console.print(facts_table(lines))
     console.print()
     if report.packs:
-        console.print(_table("one pack a run", report, report.packs, letters))
+        _print_rows(console, "one pack a run", report, report.packs, letters)
         console.print()
-    console.print(_table("end to end, all images in one run", report, [report.end_to_end], letters))
+    _print_rows(console, "end to end, all images in one run", report, [report.end_to_end], letters)
     console.print()
     for note in _notes(report, letters):
         console.print(Text(note, style="dim"))
 
 
-def _table(title: str, report: CompareReport, rows: Sequence[Row], letters: dict[str, str]) -> Table:
+def _print_rows(
+    console: Console, title: str, report: CompareReport, rows: Sequence[Row], letters: dict[str, str]
+) -> None:
     from rich.text import Text
 
     from navit_edge.bench.measure import ms_text
@@ -54,7 +57,7 @@ def _table(title: str, report: CompareReport, rows: Sequence[Row], letters: dict
     base = letters[report.reference]
     columns = ["tokens", "images", *(f"{letter}\np50 ms" for letter in letters.values())]
     columns += [*(f"{letters[name]} / {base}" for name in others), f"{base} / {base}\nnoise", "rounds"]
-    table = figures_table(title, columns)
+    table: list[list[Text]] = []
     for row in rows:
         ratios = []
         for name in others:
@@ -63,8 +66,8 @@ def _table(title: str, report: CompareReport, rows: Sequence[Row], letters: dict
             ratios.append(Text(words if row.differs(name) else f"{words} (even)", style=style))
         medians = [Text(ms_text(row.latency_ms[name]["p50"])) for name in report.engines]
         cells = [Text(str(row.tokens)), Text(str(row.images)), *medians, *ratios]
-        table.add_row(*cells, Text(row.noise.words), Text(str(row.rounds)))
-    return table
+        table.append([*cells, Text(row.noise.words), Text(str(row.rounds))])
+    print_table(console, title, list(map(number, columns)), table)
 
 
 def _notes(report: CompareReport, letters: dict[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from navit_edge.cli.common import echo_json, err_console, json_text, make_progress, out_console
 from navit_edge.errors import InvalidInputError
 from navit_edge.place import write_file
+from navit_edge.tables import number, print_table
 
 if TYPE_CHECKING:
     from navit_edge.bench import Calibration
@@ -64,32 +65,30 @@ def calibrate_engine(
 
 
 def _print(found: Calibration, manifest: Manifest) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     console = out_console()
     engine = next(one for one in manifest.engines if one.id == found.engine)
     unit = _UNIT[found.attention]
-    table = Table(
-        "tokens", "images", "longest", unit, "measured ms", "predicted ms", "residual ms", "error",
-        box=box.SIMPLE_HEAD, title=f"timed packs, the median of {found.rounds} each", title_justify="left",
-        show_edge=False, pad_edge=False,
-    )  # fmt: skip
-    for column in table.columns:
-        column.justify = "right"
-    for pack in found.packs:
-        table.add_row(
-            str(pack.tokens),
-            str(pack.images),
-            str(pack.longest),
-            str(pack.scores),
-            f"{pack.measured_us / 1e3:.2f}",
-            f"{pack.predicted_us / 1e3:.2f}",
-            f"{(pack.predicted_us - pack.measured_us) / 1e3:+.2f}",
-            f"{pack.error:+.1%}",
-        )
-    console.print(table)
+    columns = ["tokens", "images", "longest", unit, "measured\nms", "predicted\nms", "residual\nms", "error"]
+    print_table(
+        console,
+        f"timed packs, the median of {found.rounds} each",
+        list(map(number, columns)),
+        [
+            (
+                str(pack.tokens),
+                str(pack.images),
+                str(pack.longest),
+                str(pack.scores),
+                f"{pack.measured_us / 1e3:.2f}",
+                f"{pack.predicted_us / 1e3:.2f}",
+                f"{(pack.predicted_us - pack.measured_us) / 1e3:+.2f}",
+                f"{pack.error:+.1%}",
+            )
+            for pack in found.packs
+        ],
+    )
     console.print()
     shown = found.cost.budgets[:1] if engine.dynamic_tokens else found.cost.budgets
     for budget, cost in zip(engine.budgets, shown, strict=False):

@@ -28,12 +28,17 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: Of an error without --debug.
+MOST_LINES = 12
+
 _debug = False
 
 
 def _set_debug(value: bool) -> bool:
     global _debug
     _debug = _debug or value
+    if value:
+        os.environ["NAVIT_EDGE_DEBUG"] = "1"  # of the core: an error lists what was tried
     return value
 
 
@@ -89,6 +94,23 @@ def backend_options(given: list[str] | None) -> dict[str, str]:
     return options
 
 
+def check_bundle_first(command: str, bundle: Path, images: Iterable[str | Path]) -> None:
+    """Refuses arguments that are the other way round: a bundle among the images, and none in its place."""
+    if _is_bundle(bundle):
+        return
+    found = next((image for image in images if _is_bundle(image)), None)
+    if found is not None:
+        raise typer.BadParameter(
+            f"the bundle comes first: navit-edge {command} {shown(str(found))} {shown(str(bundle))}; the first "
+            "argument is no bundle, and one behind it is",
+            param_hint="BUNDLE",
+        )
+
+
+def _is_bundle(path: str | Path) -> bool:
+    return os.path.isfile(os.path.join(path, "manifest.json"))
+
+
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Ends a command with one paragraph on standard error and the right exit code, whatever it raises."""
 
@@ -125,10 +147,14 @@ def forget_standard_output() -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """Prints ``error: …`` as one paragraph, the traceback before it with --debug, and exits with 1."""
+    """Prints ``error: …``, and what follows its first line indented; a long list only with --debug, which prints the
+    traceback before it. Exits with 1."""
     if _debug and sys.exc_info()[0] is not None:
         _print_traceback()
-    sys.stderr.write(f"error: {shown(' '.join(message.split()))}\n")
+    lines = [shown(" ".join(line.split())) for line in message.splitlines() if line.strip()] or [""]
+    if len(lines) > MOST_LINES and not _debug:
+        lines[MOST_LINES - 1 :] = [f"and {len(lines) - MOST_LINES + 1} more lines, which --debug shows"]
+    sys.stderr.write("error: " + "\n  ".join(lines) + "\n")
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):  # full, closed: it would fail again when the process ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,27 +70,31 @@ def _print(report: Report) -> None:
         State.PROBLEM: ("!!", "red"),
     }
     console = out_console()
-    width = max(len(one.name) for section in report.sections for one in section.findings)
     for number, section in enumerate(report.sections):
         if number:
             console.print()
         console.print(Text(section.name, style="bold"))
         table = Table.grid(padding=(0, 2))
         table.add_column(width=2)
-        table.add_column(width=width)
+        table.add_column(width=max(len(one.name) for one in section.findings))
         table.add_column(overflow="fold")
         for one in section.findings:
             mark, style = marks[one.state]
             quiet = "dim" if one.state is State.ABSENT else ""
-            table.add_row(Text(mark, style=style), Text(one.name, style=quiet), Text(one.text, style=quiet))
+            table.add_row(Text(mark, style=style), Text(one.name, style=quiet), Text(_short(one.text), style=quiet))
             if "needs" in one.facts:
-                table.add_row("", "", Text(f"needs {one.facts['needs']}", style="dim"))
+                table.add_row("", "", Text(_short(f"needs {one.facts['needs']}"), style="dim"))
             for line in _shown(one):
                 table.add_row("", "", Text(f"$ {line}", style="cyan"))
         console.print(table)
     if report.bundle is not None and report.usable:
         console.print()
         console.print(Text(f"{report.bundle} runs here with {', '.join(report.usable)}", style="bold green"))
+
+
+def _short(text: str) -> str:
+    """Without what OpenVINO adds to its version: ``2026.4.1-22982-e213a147257-releases/2026/4``; the JSON has it."""
+    return re.sub(r"(\b20\d\d\.\d+\.\d+)-\d+-[0-9a-f]+(?:-releases/[\d/]+)?", r"\1", text)
 
 
 def _shown(finding: Finding) -> tuple[str, ...]:

@@ -32,8 +32,7 @@ def help_text(command: Any, context: Any, *, commands: Sequence[tuple[str, str]]
     width = max(40, min(shutil.get_terminal_size().columns, 100))
     parameters = [one for one in command.get_params(context) if not getattr(one, "hidden", False)]
     arguments = [one for one in parameters if not _is_option(one)]
-    words = ["[OPTIONS]", *map(_in_usage, arguments)] + (["COMMAND [ARGUMENTS]..."] if commands else [])
-    parts = [textwrap.fill(f"Usage: {context.command_path} {' '.join(words)}", width, subsequent_indent=" " * 8)]
+    parts = [textwrap.fill(usage_line(command, context).replace("usage", "Usage", 1), width, subsequent_indent=" " * 8)]
     parts += _paragraphs(command.help or "", width)
     if arguments:
         parts.append(_section("Arguments", [(_argument(one), one.help or "") for one in arguments], width))
@@ -42,6 +41,14 @@ def help_text(command: Any, context: Any, *, commands: Sequence[tuple[str, str]]
     parts += [_section(name, rows, width) for name, rows in _panels(parameters).items()]
     parts += _paragraphs(command.epilog or "", width)
     return "\n\n".join(parts) + "\n"
+
+
+def usage_line(command: Any, context: Any) -> str:
+    """``usage: navit-edge run [OPTIONS] BUNDLE IMAGES...``"""
+    arguments = [_in_usage(one) for one in command.get_params(context) if not _is_option(one)]
+    if hasattr(command, "commands"):
+        arguments.append("COMMAND [ARGUMENTS]...")
+    return " ".join([f"usage: {context.command_path} [OPTIONS]", *arguments])
 
 
 def first_sentence(text: str | None) -> str:

@@ -10,8 +10,10 @@ import typer
 from navit_edge.cli.bench import bench
 from navit_edge.cli.build_engine import build_engine
 from navit_edge.cli.common import DebugOption, command, echo
+from navit_edge.cli.demo import demo
 from navit_edge.cli.docs import docs
 from navit_edge.cli.doctor import doctor
+from navit_edge.cli.evaluate import evaluate
 from navit_edge.cli.export import export
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.plan import plan
@@ -80,6 +82,7 @@ def root(
     """Native-resolution vision transformers on edge devices: from a PyTorch checkpoint to engines to results."""
 
 
+app.command("demo", cls=Command)(demo)
 app.command("up", cls=Command)(up)
 app.command("export", cls=Command)(export)
 app.command("quantize", cls=Command)(quantize)
@@ -90,6 +93,7 @@ app.command("verify", cls=Command)(verify)
 app.command("plan", cls=Command)(plan)
 app.command("plan-budgets", cls=Command)(plan_budgets)
 app.command("bench", cls=Command)(bench)
+app.command("evaluate", cls=Command)(evaluate)
 app.command("doctor", cls=Command)(doctor)
 app.command("docs", cls=Command)(docs)
 

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TextIO, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from navit_edge.cli.help import first_sentence, help_text
+from navit_edge.cli.help import first_sentence, help_text, usage_line
 from navit_edge.text import shown
 
 #: Of click or of the one that typer brings along: what every error of usage is.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+#: Words of typer, and of pydantic in newer ones, and ours.
+_PLAIN = (
+    (r"^Invalid value: ", ""),
+    (r"^Invalid value for '?(.+?)'?(?: / '[^']+')*: ", r"\1: "),
+    (r"\bValue error, ", ""),
+    (r"\bInput should be a valid integer.*", "expected a whole number"),
+    (r"\bInput should be a valid number.*", "expected a number"),
+    (r"\bInput should be ", "expected a value "),
+    (r"^Missing (argument|option) '(.+?)'.*", r"\2 is missing"),
+    (r"^Got unexpected extra arguments? ?(?:\(s\))? ?\((.+?)\)", r"\1: unexpected"),
+    (r"^No such option: (\S+)", r"\1: no such option"),
+    (r"^No such command '(.+?)'", r"\1: no such command"),
+)
 
 
 class Commands(TyperGroup):
@@ -53,7 +71,7 @@ class Command(TyperCommand):
         except _UsageError as error:
             message = str(vars(error)["message"])
             if "unexpected extra argument" in message and "--json" in given:
-                vars(error)["message"] = f"{message}. --json takes no file: --json-file FILE writes one{_file(given)}"
+                vars(error)["message"] = f"{message}; --json takes no file: --json-file FILE writes one{_file(given)}"
             raise
 
 
@@ -87,4 +105,16 @@ def _shown() -> Iterator[None]:
         yield
     except _UsageError as error:
         vars(error)["message"] = shown(vars(error)["message"])
+        vars(error)["show"] = functools.partial(_show, error)
         raise
+
+
+def _show(error: Any, file: TextIO | None = None) -> None:
+    """What is wrong, then how the command is used, in a line each."""
+    text = str(error.format_message()).rstrip(".")
+    for pattern, plain in _PLAIN:
+        text = re.sub(pattern, plain, text)
+    lines = [f"error: {text}"]
+    if error.ctx is not None:
+        lines.append(f"{usage_line(error.ctx.command, error.ctx)}   ({error.ctx.command_path} --help)")
+    (file or sys.stderr).write("\n".join(lines) + "\n")

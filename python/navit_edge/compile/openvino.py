@@ -32,7 +32,7 @@ DEFAULT_MAX_IMAGES = 1024
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _PURPOSE = "building an OpenVINO engine"
-_REMEDY = "pip install navit-edge[openvino]"
+_REMEDY = 'pip install "navit-edge[openvino]"'
 
 
 def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:

@@ -93,7 +93,7 @@ def remedy() -> str:
             "on a Jetson it comes with JetPack: sudo apt install nvidia-jetpack, and make the virtual environment with "
             "`python3 -m venv --system-site-packages` so that it is seen"
         )
-    return "pip install navit-edge[tensorrt], or NVIDIA's apt packages: sudo apt install python3-libnvinfer"
+    return 'pip install "navit-edge[tensorrt]", or NVIDIA\'s apt packages: sudo apt install python3-libnvinfer'
 
 
 def device_capability() -> int:

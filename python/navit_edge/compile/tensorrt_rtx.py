@@ -28,7 +28,7 @@ from navit_edge.errors import BackendError, MissingPackageError, import_or_expla
 from navit_edge.machine import driver
 
 _PURPOSE = "building a TensorRT-RTX engine"
-_REMEDY = "pip install navit-edge[tensorrt-rtx]"
+_REMEDY = 'pip install "navit-edge[tensorrt-rtx]"'
 
 
 def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:

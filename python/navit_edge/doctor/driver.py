@@ -100,7 +100,7 @@ def needs_finding(
             newest = max(capabilities, default=0)
             if newest >= least and as_numbers(library.version)[:2] < first:
                 text = f"it knows no sm{newest}; expected TensorRT {first[0]}.{first[1]} or later"
-                remedy = (_JETPACK_COMMAND,) if jetson else ("pip install --upgrade navit-edge[tensorrt]",)
+                remedy = (_JETPACK_COMMAND,) if jetson else ('pip install --upgrade "navit-edge[tensorrt]"',)
                 return Finding(name, State.PROBLEM, text, remedy=remedy, facts=facts)
     text = f"fit: it needs CUDA {cuda_version(wanted)} of the driver" if wanted else "what it needs is not known"
     text += f", which serves {cuda_version(served)}" if served and wanted else ""

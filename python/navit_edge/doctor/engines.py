@@ -75,23 +75,15 @@ def needs(engine: Engine) -> str:
 def reason_of(engine_id: str, error: str) -> str:
     """The session's reason for one engine as one line, without its frame and without advice, which `remedy` gives.
 
-    The whole error is in the report's JSON.
+    The whole error, with what was tried, is in the report's JSON.
     """
-    lines = error.splitlines()
-    frame = f"  {engine_id}: "
-    start = next((number for number, line in enumerate(lines) if line.startswith(frame)), None)
-    if start is not None:
-        lines = [lines[start][len(frame) :], *lines[start + 1 :]]
-        end = next((number for number, line in enumerate(lines) if line.startswith("build one for this")), len(lines))
-        lines = lines[:end]
-    first = lines[0].removeprefix(f"{engine_id}: ")
-    if first.endswith("did not load; tried:"):  # a list of places follows: those where something lies say more
-        tried = [line.strip() for line in lines[1:] if line.startswith("  ") and not line.endswith(": no such file")]
-        first = first.removesuffix("; tried:") + "".join(f"; {line}" for line in tried)
-        return first if tried else f"{first}: the plug-in is not here"
-    return re.sub(r"; (?:build one|rebuild it|install |expected libcuda|export (?:it )?again).*", "", first).rstrip(
-        ".;:"
+    first = (
+        error.partition("\n")[0].removeprefix(f"engine {engine_id} cannot run here: ").removeprefix(f"{engine_id}: ")
     )
+    advice = (
+        "build one|build navit-edge|rebuild it|pip install|install |expected libcuda|export (?:it )?again|check the"
+    )
+    return re.sub(rf"; (?:{advice}).*", "", first).rstrip(".;:")
 
 
 def remedy(bundle: Path, engine: Engine, machine: Machine, answer: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
@@ -105,7 +97,7 @@ def remedy(bundle: Path, engine: Engine, machine: Machine, answer: dict[str, Any
 
 def _openvino_remedy(bundle: Path, engine: Engine, machine: Machine, recipe: Recipe) -> tuple[str, ...]:
     if not machine.openvino:
-        return ("pip install navit-edge[openvino]",)
+        return ('pip install "navit-edge[openvino]"',)
     if "openvino" not in machine.backends:
         return install_backend("openvino")
     capability = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}.get(engine.precision, "")
@@ -135,8 +127,8 @@ def _gpu_remedy(bundle: Path, engine: Engine, machine: Machine, recipe: Recipe) 
     library = nvidia.rtx if engine.backend == "tensorrt-rtx" else nvidia.tensorrt or nvidia.lean
     if not library:
         if engine.backend == "tensorrt-rtx":
-            return ("pip install navit-edge[tensorrt-rtx]",)
-        return ("sudo apt install nvidia-jetpack",) if jetson else ("pip install navit-edge[tensorrt]",)
+            return ('pip install "navit-edge[tensorrt-rtx]"',)
+        return ("sudo apt install nvidia-jetpack",) if jetson else ('pip install "navit-edge[tensorrt]"',)
     return (recipe.command(bundle),)
 
 

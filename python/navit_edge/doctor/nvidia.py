@@ -91,21 +91,21 @@ class Nvidia:
                 runtime_finding(runtime, cuda_major, jetson=jetson, files=files["cuda"]),
                 _library("TensorRT", told["tensorrt"], tensorrt_version,
                          "no libnvinfer; engines of the backend tensorrt need it",
-                         (_JETPACK_COMMAND,) if jetson else ("pip install navit-edge[tensorrt]",)),
+                         (_JETPACK_COMMAND,) if jetson else ('pip install "navit-edge[tensorrt]"',)),
                 _library("TensorRT, lean runtime", told["lean"], tensorrt_version,
                          "no libnvinfer_lean; only engines built with --version-compatible can use it",
                          ("pip install tensorrt-lean-cu12-libs",)),
                 _library("TensorRT for RTX", told["rtx"], rtx_version,
                          "no libtensorrt_rtx; engines of the backend tensorrt-rtx need it",
-                         ("pip install navit-edge[tensorrt-rtx]",)),
+                         ('pip install "navit-edge[tensorrt-rtx]"',)),
                 *(needs_finding(one, cuda or 0, capabilities, system=system, jetson=jetson)
                   for one in found if usable),
                 _jetpacks_builder(packages)
                 if jetson and "absent" in builders["tensorrt"] and "python3-libnvinfer" in packages
                 else _builder("TensorRT, Python builder", builders["tensorrt"], "tensorrt",
-                              _JETPACK_COMMAND if jetson else "pip install navit-edge[tensorrt]"),
+                              _JETPACK_COMMAND if jetson else 'pip install "navit-edge[tensorrt]"'),
                 _builder("TensorRT for RTX, Python builder", builders["tensorrt_rtx"], "tensorrt-rtx",
-                         "pip install navit-edge[tensorrt-rtx]"),
+                         'pip install "navit-edge[tensorrt-rtx]"'),
                 *vendor.wheel_findings(wheels),
             ),
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from navit_edge.machine.libraries import shared_objects
 from navit_edge.machine.probe import Probe
 from navit_edge.vocabulary import BACKENDS
 
-_OPENVINO = "pip install navit-edge[openvino]"
+_OPENVINO = 'pip install "navit-edge[openvino]"'
 _REINSTALL = "pip install --force-reinstall --no-deps navit-edge"
 _PRODUCT = {"openvino": "OpenVINO", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
 
@@ -93,7 +94,8 @@ def backend_finding(
         refused.append(f"{file}: {answer['error']}")
     if taken is None:
         again = (_OPENVINO,) if name == "openvino" else (_REINSTALL,)
-        text = f"cannot run: plug-in found, and it does not open: {'; '.join(refused)}"
+        why = _other_release(refused, openvino) or f"it does not open: {'; '.join(refused)}"
+        text = f"cannot run: plug-in found, and {why}"
         facts = {"opens": False, "can_run": False}
         return Finding(title, State.PROBLEM, text, remedy=again, facts=facts)
     file, origin = taken
@@ -109,6 +111,15 @@ def backend_finding(
     text = f"{'cannot' if missing else 'can'} run: {plugin}, {library}, {driver}"
     state = State.FOUND if not missing else State.PROBLEM if gpu else State.ABSENT
     return Finding(title, state, text, remedy=remedy, facts=told)
+
+
+def _other_release(refused: list[str], found: str) -> str:
+    """What is said if the plug-in misses the OpenVINO that it was compiled for: "it needs OpenVINO 2026.4.1, …"."""
+    missing = re.search(r"libopenvino\.so\.(\d\d)(\d)(\d): cannot open", " ".join(refused))
+    if missing is None:
+        return ""
+    needs = f"it needs OpenVINO 20{missing[1]}.{missing[2]}.{missing[3]}"
+    return f"{needs}; found {found}" if " " in found else f"{needs}, which is not installed"
 
 
 def _gpu_parts(
@@ -138,8 +149,8 @@ def _gpu_parts(
 
 def _install_library(name: str, *, jetson: bool) -> tuple[str, ...]:
     if name == "tensorrt-rtx":
-        return ("pip install navit-edge[tensorrt-rtx]",)
-    return ("sudo apt install nvidia-jetpack",) if jetson else ("pip install navit-edge[tensorrt]",)
+        return ('pip install "navit-edge[tensorrt-rtx]"',)
+    return ("sudo apt install nvidia-jetpack",) if jetson else ('pip install "navit-edge[tensorrt]"',)
 
 
 def install_backend(name: str, *, jetson: bool = False) -> tuple[str, ...]:

@@ -194,6 +194,7 @@ def engine(bundle: str, engine_id: str) -> dict[str, Any]:
     """Opens one engine of a bundle: {"device": ...} or {"error": why}."""
     import navit_edge as ne
 
+    os.environ["NAVIT_EDGE_DEBUG"] = "1"  # an error lists what was tried
     try:
         session = ne.Session(bundle, engine=engine_id)
     except ne.NavitEdgeError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polygraphy.backend.onnxrt import OnnxrtRunner
 
 _PURPOSE = "the float32 reference"
-_REMEDY = "pip install navit-edge[verify]"
+_REMEDY = 'pip install "navit-edge[verify]"'
 
 
 def open_runner(model: onnx.ModelProto | Path, directory: Path | None = None) -> OnnxrtRunner:

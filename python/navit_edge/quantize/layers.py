@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 PURPOSE = "quantizing a bundle"
-REMEDY = "pip install navit-edge[quantize]"
+REMEDY = 'pip install "navit-edge[quantize]"'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from navit_edge.run.journal import Remaining
 from navit_edge.run.signals import Stop
@@ -17,11 +17,25 @@ if TYPE_CHECKING:
     from navit_edge.run.progress import Progress
     from navit_edge.run.rows import Layout
     from navit_edge.run.sinks import Sink
-    from navit_edge.run.sources import Item, Sources
+    from navit_edge.run.sources import Item
     from navit_edge.session import Session
 
 #: Notes on images that were scaled down, before they are only counted.
 _NOTES = 5
+
+
+class Images(Protocol):
+    """The images of a job, the same each time: ``Sources``, or a list with labels (``navit_edge.evaluate``)."""
+
+    @property
+    def skipped(self) -> Skipped:
+        """Entries that ``items`` has left out so far, by the rule."""
+
+    def items(self, stop_fd: int = -1) -> Iterator[Item]:
+        """Every image in order; ends early, if it waits, once ``stop_fd`` is readable."""
+
+    def count(self) -> int | None:
+        """How many there are, if that can be said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +56,7 @@ class Outcome:
 
 
 def run_job(
-    sources: Sources, sink: Sink, layout: Layout, progress: Progress, feed: Feed, *, show_scaled: bool
+    sources: Images, sink: Sink, layout: Layout, progress: Progress, feed: Feed, *, show_scaled: bool
 ) -> Outcome:
     """Every image of ``sources`` that ``sink`` has not, through ``feed`` into ``sink``, in order.
 

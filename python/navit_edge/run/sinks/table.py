@@ -60,7 +60,8 @@ def _rows(records: list[dict[str, Any]], *, narrow: bool) -> Iterator[tuple[str 
         if narrow and len(name) > _LONG_NAME:
             name = "/\n".join(name.rsplit("/", 1))
         if "error" in record:
-            yield (name, "", "", "", "", Text(shown(record["error"]), style="red"), "")
+            why = shown(record["error"]).removeprefix(f"{shown(record['file'])}: ")
+            yield (name, "", "", "", "", Text(why, style="red"), "")
             continue
         best = [
             f"{shown(item.get('label', item.get('index')))} {item['score']:.1%}" for item in record.get("top_k", [])
