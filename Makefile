@@ -31,7 +31,7 @@ endif
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-fast test-cpp test-python test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check clean
+.PHONY: help demo test test-fast test-cpp test-python test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check wheels clean
 .PHONY: tidy check-all check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13
 
 help:  ## this list
@@ -117,6 +117,10 @@ bench: $(VENV)/.installed  ## throughput and cold start against PyTorch, ONNX Ru
 
 gpu-check: $(VENV)/.installed  ## doctor, build, checks, conformance, bench on this GPU; one archive (BUNDLE=, BACKEND=, ARGS=)
 	$(PY) scripts/gpu_check.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(BACKEND),--backend "$(BACKEND)") $(ARGS)
+
+wheels: | $(VENV)/bin/python  ## manylinux wheels for this processor in dist/, each tried by its demo; needs docker
+	$(PIP) install --no-compile -r requirements-wheels.txt
+	env -u PIP_CONSTRAINT -u CMAKE_CXX_COMPILER_LAUNCHER $(PY) -m cibuildwheel --platform linux --output-dir dist
 
 clean:  ## everything that was built here, the virtual environment included
 	rm -rf build demo $(VENV)

@@ -78,10 +78,13 @@ ImageView array_view(py::handle object, const std::string& who) {
   const py::array array = checked_array(object, who, kExpected);
   const py::ssize_t channels = array.ndim() == 2 ? 1 : array.ndim() == 3 ? array.shape(2) : 0;
   if (channels != 1 && channels != 3 && channels != 4) {
-    throw InvalidInput(who + " has shape " + shape_text(array) + "; " + kExpected +
-                       (array.ndim() == 3 && array.shape(0) <= 4 ? "; move channels last: image.transpose(1, 2, 0)"
-                        : array.ndim() == 4                      ? "; pass the images of a batch one by one"
-                                                                 : ""));
+    throw InvalidInput(
+        who + " has shape " + shape_text(array) + "; " + kExpected +
+        (array.ndim() == 3 && array.shape(0) <= 4
+             ? "; if channels come first give layout=\"chw\", or move them last: image.transpose(1, 2, 0)"
+         : array.ndim() == 4 ? "; pass the images of a batch one by one"
+         : array.ndim() == 1 ? "; if these are the bytes of an image file pass image.tobytes()"
+                             : ""));
   }
   ImageView view;
   view.data = static_cast<const std::uint8_t*>(array.data());

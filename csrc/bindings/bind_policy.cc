@@ -77,6 +77,13 @@ void bind_class(py::module_& module) {
   py::class_<Policy>(module, "Policy",
                      "Chooses how many tokens an image gets: patches, prefix tokens not counted. Never more than the "
                      "bundle's sizing rule\ngives, the aspect kept (docs/policies.md). A value: cannot be changed.")
+      .def(py::init([](const py::object& text) {
+             if (py::isinstance<py::str>(text)) return Policy::parse(text.cast<std::string>());
+             if (py::isinstance<Policy>(text)) return text.cast<Policy>();
+             throw InvalidInput("a policy is made of " + py::repr(text).cast<std::string>() +
+                                "; expected its text, as Policy(\"fast\") or Policy(\"token-cap:256\")");
+           }),
+           py::arg("text"), "Of the text that ``parse`` takes.")
       .def_static("native", &Policy::native, "What the bundle's sizing rule gives.")
       .def_static("token_cap", &Policy::token_cap, py::arg("max_tokens"),
                   "At most ``max_tokens`` patches, 1 and up. Raises InvalidInputError.")

@@ -1,4 +1,4 @@
-// navit_edge.Result. Arrays are views that keep the pack's output alive.
+// navit_edge.Result.
 #include <pybind11/numpy.h>
 
 #include <memory>
@@ -14,11 +14,20 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 namespace {
 
-/// A read-only numpy view; the capsule holds the pack's output.
+/// A method that Python has: of navit_edge/result.py, given the result and its own arguments.
+template <class... Args>
+auto in_python(const char* name) {
+  return [name](const py::object& self, const Args&... args) -> py::object {
+    return py::module_::import("navit_edge.result").attr(name)(self, args...);
+  };
+}
+
+}  // namespace
+
 py::object array_of(const OutputView& view, bool flat) {
   if (view.empty()) return py::none();
-  auto owner = std::make_unique<std::shared_ptr<const HostTensor>>(view.owner);
-  const py::capsule capsule(owner.get(), [](void* p) { delete static_cast<std::shared_ptr<const HostTensor>*>(p); });
+  auto owner = std::make_unique<std::shared_ptr<const void>>(view.owner);
+  const py::capsule capsule(owner.get(), [](void* p) { delete static_cast<std::shared_ptr<const void>*>(p); });
   owner.release();
   std::vector<py::ssize_t> shape;
   if (!flat) shape.push_back(static_cast<py::ssize_t>(view.rows));
@@ -28,28 +37,34 @@ py::object array_of(const OutputView& view, bool flat) {
   return array;
 }
 
-}  // namespace
-
-PyResult py_result(Result&& result) {
+PyResult py_result(Result&& result, py::object labels) {
   PyResult out;
   out.error = python_error(result.error);
+  result.own_rows();
   out.result = std::move(result);
+  out.labels = std::move(labels);
   return out;
 }
 
+std::string sizing_words(const PyResult& result) {
+  return result.unpickled_sizing.empty() ? result.result.reason.to_string() : result.unpickled_sizing;
+}
+
 void bind_result(py::module_& module) {
-  py::class_<PyResult>(
+  py::class_<PyResult> cls(
       module, "Result",
-      "What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep long.")
-      .def_static(
-          "failed",
-          [](py::object error, std::int64_t index) {
-            PyResult result;
-            result.error = std::move(error);
-            result.index = index;
-            return result;
-          },
-          py::arg("error"), py::arg("index") = -1)
+      "What one image gave. ``logits`` and ``embedding`` are its own; ``tokens`` is a view that keeps the outputs of "
+      "its whole\npack, as the result does: of a bundle that gives tokens keep arrays, or ``copy.deepcopy(result)``.");
+  bind_result_state(cls);
+  cls.def_static(
+         "failed",
+         [](py::object error, std::int64_t index) {
+           PyResult result;
+           result.error = std::move(error);
+           result.index = index;
+           return result;
+         },
+         py::arg("error"), py::arg("index") = -1)
       .def_readonly("lost", &PyResult::lost,
                     "True if memory ran out while the result was handed over: it holds neither outputs nor an error.")
       .def_property_readonly(
@@ -98,13 +113,27 @@ void bind_result(py::module_& module) {
       .def_property_readonly(
           "reason",
           [](const PyResult& self) {
-            const std::string sizing = self.result.reason.to_string();
+            const std::string sizing = sizing_words(self);
             return self.decoding + (self.decoding.empty() || sizing.empty() ? "" : "; ") + sizing;
           },
           "What was done to the image, in words: ``decoding``, then ``sizing``. \"\": nothing.")
       .def_property_readonly(
-          "sizing", [](const PyResult& self) { return self.result.reason.to_string(); },
+          "sizing", &sizing_words,
           "Why it has fewer tokens than the bundle's sizing rule gives, in words. \"\": it has them all.")
+      .def_property_readonly(
+          "labels", [](const PyResult& self) { return self.labels.is_none() ? py::tuple() : py::tuple(self.labels); },
+          "Class names of the bundle; empty if it has none.")
+      .def("top_k", in_python<py::object>("top_k"), py::arg("k") = 5,
+           "The ``k`` classes of the highest logits, best first, with index, label, score and logit. ``score`` is the "
+           "softmax over all\nclasses; ``label`` is \"\" if the bundle has none. Raises InvalidInputError if there are "
+           "no logits.")
+      .def(
+          "to_dict", in_python<py::object>("to_dict"), py::kw_only(), py::arg("top_k") = 3,
+          "Plain values, ready for JSON, by the names of the rows of ``navit-edge run`` (docs/run.md); without arrays.")
+      .def("numpy", in_python<py::object>("numpy"), py::kw_only(), py::arg("copy") = false,
+           "The arrays that there are, by name: \"logits\", \"embedding\", \"tokens\". With ``copy`` writable ones of "
+           "their own, as\n``torch.from_numpy`` wants them; else those of the attributes.")
+      .def("__repr__", in_python<>("describe"))
       .def_readwrite("decoding", &PyResult::decoding, "What decoding did to the image, in words. \"\": nothing.")
       .def_readonly("index", &PyResult::index, "Place in the list or the source, from 0. -1: it was submitted alone.")
       .def_readwrite("tag", &PyResult::tag, "What the caller gave with the image, or None.")

@@ -15,7 +15,9 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 
 PySession::PySession(std::unique_ptr<Session> opened)
-    : session(std::move(opened)), result_queue(std::make_shared<ResultQueue>()) {}
+    : session(std::move(opened)),
+      result_queue(std::make_shared<ResultQueue>()),
+      labels(py::tuple(py::cast(session->manifest().labels))) {}
 
 PySession::~PySession() {
   {
@@ -85,8 +87,12 @@ void bind_session(py::module_& module) {
              session.batch_wait_us = batch_wait_us;
              session.stall_timeout_s = stall_timeout_s;
              if (policy.has_value()) session.policy = *policy;
-             py::gil_scoped_release release;
-             return std::make_unique<PySession>(std::make_unique<Session>(bundle, std::move(session)));
+             std::unique_ptr<Session> opened;
+             {
+               const py::gil_scoped_release release;
+               opened = std::make_unique<Session>(bundle, std::move(session));
+             }
+             return std::make_unique<PySession>(std::move(opened));
            }),
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
            py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("strategy"),
@@ -118,7 +124,7 @@ void bind_session(py::module_& module) {
             }
             py::list out(results.size());
             for (std::size_t i = 0; i < results.size(); ++i) {
-              PyResult result = py_result(std::move(results[i]));
+              PyResult result = py_result(std::move(results[i]), self.labels);
               result.index = static_cast<std::int64_t>(i);
               out[i] = std::move(result);
             }

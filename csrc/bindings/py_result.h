@@ -14,12 +14,25 @@ struct PyResult {
   Result result;
   pybind11::object error = pybind11::none();
   pybind11::object tag = pybind11::none();
-  std::string decoding;     // what decoding did to the image, in words
-  std::int64_t index = -1;  // in the list or the source; -1: it was submitted alone
-  bool lost = false;        // memory ran out while it was handed over: there is neither a result nor its error
+  pybind11::object labels = pybind11::none();  // a tuple that all results of a session share
+  std::string decoding;                        // what decoding did to the image, in words
+  std::string unpickled_sizing;                // `result.reason` in words, where it came out of a pickle
+  std::int64_t index = -1;                     // in the list or the source; -1: it was submitted alone
+  bool lost = false;  // memory ran out while it was handed over: there is neither a result nor its error
 };
 
-/// With the error as its Python class. With the GIL.
-PyResult py_result(Result&& result);
+/// With the error as its Python class, and rows of its own, so that who keeps them does not keep the pack. With the
+/// GIL.
+PyResult py_result(Result&& result, pybind11::object labels);
+
+/// Why it has fewer tokens than the sizing rule gives.
+std::string sizing_words(const PyResult& result);
+
+/// A read-only array of a view, which keeps its memory alive; None of an empty one. flat: [cols] instead of [rows,
+/// cols].
+pybind11::object array_of(const OutputView& view, bool flat);
+
+/// Copying and pickling (bind_result_state.cc).
+void bind_result_state(pybind11::class_<PyResult>& result);
 
 }  // namespace navit_edge::bindings

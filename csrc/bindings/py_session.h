@@ -16,6 +16,7 @@ struct PySession {
 
   std::unique_ptr<Session> session;
   std::shared_ptr<ResultQueue> result_queue;
+  pybind11::object labels;  // a tuple, for results to share
 };
 
 void bind_submit(pybind11::module_& module, pybind11::class_<PySession>& session);

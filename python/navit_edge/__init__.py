@@ -24,6 +24,7 @@ from navit_edge.future import Future
 from navit_edge.pixels import Pixels, to_rgb
 from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_packs, resize
 from navit_edge.policy import Choice, Policy, choose, complexity
+from navit_edge.result import Prediction
 from navit_edge.session import Session
 from navit_edge.streaming import Stream
 
@@ -44,6 +45,7 @@ __all__ = [
     "Plan",
     "PlanLimits",
     "Policy",
+    "Prediction",
     "Result",
     "Session",
     "Stream",

@@ -9,12 +9,16 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from navit_edge.future import Future
+    from navit_edge.result import Prediction
 
 __version__: str
 backend_abi_version: int
 
 class Result:
-    """What one image gave. Its arrays are views that keep the outputs of its whole pack: copy what you keep long."""
+    """What one image gave. ``logits`` and ``embedding`` are its own; ``tokens`` is a view that keeps the outputs of its
+    whole pack, as the result does: of a bundle that gives tokens keep arrays, or ``copy.deepcopy(result)``. Can be
+    pickled, with its tag and its error.
+    """
 
     @staticmethod
     def failed(error: Exception, index: int = -1) -> Result: ...
@@ -64,6 +68,23 @@ class Result:
     @property
     def index(self) -> int:
         """Place in the list or the source, from 0. -1: it was submitted alone."""
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names of the bundle; empty if it has none."""
+    def top_k(self, k: int = 5) -> list[Prediction]:
+        """The ``k`` classes of the highest logits, best first, with index, label, score and logit. ``score`` is the
+        softmax over all classes; ``label`` is "" if the bundle has none. Raises InvalidInputError if there are no
+        logits."""
+    def to_dict(self, *, top_k: int = 3) -> dict[str, Any]:
+        """Plain values, ready for JSON, by the names of the rows of ``navit-edge run`` (docs/run.md); without
+        arrays."""
+    def numpy(self, *, copy: bool = False) -> dict[str, npt.NDArray[np.float32]]:
+        """The arrays that there are, by name: "logits", "embedding", "tokens". With ``copy`` writable ones of their
+        own, as ``torch.from_numpy`` wants them; else those of the attributes."""
+    def __copy__(self) -> Result: ...
+    def __deepcopy__(self, memo: dict[int, Any]) -> Result: ...
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, state: dict[str, Any]) -> None: ...
     decoding: str  # what decoding did to the image, in words; "": nothing
     tag: Any  # what the caller gave with the image, or None
     error: Exception | None  # the image failed; then it has no outputs
@@ -123,6 +144,9 @@ class Policy:
     rule gives, the aspect kept (docs/policies.md). A value: cannot be changed; can be compared, hashed, pickled and
     printed as the text that ``parse`` takes.
     """
+
+    def __init__(self, text: str | Policy) -> None:
+        """Of the text that ``parse`` takes."""
 
     @staticmethod
     def native() -> Policy:

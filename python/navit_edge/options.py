@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import numbers
+from collections.abc import Iterable, Mapping
 
 from navit_edge import _core
 from navit_edge.errors import InvalidInputError
@@ -56,6 +57,39 @@ def checked_float(name: str, value: object) -> float:
     if not math.isfinite(number) or not (least <= number <= most or (zero and number == 0)):
         raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
     return number
+
+
+def checked_text(name: str, value: object) -> str:
+    """Raises InvalidInputError; which texts there are is said elsewhere."""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} is {value!r}; expected a text")
+    return value
+
+
+def whole_pair(name: str, value: object, expected: str) -> tuple[int, int]:
+    """Two whole numbers. Raises InvalidInputError."""
+    pair = tuple(value) if isinstance(value, Iterable) else ()
+    if len(pair) != 2:
+        raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
+    return whole(name, pair[0], expected), whole(name, pair[1], expected)
+
+
+def checked_options(options: object) -> dict[str, str]:
+    """Options of a backend, name to text; whole numbers become texts. Which there are, and their values, the backend
+    knows. Raises InvalidInputError."""
+    expected = 'names and values, as {"shape_quantum": 16}'
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise InvalidInputError(f"options is of type {type(options).__name__}; expected {expected}")
+    checked = {}
+    for name, value in options.items():
+        if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            value = str(int(value))
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidInputError(f"options has {name!r}: {value!r}; expected {expected}, texts or whole numbers")
+        checked[name] = value
+    return checked
 
 
 def checked_deadline_us(deadline_ms: object) -> float:

@@ -15,8 +15,9 @@ from navit_edge import _core
 from navit_edge.bundle import manifest as manifests
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
-from navit_edge.pixels import as_pixels
-from navit_edge.vocabulary import WHITE
+from navit_edge.options import checked_int, checked_text, real, whole
+from navit_edge.pixels import as_pixels, checked_list
+from navit_edge.vocabulary import WHITE, Layout
 
 if TYPE_CHECKING:
     from navit_edge.pixels import ImageLike
@@ -25,9 +26,9 @@ Policy = _core.Policy
 
 
 def checked(policy: Policy | None) -> Policy | None:
-    """``policy``, if it is one or None. Raises InvalidInputError: a text must go through ``Policy.parse`` first."""
+    """``policy``, if it is one or None. Raises InvalidInputError: a text must be made one first."""
     if policy is not None and not isinstance(policy, Policy):
-        hint = f"Policy.parse({policy!r})" if isinstance(policy, str) else 'Policy.preset("fast")'
+        hint = f"Policy({policy!r})" if isinstance(policy, str) else 'Policy("fast")'
         raise InvalidInputError(
             f"policy is of type {type(policy).__name__}; expected navit_edge.Policy or None; write {hint}"
         )
@@ -57,34 +58,38 @@ def choose(
     waiting_ms: float = 0.0,
     together: int = 1,
     decode: DecodeOptions | None = None,
+    layout: Layout | None = None,
 ) -> list[Choice]:
     """What a session on ``engine``, an id of the bundle, would choose for each image, without running any.
 
     images: what ``Session.run`` takes, or (height_px, width_px), which is enough for every policy but content.
     waiting_ms: predicted time of what was given before, for a latency target.
     together: how many images are given at once, for a latency target: ``Session.run`` gives all of its list.
-    decode: as of ``Session``.
+    decode: as of ``Session``. layout: as of ``Session.run``.
 
     Raises InvalidInputError, and BundleError for an engine that the bundle does not have.
     """
+    together = whole("together", together, "how many images, 1 and up")
+    waiting_ms = real("waiting_ms", waiting_ms, "milliseconds, 0 and up")
     if together < 1 or not waiting_ms >= 0:
         raise InvalidInputError(f"together is {together} and waiting_ms is {waiting_ms}; expected 1 and up, 0 and up")
+    images = checked_list(images, "choose")
     decoder = None
     if not all(isinstance(image, tuple) for image in images):
         decoder = Decoder(decode, Recorded.of(manifests.load(Path(bundle)).preprocess))
     given: list[Any] = [
         (int(image[0]), int(image[1]))
         if isinstance(image, tuple)
-        else as_pixels(image, f"image {index}", decoder).pixels
+        else as_pixels(image, f"image {index}", decoder, layout).pixels
         for index, image in enumerate(images)
     ]
     policy_given = checked(policy) or Policy.native()
     made = _core.choose_grids(
         os.fspath(Path(bundle)),
-        engine,
+        checked_text("engine", engine),
         policy_given,
         given,
-        max_tokens_per_image=max_tokens_per_image,
+        max_tokens_per_image=checked_int("max_tokens_per_image", max_tokens_per_image),
         waiting_us=waiting_ms * 1e3,
         together=together,
     )
@@ -96,13 +101,14 @@ def complexity(
     *,
     alpha: Literal["drop", "composite"] = "drop",
     background: tuple[int, int, int] = WHITE,
+    layout: Layout | None = None,
 ) -> float:
     """How much there is to see in an image, as a content policy takes it: 0 if it is flat, 1/3 for noise.
 
     The mean difference in luma, over 255, between neighbours of a copy of the image whose longer side is 64 pixels,
     each taken as it is. About the same for an image at any scale.
 
-    image: what ``Session.run`` takes. alpha, background: what becomes of an alpha channel, as in the manifest.
+    image, layout: what ``Session.run`` takes. alpha, background: what becomes of an alpha channel, as in the manifest.
     Raises InvalidInputError.
     """
-    return _core.complexity(as_pixels(image, "the image").pixels, alpha, background)
+    return _core.complexity(as_pixels(image, "the image", layout=layout).pixels, alpha, background)

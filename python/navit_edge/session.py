@@ -12,21 +12,19 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
 from navit_edge.machine.libraries import package_directories, tensorrt_directories
 from navit_edge.metrics import SessionMetrics
-from navit_edge.options import checked_deadline_us, checked_float, checked_int
-from navit_edge.pixels import gathered
+from navit_edge.options import checked_deadline_us, checked_float, checked_int, checked_options, checked_text
+from navit_edge.pixels import checked_layout, checked_list, gathered, is_one_image
 from navit_edge.policy import Policy, checked
 from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
-from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, OnError, Overflow, Strategy
+from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, Layout, OnError, Overflow, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.pixels import Given, ImageLike
@@ -94,21 +92,23 @@ class Session(Submitting):
         batch_wait_ms: float = 0.0,
         stall_timeout_s: float = 60.0,
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, str | int] | None = None,
     ) -> None:
+        if isinstance(backend_dirs, (str, bytes, os.PathLike)):
+            raise InvalidInputError(f"backend_dirs is {backend_dirs!r}; expected a list of folders")
         self._core = _core.Session(
             os.fspath(bundle),
-            device=device,
-            engine=without_halves(engine),
-            precision=precision,
+            device=checked_text("device", device),
+            engine=without_halves(checked_text("engine", engine)),
+            precision=checked_text("precision", precision),
             threads=checked_int("threads", threads),
             slots=checked_int("slots", slots),
             max_tokens_per_image=checked_int("max_tokens_per_image", max_tokens_per_image),
-            strategy=strategy,
-            overflow=overflow,
+            strategy=checked_text("strategy", strategy),
+            overflow=checked_text("overflow", overflow),
             backend_dirs=[os.fspath(path) for path in backend_dirs],
             vendor_dirs=[os.fspath(place / "libs") for place in package_directories("openvino")],
-            options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | dict(options or {}),
+            options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | checked_options(options),
             queue_limit=checked_int("queue_limit", queue_limit),
             queue_bytes=checked_int("queue_bytes", queue_bytes),
             aging_us=checked_float("aging_ms", aging_ms) * 1000.0,
@@ -144,19 +144,23 @@ class Session(Submitting):
         on_error: OnError = "raise",
         progress: Callable[[int, int], object] | None = None,
         policy: Policy | None = None,
+        layout: Layout | None = None,
     ) -> list[Result]:
         """Runs images of any size; returns one result per image, in input order.
 
         images: numpy uint8 arrays [height_px, width_px, 3] (RGB), [height_px, width_px, 4] (RGBA) or
-            [height_px, width_px] (gray), of any row stride; arrays of other libraries in CPU memory (DLPack);
-            ``navit_edge.Pixels`` for BGR, NV12 and other formats; PIL images of any mode; or paths. Arrays are read
-            in place. Files and PIL images are decoded before anything runs and held until the end: for more of
-            them than ``DecodeOptions.max_run_bytes`` take ``stream``.
+            [height_px, width_px] (gray), of any row stride; tensors and arrays of other libraries in CPU memory
+            (DLPack, numpy's protocols); ``navit_edge.Pixels`` for BGR, NV12 and other formats; PIL images of any
+            mode; paths, the bytes of image files, and open binary files, read to their end. Arrays are read in place.
+            Files and PIL images are decoded before anything runs and held until the end: for more of them than
+            ``DecodeOptions.max_run_bytes`` take ``stream``.
         on_error: "raise" raises the first failing image's error; "return" sets ``result.error`` for it alone and
             completes the rest.
         progress: called in this thread with (images done, images in all) after each pack. What it raises ends the run
             when the packs in flight are done.
         policy: how many tokens an image gets; None: the session's.
+        layout: of arrays and tensors of three dimensions: "hwc", or "chw" (PyTorch's; copied into rows). None: "hwc";
+            tensors of which the shape says no more are then refused.
 
         Each result has ``logits`` [classes], ``embedding`` [D] and ``tokens`` [rows * cols, D] (float32, read-only;
         None if the bundle does not offer it; [rows * cols / 4, D] of a model that merges 2 x 2 patches),
@@ -167,13 +171,12 @@ class Session(Submitting):
         The image's point (y, x), in pixels, lies at (y, x) * ``scale`` + ``offset`` on the grid * patch pixels.
         Raises InvalidInputError, OverBudgetError or BackendError.
         """
-        if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Sequence):
-            kind = type(images).__name__
-            raise InvalidInputError(f"images is of type {kind}; expected a list of images: run([image])")
+        images = checked_list(images, "run", "session.stream(images)")
         _check_on_error(on_error)
+        checked_layout(layout)
         if len(images) == 0:
             raise InvalidInputError("images is empty; expected at least one image; skip the call if there is none")
-        given, refused = gathered(images, self._decoder, on_error=on_error)
+        given, refused = gathered(images, self._decoder, layout, on_error=on_error)
         pixels = [None if one is None else one.pixels for one in given]
         results, self.last_report = self._core.run(pixels, progress, checked(policy))
         self._warn_of_fallbacks()
@@ -200,6 +203,7 @@ class Session(Submitting):
         deadline_ms: float | None = None,
         priority: int = 0,
         policy: Policy | None = None,
+        layout: Layout | None = None,
         on_error: OnError = "return",
     ) -> Stream:
         """Results of images that come one after the other, however many; an iterator.
@@ -216,7 +220,7 @@ class Session(Submitting):
             there is none, the oldest result you have not fetched; else the new image). Dropped images give no result;
             ``stream.dropped`` counts them.
         decoders: threads that decode files, ahead of the engine, 1 to 256.
-        deadline_ms, priority, policy: of each image, as in ``submit``.
+        deadline_ms, priority, policy, layout: of each image, as in ``submit``.
         on_error: "return" sets ``result.error`` of an image that failed; "raise" raises the first one and ends the
             stream.
 
@@ -225,7 +229,7 @@ class Session(Submitting):
         InvalidInputError, and while it runs CancelledError if the session is closed and BackendError if it is
         broken.
         """
-        if isinstance(images, (str, os.PathLike, np.ndarray)) or not isinstance(images, Iterable):
+        if is_one_image(images) or not isinstance(images, Iterable):
             kind = type(images).__name__
             raise InvalidInputError(f"images is of type {kind}; expected an iterable of images: stream([image])")
         if drop not in DROPS:
@@ -242,6 +246,7 @@ class Session(Submitting):
             deadline_us=checked_deadline_us(deadline_ms),
             priority=checked_int("priority", priority),
             policy=checked(policy),
+            layout=checked_layout(layout),
             on_error=on_error,
         )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from navit_edge import _core
 from navit_edge.decode.ahead import Ahead, decode_in_room
 from navit_edge.threads import insist, start_thread
-from navit_edge.vocabulary import Drop, OnError
+from navit_edge.vocabulary import Drop, Layout, OnError
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
@@ -54,6 +54,7 @@ class Stream(Iterator[_core.Result]):
         deadline_us: float,
         priority: int,
         policy: _core.Policy | None,
+        layout: Layout | None,
         on_error: OnError,
     ) -> None:
         # Of the bytes that pixels may take, those that are decoded ahead have half.
@@ -73,7 +74,7 @@ class Stream(Iterator[_core.Result]):
         # If images are dropped each result stays in the stream until it is asked for, so that it can give way.
         self._at_once = max(1, min(RESULTS_AT_ONCE, self._core.capacity // 8)) if drop == "block" else 1
         self._raises = on_error == "raise"
-        self._feed = _Feed(self._core, iter(images), decoder, decoders, ahead_bytes)
+        self._feed = _Feed(self._core, iter(images), decoder, layout, decoders, ahead_bytes)
         self._feeder: threading.Thread | None = None
         self._ready: deque[_core.Result] = deque()
         self._over = False
@@ -159,12 +160,19 @@ class _Feed:
     """What the feeder thread works on: reads the source, decodes files, pushes pixels."""
 
     def __init__(
-        self, core: _core.Stream, source: Iterator[Any], decoder: Decoder, decoders: int, ahead_bytes: int
+        self,
+        core: _core.Stream,
+        source: Iterator[Any],
+        decoder: Decoder,
+        layout: Layout | None,
+        decoders: int,
+        ahead_bytes: int,
     ) -> None:
         self.error: BaseException | None = None  # what the source raised
         self._core = core
         self._source = source
         self._decoder = decoder
+        self._layout = layout
         self._decoders = decoders
         self._ahead_bytes = ahead_bytes
         self._tags: dict[int, Any] = {}  # by index; of images in the stream
@@ -199,14 +207,14 @@ class _Feed:
     def _run_alone(self) -> None:
         for index, item in enumerate(self._source):
             image, tag = _parts(item)
-            outcome = decode_in_room(image, index, self._decoder, self._core.await_room)
+            outcome = decode_in_room(image, index, self._decoder, self._layout, self._core.await_room)
             if outcome is None or not self._push(index, tag, outcome):
                 return
             del item, image, tag, outcome  # not until the next one comes
 
     def _run_pool(self) -> None:
         """Files are decoded ahead and pushed in the order of the source."""
-        with Ahead(self._decoder, self._decoders, self._ahead_bytes, self._push) as ahead:
+        with Ahead(self._decoder, self._layout, self._decoders, self._ahead_bytes, self._push) as ahead:
             for index, item in enumerate(self._source):
                 image, tag = _parts(item)
                 if not ahead.add(index, tag, image):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from navit_edge.errors import CancelledError, NavitEdgeError, TimedOutError
 from navit_edge.future import Future
 from navit_edge.options import checked_deadline_us, checked_int, timeout_s
-from navit_edge.pixels import as_pixels
+from navit_edge.pixels import as_pixels, checked_layout
 from navit_edge.policy import Policy, checked
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from navit_edge.decode import Decoder
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
+    from navit_edge.vocabulary import Layout
 
 
 class Submitting:
@@ -34,6 +35,7 @@ class Submitting:
         priority: int = 0,
         tag: Any = None,
         policy: Policy | None = None,
+        layout: Layout | None = None,
         timeout: float | None = None,
     ) -> Future:
         """Takes one image, to be run in one pack with those that others submit; returns its future at once.
@@ -47,6 +49,7 @@ class Submitting:
             priority (docs/runtime.md).
         tag: anything; ``future.tag`` and ``result.tag``.
         policy: how many tokens the image gets; None: the session's.
+        layout: as in ``run``.
         timeout: how many seconds to wait for a place in the queue; None: as long as it takes; 0: not at all.
 
         Waits while the queue is full; Ctrl-C ends the wait. What is wrong with the image (a file that cannot be
@@ -54,7 +57,7 @@ class Submitting:
         TimedOutError if there was no place in time, CancelledError if the session is closed, BackendError if
         it is broken or was opened before a fork; then the image was not taken.
         """
-        future = self._submit(image, deadline_ms, priority, tag, policy, timeout_s(timeout))
+        future = self._submit(image, deadline_ms, priority, tag, policy, layout, timeout_s(timeout))
         if future is None:
             raise TimedOutError(f"the queue was full for {timeout:g} s; the image was not taken")
         return future
@@ -67,10 +70,11 @@ class Submitting:
         priority: int = 0,
         tag: Any = None,
         policy: Policy | None = None,
+        layout: Layout | None = None,
     ) -> Future | None:
         """``submit`` without a wait: if the queue is full it returns None at once, and the image was not taken. A file
         is decoded first."""
-        return self._submit(image, deadline_ms, priority, tag, policy, 0.0)
+        return self._submit(image, deadline_ms, priority, tag, policy, layout, 0.0)
 
     async def submit_async(
         self,
@@ -80,6 +84,7 @@ class Submitting:
         priority: int = 0,
         tag: Any = None,
         policy: Policy | None = None,
+        layout: Layout | None = None,
         timeout: float | None = None,
     ) -> Future:
         """``submit`` for an event loop, which goes on meanwhile: a thread of the loop's executor decodes a file and
@@ -94,7 +99,7 @@ class Submitting:
 
         def call() -> Future | None:
             look_up()
-            future = self._submit(image, deadline_ms, priority, tag, policy, timeout_s(timeout), look_up)
+            future = self._submit(image, deadline_ms, priority, tag, policy, layout, timeout_s(timeout), look_up)
             if future is not None and gone.is_set():
                 future.cancel()
             return future
@@ -115,6 +120,7 @@ class Submitting:
         priority: int,
         tag: Any,
         policy: Policy | None,
+        layout: Layout | None,
         timeout: float | None,
         look_up: Callable[[], None] | None = None,
     ) -> Future | None:
@@ -122,9 +128,10 @@ class Submitting:
         deadline_us = checked_deadline_us(deadline_ms)
         priority = checked_int("priority", priority)
         delivery = self._delivery
+        checked_layout(layout)
         future = Future(delivery, tag)
         try:
-            given = as_pixels(image, decoder=self._decoder)
+            given = as_pixels(image, decoder=self._decoder, layout=layout)
         except NavitEdgeError as error:
             self._core.count_refused()
             future._refuse(error)

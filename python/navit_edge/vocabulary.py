@@ -25,6 +25,10 @@ ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 Icc: TypeAlias = Literal["ignore", "srgb"]
 ICC_RULES: tuple[Icc, ...] = get_args(Icc)
 
+#: Which axis of an array or a tensor holds the channels: the last, or the first.
+Layout: TypeAlias = Literal["hwc", "chw"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
 #: RGB behind transparent pixels, wherever nobody names another colour.
 WHITE = (255, 255, 255)
 

@@ -281,7 +281,7 @@ REFUSED_ARRAYS: dict[str, tuple[Any, str]] = {
     "boolean": (GOOD > 9, "has dtype bool"),
     "a tensor with gradients": (torch.zeros((8, 8, 3), requires_grad=True), "cannot be shared"),
     "a tensor of floats": (torch.zeros((8, 8, 3)), "has dtype float32"),
-    "an object with __array__ alone": (type("Lazy", (), {"__array__": lambda self: GOOD})(), "is of type Lazy"),
+    "an object whose __array__ fails": (type("Lazy", (), {"__array__": lambda self: 1 / 0})(), "numpy makes no array"),
 }
 
 

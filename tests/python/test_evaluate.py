@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from tiny_bundle import TinyConfig, make_bundle
 
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
-from navit_edge.errors import BackendError, InvalidInputError
+from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
 from navit_edge.evaluate import EvaluateRequest, Report, evaluate, runner
 from navit_edge.evaluate.answers import Answers
 from navit_edge.evaluate.heads import TEMPERATURE
@@ -154,6 +155,23 @@ def test_heads_go_with_outputs_that_are_kept(
         assert report.rows[0].images == IMAGES
 
 
+def test_rows_are_added_to_what_is_kept(
+    whole: Report, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate(bundle, data, EvaluateRequest(timed_images=0), folder=out)
+    opened = []
+    real = runner.Session
+
+    def session(*arguments: Any, **options: Any) -> ne.Session:
+        opened.append(options["max_tokens_per_image"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(runner, "Session", session)
+    assert without_times(evaluate(bundle, data, UNTIMED, folder=out, resume=True)) == without_times(whole)
+    assert opened == [CAP]
+
+
 def no_session(*_: object, **__: object) -> ne.Session:
     raise AssertionError("a session was opened")
 
@@ -213,6 +231,15 @@ def test_training_images_of_one_class_are_refused_by_a_linear_head(
     else:
         with pytest.raises(InvalidInputError, match="has one class; a linear head needs two or more"):
             evaluate(bundle, data, request, train=tmp_path)
+
+
+def test_a_linear_head_without_scikit_learn_says_what_to_install_before_anything_runs(
+    bundle: Path, data: Path, train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(runner, "Session", no_session)
+    with pytest.raises(MissingPackageError, match=r'--head linear needs .*pip install "navit-edge\[evaluate\]"'):
+        evaluate(bundle, data, EvaluateRequest(head="linear"), train=train)
 
 
 def test_images_that_are_also_training_images_are_refused(bundle: Path, data: Path) -> None:

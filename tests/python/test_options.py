@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import invoke
 
 import navit_edge as ne
 from navit_edge import _core
@@ -106,6 +107,98 @@ def test_numpys_scalars_are_numbers_outside_of_sessions(number: Callable[[int], 
     asked = BuildRequest(backend="openvino", token_budgets=(number(64),), max_images=(number(4),))
     assert asked == BuildRequest(backend="openvino", token_budgets=(64,), max_images=(4,))
     assert {type(one) for one in (*asked.token_budgets, *asked.max_images)} == {int}
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda bundle: ne.Session(bundle, device=3), "device is 3; expected a text"),
+        (lambda bundle: ne.Session(bundle, device="cpus"), "device is 'cpus'; expected one of auto, cpu, gpu, npu"),
+        (lambda bundle: ne.Session(bundle, engine=None), "engine is None; expected a text"),
+        (lambda bundle: ne.Session(bundle, precision=b"fp32"), "precision is b'fp32'; expected a text"),
+        (lambda bundle: ne.Session(bundle, overflow=True), "overflow is True; expected a text"),
+        (lambda bundle: ne.Session(bundle, backend_dirs="/lib"), "backend_dirs is '/lib'; expected a list of folders"),
+        (lambda bundle: ne.Session(bundle, options=["a"]), "options is of type list; expected names and values"),
+        (lambda bundle: ne.Session(bundle, options={"shape_quantum": 1.5}), "options has 'shape_quantum': 1.5"),
+        (lambda bundle: ne.Session(bundle, options={"shape_quantum": True}), "options has 'shape_quantum': True"),
+        (lambda bundle: ne.Session(bundle, options={3: "a"}), "options has 3: 'a'"),
+        (lambda bundle: ne.Session(bundle, options={"shape_quantums": 8}), "shape_quantums.*known: .*shape_quantum"),
+        (lambda bundle: ne.resize(RGB, 8), r"size is 8; expected \(height_px, width_px\)"),
+        (lambda bundle: ne.resize(RGB, (8, 8.0)), r"size is 8.0; expected \(height_px, width_px\)"),
+        (lambda bundle: ne.pack([RGB], patch_px="16"), "patch_px is '16'; expected pixels"),
+        (lambda bundle: ne.pack([RGB], max_tokens=2.5), "max_tokens is 2.5; expected a number of patches"),
+        (lambda bundle: ne.pack([RGB], pad_to=8), r"pad_to is 8; expected \(T, N\)"),
+        (lambda bundle: ne.plan([3], token_budget="64", max_images=2), "token_budget is '64'; expected a number"),
+        (lambda bundle: ne.plan([3], token_budget=64, max_images=None), "max_images is None; expected a number"),
+        (lambda bundle: ne.plan([3, RGB], token_budget=64, max_images=1), "token count of image 1 is .*choose gives"),
+        (lambda bundle: choose(bundle, together="2"), "together is '2'; expected how many images"),
+        (lambda bundle: choose(bundle, waiting_ms=None), "waiting_ms is None; expected milliseconds"),
+        (lambda bundle: choose(bundle, max_tokens_per_image=1.5), "max_tokens_per_image is 1.5; expected"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_with_found_and_expected(
+    tiny_bundle: Path, call: Callable[[Path], object], said: str
+) -> None:
+    with pytest.raises(ne.InvalidInputError, match=f"(?s){said}"):
+        call(tiny_bundle)
+
+
+def choose(bundle: Path, **options: Any) -> list[ne.Choice]:
+    engine = ne.load_manifest(bundle).engines[0].id
+    return ne.choose(bundle, [(64, 64)], ne.Policy.native(), engine=engine, **options)
+
+
+def test_options_of_a_backend_may_be_whole_numbers(tiny_bundle: Path) -> None:
+    image = np.zeros((16, 48, 3), np.uint8)
+    for value in (8, np.int64(8), "8"):
+        with ne.Session(tiny_bundle, options={"shape_quantum": value}, precision="fp32") as session:
+            session.run([image])
+            assert session.last_report["packs"][0]["capacity"] == 8
+    (choice,) = choose(tiny_bundle, waiting_ms=np.float32(1), together=np.int16(2), max_tokens_per_image=np.uint8(64))
+    assert choice.tokens > 0
+
+
+# --- slips on the command line
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "plan-budgets"])
+def test_arguments_the_other_way_round_are_told_the_order(tiny_bundle: Path, tmp_path: Path, command: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    for first in (tmp_path / "a.png", tmp_path, tmp_path / "missing.png"):
+        done = invoke(command, first, tiny_bundle)
+        assert done.exit_code == 2
+        expected = (
+            f"the bundle comes first: navit-edge {command} {tiny_bundle} {first}; the first argument is no bundle"
+        )
+        assert unspaced(expected) in unspaced(done.stderr)
+
+
+def unspaced(text: str) -> str:
+    """Without spaces and the box, which cuts long paths."""
+    return "".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("name", "hub_id"),
+    [
+        ("google/siglip2-base-patch16-naflex", "google/siglip2-base-patch16-naflex"),
+        ("https://huggingface.co/facebook/dinov2-small", "facebook/dinov2-small"),
+        ("hf://Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-3B-Instruct"),
+    ],
+)
+def test_a_model_of_the_hub_is_told_how_to_get_it(tmp_path: Path, name: str, hub_id: str) -> None:
+    done = invoke("export", "--checkpoint", name, "-o", tmp_path / "x.navit")
+    assert invoke("up", name, "a.png").stderr == done.stderr
+    folder = hub_id.partition("/")[2]
+    assert done.exit_code == 1
+    assert f"hf download {hub_id} --local-dir {folder}, then give {folder} as the checkpoint" in done.stderr
+
+
+def test_a_checkpoint_that_is_missing_is_no_model_of_the_hub(tmp_path: Path) -> None:
+    for name in (tmp_path / "x" / "y", "weights/model.safetensors", "model.pt"):
+        done = invoke("export", "--checkpoint", name, "-o", tmp_path / "x.navit")
+        assert done.exit_code == 1
+        assert f"there is no checkpoint {name}; expected a file or a folder; check the path" in done.stderr
 
 
 DEADLINES_MS = (5e-324, 1e-308, 1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e12, 1e18, 1e300, sys.float_info.max)

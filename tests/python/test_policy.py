@@ -105,8 +105,22 @@ def test_a_policy_that_makes_no_sense_is_refused(make: Callable[[], ne.Policy], 
 
 
 def test_a_text_in_the_place_of_a_policy_is_refused_with_the_call_that_makes_one(tiny_session: ne.Session) -> None:
-    with pytest.raises(ne.InvalidInputError, match=re.escape("write Policy.parse('fast')")):
+    with pytest.raises(ne.InvalidInputError, match=re.escape("write Policy('fast')")):
         tiny_session.run([np.zeros((16, 16, 3), np.uint8)], policy="fast")  # type: ignore[arg-type]
+
+
+def test_a_policy_is_made_of_its_text(tiny_session: ne.Session) -> None:
+    for policy in POLICIES:
+        assert ne.Policy(str(policy)) == ne.Policy(policy) == policy
+    assert ne.Policy("fast") == ne.Policy.preset("fast")
+    tiny_session.run([np.zeros((16, 16, 3), np.uint8)], policy=ne.Policy("fast"))
+    with pytest.raises(ne.InvalidInputError, match='policy "faster"'):
+        ne.Policy("faster")
+    for value in (3, None, b"fast", ["fast"]):
+        with pytest.raises(
+            ne.InvalidInputError, match=r'a policy is made of .*; expected its text, as Policy\("fast"\)'
+        ):
+            ne.Policy(value)  # type: ignore[arg-type]
 
 
 # --- tokens

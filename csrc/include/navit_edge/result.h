@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "navit_edge/cxx20.h"
 #include "navit_edge/placement.h"
 #include "navit_edge/reason.h"
 #include "navit_edge/tensor.h"
@@ -14,9 +15,9 @@
 
 namespace navit_edge {
 
-/// A float32 view that keeps the pack's output alive.
-struct OutputView {
-  std::shared_ptr<const HostTensor> owner;  // null if the bundle does not offer this output
+/// A float32 view that keeps alive what it looks into: the outputs of its pack, or a copy of its own.
+struct NAVIT_EDGE_API OutputView {
+  std::shared_ptr<const void> owner;  // null if the bundle does not offer this output
   const float* data = nullptr;
   std::int64_t rows = 0;  // 1 for logits and embedding
   std::int64_t cols = 0;
@@ -26,10 +27,13 @@ struct OutputView {
     return {data, static_cast<std::size_t>(rows * cols)};
   }
   std::span<const float> values() const&& = delete;
+  /// The same values in memory of their own. Throws std::bad_alloc.
+  [[nodiscard]] OutputView copied() const;
 };
 
-/// The result of one image.
-struct Result {
+/// The result of one image. Its outputs are views of what its pack gave, and keep all of that: the rows of the other
+/// images, too. For what you keep long call `own_rows`, and `copied` of the tokens.
+struct NAVIT_EDGE_API Result {
   Size image;                 // as given
   Grid grid;                  // as run: grid * P pixels
   Placement placement;        // where the image lies on them
@@ -44,6 +48,10 @@ struct Result {
   OutputView token_features;  // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
   Reason reason;              // why it has fewer tokens than its sizing rule gives; empty if it has them all
   std::exception_ptr error;   // set instead of the outputs if this image failed
+
+  /// Copies logits and embedding out of the pack, into one piece of memory of their own. Throws std::bad_alloc, and
+  /// then they are as they were.
+  void own_rows();
 };
 
 }  // namespace navit_edge

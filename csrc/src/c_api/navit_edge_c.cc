@@ -26,7 +26,10 @@ struct navit_edge_c_results {
   void take(std::vector<navit_edge::Result>&& given) {
     results = std::move(given);
     texts.reserve(results.size());
-    for (const navit_edge::Result& result : results) texts.push_back(c_api::texts_of(result));
+    for (navit_edge::Result& result : results) {
+      result.own_rows();
+      texts.push_back(c_api::texts_of(result));
+    }
   }
 };
 
@@ -88,6 +91,10 @@ std::shared_ptr<Answer> answer_of(navit_edge_c_done done, void* user) {
 navit_edge::Done callback(std::shared_ptr<Answer> answer) {
   return [answer = std::move(answer)](navit_edge::Result&& result) {
     navit_edge_c_results& results = *answer->results;
+    try {
+      result.own_rows();
+    } catch (const std::bad_alloc&) {  // then they stay views
+    }
     results.texts.push_back(c_api::texts_of(result));
     results.results.push_back(std::move(result));
     answer->done(answer->user, answer->results.release());

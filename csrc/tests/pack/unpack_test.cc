@@ -1,6 +1,8 @@
 #include "navit_edge/unpack.h"
 
+#include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "navit_edge/error.h"
@@ -67,6 +69,35 @@ TEST_CASE("a view outlives everything but itself") {
   results.clear();
   CHECK(kept.data[1] == 3.0F);
   CHECK(kept.owner.use_count() == 1);
+}
+
+TEST_CASE("rows of its own let go of the pack, and tokens do where they are copied") {
+  std::vector<Result> results(3);
+  std::weak_ptr<const HostTensor> pack;
+  {
+    const std::vector<std::shared_ptr<const HostTensor>> outputs{counting("logits", 3, 4), counting("embedding", 3, 2),
+                                                                 counting("tokens", 11, 2)};
+    pack = outputs[1];
+    unpack(two_images(), outputs, one_prefix_token(), results);
+  }
+  Result kept = results[0];
+  kept.own_rows();
+  kept.token_features = kept.token_features.copied();
+  CHECK(kept.logits.data != results[0].logits.data);
+  for (const auto& [own, view] :
+       {std::pair{&kept.logits, &results[0].logits}, std::pair{&kept.embedding, &results[0].embedding},
+        std::pair{&kept.token_features, &results[0].token_features}}) {
+    CHECK(own->rows == view->rows);
+    CHECK(own->cols == view->cols);
+    CHECK(std::ranges::equal(own->values(), view->values()));
+  }
+  results.clear();
+  CHECK(pack.expired());
+  CHECK(kept.embedding.data[1] == 3.0F);
+  Result none;
+  none.own_rows();
+  CHECK(none.logits.empty());
+  CHECK(none.logits.copied().empty());
 }
 
 TEST_CASE("outputs of other shapes, types or names are refused") {

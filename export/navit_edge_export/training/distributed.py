@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 class Rank(NamedTuple):
@@ -33,6 +35,15 @@ def leave() -> None:
     """The end of what ``join`` began."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def gathered(value: T, rank: Rank) -> list[T]:
+    """The values of all ranks, in their order; every rank calls it at once."""
+    if rank.ranks == 1:
+        return [value]
+    values: list[Any] = [None] * rank.ranks
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def wrapped(module: nn.Module, rank: Rank) -> nn.Module:

@@ -22,6 +22,8 @@ class MonitorOptions:
 
     spike: a loss this many times the usual deviation above the median of the last ``window`` steps; 0: none counts.
     gradient_norm: a norm above this many times that median; 0: none counts.
+    attention_steps: steps between two looks at attention (attention.py); 0: none.
+    max_logit: an attention logit above this counts as unstable; 0: none does.
     action: skip: the step is not taken. cut: nor that, and the learning rate is multiplied with ``cut`` from then on.
         stop: the training ends. ignore: it is counted.
     patience: steps in a row that may be skipped or cut; one more ends the training.
@@ -32,6 +34,8 @@ class MonitorOptions:
     spike: float = 8.0
     gradient_norm: float = 20.0
     window: int = 100
+    attention_steps: int = 0
+    max_logit: float = 0.0
     action: str = "skip"
     cut: float = 0.5
     patience: int = 10
@@ -56,20 +60,22 @@ class Monitor:
     in_a_row: int = 0
     events: dict[str, int] = field(default_factory=dict)
 
-    def judge(self, loss: float, norm: float) -> str:
-        """What is wrong with a step: "not finite", "loss spike", "gradient spike", or ""."""
+    def judge(self, loss: float, norm: float, max_logit: float = 0.0) -> str:
+        """What is wrong with a step: "not finite", "loss spike", "gradient spike", "attention logit", or ""."""
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return "not finite"
         if self.options.spike and self._is_spike(loss):
             return "loss spike"
+        if 0 < self.options.max_logit < max_logit:
+            return "attention logit"
         if not self.options.gradient_norm or len(self.norms) < self._enough():
             return ""
         usual = max(statistics.median(self.norms), 1e-12)
         return "gradient spike" if norm > self.options.gradient_norm * usual else ""
 
-    def is_taken(self, loss: float, norm: float) -> tuple[bool, str]:
+    def is_taken(self, loss: float, norm: float, max_logit: float = 0.0) -> tuple[bool, str]:
         """(whether to take the step, what is wrong with it). Raises TrainingStoppedError."""
-        wrong = self.judge(loss, norm)
+        wrong = self.judge(loss, norm, max_logit)
         if not wrong:
             self._remember(loss, norm)
             self.in_a_row = 0

@@ -17,10 +17,11 @@ from navit_edge.text import shown
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.training import checkpoint
+from navit_edge_export.training.attention import drop_by_attention
 from navit_edge_export.training.curves import Curve
 from navit_edge_export.training.dataset import Dataset
 from navit_edge_export.training.distillation import Distillation, load_embeddings
-from navit_edge_export.training.distributed import Rank, wrapped
+from navit_edge_export.training.distributed import Rank, gathered, wrapped
 from navit_edge_export.training.ema import Ema
 from navit_edge_export.training.loader import PackMaker, TrainingPack, load
 from navit_edge_export.training.monitor import Monitor
@@ -133,7 +134,8 @@ class Run:
             ranks=self.rank.ranks,
         )
         left = steps[place.done : place.done + self.recipe.rate.steps - place.step]
-        yield from load(self.maker, left, workers=self.recipe.workers)
+        for step, made in load(self.maker, left, workers=self.recipe.workers):
+            yield step, [self._thinned(pack) for pack in made]
         if place.done >= len(steps):
             self.losses_before = self.losses.copy()
             budget = self.stepper.budget.tokens
@@ -143,9 +145,10 @@ class Run:
         """A step was done."""
         self.place.step += 1
         self.place.done += 1
-        for example, loss in report.losses:
-            self.losses[example] = loss
-        self.unreadable.update(report.unreadable)
+        for losses, unreadable in gathered((report.losses, report.unreadable), self.rank):
+            for example, loss in losses:
+                self.losses[example] = loss
+            self.unreadable.update(unreadable)
         if self.curve is not None:
             self.curve.add(report)
 
@@ -180,6 +183,13 @@ class Run:
         model = self.stepper.ema.model if self.stepper.ema else self.model
         assert isinstance(model, NaViT)
         return model.eval()
+
+    def _thinned(self, pack: TrainingPack) -> TrainingPack:
+        """Without the patches that the model, as it is now, attends to least, if they are dropped by attention."""
+        if self.recipe.drop.choice != "attention":
+            return pack
+        device, lowering = self.stepper.precision.device, self.recipe.lowering
+        return drop_by_attention(self.model, pack, lowering=lowering, device=device, seed=self.recipe.seed)
 
     def _take_up(self) -> None:
         path = checkpoint.newest(self.folder)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from navit_edge.errors import InvalidInputError
+from navit_edge_export.training.attention import AttentionHealth, attention_health
 from navit_edge_export.training.ema import Ema
 from navit_edge_export.training.loader import TrainingPack
 from navit_edge_export.training.losses import correct
@@ -28,6 +29,7 @@ from navit_edge_export.training.token_budget import TokenBudget
 class StepReport:
     """What a step was. Sums and means are over all ranks. wrong: what the monitor found; taken: whether it counts.
 
+    attention: its health (attention.py), in the steps in which it was looked at.
     losses: (number in the dataset, loss) of this rank's images.
     """
 
@@ -41,6 +43,7 @@ class StepReport:
     packs: int
     taken: bool = True
     wrong: str = ""
+    attention: dict[str, float] | None = None
     unreadable: tuple[str, ...] = ()
     losses: tuple[tuple[int, float], ...] = field(default=(), repr=False)
 
@@ -95,7 +98,8 @@ class Stepper:
         norm = gradient_norm(self.objective)
         mean = loss / max(images, 1)
         rate = self.rate.at(number) * self.monitor.rate_scale
-        taken, wrong = self._judge(mean, norm, images)
+        health = self._look_at_attention(number, packs)
+        taken, wrong = self._judge(mean, norm, images, health)
         if taken:
             if self.clip and np.isfinite(norm):
                 nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
@@ -105,7 +109,7 @@ class Stepper:
         scaler.update()
         if taken and self.ema is not None:
             self.ema.update(self.objective.model)
-        self.budget.stepped(peak_memory_share(self.precision.device))
+        self.budget.stepped(self._memory_share())
         return StepReport(
             step=number,
             loss=mean,
@@ -117,16 +121,31 @@ class Stepper:
             packs=int(count),
             taken=taken,
             wrong=wrong,
+            attention=None if health is None else health._asdict(),
             unreadable=tuple(reason for pack in packs for reason in pack.unreadable),
             losses=tuple(losses),
         )
 
-    def _judge(self, loss: float, norm: float, images: float) -> tuple[bool, str]:
+    def _look_at_attention(self, number: int, packs: Sequence[TrainingPack]) -> AttentionHealth | None:
+        """Every ``attention_steps`` of the monitor, in the first pack; the largest logit is that of all ranks."""
+        every = self.monitor.options.attention_steps
+        if not every or number % every or not packs:
+            return None
+        device = self.precision.device
+        with self.precision.autocast():
+            health = attention_health(self.objective.model, packs[0], lowering=self.lowering, device=device)
+        if self.ranks == 1:
+            return health
+        largest = torch.tensor(health.max_logit, dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return health._replace(max_logit=float(largest))
+
+    def _judge(self, loss: float, norm: float, images: float, health: AttentionHealth | None) -> tuple[bool, str]:
         if not images:
             return False, "no image"
         if self.precision.scaler.is_enabled() and np.isfinite(loss) and not np.isfinite(norm):
             return True, ""  # the scale was too large: the scaler skips the step and lowers it
-        return self.monitor.is_taken(loss, norm)
+        return self.monitor.is_taken(loss, norm, health.max_logit if health else 0.0)
 
     def _accumulate(self, packs: Sequence[TrainingPack]) -> tuple[list[float], list[tuple[int, float]]]:
         """Gradients of the sum over images; ([loss, right, images, tokens], the loss of each image)."""
@@ -161,6 +180,15 @@ class Stepper:
         torch.distributed.all_reduce(tensor)
         summed: list[float] = tensor.tolist()
         return summed
+
+    def _memory_share(self) -> float | None:
+        """At the peak of the step, on the rank that used most, so that all ranks plan with one budget."""
+        share = peak_memory_share(self.precision.device)
+        if share is None or self.ranks == 1:
+            return share
+        most = torch.tensor(share, dtype=torch.float64, device=self.precision.device)
+        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+        return float(most)
 
     def _smaller(self, packs: Sequence[TrainingPack]) -> list[TrainingPack]:
         largest = max(len(pack.pack.patches) for pack in packs)

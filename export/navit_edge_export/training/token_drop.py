@@ -36,7 +36,7 @@ class TokenDrop:
         one that has not been seen.
 
     choice: which patches go. uniform: any. blocks: rectangles of neighbours, so that what is left does not give away
-        what is missing. attention: those that the model attends to least go first (attention_drop.py).
+        what is missing. attention: those that the model attends to least go first (attention.py).
     """
 
     kind: str = "none"

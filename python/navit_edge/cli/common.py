@@ -94,6 +94,23 @@ def backend_options(given: list[str] | None) -> dict[str, str]:
     return options
 
 
+def check_bundle_first(command: str, bundle: Path, images: Iterable[str | Path]) -> None:
+    """Refuses arguments that are the other way round: a bundle among the images, and none in its place."""
+    if _is_bundle(bundle):
+        return
+    found = next((image for image in images if _is_bundle(image)), None)
+    if found is not None:
+        raise typer.BadParameter(
+            f"the bundle comes first: navit-edge {command} {shown(str(found))} {shown(str(bundle))}; the first "
+            "argument is no bundle, and one behind it is",
+            param_hint="BUNDLE",
+        )
+
+
+def _is_bundle(path: str | Path) -> bool:
+    return os.path.isfile(os.path.join(path, "manifest.json"))
+
+
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Ends a command with one paragraph on standard error and the right exit code, whatever it raises."""
 

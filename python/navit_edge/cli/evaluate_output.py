@@ -107,10 +107,12 @@ def _times(row: Row) -> list[str]:
 
 
 def _compared(one: Comparison) -> list[str]:
+    from navit_edge.evaluate.report import about
+
     d = one.difference
     verdict: str = one.verdict
     if one.images_needed is not None:
-        verdict += f": ~{one.images_needed:,} needed"
+        verdict += f": ~{about(one.images_needed)} needed"
     return [
         _percent(one.agreement),
         f"{_points(d.value)} ({_points(d.low)} to {_points(d.high)})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from navit_edge_export.families.registry import Imported, Preprocessing
     from navit_edge_export.model.config import NaViTConfig
 
+#: How weights are called, and models of the Hub are not.
+_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
 #: Of the reference model (navit_edge_export.model.config.SIZES).
 ModelSize: TypeAlias = Literal["ti16", "s16", "b16", "l16"]
 
@@ -146,6 +149,8 @@ def export(
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
     if checkpoint is None and (family is not None or mean is not None or std is not None):
         raise typer.BadParameter("--family, --mean and --std need --checkpoint", param_hint="'--checkpoint'")
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
     from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
@@ -185,6 +190,22 @@ def export(
     console.print(
         f"next: navit-edge build-engine {output} --backend openvino", style="dim", markup=False, soft_wrap=True
     )
+
+
+def check_checkpoint(checkpoint: Path, expected: str = "checkpoint") -> None:
+    """Raises InvalidInputError if there is no such file or folder: nothing is downloaded here."""
+    if checkpoint.exists():
+        return
+    name = str(checkpoint)
+    address = re.match(r"(?:https?:/+huggingface\.co/|hf:/+)(?:models/)?([\w.-]+/[\w.-]+)", name)
+    hub_id = address[1] if address else name
+    if address or (re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and checkpoint.suffix not in _WEIGHT_SUFFIXES):
+        folder = hub_id.partition("/")[2]
+        raise InvalidInputError(
+            f"download the model first: hf download {hub_id} --local-dir {folder}, then give {folder} as the "
+            f"checkpoint; there is no file or folder {name} here, and nothing is downloaded by itself"
+        )
+    raise InvalidInputError(f"there is no {expected} {name}; expected a file or a folder; check the path")
 
 
 def _import(

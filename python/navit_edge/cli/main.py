@@ -10,6 +10,7 @@ import typer
 from navit_edge.cli.bench import bench
 from navit_edge.cli.build_engine import build_engine
 from navit_edge.cli.common import DebugOption, command, echo
+from navit_edge.cli.demo import demo
 from navit_edge.cli.docs import docs
 from navit_edge.cli.doctor import doctor
 from navit_edge.cli.evaluate import evaluate
@@ -81,6 +82,7 @@ def root(
     """Native-resolution vision transformers on edge devices: from a PyTorch checkpoint to engines to results."""
 
 
+app.command("demo", cls=Command)(demo)
 app.command("up", cls=Command)(up)
 app.command("export", cls=Command)(export)
 app.command("quantize", cls=Command)(quantize)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, out_console
+from navit_edge.cli.common import (
+    DebugOption,
+    JsonOption,
+    check_bundle_first,
+    command,
+    echo_json,
+    err_console,
+    out_console,
+)
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.image_sizes import ImagesArgument, SizesOption
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
@@ -72,6 +80,7 @@ def plan(
 
     if strategy not in STRATEGIES:
         raise typer.BadParameter(f"strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
+    check_bundle_first("plan", bundle, images or ())
     manifest = ne.load_manifest(bundle)
     chosen = engine_of(manifest, engine, bundle=str(bundle))
     if plot_file is not None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.common import DebugOption, JsonOption, command, echo_json, err_console, out_console
+from navit_edge.cli.common import (
+    DebugOption,
+    JsonOption,
+    check_bundle_first,
+    command,
+    echo_json,
+    err_console,
+    out_console,
+)
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.image_sizes import ImagesArgument, SizesOption
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
@@ -78,6 +86,7 @@ def plan_budgets(
         raise typer.BadParameter(str(error)) from error
     if backend not in ("tensorrt-rtx", "tensorrt"):
         raise typer.BadParameter(f"backend {backend!r}; expected tensorrt-rtx or tensorrt, which pad packs to a budget")
+    check_bundle_first("plan-budgets", bundle, images or ())
     manifest = ne.load_manifest(bundle)
     cost, source = _cost(bundle, manifest, engine)
     given = given_sizes(images or [], sizes, Decoder(decode, Recorded.of(manifest.preprocess)))

@@ -10,7 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
+from navit_edge.cli.common import (
+    ENGINE_PANEL,
+    BackendOptions,
+    DebugOption,
+    backend_options,
+    check_bundle_first,
+    command,
+    err_console,
+)
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run_output import (
     Format,
@@ -238,6 +246,7 @@ def run(
     from navit_edge.run.sources import Sources
 
     film.silence()
+    check_bundle_first("run", bundle, images)
     place = place_of(output)
     kind = format_of(place, form, as_json)
     check_output(place, kind, resume=resume, overwrite=overwrite)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from navit_edge.cli.common import DebugOption, command, err_console
+from navit_edge.cli.export import check_checkpoint
 from navit_edge.errors import InvalidInputError
 
 #: What else decides a bundle, beside the checkpoint and the options.
@@ -78,8 +79,7 @@ def up(
             )
         made = source
     else:
-        if not source.exists():
-            raise InvalidInputError(f"there is no checkpoint or bundle {source}; expected a file or a folder")
+        check_checkpoint(source, "checkpoint or bundle")
         made = bundle or Path((source.name if source.is_dir() else source.stem) + ".navit")
         options = {"--family": family, "--labels": labels, "--max-tokens": max_tokens}
         _export(source, made, {name: str(value) for name, value in options.items() if value is not None}, fresh=fresh)

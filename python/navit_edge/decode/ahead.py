@@ -12,9 +12,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from navit_edge.decode import Decoder
 from navit_edge.decode.decoder import Opened
+from navit_edge.decode.encoded import Encoded, held, is_encoded, name_of
+from navit_edge.decode.refusals import refusals
 from navit_edge.errors import NavitEdgeError
 from navit_edge.pixels import Given, as_pixels, given_by
 from navit_edge.threads import Workers
+from navit_edge.vocabulary import Layout
 
 #: Above so many bytes of pixels memory is given back to the system after each image.
 LARGE_BYTES = 16 << 20
@@ -22,21 +25,23 @@ LARGE_BYTES = 16 << 20
 Outcome: TypeAlias = Given | Exception
 
 
-def decode_here(image: Any, index: int, decoder: Decoder) -> Outcome:
+def decode_here(image: Any, index: int, decoder: Decoder, layout: Layout | None) -> Outcome:
     """In this thread."""
     try:
-        return as_pixels(image, f"image {index}", decoder)
+        return as_pixels(image, _who(index), decoder, layout)
     except NavitEdgeError as error:
         return error
 
 
-def decode_in_room(image: Any, index: int, decoder: Decoder, await_room: Callable[[int], bool]) -> Outcome | None:
+def decode_in_room(
+    image: Any, index: int, decoder: Decoder, layout: Layout | None, await_room: Callable[[int], bool]
+) -> Outcome | None:
     """In this thread. Of a file the header is read first, and then ``await_room`` asked for the bytes of its pixels;
     None if it says that there will be none."""
-    if not isinstance(image, (str, os.PathLike)):
-        return decode_here(image, index, decoder)
+    if not is_encoded(image):
+        return decode_here(image, index, decoder, layout)
     try:
-        opened = decoder.open(image)
+        opened = decoder.open(image, _who(index))
     except NavitEdgeError as error:
         return error
     if await_room(opened.pixel_bytes):
@@ -68,9 +73,15 @@ class Ahead:
     """
 
     def __init__(
-        self, decoder: Decoder, decoders: int, most_bytes: int, push: Callable[[int, Any, Outcome], bool]
+        self,
+        decoder: Decoder,
+        layout: Layout | None,
+        decoders: int,
+        most_bytes: int,
+        push: Callable[[int, Any, Outcome], bool],
     ) -> None:
         self._decoder = decoder
+        self._layout = layout
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._push = push
@@ -82,10 +93,10 @@ class Ahead:
 
     def add(self, index: int, tag: Any, image: Any) -> bool:
         """False if the stream takes no more."""
-        if isinstance(image, (str, os.PathLike)):
-            self._opening.append(_Opening(index, tag, self._workers.do(self._read_header, image)))
+        if is_encoded(image):
+            self._opening.append(_Opening(index, tag, self._open_ahead(image, _who(index))))
         else:
-            self._opening.append(_Opening(index, tag, decode_here(image, index, self._decoder)))
+            self._opening.append(_Opening(index, tag, decode_here(image, index, self._decoder, self._layout)))
         while self._open and len(self._opening) > self._decoders:
             self._decode_first()
         return self._open
@@ -112,9 +123,20 @@ class Ahead:
                 if decoding.opened is not None:
                     decoding.opened.close()
 
-    def _read_header(self, path: str | os.PathLike[str]) -> Opened | NavitEdgeError:
+    def _open_ahead(self, source: Any, who: str) -> Future[Opened | NavitEdgeError] | Outcome:
+        """What is open or may change is read at once: behind this call it is the source's again."""
+        if not isinstance(source, (str, os.PathLike)):
+            who = name_of(source, who)
+            try:
+                with refusals(who):
+                    source = held(source, self._decoder.options.max_file_bytes)
+            except NavitEdgeError as error:
+                return error
+        return self._workers.do(self._read_header, source, who)
+
+    def _read_header(self, source: Encoded, who: str) -> Opened | NavitEdgeError:
         try:
-            return self._decoder.open(path)
+            return self._decoder.open(source, who)
         except NavitEdgeError as error:
             return error
 
@@ -148,6 +170,10 @@ class Ahead:
         self._open = self._push(index, tag, outcome)
         self._held_bytes -= size
         return self._open
+
+
+def _who(index: int) -> str:
+    return f"image {index}"
 
 
 def _decode(opened: Opened) -> Outcome:

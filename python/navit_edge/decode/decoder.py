@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 from navit_edge.decode import color, depth, files, orientation, png_metadata, webp
+from navit_edge.decode.encoded import Encoded, name_of, open_encoded
 from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
 from navit_edge.decode.frames import COUNTED, Decoded, Frames, FrameSource
 from navit_edge.decode.limits import check_pixels, check_tiff_tags, pixel_limit
@@ -34,25 +34,27 @@ class Decoder:
             says, orientation=self.options.orientation or says.orientation, icc=self.options.icc or says.icc
         )
 
-    def decode(self, path: str | os.PathLike[str]) -> Decoded:
-        """A file; of several frames the first."""
-        with self.open(path) as opened:
+    def decode(self, source: Encoded, who: str = "image") -> Decoded:
+        """A file, as ``open`` takes it; of several frames the first."""
+        with self.open(source, who) as opened:
             return opened.decode()
 
-    def size_of(self, path: str | os.PathLike[str]) -> tuple[int, int]:
+    def size_of(self, source: Encoded) -> tuple[int, int]:
         """(height_px, width_px) of the decoded image, by the header."""
-        with self.open(path) as opened:
+        with self.open(source) as opened:
             return opened.size
 
-    def open(self, path: str | os.PathLike[str], *, for_frames: bool = False) -> Opened:
+    def open(self, source: Encoded, who: str = "image", *, for_frames: bool = False) -> Opened:
         """Reads the header of a file and checks the limits. Close it, or use it as a context manager.
 
+        source: a path, the bytes of an image file, or an open binary file, which is read to its end here.
+        who: what messages call a source that has no name.
         for_frames: ``frames`` will be asked for, so that the first frames of a WebP file that is cut off count.
         """
         prepare_pillow()
-        name = _name_of(path)
+        name = name_of(source, who)
         with refusals(name), pixel_limit(self.options.max_pixels):
-            file = files.open_regular(path, self.options.max_file_bytes)
+            file = open_encoded(source, self.options.max_file_bytes)
             try:
                 if "TIFF" in self.options.formats:
                     check_tiff_tags(file)
@@ -205,13 +207,6 @@ def alpha_words(recorded: Recorded) -> str:
     if recorded.alpha == "composite":
         return f"alpha composited over {','.join(map(str, recorded.background))}"
     return "alpha dropped" if recorded.alpha == "drop" else ""
-
-
-def _name_of(path: Any) -> str:
-    try:
-        return files.shown(path)
-    except Exception:  # a __fspath__ of one's own
-        return f"the path of type {type(path).__name__}"
 
 
 def _is_unread(image: ImageFile.ImageFile) -> bool:

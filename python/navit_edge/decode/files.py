@@ -22,13 +22,26 @@ class _Reader(io.BufferedReader):
     _reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._reads += 1
-        if self._reads > MOST_READS:
-            raise InvalidInputError(
-                f"has a header that takes more than {MOST_READS:,} reads; expected metadata of a usual size; save it "
-                "anew"
-            )
+        self._reads = _one_more(self._reads)
         return super().read(size)
+
+
+class MemoryFile(io.BytesIO):
+    """The same of bytes in memory."""
+
+    _reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads = _one_more(self._reads)
+        return super().read(size)
+
+
+def _one_more(reads: int) -> int:
+    if reads >= MOST_READS:
+        raise InvalidInputError(
+            f"has a header that takes more than {MOST_READS:,} reads; expected metadata of a usual size; save it anew"
+        )
+    return reads + 1
 
 
 def open_regular(path: str | os.PathLike[str], most_bytes: int, *, expected: str = "an image") -> IO[bytes]:
@@ -54,8 +67,13 @@ def _check(found: os.stat_result, most_bytes: int, expected: str) -> None:
         )
     if found.st_size == 0:
         raise InvalidInputError(f"is an empty file, 0 bytes; expected {expected}; check how it was written")
-    if found.st_size > most_bytes:
+    check_bytes(found.st_size, most_bytes)
+
+
+def check_bytes(size: int, most_bytes: int) -> None:
+    """Raises InvalidInputError if an image file of ``size`` bytes is too large."""
+    if size > most_bytes:
         raise InvalidInputError(
-            f"has {found.st_size:,} bytes; expected at most {most_bytes:,}; allow more with "
-            "DecodeOptions(max_file_bytes=…) or --max-file-bytes"
+            f"has {size:,} bytes; expected at most {most_bytes:,}; allow more with DecodeOptions(max_file_bytes=…) or "
+            "--max-file-bytes"
         )

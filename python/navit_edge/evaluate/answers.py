@@ -13,10 +13,9 @@ from navit_edge.evaluate.data import Examples
 from navit_edge.evaluate.heads import (
     RANKED,
     Array,
-    Head,
     Indices,
+    Rank,
     Retrieval,
-    classifier_head,
     finite_rows,
     first_of_name,
     knn_head,
@@ -24,7 +23,7 @@ from navit_edge.evaluate.heads import (
 )
 from navit_edge.evaluate.outputs import Outputs
 from navit_edge.text import shown
-from navit_edge.vocabulary import Head as HeadName
+from navit_edge.vocabulary import Head
 
 Bools = npt.NDArray[np.bool_]
 
@@ -54,9 +53,7 @@ class Classes:
     unknown: dict[str, int]  # label -> images of it that do not count
 
 
-def classes_of(
-    head: HeadName, examples: Examples, train: Examples | None, labels: Sequence[str], classes: int
-) -> Classes:
+def classes_of(head: Head, examples: Examples, train: Examples | None, labels: Sequence[str], classes: int) -> Classes:
     """labels: of the bundle; without them a label of the data is the number of its class. classes: of its logits.
 
     Raises InvalidInputError if no label of the data is known.
@@ -85,8 +82,8 @@ def classes_of(
 
 
 def trained_head(
-    kind: HeadName, outputs: Outputs, train: Examples, classes: Classes, *, neighbors: int, note: Callable[[str], None]
-) -> Head:
+    kind: Head, outputs: Outputs, train: Examples, classes: Classes, *, neighbors: int, note: Callable[[str], None]
+) -> Rank:
     """Of the embeddings of training images; those without one are left out. Raises InvalidInputError."""
     assert outputs.embedding is not None
     usable = outputs.ok & finite_rows(outputs.embedding)
@@ -100,13 +97,8 @@ def trained_head(
     return knn_head(embeddings, targets, neighbors=neighbors)
 
 
-def classifier(labels: Sequence[str], width: int) -> Head:
-    """The bundle's own."""
-    return classifier_head(labels[:width], width)
-
-
 def answers_of(
-    outputs: Outputs, classes: Classes, head: Head | None, *, of: Array | None, recall: Sequence[int]
+    outputs: Outputs, classes: Classes, head: Rank | None, *, of: Array | None, recall: Sequence[int]
 ) -> Answers:
     """head: None: retrieval, the class of the nearest other image. of: the outputs that the head takes.
 

@@ -198,9 +198,9 @@ def _csv_rows(data: Path) -> Iterator[tuple[str, Any, Any]]:
 
 def _parquet_rows(data: Path) -> Iterator[tuple[str, Any, Any]]:
     parquet = import_or_explain(
-        "pyarrow.parquet", purpose="reading labels from Parquet", remedy="pip install navit-edge[run]"
+        "pyarrow.parquet", purpose="reading labels from Parquet", remedy='pip install "navit-edge[run]"'
     )
-    pa = import_or_explain("pyarrow", purpose="reading labels from Parquet", remedy="pip install navit-edge[run]")
+    pa = import_or_explain("pyarrow", purpose="reading labels from Parquet", remedy='pip install "navit-edge[run]"')
     try:
         _check_columns(data, parquet.read_schema(data).names)
         table = parquet.read_table(data, columns=[PATH, LABEL])

@@ -14,7 +14,7 @@ from navit_edge.errors import InvalidInputError, import_or_explain
 Array: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
 #: Outputs [n, width] -> classes [n, up to RANKED], the likeliest first; -1 for none.
-Head: TypeAlias = Callable[[Array], Indices]
+Rank: TypeAlias = Callable[[Array], Indices]
 
 #: Classes of an image that are told apart: top-5.
 RANKED = 5
@@ -24,7 +24,7 @@ TEMPERATURE = 0.07
 _CHUNK = 1 << 24
 
 
-def classifier_head(names: Sequence[str], classes: int) -> Head:
+def classifier_head(names: Sequence[str], classes: int) -> Rank:
     """Of logits [n, classes]. Classes of one name are one class, that of the first.
 
     Among equal logits the class with the lower index comes first.
@@ -44,7 +44,7 @@ def first_of_name(names: Sequence[str], classes: int) -> Indices:
     return np.array([place.setdefault(names[i], i) if i < len(names) else i for i in range(classes)], np.int64)
 
 
-def knn_head(embeddings: Array, targets: Indices, *, neighbors: int) -> Head:
+def knn_head(embeddings: Array, targets: Indices, *, neighbors: int) -> Rank:
     """Votes of the nearest embeddings [m, D] by cosine, weighted by exp(cosine / TEMPERATURE).
 
     targets: class of each. Classes without a vote are not ranked; among equal votes the lower class comes first.
@@ -70,14 +70,14 @@ def knn_head(embeddings: Array, targets: Indices, *, neighbors: int) -> Head:
     return rank
 
 
-def linear_head(embeddings: Array, targets: Indices, *, note: Callable[[str], None]) -> Head:
+def linear_head(embeddings: Array, targets: Indices, *, note: Callable[[str], None]) -> Rank:
     """Logistic regression (scikit-learn, L2, C = 1) on embeddings [m, D], each feature to mean 0 and deviation 1.
 
     note: called with what is to be known of the fit. Raises MissingPackageError, and InvalidInputError if there is one
     class only.
     """
     linear_model: Any = import_or_explain(
-        "sklearn.linear_model", purpose="--head linear", remedy="pip install navit-edge[evaluate]"
+        "sklearn.linear_model", purpose="--head linear", remedy='pip install "navit-edge[evaluate]"'
     )
     if len(np.unique(targets)) < 2:
         raise InvalidInputError(

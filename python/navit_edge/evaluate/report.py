@@ -234,7 +234,7 @@ def sample_words(rows: Sequence[Row], margin: float) -> list[str]:
     words = []
     if few:
         needed = [one.images_needed for one in few if one.images_needed is not None]
-        more = f"; about {max(needed):,} would" if needed else ""
+        more = f"; about {about(max(needed))} would" if needed else ""
         words.append(
             f"{few[0].images:,} images do not show whether {len(few)} of {len(compared)} rows lose "
             f"{points_text(margin)} or more{more}"
@@ -248,6 +248,12 @@ def sample_words(rows: Sequence[Row], margin: float) -> list[str]:
     elif compared:
         words.append("fewer than 6 answers can change, so these images can show no difference at all")
     return words
+
+
+def about(count: int) -> str:
+    """Rounded up to two digits: 18608 -> "19,000"."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return f"{-(-count // step) * step:,}"
 
 
 def points_text(value: float) -> str:

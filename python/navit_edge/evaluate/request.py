@@ -9,8 +9,7 @@ from navit_edge import _core
 from navit_edge.bundle.manifest import Manifest
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.vocabulary import HEADS, PRECISIONS, Device, Overflow
-from navit_edge.vocabulary import Head as HeadName
+from navit_edge.vocabulary import HEADS, PRECISIONS, Device, Head, Overflow
 
 _TRAINED = ("knn", "linear")
 
@@ -29,7 +28,7 @@ class EvaluateRequest:
     precisions: Sequence[str] = ()
     policies: Sequence[str] = ("native",)
     caps: Sequence[int] = (0,)
-    head: HeadName = "auto"
+    head: Head = "auto"
     neighbors: int = 20
     recall: Sequence[int] = (1, 5, 10)
     margin: float = 0.01
@@ -75,7 +74,7 @@ class Variant:
     cap: int
 
 
-def chosen_head(request: EvaluateRequest, outputs: Mapping[str, int], *, train: bool) -> HeadName:
+def chosen_head(request: EvaluateRequest, outputs: Mapping[str, int], *, train: bool) -> Head:
     """Which head it is. outputs: what the bundle gives, with its widths. train: whether there are training images.
 
     Raises InvalidInputError if the bundle or the arguments do not go with it.

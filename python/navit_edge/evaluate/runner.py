@@ -20,8 +20,9 @@ from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
-from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, classifier, trained_head
+from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, trained_head
 from navit_edge.evaluate.data import Examples, read_examples, shared_files
+from navit_edge.evaluate.heads import classifier_head
 from navit_edge.evaluate.metrics import CONFIDENCE
 from navit_edge.evaluate.outputs import Outputs, read_outputs, run_into
 from navit_edge.evaluate.report import (
@@ -132,7 +133,7 @@ class _Evaluation:
         self._widths = {name: width for name, width in offered_widths(bundle).items() if name != "tokens"}
         self._head: Head = chosen_head(request, self._widths, train=train is not None)
         if self._head == "linear":
-            import_or_explain("sklearn", purpose="--head linear", remedy="pip install navit-edge[evaluate]")
+            import_or_explain("sklearn", purpose="--head linear", remedy='pip install "navit-edge[evaluate]"')
         self._examples = read_examples(data, formats=request.decode.formats)
         self._train = None if train is None else read_examples(train, formats=request.decode.formats)
         if self._train is not None and (shared := shared_files(self._examples, self._train)):
@@ -304,7 +305,7 @@ class _Evaluation:
         if self._head == "retrieval":
             return answers_of(outputs, self._classes, None, of=None, recall=recall)
         if self._train is None:
-            head = classifier(self._manifest.labels, self._widths["logits"])
+            head = classifier_head(self._manifest.labels, self._widths["logits"])
             return answers_of(outputs, self._classes, head, of=outputs.logits, recall=recall)
         head = trained_head(
             self._head,

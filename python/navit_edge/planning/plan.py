@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +16,9 @@ from navit_edge import _core
 from navit_edge.bundle.sizing_rule import Sizing, parse, to_json
 from navit_edge.errors import InvalidInputError
 from navit_edge.machine.cores import usable_cores
-from navit_edge.options import checked_int
-from navit_edge.pixels import as_pixels, size_of
-from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Strategy
+from navit_edge.options import checked_int, whole, whole_pair
+from navit_edge.pixels import as_pixels, checked_list, size_of
+from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Layout, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Engine, Manifest
@@ -138,7 +138,10 @@ def plan(
     deadlines and a cost model and returns predicted times, too. Raises OverBudgetError for an image above every budget,
     InvalidInputError for counts or limits below 1.
     """
-    budgets = [int(token_budget)] if isinstance(token_budget, numbers.Integral) else sorted(map(int, token_budget))  # type: ignore[arg-type]
+    expected = "a number of tokens, or several"
+    given = token_budget if isinstance(token_budget, Iterable) and not isinstance(token_budget, str) else [token_budget]
+    budgets = sorted(whole("token_budget", one, expected) for one in given)
+    max_images = whole("max_images", max_images, "a number of images")
     limits = PlanLimits(budgets=tuple((tokens, max_images, tokens, 0) for tokens in budgets), strategy=strategy)
     return [pack.images for pack in plan_packs(token_counts, limits).packs]
 
@@ -165,17 +168,26 @@ def plan_packs(
         if len(deadlines) != len(token_counts):
             raise InvalidInputError(f"{len(deadlines)} deadlines for {len(token_counts)} images; expected one for each")
     cost = limits.cost
-    made: dict[str, Any] = _core.plan(
-        token_counts,
-        budgets=limits.budgets,
-        strategy=limits.strategy,
-        base=limits.base,
-        cost=cost.budgets,
-        attention=cost.attention,
-        dynamic_tokens=cost.dynamic_tokens,
-        streams=limits.streams,
-        deadlines_us=deadlines,
-    )
+    try:
+        made: dict[str, Any] = _core.plan(
+            token_counts,
+            budgets=limits.budgets,
+            strategy=limits.strategy,
+            base=limits.base,
+            cost=cost.budgets,
+            attention=cost.attention,
+            dynamic_tokens=cost.dynamic_tokens,
+            streams=limits.streams,
+            deadlines_us=deadlines,
+        )
+    except TypeError:
+        for index, count in enumerate(token_counts):
+            whole(
+                f"the token count of image {index}",
+                count,
+                "a whole number; navit_edge.choose gives the tokens of images",
+            )
+        raise
     packs = tuple(map(PackPlan._make, made["packs"]))
     return Plan(
         packs=packs, late=tuple(made["late"]), predicted_ms=made["predicted_us"] / 1e3, strategy=made["strategy"]
@@ -194,6 +206,7 @@ def pack(
     background: tuple[int, int, int] = WHITE,
     pad_to: tuple[int, int] | None = None,
     threads: int = 0,
+    layout: Layout | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Resizes images, cuts them into patches and lays them into one pack: the inputs of an exported graph.
 
@@ -206,6 +219,7 @@ def pack(
     prefix_tokens: rows of zeros (CLS, registers) at the start of each image, counted in T.
     pad_to: (T, N) to pad to, as an engine with fixed budgets has them; None: as many as there are.
     threads: CPU threads; 0: all.
+    layout: as of ``Session.run``.
 
     Returns by name, with F = P * P * 3, pixels in (row, column, channel) order: ``patches`` uint8 [T, F];
     ``positions`` int32 [T, 2], (row, column) in the image, (-1-k, -1-k) for prefix token k; ``segment_ids`` int32 [T],
@@ -214,22 +228,26 @@ def pack(
     image begins and the last ends. A graph takes those that it lists. Raises InvalidInputError
     for an image that cannot be used, and if the images need more than ``pad_to``.
     """
+    patch_px = whole("patch_px", patch_px, "pixels, 1 and up")
+    max_tokens = whole("max_tokens", max_tokens, "a number of patches, or 0")
     if sizing is None:
         sizing = Sizing(rule="token-cap", max_tokens=max_tokens) if max_tokens else Sizing(rule="native")
     rule = to_json(parse(sizing, max_tokens=max_tokens or None) if isinstance(sizing, str) else sizing)
-    views = [as_pixels(image, f"image {index}").pixels for index, image in enumerate(images)]
+    images = checked_list(images, "pack")
+    views = [as_pixels(image, f"image {index}", layout=layout).pixels for index, image in enumerate(images)]
     sizes = np.array([size_of(view) for view in views], np.int32).reshape(-1, 2)
     grids = [(int(rows), int(cols)) for rows, cols in _core.resize_targets(sizes, patch_px=patch_px, sizing=rule)]
-    if pad_to is not None and min(pad_to) < 1:
-        raise InvalidInputError(f"pad_to is {pad_to}; expected (T, N), 1 and up each, or None")
-    pad_tokens, pad_images = pad_to or (0, 0)
+    expected = "(T, N), 1 and up each, or None"
+    pad_tokens, pad_images = (0, 0) if pad_to is None else whole_pair("pad_to", pad_to, expected)
+    if pad_to is not None and min(pad_tokens, pad_images) < 1:
+        raise InvalidInputError(f"pad_to is {pad_to}; expected {expected}")
     packer = _core.Packer.of(
         patch_px=patch_px,
         sizing=rule,
         filter=filter,
         alpha=alpha,
         background=background,
-        prefix_tokens=prefix_tokens,
+        prefix_tokens=whole("prefix_tokens", prefix_tokens, "a number of tokens"),
         pad_tokens=pad_tokens,
         pad_images=pad_images,
         threads=checked_int("threads", threads) or usable_cores(),
@@ -238,17 +256,18 @@ def pack(
 
 
 def resize(
-    image: npt.NDArray[np.uint8] | _core.Pixels,
-    size: tuple[int, int],
-    filter: Filter = "bilinear",
+    image: ImageLike, size: tuple[int, int], filter: Filter = "bilinear", *, layout: Layout | None = None
 ) -> npt.NDArray[np.uint8]:
     """``image`` at ``size`` (height_px, width_px), bit for bit as Pillow 13's ``Image.resize``, antialiased.
 
     image: uint8 [h, w] or [h, w, 1] (one channel), [h, w, 3], or [h, w, 4], whose last channel is alpha: the others
         are premultiplied with it for the resize, as Pillow does, except by "nearest". Any row stride; read in place.
-        Or ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB.
+        Or ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB. Or whatever else
+        ``Session.run`` takes, decoded as ``to_rgb`` does.
     size: 1 to 2**20 a side.
+    layout: as of ``Session.run``; the result is [height_px, width_px, C] in any case.
 
     Returns uint8 [height_px, width_px, C]. Raises InvalidInputError.
     """
-    return _core.resize(image, size, filter)
+    height_px, width_px = whole_pair("size", size, "(height_px, width_px), whole numbers")
+    return _core.resize(as_pixels(image, layout=layout).pixels, (height_px, width_px), filter)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.text import without_halves
+from navit_edge.result import error_values, values_of
 
 if TYPE_CHECKING:
     from navit_edge.run.sources import Item
@@ -54,40 +53,12 @@ class Layout:
             record["time_s"] = round(item.time_s, 6)
         error = item.error or result.error
         if error is not None:
-            return Row(record=record | {"error_type": type(error).__name__, "error": without_halves(str(error))})
-        record |= {
-            "pixels": [int(side) for side in result.pixels],
-            "grid": [int(side) for side in result.grid],
-            "tokens": int(result.token_count),
-            "scale": [round(side, 6) for side in result.scale],
-            "pack": int(result.pack),
-            "latency_ms": round(float(result.latency_ms), 3),
-        }
-        if result.reason:
-            record["reason"] = without_halves(result.reason)
-        if result.logits is not None:
-            record["top_k"] = top_classes(result.logits, self.labels, self.top_k)
-        elif result.embedding is not None:
-            record["embedding_norm"] = math.sqrt(float(np.square(np.asarray(result.embedding, np.float64)).sum()))
+            return Row(record=record | error_values(error))
+        record |= values_of(result, self.labels, self.top_k)
         arrays = {"logits": result.logits, "embedding": result.embedding, "token_features": result.tokens}
         return Row(
             record=record, arrays={name: a for name, a in arrays.items() if name in self.widths and a is not None}
         )
-
-
-def top_classes(logits: npt.ArrayLike, labels: Sequence[str], top_k: int) -> list[dict[str, Any]]:
-    """The classes of the highest logits: label (index, if the bundle has no labels), score (softmax) and logit."""
-    values = np.asarray(logits, np.float64)
-    scores = np.exp(values - values.max())
-    scores /= scores.sum()
-    return [
-        {
-            **({"label": labels[i]} if labels else {"index": int(i)}),
-            "score": float(scores[i]),
-            "logit": float(values[i]),
-        }
-        for i in np.argsort(-values, kind="stable")[:top_k]
-    ]
 
 
 def offered_widths(bundle: Path) -> dict[str, int]:

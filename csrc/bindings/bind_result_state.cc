@@ -1,0 +1,81 @@
+// Copies of navit_edge.Result, in memory and as pickles. What is deep holds nothing of a pack or a session.
+#include <pybind11/numpy.h>
+
+#include <tuple>
+#include <utility>
+
+#include "bindings.h"
+#include "py_result.h"
+
+namespace py = pybind11;
+
+namespace navit_edge::bindings {
+namespace {
+
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+PyResult deep_copy(const PyResult& self, const py::dict& memo) {
+  PyResult copy = self;
+  copy.result.own_rows();
+  copy.result.token_features = copy.result.token_features.copied();
+  copy.tag = py::module_::import("copy").attr("deepcopy")(self.tag, memo);
+  return copy;
+}
+
+py::dict state_of(const PyResult& self) {
+  const Result& result = self.result;
+  const Placement& at = result.placement;
+  return py::dict(
+      py::arg("logits") = array_of(result.logits, true), py::arg("embedding") = array_of(result.embedding, true),
+      py::arg("tokens") = array_of(result.token_features, false),
+      py::arg("pixels") = py::make_tuple(result.image.height_px, result.image.width_px),
+      py::arg("grid") = py::make_tuple(result.grid.rows, result.grid.cols),
+      py::arg("placement") = py::make_tuple(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x),
+      py::arg("token_count") = result.tokens, py::arg("pack") = result.pack,
+      py::arg("times_us") = py::make_tuple(result.latency_us, result.queue_us), py::arg("sizing") = sizing_words(self),
+      py::arg("decoding") = self.decoding, py::arg("index") = self.index, py::arg("tag") = self.tag,
+      py::arg("labels") = self.labels, py::arg("error") = self.error, py::arg("lost") = self.lost);
+}
+
+OutputView view_of(const py::object& values) {
+  if (values.is_none()) return {};
+  const auto array = values.cast<Floats>();
+  const auto cols = static_cast<std::int64_t>(array.shape(array.ndim() - 1));
+  if (cols == 0) return {};
+  return OutputView{nullptr, array.data(), static_cast<std::int64_t>(array.size()) / cols, cols}.copied();
+}
+
+PyResult from_state(const py::dict& state) {
+  PyResult self;
+  Result& result = self.result;
+  Placement& at = result.placement;
+  result.logits = view_of(state["logits"]);
+  result.embedding = view_of(state["embedding"]);
+  result.token_features = view_of(state["tokens"]);
+  std::tie(result.image.height_px, result.image.width_px) =
+      state["pixels"].cast<std::pair<std::int32_t, std::int32_t>>();
+  std::tie(result.grid.rows, result.grid.cols) = state["grid"].cast<std::pair<std::int32_t, std::int32_t>>();
+  std::tie(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x) =
+      state["placement"].cast<std::tuple<bool, std::int32_t, std::int32_t, double, double>>();
+  result.tokens = state["token_count"].cast<std::int32_t>();
+  result.pack = state["pack"].cast<std::int32_t>();
+  std::tie(result.latency_us, result.queue_us) = state["times_us"].cast<std::pair<double, double>>();
+  self.unpickled_sizing = state["sizing"].cast<std::string>();
+  self.decoding = state["decoding"].cast<std::string>();
+  self.index = state["index"].cast<std::int64_t>();
+  self.tag = state["tag"];
+  self.labels = state["labels"];
+  self.error = state["error"];
+  self.lost = state["lost"].cast<bool>();
+  return self;
+}
+
+}  // namespace
+
+void bind_result_state(py::class_<PyResult>& result) {
+  result.def("__copy__", [](const PyResult& self) { return PyResult(self); })
+      .def("__deepcopy__", &deep_copy, py::arg("memo"))
+      .def(py::pickle(&state_of, &from_state));
+}
+
+}  // namespace navit_edge::bindings

@@ -1,0 +1,124 @@
+"""`navit-edge demo`: a result in a minute, from the wheel alone: no checkpoint, no torch, no compiler."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from navit_edge.cli.build_output import BuildProgress
+from navit_edge.cli.common import DebugOption, command, echo, err_console, make_progress, out_console
+from navit_edge.errors import import_or_explain
+
+if TYPE_CHECKING:
+    from navit_edge.demo.packs import Block
+    from navit_edge.session import Result
+
+
+@command
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(help="Where to write the pictures, the bundle and packs.png.", metavar="FOLDER")
+    ] = Path("navit-demo"),
+    open_picture: Annotated[
+        bool, typer.Option("--open", metavar="", help="Show packs.png with the desktop's own program.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    r"""Draw pictures, build a small bundle for this CPU, run it, and show which pictures shared a pack.
+
+    Needs no torch and no compiler, only pip install "navit-edge\[openvino]".
+    The model was trained to name eight drawn shapes and knows nothing else.
+    What is there already is taken as it is.
+    """
+    started = time.perf_counter()
+    import_or_explain("openvino", purpose="the demo", remedy='pip install "navit-edge[openvino]"')
+    import navit_edge as ne
+    from navit_edge.compile import BuildRequest, build_engines
+    from navit_edge.demo.packs import draw_packs, write_packs
+    from navit_edge.demo.pictures import write_pictures
+    from navit_edge.demo.shipped import copy_bundle
+
+    pictures = write_pictures(folder / "images")
+    bundle = folder / "shapes.navit"
+    copy_bundle(bundle)
+    console = err_console()
+    with make_progress(console) as progress:
+        build_engines(bundle, BuildRequest(backend="openvino"), BuildProgress(console, progress))
+    with ne.Session(bundle) as session:
+        results = session.run([path for path, _ in pictures])
+        packs = session.last_report["packs"]
+        words = f"engine {session.engine} on {session.device}"
+        labels = session.labels
+    named = [_best(result, labels) for result in results]
+    _print_table(pictures, results, named)
+    right = sum(label == shape for (label, _), (_, shape) in zip(named, pictures, strict=True))
+    rows = _rows(pictures, results, named, len(packs))
+    picture = folder / "packs.png"
+    write_packs(
+        draw_packs(
+            rows,
+            title=f"{len(pictures)} pictures in {len(packs)} packs",
+            subtitle="A row is one pass, a block one picture, as wide as its tokens. "
+            "None is squashed to a square, cropped or padded.",
+        ),
+        picture,
+    )
+    echo(f"{words}; {right} of {len(pictures)} named right; all in {time.perf_counter() - started:.0f} s")
+    echo(f"the packs as a picture: {picture}")
+    for line in (
+        f"navit-edge run {bundle} {folder / 'images'} --top-k 2",
+        "navit-edge up CHECKPOINT IMAGES...",
+    ):
+        console.print(f"next: {line}", style="dim", soft_wrap=True)
+    if open_picture:
+        typer.launch(str(picture))
+
+
+def _best(result: Result, labels: list[str]) -> tuple[str, float]:
+    """The most likely class and its probability."""
+    import numpy as np
+
+    if result.error is not None:
+        raise result.error
+    assert result.logits is not None
+    logits = result.logits.astype(np.float64)
+    probability = np.exp(logits - logits.max())
+    index = int(probability.argmax())
+    return labels[index], float(probability[index] / probability.sum())
+
+
+def _print_table(pictures: list[tuple[Path, str]], results: list[Result], named: list[tuple[str, float]]) -> None:
+    from rich.table import Table
+
+    table = Table("file", "pixels (h × w)", "patch grid", "tokens", "pack", "class", "probability")
+    for (path, _), result, (label, probability) in zip(pictures, results, named, strict=True):
+        table.add_row(
+            path.name,
+            "{} × {}".format(*result.pixels),
+            "{} × {}".format(*result.grid),
+            str(result.token_count),
+            str(result.pack),
+            label,
+            f"{probability:.3f}",
+        )
+    out_console().print(table)
+
+
+def _rows(
+    pictures: list[tuple[Path, str]], results: list[Any], named: list[tuple[str, float]], packs: int
+) -> list[list[Block]]:
+    """The pictures of each pack, those of many tokens first."""
+    from PIL import Image
+
+    from navit_edge.demo.packs import Block
+
+    rows: list[list[Block]] = [[] for _ in range(packs)]
+    for (path, _), result, (label, _) in zip(pictures, results, named, strict=True):
+        with Image.open(path) as image:
+            shown = image.convert("RGB")
+        lines = (label, "{} x {}".format(*result.grid), f"{result.token_count} tokens")  # the font has no ×
+        rows[result.pack].append(Block(image=shown, tokens=result.token_count, lines=lines))
+    return [sorted(row, key=lambda block: -block.tokens) for row in rows if row]

@@ -1,0 +1,121 @@
+"""What a ``Result`` says of itself: its best classes, plain values, arrays, a line of text.
+
+``Result`` is a C++ class (csrc/bindings/bind_result.cc), whose methods of these names call the functions here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from navit_edge.errors import InvalidInputError
+from navit_edge.options import whole
+from navit_edge.text import without_halves
+
+if TYPE_CHECKING:
+    from navit_edge._core import Result
+
+#: The attributes of a result that are arrays.
+ARRAYS = ("logits", "embedding", "tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A class of an image. label: "" if the bundle has no labels. score: the softmax of the logits."""
+
+    index: int
+    label: str
+    score: float
+    logit: float
+
+
+def predictions(logits: npt.ArrayLike, labels: Sequence[str], top_k: int) -> list[Prediction]:
+    """The ``top_k`` highest of ``logits`` [classes], the first of equal ones first."""
+    values = np.asarray(logits, np.float64)
+    scores = np.exp(values - values.max())
+    scores /= scores.sum()
+    return [
+        Prediction(index=int(i), label=labels[i] if labels else "", score=float(scores[i]), logit=float(values[i]))
+        for i in np.argsort(-values, kind="stable")[:top_k]
+    ]
+
+
+def top_k(result: Result, k: object) -> list[Prediction]:
+    """``Result.top_k``."""
+    expected = "how many classes, 1 and up"
+    count = whole("k", k, expected)
+    if count < 1:
+        raise InvalidInputError(f"k is {k!r}; expected {expected}")
+    logits = result.logits
+    if logits is None:
+        if result.error is not None:
+            raise InvalidInputError(f"the image failed and has no classes: {result.error}") from result.error
+        raise InvalidInputError(
+            "the bundle gives no logits, and without them an image has no classes; export it with --outputs logits, or "
+            "compare embeddings"
+        )
+    return predictions(logits, result.labels, count)
+
+
+def to_dict(result: Result, top_k: int) -> dict[str, Any]:
+    """``Result.to_dict``."""
+    return values_of(result, result.labels, top_k)
+
+
+def values_of(result: Result, labels: Sequence[str], top_k: int) -> dict[str, Any]:
+    """What ``navit-edge run`` writes of an image, the name of its file apart. labels: if empty, classes are indices."""
+    if result.error is not None:
+        return error_values(result.error)
+    values: dict[str, Any] = {
+        "pixels": [int(side) for side in result.pixels],
+        "grid": [int(side) for side in result.grid],
+        "tokens": int(result.token_count),
+        "scale": [round(side, 6) for side in result.scale],
+        "pack": int(result.pack),
+        "latency_ms": round(float(result.latency_ms), 3),
+    }
+    if result.reason:
+        values["reason"] = without_halves(result.reason)
+    if result.logits is not None:
+        values["top_k"] = [_plain(one, labels) for one in result.top_k(top_k)]
+    elif result.embedding is not None:
+        values["embedding_norm"] = math.sqrt(float(np.square(np.asarray(result.embedding, np.float64)).sum()))
+    return values
+
+
+def error_values(error: Exception) -> dict[str, Any]:
+    """What takes the place of the values if the image failed."""
+    return {"error_type": type(error).__name__, "error": without_halves(str(error))}
+
+
+def numpy(result: Result, copy: bool) -> dict[str, npt.NDArray[np.float32]]:
+    """``Result.numpy``."""
+    found = {name: array for name in ARRAYS if (array := getattr(result, name)) is not None}
+    return {name: array.copy() for name, array in found.items()} if copy else found
+
+
+def describe(result: Result) -> str:
+    """``repr`` of a result."""
+    if result.error is not None:
+        return f"<navit_edge.Result failed: {type(result.error).__name__}: {result.error}>"
+    rows, cols = result.grid
+    parts = [f"grid {rows} x {cols}", f"{result.token_count} tokens"]
+    if result.logits is not None:
+        (best,) = result.top_k(1)
+        parts.append(f"top-1 {repr(best.label) if best.label else best.index} {best.score:.3f}")
+    elif result.embedding is not None:
+        parts.append(f"embedding of {len(result.embedding)}")
+    return f"<navit_edge.Result {', '.join(parts)}>"
+
+
+def _plain(one: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        **({"label": one.label} if labels else {"index": one.index}),
+        "score": one.score,
+        "logit": one.logit,
+    }
