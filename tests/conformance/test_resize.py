@@ -32,7 +32,8 @@ def pillow(image: UInt8Array, height_px: int, width_px: int, name: str) -> UInt8
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
     filter = Image.Resampling[name.upper()]
     lost = image.shape[0] - height_px
-    if int(PIL.__version__.partition(".")[0]) < 13 and lost > 0 and lost > 2 * (image.shape[1] - width_px):
+    before_13 = int(PIL.__version__.partition(".")[0]) < 13 and name != "nearest"  # which has no passes
+    if before_13 and lost > 0 and lost > 2 * (image.shape[1] - width_px):
         mode = picture.mode
         picture = picture.convert("RGBa") if mode == "RGBA" else picture  # once for both sides, as resize has it
         picture = picture.resize((picture.width, height_px), filter).resize((width_px, height_px), filter)

@@ -77,7 +77,7 @@ def test_the_library_is_found_in_the_directory_that_a_variable_names(open_error:
 
 
 def test_without_driver_and_without_tensorrt_both_are_named(open_error: Any) -> None:
-    message = open_error()
+    message = open_error(NAVIT_EDGE_DEBUG="1")  # which adds what was tried
     assert "no NVIDIA driver on this machine" in message
     assert "no TensorRT library" in message
     assert "libnvinfer.so.10" in message
