@@ -41,7 +41,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_demo_needs_neither_torch_nor_onnx_and_names_the_shapes_that_were_drawn(shown: tuple[Path, str]) -> None:
     folder, said = shown
-    rows = re.findall(r"│ ([a-z]+)-\d\.png .* │ ([a-z]+) +│ [01]\.\d{3} ", said)
+    rows = re.findall(r"^([a-z]+)-\d\.png .* ([a-z]+) +[01]\.\d{3} *$", said, re.MULTILINE)
     assert len(rows) == len(SIZES_PX)
     right = sum(drawn == named for drawn, named in rows)
     assert right >= len(rows) - 2, rows

@@ -11,6 +11,7 @@ import typer
 from navit_edge.cli.build_output import BuildProgress
 from navit_edge.cli.common import DebugOption, command, echo, err_console, make_progress, out_console
 from navit_edge.errors import import_or_explain
+from navit_edge.tables import Column, number, print_table
 
 if TYPE_CHECKING:
     from navit_edge.demo.packs import Block
@@ -27,9 +28,9 @@ def demo(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    r"""Draw pictures, build a small bundle for this CPU, run it, and show which pictures shared a pack.
+    """Draw pictures, build a small bundle for this CPU, run it, and show which pictures shared a pack.
 
-    Needs no torch and no compiler, only pip install "navit-edge\[openvino]".
+    Needs no torch and no compiler, only pip install "navit-edge[openvino]".
     The model was trained to name eight drawn shapes and knows nothing else.
     What is there already is taken as it is.
     """
@@ -91,11 +92,8 @@ def _best(result: Result, labels: list[str]) -> tuple[str, float]:
 
 
 def _print_table(pictures: list[tuple[Path, str]], results: list[Result], named: list[tuple[str, float]]) -> None:
-    from rich.table import Table
-
-    table = Table("file", "pixels (h × w)", "patch grid", "tokens", "pack", "class", "probability")
-    for (path, _), result, (label, probability) in zip(pictures, results, named, strict=True):
-        table.add_row(
+    rows = [
+        (
             path.name,
             "{} × {}".format(*result.pixels),
             "{} × {}".format(*result.grid),
@@ -104,7 +102,11 @@ def _print_table(pictures: list[tuple[Path, str]], results: list[Result], named:
             label,
             f"{probability:.3f}",
         )
-    out_console().print(table)
+        for (path, _), result, (label, probability) in zip(pictures, results, named, strict=True)
+    ]
+    columns = [Column("file"), Column("pixels\n(h × w)"), Column("patch grid"), number("tokens"), number("pack")]
+    print_table(out_console(), "", [*columns, Column("class"), number("probability")], rows)
+    out_console().print()
 
 
 def _rows(
