@@ -32,7 +32,7 @@ endif
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
 .PHONY: help demo test test-fast test-cpp test-python test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check wheels clean
-.PHONY: tidy check-all check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13
+.PHONY: tidy check-all check-gcc11 check-clang check-aarch64 check-docs check-python3.10 check-python3.12 check-python3.13
 
 help:  ## this list
 	@grep -hE '^[a-z0-9. %-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 36
@@ -73,8 +73,11 @@ check-clang: $(VENV)/.installed  ## the same by clang (CLANG=)
 check-aarch64: $(VENV)/.installed  ## the core cross-compiled for 64-bit Arm; its tests under qemu
 	$(call cpp_tests,aarch64,,--parallel $(JOBS))
 
-check-python3.10 check-python3.13: check-python%:  ## the package under another Python; its quick tests that need no PyTorch
-	bash scripts/check_python.sh $*
+check-python3.10 check-python3.12 check-python3.13: check-python%:  ## the package under another Python; its quick tests that need no PyTorch
+	bash scripts/check_python.sh $* -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+check-docs: $(VENV)/.installed  ## the commands of all pages in a fresh environment with the wheel, without a network
+	bash scripts/check_docs.sh
 
 FUZZ_COUNT := 20000
 FUZZ_FILES := 100000
@@ -90,8 +93,8 @@ soak: $(VENV)/.installed  ## minutes of ever new shapes through one session: not
 	$(PY) tests/soak/soak.py --seconds $(SOAK_SECONDS)
 
 # What CI does not run. Needs, on Debian and Ubuntu: g++-11 clang g++-11-aarch64-linux-gnu qemu-user, and the two Pythons.
-check-all: test tidy test-sanitizers check-gcc11 check-clang check-aarch64 check-python3.10 check-python3.13  ## everything; hours
-check-all: fuzz verify-families soak
+check-all: test tidy test-sanitizers check-gcc11 check-clang check-aarch64  ## everything; hours
+check-all: check-python3.10 check-python3.12 check-python3.13 check-docs fuzz verify-families soak
 check-all: export NAVIT_EDGE_TESTS_WHOLE = 1
 
 test-python: $(VENV)/.installed

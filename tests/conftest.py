@@ -66,9 +66,10 @@ LONGEST = (
 SLOW = {
     "families", "parity", "consumer", "training", *LONGEST, "test_bench", "test_build_lowering", "test_build_runner",
     "test_build_tensorrt", "test_cli", "test_cli_build", "test_cli_export", "test_cli_quantize", "test_cli_run",
-    "test_decode_in_flight", "test_decode_limits", "test_decode_refusals", "test_direction_rules", "test_doctor",
-    "test_doctor_machine", "test_doctor_rebuild", "test_evaluate", "test_fork", "test_fuzz", "test_metrics",
-    "test_model", "test_model_config", "test_package", "test_packed_session", "test_preprocessing", "test_quantize",
+    "test_decode_in_flight", "test_decode_limits", "test_decode_refusals", "test_direction_rules", "test_docs_commands",
+    "test_doctor", "test_doctor_machine", "test_doctor_rebuild", "test_evaluate", "test_fork", "test_fuzz",
+    "test_metrics", "test_model", "test_model_config", "test_package", "test_packed_session", "test_preprocessing",
+    "test_quantize",
     "test_quantize_layers", "test_quantize_runs", "test_readme", "test_results", "test_run_interrupted",
     "test_run_outputs", "test_run_places", "test_run_resume", "test_session_slots", "test_soak", "test_stream",
     "test_stubs", "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated", "test_tensorrt_slots", "test_up",

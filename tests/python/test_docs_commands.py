@@ -17,17 +17,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import typer.main
 from command_line import invoke
 from docs_pages import COMMANDS, PAGES, ROOT, TEXTS, Block, fenced, page_text, shell_lines
 from films import gray_levels, write_film
 from PIL import Image
 
 import navit_edge as ne
+from navit_edge.cli.main import app
 from navit_edge.cmake import cmake_dir
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ INSTEAD = {"find / ": "find . ", ", 9464)": ", 0)"}
 #: Added to a command.
 SHORT = {
     "bench": ["--iterations", "1", "--warmup", "0", "--duration", "0"],
+    "evaluate": ["--duration", "0", "--timed-images", "2"],
     "tensorrt-rtx": ["--dry-run"],
 }
 #: Option -> the file that tests it, where a run takes seconds.
@@ -73,8 +77,13 @@ def fill(path: Path, page: str, bundle: Path) -> None:
     text = "\n".join(block.text for block in fenced(page))
     if "clip.mp4" in text:
         write_film(path / "clip.mp4", gray_levels(20))
+    for name in {"DATA", "TRAIN", "labelled"} & set(re.findall(r"\w+", text)):  # folders of class folders
+        for place in range(4):
+            rng = np.random.default_rng([place, *name.encode()])
+            (path / name / f"{place % 2}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(path / name / f"{place % 2}/{place}.png")
     made = set(re.findall(r"-o (\S+\.navit)", text))
-    for name in {*re.findall(r"[\w-]+\.navit", text)} - made:
+    for name in {*re.findall(r"[\w-]+\.navit|\bBUNDLE\b", text)} - made:
         shutil.copytree(bundle, path / name)
 
 
@@ -125,6 +134,8 @@ def run_navit_edge(words: list[str], place: str) -> None:
         if option in words:
             assert option in (ROOT / test).read_text(encoding="utf-8"), f"{place}: {test} does not run {option}"
             return
+    if "tensorrt-rtx" in words and find_spec("tensorrt_rtx") is None:  # has packages for x86-64 only
+        return
     extra = [option for word, options in SHORT.items() if word in words for option in options]
     if words[0] == "up" and not words[1].endswith(".navit"):  # its bundle, beside that of the same name from elsewhere
         extra += ["--bundle", "of-up.navit"]
@@ -138,7 +149,7 @@ def judge_pip(words: list[str], place: str) -> None:
     lists = (ROOT / "CMakeLists.txt", *ROOT.glob("cmake/*.cmake"), *ROOT.glob("csrc/**/CMakeLists.txt"))
     known = "\n".join(path.read_text(encoding="utf-8") for path in lists)
     for before, word in zip(["", *words], words, strict=False):
-        if match := re.fullmatch(r"(?:\.|navit-edge)\[([\w,-]+)\]", word):
+        if match := re.fullmatch(r"(?:\.|(?:\./)?navit-edge)\[([\w,-]+)\]", word):
             assert set(match[1].split(",")) <= extras, f"{place}: {word}"
         if before in ("-r", "-c"):
             assert (ROOT / word).is_file(), f"{place}: {word}"
@@ -202,12 +213,31 @@ def test_the_commands_of_a_page_run(
             run_line(line, block.place)
 
 
-@pytest.mark.parametrize("page", [page for page in READ if of_a_shell(page)])
-def test_what_pip_installs_exists_also_where_it_is_not_run(page: str) -> None:
+def judge_line(line: str, place: str) -> None:
+    """What a test cannot run: its options, their values and its files are looked at."""
+    words = shlex.split(line)
+    if words[0] == "navit-edge":
+        commands: Any = typer.main.get_command(app)  # of the click that typer brings along
+        name, *arguments = words[1:]
+        commands.commands[name].make_context(name, arguments)
+    elif words[0] == "make":
+        run_line(line, place)
+    elif words[:2] == ["pip", "install"]:
+        judge_pip(words, place)
+    elif words[0].startswith("python") and words[1].endswith(".py"):
+        path = ROOT / words[1].removeprefix("navit-edge/")  # the checkout, seen from where it was cloned
+        options = [word for word in words if word.startswith("--")]
+        assert all(f'"{option}"' in path.read_text(encoding="utf-8") for option in options if option != "--help"), place
+
+
+@pytest.mark.parametrize("page", [page for page in READ if any(block.reason == "needs" for block in of_a_shell(page))])
+def test_commands_that_need_a_device_have_options_and_values_that_exist(
+    page: str, job_bundle: Path, at_home: Path
+) -> None:
+    fill(at_home, page, job_bundle)
     for block in of_a_shell(page):
-        for line in shell_lines(block):
-            if line.startswith("pip install"):
-                judge_pip(shlex.split(line), block.place)
+        for line in shell_lines(block) if block.reason == "needs" else ():
+            judge_line(line, block.place)
 
 
 # --- Python
