@@ -49,11 +49,11 @@ py::dict report_dict(const RunReport& report) {
 const std::map<std::string, std::string> kInstall = {
     {"openvino", "pip install \"navit-edge[openvino]\""},
     {"tensorrt",
-     "build navit-edge from its sources with TensorRT's headers, those of JetPack and apt are found, others with "
-     "`pip install -C cmake.define.TensorRT_ROOT=DIR .`; or choose an engine of another backend"},
+     "build navit-edge with TensorRT's headers (navit-edge docs tensorrt-backend), or choose an engine of another "
+     "backend"},
     {"tensorrt-rtx",
-     "build navit-edge from its sources with the headers of NVIDIA's TensorRT-RTX SDK: "
-     "`pip install -C cmake.define.TensorRT_RTX_ROOT=DIR .`; or choose an engine of another backend"},
+     "build navit-edge with the headers of NVIDIA's TensorRT-RTX SDK (navit-edge docs tensorrt-backend), or choose an "
+     "engine of another backend"},
 };
 
 }  // namespace

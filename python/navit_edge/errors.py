@@ -44,6 +44,12 @@ class MissingPackageError(NavitEdgeError, ImportError):
         self.remedy = remedy
 
 
+def reason_here(engine_id: str, error: object) -> str:
+    """Why an engine cannot run here: the first line of a session's error, without what names the engine."""
+    first = str(error).partition("\n")[0]
+    return first.removeprefix(f"engine {engine_id} cannot run here: ").removeprefix(f"{engine_id}: ")
+
+
 def import_or_explain(module: str, *, purpose: str, remedy: str) -> ModuleType:
     """Imports ``module`` on demand.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import shutil
@@ -17,7 +18,10 @@ from doctor_findings import finding, no_vendor, this_machine
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import Engine
-from navit_edge.doctor import State, examine
+from navit_edge.cli import doctor as doctor_command
+from navit_edge.cli import terminal
+from navit_edge.cli.terminal import Terminal
+from navit_edge.doctor import Finding, Report, Section, State, examine
 from navit_edge.doctor.engines import Machine, needs, reason_of, remedy
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.rebuild import recipe_of
@@ -224,3 +228,14 @@ def test_a_reason_is_one_line_without_frame_and_advice() -> None:
 
 def test_needs_name_backend_target_precision_and_versions(engine: Engine) -> None:
     assert needs(engine) == f"backend openvino, a CPU, fp32, built with openvino {openvino.get_version()}"
+
+
+def test_a_command_is_printed_on_one_line_however_narrow_the_terminal_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "navit-edge build-engine a_bundle_of_some_length.navit --backend openvino --precision fp32 --force"
+    finding = Finding("engine x", State.PROBLEM, "does not run here: it needs something else", remedy=(command,))
+    narrow = functools.partial(Terminal, width=60, force_terminal=True, color_system=None)
+    monkeypatch.setattr(terminal, "Terminal", narrow)
+    doctor_command._print(Report(sections=(Section(name="bundle b", findings=(finding,)),)))
+    assert f"    $ {command}" in capsys.readouterr().out.splitlines()

@@ -24,6 +24,7 @@ from navit_edge_export.training.curves import Curve, read_curve
 from navit_edge_export.training.loop import accuracy, train
 from navit_edge_export.training.recipe import Recipe
 from navit_edge_export.training.step import StepReport
+from navit_edge_export.training.teacher import main as teach
 
 FIELDS = {
     "data": "images",
@@ -173,3 +174,18 @@ def test_a_curve_drops_what_came_after_the_checkpoint_and_lines_cut_short(tmp_pa
     Curve(path, steps=3).close()
     assert [line["step"] for line in read_curve(path)] == [0, 1, 2]
     assert torch.get_num_threads() == 1
+
+
+def test_a_teachers_table_is_made_by_a_command_and_learned_from(tmp_path: Path) -> None:
+    path = write_data(tmp_path, 12)
+    run = train(Recipe.from_dict({**FIELDS, "rate": {"steps": 1, "warmup_steps": 0}}), tmp_path / "t", data=stripes(12))
+    del run
+    table = tmp_path / "teacher.safetensors"
+    checkpoint_path = tmp_path / "t" / "model.safetensors"
+    assert teach([str(checkpoint_path), str(tmp_path / "images"), str(table), "--max-tokens", "16"]) == 0
+    fields = {**FIELDS, "rate": {"steps": 2, "warmup_steps": 0}, "loss": {"table": table.name}}
+    path.write_text(json.dumps(fields))
+    train(Recipe.from_file(path), tmp_path / "student")
+    plain, taught = (read_curve(tmp_path / name / "curve.jsonl")[0]["loss"] for name in ("t", "student"))
+    assert taught > plain, "the distance to the teacher is added"
+    assert teach([str(tmp_path / "nothing"), str(tmp_path / "images"), str(table)]) == 1

@@ -1,7 +1,4 @@
 // Policies within a session: whose counts, what a latency target knows of the queue, and what choosing costs.
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -9,13 +6,12 @@
 #include "navit_edge/error.h"
 #include "sizing/sizer.h"
 #include "support/check.h"
+#include "support/counting_allocator.h"
 #include "support/session_fixture.h"
 
 using namespace navit_edge;
 
 namespace {
-
-std::atomic<std::int64_t> allocations{0};
 
 /// Tokens cost a millisecond each, and nothing else costs anything.
 void price_tokens(TestBundle& bundle) {
@@ -24,15 +20,6 @@ void price_tokens(TestBundle& bundle) {
 }
 
 }  // namespace
-
-// Not inlined: g++ then takes the pair of new and free for a mistake.
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  ++allocations;
-  if (void* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 TEST_CASE("an image follows its own policy, then that of its run, then the session's") {
   const Picture picture(1, 32, 32);  // 64 tokens
@@ -174,9 +161,9 @@ TEST_CASE("choosing allocates nothing, whatever the rule and the policy") {
       Result result;
       result.image = picture.view.size();
       sizer.size(0, result, policy, {100, 3}, &picture.view);
-      const std::int64_t before = allocations;
+      const std::int64_t before = counting::allocations();
       for (int i = 0; i < 20; ++i) sizer.size(0, result, policy, {100, 3}, &picture.view);
-      const std::int64_t made = allocations - before;  // CHECK allocates, too
+      const std::int64_t made = counting::allocations() - before;  // CHECK allocates, too
       CHECK(made == 0);
       CHECK(result.tokens > 0);
     }

@@ -43,8 +43,10 @@ void fail_after(std::int64_t allocations, std::int64_t times) {
   until = allocations;
 }
 
+void* take_or_null(std::size_t bytes) noexcept { return refuses() ? nullptr : std::malloc(bytes == 0 ? 1 : bytes); }
+
 void* take(std::size_t bytes) {
-  void* const block = refuses() ? nullptr : std::malloc(bytes == 0 ? 1 : bytes);
+  void* const block = take_or_null(bytes);
   if (block == nullptr) throw std::bad_alloc();
   return block;
 }
@@ -54,6 +56,10 @@ void* take(std::size_t bytes) {
 // Not inlined: the compiler would see malloc in one and free in the other.
 [[gnu::noinline]] void* operator new(std::size_t bytes) { return take(bytes); }
 [[gnu::noinline]] void* operator new[](std::size_t bytes) { return take(bytes); }
+// std::stable_partition takes memory by this one; a sanitizer's own does not call the one above.
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t& /*tag*/) noexcept {
+  return take_or_null(bytes);
+}
 [[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete[](void* block) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }

@@ -65,7 +65,9 @@ def load_embeddings(path: Path, images: int) -> npt.NDArray[np.float32]:
     try:
         table: npt.NDArray[np.float32] = load_file(path)["embedding"]
     except (OSError, SafetensorError, KeyError) as error:
-        raise InvalidInputError(f"{shown(path)} is no table of embeddings: {error}; make it with --teacher") from error
+        raise InvalidInputError(
+            f"{shown(path)} is no table of embeddings: {error}; make one: python -m navit_edge_export.training.teacher"
+        ) from error
     if table.ndim != 2 or len(table) != images:
         raise InvalidInputError(f"{shown(path)} has embeddings of {len(table)} images; expected {images}: make it anew")
     return table

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from navit_edge.cli.build_output import BuildProgress
-from navit_edge.cli.common import DebugOption, command, echo, err_console, make_progress, out_console
+from navit_edge.cli.common import (
+    DebugOption,
+    JsonOption,
+    command,
+    echo,
+    echo_json,
+    err_console,
+    make_progress,
+    out_console,
+)
 from navit_edge.errors import import_or_explain
 
 if TYPE_CHECKING:
@@ -25,6 +34,7 @@ def demo(
     open_picture: Annotated[
         bool, typer.Option("--open", metavar="", help="Show packs.png with the desktop's own program.")
     ] = False,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     r"""Draw pictures, build a small bundle for this CPU, run it, and show which pictures shared a pack.
@@ -50,10 +60,9 @@ def demo(
     with ne.Session(bundle) as session:
         results = session.run([path for path, _ in pictures])
         packs = session.last_report["packs"]
-        words = f"engine {session.engine} on {session.device}"
+        engine, device = session.engine, session.device
         labels = session.labels
     named = [_best(result, labels) for result in results]
-    _print_table(pictures, results, named)
     right = sum(label == shape for (label, _), (_, shape) in zip(named, pictures, strict=True))
     rows = _rows(pictures, results, named, len(packs))
     picture = folder / "packs.png"
@@ -66,8 +75,26 @@ def demo(
         ),
         picture,
     )
-    echo(f"{words}; {right} of {len(pictures)} named right; all in {time.perf_counter() - started:.0f} s")
-    echo(f"the packs as a picture: {picture}")
+    seconds = time.perf_counter() - started
+    if as_json:
+        images = [
+            {
+                "file": str(path),
+                "shape": shape,
+                "class": label,
+                "probability": probability,
+                "grid": result.grid,
+                "tokens": result.token_count,
+                "pack": result.pack,
+            }
+            for (path, shape), result, (label, probability) in zip(pictures, results, named, strict=True)
+        ]
+        facts = {"bundle": str(bundle), "engine": engine, "device": device, "picture": str(picture), "right": right}
+        echo_json({**facts, "seconds": round(seconds, 3), "images": images})
+    else:
+        _print_results(pictures, results, named)
+        echo(f"engine {engine} on {device}; {right} of {len(pictures)} named right; all in {seconds:.0f} s")
+        echo(f"the packs as a picture: {picture}")
     for line in (
         f"navit-edge run {bundle} {folder / 'images'} --top-k 2",
         "navit-edge up CHECKPOINT IMAGES...",
@@ -90,12 +117,12 @@ def _best(result: Result, labels: list[str]) -> tuple[str, float]:
     return labels[index], float(probability[index] / probability.sum())
 
 
-def _print_table(pictures: list[tuple[Path, str]], results: list[Result], named: list[tuple[str, float]]) -> None:
-    from rich.table import Table
+def _print_results(pictures: list[tuple[Path, str]], results: list[Result], named: list[tuple[str, float]]) -> None:
+    from navit_edge.tables import Column, number, print_table
 
-    table = Table("file", "pixels (h × w)", "patch grid", "tokens", "pack", "class", "probability")
-    for (path, _), result, (label, probability) in zip(pictures, results, named, strict=True):
-        table.add_row(
+    heads = [Column("file"), number("pixels (h × w)"), number("patch grid"), number("tokens"), number("pack")]
+    rows = [
+        (
             path.name,
             "{} × {}".format(*result.pixels),
             "{} × {}".format(*result.grid),
@@ -104,7 +131,9 @@ def _print_table(pictures: list[tuple[Path, str]], results: list[Result], named:
             label,
             f"{probability:.3f}",
         )
-    out_console().print(table)
+        for (path, _), result, (label, probability) in zip(pictures, results, named, strict=True)
+    ]
+    print_table(out_console(), "", [*heads, Column("class"), number("probability")], rows)
 
 
 def _rows(

@@ -74,19 +74,20 @@ def _print(report: Report) -> None:
         if number:
             console.print()
         console.print(Text(section.name, style="bold"))
-        table = Table.grid(padding=(0, 2))
-        table.add_column(width=2)
-        table.add_column(width=max(len(one.name) for one in section.findings))
-        table.add_column(overflow="fold")
+        width = max(len(one.name) for one in section.findings)
         for one in section.findings:
+            table = Table.grid(padding=(0, 2))
+            table.add_column(width=2)
+            table.add_column(width=width)
+            table.add_column(overflow="fold")
             mark, style = marks[one.state]
             quiet = "dim" if one.state is State.ABSENT else ""
             table.add_row(Text(mark, style=style), Text(one.name, style=quiet), Text(_short(one.text), style=quiet))
             if "needs" in one.facts:
                 table.add_row("", "", Text(_short(f"needs {one.facts['needs']}"), style="dim"))
-            for line in _shown(one):
-                table.add_row("", "", Text(f"$ {line}", style="cyan"))
-        console.print(table)
+            console.print(table)
+            for line in _shown(one):  # unbroken, to be pasted
+                console.print(Text(f"    $ {line}", style="cyan"), soft_wrap=True)
     if report.bundle is not None and report.usable:
         console.print()
         console.print(Text(f"{report.bundle} runs here with {', '.join(report.usable)}", style="bold green"))

@@ -22,11 +22,12 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 #: Words of typer, and of pydantic in newer ones, and ours.
 _PLAIN = (
+    (r" \(env var: '[^']*'\)", ""),  # of older ones
     (r"^Invalid value: ", ""),
     (r"^Invalid value for '?(.+?)'?(?: / '[^']+')*: ", r"\1: "),
     (r"\bValue error, ", ""),
-    (r"\bInput should be a valid integer.*", "expected a whole number"),
-    (r"\bInput should be a valid number.*", "expected a number"),
+    (r"\bInput should be a valid integer.*|'[^']*' is not a valid integer.*", "expected a whole number"),
+    (r"\bInput should be a valid number.*|'[^']*' is not a valid float.*", "expected a number"),
     (r"\bInput should be ", "expected a value "),
     (r"^Missing (argument|option) '(.+?)'.*", r"\2 is missing"),
     (r"^Got unexpected extra arguments? ?(?:\(s\))? ?\((.+?)\)", r"\1: unexpected"),

@@ -14,6 +14,7 @@ from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.rebuild import Recipe, for_cpu, for_target, recipe_of
 from navit_edge.doctor.runtime import install_backend
+from navit_edge.errors import reason_here
 from navit_edge.machine.jetson import Jetson
 from navit_edge.machine.probe import Probe
 
@@ -77,13 +78,10 @@ def reason_of(engine_id: str, error: str) -> str:
 
     The whole error, with what was tried, is in the report's JSON.
     """
-    first = (
-        error.partition("\n")[0].removeprefix(f"engine {engine_id} cannot run here: ").removeprefix(f"{engine_id}: ")
-    )
     advice = (
         "build one|build navit-edge|rebuild it|pip install|install |expected libcuda|export (?:it )?again|check the"
     )
-    return re.sub(rf"; (?:{advice}).*", "", first).rstrip(".;:")
+    return re.sub(rf"; (?:{advice}).*", "", reason_here(engine_id, error)).rstrip(".;:")
 
 
 def remedy(bundle: Path, engine: Engine, machine: Machine, answer: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from navit_edge.bundle.manifest import Engine, Graph, Manifest, Tolerance
 from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
-from navit_edge.errors import BackendError, BundleError, InvalidInputError
+from navit_edge.errors import BackendError, BundleError, InvalidInputError, reason_here
 from navit_edge.oracle.graph import open_runner
 from navit_edge.oracle.interchange import inputs_json, outputs_json
 from navit_edge.oracle.reference import Grid, Reference, pack_each
@@ -109,7 +109,7 @@ def verify(
             except BackendError as error:
                 if engines:
                     raise
-                not_run[engine.id] = " ".join(str(error).split())
+                not_run[engine.id] = reason_here(engine.id, error)
                 continue
             if not bundle_checks:
                 step("", "the graphs, by ONNX Runtime")
@@ -127,8 +127,11 @@ def verify(
             "before; verify again"
         )
     if not found:
-        reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
-        raise BackendError(f"no engine of {bundle} can run on this machine, so none was verified: {reasons}")
+        reasons = "".join(f"\n  {name}: {why}" for name, why in not_run.items())
+        raise BackendError(
+            f"no engine of {bundle} can run here, so none was verified; `navit-edge doctor {bundle}` shows how to fix "
+            f"it:{reasons}"
+        )
     certificate = Certificate(bundle=tuple(bundle_checks), engines=tuple(found), not_run=not_run)
     if write:
         names = [*_entries(manifest), *(engine.id for engine in manifest.engines)]
