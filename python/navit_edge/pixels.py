@@ -146,7 +146,7 @@ def checked_list(images: Any, call: str, stream: str = "") -> Sequence[Any]:
 
 
 def gathered(
-    images: Sequence[Any], decoder: Decoder, layout: Layout | None, *, on_error: OnError
+    images: Sequence[Any], decoder: Decoder, layout: Layout | None = None, *, on_error: OnError
 ) -> tuple[list[Given | None], dict[int, NavitEdgeError]]:
     """The pixels of a list that is held as a whole, and what was wrong with each of which there are none.
 

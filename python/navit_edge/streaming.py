@@ -214,7 +214,7 @@ class _Feed:
 
     def _run_pool(self) -> None:
         """Files are decoded ahead and pushed in the order of the source."""
-        with Ahead(self._decoder, self._layout, self._decoders, self._ahead_bytes, self._push) as ahead:
+        with Ahead(self._decoder, self._decoders, self._ahead_bytes, self._push, self._layout) as ahead:
             for index, item in enumerate(self._source):
                 image, tag = _parts(item)
                 if not ahead.add(index, tag, image):

@@ -72,7 +72,7 @@ def test_a_stream_that_takes_no_more_ends_its_decoders_and_closes_its_files(
 ) -> None:
     opened = []
     original = Decoder.open
-    monkeypatch.setattr(Decoder, "open", lambda self, path: opened.append(original(self, path)) or opened[-1])
+    monkeypatch.setattr(Decoder, "open", lambda self, *names: opened.append(original(self, *names)) or opened[-1])
     before = len(os.listdir("/proc/self/fd"))
     with Ahead(Decoder(), 3, 1 << 20, lambda index, tag, outcome: index < 4) as ahead:
         taken = [ahead.add(index, None, path) for index, path in enumerate(files * 2)]

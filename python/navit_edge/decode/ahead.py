@@ -75,10 +75,10 @@ class Ahead:
     def __init__(
         self,
         decoder: Decoder,
-        layout: Layout | None,
         decoders: int,
         most_bytes: int,
         push: Callable[[int, Any, Outcome], bool],
+        layout: Layout | None = None,
     ) -> None:
         self._decoder = decoder
         self._layout = layout
