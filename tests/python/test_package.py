@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +52,21 @@ def test_the_wheel_holds_no_library_of_others(wheel: Path) -> None:
     assert len(libraries) == len(set(libraries))
     for library in libraries:
         assert library in OWN_LIBRARIES or library.startswith("_core."), library
+
+
+def test_the_wheel_needs_only_what_every_linux_has_and_the_library_that_make_wheels_leaves_out(
+    installed: Path, repository: Path
+) -> None:
+    """auditwheel's own check, which needs one of its containers: it would copy what is not listed there."""
+    system = r"lib(c|m|dl|rt|pthread|stdc\+\+|gcc_s)\.so\.\d|ld-linux-[\w-]+\.so\.\d"
+    (left_out,) = re.findall(r"auditwheel repair --exclude '([^']+)'", (repository / "pyproject.toml").read_text())
+    needed = {}
+    for library in (path for path in installed.rglob("*.so*") if path.is_file()):
+        listed = subprocess.run(["readelf", "--dynamic", library], capture_output=True, text=True, check=True).stdout
+        needed[library.name] = re.findall(r"\(NEEDED\).*\[(.*)\]", listed)
+    others = {name for names in needed.values() for name in names if not re.fullmatch(system, name)}
+    assert {name for name in others if not fnmatch.fnmatch(name, left_out)} == {CORE}
+    assert len(others) == 2, others
 
 
 def test_the_wheel_holds_both_packages_whole_their_types_and_the_licence(repository: Path, wheel: Path) -> None:
