@@ -11,7 +11,7 @@ import pytest
 from command_line import invoke, words
 from PIL import Image
 
-from navit_edge.bundle import manifest as manifests
+from navit_edge.cli import up as up_command
 from navit_edge_export.model import NaViT, NaViTConfig
 from navit_edge_export.model.checkpoint import save_checkpoint
 
@@ -61,10 +61,11 @@ def test_up_exports_builds_and_gives_what_run_gives_and_does_only_what_is_missin
     from_bundle = invoke("up", tmp_path / "small.v1.navit", place / "images", "--json", "--top-k", 2)
     assert scores(from_bundle.stdout) == scores(result.stdout)
 
-    changed = up(place, "--max-tokens", 2, folder=tmp_path, monkeypatch=monkeypatch)
-    assert changed.exit_code == 0, changed.stderr
-    assert "--overwrite" in changed.stderr
-    assert manifests.load(tmp_path / "small.v1.navit").preprocess.sizing.max_tokens == 2
+    steps: list[tuple[str, ...]] = []
+    monkeypatch.setattr(up_command, "_step", lambda *words: steps.append(words))
+    up(place, "--max-tokens", 2, folder=tmp_path, monkeypatch=monkeypatch)
+    assert [words[0] for words in steps] == ["export", "run"]
+    assert {"--overwrite", "--max-tokens"} <= set(steps[0])
 
 
 def test_a_bundle_that_up_did_not_make_is_left_alone(

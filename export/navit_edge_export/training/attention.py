@@ -32,7 +32,7 @@ DEAD_SHARE = 1e-3
 class Seen:
     """One layer's queries and keys [T, H, dh], after their norms, and what its heads give [T, H * dh]."""
 
-    scale: float
+    scale: float | Tensor  # or [H, 1, 1]
     heads: int
     query: Tensor = field(default_factory=lambda: torch.empty(0))
     key: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -71,7 +71,9 @@ def watched(model: PackedModel, *, last_only: bool = False) -> Iterator[list[See
     for block in blocks:
         attention = block.attention
         assert isinstance(attention, SelfAttention)
-        own = Seen(scale=attention.scale, heads=attention.heads)
+        learned = attention.logit_scale
+        scale = attention.scale if learned is None else attention.scale * learned.detach().exp().view(-1, 1, 1)
+        own = Seen(scale=scale, heads=attention.heads)
         seen.append(own)
         hooks += [
             attention.query_norm.register_forward_hook(_keep(own, "query")),
