@@ -1,6 +1,6 @@
 """Ten classes of drawn shapes at many sizes and aspects, as class folders: enough to see a training work.
 
-    python examples/train/shapes.py FOLDER [--images 1200] [--seed 0]
+    python examples/train/shapes.py FOLDER [--images 6000] [--seed 0]
 
 Writes FOLDER/train and FOLDER/test (a sixth of the images). The same seed gives the same pixels.
 """
@@ -75,7 +75,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--images", type=int, default=1200)
+    parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     write(chosen.folder, images=chosen.images, seed=chosen.seed)

@@ -41,6 +41,7 @@ def test_help_shows_values_and_no_types_of_python(name: str) -> None:
     text = help_of(name, 80)
     assert not re.search(r"<\w+>|--[\w-]+ (?:int|str|bool|float|Path|list|TEXT)\b|x>=|x<=|\bNone\b", text), text
     assert "(none)" not in text
+    assert "\\" not in text
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -165,7 +165,7 @@ def expected_axis(kind: str, axis: Any, position: npt.NDArray[Any], side: npt.ND
 
 
 @pytest.mark.parametrize("combine", ["sum", "concat"])
-@pytest.mark.parametrize("kind", config_module.POSITION_KINDS)
+@pytest.mark.parametrize("kind", config_module.FACTORIZED_KINDS)
 def test_positions_follow_their_definition(kind: str, combine: str) -> None:
     embed = FactorizedPositions(16, kind=kind, combine=combine, entries=12)
     generator = torch.Generator().manual_seed(0)

@@ -328,3 +328,29 @@ def test_spikes_are_seen_and_handled_as_asked() -> None:
     restored.restore(patient.state())
     assert restored == patient
     assert patient.events == {"loss spike": 3}
+
+
+def test_an_overflow_of_float16_lowers_the_scale_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = Objective(NaViT(CONFIG, seed=1))
+    precision = Precision("fp16", torch.device("cpu"))
+    average = Ema(objective.model, decay=0.5)
+    made = stepper(objective, precision=precision, ema=average)
+    before = copy.deepcopy(objective.state_dict())
+    scale = precision.scaler.get_scale()
+    forward = Objective.forward
+
+    def too_large(self: Objective, *arguments: object) -> object:
+        each, logits = forward(self, *arguments)  # type: ignore[arg-type]
+        return each + (each - each.detach()) * torch.tensor(
+            1e38
+        ), logits  # the same loss, gradients of 1e38 times as much
+
+    monkeypatch.setattr(Objective, "forward", too_large)
+    report = made.step(0, packs_of(1000))
+    assert (report.taken, report.wrong) == (False, "overflow")
+    assert precision.scaler.get_scale() == scale / 2
+    for name, value in objective.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert average.steps == 0
+    monkeypatch.setattr(Objective, "forward", forward)
+    assert made.step(1, packs_of(1000)).taken

@@ -182,9 +182,11 @@ class SelfAttention(nn.Module):
         scale: float | None = None,
         inner_norm: nn.Module | None = None,
         gate: nn.Module | None = None,
+        logit_scale: bool = False,
     ) -> None:
         """
         qk_norm: one of norms.make_head_norm's.
+        logit_scale: each head's scores are multiplied with exp of a learned number.
         head_width: dh; D / H if not given.
         key_heads: heads of keys and of values; H if not given.
         scale: of the scores; dh^-1/2 if not given.
@@ -199,6 +201,7 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, (heads + 2 * self.key_heads) * self.head_width, bias=qkv_bias)
         self.query_norm = make_head_norm(qk_norm, self.head_width, bias=norm_bias, eps=eps, heads=heads)
         self.key_norm = make_head_norm(qk_norm, self.head_width, bias=norm_bias, eps=eps, heads=self.key_heads)
+        self.logit_scale = nn.Parameter(torch.zeros(heads)) if logit_scale else None
         self.inner_norm = inner_norm
         self.gate = gate
         self.proj = nn.Linear(heads * self.head_width, width, bias=proj_bias)
@@ -207,6 +210,8 @@ class SelfAttention(nn.Module):
         """tokens [T, D] -> [T, D]"""
         query, key, value = self._split(self.qkv(tokens))
         query, key = self.query_norm(query), self.key_norm(key)
+        if self.logit_scale is not None:
+            query = query * self.logit_scale.exp().to(query.dtype).unsqueeze(1)
         if rotation is not None:
             query, key = rotation.turn(query), rotation.turn(key)
         if self.key_heads != self.heads:

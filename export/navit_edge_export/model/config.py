@@ -10,7 +10,12 @@ from typing import Any
 from navit_edge import files
 from navit_edge.errors import InvalidInputError
 
-POSITION_KINDS = ("learned-absolute", "learned-fractional", "sinusoidal", "fourier")
+#: One function of the row and one of the column.
+FACTORIZED_KINDS = ("learned-absolute", "learned-fractional", "sinusoidal", "fourier")
+#: A learned table of rows and columns, resampled to each image's grid -> the kernel.
+TABLE_KINDS = {"table-bilinear": "bilinear", "table-bicubic": "bicubic"}
+POSITION_KINDS = (*FACTORIZED_KINDS, *TABLE_KINDS)
+POSITION_INITS = ("random", "sin-cos")
 POSITION_COMBINES = ("sum", "concat")
 QK_NORMS = ("layer", "rms", "off")
 POOLINGS = ("map", "mean", "cls", "multi")
@@ -32,9 +37,12 @@ class NaViTConfig:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # of pixels / 255, per channel
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     position_kind: str = "learned-fractional"
-    position_combine: str = "sum"
-    position_entries: int = 64  # rows of each learned table; unused by "sinusoidal" and "fourier"
+    position_combine: str = "sum"  # unused by the tables
+    position_entries: int = 64  # rows of each learned table, and its columns; unused by "sinusoidal" and "fourier"
+    position_antialias: bool = False  # of the tables: the kernel is stretched if the grid is smaller
+    position_init: str = "random"  # "sin-cos": learned tables start as the sinusoidal embedding of their entries
     qk_norm: str = "layer"
+    logit_scale: bool = False  # a learned factor of attention's scores for each head, with query-key normalization
     pooling: str = "map"
     qkv_bias: bool = False
     proj_bias: bool = True
@@ -55,11 +63,17 @@ class NaViTConfig:
         for name, known in (
             ("position_kind", POSITION_KINDS),
             ("position_combine", POSITION_COMBINES),
+            ("position_init", POSITION_INITS),
             ("qk_norm", QK_NORMS),
             ("pooling", POOLINGS),
             ("gelu", GELUS),
         ):
             _expect(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
+        _expect(not self.logit_scale or self.qk_norm != "off", "qk_norm", self.qk_norm, "layer or rms with logit_scale")
+        learned = self.position_kind.startswith(("learned", "table"))
+        _expect(
+            self.position_init == "random" or learned, "position_init", self.position_init, "random without a table"
+        )
         for name in ("mean", "std"):
             values = getattr(self, name)
             _expect(len(values) == self.channels, name, values, f"one number for each of the {self.channels} channels")

@@ -9,10 +9,10 @@ from navit_edge_export.layers.blocks import Block
 from navit_edge_export.layers.embed import PatchEmbed, PrefixTokens
 from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.layers.pooling import AttentionPool, ClsPooling, MapPooling, MeanPooling, MultiPooling
-from navit_edge_export.model.config import NaViTConfig
-from navit_edge_export.model.init import init_weights
+from navit_edge_export.model.config import TABLE_KINDS, NaViTConfig
+from navit_edge_export.model.init import init_sin_cos, init_weights
 from navit_edge_export.packed_model import PackedModel
-from navit_edge_export.positions import FactorizedPositions
+from navit_edge_export.positions import FactorizedPositions, InterpolatedTable, Resampling
 
 
 class NaViT(PackedModel):
@@ -26,12 +26,7 @@ class NaViT(PackedModel):
             "navit",
             config,
             embed=PatchEmbed(config.patch_features, config.width, mean=config.mean, std=config.std),
-            positions=FactorizedPositions(
-                config.width,
-                kind=config.position_kind,
-                combine=config.position_combine,
-                entries=config.position_entries,
-            ),
+            positions=_make_positions(config),
             prefix=PrefixTokens(config.prefix_tokens, config.width) if config.prefix_tokens else None,
             blocks=[_make_block(config) for _ in range(config.depth)],
             norm=_make_norm(config),
@@ -39,6 +34,18 @@ class NaViT(PackedModel):
             head=nn.Linear(config.width, config.num_classes) if config.num_classes else None,
         )
         init_weights(self, seed)
+        if config.position_init == "sin-cos":
+            init_sin_cos(self)
+
+
+def _make_positions(config: NaViTConfig) -> nn.Module:
+    entries = config.position_entries
+    if config.position_kind in TABLE_KINDS:
+        how = Resampling(kernel=TABLE_KINDS[config.position_kind], antialias=config.position_antialias)
+        return InterpolatedTable(config.width, entries, entries, how)
+    return FactorizedPositions(
+        config.width, kind=config.position_kind, combine=config.position_combine, entries=entries
+    )
 
 
 def _make_norm(config: NaViTConfig) -> nn.LayerNorm:
@@ -56,6 +63,7 @@ def _make_block(config: NaViTConfig) -> Block:
         qkv_bias=config.qkv_bias,
         proj_bias=config.proj_bias,
         qk_norm=config.qk_norm,
+        logit_scale=config.logit_scale,
         norm_bias=config.norm_bias,
         eps=config.norm_eps,
     )

@@ -32,7 +32,7 @@ DEAD_SHARE = 1e-3
 class Seen:
     """One layer's queries and keys [T, H, dh], after their norms, and what its heads give [T, H * dh]."""
 
-    scale: float
+    scale: float | Tensor  # or [H, 1, 1]
     heads: int
     query: Tensor = field(default_factory=lambda: torch.empty(0))
     key: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -71,7 +71,9 @@ def watched(model: PackedModel, *, last_only: bool = False) -> Iterator[list[See
     for block in blocks:
         attention = block.attention
         assert isinstance(attention, SelfAttention)
-        own = Seen(scale=attention.scale, heads=attention.heads)
+        learned = attention.logit_scale
+        scale = attention.scale if learned is None else attention.scale * learned.detach().exp().view(-1, 1, 1)
+        own = Seen(scale=scale, heads=attention.heads)
         seen.append(own)
         hooks += [
             attention.query_norm.register_forward_hook(_keep(own, "query")),
@@ -83,6 +85,17 @@ def watched(model: PackedModel, *, last_only: bool = False) -> Iterator[list[See
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation, so that nothing is left out at random; then as before."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def _keep(own: Seen, name: str) -> Any:
@@ -106,7 +119,7 @@ def attention_health(
     model: PackedModel, pack: TrainingPack, *, lowering: str, device: torch.device, most_images: int = 4
 ) -> AttentionHealth:
     """Of the first images of a pack; one more pass of the model."""
-    with watched(model) as seen:
+    with evaluating(model), watched(model) as seen:
         model(**pack.inputs(lowering, device))
     ends = pack.pack.cu_seqlens[: most_images + 1].tolist()
     largest, dead = -np.inf, 0
@@ -134,11 +147,8 @@ def attention_received(
 ) -> npt.NDArray[np.float64]:
     """[T]: how much the tokens of its image attend to a token in the last block, the mean over heads and tokens. An
     image's sum to 1."""
-    was_training = model.training
-    model.eval()
-    with watched(model, last_only=True) as seen:
+    with evaluating(model), watched(model, last_only=True) as seen:
         model(**pack.inputs(lowering, device))
-    model.train(was_training)
     received = np.zeros(len(pack.pack.patches))
     for start, stop in itertools.pairwise(pack.pack.cu_seqlens.tolist()):
         received[start:stop] = seen[0].scores(start, stop).softmax(-1).mean((0, 1)).double().cpu().numpy()

@@ -58,6 +58,8 @@ class Recipe:
     rate: its ``steps`` are those of the training.
     lowering: of attention: "padded" is the fastest on a CPU.
     threads: of PyTorch; 0: as it chooses. The numbers depend on it, in their last bits.
+    deterministic: only operators that give the same bits each time; slower on a GPU, where a run needs it to resume to
+        the bit.
     workers: processes that make packs; 0: none.
     """
 
@@ -81,6 +83,7 @@ class Recipe:
     lowering: str = "padded"
     device: str = "cpu"
     threads: int = 0
+    deterministic: bool = False
     workers: int = 0
     checkpoint_steps: int = 100
     checkpoints_kept: int = 2

@@ -59,6 +59,8 @@ class Run:
         self._check_recipe()
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
+        if recipe.deterministic:
+            torch.use_deterministic_algorithms(True)
         device = torch.device(recipe.device)
         self.model = make_model(recipe, len(data.class_names))
         self.objective = make_objective(recipe, self.model, len(data.labels)).to(device)

@@ -132,7 +132,7 @@ class Stepper:
         if not every or number % every or not packs:
             return None
         device = self.precision.device
-        with self.precision.autocast():
+        with self.precision.forward():
             health = attention_health(self.objective.model, packs[0], lowering=self.lowering, device=device)
         if self.ranks == 1:
             return health
@@ -144,7 +144,7 @@ class Stepper:
         if not images:
             return False, "no image"
         if self.precision.scaler.is_enabled() and np.isfinite(loss) and not np.isfinite(norm):
-            return True, ""  # the scale was too large: the scaler skips the step and lowers it
+            return False, "overflow"  # the scale was too large, and is lowered; nothing is unstable
         return self.monitor.is_taken(loss, norm, health.max_logit if health else 0.0)
 
     def _accumulate(self, packs: Sequence[TrainingPack]) -> tuple[list[float], list[tuple[int, float]]]:
@@ -159,7 +159,7 @@ class Stepper:
                 examples = [image.example for image in pack.images]
                 path_seed = int(generator(self.seed, "path", *pack.number).integers(2**62))
                 targets = torch.from_numpy(pack.targets).to(device)
-                with self.precision.autocast():
+                with self.precision.forward():
                     each, logits = self.module(pack.inputs(self.lowering, device), targets, examples, path_seed)
                 self.precision.scaler.scale(each.sum()).backward()
             own = each.detach().float().cpu().tolist()

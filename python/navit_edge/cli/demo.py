@@ -37,9 +37,9 @@ def demo(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    r"""Draw pictures, build a small bundle for this CPU, run it, and show which pictures shared a pack.
+    """Draw pictures, build a small bundle for this CPU, run it, and show which pictures shared a pack.
 
-    Needs no torch and no compiler, only pip install "navit-edge\[openvino]".
+    Needs no torch and no compiler, only pip install "navit-edge[openvino]".
     The model was trained to name eight drawn shapes and knows nothing else.
     What is there already is taken as it is.
     """
