@@ -95,3 +95,16 @@ def test_models_whose_scores_cannot_be_seen_are_refused() -> None:
     model.rotary = torch.nn.Identity()
     with pytest.raises(InvalidInputError, match="rotary positions"), watched(model):
         pass
+
+
+def test_looking_at_attention_changes_no_step_also_with_branches_left_out() -> None:
+    packs = packs_of(60)
+    assert len(packs) > 1
+    reports = []
+    for every in (0, 1):
+        objective = Objective(NaViT(CONFIG, seed=1), drop_path=0.5)
+        made = stepper(objective, monitor=Monitor(options=MonitorOptions(attention_steps=every)))
+        reports.append([made.step(k, packs) for k in range(3)])
+    plain, watched_ones = reports
+    assert [one.loss for one in plain] == [one.loss for one in watched_ones]
+    assert all(one.attention is not None for one in watched_ones)

@@ -87,6 +87,17 @@ def watched(model: PackedModel, *, last_only: bool = False) -> Iterator[list[See
             hook.remove()
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation, so that nothing is left out at random; then as before."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 def _keep(own: Seen, name: str) -> Any:
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
         del module, inputs
@@ -108,7 +119,7 @@ def attention_health(
     model: PackedModel, pack: TrainingPack, *, lowering: str, device: torch.device, most_images: int = 4
 ) -> AttentionHealth:
     """Of the first images of a pack; one more pass of the model."""
-    with watched(model) as seen:
+    with evaluating(model), watched(model) as seen:
         model(**pack.inputs(lowering, device))
     ends = pack.pack.cu_seqlens[: most_images + 1].tolist()
     largest, dead = -np.inf, 0
@@ -136,11 +147,8 @@ def attention_received(
 ) -> npt.NDArray[np.float64]:
     """[T]: how much the tokens of its image attend to a token in the last block, the mean over heads and tokens. An
     image's sum to 1."""
-    was_training = model.training
-    model.eval()
-    with watched(model, last_only=True) as seen:
+    with evaluating(model), watched(model, last_only=True) as seen:
         model(**pack.inputs(lowering, device))
-    model.train(was_training)
     received = np.zeros(len(pack.pack.patches))
     for start, stop in itertools.pairwise(pack.pack.cu_seqlens.tolist()):
         received[start:stop] = seen[0].scores(start, stop).softmax(-1).mean((0, 1)).double().cpu().numpy()
