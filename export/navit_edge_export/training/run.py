@@ -26,7 +26,7 @@ from navit_edge_export.training.ema import Ema
 from navit_edge_export.training.loader import PackMaker, TrainingPack, load
 from navit_edge_export.training.monitor import Monitor
 from navit_edge_export.training.objective import Objective
-from navit_edge_export.training.packing import Step, TransformerCost, WindowPlanner, gather_steps
+from navit_edge_export.training.packing import Efficiency, Step, TransformerCost, WindowPlanner, gather_steps
 from navit_edge_export.training.param_groups import param_groups
 from navit_edge_export.training.precision import Precision
 from navit_edge_export.training.recipe import Recipe
@@ -111,6 +111,7 @@ class Run:
         self.losses = np.full(len(data.labels), np.nan)
         self.losses_before = self.losses.copy()  # when the window began
         self.unreadable: set[str] = set()
+        self.efficiency: Efficiency | None = None  # of the window
         self._take_up()
         self.curve = Curve(folder / "curve.jsonl", steps=self.place.step) if self.rank.rank == 0 else None
 
@@ -128,6 +129,7 @@ class Run:
             progress=place.began_at / self.recipe.rate.steps,
             losses=self.losses_before,
         )
+        self.efficiency = Efficiency.of(packs, place.token_budget)
         steps = gather_steps(
             packs,
             tokens_per_step=self.recipe.packing.tokens_per_step,
@@ -179,6 +181,11 @@ class Run:
         state = checkpoint.TrainingState(values=values, tensors=tables)
         checkpoint.save(path, self.objective, stepper.optimizer, average, state)
         checkpoint.keep_newest(self.folder, self.recipe.checkpoints_kept)
+
+    def close(self) -> None:
+        """No more steps."""
+        if self.curve is not None:
+            self.curve.close()
 
     def trained(self) -> NaViT:
         """What was trained: the average if one is kept, otherwise the model itself."""
