@@ -99,4 +99,4 @@ def test_a_build_that_fails_ends_with_1(built: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(build_package, "build_engines", failing)
     result = invoke("build-engine", built)
     assert result.exit_code == 1
-    assert result.stderr.strip().splitlines()[-1] == "error: the compiler refuses this graph"
+    assert result.stderr.strip().endswith("error: the compiler refuses\n  this graph")

@@ -501,6 +501,12 @@ def test_wrong_usage_ends_before_the_bundle_is_read(arguments: list[str], messag
     assert message in words(done.stderr)
 
 
+def test_arguments_the_other_way_round_are_named(bundle: Path, data: Path) -> None:
+    done = invoke("evaluate", data, bundle)
+    assert done.exit_code == 2
+    assert "the bundle comes first: navit-edge evaluate" in words(done.stderr)
+
+
 # --- the front
 
 

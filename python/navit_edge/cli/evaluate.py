@@ -15,6 +15,7 @@ from navit_edge.cli.common import (
     JsonFileOption,
     JsonOption,
     backend_options,
+    check_bundle_first,
     command,
     err_console,
     standard_output,
@@ -197,6 +198,7 @@ def evaluate(
     from navit_edge.evaluate.runner import report_json
     from navit_edge.picture import check_picture
 
+    check_bundle_first("evaluate", bundle, [data])
     if resume and overwrite:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--resume, --overwrite")
     if output is None and (resume or overwrite):
