@@ -21,7 +21,7 @@ from navit_edge_export.training.attention import drop_by_attention
 from navit_edge_export.training.curves import Curve
 from navit_edge_export.training.dataset import Dataset
 from navit_edge_export.training.distillation import Distillation, load_embeddings
-from navit_edge_export.training.distributed import Rank, gathered, wrapped
+from navit_edge_export.training.distributed import Rank, device_of, gathered, wrapped
 from navit_edge_export.training.ema import Ema
 from navit_edge_export.training.loader import PackMaker, TrainingPack, load
 from navit_edge_export.training.monitor import Monitor
@@ -61,7 +61,7 @@ class Run:
             torch.set_num_threads(recipe.threads)
         if recipe.deterministic:
             torch.use_deterministic_algorithms(True)
-        device = torch.device(recipe.device)
+        device = device_of(recipe.device, self.rank)
         self.model = make_model(recipe, len(data.class_names))
         self.objective = make_objective(recipe, self.model, len(data.labels)).to(device)
         config = self.model.config
