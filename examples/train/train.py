@@ -25,6 +25,7 @@ def main(recipe: Recipe, folder: Path) -> None:
             if run.is_due:
                 run.save()
             print(f"{done.step}: loss {done.loss:.4f}, {done.accuracy:.0%} of {done.images} images right")
+    run.close()
     save_checkpoint(run.trained(), folder / "model.safetensors")
 
 

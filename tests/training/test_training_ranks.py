@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from test_training_run import FIELDS, write_data
 
 from navit_edge_export.training.curves import read_curve
+from navit_edge_export.training.distributed import Rank, device_of
 from navit_edge_export.training.loop import train
 from navit_edge_export.training.recipe import Recipe
 
@@ -48,3 +49,8 @@ def test_two_ranks_train_as_one(tmp_path: Path) -> None:
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("alone", "two")]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, atol=2e-3, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_rank_on_the_cpu_and_a_process_alone_have_the_device_that_is_named() -> None:
+    assert device_of("cpu", Rank(1, 2, 1)) == torch.device("cpu")
+    assert device_of("cuda", Rank()) == torch.device("cuda")

@@ -22,8 +22,9 @@ from navit_edge_export.training import checkpoint
 from navit_edge_export.training.__main__ import main
 from navit_edge_export.training.curves import Curve, read_curve
 from navit_edge_export.training.loop import accuracy, train
+from navit_edge_export.training.monitor import Monitor, TrainingStoppedError
 from navit_edge_export.training.recipe import Recipe
-from navit_edge_export.training.step import StepReport
+from navit_edge_export.training.step import Stepper, StepReport
 from navit_edge_export.training.teacher import main as teach
 
 FIELDS = {
@@ -47,6 +48,7 @@ from pathlib import Path
 import torch
 from navit_edge_export.training import step
 from navit_edge_export.training.loop import train
+from navit_edge_export.training.monitor import Monitor, TrainingStoppedError
 from navit_edge_export.training.recipe import Recipe
 torch.set_num_threads(1)
 whole = step.Stepper._accumulate
@@ -100,6 +102,7 @@ def test_the_loss_falls_and_the_model_tells_new_images_apart(tmp_path: Path) -> 
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["images_seen"] == sum(line["images"] for line in curve)
     assert run.is_done
+    assert 0.5 < report["packs"]["filled"] <= 1
     assert (tmp_path / "curve.png").stat().st_size > 1000
 
 
@@ -189,3 +192,32 @@ def test_a_teachers_table_is_made_by_a_command_and_learned_from(tmp_path: Path) 
     plain, taught = (read_curve(tmp_path / name / "curve.jsonl")[0]["loss"] for name in ("t", "student"))
     assert taught > plain, "the distance to the teacher is added"
     assert teach([str(tmp_path / "nothing"), str(tmp_path / "images"), str(table)]) == 1
+
+
+def test_a_training_that_its_monitor_ends_keeps_what_was_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.from_dict({**FIELDS, "monitor": {"action": "stop"}, "checkpoint_steps": 100})
+    whole = Monitor.judge
+
+    def judge(self: Monitor, loss: float, norm: float, max_logit: float = 0.0) -> str:
+        return "loss spike" if len(self.losses) == 2 else whole(self, loss, norm, max_logit)
+
+    monkeypatch.setattr(Monitor, "judge", judge)
+    with pytest.raises(TrainingStoppedError, match="lower the learning rate"):
+        train(recipe, tmp_path, data=stripes(40))
+    assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 2)
+    assert len(read_curve(tmp_path / "curve.jsonl")) == 2
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_data(tmp_path, 12)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stepper, "step", interrupted)
+    assert main([str(path), str(tmp_path / "run")]) == 130
+    assert "run the same command again" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from navit_edge.errors import NavitEdgeError, import_or_explain
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. 1: the recipe or the data is at fault, or the training was not stable."""
+    """The command. 1: the recipe or the data is at fault, or the training was not stable. 130: Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m navit_edge_export.training", description=__doc__)
     parser.add_argument("recipe", type=Path, help="JSON: docs/training.md lists its fields")
     parser.add_argument("folder", type=Path, help="where the run is kept; run the command again to go on")
@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except NavitEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on from the last checkpoint", file=sys.stderr)
+        return 130
     if run.rank.rank == 0:
         print(f"{chosen.folder / 'model.safetensors'}: export it with navit-edge export --checkpoint")
     return 0

@@ -37,6 +37,15 @@ def leave() -> None:
         torch.distributed.destroy_process_group()
 
 
+def device_of(name: str, rank: Rank) -> torch.device:
+    """The device of a rank: with "cuda" each process of a machine has a GPU of its own."""
+    device = torch.device(name)
+    if device.type == "cuda" and rank.ranks > 1:
+        device = torch.device("cuda", rank.local)
+        torch.cuda.set_device(device)
+    return device
+
+
 def gathered(value: T, rank: Rank) -> list[T]:
     """The values of all ranks, in their order; every rank calls it at once."""
     if rank.ranks == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from navit_edge_export.training.augment import over
 from navit_edge_export.training.curves import draw_curve, read_curve
 from navit_edge_export.training.dataset import Dataset, read_folder
 from navit_edge_export.training.distributed import join, leave
+from navit_edge_export.training.loader import TrainingPack
+from navit_edge_export.training.monitor import TrainingStoppedError
 from navit_edge_export.training.recipe import Recipe
 from navit_edge_export.training.run import Run
 from navit_edge_export.training.step import StepReport
@@ -34,28 +37,36 @@ def train(
     ``folder`` gets curve.jsonl, checkpoints, and at the end model.safetensors, which ``navit-edge export --checkpoint``
     takes, report.json and curve.png. data: instead of the recipe's folder.
     """
-    rank = join()
-    try:
+    with contextlib.ExitStack() as stack:
+        rank = join()
+        stack.callback(leave)
         run = Run(recipe, data or read_folder(Path(recipe.data)), folder, rank=rank)
+        stack.callback(run.close)
         while not run.is_done:
             for _, packs in run.window():
-                done = run.stepper.step(run.place.step, packs)
+                done = take_step(run, packs)
                 run.record(done)
                 if run.is_due:
                     run.save()
                 if report is not None and rank.rank == 0:
                     report(done)
         finish(run)
-        return run
-    finally:
-        leave()
+    return run
+
+
+def take_step(run: Run, packs: list[TrainingPack]) -> StepReport:
+    """The run's next step. What the monitor ends is kept in a checkpoint before the error goes on."""
+    try:
+        return run.stepper.step(run.place.step, packs)
+    except TrainingStoppedError:
+        run.save()
+        raise
 
 
 def finish(run: Run) -> None:
     """Writes what a training leaves behind, by rank 0."""
     if run.curve is None:
         return
-    run.curve.close()
     partial = run.folder / "model.partial"
     save_checkpoint(run.trained(), partial)
     partial.replace(run.folder / "model.safetensors")
@@ -66,6 +77,7 @@ def finish(run: Run) -> None:
         "images": len(run.data.labels),
         "images_seen": sum(line["images"] for line in curve),
         "tokens_seen": sum(line["tokens"] for line in curve),
+        "packs": None if run.efficiency is None else run.efficiency._asdict(),  # of the last window
         "unreadable": [*getattr(run.data, "unreadable", ()), *sorted(run.unreadable)],
         "monitor": run.stepper.monitor.events,
     }

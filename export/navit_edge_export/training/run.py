@@ -21,12 +21,12 @@ from navit_edge_export.training.attention import drop_by_attention
 from navit_edge_export.training.curves import Curve
 from navit_edge_export.training.dataset import Dataset
 from navit_edge_export.training.distillation import Distillation, load_embeddings
-from navit_edge_export.training.distributed import Rank, gathered, wrapped
+from navit_edge_export.training.distributed import Rank, device_of, gathered, wrapped
 from navit_edge_export.training.ema import Ema
 from navit_edge_export.training.loader import PackMaker, TrainingPack, load
 from navit_edge_export.training.monitor import Monitor
 from navit_edge_export.training.objective import Objective
-from navit_edge_export.training.packing import Step, TransformerCost, WindowPlanner, gather_steps
+from navit_edge_export.training.packing import Efficiency, Step, TransformerCost, WindowPlanner, gather_steps
 from navit_edge_export.training.param_groups import param_groups
 from navit_edge_export.training.precision import Precision
 from navit_edge_export.training.recipe import Recipe
@@ -61,7 +61,7 @@ class Run:
             torch.set_num_threads(recipe.threads)
         if recipe.deterministic:
             torch.use_deterministic_algorithms(True)
-        device = torch.device(recipe.device)
+        device = device_of(recipe.device, self.rank)
         self.model = make_model(recipe, len(data.class_names))
         self.objective = make_objective(recipe, self.model, len(data.labels)).to(device)
         config = self.model.config
@@ -111,6 +111,7 @@ class Run:
         self.losses = np.full(len(data.labels), np.nan)
         self.losses_before = self.losses.copy()  # when the window began
         self.unreadable: set[str] = set()
+        self.efficiency: Efficiency | None = None  # of the window
         self._take_up()
         self.curve = Curve(folder / "curve.jsonl", steps=self.place.step) if self.rank.rank == 0 else None
 
@@ -128,6 +129,7 @@ class Run:
             progress=place.began_at / self.recipe.rate.steps,
             losses=self.losses_before,
         )
+        self.efficiency = Efficiency.of(packs, place.token_budget)
         steps = gather_steps(
             packs,
             tokens_per_step=self.recipe.packing.tokens_per_step,
@@ -179,6 +181,11 @@ class Run:
         state = checkpoint.TrainingState(values=values, tensors=tables)
         checkpoint.save(path, self.objective, stepper.optimizer, average, state)
         checkpoint.keep_newest(self.folder, self.recipe.checkpoints_kept)
+
+    def close(self) -> None:
+        """No more steps."""
+        if self.curve is not None:
+            self.curve.close()
 
     def trained(self) -> NaViT:
         """What was trained: the average if one is kept, otherwise the model itself."""
