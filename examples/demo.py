@@ -219,7 +219,7 @@ def print_results(run: EngineRun, paths: Sequence[Path], manifest: Manifest, *, 
             f"{result.grid[0]} × {result.grid[1]}",
             str(result.token_count),
             str(result.pack),
-            top_classes(result, manifest),
+            ", ".join(f"{one.label or one.index} ({one.score:.3f})" for one in result.top_k(TOP)),
             f"{result.latency_ms:.1f}",
         )
     console.print(table)
@@ -229,16 +229,6 @@ def print_results(run: EngineRun, paths: Sequence[Path], manifest: Manifest, *, 
             "Give --checkpoint FILE for a trained model."
         )
     say("latency: from the start of the image's pack to the outputs of that pack")
-
-
-def top_classes(result: ne.Result, manifest: Manifest) -> str:
-    """The classes with the largest logits and their softmax probabilities."""
-    assert result.logits is not None
-    logits = result.logits.astype(np.float64)
-    probability = np.exp(logits - logits.max())
-    probability /= probability.sum()
-    best = np.argsort(-logits)[:TOP]
-    return ", ".join(f"{manifest.labels[i] if manifest.labels else i} ({probability[i]:.3f})" for i in best)
 
 
 def print_packs(run: EngineRun) -> None:

@@ -26,13 +26,10 @@ import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
 from navit_edge.evaluate import EvaluateRequest, Report, evaluate, runner
-from navit_edge.evaluate.answers import Answers
 from navit_edge.evaluate.heads import TEMPERATURE
 from navit_edge.evaluate.picture import plot
-from navit_edge.evaluate.report import Row, compare
-from navit_edge.evaluate.request import chosen_head
+from navit_edge.evaluate.report import Row
 from navit_edge.run.sinks.arrays import ArraysSink
-from navit_edge.vocabulary import HEADS
 
 CLASSES = [f"class {i}" for i in range(5)]
 #: Rows that this many tokens make differ from the bundle's own.
@@ -262,37 +259,6 @@ def test_a_request_that_the_bundle_cannot_meet_is_refused(
         evaluate(bundle, data, EvaluateRequest(**options))
 
 
-@pytest.mark.parametrize(
-    ("head", "outputs", "train", "expected"),
-    [
-        ("auto", ["logits", "embedding"], False, "classifier"),
-        ("retrieval", ["embedding"], False, "retrieval"),
-        ("linear", ["embedding"], True, "linear"),
-        ("auto", ["embedding"], False, "gives no logits, so it has no classifier; give --head knn or"),
-        ("classifier", ["embedding"], False, "needs the output logits, and the bundle gives embedding"),
-        ("knn", ["logits"], True, "needs the output embedding, and the bundle gives logits"),
-        ("retrieval", ["embedding"], True, "learns from no images; leave --train out"),
-        ("auto", ["logits"], True, "--train goes with --head knn or --head linear"),
-    ],
-)
-def test_a_head_goes_with_what_the_bundle_gives(head: Any, outputs: list[str], train: bool, expected: str) -> None:
-    request = EvaluateRequest(head=head)
-    if expected in HEADS:
-        assert chosen_head(request, dict.fromkeys(outputs, 8), train=train) == expected
-    else:
-        with pytest.raises(InvalidInputError, match=expected):
-            chosen_head(request, dict.fromkeys(outputs, 8), train=train)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"policies": ["quick"]}, {"precisions": ["fp7"]}, {"caps": [-1]}, {"margin": 1.0}, {"recall": [0]}, {"head": "x"}],
-)
-def test_a_wrong_request_is_refused_where_it_is_made(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError):
-        EvaluateRequest(**options)
-
-
 # --- engines
 
 
@@ -336,54 +302,6 @@ def test_a_row_is_compared_with_float32_at_its_own_tokens_too(
     against = rows[3].against_float32
     assert against is not None
     assert (against.lost, against.gained, against.agreement.value) == (0, 0, 1)
-
-
-# --- verdicts
-
-
-def answers(right: int, wrong: int, lost: int = 0, gained: int = 0) -> tuple[Answers, Answers]:
-    """Of two rows. right, wrong: of both; lost, gained: right in the first, in the second alone."""
-    first = np.array([1] * right + [0] * wrong + [1] * lost + [0] * gained)
-    second = np.array([1] * right + [0] * wrong + [0] * lost + [1] * gained)
-    counted = np.ones(len(first), np.bool_)
-
-    def made(said: Any) -> Answers:
-        return Answers(
-            counted=counted, predicted=said, top1=said == 1, top5=None, asked=None, recall={}, not_finite=0
-        )  # fmt: skip
-
-    return made(first), made(second)
-
-
-@pytest.mark.parametrize(
-    ("counts", "verdict"),
-    [
-        ((300, 0, 0, 0), "too few images"),
-        ((500, 0, 0, 0), "no loss"),
-        ((400, 90, 6, 4), "too few images"),
-        ((9000, 900, 6, 4), "no loss"),
-        ((900, 90, 10, 0), "worse"),
-        ((900, 90, 0, 10), "better"),
-    ],
-)
-def test_the_verdict_is_no_loss_only_if_the_images_suffice_for_it(
-    counts: tuple[int, int, int, int], verdict: str
-) -> None:
-    found = compare(*answers(*counts), margin=0.01)
-    assert found is not None
-    assert found.verdict == verdict
-    assert (found.lost, found.gained, found.images) == (*counts[2:], sum(counts))
-    if verdict == "too few images":
-        assert found.images_needed is not None
-        assert found.images_needed > sum(counts)
-
-
-def test_rows_are_compared_over_the_images_that_both_have() -> None:
-    first, second = answers(10, 10, 5, 2)
-    second.counted[:3] = False
-    found = compare(first, second, margin=0.01)
-    assert found is not None
-    assert (found.images, found.lost, found.gained) == (24, 5, 2)
 
 
 # --- going on

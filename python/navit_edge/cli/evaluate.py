@@ -166,7 +166,9 @@ def evaluate(
         ),
     ] = 1.0,
     device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.", rich_help_panel=ENGINE_PANEL)] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads.", show_default="all cores", rich_help_panel=ENGINE_PANEL)
+    ] = 0,
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
     decoders: Annotated[

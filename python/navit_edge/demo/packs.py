@@ -84,8 +84,12 @@ def write_packs(canvas: Image, path: Path) -> None:
 
 
 def _fitting(text: str, width_px: float, font: object) -> str:
-    """The start of ``text`` that is not wider than the room."""
+    """``text`` if it fits; else its first word, cut with a full stop if it must be."""
     measure = getattr(font, "getlength")  # noqa: B009 - of two kinds of fonts
-    while text and measure(text) > width_px:
-        text = text[:-1]
-    return text
+    if measure(text) <= width_px:
+        return text
+    word = short = text.split(maxsplit=1)[0] if text else ""
+    while short and measure(short) > width_px:
+        word = word[:-1]
+        short = word and word + "."
+    return short
