@@ -55,7 +55,7 @@ def main() -> None:
         logits = model.forward_images([varied(image, rng) for image, _ in batch], lowering="padded")["logits"]
         loss = nn.functional.cross_entropy(logits, torch.tensor([label for _, label in batch]), label_smoothing=0.02)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
