@@ -22,7 +22,7 @@ struct BackendSearch {
   std::vector<std::filesystem::path> vendor_dirs;
   /// Backend -> how the caller's users get what it needs, for the message of one that does not load. The core's own
   /// words, which are for programs in C++, if it is not named.
-  std::map<std::string, std::string> install;
+  std::map<std::string, std::string> install{};
 };
 
 /// A loaded backend library. Loaded once per process and never unloaded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InvalidInputError(f"cannot read the checkpoint {path}: {error}; {_FOLDER}") from error
     except Exception as error:  # pickle.UnpicklingError, RuntimeError and others, by what is wrong with it
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        if not isinstance(error, RuntimeError | pickle.UnpicklingError) or not first:  # words of the reader itself
+            first = "it is no file of torch.save"
         raise InvalidInputError(
             f"cannot read the checkpoint {path}: {first}; expected a file of tensors, as torch.load(weights_only=True) "
             "takes it; others run code when they are read: save the state_dict alone, as safetensors"
