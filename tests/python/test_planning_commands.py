@@ -159,7 +159,7 @@ def test_calibration_measures_stores_and_changes_what_is_predicted(
     content = json.loads((tmp_path / "c.json").read_text())
     assert len(content["packs"]) == cost.packs >= 8
     assert "R²" in result.stdout
-    assert "residual ms" in result.stdout
+    assert "residual" in result.stdout
     measured = np.array([pack["measured_us"] for pack in content["packs"]])
     predicted = np.array([pack["predicted_us"] for pack in content["packs"]])
     assert cost.mean_error == pytest.approx(np.mean(np.abs(predicted - measured) / measured))

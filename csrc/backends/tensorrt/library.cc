@@ -162,7 +162,8 @@ void open_cuda_runtime(Library& library, const Options& options) {
 void open_tensorrt(Library& library, const Options& options) {
   const OpenLibrary opened =
       open_first(places(options, ""), {kLibraryNames.begin(), kLibraryNames.end()},
-                 "no " NAVIT_EDGE_TENSORRT_PRODUCT " library; install it: " + std::string(kInstall) +
+                 "no " NAVIT_EDGE_TENSORRT_PRODUCT " library (" + std::string(kLibraryNames.front()) +
+                     "); install it: " + std::string(kInstall) +
                      "; if it is elsewhere, name its directory in NAVIT_EDGE_TENSORRT_DIR",
                  library.found);
   Api& api = library.api;
