@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=10, metavar="N", help="a line every N steps (default 10)")
     chosen = parser.parse_args(arguments)
     try:
-        import_or_explain("torch", purpose="training", remedy="pip install navit-edge[train]")
+        import_or_explain("torch", purpose="training", remedy='pip install "navit-edge[train]"')
         from navit_edge_export.training.loop import train
         from navit_edge_export.training.recipe import Recipe
         from navit_edge_export.training.step import StepReport

@@ -53,7 +53,9 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
 
 def draw_curve(curve: Sequence[dict[str, Any]], path: Path) -> None:
     """Loss, accuracy, gradient norm and rate by step, as a picture; what the monitor found is marked."""
-    matplotlib = import_or_explain("matplotlib", purpose="a picture of curves", remedy="pip install navit-edge[train]")
+    matplotlib = import_or_explain(
+        "matplotlib", purpose="a picture of curves", remedy='pip install "navit-edge[train]"'
+    )
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

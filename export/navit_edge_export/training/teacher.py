@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-tokens", type=int, default=256, help="most patches of an image (default 256)")
     chosen = parser.parse_args(arguments)
     try:
-        import_or_explain("torch", purpose="a teacher", remedy="pip install navit-edge[train]")
+        import_or_explain("torch", purpose="a teacher", remedy='pip install "navit-edge[train]"')
         from navit_edge_export.families.registry import import_checkpoint
         from navit_edge_export.training.dataset import read_folder
         from navit_edge_export.training.distillation import save_embeddings, teacher_embeddings
