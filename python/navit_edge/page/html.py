@@ -106,13 +106,13 @@ def _bar(pack: int, members: Sequence[tuple[int, Card]], widest: int, *, told: b
     capacity = members[0][1].pack_tokens
     used = sum(card.tokens for _, card in members)
     segments = []
-    for number, card in sorted(members, key=lambda one: one[1].first_token):
+    for place, (number, card) in enumerate(sorted(members, key=lambda one: one[1].first_token)):
         where = f"left:{card.first_token / capacity:.3%};width:{card.tokens / capacity:.3%}"
         inside = [_tag("img", src=card.thumbnail, alt="")] if card.thumbnail else []
         says = f"{card.name}: {_times(card.grid)} patches, {_count(card.tokens, 'token')}"
         segments.append(
             _tag(
-                "a", *inside, cls=f"segment hue{number % _HUES}", href=f"#image-{number}", title=says, style=where,
+                "a", *inside, cls=f"segment hue{place % _HUES}", href=f"#image-{number}", title=says, style=where,
                 **{"aria-label": says},
             )
         )  # fmt: skip
