@@ -13,6 +13,7 @@ from navit_edge.evaluate.metrics import (
     CONFIDENCE,
     Difference,
     Share,
+    holm,
     images_needed,
     mcnemar,
     paired_difference,
@@ -26,8 +27,8 @@ from navit_edge.vocabulary import Head
 #: Of the JSON: raised if a key is renamed or goes away, not if one is added.
 SCHEMA_VERSION = 1
 
-#: "worse", "better": McNemar's test shows a difference. Else "no loss": the interval leaves out a loss of the margin;
-#: "too few images": it does not.
+#: "worse", "better": McNemar's test shows a difference, all rows of the report taken together (Holm). Else "no loss":
+#: the interval leaves out a loss of the margin; "too few images": it does not.
 Verdict: TypeAlias = Literal["no loss", "worse", "better", "too few images"]
 
 
@@ -40,6 +41,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     gained: int  # images that only this row has right
     difference: Difference  # of top-1: this row's minus the other's
     p: float  # McNemar's test, two-sided
+    p_holm: float  # adjusted for the number of rows that are compared
     test: Literal["exact", "chi2"]
     smallest: float | None  # difference that so many images show, if so many answers change; None: none
     verdict: Verdict
@@ -145,7 +147,7 @@ def recall_of(answers: Answers) -> dict[str, Share]:
 
 
 def compare(before: Answers, after: Answers, margin: float) -> Comparison | None:
-    """None if they have no image in common."""
+    """None if they have no image in common. As the only comparison: ``judged`` takes account of others."""
     both = before.counted & after.counted
     images = int(both.sum())
     if not images:
@@ -162,10 +164,33 @@ def compare(before: Answers, after: Answers, margin: float) -> Comparison | None
         gained=gained,
         difference=difference,
         p=p,
+        p_holm=p,
         test=test,
         smallest=smallest_difference(lost + gained, images),
         verdict=verdict,
         images_needed=images_needed(lost, gained, images, margin) if verdict == "too few images" else None,
+    )
+
+
+def judged(comparisons: Sequence[Comparison | None], margin: float) -> list[Comparison | None]:
+    """Comparisons that are read together: their p adjusted by Holm's procedure, their verdicts by that."""
+    adjusted = iter(holm([one.p for one in comparisons if one is not None]))
+    return [None if one is None else _judged(one, next(adjusted), margin) for one in comparisons]
+
+
+def _judged(one: Comparison, p: float, margin: float) -> Comparison:
+    verdict = _verdict(p, one.lost, one.gained, one.difference, margin)
+    needed = images_needed(one.lost, one.gained, one.images, margin) if verdict == "too few images" else None
+    return msgspec.structs.replace(one, p_holm=p, verdict=verdict, images_needed=needed)
+
+
+def with_adjusted_tests(rows: Sequence[Row], margin: float) -> tuple[Row, ...]:
+    """The rows, their comparisons with the reference judged together, and those with float32 of the same tokens."""
+    reference = judged([row.against_reference for row in rows], margin)
+    float32 = judged([row.against_float32 for row in rows], margin)
+    return tuple(
+        msgspec.structs.replace(row, against_reference=one, against_float32=other)
+        for row, one, other in zip(rows, reference, float32, strict=True)
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,6 +32,7 @@ from navit_edge.evaluate.report import (
     images_of,
     notes_of,
     row_of,
+    with_adjusted_tests,
     with_front,
 )
 from navit_edge.evaluate.request import (
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
 
 #: In the folder of an evaluation.
 REPORT = "report.json"
-_VARIANTS = "variants"
+VARIANTS = "variants"
 _PACKAGES = ("navit-edge", "numpy", "openvino", "tensorrt", "tensorrt-rtx-cu12", "scikit-learn")
 
 #: Called with each session that is opened, what it runs, which row that is, and how many there will be.
@@ -170,13 +169,13 @@ class _Evaluation:
                 journal = claim_folder(root, resume=resume, overwrite=overwrite)
                 held.callback(journal.close)
                 if overwrite:
-                    shutil.rmtree(root / _VARIANTS, ignore_errors=True)
+                    shutil.rmtree(root / VARIANTS, ignore_errors=True)
                     (root / REPORT).unlink(missing_ok=True)
                 else:
                     journal.require_same(self._job)
                 journal.write(self._job)
-            (root / _VARIANTS).mkdir(exist_ok=True)
-            report = self._report(self._found(root / _VARIANTS))
+            (root / VARIANTS).mkdir(exist_ok=True)
+            report = self._report(self._found(root / VARIANTS))
             if folder is not None:
                 write_file(root / REPORT, report_json(report).encode())
         return report
@@ -208,7 +207,7 @@ class _Evaluation:
 
     def _add(self, place: Path, variant: Variant, found: _Found, *, must_run: bool) -> bool:
         """Whether it could be run: a row more."""
-        here = place / _file_name(variant)
+        here = place / variant.folder
         try:
             record = self._complete(here, variant, len(found.rows) + 1)
         except BackendError as error:
@@ -217,7 +216,7 @@ class _Evaluation:
             found.not_run[variant.engine] = str(error)
             return False
         outputs = read_outputs(here, self._examples.names)
-        answers = self._answers(here, outputs, found.notes)
+        answers = self._answers(here, variant, outputs, found.notes)
         if not answers.counted.any():
             why = outputs.errors[0] if outputs.errors else "no label of theirs is known"
             raise InvalidInputError(f"none of {len(outputs.ok)} images can be evaluated with {variant.engine}: {why}")
@@ -271,7 +270,7 @@ class _Evaluation:
             for name, examples in (("data", self._examples), ("train", self._train)):
                 if examples is not None:
                     run_into(
-                        here if name == "data" else _train_folder(here),
+                        here if name == "data" else here.with_name(variant.train_folder),
                         examples,
                         session,
                         layout,
@@ -300,7 +299,7 @@ class _Evaluation:
         jobs = {"data": self._examples, "train": self._train}
         return {name: {"images": one.digest, **same} for name, one in jobs.items() if one is not None}
 
-    def _answers(self, here: Path, outputs: Outputs, notes: list[str]) -> Answers:
+    def _answers(self, here: Path, variant: Variant, outputs: Outputs, notes: list[str]) -> Answers:
         recall = tuple(dict.fromkeys(self._request.recall))
         if self._head == "retrieval":
             return answers_of(outputs, self._classes, None, of=None, recall=recall)
@@ -309,7 +308,7 @@ class _Evaluation:
             return answers_of(outputs, self._classes, head, of=outputs.logits, recall=recall)
         head = trained_head(
             self._head,
-            read_outputs(_train_folder(here), self._train.names),
+            read_outputs(here.with_name(variant.train_folder), self._train.names),
             self._train,
             self._classes,
             neighbors=self._request.neighbors,
@@ -332,7 +331,7 @@ class _Evaluation:
             data=data,
             train=train,
             reference=None if found.reference is None else list(found.answers).index(found.reference),
-            rows=with_front(found.rows),
+            rows=with_front(with_adjusted_tests(found.rows, self._request.margin)),
             not_run=found.not_run,
             notes=tuple(notes),
             host=host_description(),
@@ -348,17 +347,6 @@ def report_json(report: Report) -> str:
 
 def _images(examples: Examples, unknown: dict[str, int]) -> Images:
     return images_of(examples.count(), len(examples.classes), examples.empty, unknown, examples.skipped)
-
-
-def _file_name(variant: Variant) -> str:
-    """Different for different variants, and a plain name."""
-    exact = f"{variant.engine}~{variant.policy}~{variant.cap or 'all'}"
-    plain = re.sub(r"[^A-Za-z0-9.+~_-]", "_", exact)
-    return plain if plain == exact else f"{plain}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
-
-
-def _train_folder(here: Path) -> Path:
-    return here.with_name(f"{here.name}.train")
 
 
 def _read_record(path: Path) -> _Record | None:
