@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -174,6 +175,48 @@ def test_heads_go_with_outputs_that_are_kept(
         )
         assert report.head == head
         assert report.rows[0].images == IMAGES
+
+
+def test_other_training_images_run_and_the_data_does_not_run_again(
+    bundle: Path, data: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = EvaluateRequest(timed_images=0, head="knn", recall=())
+    few = tmp_path / "few"
+    for label in CLASSES:
+        (few / label).mkdir(parents=True)
+        for file in sorted((train / label).iterdir())[:2]:
+            shutil.copyfile(file, few / label / file.name)
+    out = tmp_path / "out"
+    first = evaluate(bundle, data, request, train=train, folder=out)
+    ran = []
+    real = runner.run_into
+
+    def run_into(folder: Path, examples: Any, *rest: Any, **options: Any) -> Any:
+        before = len(list(folder.glob("*.npy")))
+        outcome = real(folder, examples, *rest, **options)
+        ran.append((examples.count(), before > 0))
+        return outcome
+
+    monkeypatch.setattr(runner, "run_into", run_into)
+    other = evaluate(bundle, data, request, train=few, folder=out, resume=True)
+    assert ran == [(IMAGES + 1, True), (10, False)]
+    assert without_times(other)["rows"] == without_times(evaluate(bundle, data, request, train=few))["rows"]
+    again = evaluate(bundle, data, request, train=train, folder=out, resume=True)
+    assert without_times(again)["rows"] == without_times(first)["rows"]
+
+
+def test_images_that_an_engine_was_calibrated_with_are_named(bundle: Path, data: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "tiny.navit"
+    shutil.copytree(bundle, copied)
+    mine = sorted(data.glob("*/*.png"))[3]
+    calibration = [{"name": "x.png", "sha256": hashlib.sha256(mine.read_bytes()).hexdigest()}]
+    (copied / "reports").mkdir(exist_ok=True)
+    (copied / "reports" / "quantize-int8.json").write_text(json.dumps({"calibration": calibration}))
+    report = evaluate(copied, data, EvaluateRequest(timed_images=0))
+    (note,) = [note for note in report.notes if "calibrat" in note]
+    assert note.startswith("1 image")
+    assert "int8" in note
+    assert mine.relative_to(data).as_posix() in note
 
 
 def test_rows_are_added_to_what_is_kept(

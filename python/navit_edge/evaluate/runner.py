@@ -19,7 +19,7 @@ from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
 from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, trained_head
-from navit_edge.evaluate.data import Examples, read_examples, shared_files
+from navit_edge.evaluate.data import Examples, calibration_notes, read_examples, shared_files
 from navit_edge.evaluate.heads import classifier_head, nearest
 from navit_edge.evaluate.metrics import CONFIDENCE
 from navit_edge.evaluate.outputs import Outputs, read_outputs, run_into
@@ -275,7 +275,7 @@ class _Evaluation:
             for name, examples in (("data", self._examples), ("train", self._train)):
                 if examples is not None:
                     run_into(
-                        here if name == "data" else here.with_name(variant.train_folder),
+                        here if name == "data" else here.with_name(variant.train_folder(examples.digest)),
                         examples,
                         session,
                         layout,
@@ -313,7 +313,7 @@ class _Evaluation:
             return answers_of(outputs, self._classes, head, of=outputs.logits, recall=recall)
         head = trained_head(
             self._head,
-            read_outputs(here.with_name(variant.train_folder), self._train.names),
+            read_outputs(here.with_name(variant.train_folder(self._train.digest)), self._train.names),
             self._train,
             self._classes,
             neighbors=self._request.neighbors,
@@ -323,7 +323,7 @@ class _Evaluation:
 
     def _similar(self, here: Path, variant: Variant, outputs: Outputs) -> Similar:
         assert self._train is not None
-        training = read_outputs(here.with_name(variant.train_folder), self._train.names)
+        training = read_outputs(here.with_name(variant.train_folder(self._train.digest)), self._train.names)
         assert outputs.embedding is not None
         assert training.embedding is not None
         there = [place for place, ok in enumerate(training.ok) if ok]
@@ -335,6 +335,7 @@ class _Evaluation:
         data = _images(self._examples, self._classes.unknown)
         train = None if self._train is None else _images(self._train, {})
         notes = [
+            *calibration_notes(self._bundle, self._examples),
             *notes_of(data, train, found.rows, similar=found.similar, reference=found.reference is not None),
             *found.notes,
         ]
