@@ -137,6 +137,30 @@ def test_neighbours_of_training_images_answer_as_scikit_learns(bundle: Path, dat
     assert row.recall["1"].value == np.mean(truth[similar.argmax(axis=1)] == truth)
 
 
+def test_images_that_look_like_a_training_image_are_named(
+    whole: Report, bundle: Path, data: Path, train: Path, tmp_path: Path
+) -> None:
+    """The same pixels in another file: not a copy to the byte."""
+    mine = sorted(data.glob("*/*.png"))[7]
+    pixels = np.asarray(Image.open(mine))
+    shutil.copytree(train, tmp_path / "train")
+    again = tmp_path / "train" / CLASSES[4] / "again.bmp"
+    Image.fromarray(pixels).save(again)
+    request = EvaluateRequest(timed_images=0, head="knn", recall=())
+    report = evaluate(bundle, data, request, train=tmp_path / "train")
+    queries, _ = outputs(bundle, data, "embedding")
+    gallery, _ = outputs(bundle, train, "embedding")
+    both = np.vstack([gallery, queries[7]])
+    cosine = (queries @ both.T) / np.linalg.norm(queries, axis=1)[:, None] / np.linalg.norm(both, axis=1)
+    assert report.similar is not None
+    assert report.similar.images == np.sum(cosine.max(axis=1) >= report.similar.cosine)
+    name, training, found = report.similar.pairs[0]
+    assert (name, training) == (mine.relative_to(data).as_posix(), f"{CLASSES[4]}/again.bmp")
+    assert found == pytest.approx(1, abs=1e-5)
+    assert any(mine.name in note and "again.bmp" in note for note in report.notes)
+    assert whole.similar is None
+
+
 def test_heads_go_with_outputs_that_are_kept(
     bundle: Path, data: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
