@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.training.curves import read_curve
 from navit_edge_export.training.dataset import read_folder
 from navit_edge_export.training.distillation import save_embeddings
