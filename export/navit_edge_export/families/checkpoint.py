@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,12 @@ class Checkpoint:
     config: dict[str, Any] = field(default_factory=dict)  # config.json
     processor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json
     metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+
+    def count_elements(self) -> int:
+        """Of all tensors together."""
+        if isinstance(self.tensors, SafetensorsFiles):
+            return self.tensors.count_elements()
+        return sum(tensor.numel() for tensor in self.tensors.values())
 
 
 class SafetensorsFiles(Mapping[str, Tensor]):
@@ -59,6 +66,10 @@ class SafetensorsFiles(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._handles)
 
+    def count_elements(self) -> int:
+        """Of all tensors together, of which none is read."""
+        return sum(math.prod(handle.get_slice(name).get_shape()) for name, handle in self._handles.items())
+
 
 def read_checkpoint(
     path: Path, *, config: Path | None = None, processor: Mapping[str, Any] | None = None
@@ -78,10 +89,7 @@ def read_checkpoint(
         tensors = _read_folder(path)
         if (path / "config.json").exists():
             fields = _read_json(path / "config.json")
-        for name in ("processor_config.json", "preprocessor_config.json"):
-            if (path / name).exists():
-                found = _read_json(path / name)
-                settings |= found.get("image_processor", found)
+        settings = _read_processor(path)
     elif path.suffix == ".safetensors":
         tensors = SafetensorsFiles([path])
     else:
@@ -95,16 +103,36 @@ def read_checkpoint(
     )
 
 
+def _read_processor(folder: Path) -> dict[str, Any]:
+    """As transformers 5 reads it: ``image_processor`` of processor_config.json in place of preprocessor_config.json.
+
+    What else processor_config.json says is of the processor around it, and counts if nothing else says it.
+    """
+    outer, inner = (
+        _read_json(folder / name) if (folder / name).exists() else {}
+        for name in ("processor_config.json", "preprocessor_config.json")
+    )
+    nested = outer.pop("image_processor", None)
+    if nested is not None and not isinstance(nested, dict):
+        raise InvalidInputError(
+            f"{folder / 'processor_config.json'}: image_processor is {nested!r}; expected an object of fields"
+        )
+    return {**outer, **(inner if nested is None else nested)}
+
+
 def _read_folder(folder: Path) -> Mapping[str, Tensor]:
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        return SafetensorsFiles(_shards(folder, index))
-    files = sorted(folder.glob("*.safetensors"))
-    whole = [path for path in files if path.name in ("model.safetensors", "pytorch_model.safetensors")] or files
-    if len(whole) == 1:
-        return SafetensorsFiles(whole)
-    if whole:
-        names = ", ".join(path.name for path in whole[:5])
-        raise InvalidInputError(f"{folder} holds several safetensors files ({names}) and no index; name one of them")
+    """The files that transformers takes, in its order: a whole file goes before an index, which may be older."""
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if (folder / name).exists():
+            return SafetensorsFiles(_shards(folder, folder / name) if name.endswith(".json") else [folder / name])
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    sharded = {path for index in indices for path in _shards(folder, index)}
+    whole = sorted(path for path in folder.glob("*.safetensors") if path not in sharded)
+    if len(whole) + len(indices) == 1:
+        return SafetensorsFiles(whole or sharded)
+    if whole or indices:
+        names = ", ".join(path.name for path in [*whole, *indices][:5])
+        raise InvalidInputError(f"{folder} holds several checkpoints ({names}); name the file of one of them")
     for index in sorted(folder.glob("*.bin.index.json")):
         tensors: dict[str, Tensor] = {}
         for shard in _shards(folder, index):
@@ -116,7 +144,8 @@ def _read_folder(folder: Path) -> Mapping[str, Tensor]:
 
 
 def _shards(folder: Path, index: Path) -> list[Path]:
-    names = _read_json(index).get("weight_map", {}).values()
+    found = _read_json(index).get("weight_map")
+    names = list(found.values()) if isinstance(found, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise InvalidInputError(f"{index} names no shards in its folder under weight_map; {_FOLDER}")
     return [folder / name for name in sorted(set(names))]

@@ -77,7 +77,8 @@ class Family:
 
     def has_config(self, config: dict[str, Any]) -> bool:
         """Whether config.json says that it is of this family."""
-        found = [config.get("architecture"), *(config.get("architectures") or [])]
+        several = config.get("architectures")
+        found = [config.get("architecture"), *(several if isinstance(several, list) else [])]
         return config.get("model_type") in self.model_types or any(
             isinstance(name, str) and re.fullmatch(pattern, name) for name in found for pattern in self.architectures
         )
@@ -245,6 +246,7 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
     """Reads a checkpoint of a given family. Raises InvalidInputError."""
     module = row.load_module()
     config = module.read_config(checkpoint)
+    _check_size(config, checkpoint)
     model = module.make_model(config)
     mapping = module.state_map(config, checkpoint)
     if problems := mapping.misfit(checkpoint.tensors, model):
@@ -256,3 +258,21 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
         )
     mapping.load(checkpoint.tensors, model)
     return Imported(family=row.name, model=model.eval(), preprocessing=module.read_preprocessing(config, checkpoint))
+
+
+def _check_size(config: ModelConfig, checkpoint: Checkpoint) -> None:
+    """Before a model is made: one that is much larger than the weights would only take memory."""
+    if config.width % config.heads:
+        raise InvalidInputError(
+            f"the config of {checkpoint.path} says a width of {config.width} and {config.heads} heads; expected heads "
+            "that divide the width"
+        )
+    mlp_width, table_side = (getattr(config, name, 0) for name in ("mlp_width", "table_side"))
+    block = 2 * (config.width + mlp_width)
+    needed = config.width * (config.depth * block + config.patch_px**2 * config.channels + table_side**2)
+    if needed > 8 * (there := checkpoint.count_elements()):
+        raise InvalidInputError(
+            f"the config of {checkpoint.path} says a model of at least {needed:,} weights (width {config.width}, depth "
+            f"{config.depth}, MLP {mlp_width}, patches of {config.patch_px} px); the checkpoint holds {there:,}; "
+            "export it with the config that it was trained with"
+        )
