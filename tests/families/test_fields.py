@@ -3,6 +3,7 @@ transformers reads them."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import shutil
@@ -172,6 +173,42 @@ def test_an_index_beside_a_whole_file_is_left_alone_as_transformers_does(
     assert torch.equal(
         read_checkpoint(folder).tensors["post_layernorm.weight"], 2 * tensors["post_layernorm.weight"]
     ), "without it, the shards of the only index"
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("file", ["model.safetensors", "model.pt"])
+def test_what_torch_puts_in_front_of_all_names_is_taken_off(
+    copy: Callable[[str], Path], prefix: str, file: str, tmp_path: Path
+) -> None:
+    folder = copy("dinov2")
+    expected = registry.import_checkpoint(folder)
+    tensors = {prefix + name: tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    (save_file if file.endswith("tensors") else torch.save)(tensors, tmp_path / file)
+    found = registry.import_checkpoint(tmp_path / file, config=folder / "config.json")
+    pairs = zip(found.model.parameters(), expected.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.encoder.", "base_model.model."])
+def test_what_a_trainer_puts_in_front_is_named_with_how_to_take_it_off(
+    copy: Callable[[str], Path], prefix: str
+) -> None:
+    folder = copy("siglip2")
+    path = folder / "model.safetensors"
+    save_file({prefix + name: tensor for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(InvalidInputError) as caught:
+        registry.import_checkpoint(folder)
+    assert f"name.removeprefix({prefix!r})" in str(caught.value)
+
+
+def test_a_file_that_holds_more_than_tensors_is_refused_without_torchs_advice(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1), "arguments": argparse.Namespace(x=1)}, tmp_path / "model.pt")
+    with pytest.raises(InvalidInputError) as caught:
+        read_checkpoint(tmp_path / "model.pt")
+    message = str(caught.value)
+    assert "it holds argparse.Namespace, which is more than tensors" in message
+    assert "weights_only=False" not in message
+    assert "\x1b" not in message
 
 
 @pytest.mark.parametrize("both", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import pickle
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ from navit_edge.files import read_json
 
 #: Where files of torch.save keep the weights, beside what training needs.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+#: In front of every name if a model was saved that torch wraps for several GPUs or for compilation.
+_WRAPPING = ("module.", "_orig_mod.", "module.")
 _FOLDER = "expected a folder with config.json and model.safetensors (or its shards and their index)"
 
 
@@ -32,9 +34,37 @@ class Checkpoint:
 
     def count_elements(self) -> int:
         """Of all tensors together."""
-        if isinstance(self.tensors, SafetensorsFiles):
-            return self.tensors.count_elements()
-        return sum(tensor.numel() for tensor in self.tensors.values())
+        tensors = self.tensors
+        while isinstance(tensors, Renamed):
+            tensors = tensors.tensors
+        if isinstance(tensors, SafetensorsFiles):
+            return tensors.count_elements()
+        return sum(tensor.numel() for tensor in tensors.values())
+
+
+class Renamed(Mapping[str, Tensor]):
+    """The same tensors by other names, read when they are asked for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+        """names: new name -> name in ``tensors``."""
+        self.tensors = tensors
+        self._names = names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    """Without what all names begin with; the same if not all do."""
+    if not all(name.startswith(prefix) for name in tensors):
+        return tensors
+    return Renamed(tensors, {name.removeprefix(prefix): name for name in tensors})
 
 
 class SafetensorsFiles(Mapping[str, Tensor]):
@@ -98,6 +128,8 @@ def read_checkpoint(
         metadata = tensors.metadata
     if config is not None:
         fields = _read_json(config)
+    for wrapper in _WRAPPING:
+        tensors = without_prefix(tensors, wrapper)
     return Checkpoint(
         path=path, tensors=tensors, config=fields, processor={**settings, **(processor or {})}, metadata=metadata
     )
@@ -165,8 +197,11 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InvalidInputError(f"cannot read the checkpoint {path}: {error}; {_FOLDER}") from error
     except Exception as error:  # pickle.UnpicklingError, RuntimeError and others, by what is wrong with it
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        if not isinstance(error, RuntimeError | pickle.UnpicklingError) or not first:  # words of the reader itself
+        # PyTorch's own words about what it refuses advise to switch the check off.
+        first = str(error).strip().splitlines()[0] if isinstance(error, RuntimeError) and str(error).strip() else ""
+        if code := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            first = f"it holds {code[1]}, which is more than tensors"
+        elif not first:
             first = "it is no file of torch.save"
         raise InvalidInputError(
             f"cannot read the checkpoint {path}: {first}; expected a file of tensors, as torch.load(weights_only=True) "
@@ -180,6 +215,4 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise InvalidInputError(f"{path} holds no state_dict; expected names and tensors")
-    if all(name.startswith("module.") for name in tensors):  # of DistributedDataParallel
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors

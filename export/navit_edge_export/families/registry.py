@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from collections.abc import Iterable
@@ -250,6 +251,7 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
     model = module.make_model(config)
     mapping = module.state_map(config, checkpoint)
     if problems := mapping.misfit(checkpoint.tensors, model):
+        _refuse_prefix(row, config, checkpoint, model)
         others = [family.name for family in FAMILIES if family.has_keys(checkpoint.tensors)]
         looks = f"its keys look like {' or '.join(others)}" if others else "its keys look like no family that is known"
         raise InvalidInputError(
@@ -258,6 +260,22 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
         )
     mapping.load(checkpoint.tensors, model)
     return Imported(family=row.name, model=model.eval(), preprocessing=module.read_preprocessing(config, checkpoint))
+
+
+def _refuse_prefix(row: Family, config: ModelConfig, checkpoint: Checkpoint, model: PackedModel) -> None:
+    """Raises InvalidInputError if the checkpoint fits without what a trainer put in front of its names."""
+    from navit_edge_export.families.checkpoint import without_prefix
+
+    found = (re.search(rf"(^|\.){row.keys[0]}$", name) for name in checkpoint.tensors)
+    prefix = next((match.string[: match.end(1)] for match in found if match), "")
+    if not prefix:
+        return
+    stripped = dataclasses.replace(checkpoint, tensors=without_prefix(checkpoint.tensors, prefix))
+    if not row.load_module().state_map(config, stripped).misfit(stripped.tensors, model):
+        raise InvalidInputError(
+            f"the names in the checkpoint {checkpoint.path} have {prefix!r} in front, which the family {row.name} does "
+            f"not have; save {{name.removeprefix({prefix!r}): tensor for name, tensor in state_dict.items()}}"
+        )
 
 
 def _check_size(config: ModelConfig, checkpoint: Checkpoint) -> None:
