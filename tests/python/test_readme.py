@@ -67,7 +67,7 @@ def test_the_quickstart_runs(
     (after_the_demo / "demo" / "images" / "broken.png").write_bytes(b"no image")
     stdout = run_example(repository / "examples" / "quickstart.py", after_the_demo)
     for name in photographs:
-        assert re.search(rf"^{name}\.png \d+x\d+ patches in pack \d+: class \d", stdout, re.MULTILINE)
+        assert re.search(rf"^{name}\.png \d+x\d+ patches in pack \d+: \d \d+%$", stdout, re.MULTILINE)
     assert "broken.png: not an image" in stdout
     assert stdout.count("embedding: (64,) float32") == len(photographs)
 
