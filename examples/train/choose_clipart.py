@@ -1,4 +1,4 @@
-"""How examples/train/clipart.json was made: which clip art is in which class, and in train or test.
+"""How examples/train/clipart.csv was made: which clip art is in which class, and in train or test.
 
     python examples/train/choose_clipart.py DINOV2 CACHE.npz [--source FOLDER]
 
@@ -17,8 +17,8 @@ seconds. `examples/train/clipart.py` makes the data set out of the list; you nee
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,26 +188,18 @@ def main() -> None:
     parser.add_argument("teacher", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--source", type=Path, default=Path("/usr/share/openclipart/png"))
-    parser.add_argument("--list", type=Path, default=Path(__file__).with_name("clipart.json"))
+    parser.add_argument("--list", type=Path, default=Path(__file__).with_name("clipart.csv"))
     chosen = parser.parse_args()
     files = candidates(chosen.source)
     print(f"{len(files)} different images")
     unit = embeddings(chosen.teacher, chosen.source, files, chosen.cache)
     parts = split(files, unit)
-    rows = [
-        [file.name, file.label, part, file.sha256, np.packbits(file.bits).tobytes().hex()]
-        for file, part in zip(files, parts, strict=True)
-        if part
-    ]
-    text = ",\n".join(json.dumps(row) for row in sorted(rows))
-    head = json.dumps(
-        {
-            "package": "openclipart-png",
-            "classes": sorted(CLASSES),
-            "columns": ["name", "label", "part", "sha256", "bits"],
-        }
-    )
-    chosen.list.write_text(f'{head[:-1]}, "files": [\n{text}\n]}}\n', encoding="utf-8")
+    kept = sorted((file.name, file, part) for file, part in zip(files, parts, strict=True) if part)
+    with chosen.list.open("w", encoding="utf-8", newline="") as table:
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(("name", "label", "part", "sha256", "bits"))
+        for name, file, part in kept:
+            rows.writerow((name, file.label, part, file.sha256, np.packbits(file.bits).tobytes().hex()))
     for label in sorted(CLASSES):
         of = [part for file, part in zip(files, parts, strict=True) if file.label == label]
         print(f"{label:10} {len(of):4} different, {of.count('train'):4} train, {of.count('test'):4} test")

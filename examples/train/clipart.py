@@ -4,7 +4,7 @@
     python examples/train/clipart.py FOLDER [--source FOLDER] [--train-side 256]
 
 Writes FOLDER/train and FOLDER/test, with a folder for each class, and FOLDER/train.csv and FOLDER/test.csv for
-`navit-edge evaluate`. Which file is in which part is said by clipart.json beside this file; choose_clipart.py made it.
+`navit-edge evaluate`. Which file is in which part is said by clipart.csv beside this file; choose_clipart.py made it.
 Test images are copied. Training images of more than --train-side pixels a side are reduced to it, as no step of the
 recipe sees more, and the training would decode them again and again; 0: they are copied too. Transparency stays.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
-LIST = Path(__file__).with_name("clipart.json")
+LIST = Path(__file__).with_name("clipart.csv")
 SOURCE = Path("/usr/share/openclipart/png")
 PARTS = ("train", "test")
 #: The version of the package that has these files.
@@ -47,8 +46,8 @@ class ClipArt:
 
 def read_list(path: Path = LIST) -> list[ClipArt]:
     """Every image of the data set."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return [ClipArt(**dict(zip(content["columns"], row, strict=True))) for row in content["files"]]
+    with path.open(encoding="utf-8", newline="") as file:
+        return [ClipArt(**row) for row in csv.DictReader(file)]
 
 
 def check_source(images: list[ClipArt], source: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -66,9 +66,9 @@ def source(tmp_path: Path, clipart: ModuleType, monkeypatch: pytest.MonkeyPatch)
         Image.fromarray(pixels).save(folder / f"{number}.png")
         sha256 = hashlib.sha256((folder / f"{number}.png").read_bytes()).hexdigest()
         rows.append([f"{number}.png", label, part, sha256, ""])
-    path = tmp_path / "list.json"
-    columns = [field.name for field in dataclasses.fields(clipart.ClipArt)]
-    path.write_text(json.dumps({"columns": columns, "files": rows}))
+    path = tmp_path / "list.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([[field.name for field in dataclasses.fields(clipart.ClipArt)], *rows])
     monkeypatch.setattr(clipart.read_list, "__defaults__", (path,))
     return folder
 

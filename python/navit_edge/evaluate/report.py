@@ -22,10 +22,15 @@ from navit_edge.evaluate.metrics import (
 )
 from navit_edge.evaluate.outputs import Outputs
 from navit_edge.evaluate.request import Variant
+from navit_edge.text import shown
 from navit_edge.vocabulary import Head
 
 #: Of the JSON: raised if a key is renamed or goes away, not if one is added.
 SCHEMA_VERSION = 1
+
+#: Images of which the embeddings have this cosine, or a higher one, may be copies of each other.
+ALIKE = 0.98
+_PAIRS = 10
 
 #: "worse", "better": McNemar's test shows a difference, all rows of the report taken together (Holm). Else "no loss":
 #: the interval leaves out a loss of the margin; "too few images": it does not.
@@ -88,6 +93,15 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, int]  # entries by the rule that leaves them out
 
 
+class Similar(msgspec.Struct, frozen=True, kw_only=True):
+    """Images of the data that look much like a training image, by the embeddings of one row."""
+
+    row: int
+    cosine: float  # at least
+    images: int
+    pairs: tuple[tuple[str, str, float], ...]  # the most similar ones: image, training image, cosine
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     bundle: str
@@ -98,6 +112,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     data: Images
     train: Images | None
+    similar: Similar | None  # None without training images
     reference: int | None  # the row that the others are compared with; None: no float32 engine runs here
     rows: tuple[Row, ...]
     not_run: dict[str, str]  # engine -> why, in several lines
@@ -224,7 +239,9 @@ def _beats(one: Row, other: Row) -> bool:
     return mine != its and all(a >= b for a, b in zip(mine, its, strict=True))
 
 
-def notes_of(data: Images, train: Images | None, rows: Sequence[Row], *, reference: bool) -> list[str]:
+def notes_of(
+    data: Images, train: Images | None, rows: Sequence[Row], *, similar: Similar | None, reference: bool
+) -> list[str]:
     """What a reader of the table has to know, a sentence each."""
     notes = []
     if not reference:
@@ -249,6 +266,12 @@ def notes_of(data: Images, train: Images | None, rows: Sequence[Row], *, referen
         why = next(row.first_error for row in rows if row.failed == failed)
         notes.append(f"images that failed and do not count: {failed}; the first: {why}")
     notes += [_not_finite(row) for row in rows if row.not_finite]
+    if similar is not None and similar.images:
+        mine, its, cosine = similar.pairs[0]
+        notes.append(
+            f"{similar.images} images are {similar.cosine:g} or more alike to a training image (cosine of embeddings); "
+            f"if they are copies, top-1 is too good: look at {shown(mine)} and {shown(its)} ({cosine:.4f})"
+        )
     return notes
 
 
@@ -292,6 +315,16 @@ def _not_finite(row: Row) -> str:
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def similar_of(
+    row: int, names: Sequence[str], training: Sequence[str], found: Sequence[int], cosines: Sequence[float]
+) -> Similar:
+    """found, cosines: of each image the most similar training image."""
+    alike = [place for place, cosine in enumerate(cosines) if cosine >= ALIKE]
+    first = sorted(alike, key=lambda place: -cosines[place])[:_PAIRS]
+    pairs = tuple((names[place], training[found[place]], float(cosines[place])) for place in first)
+    return Similar(row=row, cosine=ALIKE, images=len(alike), pairs=pairs)
 
 
 def images_of(

@@ -82,10 +82,9 @@ class Variant:
         plain = re.sub(r"[^A-Za-z0-9.+~_-]", "_", exact)
         return plain if plain == exact else f"{plain}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
 
-    @property
-    def train_folder(self) -> str:
-        """Of the outputs of the training images, beside it."""
-        return f"{self.folder}.train"
+    def train_folder(self, digest: str) -> str:
+        """Of the outputs of the training images of this digest, beside it: other ones do not replace them."""
+        return f"{self.folder}.train-{digest[:12]}"
 
 
 def chosen_head(request: EvaluateRequest, outputs: Mapping[str, int], *, train: bool) -> Head:

@@ -19,8 +19,8 @@ from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
 from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, trained_head
-from navit_edge.evaluate.data import Examples, read_examples, shared_files
-from navit_edge.evaluate.heads import classifier_head
+from navit_edge.evaluate.data import Examples, calibration_notes, read_examples, shared_files
+from navit_edge.evaluate.heads import classifier_head, nearest
 from navit_edge.evaluate.metrics import CONFIDENCE
 from navit_edge.evaluate.outputs import Outputs, read_outputs, run_into
 from navit_edge.evaluate.report import (
@@ -28,10 +28,12 @@ from navit_edge.evaluate.report import (
     Images,
     Report,
     Row,
+    Similar,
     Timing,
     images_of,
     notes_of,
     row_of,
+    similar_of,
     with_adjusted_tests,
     with_front,
 )
@@ -110,6 +112,7 @@ class _Found:
     answers: dict[Variant, Answers] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    similar: Similar | None = None
     reference: Variant | None = None
 
 
@@ -217,6 +220,8 @@ class _Evaluation:
             return False
         outputs = read_outputs(here, self._examples.names)
         answers = self._answers(here, variant, outputs, found.notes)
+        if found.similar is None and self._train is not None:
+            found.similar = self._similar(here, variant, outputs)
         if not answers.counted.any():
             why = outputs.errors[0] if outputs.errors else "no label of theirs is known"
             raise InvalidInputError(f"none of {len(outputs.ok)} images can be evaluated with {variant.engine}: {why}")
@@ -270,7 +275,7 @@ class _Evaluation:
             for name, examples in (("data", self._examples), ("train", self._train)):
                 if examples is not None:
                     run_into(
-                        here if name == "data" else here.with_name(variant.train_folder),
+                        here if name == "data" else here.with_name(variant.train_folder(examples.digest)),
                         examples,
                         session,
                         layout,
@@ -308,7 +313,7 @@ class _Evaluation:
             return answers_of(outputs, self._classes, head, of=outputs.logits, recall=recall)
         head = trained_head(
             self._head,
-            read_outputs(here.with_name(variant.train_folder), self._train.names),
+            read_outputs(here.with_name(variant.train_folder(self._train.digest)), self._train.names),
             self._train,
             self._classes,
             neighbors=self._request.neighbors,
@@ -316,10 +321,24 @@ class _Evaluation:
         )
         return answers_of(outputs, self._classes, head, of=outputs.embedding, recall=recall)
 
+    def _similar(self, here: Path, variant: Variant, outputs: Outputs) -> Similar:
+        assert self._train is not None
+        training = read_outputs(here.with_name(variant.train_folder(self._train.digest)), self._train.names)
+        assert outputs.embedding is not None
+        assert training.embedding is not None
+        there = [place for place, ok in enumerate(training.ok) if ok]
+        found, cosines = nearest(outputs.embedding[outputs.ok], training.embedding[there])
+        names = [name for name, ok in zip(self._examples.names, outputs.ok, strict=True) if ok]
+        return similar_of(0, names, [self._train.names[place] for place in there], found.tolist(), cosines.tolist())
+
     def _report(self, found: _Found) -> Report:
         data = _images(self._examples, self._classes.unknown)
         train = None if self._train is None else _images(self._train, {})
-        notes = [*notes_of(data, train, found.rows, reference=found.reference is not None), *found.notes]
+        notes = [
+            *calibration_notes(self._bundle, self._examples),
+            *notes_of(data, train, found.rows, similar=found.similar, reference=found.reference is not None),
+            *found.notes,
+        ]
         return Report(
             schema_version=SCHEMA_VERSION,
             bundle=self._manifest.name,
@@ -330,6 +349,7 @@ class _Evaluation:
             confidence=CONFIDENCE,
             data=data,
             train=train,
+            similar=found.similar,
             reference=None if found.reference is None else list(found.answers).index(found.reference),
             rows=with_front(with_adjusted_tests(found.rows, self._request.margin)),
             not_run=found.not_run,
