@@ -39,7 +39,7 @@ def test_the_python_of_the_readme_is_that_of_the_examples(readme: str, repositor
 def after_the_demo(tiny_bundle: Path, photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path) -> Path:
     """A folder that looks like the repository after `make demo`, with the small bundle in place of the large one."""
     (tmp_path / "demo" / "images").mkdir(parents=True)
-    (tmp_path / "demo" / "navit-s16.navit").symlink_to(tiny_bundle)
+    (tmp_path / "demo" / "clipart.navit").symlink_to(tiny_bundle)
     for name, image in photographs.items():
         Image.fromarray(image).save(tmp_path / "demo" / "images" / f"{name}.png")
     return tmp_path
