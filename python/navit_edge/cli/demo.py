@@ -64,8 +64,8 @@ def demo(
     named = [_best(result, labels) for result in results]
     right = sum(label == shape for (label, _), (_, shape) in zip(named, pictures, strict=True))
     page = folder / "report.html"
-    facts = [("engine", engine), ("device", device), ("named right", f"{right} of {len(pictures)}")]
-    _write_page(pictures, results, ne.load_manifest(bundle), packs=len(packs), facts=facts, path=page)
+    said = [("engine", engine), ("device", device), ("named right", f"{right} of {len(pictures)}")]
+    _write_page(pictures, results, ne.load_manifest(bundle), packs=len(packs), facts=said, path=page)
     seconds = time.perf_counter() - started
     if as_json:
         images = [
