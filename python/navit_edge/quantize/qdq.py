@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from navit_edge.errors import import_or_explain
 from navit_edge.oracle.packs import Array
@@ -39,6 +40,16 @@ def weight_scales(weight: Array, axis: int, precision: str) -> Array:
     """One scale for each output channel, by its largest magnitude: [fan_out]"""
     largest = np.abs(weight).max(axis=1 - axis)
     return np.array([scale_of(float(value), precision) for value in largest], np.float32)
+
+
+def round_to(values: npt.NDArray[Any], precision: str) -> npt.NDArray[Any]:
+    """Numbers as int8 or float8e4m3fn hold them, saturated."""
+    largest = LARGEST[precision]
+    if precision == "int8":
+        return np.asarray(np.clip(np.rint(values), -largest, largest))
+    exponent = np.maximum(np.floor(np.log2(np.maximum(np.abs(values), 2.0**-20))), -6)  # below 2^-6: subnormal
+    step = np.exp2(exponent - 3)
+    return np.asarray(np.clip(np.rint(values / step) * step, -largest, largest))
 
 
 def insert(
