@@ -15,6 +15,8 @@ JOBS := $(shell nproc 2>/dev/null || echo 2)
 # Of pytest: a process a core, and each takes about 1.5 GB.
 WORKERS := $(shell awk -v n=$(JOBS) '/MemTotal/ { most = int($$2 / 1500000) } \
   END { n = n < most ? n : most; n = n < 8 ? n : 8; print (n < 1 ? 1 : n) }' /proc/meminfo)
+# A worker that dies ends the run: pytest-xdist may wait for ever for the tests of the one that it starts instead.
+SHARED := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Several trees compile the same files: the editable install, the tests', the wheel's, the stand-ins'. ccache, of the packages
 # below or the system's, compiles each once. `=`, since it is only there once the packages are.
@@ -56,7 +58,7 @@ test-cpp: $(VENV)/.installed
 
 test-fast: $(VENV)/.installed  ## what shows most mistakes: C++, and the quick ones of Python (under 90 s once it is compiled)
 	$(call cpp_tests,release,,--parallel $(JOBS))
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PY) -m pytest -n $(WORKERS) $(SHARED) -m "not slow"
 
 test-sanitizers: $(VENV)/.installed  ## the C++ tests under the address, undefined-behaviour and thread sanitizers
 	$(call cpp_tests,asan)
@@ -74,7 +76,7 @@ check-aarch64: $(VENV)/.installed  ## the core cross-compiled for 64-bit Arm; it
 	$(call cpp_tests,aarch64,,--parallel $(JOBS))
 
 check-python3.10 check-python3.12 check-python3.13: check-python%:  ## the package under another Python; its quick tests that need no PyTorch
-	bash scripts/check_python.sh $* -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	bash scripts/check_python.sh $* -n $(WORKERS) $(SHARED)
 
 check-docs: $(VENV)/.installed  ## the commands of all pages in a fresh environment with the wheel, without a network
 	bash scripts/check_docs.sh
@@ -98,7 +100,7 @@ check-all: check-python3.10 check-python3.12 check-python3.13 check-docs fuzz ve
 check-all: export NAVIT_EDGE_TESTS_WHOLE = 1
 
 test-python: $(VENV)/.installed
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n $(WORKERS) $(SHARED)
 
 verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)
 	$(PY) -m pytest tests/families tests/families/verify_*.py

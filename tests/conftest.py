@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_slow(item.path):
             item.add_marker("slow")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """A worker of pytest-xdist that died says how: the system's number, and whether memory was short."""
+    if error:
+        ended = node.gateway._io.popen.wait()
+        free = re.search(r"MemAvailable: *(.*)", Path("/proc/meminfo").read_text("ascii"))
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+        print(
+            f"\n{node.gateway.id} ended with {ended} (a negative number is a signal's); memory available: "
+            f"{free and free[1]}; the largest process so far took {largest} MiB",
+            file=sys.stderr,
+        )
 
 
 def is_slow(path: Path) -> bool:

@@ -105,6 +105,12 @@ void bind_result(py::module_& module) {
           "pack", [](const PyResult& self) { return self.result.pack; },
           "Number of its pack: in its run, or among all packs of submitted images. -1: it was in none.")
       .def_property_readonly(
+          "first_token", [](const PyResult& self) { return self.result.first_token; },
+          "Where the image begins in its pack: the row of its first token.")
+      .def_property_readonly(
+          "pack_tokens", [](const PyResult& self) { return self.result.pack_tokens; },
+          "Tokens that its pack was computed on, padding included. 0: it was in none.")
+      .def_property_readonly(
           "latency_ms", [](const PyResult& self) { return self.result.latency_us / 1000.0; },
           "Milliseconds from the start of its pack's preprocessing to the pack's outputs.")
       .def_property_readonly(

@@ -32,6 +32,7 @@ py::dict state_of(const PyResult& self) {
       py::arg("grid") = py::make_tuple(result.grid.rows, result.grid.cols),
       py::arg("placement") = py::make_tuple(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x),
       py::arg("token_count") = result.tokens, py::arg("pack") = result.pack,
+      py::arg("pack_rows") = py::make_tuple(result.first_token, result.pack_tokens),
       py::arg("times_us") = py::make_tuple(result.latency_us, result.queue_us), py::arg("sizing") = sizing_words(self),
       py::arg("decoding") = self.decoding, py::arg("index") = self.index, py::arg("tag") = self.tag,
       py::arg("labels") = self.labels, py::arg("error") = self.error, py::arg("lost") = self.lost);
@@ -59,6 +60,7 @@ PyResult from_state(const py::dict& state) {
       state["placement"].cast<std::tuple<bool, std::int32_t, std::int32_t, double, double>>();
   result.tokens = state["token_count"].cast<std::int32_t>();
   result.pack = state["pack"].cast<std::int32_t>();
+  std::tie(result.first_token, result.pack_tokens) = state["pack_rows"].cast<std::pair<std::int32_t, std::int32_t>>();
   std::tie(result.latency_us, result.queue_us) = state["times_us"].cast<std::pair<double, double>>();
   self.unpickled_sizing = state["sizing"].cast<std::string>();
   self.decoding = state["decoding"].cast<std::string>();

@@ -26,7 +26,7 @@ def main(recipe: Recipe, folder: Path) -> None:
                 run.save()
             print(f"{done.step}: loss {done.loss:.4f}, {done.accuracy:.0%} of {done.images} images right")
     run.close()
-    save_checkpoint(run.trained(), folder / "model.safetensors")
+    save_checkpoint(run.trained(), folder / "model.safetensors", labels=run.data.class_names)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,12 @@ class Result:
     def pack(self) -> int:
         """Number of its pack: in its run, or among all packs of submitted images. -1: it was in none."""
     @property
+    def first_token(self) -> int:
+        """Where the image begins in its pack: the row of its first token."""
+    @property
+    def pack_tokens(self) -> int:
+        """Tokens that its pack was computed on, padding included. 0: it was in none."""
+    @property
     def latency_ms(self) -> float:
         """Milliseconds from the start of its pack's preprocessing to the pack's outputs."""
     @property

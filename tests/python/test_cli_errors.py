@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 
 
 def run(bundle: Path, *options: str, debug: bool = False) -> list[str]:
-    """The lines on standard error of a run that fails. In a process of its own: --debug stays set in one."""
+    """The lines on standard error of a run that fails."""
     arguments = [*COMMAND, *(["--debug"] if debug else []), "run", str(bundle), __file__, *options]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
@@ -85,6 +86,13 @@ def test_no_engine_runs_here_names_doctor_and_lists_what_was_tried_only_with_deb
     assert any("Traceback" in line for line in loud)
 
 
+def test_debug_ends_with_its_command(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda manifest: manifest.pop("engines"))
+    for options, shown in (((), False), (("--debug",), True), ((), False)):
+        assert ("Traceback" in invoke(*options, "run", bundle_copy, __file__).stderr) == shown
+    assert not os.environ.get("NAVIT_EDGE_DEBUG")
+
+
 def test_an_engine_of_another_release_of_openvino_is_rebuilt_by_the_command_that_is_shown(bundle_copy: Path) -> None:
     def older(manifest: dict[str, Any]) -> None:
         for engine in manifest["engines"]:
@@ -102,10 +110,8 @@ def test_a_long_error_is_cut_with_the_rest_behind_debug(built: Path, monkeypatch
         raise BackendError("\n".join(f"line {k}" for k in range(40)))
 
     monkeypatch.setattr(manifests, "load", fails)
-    monkeypatch.setattr(common, "_debug", False)
     lines = invoke("inspect", built).stderr.splitlines()
     assert lines[:2] == ["error: line 0", "  line 1"]
     assert len(lines) == common.MOST_LINES
     assert lines[-1] == "  and 29 more lines, which --debug shows"
-    monkeypatch.setattr(common, "_debug", True)
-    assert "  line 39" in invoke("inspect", built).stderr.splitlines()
+    assert "  line 39" in invoke("--debug", "inspect", built).stderr.splitlines()

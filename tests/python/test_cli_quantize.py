@@ -52,15 +52,15 @@ def snapshot(bundle: Path) -> dict[str, str]:
     return {path.relative_to(bundle).as_posix(): hashing.hash_file(path).sha256 for path in files}
 
 
-def test_tables_progress_and_the_next_step_are_shown(bundle: Path, images: Path) -> None:
+def test_tables_and_the_next_step_are_shown(bundle: Path, images: Path) -> None:
     result = invoke("quantize", bundle, "--calibration", images)
     assert result.exit_code == 0, result.stderr
     for text in ("int8 against float32", "3 calibration", "1 held out", "agreement", "logits", "embedding"):
         assert text in result.stdout
     assert "masked-int8, padded-int8: made; 12 of 12 linear layers in int8" in result.stdout
     assert "next: navit-edge build-engine" in result.stdout
-    for text in ("reading images", "calibrating", "comparing", "only 3 images to calibrate with"):
-        assert text in result.stderr
+    assert "only 3 images to calibrate with" in result.stderr
+    assert "calibrating" not in result.stderr, "bars are for terminals"
     shown = invoke("inspect", bundle)
     assert "padded-int8" in shown.stdout
     assert "float32" in shown.stdout

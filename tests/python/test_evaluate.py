@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -137,6 +138,30 @@ def test_neighbours_of_training_images_answer_as_scikit_learns(bundle: Path, dat
     assert row.recall["1"].value == np.mean(truth[similar.argmax(axis=1)] == truth)
 
 
+def test_images_that_look_like_a_training_image_are_named(
+    whole: Report, bundle: Path, data: Path, train: Path, tmp_path: Path
+) -> None:
+    """The same pixels in another file: not a copy to the byte."""
+    mine = sorted(data.glob("*/*.png"))[7]
+    pixels = np.asarray(Image.open(mine))
+    shutil.copytree(train, tmp_path / "train")
+    again = tmp_path / "train" / CLASSES[4] / "again.bmp"
+    Image.fromarray(pixels).save(again)
+    request = EvaluateRequest(timed_images=0, head="knn", recall=())
+    report = evaluate(bundle, data, request, train=tmp_path / "train")
+    queries, _ = outputs(bundle, data, "embedding")
+    gallery, _ = outputs(bundle, train, "embedding")
+    both = np.vstack([gallery, queries[7]])
+    cosine = (queries @ both.T) / np.linalg.norm(queries, axis=1)[:, None] / np.linalg.norm(both, axis=1)
+    assert report.similar is not None
+    assert report.similar.images == np.sum(cosine.max(axis=1) >= report.similar.cosine)
+    name, training, found = report.similar.pairs[0]
+    assert (name, training) == (mine.relative_to(data).as_posix(), f"{CLASSES[4]}/again.bmp")
+    assert found == pytest.approx(1, abs=1e-5)
+    assert any(mine.name in note and "again.bmp" in note for note in report.notes)
+    assert whole.similar is None
+
+
 def test_heads_go_with_outputs_that_are_kept(
     bundle: Path, data: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +175,48 @@ def test_heads_go_with_outputs_that_are_kept(
         )
         assert report.head == head
         assert report.rows[0].images == IMAGES
+
+
+def test_other_training_images_run_and_the_data_does_not_run_again(
+    bundle: Path, data: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = EvaluateRequest(timed_images=0, head="knn", recall=())
+    few = tmp_path / "few"
+    for label in CLASSES:
+        (few / label).mkdir(parents=True)
+        for file in sorted((train / label).iterdir())[:2]:
+            shutil.copyfile(file, few / label / file.name)
+    out = tmp_path / "out"
+    first = evaluate(bundle, data, request, train=train, folder=out)
+    ran = []
+    real = runner.run_into
+
+    def run_into(folder: Path, examples: Any, *rest: Any, **options: Any) -> Any:
+        before = len(list(folder.glob("*.npy")))
+        outcome = real(folder, examples, *rest, **options)
+        ran.append((examples.count(), before > 0))
+        return outcome
+
+    monkeypatch.setattr(runner, "run_into", run_into)
+    other = evaluate(bundle, data, request, train=few, folder=out, resume=True)
+    assert ran == [(IMAGES + 1, True), (10, False)]
+    assert without_times(other)["rows"] == without_times(evaluate(bundle, data, request, train=few))["rows"]
+    again = evaluate(bundle, data, request, train=train, folder=out, resume=True)
+    assert without_times(again)["rows"] == without_times(first)["rows"]
+
+
+def test_images_that_an_engine_was_calibrated_with_are_named(bundle: Path, data: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "tiny.navit"
+    shutil.copytree(bundle, copied)
+    mine = sorted(data.glob("*/*.png"))[3]
+    calibration = [{"name": "x.png", "sha256": hashlib.sha256(mine.read_bytes()).hexdigest()}]
+    (copied / "reports").mkdir(exist_ok=True)
+    (copied / "reports" / "quantize-int8.json").write_text(json.dumps({"calibration": calibration}))
+    report = evaluate(copied, data, EvaluateRequest(timed_images=0))
+    (note,) = [note for note in report.notes if "calibrat" in note]
+    assert note.startswith("1 image")
+    assert "int8" in note
+    assert mine.relative_to(data).as_posix() in note
 
 
 def test_rows_are_added_to_what_is_kept(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
 from navit_edge.evaluate.metrics import (
     MOST_EXACT,
+    holm,
     images_needed,
     mcnemar,
     paired_difference,
@@ -15,6 +18,14 @@ from navit_edge.evaluate.metrics import (
     smallest_difference,
 )
 
+PS = [
+    [],
+    [0.04],
+    [0.01, 0.04, 0.03],
+    [0.02, 0.02, 0.9, 0.0001],
+    [0.3, 0.001, 0.004, 0.012, 0.5, 0.011],
+    [1.0, 0.6, 0.7],
+]
 CASES = [(0, 1), (1, 1), (0, 17), (17, 17), (3, 10), (71, 100), (999, 1000), (12345, 50000)]
 
 
@@ -103,3 +114,14 @@ def test_so_many_images_are_needed_and_one_less_is_too_few(lost: int, gained: in
 
 def test_no_number_of_images_shows_that_a_loss_is_small_if_it_is_not() -> None:
     assert images_needed(10, 2, 400, 0.01) is None
+
+
+@pytest.mark.parametrize("p", PS)
+def test_holms_p_is_that_of_all_tests_of_several_hypotheses_at_once(p: list[float]) -> None:
+    """By definition: refused only if every set of hypotheses that holds it is refused by Bonferroni's test."""
+    sets = [chosen for count in range(1, len(p) + 1) for chosen in combinations(range(len(p)), count)]
+    expected = [
+        max(min(1.0, len(chosen) * min(p[k] for k in chosen)) for chosen in sets if index in chosen)
+        for index in range(len(p))
+    ]
+    assert holm(p) == pytest.approx(expected, abs=1e-15)

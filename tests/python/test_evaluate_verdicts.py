@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from navit_edge.evaluate.answers import Answers
-from navit_edge.evaluate.report import compare
+from navit_edge.evaluate.report import compare, judged
 
 
 def answers(right: int, wrong: int, lost: int = 0, gained: int = 0) -> tuple[Answers, Answers]:
@@ -54,3 +54,22 @@ def test_rows_are_compared_over_the_images_that_both_have() -> None:
     found = compare(first, second, margin=0.01)
     assert found is not None
     assert (found.images, found.lost, found.gained) == (24, 5, 2)
+
+
+def test_what_one_row_shows_alone_is_not_shown_by_one_of_many() -> None:
+    alone = compare(*answers(900, 90, 8, 0), margin=0.01)
+    assert alone is not None
+    assert (alone.verdict, alone.p_holm) == ("worse", alone.p)
+    equal = compare(*answers(900, 98), margin=0.01)
+    found = judged([equal, None, alone, *[equal] * 5], margin=0.01)
+    assert found[1] is None
+    assert found[2] is not None
+    assert (found[2].p, found[2].p_holm) == (alone.p, pytest.approx(7 * alone.p))
+    assert found[2].verdict == "too few images"
+    assert found[2].images_needed is not None
+
+
+def test_a_difference_that_is_large_enough_is_shown_by_one_of_many() -> None:
+    equal, worse = compare(*answers(900, 100), margin=0.01), compare(*answers(900, 70, 30, 0), margin=0.01)
+    found = judged([*[equal] * 20, worse], margin=0.01)
+    assert [one.verdict for one in found if one is not None] == ["no loss"] * 20 + ["worse"]

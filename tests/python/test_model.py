@@ -20,6 +20,7 @@ from navit_edge_export.layers.embed import FoldedPatchEmbed
 from navit_edge_export.layers.pooling import AttentionPool, Segments
 from navit_edge_export.model import NaViT, NaViTConfig
 from navit_edge_export.model import config as config_module
+from navit_edge_export.pooling_map import pooling_map
 from navit_edge_export.positions import FactorizedPositions, grid_of_tokens
 from navit_edge_export.preprocess import pack
 
@@ -96,14 +97,20 @@ def test_a_block_is_pytorchs_pre_norm_encoder_layer(gelu: str, bias: bool) -> No
     torch.testing.assert_close(block(tokens, lowering), layer(tokens[None])[0], atol=2e-6, rtol=1e-5)
 
 
-def test_the_probes_attention_is_pytorchs_multi_head_attention() -> None:
-    pool = NaViT(small(qkv_bias=True)).pooling.attention
-    assert isinstance(pool, AttentionPool)
+def pytorchs(pool: AttentionPool) -> nn.MultiheadAttention:
+    """PyTorch's own attention with the pool's weights; width 32, 4 heads."""
     reference = nn.MultiheadAttention(32, 4, batch_first=True)
     with torch.no_grad():
         reference.in_proj_weight.copy_(torch.cat([pool.query.weight, pool.key_value.weight]))
         reference.in_proj_bias.copy_(torch.cat([pool.query.bias, pool.key_value.bias]))
         reference.out_proj.load_state_dict(pool.proj.state_dict())
+    return reference
+
+
+def test_the_probes_attention_is_pytorchs_multi_head_attention() -> None:
+    pool = NaViT(small(qkv_bias=True)).pooling.attention
+    assert isinstance(pool, AttentionPool)
+    reference = pytorchs(pool)
     packed = pack(random_images(*GRIDS), patch_px=4)
     tokens = torch.randn(len(packed.patches), 32, generator=torch.Generator().manual_seed(0))
     found = pool(tokens, segments_of(packed))
@@ -111,6 +118,29 @@ def test_the_probes_attention_is_pytorchs_multi_head_attention() -> None:
         own = tokens[torch.from_numpy(packed.segment_ids == n)][None]
         expected, _ = reference(pool.probe[None, None], own, own)
         torch.testing.assert_close(found[n], expected[0, 0], atol=2e-6, rtol=1e-5)
+
+
+def test_the_map_of_pooling_sums_to_one_and_is_pytorchs_attention_weights() -> None:
+    model = NaViT(small(qkv_bias=True), seed=3)
+    reference = pytorchs(model.pooling.attention)
+    images = random_images((2, 3), (4, 2))
+    packed = model.forward_images(images)["tokens"].detach()
+    for tokens, grid in zip(packed.split((6, 8)), ((2, 3), (4, 2)), strict=True):
+        found = pooling_map(model, tokens.numpy(), grid)
+        _, expected = reference(model.pooling.attention.probe[None, None], tokens[None], tokens[None])
+        assert found.shape == grid
+        assert found.dtype == np.float32
+        assert abs(float(found.sum()) - 1.0) < 1e-6
+        torch.testing.assert_close(torch.from_numpy(found).flatten(), expected[0, 0].detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_a_map_of_pooling_needs_a_probe_that_sees_patches_and_the_tokens_of_the_grid() -> None:
+    tokens = np.zeros((6, 32), np.float32)
+    for pooling in ("mean", "cls"):
+        with pytest.raises(InvalidInputError, match="no attention pooling"):
+            pooling_map(NaViT(small(pooling=pooling)), tokens, (2, 3))
+    with pytest.raises(InvalidInputError, match=r"shape \[6, 32\]; expected \[8, 32\]"):
+        pooling_map(NaViT(small()), tokens, (2, 4))
 
 
 def segments_of(packed: Any) -> Segments:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from navit_edge.errors import InvalidInputError
+from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, import_checkpoint
 from navit_edge_export.model import SIZES, NaViT, NaViTConfig, load_checkpoint, save_checkpoint
 
 
@@ -92,6 +93,37 @@ def test_a_checkpoint_holds_weights_and_config(tmp_path: Path) -> None:
     assert not loaded.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_a_checkpoint_says_how_it_is_exported(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(small().num_classes)]
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(NaViT(small()), path, labels=names, max_tokens=81, alpha="composite")
+    found = import_checkpoint(path).preprocessing
+    assert found.labels == tuple(names)
+    assert (found.sizing.rule, found.sizing.max_tokens, found.alpha) == ("token-cap", 81, "composite")
+    save_checkpoint(NaViT(small()), path)
+    assert import_checkpoint(path).preprocessing == DEFAULT_PREPROCESSING
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ('{"labels": ["a", "b"]}', "has 2 labels; its model has"),
+        ('{"alpha": "shine"}', "is not as expected: Invalid enum value 'shine'"),
+        ('{"max_tokens": -1}', "is not as expected"),
+        ("{", "is not as expected"),
+    ],
+)
+def test_a_checkpoint_that_says_nonsense_is_refused(tmp_path: Path, said: str, message: str) -> None:
+    from safetensors.torch import save_file
+
+    model, path = NaViT(small()), tmp_path / "model.safetensors"
+    metadata = {"navit_edge.config": model.config.to_json(), "navit_edge.preprocessing": said}
+    save_file(dict(model.state_dict()), path, metadata=metadata)
+    with pytest.raises(InvalidInputError) as caught:
+        import_checkpoint(path)
+    assert message in str(caught.value)
 
 
 def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path: Path) -> None:

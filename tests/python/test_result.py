@@ -26,8 +26,8 @@ from navit_edge.cli.main import app
 from navit_edge.result import predictions
 
 ARRAYS = ("logits", "embedding", "tokens")
-PLAIN = ("pixels", "grid", "scale", "offset", "token_count", "pack", "latency_ms", "queue_ms", "reason", "sizing",
-         "decoding", "index", "tag", "labels", "lost")  # fmt: skip
+PLAIN = ("pixels", "grid", "scale", "offset", "token_count", "pack", "first_token", "pack_tokens", "latency_ms",
+         "queue_ms", "reason", "sizing", "decoding", "index", "tag", "labels", "lost")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

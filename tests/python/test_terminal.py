@@ -12,7 +12,6 @@ import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
-from navit_edge.cli import common
 from navit_edge.cli.common import echo_json
 from navit_edge.cli.main import app
 from navit_edge.cli.terminal import Terminal
@@ -65,9 +64,8 @@ def test_rows_of_a_table_are_as_wide_as_they_look() -> None:
     ],
 )
 def test_messages_of_the_command_line_show_what_was_given_and_do_not_obey_it(
-    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(common, "_debug", False)  # which --debug sets for good
     result = CliRunner().invoke(app, list(arguments), env={"TERM": "dumb"})
     assert result.exit_code in (1, 2)
     assert shown_lines(result.output) == result.output

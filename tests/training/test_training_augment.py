@@ -67,6 +67,9 @@ def test_transparent_images_are_laid_over_the_background_as_pillow_does() -> Non
         assert np.abs(over(image, np.array(colour)).astype(int) - expected).max() <= 1
     seen = {tuple(Augment(background="random").apply(image * 0, 9, 11, rng(s))[0, 0]) for s in range(5)}
     assert len(seen) == 5
+    half = [tuple(Augment(background="half-white").apply(image * 0, 9, 11, rng(s))[0, 0]) for s in range(60)]
+    assert 15 <= half.count((255, 255, 255)) <= 45
+    assert len(set(half)) == 61 - half.count((255, 255, 255))
     assert (Augment().apply(image * 0, 9, 11, rng()) == 255).all()
 
 

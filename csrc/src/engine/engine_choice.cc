@@ -1,6 +1,7 @@
 #include "engine/engine_choice.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "navit_edge/error.h"
 
@@ -188,8 +189,8 @@ std::string bare_reason(const Manifest& manifest, const Candidate& candidate) {
 
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
   EngineChoice choice;
-  std::vector<Candidate> fitting;  // what was asked for, and cannot run
-  std::string wrong_option;        // of the caller's: no engine that could be built would take it
+  std::vector<Candidate> fitting;         // what was asked for, and cannot run
+  std::optional<Candidate> wrong_option;  // of the caller's: no engine that could be built would take it
   for (const Entry& entry : in_order_of_preference(manifest, options)) {
     std::string reason = mismatch(*entry.members.front(), options);
     const bool fits = reason.empty();
@@ -203,13 +204,15 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
         return choice;
       } catch (const Error& e) {
         reason = e.what();
-        if (e.code() == ErrorCode::kInvalidInput && wrong_option.empty()) wrong_option = entry.id + ": " + reason;
+        if (e.code() == ErrorCode::kInvalidInput && !wrong_option) wrong_option = Candidate{entry.id, false, reason};
       }
     }
     choice.candidates.push_back({entry.id, false, reason});
     if (fits) fitting.push_back(choice.candidates.back());
   }
-  if (!wrong_option.empty() && !options.backend.empty()) throw InvalidInput("engine " + wrong_option);
+  if (wrong_option && !options.backend.empty()) {
+    throw InvalidInput("engine " + wrong_option->engine + ": " + bare_reason(manifest, *wrong_option));
+  }
   fail(manifest, options, choice.candidates, fitting);
 }
 

@@ -51,6 +51,8 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
       }
       Result& result = results[static_cast<std::size_t>(segment.image)];
       result.placement = segment.placement;
+      result.first_token = segment.first_token;
+      result.pack_tokens = pack.tokens;
       if (per_token) {
         expect_whole_blocks(segment.grid, model.token_merge);
         result.token_features =

@@ -57,6 +57,10 @@ TEST_CASE("every image gets its own rows, as views of the pack's memory") {
   CHECK(results[0].token_features.data[0] == 16.0F);  // token 8
   CHECK(results[1].logits.empty());
   CHECK(results[1].token_features.empty());
+  CHECK(results[2].first_token == 0);
+  CHECK(results[0].first_token == 7);
+  CHECK(results[0].pack_tokens == 11);  // padding included
+  CHECK(results[1].pack_tokens == 0);   // in no pack
 }
 
 TEST_CASE("a view outlives everything but itself") {

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import AlphaRule
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Preprocessing
 from navit_edge_export.families.state_map import StateMap
-from navit_edge_export.model.checkpoint import CONFIG_KEY
+from navit_edge_export.model.checkpoint import CONFIG_KEY, PREPROCESSING_KEY
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a checkpoint says of the preprocessing; empty: nothing."""
+
+    labels: tuple[str, ...] = ()
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+    alpha: AlphaRule | None = None
 
 
 def read_config(checkpoint: Checkpoint) -> NaViTConfig:
@@ -44,5 +60,25 @@ def state_map(config: NaViTConfig, checkpoint: Checkpoint) -> StateMap:
 
 
 def read_preprocessing(config: NaViTConfig, checkpoint: Checkpoint) -> Preprocessing:
-    """Checkpoints do not say; the defaults of export."""
-    return DEFAULT_PREPROCESSING
+    """What the metadata says (model/checkpoint.py), otherwise the defaults of export."""
+    stored = checkpoint.metadata.get(PREPROCESSING_KEY)
+    if stored is None:
+        return DEFAULT_PREPROCESSING
+    try:
+        said = msgspec.json.decode(stored, type=Said)
+    except msgspec.DecodeError as error:
+        raise InvalidInputError(
+            f'the checkpoint {checkpoint.path} has "{PREPROCESSING_KEY}" in its metadata, which is not as expected: '
+            f"{error}"
+        ) from error
+    if said.labels and len(said.labels) != config.num_classes:
+        raise InvalidInputError(
+            f"the checkpoint {checkpoint.path} has {len(said.labels)} labels; "
+            f"its model has {config.num_classes} classes"
+        )
+    sizing = DEFAULT_PREPROCESSING.sizing
+    if said.max_tokens:
+        sizing = msgspec.structs.replace(sizing, max_tokens=said.max_tokens)
+    return dataclasses.replace(
+        DEFAULT_PREPROCESSING, sizing=sizing, alpha=said.alpha or DEFAULT_PREPROCESSING.alpha, labels=said.labels
+    )

@@ -71,10 +71,13 @@ class Segments:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """One query over each image's tokens: query [H, dh], key and value [T, H, dh] -> [N, H*dh]"""
-        scores = (query.unsqueeze(1) * scale) @ key.permute(1, 2, 0)  # [H, 1, T]
-        weights = torch.where(self.member, scores.float(), ABSENT).softmax(-1)  # [H, N, T]
-        pooled = weights.to(value.dtype) @ value.transpose(0, 1)  # [H, N, dh]
+        pooled = self.weights(query, key, scale).to(value.dtype) @ value.transpose(0, 1)  # [H, N, dh]
         return pooled.transpose(0, 1).flatten(1)
+
+    def weights(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
+        """How much the query looks at each of an image's tokens: query [H, dh], key [T, H, dh] -> [H, N, T] float32"""
+        scores = (query.unsqueeze(1) * scale) @ key.permute(1, 2, 0)  # [H, 1, T]
+        return torch.where(self.member, scores.float(), ABSENT).softmax(-1)
 
 
 class AttentionPool(nn.Module):
@@ -107,10 +110,19 @@ class AttentionPool(nn.Module):
 
     def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
         """tokens [T, D] -> [N, D]"""
-        query = self.query_norm(self.query(self.probe.unsqueeze(0)).view(self.heads, -1))  # [H, dh]
         key, value = split_heads(self.key_value(tokens), 2, self.heads)
-        pooled: Tensor = self.proj(segments.attend(query, self.key_norm(key), value, self.scale))
+        pooled: Tensor = self.proj(segments.attend(self._query(), self.key_norm(key), value, self.scale))
         return pooled
+
+    def weights(self, tokens: Tensor, segments: Segments) -> Tensor:
+        """How much the probe looks at each token: tokens [T, D] -> [H, N, T] float32, an image's tokens sum to 1"""
+        key, _ = split_heads(self.key_value(tokens), 2, self.heads)
+        return segments.weights(self._query(), self.key_norm(key), self.scale)
+
+    def _query(self) -> Tensor:
+        """[H, dh]"""
+        query: Tensor = self.query_norm(self.query(self.probe.unsqueeze(0)).view(self.heads, -1))
+        return query
 
 
 class ProbePooling(nn.Module):

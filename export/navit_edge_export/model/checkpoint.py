@@ -1,21 +1,36 @@
-"""Checkpoints: safetensors with the config as JSON in the metadata. Never pickle."""
+"""Checkpoints: safetensors with config, labels and preprocessing as JSON in the metadata. Never pickle."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from navit_edge.vocabulary import AlphaRule
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 
 CONFIG_KEY = "navit_edge.config"
+PREPROCESSING_KEY = "navit_edge.preprocessing"
 
 
-def save_checkpoint(model: NaViT, path: Path) -> None:
-    """Writes the model's parameters and config to one ``.safetensors`` file."""
+def save_checkpoint(
+    model: NaViT, path: Path, *, labels: Sequence[str] = (), max_tokens: int = 0, alpha: AlphaRule | None = None
+) -> None:
+    """Writes the model's parameters and config to one ``.safetensors`` file.
+
+    What ``navit-edge export`` shall take from it unless its options say otherwise: labels (one a class), max_tokens of
+    an image (0: not said), alpha (None: not said).
+    """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, path, metadata={CONFIG_KEY: model.config.to_json()})
+    said = {"labels": list(labels), "max_tokens": max_tokens, "alpha": alpha}
+    known = {name: value for name, value in said.items() if value}
+    metadata = {CONFIG_KEY: model.config.to_json()}
+    if known:
+        metadata[PREPROCESSING_KEY] = json.dumps(known)
+    save_file(tensors, path, metadata=metadata)
 
 
 def load_checkpoint(path: Path, config: NaViTConfig | None = None) -> NaViT:

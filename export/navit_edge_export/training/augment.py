@@ -12,7 +12,7 @@ from navit_edge.planning import resize
 
 UInt8Array = npt.NDArray[np.uint8]
 
-BACKGROUNDS = ("white", "black", "random")
+BACKGROUNDS = ("white", "black", "random", "half-white")
 #: Shares of red, green and blue in brightness (ITU-R BT.601).
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -25,7 +25,8 @@ class Augment:
     crop: the least share of the area that a crop has; 1: no crops. The crop has the image's aspect.
     brightness, contrast, saturation: b: a factor between 1 - b and 1 + b.
     gray: probability of no colours.
-    background: what shows through where an image is transparent; "random": one colour an image.
+    background: what shows through where an image is transparent; "random": one colour an image; "half-white": white
+        behind half of the images, one colour behind each other.
     """
 
     flip: float = 0.0
@@ -53,11 +54,15 @@ class Augment:
             image = crop(image, share, place[0], place[1])
         image = resize(image, (height_px, width_px))
         if image.shape[2] == 4:
-            fill = {"white": np.full(3, 255), "black": np.zeros(3, int), "random": background}[self.background]
-            image = over(image, fill)
+            image = over(image, self._fill(background))
         if mirror < self.flip:
             image = image[:, ::-1]
         return self._colour(np.ascontiguousarray(image), colours)
+
+    def _fill(self, drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        if self.background == "random" or (self.background == "half-white" and drawn.sum() % 2):
+            return drawn
+        return np.zeros(3, np.int64) if self.background == "black" else np.full(3, 255, np.int64)
 
     def _colour(self, image: UInt8Array, draws: npt.NDArray[np.float64]) -> UInt8Array:
         if not (self.brightness or self.contrast or self.saturation or self.gray):

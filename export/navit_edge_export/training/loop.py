@@ -68,7 +68,9 @@ def finish(run: Run) -> None:
     if run.curve is None:
         return
     partial = run.folder / "model.partial"
-    save_checkpoint(run.trained(), partial)
+    save_checkpoint(
+        run.trained(), partial, labels=run.data.class_names, max_tokens=most_patches(run), alpha="composite"
+    )
     partial.replace(run.folder / "model.safetensors")
     curve = read_curve(run.folder / "curve.jsonl")
     found: dict[str, object] = {
@@ -83,8 +85,7 @@ def finish(run: Run) -> None:
     }
     if run.recipe.test:
         test = read_folder(Path(run.recipe.test), class_names=run.data.class_names)
-        most_px = max(one.max_px for one in run.recipe.resolution.pools)
-        measured = accuracy(run.trained(), test, max_tokens=(most_px // run.model.config.patch_px) ** 2)
+        measured = accuracy(run.trained(), test, max_tokens=most_patches(run))
         found["test"] = measured._asdict()
     content = json.dumps(found, indent=1).encode()
     files.write_whole(run.folder / "report.json", content, beside=".report.json.partial")
@@ -92,6 +93,12 @@ def finish(run: Run) -> None:
         draw_curve(curve, run.folder / "curve.png")
     except MissingPackageError:  # the curve is there as JSON
         return
+
+
+def most_patches(run: Run) -> int:
+    """The most that an image had in the training, whatever its aspect; a bundle of the model takes as many."""
+    most_px = max(one.max_px for one in run.recipe.resolution.pools)
+    return max(1, (most_px // run.model.config.patch_px) ** 2)
 
 
 class Accuracy(NamedTuple):

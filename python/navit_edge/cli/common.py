@@ -34,11 +34,20 @@ MOST_LINES = 12
 _debug = False
 
 
-def _set_debug(value: bool) -> bool:
+def _set_debug(context: typer.Context, value: bool) -> bool:
+    """Until the command ends: a program or a test may run several in its own process."""
     global _debug
-    _debug = _debug or value
-    if value:
+    if value and not _debug:
+        before = os.environ.get("NAVIT_EDGE_DEBUG", "")
+
+        def end() -> None:
+            global _debug
+            _debug = False
+            os.environ["NAVIT_EDGE_DEBUG"] = before  # empty is as if unset
+
+        _debug = True
         os.environ["NAVIT_EDGE_DEBUG"] = "1"  # of the core: an error lists what was tried
+        context.find_root().call_on_close(end)
     return value
 
 
@@ -205,7 +214,7 @@ def out_console() -> Console:
 
 
 def make_progress(console: Console) -> Progress:
-    """Bars for work of known length, a spinner until that is known."""
+    """Bars for work of known length, a spinner until that is known. Nothing where no terminal shows them move."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     return Progress(
@@ -215,6 +224,7 @@ def make_progress(console: Console) -> Progress:
         TextColumn("{task.fields[phase]}", markup=False),
         TimeElapsedColumn(),
         console=console,
+        disable=not console.is_terminal,
     )
 
 

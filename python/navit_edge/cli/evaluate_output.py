@@ -68,7 +68,7 @@ def _print_comparisons(report: Report, reference: int) -> None:
 
     engine, margin = report.rows[reference].engine, points_text(report.margin)
     rows = [row for row in report.rows if row.against_reference is not None]
-    columns = [number("same\nanswer %"), number("top-1,\npoints"), number("p"), text("verdict")]
+    columns = [number("same\nanswer %"), number("top-1,\npoints"), number("p,\nHolm"), text("verdict")]
     cells = (_compared(row.against_reference) for row in rows if row.against_reference is not None)
     _print_table(f"against {engine} at the bundle's own tokens; a loss of {margin} matters", columns, rows, cells)
 
@@ -116,7 +116,7 @@ def _compared(one: Comparison) -> list[str]:
     return [
         _percent(one.agreement),
         f"{_points(d.value)} ({_points(d.low)} to {_points(d.high)})",
-        f"{one.p:.3f}" if one.p >= 0.001 else "<0.001",
+        f"{one.p_holm:.3f}" if one.p_holm >= 0.001 else "<0.001",
         verdict,
     ]
 

@@ -179,6 +179,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with the images, their patches, classes and packs (the first 200 images).",
+            metavar="FILE.html",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
     engine: Annotated[
         str,
@@ -239,6 +248,7 @@ def run(
     import navit_edge as ne
     from navit_edge.run import film
     from navit_edge.run.feed import Feed
+    from navit_edge.run.html import JobPage
     from navit_edge.run.job import run_job, traced
     from navit_edge.run.journal import fingerprint
     from navit_edge.run.progress import Progress
@@ -250,7 +260,7 @@ def run(
     place = place_of(output)
     kind = format_of(place, form, as_json)
     check_output(place, kind, resume=resume, overwrite=overwrite)
-    check_files(trace=trace, report=report)
+    check_files(trace=trace, report=report, html=html)
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
     try:
@@ -308,18 +318,27 @@ def run(
             top_k=top_k,
             **_decoding_of(decode),
         )
+        page = None if html is None else JobPage(bundle, session, top_k=top_k)
         sink = open_output(place, kind, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
         try:
             with traced(session, trace):
                 # A policy has a reason for every image.
                 scaled = overflow == "downscale" and policy == "native"
                 outcome = run_job(
-                    replace(sources, decoder=session.decoder), sink, layout, progress, feed, show_scaled=scaled
+                    replace(sources, decoder=session.decoder),
+                    sink,
+                    layout,
+                    progress,
+                    feed,
+                    show_scaled=scaled,
+                    watch=None if page is None else page.take,
                 )
         finally:
             sink.close()
     if report is not None:
         write_report(report, outcome)
+    if html is not None and page is not None:
+        page.write(html, outcome)
     end(outcome, console, quiet=quiet, place=place)
 
 

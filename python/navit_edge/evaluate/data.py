@@ -13,10 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from navit_edge.bundle.hashing import hash_file
 from navit_edge.decode.formats import FORMATS
 from navit_edge.errors import InvalidInputError, NavitEdgeError, import_or_explain
-from navit_edge.files import read_text
+from navit_edge.files import read_json, read_text
 from navit_edge.inputs.entries import Folders, Refused, Skipped, Wanted
 from navit_edge.inputs.images import nothing_in
 from navit_edge.run.sources import Item, Name
@@ -108,6 +110,32 @@ def shared_files(one: Examples, other: Examples) -> list[str]:
         there = {_hash(example) for example in theirs[size]}
         shared |= {example.name for example in mine[size] if (found := _hash(example)) is not None and found in there}
     return [name for name in one.names if name in shared]
+
+
+class _CalibrationImage(msgspec.Struct, kw_only=True):
+    sha256: str
+
+
+class _Calibration(msgspec.Struct, kw_only=True):
+    """Of a report of `navit-edge quantize`, what is read here."""
+
+    calibration: tuple[_CalibrationImage, ...]
+
+
+def calibration_notes(bundle: Path, examples: Examples) -> Iterator[str]:
+    """A sentence for each precision of a bundle that was calibrated with some of the images, to the byte."""
+    for path in sorted((bundle / "reports").glob("quantize-*.json")):
+        precision = path.stem.partition("-")[2]
+        try:
+            images = msgspec.convert(read_json(path), _Calibration).calibration
+        except (msgspec.ValidationError, InvalidInputError):
+            continue  # it says nothing of images
+        known = {one.sha256 for one in images}
+        if names := [one.name for one in examples.examples if _hash(one) in known]:
+            yield (
+                f"{len(names)} image{'s' * (len(names) > 1)} of the data calibrated {precision}, the first "
+                f"{shown(names[0])}: its rows may be too good; leave them out"
+            )
 
 
 def _by_size(examples: Examples) -> dict[int, list[Example]]:

@@ -139,6 +139,18 @@ class Retrieval:
         return self.asked & (self.before < k)
 
 
+def nearest(queries: Array, gallery: Array) -> tuple[Indices, Array]:
+    """Of each query [n, D] the most similar row of ``gallery`` [m, D], and the cosine: -1 for what is no number."""
+    found, cosine = np.zeros(len(queries), np.int64), np.full(len(queries), -1, np.float32)
+    usable = finite_rows(gallery)
+    for rows, similar in _similarities(normalized(queries), normalized(gallery)):
+        similar[:, ~usable] = -1
+        found[rows] = np.argmax(similar, axis=1)
+        cosine[rows] = np.take_along_axis(similar, found[rows][:, None], axis=1)[:, 0]
+    cosine[~finite_rows(queries)] = -1
+    return found, cosine
+
+
 def normalized(embeddings: Array) -> Array:
     """Rows of length 1; zeros, and what is no number, become zeros."""
     values = np.where(finite_rows(embeddings)[:, None], embeddings, np.float32(0)).astype(np.float32)

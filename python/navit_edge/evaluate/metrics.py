@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -59,6 +60,20 @@ def mcnemar(lost: int, gained: int) -> tuple[float, Literal["exact", "chi2"]]:
         term = term * (changed - k) // (k + 1)
         total += term
     return min(1.0, 2 * total / 2**changed), "exact"  # integers divide exactly rounded, whatever their size
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Each p of a family of tests, adjusted so that all of them together err with at most the level of one.
+
+    Holm's step-down procedure (Holm 1979): valid whatever the tests have to do with each other. The smallest of m is
+    multiplied by m, the next by m - 1 and so on; none is below one that comes before it.
+    """
+    adjusted = [1.0] * len(p)
+    highest = 0.0
+    for place, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        highest = max(highest, min(1.0, (len(p) - place) * p[index]))
+        adjusted[index] = highest
+    return adjusted
 
 
 def paired_difference(lost: float, gained: float, images: float) -> Difference:

@@ -13,6 +13,7 @@ from navit_edge.evaluate.metrics import (
     CONFIDENCE,
     Difference,
     Share,
+    holm,
     images_needed,
     mcnemar,
     paired_difference,
@@ -21,13 +22,18 @@ from navit_edge.evaluate.metrics import (
 )
 from navit_edge.evaluate.outputs import Outputs
 from navit_edge.evaluate.request import Variant
+from navit_edge.text import shown
 from navit_edge.vocabulary import Head
 
 #: Of the JSON: raised if a key is renamed or goes away, not if one is added.
 SCHEMA_VERSION = 1
 
-#: "worse", "better": McNemar's test shows a difference. Else "no loss": the interval leaves out a loss of the margin;
-#: "too few images": it does not.
+#: Images of which the embeddings have this cosine, or a higher one, may be copies of each other.
+ALIKE = 0.98
+_PAIRS = 10
+
+#: "worse", "better": McNemar's test shows a difference, all rows of the report taken together (Holm). Else "no loss":
+#: the interval leaves out a loss of the margin; "too few images": it does not.
 Verdict: TypeAlias = Literal["no loss", "worse", "better", "too few images"]
 
 
@@ -40,6 +46,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     gained: int  # images that only this row has right
     difference: Difference  # of top-1: this row's minus the other's
     p: float  # McNemar's test, two-sided
+    p_holm: float  # adjusted for the number of rows that are compared
     test: Literal["exact", "chi2"]
     smallest: float | None  # difference that so many images show, if so many answers change; None: none
     verdict: Verdict
@@ -86,6 +93,15 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, int]  # entries by the rule that leaves them out
 
 
+class Similar(msgspec.Struct, frozen=True, kw_only=True):
+    """Images of the data that look much like a training image, by the embeddings of one row."""
+
+    row: int
+    cosine: float  # at least
+    images: int
+    pairs: tuple[tuple[str, str, float], ...]  # the most similar ones: image, training image, cosine
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     bundle: str
@@ -96,6 +112,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     data: Images
     train: Images | None
+    similar: Similar | None  # None without training images
     reference: int | None  # the row that the others are compared with; None: no float32 engine runs here
     rows: tuple[Row, ...]
     not_run: dict[str, str]  # engine -> why, in several lines
@@ -145,7 +162,7 @@ def recall_of(answers: Answers) -> dict[str, Share]:
 
 
 def compare(before: Answers, after: Answers, margin: float) -> Comparison | None:
-    """None if they have no image in common."""
+    """None if they have no image in common. As the only comparison: ``judged`` takes account of others."""
     both = before.counted & after.counted
     images = int(both.sum())
     if not images:
@@ -162,10 +179,33 @@ def compare(before: Answers, after: Answers, margin: float) -> Comparison | None
         gained=gained,
         difference=difference,
         p=p,
+        p_holm=p,
         test=test,
         smallest=smallest_difference(lost + gained, images),
         verdict=verdict,
         images_needed=images_needed(lost, gained, images, margin) if verdict == "too few images" else None,
+    )
+
+
+def judged(comparisons: Sequence[Comparison | None], margin: float) -> list[Comparison | None]:
+    """Comparisons that are read together: their p adjusted by Holm's procedure, their verdicts by that."""
+    adjusted = iter(holm([one.p for one in comparisons if one is not None]))
+    return [None if one is None else _judged(one, next(adjusted), margin) for one in comparisons]
+
+
+def _judged(one: Comparison, p: float, margin: float) -> Comparison:
+    verdict = _verdict(p, one.lost, one.gained, one.difference, margin)
+    needed = images_needed(one.lost, one.gained, one.images, margin) if verdict == "too few images" else None
+    return msgspec.structs.replace(one, p_holm=p, verdict=verdict, images_needed=needed)
+
+
+def with_adjusted_tests(rows: Sequence[Row], margin: float) -> tuple[Row, ...]:
+    """The rows, their comparisons with the reference judged together, and those with float32 of the same tokens."""
+    reference = judged([row.against_reference for row in rows], margin)
+    float32 = judged([row.against_float32 for row in rows], margin)
+    return tuple(
+        msgspec.structs.replace(row, against_reference=one, against_float32=other)
+        for row, one, other in zip(rows, reference, float32, strict=True)
     )
 
 
@@ -199,7 +239,9 @@ def _beats(one: Row, other: Row) -> bool:
     return mine != its and all(a >= b for a, b in zip(mine, its, strict=True))
 
 
-def notes_of(data: Images, train: Images | None, rows: Sequence[Row], *, reference: bool) -> list[str]:
+def notes_of(
+    data: Images, train: Images | None, rows: Sequence[Row], *, similar: Similar | None, reference: bool
+) -> list[str]:
     """What a reader of the table has to know, a sentence each."""
     notes = []
     if not reference:
@@ -224,6 +266,12 @@ def notes_of(data: Images, train: Images | None, rows: Sequence[Row], *, referen
         why = next(row.first_error for row in rows if row.failed == failed)
         notes.append(f"images that failed and do not count: {failed}; the first: {why}")
     notes += [_not_finite(row) for row in rows if row.not_finite]
+    if similar is not None and similar.images:
+        mine, its, cosine = similar.pairs[0]
+        notes.append(
+            f"{similar.images} images are {similar.cosine:g} or more alike to a training image (cosine of embeddings); "
+            f"if they are copies, top-1 is too good: look at {shown(mine)} and {shown(its)} ({cosine:.4f})"
+        )
     return notes
 
 
@@ -267,6 +315,16 @@ def _not_finite(row: Row) -> str:
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def similar_of(
+    row: int, names: Sequence[str], training: Sequence[str], found: Sequence[int], cosines: Sequence[float]
+) -> Similar:
+    """found, cosines: of each image the most similar training image."""
+    alike = [place for place, cosine in enumerate(cosines) if cosine >= ALIKE]
+    first = sorted(alike, key=lambda place: -cosines[place])[:_PAIRS]
+    pairs = tuple((names[place], training[found[place]], float(cosines[place])) for place in first)
+    return Similar(row=row, cosine=ALIKE, images=len(alike), pairs=pairs)
 
 
 def images_of(

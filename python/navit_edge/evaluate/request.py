@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -72,6 +74,17 @@ class Variant:
     precision: str
     policy: str
     cap: int
+
+    @property
+    def folder(self) -> str:
+        """Of its outputs: different for different variants, and a plain name."""
+        exact = f"{self.engine}~{self.policy}~{self.cap or 'all'}"
+        plain = re.sub(r"[^A-Za-z0-9.+~_-]", "_", exact)
+        return plain if plain == exact else f"{plain}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
+
+    def train_folder(self, digest: str) -> str:
+        """Of the outputs of the training images of this digest, beside it: other ones do not replace them."""
+        return f"{self.folder}.train-{digest[:12]}"
 
 
 def chosen_head(request: EvaluateRequest, outputs: Mapping[str, int], *, train: bool) -> Head:

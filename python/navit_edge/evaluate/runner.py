@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,8 +19,8 @@ from navit_edge.compile.report import host_description
 from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
 from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, trained_head
-from navit_edge.evaluate.data import Examples, read_examples, shared_files
-from navit_edge.evaluate.heads import classifier_head
+from navit_edge.evaluate.data import Examples, calibration_notes, read_examples, shared_files
+from navit_edge.evaluate.heads import classifier_head, nearest
 from navit_edge.evaluate.metrics import CONFIDENCE
 from navit_edge.evaluate.outputs import Outputs, read_outputs, run_into
 from navit_edge.evaluate.report import (
@@ -30,10 +28,13 @@ from navit_edge.evaluate.report import (
     Images,
     Report,
     Row,
+    Similar,
     Timing,
     images_of,
     notes_of,
     row_of,
+    similar_of,
+    with_adjusted_tests,
     with_front,
 )
 from navit_edge.evaluate.request import (
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 
 #: In the folder of an evaluation.
 REPORT = "report.json"
-_VARIANTS = "variants"
+VARIANTS = "variants"
 _PACKAGES = ("navit-edge", "numpy", "openvino", "tensorrt", "tensorrt-rtx-cu12", "scikit-learn")
 
 #: Called with each session that is opened, what it runs, which row that is, and how many there will be.
@@ -111,6 +112,7 @@ class _Found:
     answers: dict[Variant, Answers] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    similar: Similar | None = None
     reference: Variant | None = None
 
 
@@ -170,13 +172,13 @@ class _Evaluation:
                 journal = claim_folder(root, resume=resume, overwrite=overwrite)
                 held.callback(journal.close)
                 if overwrite:
-                    shutil.rmtree(root / _VARIANTS, ignore_errors=True)
+                    shutil.rmtree(root / VARIANTS, ignore_errors=True)
                     (root / REPORT).unlink(missing_ok=True)
                 else:
                     journal.require_same(self._job)
                 journal.write(self._job)
-            (root / _VARIANTS).mkdir(exist_ok=True)
-            report = self._report(self._found(root / _VARIANTS))
+            (root / VARIANTS).mkdir(exist_ok=True)
+            report = self._report(self._found(root / VARIANTS))
             if folder is not None:
                 write_file(root / REPORT, report_json(report).encode())
         return report
@@ -208,7 +210,7 @@ class _Evaluation:
 
     def _add(self, place: Path, variant: Variant, found: _Found, *, must_run: bool) -> bool:
         """Whether it could be run: a row more."""
-        here = place / _file_name(variant)
+        here = place / variant.folder
         try:
             record = self._complete(here, variant, len(found.rows) + 1)
         except BackendError as error:
@@ -217,7 +219,9 @@ class _Evaluation:
             found.not_run[variant.engine] = str(error)
             return False
         outputs = read_outputs(here, self._examples.names)
-        answers = self._answers(here, outputs, found.notes)
+        answers = self._answers(here, variant, outputs, found.notes)
+        if found.similar is None and self._train is not None:
+            found.similar = self._similar(here, variant, outputs)
         if not answers.counted.any():
             why = outputs.errors[0] if outputs.errors else "no label of theirs is known"
             raise InvalidInputError(f"none of {len(outputs.ok)} images can be evaluated with {variant.engine}: {why}")
@@ -271,7 +275,7 @@ class _Evaluation:
             for name, examples in (("data", self._examples), ("train", self._train)):
                 if examples is not None:
                     run_into(
-                        here if name == "data" else _train_folder(here),
+                        here if name == "data" else here.with_name(variant.train_folder(examples.digest)),
                         examples,
                         session,
                         layout,
@@ -300,7 +304,7 @@ class _Evaluation:
         jobs = {"data": self._examples, "train": self._train}
         return {name: {"images": one.digest, **same} for name, one in jobs.items() if one is not None}
 
-    def _answers(self, here: Path, outputs: Outputs, notes: list[str]) -> Answers:
+    def _answers(self, here: Path, variant: Variant, outputs: Outputs, notes: list[str]) -> Answers:
         recall = tuple(dict.fromkeys(self._request.recall))
         if self._head == "retrieval":
             return answers_of(outputs, self._classes, None, of=None, recall=recall)
@@ -309,7 +313,7 @@ class _Evaluation:
             return answers_of(outputs, self._classes, head, of=outputs.logits, recall=recall)
         head = trained_head(
             self._head,
-            read_outputs(_train_folder(here), self._train.names),
+            read_outputs(here.with_name(variant.train_folder(self._train.digest)), self._train.names),
             self._train,
             self._classes,
             neighbors=self._request.neighbors,
@@ -317,10 +321,24 @@ class _Evaluation:
         )
         return answers_of(outputs, self._classes, head, of=outputs.embedding, recall=recall)
 
+    def _similar(self, here: Path, variant: Variant, outputs: Outputs) -> Similar:
+        assert self._train is not None
+        training = read_outputs(here.with_name(variant.train_folder(self._train.digest)), self._train.names)
+        assert outputs.embedding is not None
+        assert training.embedding is not None
+        there = [place for place, ok in enumerate(training.ok) if ok]
+        found, cosines = nearest(outputs.embedding[outputs.ok], training.embedding[there])
+        names = [name for name, ok in zip(self._examples.names, outputs.ok, strict=True) if ok]
+        return similar_of(0, names, [self._train.names[place] for place in there], found.tolist(), cosines.tolist())
+
     def _report(self, found: _Found) -> Report:
         data = _images(self._examples, self._classes.unknown)
         train = None if self._train is None else _images(self._train, {})
-        notes = [*notes_of(data, train, found.rows, reference=found.reference is not None), *found.notes]
+        notes = [
+            *calibration_notes(self._bundle, self._examples),
+            *notes_of(data, train, found.rows, similar=found.similar, reference=found.reference is not None),
+            *found.notes,
+        ]
         return Report(
             schema_version=SCHEMA_VERSION,
             bundle=self._manifest.name,
@@ -331,8 +349,9 @@ class _Evaluation:
             confidence=CONFIDENCE,
             data=data,
             train=train,
+            similar=found.similar,
             reference=None if found.reference is None else list(found.answers).index(found.reference),
-            rows=with_front(found.rows),
+            rows=with_front(with_adjusted_tests(found.rows, self._request.margin)),
             not_run=found.not_run,
             notes=tuple(notes),
             host=host_description(),
@@ -348,17 +367,6 @@ def report_json(report: Report) -> str:
 
 def _images(examples: Examples, unknown: dict[str, int]) -> Images:
     return images_of(examples.count(), len(examples.classes), examples.empty, unknown, examples.skipped)
-
-
-def _file_name(variant: Variant) -> str:
-    """Different for different variants, and a plain name."""
-    exact = f"{variant.engine}~{variant.policy}~{variant.cap or 'all'}"
-    plain = re.sub(r"[^A-Za-z0-9.+~_-]", "_", exact)
-    return plain if plain == exact else f"{plain}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
-
-
-def _train_folder(here: Path) -> Path:
-    return here.with_name(f"{here.name}.train")
 
 
 def _read_record(path: Path) -> _Record | None:

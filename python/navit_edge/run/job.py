@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from navit_edge.run.rows import Layout
     from navit_edge.run.sinks import Sink
     from navit_edge.run.sources import Item
-    from navit_edge.session import Session
+    from navit_edge.session import Result, Session
 
 #: Notes on images that were scaled down, before they are only counted.
 _NOTES = 5
@@ -56,11 +56,18 @@ class Outcome:
 
 
 def run_job(
-    sources: Images, sink: Sink, layout: Layout, progress: Progress, feed: Feed, *, show_scaled: bool
+    sources: Images,
+    sink: Sink,
+    layout: Layout,
+    progress: Progress,
+    feed: Feed,
+    *,
+    show_scaled: bool,
+    watch: Callable[[Item, Result], None] | None = None,
 ) -> Outcome:
     """Every image of ``sources`` that ``sink`` has not, through ``feed`` into ``sink``, in order.
 
-    show_scaled: notes say which images were scaled down, and why.
+    show_scaled: notes say which images were scaled down, and why. watch: called with every result that was written.
     An image that cannot be run is a row with its error. Raises OutputError if a row cannot be written, and
     BackendError if the engine fails: rows up to there are in the output. SIGINT and SIGTERM end it early (``Stop``).
     """
@@ -76,6 +83,8 @@ def run_job(
                 row = layout.row(item, result)
                 sink.write(row)
                 written += 1
+                if watch is not None:
+                    watch(item, result)
                 if row.failed:
                     failed += 1
                     first_error = first_error or str(row.record["error"])
