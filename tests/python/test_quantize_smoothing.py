@@ -187,9 +187,10 @@ def test_smoothing_that_costs_more_on_the_calibration_images_is_given_up(
     quantize_bundle(other, QuantizeRequest(calibration=images, smooth="off"))
 
     def unsuitable(product: strength._Product, group: Group) -> strength.Choice:
-        scale = np.ones_like(product.inert.scale)
+        inert = product.transform(None, shifted=False)
+        scale = inert.scale.copy()
         scale[0] = 1e-2  # one channel a hundred times as large as it was
-        transform = Transform(shift=product.inert.shift, scale=scale)
+        transform = Transform(shift=inert.shift, scale=scale)
         return strength.Choice(strength=0.5, transform=transform, before=1.0, after=0.0)
 
     monkeypatch.setattr(strength, "_best", unsuitable)
@@ -219,14 +220,31 @@ def test_what_only_skipped_layers_read_stays_as_it_is(bundle: Path, images: Path
     assert not any("down.weight.smoothed" in name for node in model.graph.node for name in node.output)
 
 
-def test_rows_are_an_even_choice_whatever_the_packs() -> None:
+def test_rows_are_an_even_choice_and_ranges_those_of_every_other_image() -> None:
     values = np.arange(5 * ROWS, dtype=np.float32)[:, None] - 100
-    for cuts in ([], [1, 7, 1000, 2048]):
-        channels = Channels(len(values))
-        for part in np.split(values, cuts):
-            channels.add(part)
-        np.testing.assert_array_equal(channels.rows, values[::5])
-        assert (channels.low.item(), channels.high.item()) == (-100, 5 * ROWS - 101)
+    channels = Channels(len(values))
+    for image in np.split(values, [1, 7, 1000, 2048]):
+        channels.add(image)
+    np.testing.assert_array_equal(np.sort(channels.rows, axis=0), values[::5])
+    assert [(one.low.item(), one.high.item()) for one, _ in channels.halves] == [
+        (-100, 5 * ROWS - 101),  # images 0, 2 and 4
+        (-99, 2048 - 101),
+    ]
+    assert (channels.range.low.item(), channels.range.high.item()) == (-100, 5 * ROWS - 101)
+    alone = Channels(3)
+    alone.add(values[:3])
+    assert len(alone.halves) == 1
+
+
+def test_a_channel_that_only_some_images_fill_is_judged_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    channels = Channels(400)
+    for image in range(4):
+        rows = rng.normal(0, 1, (100, 8)).astype(np.float32)
+        rows[:, 0] *= 0.01 if image % 2 else 1.0
+        channels.add(rows)
+    product = strength._Product(channels, rng.normal(0, 1, (8, 4)).astype(np.float32), "int8")
+    assert product.error(1.0) > 5 * product.error(None)  # its range would be that of the images without it
 
 
 @pytest.mark.parametrize("value", ["never", -0.1, 1.5, float("nan")])

@@ -173,7 +173,9 @@ def observe(
             _require_finite(values[used], reader[name], pack)
             histograms[name].add(values[used])
             if channels is not None:
-                channels.setdefault(name, Channels(tokens)).add(values[used])
+                for segment in pack.segments:
+                    image = values[segment.first : segment.first + segment.tokens]
+                    channels.setdefault(name, Channels(tokens)).add(image)
     progress(len(packs), len(packs))
     return {layer.name: histograms[layer.activation] for layer in layers}
 

@@ -11,7 +11,8 @@ import numpy as np
 from navit_edge.errors import import_or_explain
 from navit_edge.oracle.packs import Array
 from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer
-from navit_edge.quantize.smoothing import Group, Transform, Wiring
+from navit_edge.quantize.smoothing import Group, Transform
+from navit_edge.quantize.wiring import Wiring, put_input
 
 if TYPE_CHECKING:
     import onnx
@@ -135,7 +136,7 @@ class _Writer:
             old = self._named(writer, 2)
             value = ((0.0 if old is None else old) - transform.shift) / transform.scale
             if old is not None or value.any():
-                self._put(writer, 2, self._add(f"{group.name}.norm_bias", value))
+                put_input(writer, 2, self._add(f"{group.name}.norm_bias", value))
         if group.kind == "factor":
             self._behind[group.activation] = self._product(
                 group.activation, np.float32(1) / transform.scale, f"{group.name}.input"
@@ -148,7 +149,7 @@ class _Writer:
         if place is not None:
             bias = self._folding.bias(layer.name, self._named(*place))
             if bias is not None:
-                self._put(*place, self._add(f"{layer.name}.bias", bias))
+                put_input(*place, self._add(f"{layer.name}.bias", bias))
         weight = layer.weight
         for number, factor in enumerate(self._folding.factors(layer.name)):
             self._first.append(self._product(weight, factor, f"{layer.weight}{number or ''}"))
@@ -185,8 +186,3 @@ class _Writer:
         """The constant that an input names; None if there is none."""
         name = node.input[index] if len(node.input) > index else ""
         return self._constants[name] if name else None
-
-    def _put(self, node: onnx.NodeProto, index: int, name: str) -> None:
-        while len(node.input) <= index:
-            node.input.append("")
-        node.input[index] = name

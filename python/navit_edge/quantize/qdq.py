@@ -16,6 +16,7 @@ import numpy.typing as npt
 from navit_edge.errors import import_or_explain
 from navit_edge.oracle.packs import Array
 from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer
+from navit_edge.quantize.wiring import Wiring, put_input
 
 if TYPE_CHECKING:
     import onnx
@@ -52,12 +53,19 @@ def round_to(values: npt.NDArray[Any], precision: str) -> npt.NDArray[Any]:
     return np.asarray(np.clip(np.rint(values / step) * step, -largest, largest))
 
 
+def rounded_to(values: Array, steps: Array | float, precision: str) -> Array:
+    """Numbers as they come out of Q/DQ with these scales."""
+    size = np.asarray(steps, np.float32)
+    return np.asarray(round_to(values / size, precision) * size, np.float32)
+
+
 def insert(
     model: onnx.ModelProto,
     layers: Sequence[Layer],
     activation_scales: Mapping[str, float],
     channel_scales: Mapping[str, Array],
     precision: str,
+    biases: Mapping[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """A copy of the graph with Q/DQ on the activation and the weight of each of ``layers``.
 
@@ -69,6 +77,7 @@ def insert(
         activation_scales: Layer name -> scale of what it reads; one value for layers that read the same.
         channel_scales: Layer name -> scales of its weight, [fan_out].
         precision: "int8" or "fp8".
+        biases: Layer name -> bias that takes the place of its own, [fan_out]; layers that have a place for one.
     """
     onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
     helper = onnx.helper
@@ -106,6 +115,13 @@ def insert(
 
     at = {layer.node: layer for layer in layers}
     shared: dict[str, str] = {}
+    wiring = Wiring(quantized)
+    for corrected in layers:
+        place = wiring.bias(graph.node[corrected.node])
+        if biases is not None and corrected.name in biases and place is not None:
+            name = f"{corrected.name}.bias.corrected"
+            graph.initializer.append(onnx.numpy_helper.from_array(biases[corrected.name], name))
+            put_input(*place, name)
     for index, node in enumerate(graph.node):
         layer = at.get(index)
         if layer is not None:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.oracle.packs import Array
-from navit_edge.quantize.channels import Channels
+from navit_edge.quantize.channels import Channels, Range
 from navit_edge.quantize.layers import Layer
-from navit_edge.quantize.qdq import round_to, scale_of, weight_scales
+from navit_edge.quantize.qdq import rounded_to, scale_of, weight_scales
 from navit_edge.quantize.smoothing import Group, Transform
 
 #: Exponents a that are tried: s = max|x|^a / max|w|^(1 - a) of each channel.
@@ -62,31 +62,42 @@ class _Product:
     """One value and all the weights that it is multiplied with, [fan_in, fan_out]."""
 
     def __init__(self, channels: Channels, weight: Array, precision: str) -> None:
-        self._low, self._high, self._rows = channels.low, channels.high, channels.rows
+        self._range = channels.range
+        self._halves = channels.halves
         self._precision = precision
         self._largest_weight = _positive(np.abs(weight).max(axis=1))
         self._weight = weight[:, :: max(1, -(-weight.shape[1] // _OUTPUTS))]
-        self.inert = Transform(shift=np.zeros_like(channels.low), scale=np.ones_like(channels.low))
+        self._size = sum(float(np.square(rows @ self._weight, dtype=np.float64).sum()) for _, rows in self._halves)
 
-    def candidate(self, strength: float, *, shifted: bool) -> Transform:
-        low, high = self._low, self._high
-        shift = (low + high) / 2 if shifted else np.zeros_like(low)
-        largest = _positive(np.maximum(np.abs(low - shift), np.abs(high - shift)))
+    def transform(self, strength: float | None, *, shifted: bool, found: Range | None = None) -> Transform:
+        """What a strength makes of the range of each channel; nothing, if it is None."""
+        found = found or self._range
+        if strength is None:
+            return Transform(shift=np.zeros_like(found.low), scale=np.ones_like(found.low))
+        shift = (found.low + found.high) / 2 if shifted else np.zeros_like(found.low)
+        largest = _positive(np.maximum(np.abs(found.low - shift), np.abs(found.high - shift)))
         scale = largest**strength / self._largest_weight ** (1 - strength)
         scale /= np.exp(np.log(scale).mean())
         return Transform(shift=shift.astype(np.float32), scale=scale.astype(np.float32))
 
-    def error(self, transform: Transform) -> float:
-        shift, scale = transform.shift, transform.scale
-        ends = (self._low - shift) / scale, (self._high - shift) / scale
-        step = scale_of(float(max(np.abs(end).max() for end in ends)), self._precision)
-        value, weight = (self._rows - shift) / scale, self._weight * scale[:, None]
-        exact = value @ weight
-        found = _rounded(value, step, self._precision) @ _rounded(
-            weight, weight_scales(weight, 1, self._precision), self._precision
-        )
-        size = float(np.square(self._rows @ self._weight, dtype=np.float64).sum())
-        return float(np.sqrt(np.square(found - exact, dtype=np.float64).sum() / size)) if size > 0 else 0.0
+    def error(self, strength: float | None, *, shifted: bool = False) -> float:
+        """Of the output, if ranges are those of one half of the images and tokens are those of the other.
+
+        So a channel whose range differs from image to image, and would be clipped, counts as it will at run time.
+        """
+        if self._size == 0:
+            return 0.0
+        squares = 0.0
+        for (found, _), (_, rows) in zip(self._halves, reversed(self._halves), strict=True):
+            transform = self.transform(strength, shifted=shifted, found=found)
+            shift, scale = transform.shift, transform.scale
+            ends = (found.low - shift) / scale, (found.high - shift) / scale
+            step = scale_of(float(max(np.abs(end).max() for end in ends)), self._precision)
+            value, weight = (rows - shift) / scale, self._weight * scale[:, None]
+            steps = weight_scales(weight, 1, self._precision)
+            rounded = rounded_to(value, step, self._precision) @ rounded_to(weight, steps, self._precision)
+            squares += float(np.square(rounded - value @ weight, dtype=np.float64).sum())
+        return float(np.sqrt(squares / self._size))
 
 
 def _positive(values: Array) -> npt.NDArray[np.float64]:
@@ -95,26 +106,24 @@ def _positive(values: Array) -> npt.NDArray[np.float64]:
     return np.maximum(values.astype(np.float64), largest * 1e-4 if largest > 0 else 1.0)
 
 
-def _rounded(values: Array, steps: Array | float, precision: str) -> Array:
-    scaled = values / np.float32(steps)
-    return np.asarray(round_to(scaled, precision) * np.float32(steps), np.float32)
-
-
 def _best(product: _Product, group: Group) -> Choice:
-    before = product.error(product.inert)
-    best = Choice(strength=None, transform=None, before=before, after=before)
-    for shifted in (False, True) if group.shifts else (False,):
-        for strength in STRENGTHS:
-            transform = product.candidate(strength, shifted=shifted)
-            error = product.error(transform)
-            if error < best.after:
-                best = Choice(strength=strength, transform=transform, before=before, after=error)
-    if group.kind == "factor" and best.after > before * _WORTH_A_FACTOR:
+    before = product.error(None)
+    tries = [
+        (product.error(strength, shifted=shifted), shifted, strength)
+        for shifted in ((False, True) if group.shifts else (False,))
+        for strength in STRENGTHS
+    ]
+    after, shifted, strength = min(tries)
+    if after >= before * (_WORTH_A_FACTOR if group.kind == "factor" else 1.0):
         return Choice(strength=None, transform=None, before=before, after=before)
-    return best
+    transform = product.transform(strength, shifted=shifted)
+    return Choice(strength=strength, transform=transform, before=before, after=after)
 
 
 def _given(product: _Product, strength: float) -> Choice:
-    transform = product.candidate(strength, shifted=False)
-    before, after = product.error(product.inert), product.error(transform)
-    return Choice(strength=strength, transform=transform, before=before, after=after)
+    return Choice(
+        strength=strength,
+        transform=product.transform(strength, shifted=False),
+        before=product.error(None),
+        after=product.error(strength),
+    )

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from navit_edge.oracle.packs import Pack, Values
 from navit_edge.quantize import calibration
 from navit_edge.quantize.channels import Channels
-from navit_edge.quantize.layers import Layer
-from navit_edge.quantize.qdq import insert, weight_scales
+from navit_edge.quantize.layers import Constants, Layer
+from navit_edge.quantize.qdq import insert, rounded_to, weight_scales
 from navit_edge.quantize.request import QuantizeRequest
+from navit_edge.quantize.wiring import Wiring
 
 if TYPE_CHECKING:
     import onnx
@@ -31,6 +34,7 @@ class Variant:
     histograms: dict[str, calibration.Histogram] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
     channel_scales: Values = field(default_factory=dict)
+    biases: Values = field(default_factory=dict)  # that take the place of the layers' own
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -55,7 +59,27 @@ class Variant:
             layer.name: weight_scales(self.weights[layer.name], layer.axis, self.precision) for layer in self.layers
         }
 
+    def correct_biases(self, channels: Mapping[str, Channels]) -> None:
+        """Takes the mean error of each layer's output out of its bias (Nagel et al. 2019, arXiv:1906.04721, 4.2).
+
+        channels: Of what the layers read.
+        """
+        wiring, constants = Wiring(self.model), Constants(self.model, self.directory)
+        for layer in self.layers:
+            place = wiring.bias(self.model.graph.node[layer.node])
+            if place is None or layer.activation not in channels:
+                continue
+            value, weight = channels[layer.activation].rows, self.weights[layer.name]
+            rounded = rounded_to(value, self.scales[layer.name], self.precision)
+            steps = np.expand_dims(self.channel_scales[layer.name], 1 - layer.axis)
+            mean, mean_rounded = value.mean(axis=0), rounded.mean(axis=0)
+            matrix = rounded_to(weight, steps, self.precision)
+            error = mean_rounded @ matrix - mean @ weight if layer.axis else matrix @ mean_rounded - weight @ mean
+            node, index = place
+            name = node.input[index] if len(node.input) > index else ""
+            self.biases[layer.name] = np.asarray((constants[name] if name else 0.0) - error, np.float32)
+
     def quantized(self, graph_id: str, names: set[str]) -> onnx.ModelProto:
         """A graph with the layers of these names quantized."""
         own = [layer for layer in self.layers_of[graph_id] if layer.name in names]
-        return insert(self.models[graph_id], own, self.scales, self.channel_scales, self.precision)
+        return insert(self.models[graph_id], own, self.scales, self.channel_scales, self.precision, self.biases)

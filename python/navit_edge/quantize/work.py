@@ -116,9 +116,10 @@ class Work:
             progress=partial(self._progress, "smoothing"),
         )
         if self.smoothed.variant is not None:
-            self.smoothed.variant.calibrate(
-                packs, self.request, partial(self._progress, "calibrating what is smoothed")
-            )
+            smoothed: dict[str, Channels] = {}
+            step = partial(self._progress, "calibrating what is smoothed")
+            self.smoothed.variant.calibrate(packs, self.request, step, smoothed)
+            self.smoothed.variant.correct_biases(smoothed)
             self._variant = self.smoothed.variant
 
     def quantized(self, graph_id: str) -> onnx.ModelProto:
