@@ -1,6 +1,8 @@
 """How examples/train/clipart.csv was made: which clip art is in which class, and in train or test.
 
-    python examples/train/choose_clipart.py DINOV2 CACHE.npz [--source FOLDER]
+    python examples/train/choose_clipart.py DINOV2 CACHE.npz [--source FOLDER] [--embeddings FILE.npz]
+
+--embeddings FILE.npz: the embeddings in 8 bits, as tests/data/clipart/embeddings.npz has them.
 
 DINOV2: the folder that `examples/dinov2_weights.py` writes. CACHE.npz keeps its embeddings, so that a second run takes
 seconds. `examples/train/clipart.py` makes the data set out of the list; you need this file only to make another list.
@@ -182,12 +184,21 @@ def split(files: list[Candidate], unit: npt.NDArray[np.float32]) -> list[str]:
     return parts
 
 
+def write_embeddings(path: Path, files: list[Candidate], parts: list[str], unit: npt.NDArray[np.float32]) -> None:
+    """sha256 [images] of the list, and embedding [images, D], int8 of any scale."""
+    rows = [number for number, part in enumerate(parts) if part]
+    scaled = unit[rows] * (127 / np.abs(unit[rows]).max(1, keepdims=True))
+    names = np.array([files[number].sha256 for number in rows])
+    np.savez_compressed(path, sha256=names, embedding=np.rint(scaled).astype(np.int8))
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("teacher", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--source", type=Path, default=Path("/usr/share/openclipart/png"))
+    parser.add_argument("--embeddings", type=Path, help="also write DINOv2's embeddings of the list, in 8 bits")
     parser.add_argument("--list", type=Path, default=Path(__file__).with_name("clipart.csv"))
     chosen = parser.parse_args()
     files = candidates(chosen.source)
@@ -200,6 +211,8 @@ def main() -> None:
         rows.writerow(("name", "label", "part", "sha256", "bits"))
         for name, file, part in kept:
             rows.writerow((name, file.label, part, file.sha256, np.packbits(file.bits).tobytes().hex()))
+    if chosen.embeddings:
+        write_embeddings(chosen.embeddings, files, parts, unit)
     for label in sorted(CLASSES):
         of = [part for file, part in zip(files, parts, strict=True) if file.label == label]
         print(f"{label:10} {len(of):4} different, {of.count('train'):4} train, {of.count('test'):4} test")

@@ -46,6 +46,29 @@ def test_no_test_image_looks_nearly_like_a_training_image(clipart: ModuleType) -
     assert nearest >= 6
 
 
+def test_no_test_image_is_like_a_training_image_to_dinov2(clipart: ModuleType, repository: Path) -> None:
+    images = clipart.read_list()
+    stored = np.load(repository / "tests/data/clipart/embeddings.npz")
+    place = {name: number for number, name in enumerate(stored["sha256"].tolist())}
+    assert set(place) == {image.sha256 for image in images}
+    rows = stored["embedding"][[place[image.sha256] for image in images]].astype(np.float32)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    is_test = np.array([image.part == "test" for image in images])
+    cosine = unit[is_test] @ unit.T
+    assert cosine[:, ~is_test].max() < 0.955  # 0.95, and what 8 bits change
+    assert np.sort(cosine[:, is_test], axis=1)[:, -2].max() < 0.955  # the largest is the image's with itself
+
+
+def test_the_committed_sample_is_of_the_list(clipart: ModuleType, repository: Path) -> None:
+    known = {(image.part, image.label, image.sha256[:12]) for image in clipart.read_list()}
+    found = [
+        path.relative_to(repository / "tests/data/clipart")
+        for path in (repository / "tests/data/clipart").rglob("*.png")
+    ]
+    assert len(found) == 320
+    assert {(path.parts[0], path.parts[1], path.stem) for path in found} <= known
+
+
 def test_every_class_has_images_to_learn_and_a_fifth_to_a_third_for_test(clipart: ModuleType) -> None:
     images = clipart.read_list()
     train, test = (Counter(image.label for image in images if image.part == part) for part in ("train", "test"))
