@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 #: Longest sides, in pixels.
-PICTURE_PX = 448
+PICTURE_PX = 352
 THUMBNAIL_PX = 96
 #: Red, green and blue of a weight; how opaque it is says how large.
 _WARM = (255, 120, 0)
