@@ -40,7 +40,7 @@ help:  ## this list
 	@grep -hE '^[a-z0-9. %-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 36
 
 # Where the packages of the tests are, they are enough for the demo.
-demo: $(VENV)/$(if $(wildcard $(VENV)/.packages),.installed,.demo-installed)  ## export, build and run the reference NaViT on real photographs
+demo: $(VENV)/$(if $(wildcard $(VENV)/.packages),.installed,.demo-installed)  ## export, build and run a trained NaViT; ends with demo/report.html
 	$(PY) examples/demo.py
 
 test: lint test-cpp test-python  ## the checks of `make lint` and every test, C++ and Python

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import navit_edge as ne
 
-with ne.Session("demo/navit-s16.navit") as session:  # closes at the end
+with ne.Session("demo/clipart.navit") as session:  # closes at the end
     photos = sorted(Path("demo/images").glob("*.png"))  # or any iterable, also without end: a camera's frames, a queue
     for result in session.stream(photos, decoders=2):  # in order, a bounded number of images ahead
         print(result.index, result.error or f"class {result.logits.argmax()}")

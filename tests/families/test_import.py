@@ -96,7 +96,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
     [
         ({}, "holds no weights; expected a folder with config.json"),
         ({"config.json": "{"}, "holds no weights"),
-        ({"a.safetensors": "", "b.safetensors": ""}, r"several safetensors files \(a\.safetensors, b\.safetensors\)"),
+        ({"a.safetensors": "", "b.safetensors": ""}, r"several checkpoints \(a\.safetensors, b\.safetensors\)"),
         (
             {"model.safetensors.index.json": '{"weight_map": {"a": "../a.safetensors"}}'},
             "names no shards in its folder",

@@ -14,7 +14,7 @@ from tiny_bundle import make_bundle, pack_inputs
 
 from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle.manifest import Budget
+from navit_edge.bundle.manifest import Budget, Sizing
 from navit_edge.compile import BuildRequest, Event, build_engines
 from navit_edge.compile import openvino as builder
 from navit_edge.compile.report import BuildReport
@@ -101,8 +101,22 @@ def test_budgets_and_images_bound_the_one_dynamic_budget(tmp_path: Path) -> None
     assert engine.budgets == (Budget(tokens=1024, images=64, target_tokens=min(builder.TARGET_TOKENS, 1024)),)
 
 
-def test_a_budget_below_the_largest_image_is_said(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "tiny.navit")  # images of up to 256 tokens
+@pytest.mark.parametrize(
+    "sizing",
+    [
+        Sizing(rule="token-cap", max_tokens=256),
+        Sizing(rule="naflex", max_tokens=256),
+        Sizing(rule="smart-resize", merge=2, min_pixels=256, max_pixels=256 * 16),
+        Sizing(rule="longest-side", longest_px=64),
+        Sizing(rule="fixed", height_px=64, width_px=64),
+    ],
+    ids=lambda sizing: sizing.rule,
+)
+def test_a_budget_below_the_largest_image_is_said(sizing: Sizing, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    manifest = manifests.load(bundle)
+    preprocess = msgspec.structs.replace(manifest.preprocess, sizing=sizing)
+    manifests.save(msgspec.structs.replace(manifest, preprocess=preprocess), bundle)
     events: list[Event] = []
     build_engines(bundle, BuildRequest(backend="openvino", token_budgets=(128,), precision=("fp32",)), events.append)
     (note,) = [event.note for event in events if event.note]

@@ -93,6 +93,7 @@ def test_a_directory_may_be_held_out_instead_of_a_fraction(bundle: Path, images:
         (["--precision", "int4"], "known: int8, fp8"),
         (["--method", "best"], "known: minmax, percentile, mse, entropy"),
         (["--holdout", "1.5"], "holdout 1.5; expected a fraction"),
+        (["--smooth", "much"], "smooth much; expected auto, off, or a strength"),
         (["--skip-count", "2"], "with --skip-layers auto"),
     ],
 )

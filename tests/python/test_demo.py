@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_line import invoke
-from PIL import Image
+from test_page import check_self_contained
 
 from navit_edge.bundle import hashing
 from navit_edge.bundle import manifest as manifests
@@ -47,9 +46,9 @@ def test_the_demo_needs_neither_torch_nor_onnx_and_names_the_shapes_that_were_dr
     right = sum(drawn == named for drawn, named in rows)
     assert right >= len(rows) - 2, rows
     assert f"{right} of {len(rows)} named right" in said
-    with Image.open(folder / "packs.png") as picture:
-        assert picture.size > (1000, 200)
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    read = check_self_contained((folder / "report.html").read_text(encoding="utf-8"))
+    assert len(read.of("div", "picture grid")) == len(read.of("a", "segment")) == len(rows)
+    assert len(read.of("p", "verdict")) - len(read.of("p", "verdict wrong")) == right
 
 
 def test_a_second_demo_builds_nothing_again(shown: tuple[Path, str]) -> None:
@@ -59,9 +58,9 @@ def test_a_second_demo_builds_nothing_again(shown: tuple[Path, str]) -> None:
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["right"] == sum(image["class"] == image["shape"] for image in report["images"])
-    assert report["picture"] == str(folder / "packs.png")
+    assert report["page"] == str(folder / "report.html")
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    assert {path.name for path in before if before[path] != after[path]} <= {"packs.png"}
+    assert {path.name for path in before if before[path] != after[path]} <= {"report.html"}
 
 
 def test_the_shipped_bundle_is_whole_and_holds_no_engine() -> None:

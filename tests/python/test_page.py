@@ -164,7 +164,7 @@ def test_pictures_keep_their_shape_and_lie_where_the_image_lay_on_its_grid() -> 
 def test_a_map_of_weights_has_a_pixel_for_each_patch_and_is_opaque_where_they_are_largest() -> None:
     image = decoded(map_uri(np.array([[0.0, 0.25, 1.0], [0.04, 0.0, 0.0]], np.float32)))
     assert image.size == (3, 2)
-    assert np.asarray(image)[..., 3].tolist() == [[0, 128, 255], [51, 0, 0]]
+    assert np.asarray(image)[..., 3].tolist() == [[0, 64, 255], [10, 0, 0]]
     assert np.asarray(decoded(map_uri(np.zeros((1, 2)))))[..., 3].tolist() == [[0, 0]]
 
 

@@ -202,6 +202,29 @@ def test_an_engine_of_fixed_budgets_is_calibrated_budget_by_budget(bundle: Path)
         edit.set_cost(bundle, "other", found.cost, budgets=engine.budgets)
 
 
+@pytest.mark.parametrize(
+    "sizing",
+    [
+        Sizing(rule="naflex", max_tokens=256),
+        Sizing(rule="token-cap", max_tokens=256, upscale=True),
+        Sizing(rule="smart-resize", merge=2, min_pixels=64 * 16, max_pixels=256 * 16),
+        Sizing(rule="fixed", height_px=64, width_px=64),
+    ],
+    ids=lambda sizing: sizing.rule,
+)
+def test_an_engine_is_calibrated_under_rules_that_make_small_images_large(bundle: Path, sizing: Sizing) -> None:
+    manifest = ne.load_manifest(bundle)
+    manifest = msgspec.structs.replace(manifest, preprocess=msgspec.structs.replace(manifest.preprocess, sizing=sizing))
+    save_manifest(manifest, bundle)
+    session = ne.Session(bundle, strategy=manifest.engines[0].strategy)
+    found = calibrate(manifest, session, "segments", threads=2, rounds=2, seconds=0)
+    assert len(found.packs) >= 3
+    assert len({pack.tokens for pack in found.packs}) >= 3
+    assert all(pack.images * pack.longest <= pack.tokens for pack in found.packs), "the tokens that the images got"
+    if sizing.rule != "fixed":
+        assert len({pack.longest for pack in found.packs}) >= 3, "by caps"
+
+
 def test_a_cost_that_does_not_fit_its_engine_is_refused(bundle: Path) -> None:
     cost = Cost(
         budgets=(BudgetCost(fixed_us=1.0, us_per_token=1.0, us_per_score=0.0),) * 2,

@@ -45,7 +45,7 @@ def with_outliers(bundle: Path, layer: str = "layers.1.up", norm: str = "layers.
 
 def test_the_scan_finds_the_layer_with_outliers_and_leaves_it_in_float(bundle: Path, images: Path) -> None:
     with_outliers(bundle)
-    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=0.05, scan_images=4)
+    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=0.05, scan_images=4, smooth="off")
     report = quantize_bundle(bundle, request).report
     assert report.sensitivity[0].layer == "layers.1.up"
     assert len(report.sensitivity) == len(LAYERS)
@@ -63,14 +63,15 @@ def test_the_scan_finds_the_layer_with_outliers_and_leaves_it_in_float(bundle: P
 
 
 def test_without_outliers_the_scan_skips_nothing(bundle: Path, images: Path) -> None:
-    report = quantize_bundle(bundle, QuantizeRequest(calibration=images, skip_layers=("auto",), scan_images=1)).report
+    request = QuantizeRequest(calibration=images, skip_layers=("auto",), scan_images=1, smooth="off")
+    report = quantize_bundle(bundle, request).report
     assert report.skipped == ()
     assert [step.skipped for step in report.scan] == [0]
     assert report.accuracy_of_all_layers == {}
 
 
 def test_a_tolerance_that_cannot_be_met_is_said(bundle: Path, images: Path) -> None:
-    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=1e-6, scan_images=1)
+    request = QuantizeRequest(calibration=images, skip_layers=("auto",), tolerance=1e-6, scan_images=1, smooth="off")
     report = quantize_bundle(bundle, request).report
     assert len(report.skipped) == len(LAYERS) // 2
     assert any("half of the layers in float (6 of 12)" in note for note in report.notes)
@@ -78,7 +79,7 @@ def test_a_tolerance_that_cannot_be_met_is_said(bundle: Path, images: Path) -> N
 
 def test_layers_are_skipped_by_count_name_and_pattern(bundle: Path, images: Path) -> None:
     def skipped(**options: object) -> tuple[str, ...]:
-        return quantize_bundle(bundle, QuantizeRequest(calibration=images, **options)).report.skipped  # type: ignore[arg-type]
+        return quantize_bundle(bundle, QuantizeRequest(calibration=images, smooth="off", **options)).report.skipped  # type: ignore[arg-type]
 
     assert skipped(skip_layers=("layers.0.q", "layers.1.*n")) == ("layers.0.q", "layers.1.down")
     assert len(skipped(skip_layers=("auto",), skip_count=2, scan_images=1)) == 2

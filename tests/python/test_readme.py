@@ -39,7 +39,7 @@ def test_the_python_of_the_readme_is_that_of_the_examples(readme: str, repositor
 def after_the_demo(tiny_bundle: Path, photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path) -> Path:
     """A folder that looks like the repository after `make demo`, with the small bundle in place of the large one."""
     (tmp_path / "demo" / "images").mkdir(parents=True)
-    (tmp_path / "demo" / "navit-s16.navit").symlink_to(tiny_bundle)
+    (tmp_path / "demo" / "clipart.navit").symlink_to(tiny_bundle)
     for name, image in photographs.items():
         Image.fromarray(image).save(tmp_path / "demo" / "images" / f"{name}.png")
     return tmp_path
@@ -67,7 +67,7 @@ def test_the_quickstart_runs(
     (after_the_demo / "demo" / "images" / "broken.png").write_bytes(b"no image")
     stdout = run_example(repository / "examples" / "quickstart.py", after_the_demo)
     for name in photographs:
-        assert re.search(rf"^{name}\.png \d+x\d+ patches in pack \d+: class \d", stdout, re.MULTILINE)
+        assert re.search(rf"^{name}\.png \d+x\d+ patches in pack \d+: \d \d+%$", stdout, re.MULTILINE)
     assert "broken.png: not an image" in stdout
     assert stdout.count("embedding: (64,) float32") == len(photographs)
 

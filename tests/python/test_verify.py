@@ -87,6 +87,22 @@ def test_a_right_engine_passes_and_the_bundle_keeps_the_certificate(bundle: Path
     ne.Session(bundle)  # the C++ reader takes the manifest with it
 
 
+@pytest.mark.parametrize("sizing", ["naflex:max_tokens=576", "fixed:height_px=352,width_px=352"])
+def test_an_engine_is_right_if_the_planner_sends_images_of_the_rules_size_alone(sizing: str, tmp_path: Path) -> None:
+    bundle = export_bundle(NaViTConfig(width=32, depth=1, heads=2), tmp_path / "x.navit", sizing=sizing)
+    build(bundle)
+    session = ne.Session(bundle)
+    session.run([np.zeros((200 + k, 300, 3), np.uint8) for k in range(3)])
+    assert [pack["images"] for pack in session.last_report["packs"]] == [1, 1, 1]
+    certificate = verify(bundle, write=False)
+    assert broken_checks(certificate) == set()
+    (packed,) = (check for check in certificate.engines[0].checks if check.name == "packed as alone")
+    if sizing.startswith("naflex"):
+        assert re.search(r"; ([2-9]|\d\d) in a pack of at most \d+ tokens", packed.found)
+    else:
+        assert packed.found.endswith("; each alone, as the planner chooses for these sizes")
+
+
 def polygraphy(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     code = "import sys; from polygraphy.tools import main; sys.exit(main())"
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)

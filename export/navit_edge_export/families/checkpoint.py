@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from navit_edge.files import read_json
 
 #: Where files of torch.save keep the weights, beside what training needs.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+#: In front of every name if a model was saved that torch wraps for several GPUs or for compilation.
+_WRAPPING = ("module.", "_orig_mod.", "module.")
 _FOLDER = "expected a folder with config.json and model.safetensors (or its shards and their index)"
 
 
@@ -28,6 +31,40 @@ class Checkpoint:
     config: dict[str, Any] = field(default_factory=dict)  # config.json
     processor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json
     metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+
+    def count_elements(self) -> int:
+        """Of all tensors together."""
+        tensors = self.tensors
+        while isinstance(tensors, Renamed):
+            tensors = tensors.tensors
+        if isinstance(tensors, SafetensorsFiles):
+            return tensors.count_elements()
+        return sum(tensor.numel() for tensor in tensors.values())
+
+
+class Renamed(Mapping[str, Tensor]):
+    """The same tensors by other names, read when they are asked for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+        """names: new name -> name in ``tensors``."""
+        self.tensors = tensors
+        self._names = names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    """Without what all names begin with; the same if not all do."""
+    if not all(name.startswith(prefix) for name in tensors):
+        return tensors
+    return Renamed(tensors, {name.removeprefix(prefix): name for name in tensors})
 
 
 class SafetensorsFiles(Mapping[str, Tensor]):
@@ -59,6 +96,10 @@ class SafetensorsFiles(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._handles)
 
+    def count_elements(self) -> int:
+        """Of all tensors together, of which none is read."""
+        return sum(math.prod(handle.get_slice(name).get_shape()) for name, handle in self._handles.items())
+
 
 def read_checkpoint(
     path: Path, *, config: Path | None = None, processor: Mapping[str, Any] | None = None
@@ -78,10 +119,7 @@ def read_checkpoint(
         tensors = _read_folder(path)
         if (path / "config.json").exists():
             fields = _read_json(path / "config.json")
-        for name in ("processor_config.json", "preprocessor_config.json"):
-            if (path / name).exists():
-                found = _read_json(path / name)
-                settings |= found.get("image_processor", found)
+        settings = _read_processor(path)
     elif path.suffix == ".safetensors":
         tensors = SafetensorsFiles([path])
     else:
@@ -90,21 +128,43 @@ def read_checkpoint(
         metadata = tensors.metadata
     if config is not None:
         fields = _read_json(config)
+    for wrapper in _WRAPPING:
+        tensors = without_prefix(tensors, wrapper)
     return Checkpoint(
         path=path, tensors=tensors, config=fields, processor={**settings, **(processor or {})}, metadata=metadata
     )
 
 
+def _read_processor(folder: Path) -> dict[str, Any]:
+    """As transformers 5 reads it: ``image_processor`` of processor_config.json in place of preprocessor_config.json.
+
+    What else processor_config.json says is of the processor around it, and counts if nothing else says it.
+    """
+    outer, inner = (
+        _read_json(folder / name) if (folder / name).exists() else {}
+        for name in ("processor_config.json", "preprocessor_config.json")
+    )
+    nested = outer.pop("image_processor", None)
+    if nested is not None and not isinstance(nested, dict):
+        raise InvalidInputError(
+            f"{folder / 'processor_config.json'}: image_processor is {nested!r}; expected an object of fields"
+        )
+    return {**outer, **(inner if nested is None else nested)}
+
+
 def _read_folder(folder: Path) -> Mapping[str, Tensor]:
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        return SafetensorsFiles(_shards(folder, index))
-    files = sorted(folder.glob("*.safetensors"))
-    whole = [path for path in files if path.name in ("model.safetensors", "pytorch_model.safetensors")] or files
-    if len(whole) == 1:
-        return SafetensorsFiles(whole)
-    if whole:
-        names = ", ".join(path.name for path in whole[:5])
-        raise InvalidInputError(f"{folder} holds several safetensors files ({names}) and no index; name one of them")
+    """The files that transformers takes, in its order: a whole file goes before an index, which may be older."""
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if (folder / name).exists():
+            return SafetensorsFiles(_shards(folder, folder / name) if name.endswith(".json") else [folder / name])
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    sharded = {path for index in indices for path in _shards(folder, index)}
+    whole = sorted(path for path in folder.glob("*.safetensors") if path not in sharded)
+    if len(whole) + len(indices) == 1:
+        return SafetensorsFiles(whole or sharded)
+    if whole or indices:
+        names = ", ".join(path.name for path in [*whole, *indices][:5])
+        raise InvalidInputError(f"{folder} holds several checkpoints ({names}); name the file of one of them")
     for index in sorted(folder.glob("*.bin.index.json")):
         tensors: dict[str, Tensor] = {}
         for shard in _shards(folder, index):
@@ -116,7 +176,8 @@ def _read_folder(folder: Path) -> Mapping[str, Tensor]:
 
 
 def _shards(folder: Path, index: Path) -> list[Path]:
-    names = _read_json(index).get("weight_map", {}).values()
+    found = _read_json(index).get("weight_map")
+    names = list(found.values()) if isinstance(found, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise InvalidInputError(f"{index} names no shards in its folder under weight_map; {_FOLDER}")
     return [folder / name for name in sorted(set(names))]
@@ -136,8 +197,11 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InvalidInputError(f"cannot read the checkpoint {path}: {error}; {_FOLDER}") from error
     except Exception as error:  # pickle.UnpicklingError, RuntimeError and others, by what is wrong with it
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        if not isinstance(error, RuntimeError | pickle.UnpicklingError) or not first:  # words of the reader itself
+        # PyTorch's own words about what it refuses advise to switch the check off.
+        first = str(error).strip().splitlines()[0] if isinstance(error, RuntimeError) and str(error).strip() else ""
+        if code := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            first = f"it holds {code[1]}, which is more than tensors"
+        elif not first:
             first = "it is no file of torch.save"
         raise InvalidInputError(
             f"cannot read the checkpoint {path}: {first}; expected a file of tensors, as torch.load(weights_only=True) "
@@ -151,6 +215,4 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise InvalidInputError(f"{path} holds no state_dict; expected names and tensors")
-    if all(name.startswith("module.") for name in tensors):  # of DistributedDataParallel
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors

@@ -86,8 +86,14 @@ def read_shared(
 
 
 def rope_fields(family: str, values: Mapping[str, Any]) -> Fields:
-    """The fields of ``rope_parameters``, of rotary positions along both axes."""
-    fields = Fields(family, values.get("rope_parameters") or {}, where="config.json, rope_parameters")
+    """The fields of ``rope_parameters``, of rotary positions along both axes; before transformers 5, ``rope_theta`` of
+    the config itself."""
+    outer = Fields(family, values)
+    outer.expect("rope_scaling", None)
+    found = outer.section("rope_parameters")
+    if "rope_theta" in outer:
+        found = {"rope_theta": values["rope_theta"], **found}
+    fields = Fields(family, found, where="config.json, rope_parameters")
     fields.expect("rope_type", "axial", "default")
     return fields
 
@@ -148,7 +154,10 @@ def prefix_of(checkpoint: Checkpoint, prefixes: Sequence[str]) -> str:
     return next((p for p in prefixes if any(name.startswith(p) for name in checkpoint.tensors)), "")
 
 
-def read_labels(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
+def read_labels(family: str, checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
     """Names of the classes, as transformers stores them; empty if it stores none."""
-    names = checkpoint.config.get("id2label") or {}
+    fields = Fields(family, checkpoint.config)
+    names = fields.section("id2label")
+    if not all(isinstance(name, str) for name in names.values()):
+        fields.refuse("id2label", "numbers of classes and their names")
     return tuple(names.get(str(n), f"LABEL_{n}") for n in range(classes)) if names else ()

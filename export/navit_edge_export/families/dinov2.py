@@ -73,7 +73,7 @@ def read_config(checkpoint: Checkpoint) -> Dinov2Config:
     channels = fields.integer("num_channels", 3)
     mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=IMAGENET[0], std=IMAGENET[1])
     gated = fields.flag("use_swiglu_ffn", False)
-    hidden = int(width * fields.number("mlp_ratio", 4))
+    hidden = int(width * fields.number("mlp_ratio", 4, above=0))
     if gated:  # two thirds, up to a multiple of 8
         hidden = (int(hidden * 2 / 3) + 7) // 8 * 8
     classifier = checkpoint.tensors.get("classifier.weight")
@@ -89,7 +89,7 @@ def read_config(checkpoint: Checkpoint) -> Dinov2Config:
         std=std,
         activation="silu" if gated else fields.choice("hidden_act", HF_ACTIVATIONS, "gelu"),
         qkv_bias=fields.flag("qkv_bias", True),
-        norm_eps=fields.number("layer_norm_eps", 1e-6),
+        norm_eps=fields.number("layer_norm_eps", 1e-6, above=0),
         table_side=fields.table_side("image_size", 224, patch_px=patch_px),
         registers=registers,
         antialias=with_registers,
@@ -175,5 +175,5 @@ def read_preprocessing(config: Dinov2Config, checkpoint: Checkpoint) -> Preproce
         sizing=Sizing(rule="token-cap", max_tokens=config.table_side**2),
         filter=read_filter(NAME, checkpoint, "bicubic"),
         alpha=read_alpha(NAME, checkpoint, converts=True),  # BitImageProcessor
-        labels=read_labels(checkpoint, config.num_classes),
+        labels=read_labels(NAME, checkpoint, config.num_classes),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeGuard, TypeVar
 
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import AlphaRule, Filter
@@ -50,12 +50,19 @@ class Fields:
             self.refuse(name, f"whole numbers from {least} up")
         return value
 
-    def number(self, name: str, default: float | None = None) -> float:
-        """A number."""
+    def number(self, name: str, default: float | None = None, *, above: float = -math.inf) -> float:
+        """A finite number."""
         value = self._values.get(name, default)
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            self.refuse(name, "a number")
+        if not _is_number(value) or not value > above:
+            self.refuse(name, "a number" if above == -math.inf else f"numbers above {above:g}")
         return float(value)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """An object of fields; an empty one if it is missing."""
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, dict):
+            self.refuse(name, "an object of fields")
+        return value or {}
 
     def flag(self, name: str, default: bool | None = None) -> bool:
         """true or false"""
@@ -92,6 +99,18 @@ class Fields:
         return side_px // patch_px
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def vision_values(family: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The fields of the vision model, which a config of the whole model has under ``vision_config``."""
+    config = checkpoint.config
+    if config.get("vision_config", {}) is None:
+        Fields(family, config).refuse("vision_config", "an object of fields")
+    return Fields(family, config).section("vision_config") if "vision_config" in config else config
+
+
 def read_patch_px(fields: Fields, values: Mapping[str, Any], name: str = "patch_size", default: int = 16) -> int:
     """A patch side, given as a number or as two equal ones."""
     value: object = values.get(name, default)
@@ -112,15 +131,15 @@ def read_pixels(
     fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_rescale", True, None)
     factor = checkpoint.processor.get("rescale_factor")
-    if factor is not None and not (isinstance(factor, (int, float)) and abs(factor * 255 - 1) < 1e-6):
+    if factor is not None and not (_is_number(factor) and abs(factor * 255 - 1) < 1e-6):
         fields.refuse("rescale_factor", "1/255")
     if checkpoint.processor.get("do_normalize") is False:
         return (0.0,) * channels, (1.0,) * channels
     found = []
     for name, default in (("image_mean", mean), ("image_std", std)):
         value = checkpoint.processor.get(name, default)
-        values = [value] * channels if isinstance(value, (int, float)) else value
-        if not isinstance(values, (list, tuple)) or not all(isinstance(v, (int, float)) for v in values):
+        values = [value] * channels if _is_number(value) else value
+        if not isinstance(values, (list, tuple)) or not all(_is_number(v) for v in values):
             fields.refuse(name, "a number for each channel")
         if len(values) != channels or (name == "image_std" and min(values) <= 0):
             fields.refuse(name, f"{channels} numbers, one for each channel" + ("; above 0" * (name == "image_std")))

@@ -29,6 +29,7 @@ from navit_edge_export.families.fields import (
     Fields,
     read_alpha,
     read_filter,
+    vision_values,
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_rows, patch_rows_from_convolution
@@ -53,7 +54,7 @@ class MoonViTConfig(TowerConfig):
 
 def read_config(checkpoint: Checkpoint) -> MoonViTConfig:
     """From config.json, of the vision model or of the whole one."""
-    values = checkpoint.config.get("vision_config", checkpoint.config)
+    values = vision_values(NAME, checkpoint)
     fields = Fields(NAME, values)
     fields.expect("merge_kernel_size", [MERGE, MERGE])
     side = fields.integer("pos_emb_height", 64)
@@ -72,7 +73,7 @@ def read_config(checkpoint: Checkpoint) -> MoonViTConfig:
     )
     return MoonViTConfig(
         **shared,
-        rope_theta=rope_fields(NAME, values).number("rope_theta", 10000.0),
+        rope_theta=rope_fields(NAME, values).number("rope_theta", 10000.0, above=0),
         table_side=side,
     )
 

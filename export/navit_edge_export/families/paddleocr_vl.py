@@ -23,7 +23,7 @@ from navit_edge_export.families.common import (
     read_shared,
     rope_fields,
 )
-from navit_edge_export.families.fields import Fields
+from navit_edge_export.families.fields import Fields, vision_values
 from navit_edge_export.families.qwen_vl import read_smart_resize
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
@@ -47,7 +47,7 @@ class PaddleOcrConfig(TowerConfig):
 
 def read_config(checkpoint: Checkpoint) -> PaddleOcrConfig:
     """From config.json, of the vision model or of the whole one."""
-    values = checkpoint.config.get("vision_config", checkpoint.config)
+    values = vision_values(NAME, checkpoint)
     fields = Fields(NAME, values)
     shared = read_shared(
         NAME,
@@ -63,8 +63,8 @@ def read_config(checkpoint: Checkpoint) -> PaddleOcrConfig:
     )
     return PaddleOcrConfig(
         **shared,
-        norm_eps=fields.number("layer_norm_eps", 1e-6),
-        rope_theta=rope_fields(NAME, values).number("rope_theta", 10000.0),
+        norm_eps=fields.number("layer_norm_eps", 1e-6, above=0),
+        rope_theta=rope_fields(NAME, values).number("rope_theta", 10000.0, above=0),
         table_side=fields.table_side("image_size", 384, patch_px=shared["patch_px"]),
     )
 

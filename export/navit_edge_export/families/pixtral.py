@@ -17,6 +17,7 @@ from navit_edge_export.families.fields import (
     Fields,
     read_alpha,
     read_filter,
+    vision_values,
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
@@ -41,13 +42,16 @@ class PixtralConfig(TowerConfig):
 
 def read_config(checkpoint: Checkpoint) -> PixtralConfig:
     """From config.json, of the vision model or of the whole one."""
-    values = checkpoint.config.get("vision_config", checkpoint.config)
+    values = vision_values(NAME, checkpoint)
     fields = Fields(NAME, values)
     shared = read_shared(
         NAME, checkpoint, values, normalization=CLIP, width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu"
     )
     fields.expect("head_dim", shared["width"] // shared["heads"], None)
-    theta = rope_fields(NAME, values).number("rope_theta", fields.number("rope_theta", 10000.0))
+    theta = rope_fields(NAME, values).number("rope_theta", 10000.0, above=0)
+    # Mistral3 merges patches behind this tower, and its processor makes sides multiples of a merged patch.
+    for merging in (Fields(NAME, checkpoint.config), Fields(NAME, checkpoint.processor, where="processor_config.json")):
+        merging.expect("spatial_merge_size", 1)
     return PixtralConfig(**shared, rope_theta=theta)
 
 
@@ -100,8 +104,12 @@ def read_preprocessing(config: PixtralConfig, checkpoint: Checkpoint) -> Preproc
     """As ``PixtralImageProcessor`` does it: scaled down until no side is above ``longest_edge``."""
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_resize", True, None)
-    size = checkpoint.processor.get("size") or {}
-    longest = Fields(NAME, size, where="preprocessor_config.json, size").integer("longest_edge", 1024)
+    size = Fields(NAME, fields.section("size"), where="preprocessor_config.json, size")
+    if "longest_edge" in size or "height" not in size:
+        longest = size.integer("longest_edge", 1024)
+    else:
+        longest = size.integer("height")
+        size.expect("width", longest)
     return Preprocessing(
         sizing=Sizing(rule="longest-side", longest_px=longest),
         filter=read_filter(NAME, checkpoint, "bicubic"),

@@ -27,7 +27,7 @@ from navit_edge_export.families.common import (
     prefix_of,
     rope_fields,
 )
-from navit_edge_export.families.fields import Fields, read_alpha, read_filter, read_patch_px, read_pixels
+from navit_edge_export.families.fields import Fields, read_alpha, read_filter, read_patch_px, read_pixels, vision_values
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.merging import PatchMerger
@@ -52,7 +52,7 @@ class QwenVisionConfig(TowerConfig):
 def vision_fields(family: str, checkpoint: Checkpoint) -> tuple[Fields, dict[str, Any]]:
     """The fields of the vision tower, from the config of it or of the whole model; what none of the three may change is
     checked."""
-    values = checkpoint.config.get("vision_config", checkpoint.config)
+    values = vision_values(family, checkpoint)
     fields = Fields(family, values)
     fields.expect("spatial_merge_size", MERGE)
     fields.expect("temporal_patch_size", FRAMES, [1, 2])
@@ -80,7 +80,7 @@ def shared_values(
         "channels": channels,
         "mean": mean,
         "std": std,
-        "rope_theta": rope_fields(family, values).number("rope_theta", 10000.0),
+        "rope_theta": rope_fields(family, values).number("rope_theta", 10000.0, above=0),
     }
 
 
@@ -148,7 +148,7 @@ def read_smart_resize(
     """As ``Qwen2VLImageProcessor`` does it: sides are multiples of two patches, the pixels between two numbers, called
     ``size.shortest_edge`` and ``longest_edge``, once ``min_pixels`` and ``max_pixels``; the arguments are defaults."""
     processor = checkpoint.processor
-    size = processor.get("size") or {}
+    size = Fields(family, processor, where="preprocessor_config.json").section("size")
     limits = []
     for old, new, default in (("min_pixels", "shortest_edge", min_pixels), ("max_pixels", "longest_edge", max_pixels)):
         values, name = (processor, old) if processor.get(old) is not None else (size, new)

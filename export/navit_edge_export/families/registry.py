@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from collections.abc import Iterable
@@ -77,7 +78,8 @@ class Family:
 
     def has_config(self, config: dict[str, Any]) -> bool:
         """Whether config.json says that it is of this family."""
-        found = [config.get("architecture"), *(config.get("architectures") or [])]
+        several = config.get("architectures")
+        found = [config.get("architecture"), *(several if isinstance(several, list) else [])]
         return config.get("model_type") in self.model_types or any(
             isinstance(name, str) and re.fullmatch(pattern, name) for name in found for pattern in self.architectures
         )
@@ -245,9 +247,11 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
     """Reads a checkpoint of a given family. Raises InvalidInputError."""
     module = row.load_module()
     config = module.read_config(checkpoint)
+    _check_size(config, checkpoint)
     model = module.make_model(config)
     mapping = module.state_map(config, checkpoint)
     if problems := mapping.misfit(checkpoint.tensors, model):
+        _refuse_prefix(row, config, checkpoint, model)
         others = [family.name for family in FAMILIES if family.has_keys(checkpoint.tensors)]
         looks = f"its keys look like {' or '.join(others)}" if others else "its keys look like no family that is known"
         raise InvalidInputError(
@@ -256,3 +260,37 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
         )
     mapping.load(checkpoint.tensors, model)
     return Imported(family=row.name, model=model.eval(), preprocessing=module.read_preprocessing(config, checkpoint))
+
+
+def _refuse_prefix(row: Family, config: ModelConfig, checkpoint: Checkpoint, model: PackedModel) -> None:
+    """Raises InvalidInputError if the checkpoint fits without what a trainer put in front of its names."""
+    from navit_edge_export.families.checkpoint import without_prefix
+
+    found = (re.search(rf"(^|\.){row.keys[0]}$", name) for name in checkpoint.tensors)
+    prefix = next((match.string[: match.end(1)] for match in found if match), "")
+    if not prefix:
+        return
+    stripped = dataclasses.replace(checkpoint, tensors=without_prefix(checkpoint.tensors, prefix))
+    if not row.load_module().state_map(config, stripped).misfit(stripped.tensors, model):
+        raise InvalidInputError(
+            f"the names in the checkpoint {checkpoint.path} have {prefix!r} in front, which the family {row.name} does "
+            f"not have; save {{name.removeprefix({prefix!r}): tensor for name, tensor in state_dict.items()}}"
+        )
+
+
+def _check_size(config: ModelConfig, checkpoint: Checkpoint) -> None:
+    """Before a model is made: one that is much larger than the weights would only take memory."""
+    if config.width % config.heads:
+        raise InvalidInputError(
+            f"the config of {checkpoint.path} says a width of {config.width} and {config.heads} heads; expected heads "
+            "that divide the width"
+        )
+    mlp_width, table_side = (getattr(config, name, 0) for name in ("mlp_width", "table_side"))
+    block = 2 * (config.width + mlp_width)
+    needed = config.width * (config.depth * block + config.patch_px**2 * config.channels + table_side**2)
+    if needed > 8 * (there := checkpoint.count_elements()):
+        raise InvalidInputError(
+            f"the config of {checkpoint.path} says a model of at least {needed:,} weights (width {config.width}, depth "
+            f"{config.depth}, MLP {mlp_width}, patches of {config.patch_px} px); the checkpoint holds {there:,}; "
+            "export it with the config that it was trained with"
+        )

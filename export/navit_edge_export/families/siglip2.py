@@ -26,6 +26,7 @@ from navit_edge_export.families.fields import (
     Fields,
     read_alpha,
     read_filter,
+    vision_values,
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_vector
@@ -56,10 +57,9 @@ class Siglip2Config(VisionConfig):
 
 def read_config(checkpoint: Checkpoint) -> Siglip2Config:
     """From config.json, of the vision model or of the whole one."""
-    whole = checkpoint.config
-    values = whole.get("vision_config", whole)
+    values = vision_values(NAME, checkpoint)
     fields = Fields(NAME, values)
-    classifies = any("classifier.weight" in name for name in checkpoint.tensors)
+    classifies = "classifier.weight" in checkpoint.tensors
     half = (0.5,) * fields.integer("num_channels", 3)
     shared = read_shared(
         NAME,
@@ -74,7 +74,7 @@ def read_config(checkpoint: Checkpoint) -> Siglip2Config:
     )
     return Siglip2Config(
         **shared,
-        norm_eps=fields.number("layer_norm_eps", 1e-6),
+        norm_eps=fields.number("layer_norm_eps", 1e-6, above=0),
         table_side=fields.square_side("num_patches", 256),
         pooling="mean" if classifies else "map" if fields.flag("vision_use_head", True) else "none",
         num_classes=checkpoint.tensors["classifier.weight"].shape[0] if classifies else 0,
@@ -143,5 +143,5 @@ def read_preprocessing(config: Siglip2Config, checkpoint: Checkpoint) -> Preproc
         sizing=Sizing(rule="naflex", max_tokens=fields.integer("max_num_patches", 256)),
         filter=read_filter(NAME, checkpoint, "bilinear"),
         alpha=read_alpha(NAME, checkpoint, converts=False),
-        labels=read_labels(checkpoint, config.num_classes),
+        labels=read_labels(NAME, checkpoint, config.num_classes),
     )

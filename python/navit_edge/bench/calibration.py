@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from navit_edge.bench.workload import Grid, ladder_images, pack_of, squarish
 from navit_edge.bundle.manifest import BudgetCost, Cost, Engine, Manifest
+from navit_edge.bundle.sizing_rule import keeps_whole_patches, most_tokens
 from navit_edge.errors import InvalidInputError
+from navit_edge.policy import Policy
 from navit_edge.vocabulary import AttentionCost
 
 if TYPE_CHECKING:
@@ -97,18 +99,19 @@ def calibrate(
     attention: what S is; threads: for the record.
     """
     engine = next(one for one in manifest.engines if one.id == session.engine)
-    shapes = [(budget, grids) for budget in range(len(engine.budgets)) for grids in shapes_of(manifest, engine, budget)]
-    sets = [ladder_images(manifest, grids) for _, grids in shapes]
-    times: list[list[float]] = [[] for _ in shapes]
-    reports: list[dict[str, Any]] = [{} for _ in shapes]
-    for images in sets:  # a shape that is new to the engine costs more once
-        session.run(images)
+    shapes = [grids for budget in range(len(engine.budgets)) for grids in shapes_of(manifest, engine, budget)]
+    sets = _sets(manifest, session, shapes)
+    times: list[list[float]] = [[] for _ in sets]
+    reports: list[dict[str, Any]] = [{} for _ in sets]
+    lengths: list[list[int]] = []
+    for images, policy in sets:  # a shape that is new to the engine costs more once
+        lengths.append([result.token_count for result in session.run(images, policy=policy)])
     start = time.perf_counter()
     done = 0
     while done < rounds or time.perf_counter() - start < seconds:
         on_round(done)
-        for index, images in enumerate(sets):
-            session.run(images)
+        for index, (images, policy) in enumerate(sets):
+            session.run(images, policy=policy)
             packs = session.last_report["packs"]
             if len(packs) != 1:
                 raise InvalidInputError(
@@ -119,18 +122,16 @@ def calibrate(
             times[index].append(packs[0]["preprocess_us"] + packs[0]["engine_us"])
         done += 1
 
-    prefix = manifest.model.prefix_tokens
     timed = []
     budgets = [one.tokens for one in engine.budgets]
-    for (_, grids), report, own in zip(shapes, reports, times, strict=True):
-        lengths = [rows * cols + prefix for rows, cols in grids]
+    for each, report, own in zip(lengths, reports, times, strict=True):
         timed.append(
             TimedPack(
                 budget=budgets.index(report["budget_tokens"]),
                 tokens=report["capacity"],
-                images=len(lengths),
-                longest=max(lengths),
-                scores=scores_of(attention, report["capacity"], lengths),
+                images=len(each),
+                longest=max(each),
+                scores=scores_of(attention, report["capacity"], each),
                 measured_us=statistics.median(own),
             )
         )
@@ -140,6 +141,31 @@ def calibrate(
         rounds=done,
         **fit(engine, timed, threads=threads, device=session.device),
     )
+
+
+def _sets(
+    manifest: Manifest, session: Session, shapes: Sequence[Sequence[Grid]]
+) -> list[tuple[list[npt.NDArray[np.uint8]], Policy | None]]:
+    """Images of each pack, and the policy under which they get their tokens.
+
+    Under a rule that scales images up, small ones get few tokens by a cap only, which all images of a run share: their
+    packs are of equal images. A rule of one size takes no cap; it has packs of more and fewer images.
+    """
+    if keeps_whole_patches(manifest.preprocess.sizing):
+        return [(ladder_images(manifest, grids), None) for grids in shapes]
+    most = max(rows * cols for grids in shapes for rows, cols in grids)
+    sets: dict[tuple[int, ...], tuple[list[npt.NDArray[np.uint8]], Policy | None]] = {}
+    for grids in shapes:
+        each = max(rows * cols for rows, cols in grids)
+        images = ladder_images(manifest, [grids[0]] * len(grids))
+        policy = None if each == most else Policy.token_cap(each)
+        try:
+            results = session.run(images, policy=policy)
+        except InvalidInputError:  # a cap under a rule of one size; more tokens than the engine takes
+            continue
+        if len(session.last_report["packs"]) == 1:
+            sets.setdefault(tuple(result.token_count for result in results), (images, policy))
+    return list(sets.values())
 
 
 def scores_of(attention: AttentionCost, tokens: int, lengths: Sequence[int]) -> int:
@@ -157,10 +183,10 @@ def shapes_of(manifest: Manifest, engine: Engine, index: int) -> list[list[Grid]
     """
     budget = engine.budgets[index]
     prefix = manifest.model.prefix_tokens
-    sizing = manifest.preprocess.sizing
     longest = (budget.longest or budget.tokens) - prefix
-    if sizing.max_tokens > 0:
-        longest = min(longest, sizing.max_tokens)
+    most = most_tokens(manifest.preprocess.sizing, manifest.preprocess.patch_px)
+    if most is not None:
+        longest = min(longest, most)
     below = engine.budgets[index - 1].tokens if index > 0 and not engine.dynamic_tokens else 0
     fill = min(budget.target_tokens, budget.images * (longest + prefix))
     totals = [t for t in (64, 128, 256, 384, 512, 768, 1024, 1536, 2048) if t < fill] + [fill]

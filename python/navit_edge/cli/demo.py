@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,17 +22,17 @@ from navit_edge.cli.common import (
 from navit_edge.errors import import_or_explain
 
 if TYPE_CHECKING:
-    from navit_edge.demo.packs import Block
+    from navit_edge.bundle.manifest import Manifest
     from navit_edge.session import Result
 
 
 @command
 def demo(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write the pictures, the bundle and packs.png.", metavar="FOLDER")
+        Path, typer.Argument(help="Where to write the pictures, the bundle and report.html.", metavar="FOLDER")
     ] = Path("navit-demo"),
-    open_picture: Annotated[
-        bool, typer.Option("--open", metavar="", help="Show packs.png with the desktop's own program.")
+    open_page: Annotated[
+        bool, typer.Option("--open", metavar="", help="Show report.html with the desktop's own browser.")
     ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -47,7 +47,6 @@ def demo(
     import_or_explain("openvino", purpose="the demo", remedy='pip install "navit-edge[openvino]"')
     import navit_edge as ne
     from navit_edge.compile import BuildRequest, build_engines
-    from navit_edge.demo.packs import draw_packs, write_packs
     from navit_edge.demo.pictures import write_pictures
     from navit_edge.demo.shipped import copy_bundle
 
@@ -64,17 +63,9 @@ def demo(
         labels = session.labels
     named = [_best(result, labels) for result in results]
     right = sum(label == shape for (label, _), (_, shape) in zip(named, pictures, strict=True))
-    rows = _rows(pictures, results, named, len(packs))
-    picture = folder / "packs.png"
-    write_packs(
-        draw_packs(
-            rows,
-            title=f"{len(pictures)} pictures in {len(packs)} packs",
-            subtitle="A row is one pass, a block one picture, as wide as its tokens. "
-            "None is squashed to a square, cropped or padded.",
-        ),
-        picture,
-    )
+    page = folder / "report.html"
+    said = [("engine", engine), ("device", device), ("named right", f"{right} of {len(pictures)}")]
+    _write_page(pictures, results, ne.load_manifest(bundle), packs=len(packs), facts=said, path=page)
     seconds = time.perf_counter() - started
     if as_json:
         images = [
@@ -89,19 +80,19 @@ def demo(
             }
             for (path, shape), result, (label, probability) in zip(pictures, results, named, strict=True)
         ]
-        facts = {"bundle": str(bundle), "engine": engine, "device": device, "picture": str(picture), "right": right}
+        facts = {"bundle": str(bundle), "engine": engine, "device": device, "page": str(page), "right": right}
         echo_json({**facts, "seconds": round(seconds, 3), "images": images})
     else:
         _print_results(pictures, results, named)
         echo(f"engine {engine} on {device}; {right} of {len(pictures)} named right; all in {seconds:.0f} s")
-        echo(f"the packs as a picture: {picture}")
+        echo(f"a page of the pictures, their classes and packs: {page}")
     for line in (
         f"navit-edge run {bundle} {folder / 'images'} --top-k 2",
         "navit-edge up CHECKPOINT IMAGES...",
     ):
         console.print(f"next: {line}", style="dim", soft_wrap=True)
-    if open_picture:
-        typer.launch(str(picture))
+    if open_page:
+        typer.launch(str(page))
 
 
 def _best(result: Result, labels: list[str]) -> tuple[str, float]:
@@ -136,18 +127,28 @@ def _print_results(pictures: list[tuple[Path, str]], results: list[Result], name
     print_table(out_console(), "", [*heads, Column("class"), number("probability")], rows)
 
 
-def _rows(
-    pictures: list[tuple[Path, str]], results: list[Any], named: list[tuple[str, float]], packs: int
-) -> list[list[Block]]:
-    """The pictures of each pack, those of many tokens first."""
-    from PIL import Image
+def _write_page(
+    pictures: list[tuple[Path, str]],
+    results: list[Result],
+    manifest: Manifest,
+    *,
+    packs: int,
+    facts: list[tuple[str, str]],
+    path: Path,
+) -> None:
+    from navit_edge.page.cards import make_card
+    from navit_edge.page.content import Group, Page
+    from navit_edge.page.html import write_page
 
-    from navit_edge.demo.packs import Block
-
-    rows: list[list[Block]] = [[] for _ in range(packs)]
-    for (path, _), result, (label, _) in zip(pictures, results, named, strict=True):
-        with Image.open(path) as image:
-            shown = image.convert("RGB")
-        lines = (label, "{} x {}".format(*result.grid), f"{result.token_count} tokens")  # the font has no ×
-        rows[result.pack].append(Block(image=shown, tokens=result.token_count, lines=lines))
-    return [sorted(row, key=lambda block: -block.tokens) for row in rows if row]
+    cards = [
+        make_card(picture.name, picture, result, manifest.preprocess, truth=shape)
+        for (picture, shape), result in zip(pictures, results, strict=True)
+    ]
+    page = Page(
+        title=f"{len(pictures)} pictures in {packs} packs",
+        text="A square of a grid is a patch, and a patch is a token. No picture is squashed to a square, cropped or "
+        "padded.",
+        facts=facts,
+        groups=[Group(title="Pictures", text="Each was drawn as the shape of its name.", cards=cards)],
+    )
+    write_page(page, path)

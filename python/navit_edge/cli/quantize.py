@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from navit_edge.quantize import Quantized
-    from navit_edge.quantize.report import OutputAccuracy
+    from navit_edge.quantize.report import OutputAccuracy, SmoothedValue
+
+T = TypeVar("T")
 
 
 @command
@@ -51,6 +56,13 @@ def quantize(
         ),
     ] = "0.25",
     max_images: Annotated[int, typer.Option(help="Largest number of images to calibrate with, evenly spaced.")] = 128,
+    smooth: Annotated[
+        str,
+        typer.Option(
+            help="Move outliers of activations into weights: auto (layer by layer), off, or a strength from 0 to 1.",
+            metavar="auto|off|STRENGTH",
+        ),
+    ] = "auto",
     skip_layers: Annotated[
         str | None,
         typer.Option(
@@ -90,8 +102,9 @@ def quantize(
             precision=precision.strip().lower(),
             method=method.strip().lower(),
             percentile=percentile,
-            holdout=_parse_holdout(holdout),
+            holdout=_number_or(Path, holdout),
             max_images=max_images,
+            smooth=_number_or(str, smooth.strip().lower()),
             skip_layers=() if skip_layers is None else tuple(part.strip() for part in skip_layers.split(",")),
             skip_count=skip_count,
             tolerance=tolerance,
@@ -109,11 +122,11 @@ def quantize(
     _print(bundle, done, as_json=as_json)
 
 
-def _parse_holdout(text: str) -> float | Path:
+def _number_or(other: Callable[[str], T], text: str) -> float | T:
     try:
         return float(text)
     except ValueError:
-        return Path(text)
+        return other(text)
 
 
 class _Bars:
@@ -152,9 +165,13 @@ def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
         columns = [Column("layer"), number("error alone"), Column("")]
         print_table(console, "sensitivity, the worst ten", columns, costs)
         console.print()
-    tables = {"": report.accuracy}
-    if report.accuracy_of_all_layers:
-        tables = {", every layer quantized": report.accuracy_of_all_layers, ", as published": report.accuracy}
+    others = {
+        ", not smoothed": report.accuracy_unsmoothed,
+        ", smoothed": report.accuracy_smoothed,
+        ", every layer quantized": report.accuracy_of_all_layers,
+    }
+    tables = {suffix: accuracy for suffix, accuracy in others.items() if accuracy}
+    tables[", as published" if tables else ""] = report.accuracy
     for suffix, accuracy in tables.items():
         figures = ("cosine,\nleast", "mean", "max\nerror", "rms\nerror", "top-1\nagreement")
         print_table(
@@ -164,6 +181,8 @@ def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
             [(f"{row.images} {name}", *_cells(row)) for name, rows in accuracy.items() for row in rows],
         )
         console.print()
+    if report.smoothing:
+        console.print(_smoothing(report.smoothing), markup=False)
     quantized = len(report.layers) - len(report.skipped)
     state = "were there already" if done.standing else "made"
     made = ", ".join(graph.id for graph in done.graphs)
@@ -177,6 +196,20 @@ def _print(bundle: Path, done: Quantized, *, as_json: bool) -> None:
         f"next: navit-edge build-engine {shlex.quote(str(bundle))} --precision {report.precision}{example}",
         markup=False,
     )
+
+
+def _smoothing(values: Sequence[SmoothedValue]) -> str:
+    kinds = Counter(value.taken_over_by for value in values if value.taken_over_by)
+    parts = ", ".join(f"{count} by {_TAKEN_OVER[kind]}" for kind, count in sorted(kinds.items()))
+    before = statistics.median(value.error_before for value in values)
+    after = statistics.median(value.error_after for value in values)
+    return (
+        f"smoothed: {kinds.total()} of {len(values)} values that layers read{f' ({parts})' if parts else ''}; median "
+        f"error of a product {before:.2%} before, {after:.2%} after"
+    )
+
+
+_TAKEN_OVER = {"norm": "a norm", "values": "attention's values", "gate": "a gate", "factor": "a factor"}
 
 
 def _cells(row: OutputAccuracy) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from navit_edge.bundle.manifest import Budget, Graph, Manifest
+from navit_edge.bundle.sizing_rule import most_tokens
 from navit_edge.errors import BundleError
 from navit_edge.vocabulary import QUANTIZED
 
@@ -41,10 +42,10 @@ def package_version(*names: str) -> str:
 
 def cap_note(manifest: Manifest, budgets: Sequence[Budget]) -> tuple[str, ...]:
     """A warning if the largest image that preprocessing lets through fits no budget."""
-    sizing = manifest.preprocess.sizing
-    if sizing.rule != "token-cap":
+    most = most_tokens(manifest.preprocess.sizing, manifest.preprocess.patch_px)
+    if most is None:
         return ()
-    longest = sizing.max_tokens + manifest.model.prefix_tokens
+    longest = most + manifest.model.prefix_tokens
     largest = max(budget.tokens for budget in budgets)
     if longest <= largest:
         return ()

@@ -20,7 +20,8 @@ outputs keep their types.
 Quantized layers (QuantizeLinear, DequantizeLinear around a product) compute in their 8-bit type under every policy but
 "strict". TensorRT wants both operands of a product to come out of DequantizeLinear in one type, so what comes out is in
 the product's 16-bit type and the scales are cast to it, without loss: the quantizer only makes scales that 16 bits
-hold. What goes into QuantizeLinear is float32, so that nothing is rounded twice. Products left in float32 with
+hold. What goes into QuantizeLinear is float32, so that nothing is rounded twice, and so
+is a factor in front of it. Products left in float32 with
 dequantized operands would want half as much activation memory again and do not compile for sm75.
 
 Attention pooling is downstream of `tokens`, but its [H, N, T] probabilities grow with the square of the budget: under
@@ -314,7 +315,8 @@ class Conversion:
             node = self._nodes[index]
             if node.op_type in _ELEMENTWISE | _MOVES and index not in high:
                 readers = [reader for name in node.output for reader in self._consumers.get(name, [])]
-                if readers and all(reader in high for reader in readers):
+                rounded = node.op_type == "Mul" and all(self._nodes[i].op_type == _QUANTIZE for i in readers)
+                if readers and (rounded or all(reader in high for reader in readers)):
                     high.add(index)
         return high
 

@@ -1,1 +1,1 @@
-"""`navit-edge demo`: a small trained bundle, pictures of many sizes, and the packs as a picture."""
+"""`navit-edge demo`: a small trained bundle, pictures of many sizes, and a page of both."""

@@ -65,6 +65,7 @@ def make_card(
         classes=_classes(result.top_k(top_k)) if result.logits is not None else (),
         truth=truth,
         map="" if weights is None else map_uri(weights),
+        peak=0.0 if weights is None else float(weights.max() / weights.mean()),
         note=result.reason,
         picture=picture,
         thumbnail=thumbnail,

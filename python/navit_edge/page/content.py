@@ -30,7 +30,7 @@ class Card:
     picture, thumbnail: data URIs; "" if the image could not be read. box: where the picture lies on the grid.
     grid, tokens, pack, first_token, pack_tokens, pixels, latency_ms: as of ``navit_edge.Result``.
     classes: (name, probability), the most likely first. truth: what the image is, if that is known.
-    map: data URI of weights, a pixel for each patch; "" if there are none.
+    map: data URI of weights, a pixel for each patch; "" if there are none. peak: the largest of them over their mean.
     note: why the image has fewer tokens, or what decoding did. error: in place of a result.
     """
 
@@ -48,6 +48,7 @@ class Card:
     classes: Sequence[tuple[str, float]] = ()
     truth: str = ""
     map: str = ""
+    peak: float = 0.0
     note: str = ""
     error: str = ""
 

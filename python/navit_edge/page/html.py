@@ -142,6 +142,8 @@ def _card(card: Card, number: int) -> Element:
         return _tag("article", *inside, _tag("p", card.error, cls="error"), id=f"image-{number}")
     if card.classes:
         inside.append(_classes(card))
+    if card.map:
+        inside.append(_tag("p", f"largest weight of a patch: {card.peak:.1f} × the mean", cls="quiet"))
     inside.append(
         _tag(
             "p",

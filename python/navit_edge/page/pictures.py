@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 #: Longest sides, in pixels.
-PICTURE_PX = 448
+PICTURE_PX = 352
 THUMBNAIL_PX = 96
 #: Red, green and blue of a weight; how opaque it is says how large.
 _WARM = (255, 120, 0)
@@ -29,11 +29,11 @@ def picture_uri(pixels: npt.NDArray[np.uint8], *, most_px: int = PICTURE_PX) -> 
 
 
 def map_uri(weights: npt.NDArray[np.floating[Any]]) -> str:
-    """weights [rows, columns], 0 and up: a PNG of one pixel for each patch, opaque where the weight is largest."""
+    """weights [rows, columns], 0 and up: a PNG of one pixel for each patch, as opaque as its share of the largest."""
     from PIL import Image
 
     largest = float(weights.max())
-    alpha = np.zeros(weights.shape) if largest <= 0 else np.sqrt(weights / largest)  # the root: small ones show, too
+    alpha = np.zeros(weights.shape) if largest <= 0 else weights / largest
     rgba = np.empty((*weights.shape, 4), np.uint8)
     rgba[..., :3] = _WARM
     rgba[..., 3] = np.rint(255 * alpha)

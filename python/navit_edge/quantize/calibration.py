@@ -22,8 +22,9 @@ import numpy.typing as npt
 from navit_edge.errors import BundleError
 from navit_edge.oracle.graph import mark_outputs, run_graph
 from navit_edge.oracle.packs import Array, Pack
+from navit_edge.quantize.channels import Channels
 from navit_edge.quantize.layers import Layer
-from navit_edge.quantize.qdq import LARGEST, scale_of
+from navit_edge.quantize.qdq import round_to, scale_of
 
 if TYPE_CHECKING:
     import onnx
@@ -108,15 +109,6 @@ def _least_square_error(histogram: Histogram, precision: str) -> float:
     return best
 
 
-def round_to(values: npt.NDArray[np.float64], precision: str) -> npt.NDArray[np.float64]:
-    """Non-negative numbers as int8 or float8e4m3fn hold them, saturated."""
-    if precision == "int8":
-        return np.asarray(np.minimum(np.rint(values), LARGEST["int8"]), np.float64)
-    exponent = np.maximum(np.floor(np.log2(np.maximum(values, 2.0**-20))), -6)  # below 2^-6: subnormal, same steps
-    step = np.exp2(exponent - 3)
-    return np.asarray(np.minimum(np.rint(values / step) * step, LARGEST["fp8"]), np.float64)
-
-
 def _least_divergence(histogram: Histogram) -> float:
     counts = histogram.counts.astype(np.float64)
     counts[0] = 0.0  # a peak at zero (a ReLU's) is exact under every scale, and would decide alone
@@ -156,8 +148,11 @@ def observe(
     layers: Sequence[Layer],
     packs: Sequence[Pack],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    channels: dict[str, Channels] | None = None,
 ) -> dict[str, Histogram]:
     """Layer name -> magnitudes of what it reads, over the tokens of images; padding rows do not count.
+
+    channels: Gets the channels of each value that a layer reads, by the value's name.
 
     Raises BundleError if a value is not finite, or has no row for each token.
     """
@@ -165,6 +160,7 @@ def observe(
     histograms = {layer.activation: Histogram() for layer in layers}
     marked = mark_outputs(model, list(histograms))
     found = run_graph(marked, directory, (pack.inputs for pack in packs))
+    tokens = sum(int(pack.used_rows().sum()) for pack in packs)
     for done, (pack, activations) in enumerate(zip(packs, found, strict=True)):
         progress(done, len(packs))
         used = pack.used_rows()
@@ -176,6 +172,10 @@ def observe(
                 )
             _require_finite(values[used], reader[name], pack)
             histograms[name].add(values[used])
+            if channels is not None:
+                for segment in pack.segments:
+                    image = values[segment.first : segment.first + segment.tokens]
+                    channels.setdefault(name, Channels(tokens)).add(image)
     progress(len(packs), len(packs))
     return {layer.name: histograms[layer.activation] for layer in layers}
 

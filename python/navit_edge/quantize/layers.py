@@ -6,7 +6,7 @@ The product of the pixels, attention's products, positions, pooling and head are
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from navit_edge.compile import precision as precisions
 from navit_edge.errors import BundleError, InvalidInputError, import_or_explain
-from navit_edge.oracle.packs import Values
+from navit_edge.oracle.packs import Array, Values
 
 if TYPE_CHECKING:
     import onnx
@@ -81,20 +81,35 @@ def read_weights(model: onnx.ModelProto, layers: Sequence[Layer], directory: Pat
 
     Raises BundleError if one is not float32 or not finite.
     """
-    onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
-    by_name = {tensor.name: tensor for tensor in model.graph.initializer}
-    weights = {}
-    for layer in layers:
-        tensor = copy.deepcopy(by_name[layer.weight])
+    constants = Constants(model, directory)
+    return {layer.name: constants[layer.weight] for layer in layers}
+
+
+class Constants(Mapping[str, Array]):
+    """Name of an initializer of a graph -> its value, from the graph or from the weights file in ``directory``.
+
+    Raises BundleError if one is not float32 or not finite.
+    """
+
+    def __init__(self, model: onnx.ModelProto, directory: Path) -> None:
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._directory = directory
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __getitem__(self, name: str) -> Array:
+        onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
+        tensor = copy.deepcopy(self._tensors[name])
         if tensor.data_type != onnx.TensorProto.FLOAT:
             kind = onnx.TensorProto.DataType.Name(tensor.data_type)
-            raise BundleError(f"weight {layer.weight} is {kind}; expected float32; export the model again")
+            raise BundleError(f"weight {name} is {kind}; expected float32; export the model again")
         if onnx.external_data_helper.uses_external_data(tensor):
-            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(directory))
-        value = onnx.numpy_helper.to_array(tensor)
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(self._directory))
+        value: Array = onnx.numpy_helper.to_array(tensor)
         if not np.isfinite(value).all():
-            raise BundleError(
-                f"weight {layer.weight} holds values that are not finite; expected numbers; check the checkpoint"
-            )
-        weights[layer.name] = value
-    return weights
+            raise BundleError(f"weight {name} holds values that are not finite; expected numbers; check the checkpoint")
+        return value

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from navit_edge.errors import import_or_explain
 from navit_edge.oracle.packs import Array
 from navit_edge.quantize.layers import PURPOSE, REMEDY, Layer
+from navit_edge.quantize.wiring import Wiring, put_input
 
 if TYPE_CHECKING:
     import onnx
@@ -41,12 +43,29 @@ def weight_scales(weight: Array, axis: int, precision: str) -> Array:
     return np.array([scale_of(float(value), precision) for value in largest], np.float32)
 
 
+def round_to(values: npt.NDArray[Any], precision: str) -> npt.NDArray[Any]:
+    """Numbers as int8 or float8e4m3fn hold them, saturated."""
+    largest = LARGEST[precision]
+    if precision == "int8":
+        return np.asarray(np.clip(np.rint(values), -largest, largest))
+    exponent = np.maximum(np.floor(np.log2(np.maximum(np.abs(values), 2.0**-20))), -6)  # below 2^-6: subnormal
+    step = np.exp2(exponent - 3)
+    return np.asarray(np.clip(np.rint(values / step) * step, -largest, largest))
+
+
+def rounded_to(values: Array, steps: Array | float, precision: str) -> Array:
+    """Numbers as they come out of Q/DQ with these scales."""
+    size = np.asarray(steps, np.float32)
+    return np.asarray(round_to(values / size, precision) * size, np.float32)
+
+
 def insert(
     model: onnx.ModelProto,
     layers: Sequence[Layer],
     activation_scales: Mapping[str, float],
     channel_scales: Mapping[str, Array],
     precision: str,
+    biases: Mapping[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """A copy of the graph with Q/DQ on the activation and the weight of each of ``layers``.
 
@@ -58,6 +77,7 @@ def insert(
         activation_scales: Layer name -> scale of what it reads; one value for layers that read the same.
         channel_scales: Layer name -> scales of its weight, [fan_out].
         precision: "int8" or "fp8".
+        biases: Layer name -> bias that takes the place of its own, [fan_out]; layers that have a place for one.
     """
     onnx = import_or_explain("onnx", purpose=PURPOSE, remedy=REMEDY)
     helper = onnx.helper
@@ -95,6 +115,13 @@ def insert(
 
     at = {layer.node: layer for layer in layers}
     shared: dict[str, str] = {}
+    wiring = Wiring(quantized)
+    for corrected in layers:
+        place = wiring.bias(graph.node[corrected.node])
+        if biases is not None and corrected.name in biases and place is not None:
+            name = f"{corrected.name}.bias.corrected"
+            graph.initializer.append(onnx.numpy_helper.from_array(biases[corrected.name], name))
+            put_input(*place, name)
     for index, node in enumerate(graph.node):
         layer = at.get(index)
         if layer is not None:

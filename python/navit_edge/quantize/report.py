@@ -60,6 +60,17 @@ class ScanStep(msgspec.Struct, frozen=True, kw_only=True):
     error: float
 
 
+class SmoothedValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that layers read. Errors are of their output: root mean square over that of the output, on few tokens."""
+
+    layers: tuple[str, ...]
+    taken_over_by: str  # "norm", "values", "gate" or "factor" (docs/quantize.md); "": it is not smoothed
+    strength: float | None
+    shifted: bool
+    error_before: float
+    error_after: float
+
+
 class QuantizeReport(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     key: str  # hash of all that decides the graphs: graphs, weights, images, options, versions
@@ -79,6 +90,9 @@ class QuantizeReport(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[str, ...]  # layers left in float
     accuracy: dict[str, tuple[OutputAccuracy, ...]]  # "calibration", "held out" -> rows
     accuracy_of_all_layers: dict[str, tuple[OutputAccuracy, ...]] = {}  # if none had been skipped; only if some were
+    smoothing: tuple[SmoothedValue, ...] = ()  # of every value, in graph order; () with --smooth off
+    accuracy_unsmoothed: dict[str, tuple[OutputAccuracy, ...]] = {}  # of the same layers; if something is smoothed
+    accuracy_smoothed: dict[str, tuple[OutputAccuracy, ...]] = {}  # if smoothing was tried and given up
     sensitivity: tuple[LayerCost, ...] = ()  # the worst first; with --skip-layers auto
     scan: tuple[ScanStep, ...] = ()
     notes: tuple[str, ...] = ()

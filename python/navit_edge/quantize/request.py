@@ -12,6 +12,7 @@ PRECISIONS = ("int8", "fp8")
 #: How the largest value that a scale covers is chosen from what was seen (``calibration.py``).
 METHODS = ("minmax", "percentile", "mse", "entropy")
 AUTO = "auto"
+OFF = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class QuantizeRequest:
         tolerance: With "auto": the largest error that is allowed, as the root mean square of the difference over that
             of the float32 output; the worst output counts.
         scan_images: With "auto": images that the scan runs, the first of the calibration images.
+        smooth: Whether activations are smoothed into constants first (``smoothing.py``): "auto", with what suits each
+            layer best, if the calibration images lose less then; "off"; or one strength for all layers, 0 to 1.
         decode: How images are decoded, as of a session.
         force: Quantize even if the bundle holds the same already.
     """
@@ -45,6 +48,7 @@ class QuantizeRequest:
     skip_count: int | None = None
     tolerance: float = 0.05
     scan_images: int = 8
+    smooth: str | float = AUTO
     decode: DecodeOptions | None = None
     force: bool = False
 
@@ -74,6 +78,10 @@ class QuantizeRequest:
             )
         if self.skip_count is not None and (not self.auto or self.skip_count < 0):
             raise InvalidInputError(f"skip count {self.skip_count}; expected 0 and up, with --skip-layers auto")
+        if self.smooth not in (AUTO, OFF) and (isinstance(self.smooth, str) or not 0 <= self.smooth <= 1):
+            raise InvalidInputError(
+                f"smooth {self.smooth}; expected {AUTO}, {OFF}, or a strength from 0 to 1, such as 0.5"
+            )
         if not 0 < self.tolerance < 1:
             raise InvalidInputError(f"tolerance {self.tolerance:g}; expected above 0 and below 1, such as 0.05")
 

@@ -22,7 +22,7 @@ from navit_edge.files import decode_json
 from navit_edge.quantize.layers import PURPOSE, REMEDY
 from navit_edge.quantize.packs import evenly, list_images, split
 from navit_edge.quantize.report import ImageFile, QuantizeReport
-from navit_edge.quantize.request import QuantizeRequest
+from navit_edge.quantize.request import OFF, QuantizeRequest
 from navit_edge.quantize.sensitivity import Scan
 from navit_edge.quantize.work import Progress, Work
 
@@ -77,8 +77,7 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
         held_packs = work.packs(held_directory, held_out)
         work.calibrate(packs)
         found = work.choose_layers(packs)
-        accuracy = work.accuracy(work.chosen, packs, held_packs)
-        everything = work.accuracy(work.layers, packs, held_packs) if work.skipped else {}
+        accuracy = work.accuracy(packs, held_packs)
 
         used = {segment.name for pack in packs for segment in pack.segments}
         report = QuantizeReport(
@@ -98,8 +97,11 @@ def quantize_bundle(bundle: Path, request: QuantizeRequest, progress: Progress |
             left_out=tuple(work.packing.left_out),
             layers=work.layer_reports(),
             skipped=work.skipped,
-            accuracy=accuracy,
-            accuracy_of_all_layers=everything,
+            accuracy=accuracy["published"],
+            accuracy_of_all_layers=accuracy.get("all layers", {}),
+            smoothing=work.smoothing_reports(),
+            accuracy_unsmoothed=accuracy.get("unsmoothed", {}),
+            accuracy_smoothed=accuracy.get("smoothed", {}),
             sensitivity=() if found is None else found.costs,
             scan=() if found is None else found.steps,
             notes=_notes(manifest, request, len(used), len(held_packs), work, found),
@@ -132,6 +134,8 @@ def _settings(request: QuantizeRequest) -> dict[str, str]:
     settings = {"--method": request.method, "--max-images": str(request.max_images)}
     if request.method == "percentile":
         settings["--percentile"] = f"{request.percentile:g}"
+    if request.smooth != OFF:
+        settings["--smooth"] = request.smooth if isinstance(request.smooth, str) else f"{request.smooth:g}"
     settings["--holdout"] = "a directory" if isinstance(request.holdout, Path) else f"{request.holdout:g}"
     if request.skip_layers:
         settings["--skip-layers"] = ",".join(request.skip_layers)
@@ -205,6 +209,13 @@ def _notes(
     left_out = work.packing.left_out
     if left_out:
         notes.append(f"{len(left_out)} files were left out; the first: {left_out[0].name}: {left_out[0].why}")
+    if work.given_up:
+        notes.append(
+            "smoothing was given up: the outputs of the calibration images lose more with it; --smooth with a number "
+            "keeps it in any case"
+        )
+    elif work.smoothed is not None and work.smoothed.variant is None:
+        notes.append("nothing is smoothed: no value that linear layers read gains by it in this graph")
     if found is not None and not found.within_tolerance and request.skip_count is None:
         notes.append(
             f"with half of the layers in float ({len(found.skipped)} of {len(work.layers)}) the error is still "
@@ -238,7 +249,7 @@ def _publish(
                 quantization=report.precision,
             )
             path = staging / f"{made.id}.onnx"
-            path.write_bytes(work.quantized(graph.id, work.chosen).SerializeToString(deterministic=True))
+            path.write_bytes(work.quantized(graph.id).SerializeToString(deterministic=True))
             staged.append(edit.StagedGraph(graph=made, file=path))
         report_name = f"reports/quantize-{report.precision}.json"
         report_path = staging / "report.json"
