@@ -1,4 +1,4 @@
-"""What each part of the training method is worth: small models, all trained on the same number of tokens.
+"""What each part of the training method is worth: small models, all trained for as many steps of about as many tokens.
 
     python examples/train/clipart.py clipart
     python -m navit_edge_export.training.teacher DINOV2 clipart/train clipart/teacher.safetensors --max-tokens 144
@@ -122,7 +122,10 @@ def table_of(rows: Iterable[dict[str, Any]]) -> str:
     of_name: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         of_name.setdefault(row["name"], []).append(row)
-    lines = ["| run | seeds | accuracy | 95 % interval | by seed | images/s |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| run | seeds | accuracy | 95 % interval | by seed | tokens | images/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in [name for name in RUNS if name in of_name]:
         some = of_name[name]
         found = share(round(sum(row["right"] for row in some) / len(some)), some[0]["of"])
@@ -130,7 +133,7 @@ def table_of(rows: Iterable[dict[str, Any]]) -> str:
         speed = sum(row["images_seen"] for row in some) / sum(row["processor_s"] for row in some)
         lines.append(
             f"| {name} | {len(some)} | {100 * found.value:.1f} % | {100 * found.low:.1f} to {100 * found.high:.1f} % "
-            f"| {each} | {speed:.0f} |"
+            f"| {each} | {some[0]['tokens_seen'] / 1e6:.2f} M | {speed:.0f} |"
         )
     return "\n".join(lines)
 
