@@ -1,4 +1,4 @@
-"""What each part of the training method is worth: small models, all trained on the same number of tokens.
+"""What each part of the training method is worth: small models, all trained for as many steps of about as many tokens.
 
     python examples/train/clipart.py clipart
     python -m navit_edge_export.training.teacher DINOV2 clipart/train clipart/teacher.safetensors --max-tokens 144
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Iterable
@@ -27,6 +26,7 @@ from PIL import Image
 
 from navit_edge import files
 from navit_edge.evaluate.metrics import share
+from navit_edge.machine.host import Host
 from navit_edge_export.training.curves import read_curve
 from navit_edge_export.training.dataset import ArrayDataset, Dataset, read_folder
 from navit_edge_export.training.loop import accuracy, train
@@ -122,7 +122,10 @@ def table_of(rows: Iterable[dict[str, Any]]) -> str:
     of_name: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         of_name.setdefault(row["name"], []).append(row)
-    lines = ["| run | seeds | accuracy | 95 % interval | by seed | images/s |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| run | seeds | accuracy | 95 % interval | by seed | tokens | images/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in [name for name in RUNS if name in of_name]:
         some = of_name[name]
         found = share(round(sum(row["right"] for row in some) / len(some)), some[0]["of"])
@@ -130,7 +133,7 @@ def table_of(rows: Iterable[dict[str, Any]]) -> str:
         speed = sum(row["images_seen"] for row in some) / sum(row["processor_s"] for row in some)
         lines.append(
             f"| {name} | {len(some)} | {100 * found.value:.1f} % | {100 * found.low:.1f} to {100 * found.high:.1f} % "
-            f"| {each} | {speed:.0f} |"
+            f"| {each} | {some[0]['tokens_seen'] / 1e6:.2f} M | {speed:.0f} |"
         )
     return "\n".join(lines)
 
@@ -143,7 +146,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=tuple(RUNS), default=tuple(RUNS))
     parser.add_argument("--table", action="store_true", help="print what the file holds, and run nothing")
     chosen = parser.parse_args()
-    content: dict[str, Any] = {"processor": platform.machine(), "base": BASE, "runs": []}
+    content: dict[str, Any] = {"machine": Host.read().words, "base": BASE, "runs": []}
     if chosen.output.exists():
         content = json.loads(chosen.output.read_text(encoding="utf-8"))
     rows = content["runs"]

@@ -11,7 +11,7 @@ import shutil
 import time
 from pathlib import Path
 
-from demo_bundle import CHECKPOINT, SEED, SIZE, Choice, build, export
+from demo_bundle import CHECKPOINT, SEED, Choice, build, export
 from demo_compare import compare, load_model
 from demo_console import DEMO, ROOT, say, shown, step
 from demo_report import write_report
@@ -38,9 +38,8 @@ def main() -> None:
     )
     parser.add_argument("--fresh", action="store_true", help="export and build again even if nothing changed")
     arguments = parser.parse_args()
-    size = arguments.model or ("" if arguments.checkpoint or CHECKPOINT.is_file() else SIZE)
-    checkpoint = None if size else (arguments.checkpoint or CHECKPOINT).resolve()
-    choice = Choice(checkpoint=checkpoint, size=size, max_tokens=arguments.max_tokens)
+    checkpoint = None if arguments.model else (arguments.checkpoint or CHECKPOINT).resolve()
+    choice = Choice(checkpoint=checkpoint, size=arguments.model or "", max_tokens=arguments.max_tokens)
     started = time.perf_counter()
 
     step("1/5", "images: clip art that the model has not seen, photographs of scikit-image and scikit-learn")

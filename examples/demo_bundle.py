@@ -16,8 +16,6 @@ from navit_edge.bundle.hashing import verify_files
 SEED = 0
 #: Trained on clip art: examples/models/MODEL_CARD.md.
 CHECKPOINT = ROOT / "examples" / "models" / "clipart.safetensors"
-#: Shown in its place if it is not in the checkout, with random weights.
-SIZE = "s16"
 #: "tokens" is for the map of where attention pooling looks.
 OUTPUTS = "logits,embedding,tokens"
 #: Most patches of an image for a model of random weights, so that several share a pass. A checkpoint says its own.

@@ -3,7 +3,7 @@
     python examples/train/sample_clipart.py FOLDER [--images 200] [--side 192] [--part test]
 
 Each class has its share of the sample. Its images are taken in the order of the committed list's SHA-256, which is as
-good as random.
+good as random, without LEFT_OUT.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from pathlib import Path
 
 from clipart import SOURCE, ClipArt, check_source, read_list, write_image
 
+#: For this one, two logits of the shipped model are the same to four digits: its answer could differ between machines.
+LEFT_OUT = "047e21fbfc2b"
+
 
 def sample(images: list[ClipArt], count: int) -> list[ClipArt]:
     """``count`` of ``images``, from each class as near to its share as whole numbers allow (largest remainders)."""
     of_class: dict[str, list[ClipArt]] = {}
-    for image in sorted(images, key=lambda image: image.sha256):
+    for image in sorted(images, key=lambda image: (image.sha256.startswith(LEFT_OUT), image.sha256)):
         of_class.setdefault(image.label, []).append(image)
     shares = {label: len(some) * count / len(images) for label, some in of_class.items()}
     taken = {label: int(share) for label, share in shares.items()}

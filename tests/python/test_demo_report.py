@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from test_page import check_self_contained
 
 import navit_edge as ne
+from navit_edge_export.model.checkpoint import PREPROCESSING_KEY
 from navit_edge_export.pooling_map import pooling_map
 from navit_edge_export.preprocess import prepare
 
@@ -78,6 +80,15 @@ def test_the_report_shows_every_image_its_verdict_and_where_the_model_looked(
         found = pooling_map(tiny_model, result.tokens, result.grid)
         assert abs(float(found.sum()) - 1.0) < 1e-5
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_shipped_model_has_a_class_for_each_image_of_the_demo(examples: Path) -> None:
+    import demo_bundle
+    from safetensors import safe_open
+
+    with safe_open(demo_bundle.CHECKPOINT, framework="np") as checkpoint:
+        labels = json.loads(checkpoint.metadata()[PREPROCESSING_KEY])["labels"]
+    assert {label.replace(" ", "-") for label in labels} == {path.stem for path in (examples / "images").glob("*.png")}
 
 
 def test_a_bundle_of_the_demo_is_named_for_its_model_and_exports_the_tokens(examples: Path) -> None:
