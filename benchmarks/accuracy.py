@@ -41,8 +41,9 @@ def study(data: Path, folder: Path, counts: dict[str, int]) -> None:
     times = folder / TIMES
     known: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
     rows = [one for one in available(sample) if one.group in ("caps", "precision", "policies")]
-    if any(one.key not in known for one in rows):
-        known = measure(sample, [(one.key, one.precision, one.policy, one.cap) for one in rows])
+    if missing := [one for one in rows if one.key not in known]:
+        bundles = {job.name: job.bundle for job in jobs()}
+        known |= measure(sample, [(one.key, bundles[one.job], one.policy, one.cap) for one in missing])
         times.write_text(json.dumps(known))
     result = findings(sample, known)
     JSON.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

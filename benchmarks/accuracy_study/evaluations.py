@@ -28,7 +28,6 @@ from navit_edge.pixels import load_image
 
 NEIGHBORS = 20
 POLICIES = ("balanced", "fast", "content")
-PRECISIONS = ("fp32", "bf16", "int8")
 _WEIGHTS = Path(__file__).resolve().parents[2] / "examples" / "dinov2_weights.py"
 #: In a bundle that is complete.
 _BUILT = ".built"
@@ -63,12 +62,16 @@ def jobs() -> list[Job]:
         *(Job(name=key, bundle="fp32", prepared=key) for key in preparations()),
         Job(name="policies", bundle="fp32", into="fp32", policies=POLICIES, caps=(POLICY_CAP,)),
         Job(name="bf16", bundle="bf16", engines=("openvino-cpu-bf16",), caps=FEW_CAPS),
+        Job(name="int8-plain", bundle="int8-plain", engines=("openvino-cpu-int8",), caps=FEW_CAPS),
         Job(name="int8", bundle="int8", engines=("openvino-cpu-int8",), caps=FEW_CAPS),
     ]
 
 
 def make_bundle(folder: Path, name: str, calibration: Path) -> Path:
-    """DINOv2 ViT-S/14 with its trained weights, at most ``MOST`` patches an image. name: a precision."""
+    """DINOv2 ViT-S/14 with its trained weights, at most ``MOST`` patches an image.
+
+    name: a precision; "int8-plain": without smoothing.
+    """
     bundle = folder / f"{name}.navit"
     if not (bundle / _BUILT).exists():
         from navit_edge.quantize import QuantizeRequest, quantize_bundle
@@ -90,9 +93,10 @@ def make_bundle(folder: Path, name: str, calibration: Path) -> Path:
                 orientation=preprocessing.orientation,
                 outputs=("embedding",),
             )
-        if name == "int8":
-            quantize_bundle(bundle, QuantizeRequest(calibration=calibration))
-        build_engines(bundle, BuildRequest(backend="openvino", precision=(name,)))
+        precision, _, plain = name.partition("-")
+        if precision == "int8":
+            quantize_bundle(bundle, QuantizeRequest(calibration=calibration, smooth="off" if plain else "auto"))
+        build_engines(bundle, BuildRequest(backend="openvino", precision=(precision,)))
         (bundle / _BUILT).touch()
     return bundle
 
@@ -149,7 +153,7 @@ def _borrow_training(source: Path, folder: Path) -> None:
 def measure(sample: Sample, rows: Sequence[tuple[str, str, str, int]]) -> dict[str, float]:
     """key -> milliseconds of processor time an image, one thread, many images in one run, decoded ones.
 
-    rows: key, precision, policy, cap. Every round takes each row of a session once, in turn; the median of the rounds.
+    rows: key, bundle, policy, cap. Every round takes each row of a session once, in turn; the median of the rounds.
     """
     examples = read_examples(sample.table("test")).examples
     recorded = Recorded.of(manifests.load(sample.folder / "fp32.navit").preprocess)
@@ -160,12 +164,12 @@ def measure(sample: Sample, rows: Sequence[tuple[str, str, str, int]]) -> dict[s
     images = [images[int(place)] for place in places]
     found: dict[str, list[float]] = {key: [] for key, *_ in rows}
     sessions: dict[tuple[str, int], list[tuple[str, ne.Policy]]] = {}
-    for key, precision, policy, cap in rows:
+    for key, bundle, policy, cap in rows:
         native = policy == "native"
         chosen = ne.Policy.token_cap(cap) if native else ne.Policy.parse(policy)
-        sessions.setdefault((precision, MOST if native else cap), []).append((key, chosen))
-    for (precision, cap), runs in sessions.items():
-        with ne.Session(sample.folder / f"{precision}.navit", threads=1, max_tokens_per_image=cap) as session:
+        sessions.setdefault((bundle, MOST if native else cap), []).append((key, chosen))
+    for (bundle, cap), runs in sessions.items():
+        with ne.Session(sample.folder / f"{bundle}.navit", threads=1, max_tokens_per_image=cap) as session:
             for number in range(1 + _ROUNDS):
                 for key, chosen in runs:
                     start = time.process_time()

@@ -18,7 +18,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    rows = [row for row in found["rows"] if row["ms"] is not None and row["group"] != "drift"]
+    rows = [row for row in found["rows"] if row["ms"] is not None]
+    smoothed = {row["key"] for row in rows if row["precision"] == "int8"}
+    rows = [row for row in rows if row["key"].replace("-plain", "") not in smoothed - {row["key"]}]
     with matplotlib.rc_context({"svg.hashsalt": "accuracy", "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure = Figure(figsize=(10, 4.6), layout="constrained", facecolor="white")
         panels = figure.subplots(1, 2)

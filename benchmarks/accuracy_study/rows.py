@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accuracy_study.evaluations import POLICIES, PRECISIONS
+from accuracy_study.evaluations import POLICIES
 from accuracy_study.resizers import RESIZERS
 from accuracy_study.sample import CAPS, DRIFT_CAP, FEW_CAPS, MOST, POLICY_CAP
 
@@ -40,10 +40,10 @@ def _caps() -> Iterator[Spec]:
 
 def _precisions() -> Iterator[Spec]:
     for cap in reversed(FEW_CAPS):
-        for precision in PRECISIONS[1:]:
+        for job, words in (("bf16", "bf16"), ("int8-plain", "int8 without smoothing"), ("int8", "int8")):
             yield Spec(
-                key=f"{precision}-{cap}", group="precision", job=precision, name=f"{precision}, at most {cap}",
-                precision=precision, cap=cap, against=f"fp32-{cap}",
+                key=f"{job}-{cap}", group="precision", job=job, name=f"{words}, at most {cap}",
+                precision=job.partition("-")[0], cap=cap, against=f"fp32-{cap}",
             )  # fmt: skip
 
 
