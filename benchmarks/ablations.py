@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Iterable
@@ -27,6 +26,7 @@ from PIL import Image
 
 from navit_edge import files
 from navit_edge.evaluate.metrics import share
+from navit_edge.machine.host import Host
 from navit_edge_export.training.curves import read_curve
 from navit_edge_export.training.dataset import ArrayDataset, Dataset, read_folder
 from navit_edge_export.training.loop import accuracy, train
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=tuple(RUNS), default=tuple(RUNS))
     parser.add_argument("--table", action="store_true", help="print what the file holds, and run nothing")
     chosen = parser.parse_args()
-    content: dict[str, Any] = {"processor": platform.machine(), "base": BASE, "runs": []}
+    content: dict[str, Any] = {"machine": Host.read().words, "base": BASE, "runs": []}
     if chosen.output.exists():
         content = json.loads(chosen.output.read_text(encoding="utf-8"))
     rows = content["runs"]
