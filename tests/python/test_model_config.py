@@ -143,7 +143,8 @@ def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path: Path) -> None:
     assert "1 unexpected key (neck.weight)" in message
     assert "1 key of another shape (norm.weight [5] instead of [32])" in message
 
-    save_file({f"other.{i}": torch.zeros(1) for i in range(9)}, path, metadata={"navit_edge.config": small().to_json()})
+    others = {f"other.{i}": torch.zeros(1000) for i in range(9)}  # so many numbers as such a model could have
+    save_file(others, path, metadata={"navit_edge.config": small().to_json()})
     with pytest.raises(InvalidInputError) as caught:
         load_checkpoint(path)
     assert f"{len(model.state_dict())} missing keys" in str(caught.value)
