@@ -24,12 +24,14 @@ from parity import (
     normalize,
     perturb,
 )
+from PIL import Image as PillowImage
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 import navit_edge as ne
+from navit_edge.quantize import QuantizeRequest, quantize_bundle
 from navit_edge_export.families.common import CLIP, HALF
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
@@ -171,6 +173,21 @@ def test_a_session_gives_every_image_its_merged_tokens(tmp_path: Path) -> None:
     assert [one["tokens"].shape for one in found] == [(r * c // 4, 48) for r, c in GRIDS]
     compare(found, expected, GRIDS, "openvino", tolerance=5 * TOLERANCE)
     compare(found, alone, GRIDS, "openvino, alone", tolerance=5 * TOLERANCE)
+
+
+@pytest.mark.parametrize("skipped", [(), ("merger.mlp.up", "merger.mlp.down")])
+def test_a_tower_that_merges_tokens_is_quantized(skipped: tuple[str, ...], tmp_path: Path) -> None:
+    """Layers behind the merger read a row for every four patches; padding rows do not count there, either."""
+    perturb(make("qwen2-vl")).save_pretrained(tmp_path / "folder")  # type: ignore[operator]
+    model = import_checkpoint(tmp_path / "folder").model
+    bundle = export_bundle(model, tmp_path / "model.navit", sizing=MERGED_SIZING)
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(draw_images(GRIDS, 8)):
+        PillowImage.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    done = quantize_bundle(bundle, QuantizeRequest(calibration=tmp_path / "images", skip_layers=skipped))
+    quantized = {layer.layer for layer in done.report.layers if layer.quantized}
+    assert ("merger.mlp.up" in quantized) == (not skipped)
+    assert all(row.cosine_min > 0.9 for row in done.report.accuracy["calibration"])
 
 
 def test_a_sizing_rule_that_cuts_blocks_is_refused(tmp_path: Path) -> None:

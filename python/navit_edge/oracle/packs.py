@@ -31,6 +31,13 @@ class Pack:
 
     inputs: dict[str, npt.NDArray[np.generic]]
     segments: tuple[Segment, ...]
+    merged: int = 1  # patches that a row stands for behind a merger
+
+    def patches_of_row(self, values: Array) -> int:
+        """Patches that each row of a value inside the graph stands for; 0 if its rows are no tokens."""
+        tokens = len(self.inputs["segment_ids"])
+        known = (count for count in (1, self.merged) if values.ndim == 2 and len(values) * count == tokens)
+        return next(known, 0)
 
     def used_rows(self) -> npt.NDArray[np.bool_]:
         """[T]: which rows are tokens of an image, and not padding."""

@@ -165,16 +165,17 @@ def observe(
         progress(done, len(packs))
         used = pack.used_rows()
         for name, values in activations.items():
-            if values.ndim != 2 or values.shape[0] != len(used):
+            merged = pack.patches_of_row(values)
+            if not merged:
                 raise BundleError(
                     f"layer {reader[name]} reads {name} of shape {list(values.shape)}; expected a row for each of "
                     f"{len(used)} tokens; leave it in float: --skip-layers {reader[name]}"
                 )
-            _require_finite(values[used], reader[name], pack)
-            histograms[name].add(values[used])
+            _require_finite(values[used[::merged]], reader[name], pack)
+            histograms[name].add(values[used[::merged]])
             if channels is not None:
                 for segment in pack.segments:
-                    image = values[segment.first : segment.first + segment.tokens]
+                    image = values[segment.first // merged : (segment.first + segment.tokens) // merged]
                     channels.setdefault(name, Channels(tokens)).add(image)
     progress(len(packs), len(packs))
     return {layer.name: histograms[layer.activation] for layer in layers}

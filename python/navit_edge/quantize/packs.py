@@ -82,7 +82,9 @@ class Packing:
             dynamic_tokens=True,
             threads=usable_cores(),
         )
-        self._decoder = decoder or Decoder(recorded=Recorded.of(manifests.load(bundle).preprocess))
+        manifest = manifests.load(bundle)
+        self._merged = manifest.model.token_merge**2
+        self._decoder = decoder or Decoder(recorded=Recorded.of(manifest.preprocess))
         self.left_out: list[LeftOut] = []
 
     def packs(self, directory: Path, images: Sequence[ImageFile], progress: Callable[[int, int], None]) -> list[Pack]:
@@ -97,7 +99,7 @@ class Packing:
                 pixels.append(decoded)
             full = len(names) == _CHUNK or sum(one.nbytes for one in pixels) > _CHUNK_BYTES
             if pixels and (full or done == len(images)):
-                packs += [_named(pack, names) for pack in self._packer.pack(pixels)]
+                packs += [_named(pack, names, self._merged) for pack in self._packer.pack(pixels)]
                 names, pixels = [], []
             progress(done, len(images))
         return packs
@@ -119,8 +121,8 @@ class Packing:
         return pixels
 
 
-def _named(pack: dict[str, Any], names: Sequence[str]) -> Pack:
+def _named(pack: dict[str, Any], names: Sequence[str], merged: int) -> Pack:
     segments = tuple(
         Segment(name=names[image], first=first, tokens=tokens) for image, first, tokens in pack["segments"]
     )
-    return Pack(inputs=pack["inputs"], segments=segments)
+    return Pack(inputs=pack["inputs"], segments=segments, merged=merged)
