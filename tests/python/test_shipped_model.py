@@ -20,9 +20,9 @@ from navit_edge.machine.host import Host, native_precisions
 
 #: The images of the sample, and of how many the model knows the class in float32: on every machine the same.
 IMAGES, RIGHT = 200, 117
-#: Most images between int8 and float32: half a point; two points on a processor without int8 products, on which sums of
-#: two products may be clipped.
-INT8_IMAGES, INT8_IMAGES_EMULATED = 1, 4
+#: Most images between int8 and float32: one was measured, half a point; one more, as what is not int8 is rounded to bf16
+#: by some processors. Two points on a processor without int8 products, on which sums of two products may be clipped.
+INT8_IMAGES, INT8_IMAGES_EMULATED = 2, 4
 #: Far above what float32 differs by between two machines, and below how sure the model is of each image of the sample.
 LOGIT_TOLERANCE = 1e-3
 
@@ -122,7 +122,7 @@ def test_no_right_answer_hangs_on_the_last_bits(bundle: Path, examples: Examples
     assert np.abs(margins(exact, truth)).min() > 2 * LOGIT_TOLERANCE
 
 
-def test_int8_knows_as_many_within_half_a_point(bundle: Path, examples: Examples, exact: FloatArray) -> None:
+def test_int8_knows_as_many_within_a_point(bundle: Path, examples: Examples, exact: FloatArray) -> None:
     found = right(logits_of(bundle, examples, "int8"), bundle, examples)
     most = INT8_IMAGES if "int8" in native_precisions(Host.read().flags) else INT8_IMAGES_EMULATED
     assert abs(found - right(exact, bundle, examples)) <= most
