@@ -20,8 +20,8 @@ from navit_edge.machine.host import Host, native_precisions
 
 #: The images of the sample, and of how many the model knows the class in float32: on every machine the same.
 IMAGES, RIGHT = 200, 117
-#: Most images between int8 and float32: one was measured, half a point; one more, as what is not int8 is rounded to bf16
-#: by some processors. Two points on a processor without int8 products, on which sums of two products may be clipped.
+#: Most images between int8 and float32: one was measured, half a point; one more, since some processors round to bf16
+#: what is not int8. Two points on a processor without int8 products, on which sums of two products may be clipped.
 INT8_IMAGES, INT8_IMAGES_EMULATED = 2, 4
 #: Far above what float32 differs by between two machines, and below how sure the model is of each image of the sample.
 LOGIT_TOLERANCE = 1e-3
