@@ -135,7 +135,8 @@ def test_a_file_of_any_mode_gives_the_colours_of_convert_rgb(
     path = tmp_path / ("picture.tif" if mode in ("CMYK", "YCbCr") else "picture.png")
     (picture.quantize(64) if mode == "PA" else picture).save(path)
     try:
-        expected = np.asarray(Image.open(path).convert("RGB"))
+        with Image.open(path) as opened:
+            expected = np.asarray(opened.convert("RGB"))
     except OSError as error:
         pytest.skip(f"this Pillow does not read what it wrote: {error}")
     assert np.array_equal(ne.to_rgb(path), expected)

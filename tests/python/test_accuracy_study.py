@@ -118,6 +118,7 @@ def test_the_front_of_the_picture_holds_the_rows_that_no_other_beats(study: Any,
 
 
 def test_every_resizer_gives_rgb_of_the_size_and_keeps_one_colour(study: Any) -> None:
+    pytest.importorskip("torch")
     image = np.full((31, 50, 4), (200, 10, 60, 255), np.uint8)
     for key, (_, resize) in study("resizers").RESIZERS.items():
         made = resize(image, (28, 42))
