@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_a_checkpoint_says_how_it_is_exported(tmp_path: Path) -> None:
     assert (found.sizing.rule, found.sizing.max_tokens, found.alpha) == ("token-cap", 81, "composite")
     save_checkpoint(NaViT(small()), path)
     assert import_checkpoint(path).preprocessing == DEFAULT_PREPROCESSING
+
+
+def test_a_checkpoint_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    path, model = tmp_path / "model.safetensors", NaViT(small(num_classes=2))
+    found = set()
+    for _ in range(20):  # safetensors alone orders the metadata by chance
+        save_checkpoint(model, path, labels=["naïve\x01", 'a "b"'], max_tokens=81)
+        found.add(path.read_bytes())
+    assert len(found) == 1
+    assert import_checkpoint(path).preprocessing.labels == ("naïve\x01", 'a "b"')
+    assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from navit_edge import files
 from navit_edge.vocabulary import AlphaRule
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
@@ -22,7 +24,7 @@ def save_checkpoint(
     What ``navit-edge export`` shall take from it unless its options say otherwise: labels (one a class), max_tokens of
     an image (0: not said), alpha (None: not said).
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     said = {"labels": list(labels), "max_tokens": max_tokens, "alpha": alpha}
@@ -30,7 +32,18 @@ def save_checkpoint(
     metadata = {CONFIG_KEY: model.config.to_json()}
     if known:
         metadata[PREPROCESSING_KEY] = json.dumps(known)
-    save_file(tensors, path, metadata=metadata)
+    files.write_whole(path, _ordered(save(tensors, metadata=metadata)), beside=f".{path.name}.partial")
+
+
+def _ordered(raw: bytes) -> bytes:
+    """The same file with its metadata by name: safetensors writes them in another order each time."""
+    start = 8
+    (size,) = struct.unpack_from("<Q", raw)
+    header = json.loads(raw[start : start + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // start) * start)  # tensors begin at a multiple of 8 bytes
+    return b"".join([struct.pack("<Q", len(text)), text, raw[start + size :]])
 
 
 def load_checkpoint(path: Path, config: NaViTConfig | None = None) -> NaViT:
