@@ -1,5 +1,6 @@
 """Qwen3-VL's vision tower: ``Qwen3VLVisionModel`` of transformers (qwen_vl.py says what it shares), with a learned
-square table of positions, resampled to each image's grid.
+square table of positions, resampled to each image's grid. The tower of Qwen3.5 and later is the same, without deepstack
+(``Qwen3_5VisionModel``).
 
 The mergers of middle blocks ("deepstack"), which feed the language model's first layers, are left out.
 """

@@ -124,7 +124,7 @@ def start_map(checkpoint: Checkpoint, *, patch_bias: bool) -> StateMap:
     """The map with the patch embedding; names have ``visual.`` in front in checkpoints of the whole model."""
     prefix = prefix_of(checkpoint, PREFIXES)
     found = StateMap(prefix)
-    found.ignore("*language_model.*", "lm_head.*")
+    found.ignore("*language_model.*", "lm_head.*", "mtp.*")  # mtp: the heads that predict several tokens (Qwen3.5)
     if prefix == "visual.":  # checkpoints as they were released: the language model is "model"
         found.ignore("model.*")
     name = "patch_embed.proj"
