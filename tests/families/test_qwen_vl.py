@@ -35,6 +35,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 import navit_edge as ne
 from navit_edge.quantize import QuantizeRequest, quantize_bundle
+from navit_edge.token_parts import split_tokens
 from navit_edge_export.families.common import CLIP, HALF
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
@@ -91,6 +92,26 @@ def test_a_packed_run_is_transformers_one_image_at_a_time(family: str, tmp_path:
     imported = import_checkpoint(tmp_path / "folder")
     assert imported.family == family
     print(family, check_parity(imported.model, oracle_of(theirs, family, 8), tmp_path, grids=GRIDS))
+
+
+def test_deepstack_lies_beside_the_tokens_as_vllm_takes_it(tmp_path: Path) -> None:
+    theirs: Any = perturb(make("qwen3-vl", depth=3, deepstack_visual_indexes=[0, 1]))
+    theirs.save_pretrained(tmp_path / "folder")
+    model = import_checkpoint(tmp_path / "folder").model
+
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        patches, rows, columns = Qwen2VLImageProcessorPil().patchify(normalize(image, *HALF).numpy(), 8, 2, 2)
+        found = theirs(torch.from_numpy(patches), grid_thw=torch.tensor([[1, rows, columns]]))
+        return {"tokens": torch.cat([found.pooler_output, *found.deepstack_features], dim=1).numpy()}
+
+    check_parity(model, oracle, tmp_path, grids=GRIDS, outputs=("tokens", "deepstack"))
+    manifest = ne.load_manifest(tmp_path / "parity.navit")
+    image = draw_images(GRIDS[:1], 8)[0]
+    with torch.no_grad():
+        tokens = oracle(image)["tokens"]
+    parts = split_tokens(tokens, manifest)
+    assert {name: part.shape for name, part in parts.items()} == {"tokens": (10, 48), "deepstack": (2, 10, 48)}
+    np.testing.assert_array_equal(parts["deepstack"][1], tokens[:, 96:])
 
 
 def save_whole(theirs: torch.nn.Module, folder: Path, model_type: str) -> None:

@@ -9,6 +9,7 @@ windows); attention does not see an order, and the merger gathers its blocks.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -96,7 +97,13 @@ def make_merger(config: QwenVisionConfig) -> PatchMerger:
     return PatchMerger(MERGE, Mlp(width, width, out_width=config.out_width))
 
 
-def make_tower(family: str, config: QwenVisionConfig, *, positions: nn.Module | None = None) -> PackedModel:
+def make_tower(
+    family: str,
+    config: QwenVisionConfig,
+    *,
+    positions: nn.Module | None = None,
+    deepstack: Mapping[int, nn.Module] | None = None,
+) -> PackedModel:
     """The packed model of Qwen2-VL and Qwen3-VL."""
 
     def norm() -> nn.LayerNorm:
@@ -111,6 +118,7 @@ def make_tower(family: str, config: QwenVisionConfig, *, positions: nn.Module | 
         blocks=plain_blocks(config, norm, plain_mlps(config, config.activation)),
         norm=norm(),
         merger=make_merger(config),
+        deepstack=deepstack,
     )
 
 
