@@ -139,6 +139,13 @@ FAMILIES = (
         architectures=(r"Dinov2\w*",),
     ),
     Family(
+        name="dinov3",
+        source="transformers: DINOv3ViTModel, DINOv3ViTBackbone",
+        keys=(r"embeddings\.patch_embeddings\.weight", r"layer\.0\.layer_scale1\.lambda1"),
+        model_types=("dinov3_vit",),
+        architectures=(r"DINOv3ViT\w*",),
+    ),
+    Family(
         name="pixtral",
         source="transformers: PixtralVisionModel, the vision tower of LlavaForConditionalGeneration with it",
         keys=(r"patch_conv\.weight", r"ln_pre\.weight", r"transformer\.layers\.0\.feed_forward\.gate_proj\.weight"),
