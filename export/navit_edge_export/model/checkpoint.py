@@ -32,7 +32,8 @@ def save_checkpoint(
     metadata = {CONFIG_KEY: model.config.to_json()}
     if known:
         metadata[PREPROCESSING_KEY] = json.dumps(known)
-    files.write_whole(Path(path), _ordered(save(tensors, metadata=metadata)), beside=f".{path.name}.partial")
+    path = Path(path)
+    files.write_whole(path, _ordered(save(tensors, metadata=metadata)), beside=f".{path.name}.partial")
 
 
 def _ordered(raw: bytes) -> bytes:
