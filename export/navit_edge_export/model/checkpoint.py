@@ -30,6 +30,7 @@ def save_checkpoint(
     said = {"labels": list(labels), "max_tokens": max_tokens, "alpha": alpha}
     known = {name: value for name, value in said.items() if value}
     metadata = {CONFIG_KEY: model.config.to_json()}
+    path = Path(path)  # text, too
     if known:
         metadata[PREPROCESSING_KEY] = json.dumps(known)
     files.write_whole(path, _ordered(save(tensors, metadata=metadata)), beside=f".{path.name}.partial")
