@@ -173,7 +173,13 @@ def test_logits_and_scores_of_pairs_are_those_of_siglip2_model(
     texts = ["a cat", "A Photo of two dogs", "at night", "ärger"]
     inputs = transformers.Siglip2Processor(
         transformers.Siglip2ImageProcessorPil.from_pretrained(folder), processor.tokenizer
-    )(text=texts, images=[PIL.Image.fromarray(image) for image in images], return_tensors="pt", max_num_patches=64, patch_size=8)
+    )(
+        text=texts,
+        images=[PIL.Image.fromarray(image) for image in images],
+        return_tensors="pt",
+        max_num_patches=64,
+        patch_size=8,
+    )
     with torch.no_grad():
         expected = theirs(**inputs).logits_per_image
     with ne.Session(bundle, threads=1) as session:

@@ -37,12 +37,13 @@ DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A model with a checkpoint's weights."""
+    """A model with a checkpoint's weights. doubts: what is wrong with them, though the model can be exported."""
 
     family: str
     model: PackedModel
     preprocessing: Preprocessing
     text: ImportedText | None = None  # if it was asked for
+    doubts: tuple[str, ...] = ()
 
 
 class FamilyModule(Protocol):
@@ -152,6 +153,13 @@ FAMILIES = (
         architectures=(r"Dinov2\w*",),
     ),
     Family(
+        name="dinov3",
+        source="transformers: DINOv3ViTModel, DINOv3ViTBackbone",
+        keys=(r"embeddings\.patch_embeddings\.weight", r"layer\.0\.layer_scale1\.lambda1"),
+        model_types=("dinov3_vit",),
+        architectures=(r"DINOv3ViT\w*",),
+    ),
+    Family(
         name="pixtral",
         source="transformers: PixtralVisionModel, the vision tower of LlavaForConditionalGeneration with it",
         keys=(r"patch_conv\.weight", r"ln_pre\.weight", r"transformer\.layers\.0\.feed_forward\.gate_proj\.weight"),
@@ -174,8 +182,13 @@ FAMILIES = (
     ),
     Family(
         name="qwen3-vl",
-        source="transformers: the vision tower of Qwen3-VL",
-        keys=(r"patch_embed\.proj\.weight", r"pos_embed\.weight", r"deepstack_merger_list\.0\.linear_fc1\.weight"),
+        source="transformers: the vision tower of Qwen3-VL, and of Qwen3.5 and later, which is it without deepstack",
+        keys=(
+            r"patch_embed\.proj\.weight",
+            r"pos_embed\.weight",
+            r"merger\.norm\.weight",
+            r"merger\.linear_fc1\.weight",
+        ),
         model_types=("qwen3_vl", "qwen3_vl_vision"),
         architectures=(r"Qwen3VL(?!Moe)\w*",),
     ),
@@ -284,6 +297,20 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
         model=model.eval(),
         preprocessing=module.read_preprocessing(config, checkpoint),
         text=row.read_text(checkpoint) if text else None,
+        doubts=_doubts(checkpoint, model),
+    )
+
+
+def _doubts(checkpoint: Checkpoint, model: PackedModel) -> tuple[str, ...]:
+    """Weights that are no numbers: a training that diverged, or a damaged file."""
+    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if not broken:
+        return ()
+    more = ", ..." if len(broken) > 3 else ""
+    return (
+        f"the checkpoint {checkpoint.path} holds NaN or infinity in {len(broken)} of the model's tensors "
+        f"({', '.join(broken[:3])}{more}); outputs that depend on them are NaN, and `navit-edge build-engine` "
+        "refuses those; take a checkpoint from before the training diverged",
     )
 
 
