@@ -6,7 +6,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -51,7 +51,7 @@ def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]
             output_names=traced,
             opset_version=OPSET,
             dynamo=True,
-            custom_translation_table={**TRANSLATIONS},
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     if program is None:
@@ -96,7 +96,10 @@ def _whole(self: ir.Value, divisor: ir.Value) -> ir.Value:
 
 
 #: What becomes otherwise than torch has it.
-TRANSLATIONS = {torch.ops.aten.index_select.default: _gather, torch.ops.aten.floor_divide.default: _whole}
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.index_select.default: _gather,
+    torch.ops.aten.floor_divide.default: _whole,
+}
 
 
 def _separate_lengths(graph: ir.Graph) -> None:

@@ -136,7 +136,8 @@ class TextEncoder:
         """[images, D] and [texts, D], of any length -> [images, texts]: logit_scale * cosine + logit_bias."""
         images = unit(self._embeddings(image_embeddings, "image_embeddings"), "image_embeddings")
         texts = unit(self._embeddings(text_embeddings, "text_embeddings"), "text_embeddings")
-        return images @ texts.T * np.float32(self.logit_scale) + np.float32(self.logit_bias)
+        logits: Array = images @ texts.T * np.float32(self.logit_scale) + np.float32(self.logit_bias)
+        return logits
 
     def scores(self, image_embeddings: npt.ArrayLike, text_embeddings: npt.ArrayLike) -> Array:
         """[images, D] and [texts, D] -> [images, texts]: the probability, by itself, that a text goes with an image.
@@ -166,12 +167,14 @@ def unit(values: Array, name: str) -> Array:
         raise InvalidInputError(
             f"row {wrong[0]} of {name} has the length {float(lengths[wrong[0], 0])}; expected one above 0"
         )
-    return values / lengths
+    found: Array = values / lengths
+    return found
 
 
 def sigmoid(logits: Array) -> Array:
     """1 / (1 + e^-x), without an overflow."""
-    return np.exp(-np.logaddexp(np.float32(0), -logits))
+    scores: Array = np.exp(-np.logaddexp(np.float32(0), -logits))
+    return scores
 
 
 def _tower_of(bundle: Path, manifest: Manifest) -> TextTower:

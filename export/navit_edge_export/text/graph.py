@@ -54,7 +54,7 @@ def export_text(tower: TextTower, *, masks_padding: bool) -> ir.Model:
             output_names=[OUTPUT],
             opset_version=OPSET,
             dynamo=True,
-            custom_translation_table={**TRANSLATIONS},
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     if program is None:
