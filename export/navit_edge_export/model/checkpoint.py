@@ -36,7 +36,6 @@ def save_checkpoint(
     said = {"labels": list(labels), "max_tokens": max_tokens, "alpha": alpha}
     known = {name: value for name, value in said.items() if value}
     metadata = {CONFIG_KEY: model.config.to_json()}
-    path = Path(path)  # text, too
     if known:
         metadata[PREPROCESSING_KEY] = json.dumps(known)
     beside = f".{os.path.basename(path)}.partial"
