@@ -47,7 +47,7 @@ py::dict words() {
 void bind_options(py::module_& module) {
   module.def(
       "vocabularies",
-      &words<SizingRule, Fit, Filter, Alpha, Orientation, Icc, DType, Lowering, Quantization, Precision, DeviceKind,
+      &words<SizingRule, Fit, Filter, Processor, Alpha, Orientation, Icc, DType, Lowering, Quantization, Precision, DeviceKind,
              Overflow, Strategy, AttentionCost, PixelFormat, YuvMatrix, YuvRange, GraphInput, GraphOutput>,
       "The words of manifests and options, by what they are words for: navit_edge/vocabulary.py has the same.");
   module.def("option_ranges", &ranges,
