@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.cli.main import app
-from navit_edge.errors import InvalidInputError
+from navit_edge.compile import BuildRequest, build_engines
+from navit_edge.errors import BackendError, InvalidInputError
 from navit_edge_export.families import registry
 from navit_edge_export.families.checkpoint import Checkpoint, read_checkpoint
 from navit_edge_export.model import NaViT, NaViTConfig, save_checkpoint
@@ -66,6 +67,23 @@ def test_16_bit_weights_are_read_into_float32(folder: Path, tensors: dict[str, t
     model = registry.import_checkpoint(folder).model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert torch.equal(model.norm.weight, tensors["post_layernorm.weight"].bfloat16().float())
+
+
+def test_weights_that_are_no_numbers_are_warned_of_and_no_engine_is_built_of_them(
+    folder: Path, tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    assert registry.import_checkpoint(folder).doubts == ()
+    changed = {name: value.clone() for name, value in tensors.items()}
+    name = next(name for name in tensors if name.endswith("post_layernorm.bias"))
+    changed[name][0] = float("nan")
+    save_file(changed, folder / "model.safetensors")
+    bundle = tmp_path / "x.navit"
+    arguments = ["export", "--checkpoint", str(folder), "-o", str(bundle), "--outputs", "embedding,tokens"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    assert f"warning: the checkpoint {folder} holds NaN or infinity in 1 of the model's tensors" in done.stderr
+    with pytest.raises(BackendError, match="gives embedding that is not finite on a grey image"):
+        build_engines(bundle, BuildRequest(backend="openvino", precision=("fp32",)))
 
 
 def test_quantized_weights_are_refused(folder: Path, tensors: dict[str, torch.Tensor]) -> None:

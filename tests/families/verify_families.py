@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_dinov2
+import test_dinov3
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
@@ -118,6 +119,7 @@ REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
     "siglip2": _siglip2,
     "dinov2": _dinov2("plain"),
     "dinov2-registers": _dinov2("registers"),
+    "dinov3": _rotary(test_dinov3.make_model, test_dinov3.oracle_of),
     "pixtral": _rotary(test_pixtral.make_model, test_pixtral.oracle_of),
     "moonvit": _rotary(
         test_moonvit_paddleocr.make_moonvit, test_moonvit_paddleocr.moonvit_oracle, pos_emb_height=64, pos_emb_width=64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shlex
@@ -20,9 +21,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import navit_edge as ne
-from navit_edge.bundle import hashing, publish
+from navit_edge.bundle import hashing, publish, staging
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle.manifest import Tolerance
+from navit_edge.bundle.manifest import Budget, Sizing, Tolerance
+from navit_edge.bundle.staging import make_staging
 from navit_edge.cli.main import app
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.verify import Certificate, verify
@@ -216,6 +218,61 @@ def test_images_of_a_folder_are_judged_and_what_was_left_out_is_said(bundle: Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(ne.InvalidInputError, match="holds no images; expected files named"):
         verify(bundle, images=tmp_path / "empty")
+
+
+def test_an_image_that_the_bundle_refuses_is_named_and_the_rest_is_judged(bundle: Path, tmp_path: Path) -> None:
+    """transformers' smart_resize takes aspects up to 200."""
+    sizing = Sizing(rule="smart-resize", merge=2, min_pixels=1024, max_pixels=256 * 256)
+    manifest = manifests.load(bundle)
+    preprocess = msgspec.structs.replace(manifest.preprocess, sizing=sizing)
+    manifests.save(msgspec.structs.replace(manifest, preprocess=preprocess), bundle)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, size in enumerate([(300, 40), (4000, 4), (64, 96)]):
+        Image.new("RGB", size, (index * 90, 40, 200 - index * 60)).save(folder / f"{index}.png")
+    certificate = verify(bundle, images=folder, write=False)
+    (one,) = certificate.engines
+    assert all(check.holds for check in one.checks)
+    assert one.images.startswith("2 images of 2 sizes, of the given folder, left out: ")
+    assert f"{folder / '1.png'}: " in one.images
+    (folder / "2.png").unlink()
+    with pytest.raises(ne.InvalidInputError, match=r"takes 1 of 2 images; expected at least two \(.*1\.png: "):
+        verify(bundle, images=folder, write=False)
+
+
+def test_an_engine_whose_budget_the_models_own_tokens_fill_is_said_to_run_no_image(bundle: Path) -> None:
+    manifest = manifests.load(bundle)
+    (engine,) = manifest.engines
+    small = msgspec.structs.replace(engine, budgets=(Budget(tokens=5, images=1, target_tokens=5),))
+    model = msgspec.structs.replace(manifest.model, prefix_tokens=5)
+    manifests.save(msgspec.structs.replace(manifest, model=model, engines=(small,)), bundle)
+    with pytest.raises(ne.BackendError, match=r"takes 5 tokens, and 5 of each image are .* --token-budgets of 6"):
+        verify(bundle)
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["a right engine", "an engine past its tolerance"])
+def test_a_bundle_that_takes_no_file_does_not_cost_the_verdict(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    if broken:
+        manifest = manifests.load(bundle)
+        strict = {**manifest.tolerances, "fp32": Tolerance(min_cosine=1.0, max_relative=0.0, min_top1=1.0)}
+        manifests.save(msgspec.structs.replace(manifest, tolerances=strict), bundle)
+
+    def read_only(parent: Path, prefix: str) -> tuple[Path, int]:  # for root no permission would be enough
+        if parent == bundle:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return make_staging(parent, prefix)
+
+    monkeypatch.setattr(staging, "make_staging", read_only)
+    done = CliRunner().invoke(app, ["verify", str(bundle)])
+    assert done.exit_code == 1
+    assert "least cosine" in done.stdout
+    assert f"cannot write into {bundle}: Read-only file system" in " ".join(done.stderr.split())
+    assert "--no-write" in done.stderr
+    assert ("do not use this engine" in done.stderr) == broken
+    done = CliRunner().invoke(app, ["verify", str(bundle), "--no-write"])
+    assert done.exit_code == int(broken)
 
 
 def test_what_cannot_be_verified_is_said_and_never_passed(

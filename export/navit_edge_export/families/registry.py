@@ -36,11 +36,12 @@ DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A model with a checkpoint's weights."""
+    """A model with a checkpoint's weights. doubts: what is wrong with them, though the model can be exported."""
 
     family: str
     model: PackedModel
     preprocessing: Preprocessing
+    doubts: tuple[str, ...] = ()
 
 
 class FamilyModule(Protocol):
@@ -136,6 +137,13 @@ FAMILIES = (
         ),
         model_types=("dinov2", "dinov2_with_registers"),
         architectures=(r"Dinov2\w*",),
+    ),
+    Family(
+        name="dinov3",
+        source="transformers: DINOv3ViTModel, DINOv3ViTBackbone",
+        keys=(r"embeddings\.patch_embeddings\.weight", r"layer\.0\.layer_scale1\.lambda1"),
+        model_types=("dinov3_vit",),
+        architectures=(r"DINOv3ViT\w*",),
     ),
     Family(
         name="pixtral",
@@ -259,7 +267,25 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
             "the config it was trained with"
         )
     mapping.load(checkpoint.tensors, model)
-    return Imported(family=row.name, model=model.eval(), preprocessing=module.read_preprocessing(config, checkpoint))
+    return Imported(
+        family=row.name,
+        model=model.eval(),
+        preprocessing=module.read_preprocessing(config, checkpoint),
+        doubts=_doubts(checkpoint, model),
+    )
+
+
+def _doubts(checkpoint: Checkpoint, model: PackedModel) -> tuple[str, ...]:
+    """Weights that are no numbers: a training that diverged, or a damaged file."""
+    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if not broken:
+        return ()
+    more = ", ..." if len(broken) > 3 else ""
+    return (
+        f"the checkpoint {checkpoint.path} holds NaN or infinity in {len(broken)} of the model's tensors "
+        f"({', '.join(broken[:3])}{more}); outputs that depend on them are NaN, and `navit-edge build-engine` "
+        "refuses those; take a checkpoint from before the training diverged",
+    )
 
 
 def _refuse_prefix(row: Family, config: ModelConfig, checkpoint: Checkpoint, model: PackedModel) -> None:

@@ -163,6 +163,8 @@ def export(
         source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
     console = err_console()
+    for doubt in source.doubts if isinstance(source, Imported) else ():
+        console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
     with make_progress(console) as progress:
         bar = progress.add_task("export", total=None, phase="")
         export_bundle(

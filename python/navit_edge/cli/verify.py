@@ -61,6 +61,8 @@ def verify(
     a time. The exit code is 1 if an engine exceeds the tolerance that the
     manifest gives for its precision, or breaks another promise.
     """
+    from navit_edge.errors import NavitEdgeError
+    from navit_edge.verify import keep
     from navit_edge.verify import verify as examine
 
     console = err_console()
@@ -70,7 +72,7 @@ def verify(
             engines=engine or (),
             images=images,
             decode=decode,
-            write=write,
+            write=False,  # below, so that a bundle that takes no file does not cost the verdict
             save_inputs=save_inputs,
             save_outputs=save_outputs,
             progress=lambda name, phase: status.update(f"{name}: {phase}" if name else phase),
@@ -83,7 +85,15 @@ def verify(
         _print(certificate)
     for name, why in certificate.not_run.items():
         console.print(f"not run here: {name}: {why}", style="yellow", soft_wrap=True, markup=False)
+    lost = ""
+    if write:
+        try:
+            keep(bundle, certificate)
+        except NavitEdgeError as error:
+            lost = f"what was found is printed and not kept: {error}, or say --no-write"
     if broken := certificate.broken:
+        if lost:
+            console.print(lost, style="yellow", soft_wrap=True, markup=False)
         for line in _go_on(bundle, certificate, save_inputs, save_outputs):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
@@ -91,6 +101,8 @@ def verify(
         if not all(check.holds for check in certificate.bundle):
             remedy = "do not use this bundle here: export the model again, with this version of navit-edge"
         fail(f"{broken[0]}{more}; {remedy}")
+    if lost:
+        fail(lost)
 
 
 def _go_on(bundle: Path, certificate: Certificate, inputs: Path | None, outputs: Path | None) -> list[str]:

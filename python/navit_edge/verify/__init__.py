@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from navit_edge.verify.certificate import Certificate, EngineCertificate
-from navit_edge.verify.verify import verify
+from navit_edge.verify.verify import keep, verify
 
-__all__ = ["Certificate", "EngineCertificate", "verify"]
+__all__ = ["Certificate", "EngineCertificate", "keep", "verify"]

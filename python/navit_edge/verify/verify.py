@@ -28,7 +28,7 @@ from navit_edge.verify import certificate as certificates
 from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
 from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.golden import mismatches
-from navit_edge.verify.images import count_of, drawn_images, images_of
+from navit_edge.verify.images import count_of, drawn_images, images_of, that_fit
 from navit_edge.verify.layers import Subject, Trunk, find_graph, worst_layer
 
 #: engine id, what is being done
@@ -75,9 +75,9 @@ def verify(
         What was found in this call: an entry for each engine that ran, and why others did not.
 
     Raises:
-        BundleError: The bundle is damaged, altered, or holds no float32 masked graph.
+        BundleError: The bundle is damaged, altered, holds no float32 masked graph, or takes no new files.
         BackendError: No engine could be run.
-        InvalidInputError: No such engine; a folder without images.
+        InvalidInputError: No such engine; a folder without images, or fewer than two that the engine takes.
         MissingPackageError: ONNX Runtime or Polygraphy is not installed.
     """
     step = progress or (lambda engine, phase: None)
@@ -86,7 +86,6 @@ def verify(
     decoder = Decoder(decode, Recorded.of(manifest.preprocess))
     pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images, decoder)
     source = "drawn" if images is None else "of the given folder"
-    words = ", ".join([f"{count_of(pictures)}, {source}", *[f"left out: {why}" for why in refused]])
     for place in (save_inputs, save_outputs):
         if place is not None:
             check_file_place(place)
@@ -95,7 +94,6 @@ def verify(
     bundle_checks: list[Check] = []
     graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
     with hashing.snapshot(bundle, graphs) as sources, ExitStack() as opened:
-        subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=pictures)
         step("", "opening the graphs in ONNX Runtime")
         references: dict[str, Reference] = {
             graph.lowering: Reference(opened.enter_context(open_runner(sources / graph.file)), manifest, graph)
@@ -103,21 +101,22 @@ def verify(
         }
         for engine in wanted:
             step(engine.id, "opening")
-            cap = min(engine.budgets[-1].tokens - manifest.model.prefix_tokens, _MOST_TOKENS)
             try:
-                session = Session(bundle, engine=engine.id, max_tokens_per_image=cap)
+                session = Session(bundle, engine=engine.id, max_tokens_per_image=_most_patches(manifest, engine))
             except BackendError as error:
                 if engines:
                     raise
                 not_run[engine.id] = reason_here(engine.id, error)
                 continue
+            taken, grids, misfits = that_fit(session, pictures)
+            words = ", ".join([f"{count_of(taken)}, {source}", *[f"left out: {why}" for why in (*refused, *misfits)]])
             if not bundle_checks:
                 step("", "the graphs, by ONNX Runtime")
-                grids = [(int(r.grid[0]), int(r.grid[1])) for r in session.run(pictures)]
-                bundle_checks = [_preprocessing(manifest), *check_graphs(references, pictures, grids)]
+                bundle_checks = [_preprocessing(manifest), *check_graphs(references, taken, grids)]
+            subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=taken)
             examined.append(_examine(subject, engine, session, references["masked"], words, step))
         if examined:
-            _save(subject, examined, save_inputs, save_outputs)
+            _save(examined, save_inputs, save_outputs)
     found = [one.certificate for one in examined]
     now = manifests.load(bundle)
     changed = [one.engine for one in found if _sha256(now, one.engine) != one.sha256]
@@ -134,12 +133,32 @@ def verify(
         )
     certificate = Certificate(bundle=tuple(bundle_checks), engines=tuple(found), not_run=not_run)
     if write:
-        names = [*_entries(manifest), *(engine.id for engine in manifest.engines)]
-        standing = {name: _sha256(manifest, name) for name in names}
-        merged = certificates.load(bundle, now).merged(certificate, standing)
-        text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
-        edit.write_report(bundle, certificates.PARITY, text)
+        keep(bundle, certificate)
     return certificate
+
+
+def keep(bundle: Path, certificate: Certificate) -> None:
+    """Puts what ``verify`` found into the bundle: `reports/parity.json`, beside what other devices found.
+
+    Raises BundleError: the bundle takes no new files; it is as it was.
+    """
+    manifest = manifests.load(bundle)
+    names = [*_entries(manifest), *(engine.id for engine in manifest.engines)]
+    standing = {name: _sha256(manifest, name) for name in names}
+    merged = certificates.load(bundle, manifest).merged(certificate, standing)
+    text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
+    edit.write_report(bundle, certificates.PARITY, text)
+
+
+def _most_patches(manifest: Manifest, engine: Engine) -> int:
+    """Of an image, so that this engine takes it and the reference's attention stays small."""
+    budget, prefix = engine.budgets[-1].tokens, manifest.model.prefix_tokens
+    if budget <= prefix:
+        raise BackendError(
+            f"the engine {engine.id} takes {budget} tokens, and {prefix} of each image are the model's own (class "
+            f"token, registers), so it can run no image; build it with --token-budgets of {prefix + 1} and more"
+        )
+    return min(budget - prefix, _MOST_TOKENS)
 
 
 def _wanted(bundle: Path, manifest: Manifest, ids: Sequence[str]) -> list[Engine]:
@@ -201,12 +220,13 @@ def _preprocessing(manifest: Manifest) -> Check:
 class _Examined(NamedTuple):
     engine: Engine
     certificate: EngineCertificate
+    subject: Subject
     grids: list[Grid]
 
 
-def _save(subject: Subject, found: Sequence[_Examined], save_inputs: Path | None, save_outputs: Path | None) -> None:
+def _save(found: Sequence[_Examined], save_inputs: Path | None, save_outputs: Path | None) -> None:
     """What the reference got and gave, for Polygraphy's commands."""
-    engine, certificate, grids = next((one for one in found if one.certificate.worst_layer), found[0])
+    engine, certificate, subject, grids = next((one for one in found if one.certificate.worst_layer), found[0])
     packs = pack_each(subject.images, grids, subject.manifest)
     if save_inputs is not None:
         write_file(save_inputs, inputs_json(pack.inputs for pack in packs))
@@ -244,4 +264,4 @@ def _examine(
         checks=findings.checks,
         worst_layer=worst,
     )
-    return _Examined(engine=engine, certificate=made, grids=findings.grids)
+    return _Examined(engine=engine, certificate=made, subject=subject, grids=findings.grids)
