@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import onnx
@@ -18,6 +19,7 @@ from navit_edge.bundle import sizing_rule as sizings
 from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
+from navit_edge.token_parts import layers_of
 from navit_edge.verify.verify import TOLERANCES
 from navit_edge.vocabulary import (
     ALPHA_RULES,
@@ -81,15 +83,17 @@ def export_bundle(
         "as-decoded": only as their decoder does by itself.
     icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
         loaders do.
-    outputs: Some of "logits", "embedding", "tokens"; by default all that give one row per image, or, if a model
-        has none of them, its tokens.
+    outputs: Some of "logits", "embedding", "tokens", "tokens@0,3" (of blocks, from 0, before the final norm) and
+        "deepstack"; the last three lie beside one another in "tokens" (``navit_edge.token_parts``). By default all
+        that give one row per image, or, if a model has none of them, its tokens.
     lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
 
     Raises InvalidInputError: options that do not fit the model.
     Raises BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
     """
     config: ModelConfig = model.config if isinstance(model, PackedModel) else model
-    chosen = _chosen_outputs(config, outputs)
+    parts = _token_parts(model, outputs)
+    chosen = _chosen_outputs(config, outputs, parts)
     wanted = _chosen_lowerings(lowerings)
     if "packed" in wanted and isinstance(model, PackedModel) and model.windows is not None:
         raise InvalidInputError(f"{model.family}: {NO_PACKED_WINDOWS}")
@@ -112,6 +116,7 @@ def export_bundle(
             weights = weights or f"random, seed {seed}"
             model = NaViT(model, seed=seed)
         graph_model = for_graph(model)
+        graph_model.token_parts = parts
         parameters = {parameter for parameter, _ in graph_model.named_parameters()}
         (staging / "graphs").mkdir()
         graphs = []
@@ -136,7 +141,7 @@ def export_bundle(
                 prefix_tokens=config.prefix_tokens,
                 token_merge=model.token_merge,
                 parameters=sum(parameter.numel() for parameter in model.parameters()),
-                config=config.to_dict(),
+                config=_recorded_config(model, parts),
             ),
             preprocess=Preprocess(
                 sizing=rule,
@@ -199,10 +204,41 @@ def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[Lowering, ...]:
     return tuple(name for name in LOWERINGS if name in lowerings)
 
 
-def _chosen_outputs(config: ModelConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:
+def _token_parts(model: PackedModel | NaViTConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:
+    """What a row of the output "tokens" is to hold: the final tokens first, then what else was asked for."""
+    more = tuple(name for name in outputs or () if name == "deepstack" or name.startswith("tokens@"))
+    for name in more:
+        layers, depth = layers_of(name), model.config.depth if isinstance(model, PackedModel) else model.depth
+        if name == "deepstack" and not (isinstance(model, PackedModel) and model.deepstack):
+            raise InvalidInputError("outputs name deepstack, which this model does not have; leave it out")
+        if name != "deepstack" and (not layers or sorted(set(layers)) != list(layers) or layers[-1] >= depth):
+            raise InvalidInputError(
+                f"outputs name {name}; expected ascending blocks from 0 to {depth - 1}, as in tokens@0,{depth - 1}"
+            )
+        if layers and isinstance(model, PackedModel) and model.merger is not None:
+            raise InvalidInputError(
+                f"outputs name {name}; {model.family} merges patches, and its blocks give other rows than its tokens; "
+                "leave it out"
+            )
+    return ("tokens", *more) if "tokens" in (outputs or ()) or not more else more
+
+
+def _recorded_config(model: PackedModel, parts: Sequence[str]) -> dict[str, Any]:
+    """The family's config, and the parts of a row of "tokens" if they are more than the final tokens."""
+    config = model.config.to_dict()
+    if tuple(parts) != ("tokens",):
+        wide = getattr(model.config, "out_width", model.config.width)
+        layers = {name: len(model.deepstack) if name == "deepstack" else len(layers_of(name)) for name in parts}
+        config["token_parts"] = [{"name": name, "layers": layers[name], "width": wide} for name in parts]
+    return config
+
+
+def _chosen_outputs(config: ModelConfig, outputs: Sequence[str] | None, parts: Sequence[str]) -> tuple[str, ...]:
     offered = config.outputs()
     if outputs is None:
         return tuple(name for name in offered if name != "tokens") or offered
+    if tuple(parts) != ("tokens",):
+        outputs = [*(name for name in outputs if name not in ("tokens", *parts)), "tokens"]
     unknown = [name for name in outputs if name not in offered]
     if unknown or not outputs or len(set(outputs)) != len(outputs):
         raise InvalidInputError(

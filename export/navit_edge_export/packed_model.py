@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.token_parts import layers_of
 from navit_edge.vocabulary import LOWERINGS
 from navit_edge_export.layers.attention import Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
 from navit_edge_export.layers.embed import PatchLayer
@@ -95,6 +96,7 @@ class PackedModel(nn.Module):
         pooled_norm: nn.Module | None = None,
         head: nn.Module | None = None,
         merger: PatchMerger | None = None,
+        deepstack: Mapping[int, nn.Module] | None = None,
         windows: Windows | None = None,
     ) -> None:
         """
@@ -110,6 +112,7 @@ class PackedModel(nn.Module):
         pooled_norm: Of what pooling gives; that is the output "embedding".
         head: Embedding -> logits.
         merger: (tokens, positions, token_grid) -> [T / m^2, D'], in place of the output "tokens"; no prefix tokens.
+        deepstack: Number of a block -> merger of what it gives, as ``merger`` is one of the final tokens.
         windows: Which blocks attend inside windows; no prefix tokens.
         """
         super().__init__()
@@ -128,7 +131,9 @@ class PackedModel(nn.Module):
         self.pooled_norm = pooled_norm
         self.head = head
         self.merger = merger
+        self.deepstack = nn.ModuleDict({str(block): part for block, part in (deepstack or {}).items()})
         self.windows = windows
+        self.token_parts: tuple[str, ...] = ("tokens",)  # what a row of the output "tokens" holds (token_parts.py)
 
     @property
     def token_merge(self) -> int:
@@ -149,22 +154,30 @@ class PackedModel(nn.Module):
         for the padded lowering, attention_index [N, L] and token_index [T], for the packed one cu_seqlens [N+1], all
         int32.
 
-        Returns "tokens" [T, D] ([T / m^2, D'] with a merger) and, as far as the model has them, "embedding" [N, D] and
-        "logits" [N, classes].
+        Returns "tokens" [T, D] ([T / m^2, D'] with a merger; wider with more ``token_parts``) and, as far as the model
+        has them, "embedding" [N, D] and "logits" [N, classes].
         """
         lowering = choose_lowering(segment_ids, attention_index, token_index, cu_seqlens)
         token_grid = grid_of_tokens(grid_hw, segment_ids) if self._uses_grid() else None
         tokens = self.embed_tokens(patches, positions, token_grid)
         rotation = None if self.rotary is None else self.rotary(positions, token_grid)
         inner = lowering
+        parts: dict[str, list[Tensor]] = {}
         if self.windows is not None and token_grid is not None:
             inner = lowering.within(self.windows.ids(positions, token_grid))
         for index, block in enumerate(self.blocks):
             own: Rotation | None = rotation[index] if isinstance(rotation, list) else rotation
             full = self.windows is None or index in self.windows.full_blocks
             tokens = block(tokens, lowering if full else inner, own)
+            if str(index) in self.deepstack and "deepstack" in self.token_parts:
+                parts.setdefault("deepstack", []).append(self.deepstack[str(index)](tokens, positions, token_grid))
+            for name in self.token_parts:
+                if index in layers_of(name):
+                    parts.setdefault(name, []).append(tokens)
         tokens = self.norm(tokens)
-        outputs = {"tokens": tokens if self.merger is None else self.merger(tokens, positions, token_grid)}
+        parts["tokens"] = [tokens if self.merger is None else self.merger(tokens, positions, token_grid)]
+        found = [part for name in self.token_parts for part in parts[name]]
+        outputs = {"tokens": torch.cat(found, dim=1) if len(found) > 1 else found[0]}
         if self.pooling is not None:
             make = Segments if self.pools_prefix else Segments.of_patches
             pooled = self.pooling(tokens, make(segment_ids, positions, grid_hw.shape[0]))

@@ -1,7 +1,8 @@
-"""The vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL against transformers."""
+"""The vision towers of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5 against transformers."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,16 @@ from parity import (
     perturb,
 )
 from PIL import Image as PillowImage
+from safetensors.torch import save_file
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5VisionModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 import navit_edge as ne
 from navit_edge.quantize import QuantizeRequest, quantize_bundle
+from navit_edge.token_parts import split_tokens
 from navit_edge_export.families.common import CLIP, HALF
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
@@ -88,6 +92,55 @@ def test_a_packed_run_is_transformers_one_image_at_a_time(family: str, tmp_path:
     imported = import_checkpoint(tmp_path / "folder")
     assert imported.family == family
     print(family, check_parity(imported.model, oracle_of(theirs, family, 8), tmp_path, grids=GRIDS))
+
+
+def test_deepstack_lies_beside_the_tokens_as_vllm_takes_it(tmp_path: Path) -> None:
+    theirs: Any = perturb(make("qwen3-vl", depth=3, deepstack_visual_indexes=[0, 1]))
+    theirs.save_pretrained(tmp_path / "folder")
+    model = import_checkpoint(tmp_path / "folder").model
+
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        patches, rows, columns = Qwen2VLImageProcessorPil().patchify(normalize(image, *HALF).numpy(), 8, 2, 2)
+        found = theirs(torch.from_numpy(patches), grid_thw=torch.tensor([[1, rows, columns]]))
+        return {"tokens": torch.cat([found.pooler_output, *found.deepstack_features], dim=1).numpy()}
+
+    check_parity(model, oracle, tmp_path, grids=GRIDS, outputs=("tokens", "deepstack"))
+    manifest = ne.load_manifest(tmp_path / "parity.navit")
+    image = draw_images(GRIDS[:1], 8)[0]
+    with torch.no_grad():
+        tokens = oracle(image)["tokens"]
+    parts = split_tokens(tokens, manifest)
+    assert {name: part.shape for name, part in parts.items()} == {"tokens": (10, 48), "deepstack": (2, 10, 48)}
+    np.testing.assert_array_equal(parts["deepstack"][1], tokens[:, 96:])
+
+
+def save_whole(theirs: torch.nn.Module, folder: Path, model_type: str) -> None:
+    """The folder of a whole model, as Qwen3.5's are published: the tower beside a language model and ``mtp``."""
+    tensors = {f"model.visual.{name}": tensor.contiguous() for name, tensor in theirs.state_dict().items()}
+    for name in ("model.language_model.layers.0.mlp.up_proj", "mtp.layers.0.self_attn.q_proj", "mtp.fc", "lm_head"):
+        tensors[f"{name}.weight"] = torch.zeros(2, 2)
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors")
+    vision: dict[str, Any] = theirs.config.to_dict()  # type: ignore[operator, union-attr]
+    found = {"model_type": model_type, "architectures": ["UnheardOf"], "vision_config": vision, "text_config": {}}
+    (folder / "config.json").write_text(json.dumps(found))
+
+
+def make_qwen3_5() -> torch.nn.Module:
+    values = {**SHARED, **GATED, "num_position_embeddings": 49}
+    return perturb(Qwen3_5VisionModel(transformers.models.qwen3_5.configuration_qwen3_5.Qwen3_5VisionConfig(**values)))
+
+
+def test_the_tower_of_qwen3_5_is_read_out_of_the_whole_model(tmp_path: Path) -> None:
+    theirs = make_qwen3_5()
+    save_whole(theirs, tmp_path / "folder", "qwen3_5")
+    imported = import_checkpoint(tmp_path / "folder")
+    print("qwen3.5", check_parity(imported.model, oracle_of(theirs, "qwen3-vl", 8), tmp_path, grids=GRIDS))
+
+
+def test_a_later_model_of_the_same_tower_is_recognized_by_its_keys(tmp_path: Path) -> None:
+    save_whole(make_qwen3_5(), tmp_path / "folder", "a_name_of_next_year")
+    assert import_checkpoint(tmp_path / "folder").family == "qwen3-vl"
 
 
 def test_windows_change_what_comes_out(tmp_path: Path) -> None:

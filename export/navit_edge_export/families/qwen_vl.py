@@ -9,6 +9,7 @@ windows); attention does not see an order, and the merger gathers its blocks.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -96,7 +97,13 @@ def make_merger(config: QwenVisionConfig) -> PatchMerger:
     return PatchMerger(MERGE, Mlp(width, width, out_width=config.out_width))
 
 
-def make_tower(family: str, config: QwenVisionConfig, *, positions: nn.Module | None = None) -> PackedModel:
+def make_tower(
+    family: str,
+    config: QwenVisionConfig,
+    *,
+    positions: nn.Module | None = None,
+    deepstack: Mapping[int, nn.Module] | None = None,
+) -> PackedModel:
     """The packed model of Qwen2-VL and Qwen3-VL."""
 
     def norm() -> nn.LayerNorm:
@@ -111,6 +118,7 @@ def make_tower(family: str, config: QwenVisionConfig, *, positions: nn.Module | 
         blocks=plain_blocks(config, norm, plain_mlps(config, config.activation)),
         norm=norm(),
         merger=make_merger(config),
+        deepstack=deepstack,
     )
 
 
@@ -124,7 +132,7 @@ def start_map(checkpoint: Checkpoint, *, patch_bias: bool) -> StateMap:
     """The map with the patch embedding; names have ``visual.`` in front in checkpoints of the whole model."""
     prefix = prefix_of(checkpoint, PREFIXES)
     found = StateMap(prefix)
-    found.ignore("*language_model.*", "lm_head.*")
+    found.ignore("*language_model.*", "lm_head.*", "mtp.*")  # mtp: the heads that predict several tokens (Qwen3.5)
     if prefix == "visual.":  # checkpoints as they were released: the language model is "model"
         found.ignore("model.*")
     name = "patch_embed.proj"

@@ -22,6 +22,7 @@ from navit_edge.cli.common import (
     size_text,
 )
 from navit_edge.errors import InvalidInputError, import_or_explain
+from navit_edge.token_parts import parse_outputs
 from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Orientation
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def export(
     outputs: Annotated[
         str | None,
         typer.Option(
-            help="One or more of logits, embedding, tokens.",
+            help="One or more of logits, embedding, tokens, tokens@0,3 (of these blocks), deepstack.",
             show_default="what gives one row per image",
             metavar="LIST",
         ),
@@ -179,7 +180,7 @@ def export(
             background=background,
             orientation=orientation or own.orientation,
             icc=icc,
-            outputs=[name.strip() for name in outputs.split(",")] if outputs else None,
+            outputs=parse_outputs(outputs) if outputs else None,
             lowerings=tuple(name.strip() for name in lowerings.split(",")) if lowerings else DEFAULT_LOWERINGS,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
             overwrite=overwrite,
