@@ -37,6 +37,9 @@ class Folder(Protocol):
     def get(self, name: str) -> Path:
         """The file, on this machine."""
 
+    def gather(self, *names: str) -> Path:
+        """A folder of this machine that has those of these files that there are."""
+
     def record(self) -> dict[str, str]:
         """For the manifest's created_by: where the weights came from."""
 
@@ -62,6 +65,10 @@ class LocalFolder:
     def get(self, name: str) -> Path:
         """The file."""
         return self.path / name
+
+    def gather(self, *names: str) -> Path:
+        """Itself."""
+        return self.path
 
     def record(self) -> dict[str, str]:
         """Nothing: whoever exports it names it."""

@@ -94,6 +94,11 @@ class HubFolder:
             self._used[name] = path
         return self._used[name]
 
+    def gather(self, *names: str) -> Path:
+        """The commit's folder in the cache, after the download of those of these files that there are."""
+        found = [self.get(name) for name in names if self.has(name)]
+        return (found[0] if found else self.get("config.json")).parent
+
     def record(self) -> dict[str, str]:
         """For the manifest: the name with its commit, and the SHA-256 of each file that was read."""
         from navit_edge.bundle.hashing import hash_file
