@@ -17,9 +17,8 @@ namespace {
 constexpr std::int64_t kTokens = 4;
 constexpr std::int64_t kWidth = 3;
 
-/// With an engine of the fake backend for texts.
-TestBundle with_texts(bool masks) {
-  TestBundle bundle;
+/// Gives it a text tower with an engine of the fake backend.
+void with_texts(TestBundle& bundle, bool masks) {
   const auto tensor = [](const char* name, const char* dtype, std::int64_t extent) {
     return nlohmann::json{{"name", name}, {"dtype", dtype}, {"shape", {"N", extent}}};
   };
@@ -40,7 +39,6 @@ TestBundle with_texts(bool masks) {
                                                              {"file", "engines/fake.bin"},
                                                              {"builder", {{"fake", "1.2.3"}}}}})}};
   if (masks) bundle.json["text"]["inputs"].push_back(tensor("attention_mask", "int32", kTokens));
-  return bundle;
 }
 
 TextEncoderOptions fakes() {
@@ -73,7 +71,8 @@ std::vector<std::int32_t> some_ids(std::size_t texts) {
 }  // namespace
 
 TEST_CASE("texts of more than one pass are embedded each by itself, with length 1") {
-  const TestBundle bundle = with_texts(false);
+  TestBundle bundle;
+  with_texts(bundle, false);
   TextEncoder encoder(bundle.write(), fakes());
   CHECK(encoder.tokens() == kTokens);
   CHECK(encoder.width() == kWidth);
@@ -92,7 +91,8 @@ TEST_CASE("texts of more than one pass are embedded each by itself, with length 
 }
 
 TEST_CASE("padding is masked if the model masks it, and a mask must then be there") {
-  const TestBundle bundle = with_texts(true);
+  TestBundle bundle;
+  with_texts(bundle, true);
   TextEncoder encoder(bundle.write(), fakes());
   CHECK(encoder.masks_padding());
   const std::vector<std::int32_t> ids = some_ids(2);
@@ -106,7 +106,8 @@ TEST_CASE("padding is masked if the model masks it, and a mask must then be ther
 }
 
 TEST_CASE("logits are scale times cosine plus bias, whatever the lengths of the embeddings") {
-  const TestBundle bundle = with_texts(false);
+  TestBundle bundle;
+  with_texts(bundle, false);
   const TextEncoder encoder(bundle.write(), fakes());
   const std::vector<float> images{2, 0, 0, 0, 3, 0};
   const std::vector<float> texts{5, 0, 0, 1, 1, 0, 0, 0, 1};
@@ -118,7 +119,8 @@ TEST_CASE("logits are scale times cosine plus bias, whatever the lengths of the 
 }
 
 TEST_CASE("what has another shape, or no length, is refused with what was expected") {
-  const TestBundle bundle = with_texts(false);
+  TestBundle bundle;
+  with_texts(bundle, false);
   TextEncoder encoder(bundle.write(), fakes());
   const std::vector<std::int32_t> ids = some_ids(1);
   const std::vector<std::int32_t> none;
@@ -134,28 +136,31 @@ TEST_CASE("what has another shape, or no length, is refused with what was expect
 TEST_CASE("a bundle without texts, or without an engine for them, says what to run") {
   const TestBundle images;
   CHECK_THROWS_WITH_AS(TextEncoder(images.write(), fakes()), "has no text tower", BundleError);
-  TestBundle bundle = with_texts(false);
+  TestBundle bundle;
+  with_texts(bundle, false);
   bundle.json["text"].erase("engines");
   CHECK_THROWS_WITH_AS(TextEncoder(bundle.write(), fakes()), "has no engine for its texts; build one with",
                        BackendError);
-  bundle = with_texts(false);
+  with_texts(bundle, false);
   bundle.json["text"]["inputs"][0]["name"] = "words";
   CHECK_THROWS_WITH_AS(TextEncoder(bundle.write(), fakes()), "inputs and outputs that this version cannot",
                        BundleError);
-  bundle = with_texts(false);
+  with_texts(bundle, false);
   bundle.json["text"]["engines"][0]["options"] = {{"refuse", "no beads"}};
   CHECK_THROWS_WITH_AS(TextEncoder(bundle.write(), fakes()), "no beads", BackendError);
 }
 
 TEST_CASE("an engine for texts whose file was altered is not opened") {
-  const TestBundle bundle = with_texts(false);
+  TestBundle bundle;
+  with_texts(bundle, false);
   bundle.write();
   std::ofstream(bundle.path() / "engines/fake.bin", std::ios::binary) << "another!!";
   CHECK_THROWS_WITH_AS(TextEncoder(bundle.path(), fakes()), "engines/fake.bin", BundleError);
 }
 
 TEST_CASE("threads share an encoder") {
-  const TestBundle bundle = with_texts(false);
+  TestBundle bundle;
+  with_texts(bundle, false);
   TextEncoder encoder(bundle.write(), fakes());
   const std::vector<std::int32_t> ids = some_ids(40);
   const std::vector<float> wanted = encoder.embed(ids);
