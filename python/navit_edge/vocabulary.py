@@ -63,8 +63,8 @@ SCORES: tuple[Scores, ...] = get_args(Scores)
 # --- evaluation -----------------------------------------------------------------------------------------------------
 
 #: How an output becomes a class: the bundle's own logits; neighbours or a linear probe in embeddings of training
-#: images; the nearest other image of the data.
-Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval"]
+#: images; the nearest other image of the data; the nearest text.
+Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval", "zero-shot"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
 # --- sessions -------------------------------------------------------------------------------------------------------

@@ -308,3 +308,34 @@ def test_names_are_embedded_with_the_padding_masked_if_the_processor_masks_it(tm
         expected = torch.nn.functional.normalize(theirs.text_model(**inputs).pooler_output, dim=1)
         expected = expected * theirs.logit_scale.exp()
     torch.testing.assert_close(head.weight.detach(), expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0)
+
+
+def test_evaluate_answers_with_the_nearest_text(
+    siglip2_bundle: Path, theirs: Any, folder: Path, images: list[Path], tmp_path: Path
+) -> None:
+    expected = logits_of(theirs, folder, images, [TEMPLATE.format(name) for name in CLASSES]).argmax(dim=1).tolist()
+    labels = [CLASSES[expected[0]], CLASSES[expected[1]], CLASSES[(expected[2] + 1) % 3]]  # the last is wrong
+    table = tmp_path / "data.csv"
+    table.write_text("path,label\n" + "".join(f'{p},"{label}"\n' for p, label in zip(images, labels, strict=True)))
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(CLASSES))
+    result = invoke("evaluate", siglip2_bundle, table, "--classes", names, "--timed-images", 0, "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["head"], report["templates"]) == ("zero-shot", [TEMPLATE])
+    assert (report["rows"][0]["top1"]["count"], report["rows"][0]["images"]) == (2, 3)
+
+
+def test_evaluate_takes_the_names_of_the_data_if_none_are_given(
+    siglip2_bundle: Path, images: list[Path], tmp_path: Path
+) -> None:
+    for name in ("a cat", "a dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        PIL.Image.open(images[0]).save(tmp_path / "data" / name / "1.png")
+    options = ("--head", "zero-shot", "--timed-images", 0, "--json")
+    result = invoke("evaluate", siglip2_bundle, tmp_path / "data", *options)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["rows"][0]["top1"]["count"] == 1  # the same image cannot be both
+    other = invoke("evaluate", siglip2_bundle, tmp_path / "data", "--head", "knn", "--classes", "a cat")
+    assert other.exit_code == 2
+    assert "they go with zero-shot" in words(other.stderr)
