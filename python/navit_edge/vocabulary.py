@@ -56,11 +56,15 @@ QUANTIZED: tuple[Precision, ...] = ("int8", "fp8")
 Backend: TypeAlias = Literal["openvino", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
+#: What the score of a class is: the softmax of all logits, or the sigmoid of its own.
+Scores: TypeAlias = Literal["softmax", "sigmoid"]
+SCORES: tuple[Scores, ...] = get_args(Scores)
+
 # --- evaluation -----------------------------------------------------------------------------------------------------
 
 #: How an output becomes a class: the bundle's own logits; neighbours or a linear probe in embeddings of training
-#: images; the nearest other image of the data.
-Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval"]
+#: images; the nearest other image of the data; the nearest text.
+Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval", "zero-shot"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
 # --- sessions -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.result import error_values, values_of
+from navit_edge.result import Classify, error_values, values_of
 
 if TYPE_CHECKING:
     from navit_edge.run.sources import Item
@@ -39,11 +39,13 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a row holds, known before the first result. widths: of each array's last axis, by its name in ``ARRAYS``."""
+    """What a row holds, known before the first result. widths: of each array's last axis, by its name in ``ARRAYS``.
+    classify: the classes of a result, in place of the bundle's own."""
 
     labels: Sequence[str]
     top_k: int
     widths: dict[str, int]
+    classify: Classify | None = None
 
     def row(self, item: Item, result: Result) -> Row:
         record: dict[str, Any] = {"file": item.name.file}
@@ -54,7 +56,7 @@ class Layout:
         error = item.error or result.error
         if error is not None:
             return Row(record=record | error_values(error))
-        record |= values_of(result, self.labels, self.top_k)
+        record |= values_of(result, self.labels, self.top_k, classify=self.classify)
         arrays = {"logits": result.logits, "embedding": result.embedding, "token_features": result.tokens}
         return Row(
             record=record, arrays={name: a for name, a in arrays.items() if name in self.widths and a is not None}
@@ -73,15 +75,24 @@ def offered_widths(bundle: Path) -> dict[str, int]:
     return widths
 
 
-def layout_of(bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence[str]) -> Layout:
-    """``save``: what is kept of each image beside its record, of "logits", "embedding" and "tokens".
+def layout_of(
+    bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence[str], classify: Classify | None = None
+) -> Layout:
+    """``save``: what is kept of each image beside its record, of "logits", "embedding" and "tokens". ``classify``: as
+    of ``Layout``; it needs the output "embedding".
 
     Raises InvalidInputError if the bundle does not give it.
     """
     offered = offered_widths(bundle)
+    if classify is not None and "embedding" not in offered:
+        raise InvalidInputError(
+            f"--classes needs the output embedding, and {bundle.name} gives {', '.join(offered)}; export it again with "
+            "--outputs embedding"
+        )
     for name in save:
         if name not in offered:
             raise InvalidInputError(
                 f"--save has {name}, and {bundle.name} gives {', '.join(offered)}; choose from these"
             )
-    return Layout(labels=labels, top_k=top_k, widths={ARRAYS[name]: offered[name] for name in ARRAYS if name in save})
+    widths = {ARRAYS[name]: offered[name] for name in ARRAYS if name in save}
+    return Layout(labels=labels, top_k=top_k, widths=widths, classify=classify)
