@@ -17,7 +17,7 @@ import pytest
 from test_manifest_corpus import CORPUS, nodes, put, text_of
 
 from navit_edge import _core
-from navit_edge.bundle.manifest import Manifest, Sizing
+from navit_edge.bundle.manifest import SCHEMA_MINOR, Manifest, Sizing
 from navit_edge.errors import BundleError
 
 #: Why a manifest that the schema takes may be refused -> words of the readers' messages.
@@ -72,7 +72,7 @@ def refusal(raw: bytes) -> str:
 def is_newer(content: Any) -> bool:
     """Whether it claims a later minor schema than the one that the document describes."""
     minor = content.get("schema_minor", 0) if isinstance(content, dict) else 0
-    return type(minor) is int and minor > 0
+    return type(minor) is int and minor > SCHEMA_MINOR
 
 
 def beyond_a_schema(message: str) -> bool:
@@ -116,6 +116,22 @@ def compare_with_many_values(schema: Any, base: dict[str, Any], pointers: list[s
 
 def test_the_schema_judges_every_field_with_many_values_as_the_readers_do(schema: Any) -> None:
     compare_with_many_values(schema, CORPUS["base"], list(nodes(CORPUS["base"])))
+
+
+def test_the_schema_judges_the_processor_and_the_version_that_it_needs_as_the_readers_do(validator: Any) -> None:
+    raw = text_of(next(case for case in CORPUS["cases"] if case["name"] == "the processor torchvision"))
+    for version in (1, 2, 3):
+        for minor in (None, 0, SCHEMA_MINOR):
+            for processor in (None, "pillow", "torchvision", "timm", "x"):
+                for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
+                    content = json.loads(raw) | {"schema_version": version}
+                    content["preprocess"] |= {"filter": name, "processor": processor}
+                    if minor is not None:
+                        content["schema_minor"] = minor
+                    if processor is None:
+                        del content["preprocess"]["processor"]
+                    refused = refusal(json.dumps(content).encode())
+                    assert validator.is_valid(content) is not bool(refused), (version, minor, processor, name)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
