@@ -1,4 +1,4 @@
-"""From pixels to graph inputs, in numpy and Pillow (torch for torchvision): the reference that the C++ core is judged by.
+"""From pixels to graph inputs in numpy, Pillow and (for torchvision) torch: the reference to judge the C++ core by.
 
 Letters: T tokens in a pack (padding included), N images in a pack, P patch side in pixels, C channels, F = P*P*C,
 L longest image in a pack in tokens.
@@ -100,13 +100,15 @@ def normalize(
 
     A graph has this folded into its first layer; here it is for the record, and for models that run beside it.
     """
-    values, centre, scale = (np.asarray(given, np.float32) for given in (pixels, mean, std))
+    values: npt.NDArray[np.float32] = pixels.astype(np.float32)
+    centre, scale = np.array(mean, np.float32), np.array(std, np.float32)
     if processor == "torchvision":  # transformers' TorchvisionBackend: rescaling and normalization are one
-        return (values - centre * np.float32(255)) / (scale * np.float32(255))
-    if processor == "timm":  # ToTensor, then Normalize, in float32
-        return (values / np.float32(255) - centre) / scale
-    fractions = (pixels.astype(np.float64) * (1 / 255)).astype(np.float32)  # transformers' rescale
-    return (fractions - centre) / scale
+        centre, scale = centre * np.float32(255), scale * np.float32(255)
+    elif processor == "timm":  # ToTensor, then Normalize, in float32
+        values = values / np.float32(255)
+    else:  # transformers' rescale, in float64
+        values = (pixels.astype(np.float64) * (1 / 255)).astype(np.float32)
+    return np.asarray((values - centre) / scale, np.float32)
 
 
 def patchify(image: UInt8Array, patch_px: int) -> UInt8Array:

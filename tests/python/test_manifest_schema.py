@@ -134,6 +134,12 @@ def test_the_schema_judges_the_processor_and_the_version_that_it_needs_as_the_re
                     assert validator.is_valid(content) is not bool(refused), (version, minor, processor, name)
 
 
+def test_the_schema_judges_the_fields_of_a_text_tower_as_the_readers_do(schema: Any) -> None:
+    base = text_of(next(case for case in CORPUS["cases"] if case["name"] == "a text tower"))
+    content = json.loads(base)
+    compare_with_many_values(schema, content, [pointer for pointer in nodes(content) if pointer.startswith("/text")])
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
 def test_the_schema_judges_the_fields_of_every_rule_as_the_readers_do(schema: Any, rule: dict[str, Any]) -> None:
     small = {name: CORPUS["base"][name] for name in ("schema_version", "name", "created_by", "model")}
@@ -144,7 +150,7 @@ def test_the_schema_judges_the_fields_of_every_rule_as_the_readers_do(schema: An
 
 def test_the_schema_has_the_fields_of_the_manifest_and_no_others(schema: Any) -> None:
     structs = msgspec.json.schema(Manifest)["$defs"]
-    names = {"TensorSpec": "tensor", "EngineGroup": "group"}
+    names = {"TensorSpec": "tensor", "EngineGroup": "group", "TextTower": "text_tower"}
     assert schema["required"] == [name for name in schema["properties"] if name in structs["Manifest"]["required"]]
     assert set(schema["properties"]) >= set(structs["Manifest"]["properties"])
     for name, struct in structs.items():
