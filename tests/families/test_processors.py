@@ -26,7 +26,7 @@ from navit_edge.bundle.manifest import Preprocess, processor_of
 from navit_edge.bundle.sizing_rule import Sizing, to_json
 from navit_edge.oracle.reference import patches_of
 from navit_edge.vocabulary import Filter, Processor
-from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.checkpoint import Checkpoint, LocalFolder
 from navit_edge_export.families.processors import choose_processor
 from navit_edge_export.families.registry import find
 from navit_edge_export.preprocess import normalize
@@ -146,7 +146,7 @@ def test_no_value_differs_from_timms_transforms(images: list[Image8]) -> None:
 
 
 def checkpoint_of(folder: Path, processor: Mapping[str, object]) -> Checkpoint:
-    return Checkpoint(path=folder, tensors={}, processor=dict(processor))
+    return Checkpoint(path=folder, tensors={}, processor=dict(processor), folder=LocalFolder(folder))
 
 
 #: Family -> its image processor, as its configuration on the hub names it.

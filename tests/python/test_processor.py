@@ -93,5 +93,5 @@ def test_the_command_takes_a_processor_and_says_where_it_comes_from(tmp_path: Pa
     given = ("export", "--model", "ti16", "--config", tmp_path / "config.json", "--lowerings", "masked")
     result = invoke(*given, "-o", tmp_path / "a.navit", "--processor", "timm")
     assert result.exit_code == 0, result.stderr
-    assert "processor timm: --processor" in result.stderr
+    assert "processor: timm (--processor)" in result.stderr
     assert processor_of(manifests.load(tmp_path / "a.navit").preprocess) == "timm"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from navit_edge.vocabulary import PROCESSOR_FILTERS, Filter, Processor
 from navit_edge_export.families.checkpoint import Checkpoint
+from navit_edge_export.families.hub import PROCESSOR_FILES
 
 #: Families of other libraries -> their processor, and why.
 _OTHERS: dict[str, tuple[Processor, str]] = {
@@ -26,9 +27,8 @@ def choose_processor(family: str, checkpoint: Checkpoint, resample: Filter) -> t
     """The processor, and why, for people. ``resample``: the filter of the resize."""
     if family in _OTHERS:
         return _OTHERS[family]
-    folder = checkpoint.path
-    file = next((n for n in ("processor_config.json", "preprocessor_config.json") if (folder / n).is_file()), None)
-    if file is None:
+    folder = checkpoint.folder
+    if folder is None or not any(folder.has(name) for name in PROCESSOR_FILES):
         return "pillow", "no preprocessor_config.json in the checkpoint"
     version, torchvision = _version("transformers"), _version("torchvision")
     if not version:
