@@ -62,7 +62,7 @@ def names_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folded(folder: Path, names_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose classes are the names, with an engine."""
     bundle = tmp_path_factory.mktemp("folded") / "folded.navit"
-    options = ("--classes", names_file, "--lowerings", "padded")
+    options = ("--classes", names_file, "--lowerings", "padded", "--processor", "pillow")
     result = invoke("export", "--checkpoint", folder, *options, "-o", bundle)
     assert result.exit_code == 0, result.stderr
     build_openvino(bundle)
