@@ -47,8 +47,12 @@ Manifest of_texts(const std::filesystem::path& bundle) {
                       "export it again: navit-edge export --checkpoint FOLDER --text -o NAME.navit");
   }
   check_graph(*manifest.text, bundle.string());
-  manifest.graphs = {GraphSpec{
-      .id = "text", .file = manifest.text->file, .inputs = manifest.text->inputs, .outputs = manifest.text->outputs}};
+  GraphSpec graph;
+  graph.id = "text";
+  graph.file = manifest.text->file;
+  graph.inputs = manifest.text->inputs;
+  graph.outputs = manifest.text->outputs;
+  manifest.graphs = {std::move(graph)};
   manifest.engines = manifest.text->engines;
   if (manifest.engines.empty()) {
     throw BackendError("the bundle " + bundle.string() + " has no engine for its texts; build one with `navit-edge " +
