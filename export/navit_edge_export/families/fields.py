@@ -22,6 +22,7 @@ HF_ACTIVATIONS = {
     "swish": "silu",
     "relu": "relu",
 }
+_MOST_SHOWN = 120  # letters of a value in a message
 #: Pillow's numbers of filters, as processors store them.
 PIL_FILTERS: tuple[Filter, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
@@ -41,6 +42,7 @@ class Fields:
     def refuse(self, name: str, supported: str) -> NoReturn:
         """Raises InvalidInputError: the field, its value, and what is supported."""
         found = repr(self._values[name]) if name in self._values else "missing"
+        found = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
         raise InvalidInputError(f"{self._where}: {name} is {found}; the family {self._family} supports {supported}")
 
     def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -271,23 +271,22 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
             f"the checkpoint {checkpoint.path} does not fit the family {row.name}: {problems}; {looks}; export it with "
             "the config it was trained with"
         )
-    mapping.load(checkpoint.tensors, model)
+    broken = mapping.load(checkpoint.tensors, model)
     return Imported(
         family=row.name,
         model=model.eval(),
         preprocessing=module.read_preprocessing(config, checkpoint),
-        doubts=_doubts(checkpoint, model),
+        doubts=_doubts(checkpoint, broken),
     )
 
 
-def _doubts(checkpoint: Checkpoint, model: PackedModel) -> tuple[str, ...]:
+def _doubts(checkpoint: Checkpoint, broken: Sequence[str]) -> tuple[str, ...]:
     """Weights that are no numbers: a training that diverged, or a damaged file."""
-    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if not broken:
         return ()
     more = ", ..." if len(broken) > 3 else ""
     return (
-        f"the checkpoint {checkpoint.path} holds NaN or infinity in {len(broken)} of the model's tensors "
+        f"the checkpoint {checkpoint.path} holds NaN or infinity in {len(broken)} of its tensors "
         f"({', '.join(broken[:3])}{more}); outputs that depend on them are NaN, and `navit-edge build-engine` "
         "refuses those; take a checkpoint from before the training diverged",
     )
