@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,12 @@ PREPROCESSING_KEY = "navit_edge.preprocessing"
 
 
 def save_checkpoint(
-    model: NaViT, path: Path, *, labels: Sequence[str] = (), max_tokens: int = 0, alpha: AlphaRule | None = None
+    model: NaViT,
+    path: str | os.PathLike[str],
+    *,
+    labels: Sequence[str] = (),
+    max_tokens: int = 0,
+    alpha: AlphaRule | None = None,
 ) -> None:
     """Writes the model's parameters and config to one ``.safetensors`` file.
 
@@ -32,7 +38,8 @@ def save_checkpoint(
     metadata = {CONFIG_KEY: model.config.to_json()}
     if known:
         metadata[PREPROCESSING_KEY] = json.dumps(known)
-    files.write_whole(path, _ordered(save(tensors, metadata=metadata)), beside=f".{path.name}.partial")
+    beside = f".{os.path.basename(path)}.partial"
+    files.write_whole(path, _ordered(save(tensors, metadata=metadata)), beside=beside)
 
 
 def _ordered(raw: bytes) -> bytes:
