@@ -6,7 +6,7 @@ Letters: T tokens in a pack, N images, L longest image, F features of a patch, D
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ import onnx_ir as ir
 
 from navit_edge.bundle import publish
 from navit_edge.bundle import sizing_rule as sizings
-from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge.bundle.manifest import (
+    SCHEMA_VERSION,
+    SOURCE_PREFIX,
+    Graph,
+    Manifest,
+    Model,
+    Preprocess,
+    Sizing,
+    TensorSpec,
+)
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
 from navit_edge.token_parts import layers_of
@@ -57,6 +66,7 @@ def export_bundle(
     labels: Sequence[str] | None = None,
     seed: int = 0,
     weights: str | None = None,
+    sources: Mapping[str, str] | None = None,
     sizing: Sizing | str = "token-cap",
     max_tokens: int = 1024,
     resample: Filter = "bilinear",
@@ -75,6 +85,7 @@ def export_bundle(
     name: The bundle's name; ``out``'s without its suffix if not given.
     labels: One per class.
     weights: For the record: where the weights came from, such as the checkpoint's name.
+    sources: For the record: field of the preprocessing -> where it came from (``families.registry.Imported.sources``).
     sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
     max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
     resample: a filter of Pillow's, such as "bilinear" or "bicubic".
@@ -133,7 +144,7 @@ def export_bundle(
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=shown(name if name is not None else key_of(Path(out).name.removesuffix(".navit"))),
-            created_by=_created_by(weights),
+            created_by=_created_by(weights, sources or {}),
             model=Model(
                 family=model.family,
                 width=config.width,
@@ -286,12 +297,13 @@ def _check_word(name: str, value: str, known: Sequence[str]) -> None:
         raise InvalidInputError(f'{name} "{value}" is unknown; expected one of {", ".join(known)}')
 
 
-def _created_by(weights: str | None) -> dict[str, str]:
-    """Versions of what wrote the bundle and where the weights came from."""
+def _created_by(weights: str | None, sources: Mapping[str, str]) -> dict[str, str]:
+    """Versions of what wrote the bundle, and where the weights and the preprocessing came from."""
     created = {"tool": "navit-edge export"}
     for package in ("navit-edge", "torch", "onnx", "onnxscript"):
         created[package] = _version(package)
     created["weights"] = shown(weights or "given by the caller")
+    created |= {f"{SOURCE_PREFIX}{field}": shown(source) for field, source in sources.items()}
     return created
 
 

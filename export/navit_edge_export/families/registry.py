@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import AlphaRule, Filter, Orientation
+from navit_edge_export.families.sources import GIVEN, sources_of, unread_of
 
 if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
@@ -29,6 +30,7 @@ class Preprocessing:
     alpha: AlphaRule = "drop"  # "composite": over white
     orientation: Orientation = "apply"
     labels: tuple[str, ...] = ()  # names of the classes
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of fields that lie in no file of fields
 
 
 DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens=1024), filter="bilinear")
@@ -36,11 +38,20 @@ DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A model with a checkpoint's weights. doubts: what is wrong with them, though the model can be exported."""
+    """A model with a checkpoint's weights.
+
+    reason: Why it is of this family.
+    sources: Field of the preprocessing, or of ``model.config``'s mean and std -> where it came from.
+    notes: Fields of the checkpoint's files that were not asked for.
+    doubts: What is wrong with the weights, though the model can be exported.
+    """
 
     family: str
     model: PackedModel
     preprocessing: Preprocessing
+    reason: str = GIVEN
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
 
@@ -253,7 +264,11 @@ def import_checkpoint(
 
     checkpoint = read_checkpoint(path, config=config, processor=processor)
     row = guess(checkpoint) if family is None else find(family)
-    return import_family(row, checkpoint)
+    imported = import_family(row, checkpoint)
+    if family is not None:
+        return imported
+    reason = "said by config.json" if row.has_config(checkpoint.config) else "known by its tensors' names"
+    return dataclasses.replace(imported, reason=reason)
 
 
 def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
@@ -272,10 +287,13 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
             "the config it was trained with"
         )
     broken = mapping.load(checkpoint.tensors, model)
+    preprocessing = module.read_preprocessing(config, checkpoint)
     return Imported(
         family=row.name,
         model=model.eval(),
-        preprocessing=module.read_preprocessing(config, checkpoint),
+        preprocessing=preprocessing,
+        sources={**sources_of(checkpoint, row.name), **preprocessing.sources},
+        notes=unread_of(checkpoint),
         doubts=_doubts(checkpoint, broken),
     )
 

@@ -21,6 +21,8 @@ from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orien
 SCHEMA_VERSION = 1
 SCHEMA_MINOR = 0
 MANIFEST = "manifest.json"
+#: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
+SOURCE_PREFIX = "preprocess."
 MOST_BYTES: int = _core.most_manifest_bytes
 
 
@@ -157,7 +159,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     name: str
-    created_by: dict[str, str]
+    created_by: dict[str, str]  # tool or package -> version; "weights" and "preprocess.FIELD" -> where from
     model: Model
     preprocess: Preprocess
     graphs: tuple[Graph, ...]

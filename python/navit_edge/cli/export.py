@@ -154,6 +154,8 @@ def export(
         check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
+    from navit_edge.bundle import manifest as manifests
+    from navit_edge.cli.preprocessing_output import preprocessing_of, print_preprocessing
     from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
     from navit_edge_export.onnx_export import DEFAULT_LOWERINGS, export_bundle
 
@@ -164,6 +166,23 @@ def export(
         source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
     console = err_console()
+    sources = _sources(
+        source,
+        {
+            "mean": mean is not None,
+            "std": std is not None,
+            "filter": resample is not None,
+            "alpha": alpha is not None,
+            "orientation": orientation is not None,
+            "icc": icc != "ignore",
+            "sizing": sizing is not None,
+            "max-tokens": max_tokens is not None,
+        },
+    )
+    if isinstance(source, Imported):
+        console.print(f"family {source.family}: {source.reason}", markup=False, soft_wrap=True, highlight=False)
+        for note in source.notes:
+            console.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
     for doubt in source.doubts if isinstance(source, Imported) else ():
         console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
     with make_progress(console) as progress:
@@ -174,6 +193,7 @@ def export(
             labels=_read_labels(labels) if labels else own.labels,
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
+            sources=sources,
             sizing=_choose_sizing(sizing, max_tokens, own),
             resample=resample or own.filter,
             alpha=alpha or own.alpha,
@@ -186,13 +206,35 @@ def export(
             overwrite=overwrite,
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    manifest = manifests.load(output)
     if as_json:
-        echo_json({"bundle": str(output), "bytes": size})
+        echo_json({"bundle": str(output), "bytes": size, "preprocessing": preprocessing_of(manifest)})
         return
+    print_preprocessing(console, manifest)
+    console.print()
     echo(f"{output} ({size_text(size)})")
     console.print(
         f"next: navit-edge build-engine {output} --backend openvino", style="dim", markup=False, soft_wrap=True
     )
+
+
+def _sources(source: Imported | NaViTConfig, given: dict[str, bool]) -> dict[str, str]:
+    """Field of the preprocessing -> the option, the file or the default that it came from."""
+    from navit_edge_export.families.registry import Imported
+    from navit_edge_export.families.sources import FIELDS
+
+    default = "default of export"
+    own = (
+        source.sources if isinstance(source, Imported) else {"mean": "the model's config", "std": "the model's config"}
+    )
+    found = {name: own.get(name, default) for name in FIELDS} | {"icc": default}
+    for name, is_given in given.items():
+        if is_given and name == "max-tokens":
+            found["sizing"] = found["sizing"] if given["sizing"] else f"{found['sizing']}; --max-tokens"
+        elif is_given:
+            found[name] = f"--{name}"
+    found["processor"] = "always, in this version"
+    return found
 
 
 def check_checkpoint(checkpoint: Path, expected: str = "checkpoint") -> None:
