@@ -64,7 +64,7 @@ def test_of_two_processor_files_the_one_that_is_read_is_named(folder: Path) -> N
 def test_fields_that_nobody_reads_are_listed_once_and_those_without_meaning_are_not(folder: Path) -> None:
     assert import_checkpoint(folder).notes == ()
     config = json.loads((folder / "config.json").read_text())
-    say(folder, "config.json", **config, shiny=1, transformers_version="5", torch_dtype="float32")
+    say(folder, "config.json", **{**config, "shiny": 1, "transformers_version": "5", "torch_dtype": "float32"})
     say(folder, "preprocessor_config.json", crop_pct=0.9, image_processor_type="Siglip2ImageProcessor", resample=None)
     assert import_checkpoint(folder).notes == (
         "not used: config.json: shiny",
