@@ -161,7 +161,7 @@ def with_sizing(manifest: Manifest, sizing: Sizing) -> Manifest:
 def test_the_built_in_set_ends_with_what_does_not_fit_if_the_rule_scales_everything_up(manifest: Manifest) -> None:
     side = manifest.preprocess.patch_px
     changed = with_sizing(manifest, Sizing(rule="fixed", height_px=8 * side, width_px=8 * side))
-    with pytest.raises(InvalidInputError, match=r"budget is 63 tokens.* gives an image 64 or more; rebuild with larger"):
+    with pytest.raises(InvalidInputError, match=r"is 63 tokens.* gives an image 64 or more; rebuild with larger"):
         mixed_sizes(changed, fixed_engine(manifest, (63, 4)))
     assert len(mixed_sizes(changed, fixed_engine(manifest, (64, 4)))) == 32
 
