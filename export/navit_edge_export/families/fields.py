@@ -139,7 +139,13 @@ def read_pixels(
         return (0.0,) * channels, (1.0,) * channels
     found = []
     for name, default in (("image_mean", mean), ("image_std", std)):
-        value = checkpoint.processor.get(name, default)
+        value = checkpoint.processor.get(name)
+        if value is None and len(default) != channels:
+            raise InvalidInputError(
+                f"the config of {checkpoint.path} says images of {channels} channels, and no file says their {name}; "
+                f"the family {family} supports {len(default)} channels"
+            )
+        value = default if value is None else value
         values = [value] * channels if _is_number(value) else value
         if not isinstance(values, (list, tuple)) or not all(_is_number(v) for v in values):
             fields.refuse(name, "a number for each channel")
