@@ -17,13 +17,13 @@ from navit_edge.bundle import publish
 from navit_edge.bundle import sizing_rule as sizings
 from navit_edge.bundle.manifest import (
     SCHEMA_VERSION,
-    SOURCE_PREFIX,
     TEXT_SCHEMA_MINOR,
     Graph,
     Manifest,
     Model,
     Preprocess,
     Sizing,
+    for_processor,
 )
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
@@ -35,12 +35,15 @@ from navit_edge.vocabulary import (
     ICC_RULES,
     LOWERINGS,
     ORIENTATIONS,
+    PROCESSOR_FILTERS,
+    PROCESSORS,
     WHITE,
     AlphaRule,
     Filter,
     Icc,
     Lowering,
     Orientation,
+    Processor,
 )
 from navit_edge_export.golden import golden_images
 from navit_edge_export.graph_export import OPSET, export_graph, for_graph
@@ -72,10 +75,11 @@ def export_bundle(
     labels: Sequence[str] | None = None,
     seed: int = 0,
     weights: str | None = None,
-    sources: Mapping[str, str] | None = None,
+    record: Mapping[str, str] | None = None,
     sizing: Sizing | str = "token-cap",
     max_tokens: int = 1024,
     resample: Filter = "bilinear",
+    processor: Processor = "pillow",
     alpha: AlphaRule = "drop",
     background: tuple[int, int, int] = WHITE,
     orientation: Orientation = "apply",
@@ -92,10 +96,12 @@ def export_bundle(
     name: The bundle's name; ``out``'s without its suffix if not given.
     labels: One per class.
     weights: For the record: where the weights came from, such as the checkpoint's name.
-    sources: For the record: field of the preprocessing -> where it came from (``families.registry.Imported.sources``).
+    record: More of the same, for the manifest's ``created_by``, as ``Imported.record``.
     sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
     max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
     resample: a filter of Pillow's, such as "bilinear" or "bicubic".
+    processor: whose pixels the model gets, bit for bit: "pillow", "torchvision" (bilinear and bicubic only; the bundle
+        then needs this version or a later one), or "timm", whose are those of Pillow.
     alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
         ``background`` (R, G, B), or "reject" it.
     orientation: "apply": image files are turned upright by EXIF or container, as transformers' ``load_image`` does;
@@ -122,6 +128,7 @@ def export_bundle(
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
     _check_options(config, labels=labels, sizing=rule)
     _check_word("filter", resample, FILTERS)
+    _check_processor(processor, resample)
     if isinstance(model, PackedModel):
         _check_merge(model, rule)
     _check_word("alpha", alpha, ALPHA_RULES)
@@ -156,7 +163,7 @@ def export_bundle(
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=shown(name if name is not None else key_of(Path(out).name.removesuffix(".navit"))),
-            created_by=_created_by(weights, sources or {}),
+            created_by={**_created_by(weights), **(record or {})},
             model=Model(
                 family=model.family,
                 width=config.width,
@@ -183,6 +190,7 @@ def export_bundle(
             labels=tuple(labels or ()),
             tolerances=TOLERANCES,
         )
+        manifest = for_processor(manifest, processor)
         manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess))
         if tower is not None:
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
@@ -284,18 +292,26 @@ def _check_background(background: tuple[int, int, int]) -> None:
         raise InvalidInputError(f"background is {background}; expected red, green and blue, each of 0 to 255")
 
 
+def _check_processor(processor: Processor, resample: Filter) -> None:
+    _check_word("processor", processor, PROCESSORS)
+    if resample not in PROCESSOR_FILTERS[processor]:
+        raise InvalidInputError(
+            f'processor is "{processor}" and the filter "{resample}"; {processor} has '
+            f"{' and '.join(PROCESSOR_FILTERS[processor])} here: name one of them, or the processor pillow"
+        )
+
+
 def _check_word(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise InvalidInputError(f'{name} "{value}" is unknown; expected one of {", ".join(known)}')
 
 
-def _created_by(weights: str | None, sources: Mapping[str, str]) -> dict[str, str]:
-    """Versions of what wrote the bundle, and where the weights and the preprocessing came from."""
+def _created_by(weights: str | None) -> dict[str, str]:
+    """Versions of what wrote the bundle and where the weights came from."""
     created = {"tool": "navit-edge export"}
     for package in ("navit-edge", "torch", "onnx", "onnxscript"):
         created[package] = _version(package)
     created["weights"] = shown(weights or "given by the caller")
-    created |= {f"{SOURCE_PREFIX}{field}": shown(source) for field, source in sources.items()}
     return created
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge.vocabulary import AlphaRule, Filter, Orientation
-from navit_edge_export.families.sources import GIVEN, sources_of, unread_of
+from navit_edge.vocabulary import AlphaRule, Filter, Orientation, Processor
+from navit_edge_export.families.sources import sources_of, unread_of
 
 if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
@@ -32,6 +32,7 @@ class Preprocessing:
     orientation: Orientation = "apply"
     labels: tuple[str, ...] = ()  # names of the classes
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of fields that lie in no file of fields
+    processor: Processor = "pillow"  # whose pixels they are; import_family sets it
 
 
 DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens=1024), filter="bilinear")
@@ -41,7 +42,6 @@ DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens
 class Imported:
     """A model with a checkpoint's weights.
 
-    reason: Why it is of this family.
     sources: Field of the preprocessing, or of ``model.config``'s mean and std -> where it came from.
     notes: Fields of the checkpoint's files that were not asked for.
     doubts: What is wrong with the weights, though the model can be exported.
@@ -50,11 +50,12 @@ class Imported:
     family: str
     model: PackedModel
     preprocessing: Preprocessing
-    reason: str = GIVEN
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     text: ImportedText | None = None  # if it was asked for
     doubts: tuple[str, ...] = ()
+    reason: str = ""  # why the checkpoint was taken for one of this family; empty if the caller named it
+    record: Mapping[str, str] = dataclasses.field(default_factory=dict)  # where the weights came from (created_by)
 
 
 class FamilyModule(Protocol):
@@ -98,6 +99,16 @@ class Family:
         return config.get("model_type") in self.model_types or any(
             isinstance(name, str) and re.fullmatch(pattern, name) for name in found for pattern in self.architectures
         )
+
+    def why(self, checkpoint: Checkpoint) -> str:
+        """What in a checkpoint says that it is of this family, in words."""
+        config = checkpoint.config
+        if config.get("model_type") in self.model_types:
+            return f"config.json says model_type {config['model_type']}"
+        if self.has_config(config):
+            return f"config.json says architecture {config.get('architecture') or config['architectures'][0]}"
+        found = (next((n for n in checkpoint.tensors if re.search(rf"(^|\.){key}$", n)), "") for key in self.keys)
+        return f"it has the tensors {', '.join(found)}"
 
     def load_module(self) -> FamilyModule:
         """Imports it."""
@@ -272,7 +283,8 @@ def import_checkpoint(
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
-    path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
+    path: A safetensors file, a Hugging Face folder, a file of torch.save that holds tensors only, or
+        ``hf:ORG/NAME[@REVISION]``, of which the files that are needed are downloaded (hub.py).
     family: One of FAMILIES; guessed if it is not given.
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json.
@@ -285,14 +297,13 @@ def import_checkpoint(
     checkpoint = read_checkpoint(path, config=config, processor=processor)
     row = guess(checkpoint) if family is None else find(family)
     imported = import_family(row, checkpoint, text=text)
-    if family is not None:
-        return imported
-    reason = "said by config.json" if row.has_config(checkpoint.config) else "known by its tensors' names"
-    return dataclasses.replace(imported, reason=reason)
+    return dataclasses.replace(imported, reason="" if family else row.why(checkpoint))
 
 
 def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) -> Imported:
     """Reads a checkpoint of a given family. Raises InvalidInputError."""
+    from navit_edge_export.families.processors import choose_processor
+
     module = row.load_module()
     config = module.read_config(checkpoint)
     _check_size(config, checkpoint)
@@ -308,14 +319,17 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
         )
     broken = mapping.load(checkpoint.tensors, model)
     preprocessing = module.read_preprocessing(config, checkpoint)
+    processor, source = choose_processor(row.name, checkpoint, preprocessing.filter)
+    folder = checkpoint.folder
     return Imported(
         family=row.name,
         model=model.eval(),
-        preprocessing=preprocessing,
-        sources={**sources_of(checkpoint, row.name), **preprocessing.sources},
+        preprocessing=dataclasses.replace(preprocessing, processor=processor),
+        sources={**sources_of(checkpoint, row.name), **preprocessing.sources, "processor": source},
         notes=unread_of(checkpoint),
         text=row.read_text(checkpoint) if text else None,
-        doubts=_doubts(checkpoint, broken),
+        doubts=(*(folder.doubts if folder else ()), *_doubts(checkpoint, broken)),
+        record=folder.record() if folder else {},  # last: it names what was read
     )
 
 

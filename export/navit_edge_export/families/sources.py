@@ -17,10 +17,13 @@ _KEYS = {
     "filter": ("resample", "interpolation"),
     "alpha": ("do_convert_rgb",),
 }
-#: Fields whose source is kept, in the order in which they are printed. ``sizing`` is read from all keys but these.
-FIELDS = ("sizing", "filter", "mean", "std", "alpha", "orientation", "icc")
-#: Read only to refuse what no importer represents; they say nothing of the size.
-_CHECKED = frozenset({"do_rescale", "do_resize", "do_normalize", "rescale_factor"})
+#: Fields whose source is found. ``sizing`` is read from all keys but these.
+FIELDS = ("sizing", "filter", "mean", "std", "alpha", "orientation")
+#: Read to refuse what no importer represents, or to know whose processor it is; they say nothing of the size.
+_CHECKED = frozenset(
+    {"do_rescale", "do_resize", "do_normalize", "rescale_factor"}
+    | {"image_processor_type", "feature_extractor_type", "auto_map"}
+)
 #: Without meaning for the numbers of one forward pass: what transformers stores with every config and processor, and
 #: what only training, text and the library itself read.
 IDLE = frozenset(

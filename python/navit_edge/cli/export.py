@@ -22,8 +22,9 @@ from navit_edge.cli.common import (
     size_text,
 )
 from navit_edge.errors import InvalidInputError, import_or_explain
+from navit_edge.text import shown
 from navit_edge.token_parts import parse_outputs
-from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Orientation
+from navit_edge.vocabulary import PROCESSOR_FILTERS, WHITE, AlphaRule, Filter, Icc, Orientation, Processor
 
 if TYPE_CHECKING:
     from navit_edge.bundle.sizing_rule import Sizing
@@ -51,8 +52,9 @@ def export(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Weights: a safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.",
-            metavar="FILE|DIR",
+            help="Weights: a safetensors file, a Hugging Face folder, a file of torch.save that holds tensors only, or "
+            "hf:ORG/NAME[@REVISION], of which the files that are needed are downloaded.",
+            metavar="FILE|DIR|HF:NAME",
         ),
     ] = None,
     family: Annotated[
@@ -98,6 +100,13 @@ def export(
     resample: Annotated[
         Filter | None,
         typer.Option("--filter", help="Filter of the resize.", show_default="the checkpoint's, or bilinear"),
+    ] = None,
+    processor: Annotated[
+        Processor | None,
+        typer.Option(
+            help="Whose image processor's pixels the model gets, bit for bit.",
+            show_default="what transformers would run for the checkpoint, or pillow",
+        ),
     ] = None,
     alpha: Annotated[
         AlphaRule | None,
@@ -163,7 +172,7 @@ def export(
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
     from navit_edge.bundle import manifest as manifests
-    from navit_edge.cli.preprocessing_output import preprocessing_of, print_preprocessing
+    from navit_edge.cli.preprocessing_output import preprocessing_of, print_preprocessing, sources_of
     from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
     from navit_edge_export.onnx_export import DEFAULT_LOWERINGS, export_bundle
 
@@ -174,25 +183,31 @@ def export(
         source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
     console = err_console()
-    sources = _sources(
-        source,
-        {
-            "mean": mean is not None,
-            "std": std is not None,
-            "filter": resample is not None,
-            "alpha": alpha is not None,
-            "orientation": orientation is not None,
-            "icc": icc != "ignore",
-            "sizing": sizing is not None,
-            "max-tokens": max_tokens is not None,
-        },
-    )
+    if isinstance(source, Imported) and source.reason:
+        console.print(f"family: {source.family}, since {source.reason}", style="dim", markup=False, soft_wrap=True)
     if isinstance(source, Imported):
-        console.print(f"family {source.family}: {source.reason}", markup=False, soft_wrap=True, highlight=False)
         for note in source.notes:
             console.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
     for doubt in source.doubts if isinstance(source, Imported) else ():
         console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
+    whose, reason = _choose_processor(processor, resample, source)
+    console.print(f"processor: {whose} ({reason})", style="dim", markup=False, soft_wrap=True)
+    given = {
+        "mean": mean is not None,
+        "std": std is not None,
+        "filter": resample is not None,
+        "alpha": alpha is not None,
+        "orientation": orientation is not None,
+        "icc": icc != "ignore",
+        "sizing": sizing is not None,
+        "max-tokens": max_tokens is not None,
+    }
+    sources = sources_of(
+        source.sources if isinstance(source, Imported) else {}, [name for name, is_given in given.items() if is_given]
+    )
+    sources["processor"] = reason
+    record = dict(source.record) if isinstance(source, Imported) else {}
+    record |= {f"{manifests.SOURCE_PREFIX}{field}": shown(found) for field, found in sources.items()}
     with make_progress(console) as progress:
         bar = progress.add_task("export", total=None, phase="")
         export_bundle(
@@ -201,9 +216,10 @@ def export(
             labels=_read_labels(labels) if labels else own.labels,
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
-            sources=sources,
+            record=record,
             sizing=_choose_sizing(sizing, max_tokens, own),
             resample=resample or own.filter,
+            processor=whose,
             alpha=alpha or own.alpha,
             background=background,
             orientation=orientation or own.orientation,
@@ -227,37 +243,23 @@ def export(
     )
 
 
-def _sources(source: Imported | NaViTConfig, given: dict[str, bool]) -> dict[str, str]:
-    """Field of the preprocessing -> the option, the file or the default that it came from."""
-    from navit_edge_export.families.registry import Imported
-    from navit_edge_export.families.sources import FIELDS
-
-    default = "default of export"
-    own = (
-        source.sources if isinstance(source, Imported) else {"mean": "the model's config", "std": "the model's config"}
-    )
-    found = {name: own.get(name, default) for name in FIELDS} | {"icc": default}
-    for name, is_given in given.items():
-        if is_given and name == "max-tokens":
-            found["sizing"] = found["sizing"] if given["sizing"] else f"{found['sizing']}; --max-tokens"
-        elif is_given:
-            found[name] = f"--{name}"
-    found["processor"] = "always, in this version"
-    return found
-
-
 def check_checkpoint(checkpoint: Path, expected: str = "checkpoint") -> None:
-    """Raises InvalidInputError if there is no such file or folder: nothing is downloaded here."""
+    """Raises InvalidInputError if there is no such file or folder, and it is no well-formed hf:ORG/NAME."""
+    name = str(checkpoint)
+    if name.startswith("hf:"):
+        from navit_edge_export.families.hub import parse_name
+
+        parse_name(name)
+        return
     if checkpoint.exists():
         return
-    name = str(checkpoint)
-    address = re.match(r"(?:https?:/+huggingface\.co/|hf:/+)(?:models/)?([\w.-]+/[\w.-]+)", name)
+    address = re.match(r"https?:/+huggingface\.co/(?:models/)?([\w.-]+/[\w.-]+)", name)
     hub_id = address[1] if address else name
     if address or (re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and checkpoint.suffix not in _WEIGHT_SUFFIXES):
         folder = hub_id.partition("/")[2]
         raise InvalidInputError(
-            f"download the model first: hf download {hub_id} --local-dir {folder}, then give {folder} as the "
-            f"checkpoint; there is no file or folder {name} here, and nothing is downloaded by itself"
+            f"there is no file or folder {name} here; for the model of the Hugging Face Hub give hf:{hub_id}, or "
+            f"download it first: hf download {hub_id} --local-dir {folder}, then give {folder} as the checkpoint"
         )
     raise InvalidInputError(f"there is no {expected} {name}; expected a file or a folder; check the path")
 
@@ -287,6 +289,22 @@ def _import(
     read = read_checkpoint(checkpoint, processor=processor)
     fields = _load_config(size, config).to_dict()
     return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields), text=text)
+
+
+def _choose_processor(
+    given: Processor | None, resample: Filter | None, source: Imported | NaViTConfig
+) -> tuple[Processor, str]:
+    """Whose pixels the model gets, and why."""
+    from navit_edge_export.families.registry import Imported
+
+    if given is not None:
+        return given, "--processor"
+    if not isinstance(source, Imported):
+        return "pillow", "default of export"
+    own = source.preprocessing.processor
+    if resample is not None and resample not in PROCESSOR_FILTERS[own]:
+        return "pillow", f"{own} has no filter {resample} here"
+    return own, source.sources["processor"]
 
 
 def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:

@@ -174,7 +174,7 @@ def _print(
             ", ".join(
                 value if key == "tool" else f"{key} {value}"
                 for key, value in manifest.created_by.items()
-                if not key.startswith(SOURCE_PREFIX)
+                if not key.startswith((SOURCE_PREFIX, "sha256 of "))  # --json shows those of the files
             ),
         ),
     ]

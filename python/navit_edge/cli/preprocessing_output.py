@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from navit_edge.tables import Column, print_table, text
@@ -12,15 +13,30 @@ if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Manifest
 
 
+#: Fields whose sources the manifest keeps, in the order in which they are printed.
+_FIELDS = ("sizing", "filter", "mean", "std", "alpha", "orientation", "icc")
+
+
+def sources_of(own: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
+    """Field -> the option, the file or the default that it came from. own: what the import says; given: options."""
+    default = "default of export"
+    if not own:  # no checkpoint
+        own = {"mean": "the model's config", "std": "the model's config"}
+    found = {name: own.get(name, default) for name in _FIELDS} | {"icc": default}
+    if "max-tokens" in given:
+        found["sizing"] += "; --max-tokens"
+    return found | {name: f"--{name}" for name in given if name in _FIELDS}
+
+
 def preprocessing_of(manifest: Manifest) -> dict[str, dict[str, str]]:
     """Field -> its "value" and where it came "from" ("" if the bundle does not say), for people."""
-    from navit_edge.bundle.manifest import SOURCE_PREFIX
+    from navit_edge.bundle.manifest import SOURCE_PREFIX, processor_of
     from navit_edge.bundle.sizing_rule import describe
 
     pre = manifest.preprocess
     values = {
         "sizing": describe(pre.sizing),
-        "processor": "pillow",
+        "processor": processor_of(pre),
         "filter": pre.filter,
         "mean": ", ".join(f"{value:.6g}" for value in pre.mean),
         "std": ", ".join(f"{value:.6g}" for value in pre.std),
