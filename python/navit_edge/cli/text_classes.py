@@ -79,7 +79,7 @@ def _options(
         list[str] | None,
         typer.Option(
             help="Sentence that a name is put into, at {}. Give it several times to average over several.",
-            metavar="TEXT",
+            metavar="SENTENCE",
             rich_help_panel=_PANEL,
             show_default="'This is a photo of {}.'",
         ),
