@@ -179,6 +179,18 @@ FAMILIES = (
         architectures=(r"Qwen3VL(?!Moe)\w*",),
     ),
     Family(
+        name="glm4v",
+        source="transformers: the vision towers of GLM-4.1V, 4.5V and 4.6V, and of GLM-OCR",
+        keys=(
+            r"downsample\.weight",
+            r"merger\.post_projection_norm\.weight",
+            r"blocks\.0\.mlp\.gate_proj\.weight",
+            r"post_layernorm\.weight",
+        ),
+        model_types=("glm4v", "glm4v_vision", "glm4v_moe", "glm4v_moe_vision", "glm46v", "glm_ocr", "glm_ocr_vision"),
+        architectures=(r"Glm4v\w*", r"Glm46V\w*", r"GlmOcr\w*"),
+    ),
+    Family(
         name="moonvit",
         source="transformers: Kimi_K25VisionModel (MoonViT), the vision tower of Kimi K2.5",
         keys=(
