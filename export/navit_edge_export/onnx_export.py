@@ -15,7 +15,16 @@ import onnx
 
 from navit_edge.bundle import publish
 from navit_edge.bundle import sizing_rule as sizings
-from navit_edge.bundle.manifest import SCHEMA_VERSION, TEXT_SCHEMA_MINOR, Graph, Manifest, Model, Preprocess, Sizing
+from navit_edge.bundle.manifest import (
+    RULE_SCHEMA_MINOR,
+    SCHEMA_VERSION,
+    TEXT_SCHEMA_MINOR,
+    Graph,
+    Manifest,
+    Model,
+    Preprocess,
+    Sizing,
+)
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
 from navit_edge.token_parts import layers_of
@@ -173,6 +182,8 @@ def export_bundle(
             tolerances=TOLERANCES,
         )
         manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess))
+        if minor := RULE_SCHEMA_MINOR.get(rule.rule):
+            manifest = msgspec.structs.replace(manifest, schema_minor=minor)
         if tower is not None:
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
         publish.seal(staging, manifest)

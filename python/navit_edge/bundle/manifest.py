@@ -20,8 +20,9 @@ from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orien
 #: What this version reads and writes: docs/compatibility.md says what raises which.
 SCHEMA_VERSION = 1
 SCHEMA_MINOR = 1
-#: What a bundle says that has a text tower.
+#: What a bundle says that has a text tower, and one whose sizing rule came later than the others.
 TEXT_SCHEMA_MINOR = 1
+RULE_SCHEMA_MINOR = {"patch-budget": 1}
 MANIFEST = "manifest.json"
 MOST_BYTES: int = _core.most_manifest_bytes
 
