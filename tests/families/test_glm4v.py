@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from parity import Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, normalize, perturb
+import transformers
+from parity import Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, draw_images, normalize, perturb
 from PIL import Image as PillowImage
 from safetensors.torch import save_file
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.glm4v.configuration_glm4v import Glm4vVisionConfig
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.models.glm4v.modeling_glm4v import Glm4vVisionModel
@@ -116,6 +118,40 @@ def test_the_tower_is_read_out_of_the_whole_model(
     assert imported.family == "glm4v"
     theirs.load_state_dict({name: value.bfloat16().float() for name, value in theirs.state_dict().items()})
     check_parity_in_pytorch(imported.model, oracle_of(theirs), grids=GRIDS)
+
+
+WHOLE = {
+    "glm46v": (transformers.Glm46VForConditionalGeneration, transformers.Glm46VConfig),
+    "glm-ocr": (transformers.GlmOcrForConditionalGeneration, transformers.GlmOcrConfig),
+}
+TEXT = {
+    "vocab_size": 32, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "pad_token_id": 0,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "mrope_section": [2, 2, 2]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_our_tokens_give_the_language_model_the_logits_of_its_own_tower(kind: str, tmp_path: Path) -> None:
+    model, config = WHOLE[kind]
+    whole: Any = perturb(model(config(vision_config=SHARED, text_config=TEXT, image_token_id=7, video_token_id=8)))
+    whole.save_pretrained(tmp_path)
+    ours = import_checkpoint(tmp_path).model
+    image = draw_images([(4, 10)], PATCH_PX)[0]
+    patches, rows, columns = Glm4vImageProcessorPil().patchify(normalize(image, *CLIP).numpy(), PATCH_PX, 2, 2)
+    ids = torch.tensor([[3, *[7] * (rows * columns // 4), 4, 5]])
+    text = {
+        "input_ids": ids,
+        "mm_token_type_ids": (ids == 7).int(),
+        "image_grid_thw": torch.tensor([[1, rows, columns]]),
+    }
+    with torch.no_grad():
+        tokens = ours.forward_images([image])["tokens"]
+        given = whole(**text, mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=(tokens,))}).logits
+        expected = whole(**text, pixel_values=torch.from_numpy(patches.copy())).logits
+        without = whole(**text, pixel_values=torch.zeros(patches.shape)).logits
+    assert (given - expected).abs().max() <= 2e-5 * expected.abs().max()
+    assert (without - expected).abs().max() > 1e-2 * expected.abs().max()
 
 
 @pytest.mark.parametrize("kind", [Glm4vImageProcessorPil, Glm46VImageProcessorPil])

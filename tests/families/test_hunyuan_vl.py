@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import transformers
 from parity import Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, draw_images, normalize, perturb
 from PIL import Image as PillowImage
 from safetensors.torch import save_file
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.hunyuan_vl.configuration_hunyuan_vl import HunYuanVLVisionConfig
 from transformers.models.hunyuan_vl.image_processing_pil_hunyuan_vl import HunYuanVLImageProcessorPil
 from transformers.models.hunyuan_vl.modeling_hunyuan_vl import HunYuanVLVisionTransformer
@@ -111,6 +113,30 @@ def test_the_tower_is_read_out_of_the_whole_model(form: str, tmp_path: Path) -> 
         whole = ask(theirs, image)
     found = with_separators(ours, (4, 10), read_separators(tmp_path))
     np.testing.assert_allclose(found, whole, atol=2e-5 * float(np.abs(whole).max()))
+
+
+def test_our_tokens_give_the_language_model_the_logits_of_its_own_tower(tmp_path: Path) -> None:
+    text = {
+        "vocab_size": 32, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 16,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "mrope_section": [2, 2, 2, 2]},
+    }  # fmt: skip
+    config = transformers.HunYuanVLConfig(vision_config=CONFIG, text_config=text, image_token_id=7)
+    whole: Any = perturb(transformers.HunYuanVLForConditionalGeneration(config))
+    whole.save_pretrained(tmp_path)
+    ours = import_checkpoint(tmp_path).model
+    image = draw_images([(4, 10)], PATCH_PX)[0]
+    patches, *grid = HunYuanVLImageProcessorPil().patchify(normalize(image, *CLIP).numpy(), PATCH_PX, 2, 1)
+    ids = torch.tensor([[3, *[7] * (2 * (5 + 1) + 2), 4, 5]])
+    asked = {"input_ids": ids, "mm_token_type_ids": (ids == 7).int(), "image_grid_thw": torch.tensor([[1, *grid]])}
+    with torch.no_grad():
+        tokens = ours.forward_images([image])["tokens"].numpy()
+        embeds = torch.from_numpy(with_separators(tokens, (4, 10), read_separators(tmp_path)))
+        given = whole(**asked, mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=(embeds,))}).logits
+        expected = whole(**asked, pixel_values=torch.from_numpy(patches.copy())).logits
+        without = whole(**asked, pixel_values=torch.zeros(patches.shape)).logits
+    assert (given - expected).abs().max() <= 2e-5 * expected.abs().max()
+    assert (without - expected).abs().max() > 1e-2 * expected.abs().max()
 
 
 def test_grids_and_pixels_are_those_of_the_processor(
