@@ -18,6 +18,7 @@ from PIL import Image
 from torchvision import transforms as timm_uses
 from transformers.models.kimi_k25.image_processing_kimi_k25 import Kimi_K25ImageProcessor
 from transformers.models.paddleocr_vl.image_processing_paddleocr_vl import PaddleOCRVLImageProcessor
+from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import PaddleOCRVLImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import navit_edge as ne
@@ -51,6 +52,11 @@ CASES: dict[str, tuple[dict[Processor, Any], dict[str, Any], int]] = {
     "pixtral": (
         {"torchvision": transformers.PixtralImageProcessor, "pillow": transformers.PixtralImageProcessorPil},
         {"size": {"longest_edge": 150}, "patch_size": 8},
+        8,
+    ),
+    "paddleocr-vl": (
+        {"torchvision": PaddleOCRVLImageProcessor, "pillow": PaddleOCRVLImageProcessorPil},
+        {"size": {"shortest_edge": 64 * 64, "longest_edge": 160 * 160}, "patch_size": 8},
         8,
     ),
     "dinov2": (
@@ -88,10 +94,11 @@ def arranged(family: str, processor: Any, pixels: Values, patch_px: int) -> Valu
         rows, columns = pixels.shape[0] // patch_px, pixels.shape[1] // patch_px
         cells = pixels.reshape(rows, patch_px, columns, patch_px, 3).transpose(0, 2, 1, 3, 4)
         return cells.reshape(rows * columns, -1)
-    if family == "qwen2-vl" and isinstance(processor, Qwen2VLImageProcessorPil):
-        return np.asarray(processor.patchify(planes, patch_px, 2, 2)[0])
-    if family == "qwen2-vl":
-        return np.asarray(processor.patchify(torch.from_numpy(planes)[None], patch_px, 2, 2)[0][0])
+    if family in ("qwen2-vl", "paddleocr-vl"):
+        frames = 2 if family == "qwen2-vl" else 1
+        if processor.backend == "pil":
+            return np.asarray(processor.patchify(planes, patch_px, 2, frames)[0])
+        return np.asarray(processor.patchify(torch.from_numpy(planes)[None], patch_px, 2, frames)[0][0])
     return planes
 
 
