@@ -26,6 +26,8 @@ TEXT_SCHEMA_MINOR = 1
 #: Sizing rules that readers of schema 1 do not know.
 _RULES_OF_SCHEMA_2 = ("patch-budget",)
 MANIFEST = "manifest.json"
+#: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
+SOURCE_PREFIX = "preprocess."
 MOST_BYTES: int = _core.most_manifest_bytes
 
 
@@ -175,7 +177,7 @@ class TextTower(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     name: str
-    created_by: dict[str, str]
+    created_by: dict[str, str]  # tool or package -> version; "weights" and "preprocess.FIELD" -> where from
     model: Model
     preprocess: Preprocess
     graphs: tuple[Graph, ...]
