@@ -120,6 +120,7 @@ struct SizingSpec {
 struct PreprocessSpec {
   SizingSpec sizing;
   Filter filter = Filter::kBilinear;
+  Processor processor = Processor::kPillow;
   std::int32_t patch_px = 16;
   std::int32_t channels = 3;
   Alpha alpha = Alpha::kDrop;

@@ -15,14 +15,17 @@ from navit_edge.bundle.directory import Directory, opened
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
-from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Strategy
+from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Processor, Strategy
 
 #: What this version reads and writes: docs/compatibility.md says what raises which.
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+SCHEMA_VERSION = 1  #: of a bundle that needs no later one
 SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
 MANIFEST = "manifest.json"
+#: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
+SOURCE_PREFIX = "preprocess."
 MOST_BYTES: int = _core.most_manifest_bytes
 
 
@@ -119,6 +122,7 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True):
     background: tuple[int, int, int] = WHITE  # RGB, for alpha "composite"
     orientation: Orientation = "as-decoded"
     icc: Icc = "ignore"
+    processor: Processor | msgspec.UnsetType = msgspec.UNSET  # whose pixels they are; not written: "pillow"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,17 +175,36 @@ class TextTower(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     name: str
-    created_by: dict[str, str]
+    created_by: dict[str, str]  # tool or package -> version; "weights" and "preprocess.FIELD" -> where from
     model: Model
     preprocess: Preprocess
     graphs: tuple[Graph, ...]
     engines: tuple[Engine, ...] = ()  # in order of preference within a device
     labels: tuple[str, ...] = ()
     tolerances: dict[str, Tolerance] = {}  # precision -> what `navit-edge verify` demands
-    golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow and numpy
+    golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow or torch, and numpy
     files: dict[str, File] = {}  # every file of the bundle but manifest.json
     schema_minor: int | msgspec.UnsetType = msgspec.UNSET  # not written while it is 0
     text: TextTower | msgspec.UnsetType = msgspec.UNSET
+
+
+def processor_of(preprocess: Preprocess) -> Processor:
+    """Whose image processor's pixels the model gets, bit for bit."""
+    return "pillow" if preprocess.processor is msgspec.UNSET else preprocess.processor
+
+
+def for_processor(manifest: Manifest, processor: Processor) -> Manifest:
+    """The manifest of a bundle whose pixels are ``processor``'s, of the lowest schema that says so.
+
+    Readers of schema 1 resize as Pillow does, so that other pixels need schema 2.
+    """
+    said: Processor | msgspec.UnsetType = msgspec.UNSET if processor == "pillow" else processor
+    preprocess = msgspec.structs.replace(manifest.preprocess, processor=said)
+    if processor == "torchvision":
+        return msgspec.structs.replace(manifest, preprocess=preprocess, schema_version=2)
+    if processor == "timm":
+        return msgspec.structs.replace(manifest, preprocess=preprocess, schema_minor=1)
+    return msgspec.structs.replace(manifest, preprocess=preprocess)
 
 
 _REMEDY = "copy the bundle again or export the model again"

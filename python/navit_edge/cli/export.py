@@ -22,8 +22,9 @@ from navit_edge.cli.common import (
     size_text,
 )
 from navit_edge.errors import InvalidInputError, import_or_explain
+from navit_edge.text import shown
 from navit_edge.token_parts import parse_outputs
-from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Orientation
+from navit_edge.vocabulary import PROCESSOR_FILTERS, WHITE, AlphaRule, Filter, Icc, Orientation, Processor
 
 if TYPE_CHECKING:
     from navit_edge.bundle.sizing_rule import Sizing
@@ -100,6 +101,13 @@ def export(
         Filter | None,
         typer.Option("--filter", help="Filter of the resize.", show_default="the checkpoint's, or bilinear"),
     ] = None,
+    processor: Annotated[
+        Processor | None,
+        typer.Option(
+            help="Whose image processor's pixels the model gets, bit for bit.",
+            show_default="what transformers would run for the checkpoint, or pillow",
+        ),
+    ] = None,
     alpha: Annotated[
         AlphaRule | None,
         typer.Option(
@@ -163,6 +171,8 @@ def export(
         check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
+    from navit_edge.bundle import manifest as manifests
+    from navit_edge.cli.preprocessing_output import preprocessing_of, print_preprocessing, sources_of
     from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
     from navit_edge_export.onnx_export import DEFAULT_LOWERINGS, export_bundle
 
@@ -175,8 +185,29 @@ def export(
     console = err_console()
     if isinstance(source, Imported) and source.reason:
         console.print(f"family: {source.family}, since {source.reason}", style="dim", markup=False, soft_wrap=True)
+    if isinstance(source, Imported):
+        for note in source.notes:
+            console.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
     for doubt in source.doubts if isinstance(source, Imported) else ():
         console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
+    whose, reason = _choose_processor(processor, resample, source)
+    console.print(f"processor: {whose} ({reason})", style="dim", markup=False, soft_wrap=True)
+    given = {
+        "mean": mean is not None,
+        "std": std is not None,
+        "filter": resample is not None,
+        "alpha": alpha is not None,
+        "orientation": orientation is not None,
+        "icc": icc != "ignore",
+        "sizing": sizing is not None,
+        "max-tokens": max_tokens is not None,
+    }
+    sources = sources_of(
+        source.sources if isinstance(source, Imported) else {}, [name for name, is_given in given.items() if is_given]
+    )
+    sources["processor"] = reason
+    record = dict(source.record) if isinstance(source, Imported) else {}
+    record |= {f"{manifests.SOURCE_PREFIX}{field}": shown(found) for field, found in sources.items()}
     with make_progress(console) as progress:
         bar = progress.add_task("export", total=None, phase="")
         export_bundle(
@@ -185,9 +216,10 @@ def export(
             labels=_read_labels(labels) if labels else own.labels,
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
-            record=source.record if isinstance(source, Imported) else None,
+            record=record,
             sizing=_choose_sizing(sizing, max_tokens, own),
             resample=resample or own.filter,
+            processor=whose,
             alpha=alpha or own.alpha,
             background=background,
             orientation=orientation or own.orientation,
@@ -199,9 +231,12 @@ def export(
             overwrite=overwrite,
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    manifest = manifests.load(output)
     if as_json:
-        echo_json({"bundle": str(output), "bytes": size})
+        echo_json({"bundle": str(output), "bytes": size, "preprocessing": preprocessing_of(manifest)})
         return
+    print_preprocessing(console, manifest)
+    console.print()
     echo(f"{output} ({size_text(size)})")
     console.print(
         f"next: navit-edge build-engine {output} --backend openvino", style="dim", markup=False, soft_wrap=True
@@ -254,6 +289,22 @@ def _import(
     read = read_checkpoint(checkpoint, processor=processor)
     fields = _load_config(size, config).to_dict()
     return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields), text=text)
+
+
+def _choose_processor(
+    given: Processor | None, resample: Filter | None, source: Imported | NaViTConfig
+) -> tuple[Processor, str]:
+    """Whose pixels the model gets, and why."""
+    from navit_edge_export.families.registry import Imported
+
+    if given is not None:
+        return given, "--processor"
+    if not isinstance(source, Imported):
+        return "pillow", "default of export"
+    own = source.preprocessing.processor
+    if resample is not None and resample not in PROCESSOR_FILTERS[own]:
+        return "pillow", f"{own} has no filter {resample} here"
+    return own, source.sources["processor"]
 
 
 def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:
