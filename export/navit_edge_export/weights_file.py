@@ -40,7 +40,7 @@ class WeightsFile:
             if name not in parameters and tensor.nbytes <= INLINE_BYTES:
                 value.const_value = ir.Tensor(tensor.numpy(), name=name)
                 continue
-            content = memoryview(np.ascontiguousarray(tensor.numpy())).cast("B")  # no copy of it
+            content = np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data  # no copy
             digest = hashlib.sha256(content).hexdigest()
             stored_as = name if name in parameters else f"constant.{digest[:16]}"
             value.name = stored_as
