@@ -1,8 +1,7 @@
-"""Each field of each image processor, changed: our pixels change as transformers' do, or the field is refused by name."""
+"""Each field of each image processor, changed: our pixels change as transformers' do, or it is refused by name."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
