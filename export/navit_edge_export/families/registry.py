@@ -168,15 +168,16 @@ FAMILIES = (
     ),
     Family(
         name="qwen3-vl",
-        source="transformers: the vision tower of Qwen3-VL, and of Qwen3.5 and later, which is it without deepstack",
+        source="transformers: the vision tower of Qwen3-VL (dense, MoE and Embedding), and of Qwen3.5 and later, which "
+        "is it without deepstack",
         keys=(
             r"patch_embed\.proj\.weight",
             r"pos_embed\.weight",
             r"merger\.norm\.weight",
             r"merger\.linear_fc1\.weight",
         ),
-        model_types=("qwen3_vl", "qwen3_vl_vision"),
-        architectures=(r"Qwen3VL(?!Moe)\w*",),
+        model_types=("qwen3_vl", "qwen3_vl_vision", "qwen3_vl_moe", "qwen3_vl_moe_vision"),
+        architectures=(r"Qwen3VL\w*",),
     ),
     Family(
         name="moonvit",
