@@ -6,7 +6,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -44,7 +44,7 @@ def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]
     sample = _sample_inputs(graph_model.config, graph_model.block_side)
     dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1")}
     traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             _Outputs(graph_model, traced),
             kwargs={name: sample[name] for name in names},
@@ -52,16 +52,13 @@ def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]
             output_names=traced,
             opset_version=OPSET,
             dynamo=True,
-            custom_translation_table={
-                torch.ops.aten.index_select.default: _gather,
-                torch.ops.aten.floor_divide.default: _whole,
-            },
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing; this is a bug in the exporter")
     model = program.model
-    _tidy(model, outputs)
+    tidy(model, outputs)
     return model
 
 
@@ -97,6 +94,13 @@ def _whole(self: ir.Value, divisor: ir.Value) -> ir.Value:
     and negative ones are clamped to 0 (positions.py). torch's own translation goes through float."""
     quotient: ir.Value = op.Div(self, divisor)  # type: ignore[type-var]
     return quotient
+
+
+#: What becomes otherwise than torch has it.
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.index_select.default: _gather,
+    torch.ops.aten.floor_divide.default: _whole,
+}
 
 
 def _separate_lengths(graph: ir.Graph) -> None:
@@ -151,7 +155,7 @@ def _sample_inputs(config: ModelConfig, merge: int) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in sample.inputs().items()}
 
 
-def _tidy(model: ir.Model, outputs: Sequence[str]) -> None:
+def tidy(model: ir.Model, outputs: Sequence[str]) -> None:
     """Drops what the contract does not want: the output ``tokens`` if not asked for, unused inputs and initializers,
     and the exporter's notes (they hold paths and stack traces)."""
     graph = model.graph
@@ -188,7 +192,7 @@ def _tidy(model: ir.Model, outputs: Sequence[str]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the exporter's chatter off the terminal; errors still raise."""
     names = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
     from navit_edge_export.families.state_map import StateMap
     from navit_edge_export.packed_model import ModelConfig, PackedModel
+    from navit_edge_export.text.tower import ImportedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Imported:
     family: str
     model: PackedModel
     preprocessing: Preprocessing
+    text: ImportedText | None = None  # if it was asked for
     doubts: tuple[str, ...] = ()
 
 
@@ -70,6 +72,7 @@ class Family:
     model_types: tuple[str, ...] = ()  # config.json's model_type
     architectures: tuple[str, ...] = ()  # regular expressions of config.json's architecture(s)
     module: str = ""  # in this package; by default the name, with underscores
+    text_module: str = ""  # in this package: its read_text gives the text tower of a checkpoint
     tested: str = "transformers 5.23.0"  # what the tests compare with
 
     def has_keys(self, names: Iterable[str]) -> bool:
@@ -89,6 +92,16 @@ class Family:
         """Imports it."""
         module = self.module or re.sub(r"[-.]", "_", self.name)
         return cast(FamilyModule, importlib.import_module(f"navit_edge_export.families.{module}"))
+
+    def read_text(self, checkpoint: Checkpoint) -> ImportedText:
+        """The checkpoint's text tower. Raises InvalidInputError if there is none that can be read."""
+        if not self.text_module:
+            known = ", ".join(family.name for family in FAMILIES if family.text_module)
+            raise InvalidInputError(
+                f"the family {self.name} has no text tower; expected one of {known}; leave out what needs texts"
+            )
+        module = importlib.import_module(f"navit_edge_export.families.{self.text_module}")
+        return cast("ImportedText", module.read_text(checkpoint))
 
 
 FAMILIES = (
@@ -124,6 +137,7 @@ FAMILIES = (
             r"embeddings\.position_embedding\.weight",
             r"post_layernorm\.weight",
         ),
+        text_module="siglip2_text",
         model_types=("siglip2", "siglip2_vision_model"),
         architectures=(r"Siglip2\w*",),
     ),
@@ -239,7 +253,12 @@ def guess(checkpoint: Checkpoint) -> Family:
 
 
 def import_checkpoint(
-    path: Path, *, family: str | None = None, config: Path | None = None, processor: dict[str, Any] | None = None
+    path: Path,
+    *,
+    family: str | None = None,
+    config: Path | None = None,
+    processor: dict[str, Any] | None = None,
+    text: bool = False,
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
@@ -247,6 +266,7 @@ def import_checkpoint(
     family: One of FAMILIES; guessed if it is not given.
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json.
+    text: Read the text tower as well.
 
     Raises InvalidInputError: the weights do not fit, or the config can't be represented.
     """
@@ -254,10 +274,10 @@ def import_checkpoint(
 
     checkpoint = read_checkpoint(path, config=config, processor=processor)
     row = guess(checkpoint) if family is None else find(family)
-    return import_family(row, checkpoint)
+    return import_family(row, checkpoint, text=text)
 
 
-def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
+def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) -> Imported:
     """Reads a checkpoint of a given family. Raises InvalidInputError."""
     module = row.load_module()
     config = module.read_config(checkpoint)
@@ -277,6 +297,7 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
         family=row.name,
         model=model.eval(),
         preprocessing=module.read_preprocessing(config, checkpoint),
+        text=row.read_text(checkpoint) if text else None,
         doubts=_doubts(checkpoint, model),
     )
 
