@@ -173,7 +173,7 @@ def export_bundle(
             labels=tuple(labels or ()),
             tolerances=TOLERANCES,
         )
-        manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess))
+        manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess, model.frames))
         if tower is not None:
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
         publish.seal(staging, manifest)

@@ -136,7 +136,7 @@ def test_a_later_model_of_the_same_tower_is_recognized_by_its_keys(tmp_path: Pat
 
 
 def test_the_towers_of_qwen3_vl_moe_and_embedding_are_those_of_qwen3_vl(tmp_path: Path) -> None:
-    """Published as Qwen3VLMoeForConditionalGeneration and as Qwen3VLForConditionalGeneration; the towers' code is one."""
+    """Published as Qwen3VLMoeForConditionalGeneration and as Qwen3VLForConditionalGeneration; the towers are one."""
     theirs: Any = perturb(make("qwen3-vl"))
     mixture = transformers.models.qwen3_vl_moe.configuration_qwen3_vl_moe.Qwen3VLMoeVisionConfig
     vision = mixture(**{**SHARED, **MAKE["qwen3-vl"][2]})

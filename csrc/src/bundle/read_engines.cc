@@ -102,6 +102,15 @@ void read_merges(const JsonReader& json, const GraphSpec& graph, Manifest& manif
   }
 }
 
+/// How many frames the patches of the first graph hold; whether the others fit is checked when they are used.
+void read_frames(const GraphSpec& graph, PreprocessSpec& preprocess) {
+  const std::int64_t frame = std::int64_t{preprocess.patch_px} * preprocess.patch_px * preprocess.channels;
+  for (const TensorSpec& tensor : graph.inputs) {
+    if (tensor.name != word_of(GraphInput::kPatches) || tensor.shape.size() != 2) continue;
+    if (tensor.shape[1].symbol == '\0' && tensor.shape[1].extent == 2 * frame) preprocess.frames = 2;
+  }
+}
+
 GraphSpec read_graph(const JsonReader& json, Manifest& manifest) {
   json.only({"id", "lowering", "quantization", "file", "opset", "inputs", "outputs"});
   GraphSpec graph;
@@ -114,6 +123,7 @@ GraphSpec read_graph(const JsonReader& json, Manifest& manifest) {
   graph.outputs = read_tensors(json.at("outputs"));
   check_outputs(json.at("outputs"), graph, manifest);
   read_merges(json.at("outputs"), graph, manifest);
+  if (manifest.graphs.empty()) read_frames(graph, manifest.preprocess);
   return graph;
 }
 

@@ -259,6 +259,7 @@ def import_checkpoint(
     config: Path | None = None,
     processor: dict[str, Any] | None = None,
     text: bool = False,
+    frames: int = 1,
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
@@ -267,12 +268,13 @@ def import_checkpoint(
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json.
     text: Read the text tower as well.
+    frames: Of a film that a patch holds: 2 for videos, of the families that have them (Qwen).
 
     Raises InvalidInputError: the weights do not fit, or the config can't be represented.
     """
     from navit_edge_export.families.checkpoint import read_checkpoint
 
-    checkpoint = read_checkpoint(path, config=config, processor=processor)
+    checkpoint = read_checkpoint(path, config=config, processor=processor, frames=frames)
     row = guess(checkpoint) if family is None else find(family)
     return import_family(row, checkpoint, text=text)
 
@@ -281,6 +283,11 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
     """Reads a checkpoint of a given family. Raises InvalidInputError."""
     module = row.load_module()
     config = module.read_config(checkpoint)
+    if getattr(config, "frames", 1) != checkpoint.frames:
+        raise InvalidInputError(
+            f"frames is {checkpoint.frames}, and the family {row.name} takes images; expected 1, or a checkpoint of "
+            "Qwen2-VL, Qwen2.5-VL or Qwen3-VL; leave out --frames"
+        )
     _check_size(config, checkpoint)
     model = module.make_model(config)
     mapping = module.state_map(config, checkpoint)

@@ -195,6 +195,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_minor: int | msgspec.UnsetType = msgspec.UNSET  # not written while it is 0
     text: TextTower | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def frames(self) -> int:
+        """Of a film that a patch holds, one after another: 2 of a bundle for films."""
+        frame = self.preprocess.patch_px**2 * self.preprocess.channels
+        shapes = [spec.shape for graph in self.graphs[:1] for spec in graph.inputs if spec.name == "patches"]
+        return 2 if any(shape[-1] == 2 * frame for shape in shapes) else 1
+
 
 _REMEDY = "copy the bundle again or export the model again"
 
