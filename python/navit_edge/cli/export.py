@@ -133,7 +133,7 @@ def export(
         str | None,
         typer.Option(
             help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks).",
-            show_default="what gives one row per image",
+            show_default="projected, or what gives one row per image",
             metavar="LIST",
         ),
     ] = None,
