@@ -78,7 +78,7 @@ void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) 
 }
 
 template <std::size_t kRowBytes>
-void write_rows(const PixelRows& image, const Band& band, Filter filter, const PixelKernels& pixels,
+void write_rows(const PixelRows& image, const Band& band, const PreprocessSpec& preprocess, const PixelKernels& pixels,
                 const Segment& segment, const Rgb& pad_rgb, const PatchLayout& to, WorkerScratch& scratch) {
   const Size target{to.grid.rows * to.patch_px, to.grid.cols * to.patch_px};
   const bool gray = image.channels() == 1;
@@ -91,10 +91,13 @@ void write_rows(const PixelRows& image, const Band& band, Filter filter, const P
   }
   if (gray) scratch.three.resize(index(target.width_px) * kChannels + kPixelSlack);
   std::uint8_t* const expanded = scratch.three.data();
-  scratch.resizer.rows(image, target, filter, row_begin, row_end, [&](std::int32_t y, const std::uint8_t* row) {
-    if (gray) pixels.expand(row, index(target.width_px), expanded);
-    scatter_row<kRowBytes>(gray ? expanded : row, y, to);
-  });
+  scratch.resizer.rows(
+      image, target, preprocess.filter, row_begin, row_end,
+      [&](std::int32_t y, const std::uint8_t* row) {
+        if (gray) pixels.expand(row, index(target.width_px), expanded);
+        scatter_row<kRowBytes>(gray ? expanded : row, y, to);
+      },
+      preprocess.processor);
 }
 
 void write_frame(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
@@ -104,16 +107,15 @@ void write_frame(const Band& band, const ImageView& image, const Segment& segmen
   const PatchLayout to{preprocess.patch_px, preprocess.frames, segment.grid, first_patch};
   const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
   const Rgb pad_rgb = native != nullptr ? native->pad_rgb : Rgb{};
-  const Filter filter = preprocess.filter;
   switch (preprocess.patch_px) {
     case 16:
-      return write_rows<16 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<16 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
     case 14:
-      return write_rows<14 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<14 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
     case 32:
-      return write_rows<32 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<32 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
     default:
-      return write_rows<0>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<0>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
   }
 }
 
