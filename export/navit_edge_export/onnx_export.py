@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from navit_edge_export.text.tower import ImportedText
 
+CHANNELS = 3  # of a bundle's images: R, G, B
 #: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
 DEFAULT_LOWERINGS: tuple[Lowering, ...] = ("masked", "padded")
 
@@ -259,6 +260,11 @@ def _chosen_outputs(offered: Sequence[str], outputs: Sequence[str] | None, parts
 
 
 def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing: Sizing) -> None:
+    if config.channels != CHANNELS:
+        raise InvalidInputError(
+            f"the model takes images of {config.channels} channels; expected {CHANNELS}, which is what every image has "
+            "here (gray ones have three equal channels): train or fold its patch embedding for three"
+        )
     if labels and len(labels) != config.num_classes:
         raise InvalidInputError(
             f"found {len(labels)} labels; the model has {config.num_classes} classes; give one label per class or none"

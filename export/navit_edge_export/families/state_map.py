@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.errors import InvalidInputError
+from navit_edge_export.families.checkpoint import outline
 
 NAMES_SHOWN = 5
 
@@ -71,12 +72,19 @@ class StateMap:
         problems.append(listed("{} of another shape", self._wrong_shapes(tensors, model)))
         return "; ".join(filter(None, problems))
 
-    def load(self, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
-        """Fills the model's parameters, in float32. The caller has asked ``misfit``."""
+    def load(self, tensors: Mapping[str, Tensor], model: nn.Module) -> list[str]:
+        """Fills the model's parameters, in float32. The caller has asked ``misfit``.
+
+        Returns the names of the tensors that hold NaN or infinity.
+        """
         parameters = dict(model.named_parameters())
+        wrong: list[str] = []
         with torch.no_grad():
             for target, entry in self.entries.items():
                 parameters[target].copy_(_combined(entry, tensors))
+                if not parameters[target].isfinite().all():
+                    wrong += [name for name in entry.sources if not tensors[name].isfinite().all()] or [target]
+        return list(dict.fromkeys(wrong))
 
     def check_targets(self, model: nn.Module) -> None:
         """Raises ValueError if the map and the model's parameters are not the same: a bug in the importer."""
@@ -94,14 +102,18 @@ class StateMap:
             entry = self.entries[target]
             if any(name not in tensors for name in entry.sources):
                 continue
-            try:
-                shape = list(_combined(entry, tensors).shape)
-            except InvalidInputError:
-                raise
-            except (RuntimeError, IndexError, ValueError):  # shapes that do not go together
-                shape = []
+            outlines = {name: outline(tensors, name) for name in entry.sources}
+            shape: list[int] = []
+            for known in (outlines, tensors):  # some combinations need the numbers
+                try:
+                    shape = list(_combined(entry, known).shape)
+                    break
+                except InvalidInputError:
+                    raise
+                except (RuntimeError, IndexError, ValueError):  # shapes that do not go together
+                    continue
             if shape != list(parameter.shape):
-                found = ", ".join(f"{name} {list(tensors[name].shape)}" for name in entry.sources)
+                found = ", ".join(f"{name} {list(one.shape)}" for name, one in outlines.items())
                 gives = f", which gives {shape}" if entry.combine is not None and shape else ""
                 wrong.append(f"{found}{gives} instead of {list(parameter.shape)}")
         return wrong

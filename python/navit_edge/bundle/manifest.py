@@ -25,6 +25,8 @@ SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
 MANIFEST = "manifest.json"
+#: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
+SOURCE_PREFIX = "preprocess."
 MOST_BYTES: int = _core.most_manifest_bytes
 
 
@@ -185,7 +187,7 @@ class TextTower(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     name: str
-    created_by: dict[str, str]
+    created_by: dict[str, str]  # tool or package -> version; "weights" and "preprocess.FIELD" -> where from
     model: Model
     preprocess: Preprocess
     graphs: tuple[Graph, ...]
