@@ -98,7 +98,8 @@ def export_bundle(
     weights: For the record: where the weights came from, such as the checkpoint's name.
     record: More of the same, for the manifest's ``created_by``, as ``Imported.record``.
     sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
-    max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
+    max_tokens: Most patches of an image, for the rules "token-cap", "naflex" and "patch-budget" that do not say it
+        themselves.
     resample: a filter of Pillow's, such as "bilinear" or "bicubic".
     processor: whose pixels the model gets, bit for bit: "pillow", "torchvision" (bilinear and bicubic only; the bundle
         then needs this version or a later one), or "timm", whose are those of Pillow.
@@ -276,13 +277,14 @@ def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing:
 def _check_merge(model: PackedModel, sizing: Sizing) -> None:
     merge = model.block_side
     block_px = merge * model.config.patch_px
-    if merge == 1 or (sizing.rule == "smart-resize" and sizing.merge % merge == 0):
+    if merge == 1 or (sizing.merge and sizing.merge % merge == 0):
         return
     if sizing.rule == "fixed" and sizing.height_px % block_px == 0 and sizing.width_px % block_px == 0:
         return
     raise InvalidInputError(
         f"{model.family} merges {merge} x {merge} patches, and the sizing rule {sizing.rule} gives grids that are "
-        f"not whole blocks; expected smart-resize with merge={merge}, or fixed sides, multiples of {block_px} pixels"
+        f"not whole blocks; expected smart-resize or patch-budget with merge={merge}, or fixed sides, multiples of "
+        f"{block_px} pixels"
     )
 
 

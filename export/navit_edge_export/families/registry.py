@@ -216,6 +216,39 @@ FAMILIES = (
         architectures=(r"Qwen3VL\w*",),
     ),
     Family(
+        name="glm4v",
+        source="transformers: the vision towers of GLM-4.1V, 4.5V and 4.6V, and of GLM-OCR",
+        keys=(
+            r"downsample\.weight",
+            r"merger\.post_projection_norm\.weight",
+            r"blocks\.0\.mlp\.gate_proj\.weight",
+            r"post_layernorm\.weight",
+        ),
+        model_types=("glm4v", "glm4v_vision", "glm4v_moe", "glm4v_moe_vision", "glm46v", "glm_ocr", "glm_ocr_vision"),
+        architectures=(r"Glm4v\w*", r"Glm46V\w*", r"GlmOcr\w*"),
+    ),
+    Family(
+        name="hunyuan-vl",
+        source="transformers: HunYuanVLVisionTransformer, the vision tower of HunyuanOCR",
+        keys=(
+            r"(patch_merger|perceive)\.image_newline",
+            r"(patch_merger|perceive)\.before_rms\.weight",
+            r"embeddings\.position_embedding\.weight",
+        ),
+        model_types=("hunyuan_vl", "hunyuan_vl_vision"),
+        architectures=(r"HunYuanVL\w*",),
+    ),
+    Family(
+        name="radio",
+        source="transformers: RadioModel (C-RADIO), also as the vision tower of Nemotron Omni",
+        keys=(
+            r"(embeddings\.cls_register_token|patch_generator\.cls_token\.token)",
+            r"(embeddings\.patch_projection|patch_generator\.embedder)\.weight",
+        ),
+        model_types=("radio", "nemotron_h_omni", "NemotronH_Omni_Reasoning_V3"),
+        architectures=(r"Radio\w*", r"RADIO\w*", r"NemotronH_Omni\w*"),
+    ),
+    Family(
         name="moonvit",
         source="transformers: Kimi_K25VisionModel (MoonViT), the vision tower of Kimi K2.5",
         keys=(

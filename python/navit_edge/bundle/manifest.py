@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1  #: of a bundle that needs no later one
 SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
+#: Sizing rules that readers of schema 1 do not know.
+_RULES_OF_SCHEMA_2 = ("patch-budget",)
 MANIFEST = "manifest.json"
 #: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
 SOURCE_PREFIX = "preprocess."
@@ -213,13 +215,13 @@ def processor_of(preprocess: Preprocess) -> Processor:
 
 
 def for_processor(manifest: Manifest, processor: Processor) -> Manifest:
-    """The manifest of a bundle whose pixels are ``processor``'s, of the lowest schema that says so.
+    """The manifest of a bundle with pixels of ``processor``, of the lowest schema that has them and the sizing rule.
 
     Readers of schema 1 resize as Pillow does, so that other pixels need schema 2.
     """
     said: Processor | msgspec.UnsetType = msgspec.UNSET if processor == "pillow" else processor
     preprocess = msgspec.structs.replace(manifest.preprocess, processor=said)
-    if processor == "torchvision":
+    if processor == "torchvision" or preprocess.sizing.rule in _RULES_OF_SCHEMA_2:
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_version=2)
     if processor == "timm":
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_minor=1)

@@ -84,15 +84,16 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="Largest number of patches of an image, for the sizing rules token-cap and naflex.",
+            help="Largest number of patches of an image, for the sizing rules token-cap, naflex and patch-budget.",
             show_default="the checkpoint's, or 1024",
         ),
     ] = None,
     sizing: Annotated[
         str | None,
         typer.Option(
-            help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side or fixed, with its "
-            "fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (navit-edge docs preprocessing).",
+            help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side, fixed or "
+            "patch-budget, with its fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (navit-edge "
+            "docs preprocessing).",
             show_default="the family's, or token-cap",
             metavar="RULE[:KEY=VALUE,…]",
         ),
