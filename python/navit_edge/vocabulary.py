@@ -62,6 +62,12 @@ QUANTIZED: tuple[Precision, ...] = ("int8", "fp8")
 Backend: TypeAlias = Literal["openvino", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
+# --- outputs --------------------------------------------------------------------------------------------------------
+
+#: Of graphs (docs/model.md): the first two have a row for each image, the others for its patches.
+Output: TypeAlias = Literal["logits", "embedding", "tokens", "projected", "deepstack"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
+
 #: What the score of a class is: the softmax of all logits, or the sigmoid of its own.
 Scores: TypeAlias = Literal["softmax", "sigmoid"]
 SCORES: tuple[Scores, ...] = get_args(Scores)

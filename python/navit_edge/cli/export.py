@@ -132,12 +132,20 @@ def export(
     icc: Annotated[
         Icc, typer.Option(help="Ignore the colour profile of image files, or convert them to sRGB.")
     ] = "ignore",
+    frames: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=2,
+            help="Frames of a film that a patch holds: 2 for videos, of Qwen's line (navit-edge docs families).",
+        ),
+    ] = 1,
     labels: Annotated[Path | None, typer.Option(help="Text file with one class name per line.", metavar="FILE")] = None,
     outputs: Annotated[
         str | None,
         typer.Option(
-            help="One or more of logits, embedding, tokens, tokens@0,3 (of these blocks), deepstack.",
-            show_default="what gives one row per image",
+            help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks).",
+            show_default="projected, or what gives one row per image",
             metavar="LIST",
         ),
     ] = None,
@@ -170,9 +178,9 @@ def export(
     """
     if model is None and config is None and checkpoint is None:
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
-    if checkpoint is None and (family is not None or mean is not None or std is not None or text or by_text):
+    if checkpoint is None and any((family, mean, std, frames > 1, text, by_text)):
         raise typer.BadParameter(
-            "--family, --mean, --std, --text and --classes need --checkpoint", param_hint="'--checkpoint'"
+            "--family, --mean, --std, --frames, --text and --classes need --checkpoint", param_hint="'--checkpoint'"
         )
     if by_text and labels is not None:
         raise typer.BadParameter("--classes are the labels; leave --labels out", param_hint="'--labels'")
@@ -187,7 +195,7 @@ def export(
 
     source: Imported | NaViTConfig
     if checkpoint is not None:
-        source = _import(checkpoint, family, model, config, mean, std, text=text or bool(by_text))
+        source = _import(checkpoint, family, model, config, mean, std, text=text or bool(by_text), frames=frames)
         if by_text:
             by_text.fold_into(source)
     else:
@@ -284,6 +292,7 @@ def _import(
     std: tuple[float, ...] | None,
     *,
     text: bool,
+    frames: int,
 ) -> Imported:
     from navit_edge_export.families import registry
     from navit_edge_export.families.checkpoint import read_checkpoint
@@ -294,10 +303,12 @@ def _import(
     if std is not None:
         processor["image_std"] = list(std)
     if size is None:
-        return registry.import_checkpoint(checkpoint, family=family, config=config, processor=processor, text=text)
+        return registry.import_checkpoint(
+            checkpoint, family=family, config=config, processor=processor, text=text, frames=frames
+        )
     if family not in (None, "navit"):
         raise InvalidInputError(f"--model names a size of the reference model and --family {family}; leave one out")
-    read = read_checkpoint(checkpoint, processor=processor)
+    read = read_checkpoint(checkpoint, processor=processor, frames=frames)
     fields = _load_config(size, config).to_dict()
     return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields), text=text)
 
