@@ -42,7 +42,7 @@ def target_grid(height_px: int, width_px: int, *, patch_px: int, sizing: Sizing)
     if sizing.rule == "smart-resize":
         return smart_resize_grid(height_px, width_px, patch_px, sizing)
     if sizing.rule == "longest-side":
-        return longest_side_grid(height_px, width_px, patch_px, sizing.longest_px)
+        return longest_side_grid(height_px, width_px, patch_px, sizing.longest_px, merge=max(1, sizing.merge))
     return sizing.height_px // patch_px, sizing.width_px // patch_px  # fixed
 
 
@@ -134,16 +134,17 @@ def smart_resize_grid(height_px: int, width_px: int, patch_px: int, sizing: Sizi
     return rows * sizing.merge, columns * sizing.merge
 
 
-def longest_side_grid(height_px: int, width_px: int, patch_px: int, longest_px: int) -> Grid:
-    """Pixtral's rule: scaled down until no side is above ``longest_px``, each side rounded up to patches.
+def longest_side_grid(height_px: int, width_px: int, patch_px: int, longest_px: int, *, merge: int = 1) -> Grid:
+    """Pixtral's rule: scaled down until no side is above ``longest_px``, each side rounded up to ``merge`` patches.
 
-    transformers, ``models/pixtral``: ``get_resize_output_image_size``. There a side of very long images comes out with
-    no patch; here it has one.
+    transformers, ``models/pixtral``: ``get_resize_output_image_size``, with patches of P * merge as
+    ``PixtralProcessor`` asks for them. There a side of very long images comes out with no patch; here it has one.
     """
     ratio = max(height_px / longest_px, width_px / longest_px)
     if ratio > 1:
         height_px, width_px = math.floor(height_px / ratio), math.floor(width_px / ratio)
-    return max(1, -(-height_px // patch_px)), max(1, -(-width_px // patch_px))
+    cell_px = patch_px * merge
+    return max(1, -(-height_px // cell_px)) * merge, max(1, -(-width_px // cell_px)) * merge
 
 
 def placement(height_px: int, width_px: int, *, patch_px: int, sizing: Sizing) -> Placement | None:

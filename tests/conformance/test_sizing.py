@@ -91,19 +91,19 @@ def test_smart_resize_refuses_the_aspects_that_transformers_refuses() -> None:
     assert 0 < refused < len(thin)
 
 
-@pytest.mark.parametrize(("patch_px", "longest_px"), [(16, 1024), (14, 336), (16, 1000)])
-def test_longest_side_gives_the_sizes_of_pixtral_in_transformers(patch_px: int, longest_px: int) -> None:
+@pytest.mark.parametrize(
+    ("patch_px", "longest_px", "merge"), [(16, 1024, 0), (14, 336, 1), (16, 1000, 0), (14, 1540, 2)]
+)
+def test_longest_side_gives_the_sizes_of_pixtral_in_transformers(patch_px: int, longest_px: int, merge: int) -> None:
     theirs = transformers_pixtral()
     sizes = random_sizes(4)
-    expected = [theirs((int(h), int(w)), longest_px, patch_px) for h, w in sizes]
+    cell_px = patch_px * max(1, merge)
+    expected = [theirs((int(h), int(w)), longest_px, cell_px) for h, w in sizes]
     # Where a side comes out below one pixel, Pixtral's image has no patch and cannot be used; ours has one.
     empty = sum(0 in size for size in expected)
     assert 0 < empty < COUNT - 10_000
-    agree(sizes, [(max(h, patch_px), max(w, patch_px)) for h, w in expected], patch_px, parse_longest(longest_px))
-
-
-def parse_longest(longest_px: int) -> Sizing:
-    return parse(f"longest-side:longest_px={longest_px}")
+    sizing = parse(f"longest-side:longest_px={longest_px},merge={merge}")
+    agree(sizes, [(max(h, cell_px), max(w, cell_px)) for h, w in expected], patch_px, sizing)
 
 
 # --- our own rules -----------------------------------------------------------------------------------------------

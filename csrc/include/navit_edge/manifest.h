@@ -97,6 +97,7 @@ struct SmartResize {
 };
 struct LongestSide {
   std::int32_t longest_px = 0;
+  std::int32_t merge = 0;  // sides are multiples of P * merge; 0 as 1
 };
 struct Fixed {
   std::int32_t height_px = 0;

@@ -34,6 +34,7 @@ void fields_of(Rule& rule, const Visit& visit) {
     visit("max_pixels", rule.max_pixels);
   } else if constexpr (std::is_same_v<Rule, LongestSide>) {
     visit("longest_px", rule.longest_px);
+    visit("merge", rule.merge);
   } else {
     visit("height_px", rule.height_px);
     visit("width_px", rule.width_px);
@@ -57,6 +58,10 @@ std::string too_small(std::string_view rule, std::string_view field, std::int64_
 std::string fault(const TokenCap& rule, std::int32_t) { return too_small("token-cap", "max_tokens", rule.max_tokens); }
 std::string fault(const NaFlex& rule, std::int32_t) { return too_small("naflex", "max_tokens", rule.max_tokens); }
 std::string fault(const LongestSide& rule, std::int32_t) {
+  if (rule.merge < 0 || rule.merge > kMostMerge) {
+    return "the sizing rule longest-side needs a merge of 0 to " + std::to_string(kMostMerge) + "; merge is " +
+           std::to_string(rule.merge);
+  }
   return too_small("longest-side", "longest_px", rule.longest_px);
 }
 

@@ -120,29 +120,37 @@ Grid grid_of(const SmartResize& rule, Size image, std::int32_t patch_px, std::in
   return {static_cast<std::int32_t>(rows * rule.merge), static_cast<std::int32_t>(cols * rule.merge)};
 }
 
-/// transformers, models/pixtral/image_processing_pixtral.py: get_resize_output_image_size. There a side that comes out
-/// below one pixel gets no patch; here it gets one.
-Grid longest_side_of(Size image, std::int32_t patch_px, std::int32_t longest_px) {
-  const double longest = longest_px;
+/// A side in patches, whole cells of `merge` of them. The bound keeps the count in its type: no memory holds more.
+std::int32_t whole_cells(std::int32_t side_px, std::int32_t patch_px, std::int32_t merge) {
+  const std::int64_t cell_px = std::int64_t{patch_px} * merge;
+  const std::int64_t cells = side_px < 1 ? 1 : (side_px - 1) / cell_px + 1;
+  return static_cast<std::int32_t>(std::min<std::int64_t>(cells, kMost / merge) * merge);
+}
+
+/// transformers, models/pixtral/image_processing_pixtral.py: get_resize_output_image_size, with patches of P * merge as
+/// PixtralProcessor asks for them. There a side that comes out below one pixel gets no patch; here it gets a cell.
+Grid longest_side_of(Size image, std::int32_t patch_px, const LongestSide& rule) {
+  const double longest = rule.longest_px;
   const double ratio = std::max(image.height_px / longest, image.width_px / longest);
   if (ratio > 1) {
     image = {static_cast<std::int32_t>(std::floor(image.height_px / ratio)),
              static_cast<std::int32_t>(std::floor(image.width_px / ratio))};
   }
-  return {rounded_up(image.height_px, patch_px), rounded_up(image.width_px, patch_px)};
+  const std::int32_t merge = std::max(1, rule.merge);
+  return {whole_cells(image.height_px, patch_px, merge), whole_cells(image.width_px, patch_px, merge)};
 }
 
 Grid grid_of(const LongestSide& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
-  const Grid grid = longest_side_of(image, patch_px, rule.longest_px);
+  const Grid grid = longest_side_of(image, patch_px, rule);
   if (cap_tokens == 0 || grid.tokens() <= cap_tokens) return grid;
   // The longest side that keeps the cap: the count of patches never falls as the side grows.
   std::int32_t fits = 1;
   std::int32_t exceeds = std::min(rule.longest_px, std::max(image.height_px, image.width_px));
   while (exceeds - fits > 1) {
     const std::int32_t middle = fits + (exceeds - fits) / 2;
-    (longest_side_of(image, patch_px, middle).tokens() <= cap_tokens ? fits : exceeds) = middle;
+    (longest_side_of(image, patch_px, {middle, rule.merge}).tokens() <= cap_tokens ? fits : exceeds) = middle;
   }
-  return longest_side_of(image, patch_px, fits);
+  return longest_side_of(image, patch_px, {fits, rule.merge});
 }
 
 Grid grid_of(const Fixed& rule, Size, std::int32_t patch_px, std::int32_t) {
@@ -183,13 +191,15 @@ std::int32_t token_limit(const SizingRule& rule) noexcept {
 }
 
 std::int64_t least_patches(const SizingRule& rule) noexcept {
-  const auto* smart = std::get_if<SmartResize>(&rule);
-  return smart != nullptr ? std::int64_t{smart->merge} * smart->merge : 1;
+  std::int64_t merge = 1;
+  if (const auto* smart = std::get_if<SmartResize>(&rule)) merge = smart->merge;
+  if (const auto* longest = std::get_if<LongestSide>(&rule)) merge = std::max(1, longest->merge);
+  return merge * merge;
 }
 
 std::string cap_fault(const SizingRule& rule, std::int32_t patch_px, std::int32_t max_tokens) {
   if (const std::int64_t cell = least_patches(rule); cell > 1 && max_tokens < cell) {
-    return "the bundle's sizing rule smart-resize merges " + std::to_string(cell) +
+    return "the bundle's sizing rule " + std::string(word_of(rule)) + " merges " + std::to_string(cell) +
            " patches to one, so that an image has at least " + std::to_string(cell) + "; raise it";
   }
   const auto* fixed = std::get_if<Fixed>(&rule);

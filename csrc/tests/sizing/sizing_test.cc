@@ -108,7 +108,23 @@ TEST_CASE("every rule is read from JSON and gives its grid") {
                                      14)) == Grid{4, 8});  // 2.5 and 3.5 cells of 28 px: both to the even neighbour
   CHECK(resize_target({1000, 2000}, read(R"({"rule": "longest-side", "longest_px": 500})")) == Grid{16, 32});
   CHECK(resize_target({100, 200}, read(R"({"rule": "longest-side", "longest_px": 500})")) == Grid{7, 13});
+  CHECK(resize_target({100, 200}, read(R"({"rule": "longest-side", "longest_px": 500, "merge": 2})")) == Grid{8, 14});
   CHECK(resize_target({1, 1}, read(R"({"rule": "fixed", "height_px": 32, "width_px": 48})")) == Grid{2, 3});
+}
+
+TEST_CASE("longest-side with a merge keeps whole cells, under a cap too, and refuses a cap below one") {
+  const PreprocessSpec merged = read(R"({"rule": "longest-side", "longest_px": 500, "merge": 2})");
+  PreprocessSpec under_cap = merged;
+  under_cap.sizing = capped(merged.sizing, merged.patch_px, 50);
+  const Grid grid = resize_target({100, 200}, under_cap);
+  CHECK(grid == Grid{4, 10});
+  CHECK_THROWS_WITH_AS(capped(merged.sizing, merged.patch_px, 3), "longest-side merges 4 patches to one", InvalidInput);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "longest-side", "longest_px": 500, "merge": -1})"), "merge", BundleError);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "longest-side", "longest_px": 500, "merge": 1025})"), "merge of 0 to 1024",
+                       BundleError);
+  constexpr std::int32_t most = 2147483647;
+  CHECK(resize_target({most, most}, read(R"({"rule": "longest-side", "longest_px": 2147483647, "merge": 2})", 1)) ==
+        Grid{most - 1, most - 1});
 }
 
 TEST_CASE("an image is placed where its grid is the padded or cropped one, and resized onto any other") {

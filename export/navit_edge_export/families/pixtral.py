@@ -7,10 +7,12 @@ norm, no prefix tokens. What it gives are the tokens that a projector hands to a
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
 from navit_edge.bundle.sizing_rule import Sizing
+from navit_edge.errors import InvalidInputError
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.common import CLIP, TowerConfig, patch_embed, prefix_of, read_shared, rope_fields
 from navit_edge_export.families.fields import (
@@ -23,6 +25,7 @@ from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.attention import SelfAttention
 from navit_edge_export.layers.blocks import Block
+from navit_edge_export.layers.merging import PatchMerger
 from navit_edge_export.layers.mlps import GatedMlp
 from navit_edge_export.layers.norms import RMSNorm
 from navit_edge_export.packed_model import PackedModel
@@ -42,27 +45,49 @@ class PixtralConfig(TowerConfig):
 
 def read_config(checkpoint: Checkpoint) -> PixtralConfig:
     """From config.json, of the vision model or of the whole one."""
-    values = vision_values(NAME, checkpoint)
-    fields = Fields(NAME, values)
-    shared = read_shared(
-        NAME, checkpoint, values, normalization=CLIP, width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu"
-    )
-    fields.expect("head_dim", shared["width"] // shared["heads"], None)
-    theta = rope_fields(NAME, values).number("rope_theta", 10000.0, above=0)
     # Mistral3 merges patches behind this tower, and its processor makes sides multiples of a merged patch.
     for merging in (Fields(NAME, checkpoint.config), Fields(NAME, checkpoint.processor, where="processor_config.json")):
         merging.expect("spatial_merge_size", 1)
-    return PixtralConfig(**shared, rope_theta=theta)
+    if merger := next((name for name in checkpoint.tensors if name.endswith("merging_layer.weight")), ""):
+        raise InvalidInputError(
+            f"the checkpoint {checkpoint.path} holds {merger}: patches are merged behind its tower, and its processor "
+            "makes other sizes; expected the family mistral3"
+        )
+    return PixtralConfig(**read_tower(NAME, checkpoint))
+
+
+def read_tower(family: str, checkpoint: Checkpoint, *, patch_px: int = 16, activation: str = "gelu") -> dict[str, Any]:
+    """The fields of the tower, whatever lies behind it; the arguments are the family's defaults."""
+    values = vision_values(family, checkpoint)
+    fields = Fields(family, values)
+    shared = read_shared(
+        family,
+        checkpoint,
+        values,
+        normalization=CLIP,
+        width=1024,
+        depth=24,
+        heads=16,
+        mlp_width=4096,
+        activation=activation,
+        patch_px=patch_px,
+    )
+    fields.expect("head_dim", shared["width"] // shared["heads"], None)
+    return {**shared, "rope_theta": rope_fields(family, values).number("rope_theta", 10000.0, above=0)}
 
 
 def make_model(config: PixtralConfig) -> PackedModel:
-    """The packed model. Its frequencies alternate: the even ones of a head turn with the row, the odd ones with the
-    column."""
+    """The packed model."""
+    return make_tower(NAME, config)
+
+
+def make_tower(family: str, config: PixtralConfig, *, merger: PatchMerger | None = None) -> PackedModel:
+    """Its frequencies alternate: the even ones of a head turn with the row, the odd ones with the column."""
     width = config.width
     frequencies = axial_frequencies(config.rope_theta, width // config.heads)
     row, column = frequencies[0::2], frequencies[1::2]
     return PackedModel(
-        NAME,
+        family,
         config,
         embed=patch_embed(config),
         pre_norm=RMSNorm(width, eps=NORM_EPS),
@@ -77,6 +102,7 @@ def make_model(config: PixtralConfig) -> PackedModel:
             for _ in range(config.depth)
         ],
         norm=torch.nn.Identity(),
+        merger=merger,
     )
 
 
@@ -84,6 +110,12 @@ def state_map(config: PixtralConfig, checkpoint: Checkpoint) -> StateMap:
     """Names of transformers, with ``vision_tower.`` in front in checkpoints of more than the vision model."""
     found = StateMap(prefix_of(checkpoint, PREFIXES))
     found.ignore("*language_model.*", "*multi_modal_projector.*", "lm_head.*")
+    map_tower(found, config)
+    return found
+
+
+def map_tower(found: StateMap, config: PixtralConfig) -> None:
+    """The names of the tower, behind the map's prefix."""
     found.make("embed.weight", "patch_conv.weight", by=patch_rows_from_convolution)
     found.make("embed.bias", "patch_conv.weight", by=lambda w: torch.zeros(w.shape[0]))
     found.copy("pre_norm.weight", "ln_pre.weight")
@@ -97,21 +129,26 @@ def state_map(config: PixtralConfig, checkpoint: Checkpoint) -> StateMap:
             f"{ours}.mlp.gate_up", f"{theirs}.feed_forward.gate_proj", f"{theirs}.feed_forward.up_proj", bias=False
         )
         found.layer(f"{ours}.mlp.down", f"{theirs}.feed_forward.down_proj", bias=False)
-    return found
 
 
 def read_preprocessing(config: PixtralConfig, checkpoint: Checkpoint) -> Preprocessing:
-    """As ``PixtralImageProcessor`` does it: scaled down until no side is above ``longest_edge``."""
-    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
+    """As ``PixtralImageProcessor`` does it."""
+    return read_processor(NAME, checkpoint)
+
+
+def read_processor(family: str, checkpoint: Checkpoint, *, longest_px: int = 1024, merge: int = 0) -> Preprocessing:
+    """Scaled down until no side is above ``longest_edge``; ``longest_px`` if the checkpoint does not say. Sides are
+    multiples of ``merge`` patches."""
+    fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_resize", True, None)
-    size = Fields(NAME, fields.section("size"), where="preprocessor_config.json, size")
+    size = Fields(family, fields.section("size"), where="preprocessor_config.json, size")
     if "longest_edge" in size or "height" not in size:
-        longest = size.integer("longest_edge", 1024)
+        longest = size.integer("longest_edge", longest_px)
     else:
         longest = size.integer("height")
         size.expect("width", longest)
     return Preprocessing(
-        sizing=Sizing(rule="longest-side", longest_px=longest),
-        filter=read_filter(NAME, checkpoint, "bicubic"),
-        alpha=read_alpha(NAME, checkpoint, converts=True),
+        sizing=Sizing(rule="longest-side", longest_px=longest, merge=merge),
+        filter=read_filter(family, checkpoint, "bicubic"),
+        alpha=read_alpha(family, checkpoint, converts=True),
     )

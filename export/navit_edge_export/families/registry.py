@@ -67,6 +67,7 @@ class Family:
     name: str
     source: str  # what the checkpoints are of
     keys: tuple[str, ...]  # regular expressions: each is found at the end of some tensor's name
+    without: tuple[str, ...] = ()  # the same: found at the end of no tensor's name
     model_types: tuple[str, ...] = ()  # config.json's model_type
     architectures: tuple[str, ...] = ()  # regular expressions of config.json's architecture(s)
     module: str = ""  # in this package; by default the name, with underscores
@@ -75,7 +76,11 @@ class Family:
     def has_keys(self, names: Iterable[str]) -> bool:
         """Whether tensors of these names look like this family's."""
         known = list(names)
-        return all(any(re.search(rf"(^|\.){key}$", name) for name in known) for key in self.keys)
+
+        def there(key: str) -> bool:
+            return any(re.search(rf"(^|\.){key}$", name) for name in known)
+
+        return all(map(there, self.keys)) and not any(map(there, self.without))
 
     def has_config(self, config: dict[str, Any]) -> bool:
         """Whether config.json says that it is of this family."""
@@ -124,8 +129,20 @@ FAMILIES = (
             r"embeddings\.position_embedding\.weight",
             r"post_layernorm\.weight",
         ),
+        without=(r"multi_modal_projector\.linear_1\.weight", r"(projector|mlp_AR)\.linear_1\.weight"),
         model_types=("siglip2", "siglip2_vision_model"),
         architectures=(r"Siglip2\w*",),
+    ),
+    Family(
+        name="lfm2-vl",
+        source="transformers: vision tower and projector of LFM2-VL",
+        keys=(
+            r"vision_tower\.(vision_model\.)?embeddings\.patch_embedding\.weight",
+            r"post_layernorm\.weight",
+            r"multi_modal_projector\.linear_1\.weight",
+        ),
+        model_types=("lfm2_vl", "lfm2-vl"),
+        architectures=(r"Lfm2Vl\w*",),
     ),
     Family(
         name="dinov2",
@@ -149,8 +166,16 @@ FAMILIES = (
         name="pixtral",
         source="transformers: PixtralVisionModel, the vision tower of LlavaForConditionalGeneration with it",
         keys=(r"patch_conv\.weight", r"ln_pre\.weight", r"transformer\.layers\.0\.feed_forward\.gate_proj\.weight"),
+        without=(r"patch_merger\.merging_layer\.weight",),
         model_types=("pixtral",),
         architectures=(r"PixtralVision\w*",),
+    ),
+    Family(
+        name="mistral3",
+        source="transformers: vision tower and projector of Mistral3, Ministral-3, LightOnOCR",
+        keys=(r"patch_conv\.weight", r"ln_pre\.weight", r"patch_merger\.merging_layer\.weight"),
+        model_types=("mistral3", "lighton_ocr", "lightonocr"),
+        architectures=(r"Mistral3\w*", r"LightOnO(cr|CR)\w*"),
     ),
     Family(
         name="qwen2-vl",

@@ -24,7 +24,7 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     upscale: bool = False  # token-cap: small images are scaled up to max_tokens, too
     fit: Fit = "resize"  # native
     pad_rgb: tuple[int, int, int] = (0, 0, 0)  # native with pad or crop: colour of what the image does not cover
-    merge: int = 0  # smart-resize: sides are multiples of patch_px * merge
+    merge: int = 0  # smart-resize, longest-side: sides are multiples of patch_px * merge
     min_pixels: int = 0  # smart-resize
     max_pixels: int = 0  # smart-resize
     longest_px: int = 0  # longest-side
@@ -38,7 +38,7 @@ FIELDS: dict[Rule, tuple[str, ...]] = {
     "native": ("fit", "pad_rgb"),
     "naflex": ("max_tokens",),
     "smart-resize": ("merge", "min_pixels", "max_pixels"),
-    "longest-side": ("longest_px",),
+    "longest-side": ("longest_px", "merge"),
     "fixed": ("height_px", "width_px"),
 }
 RULES = tuple(FIELDS)
@@ -93,7 +93,7 @@ def example(rule: str) -> str:
         "native": "native:fit=pad,pad_rgb=124/116/104",
         "naflex": "naflex:max_tokens=256",
         "smart-resize": "smart-resize:merge=2,min_pixels=3136,max_pixels=1003520",
-        "longest-side": "longest-side:longest_px=1024",
+        "longest-side": "longest-side:longest_px=1024,merge=2",
         "fixed": "fixed:height_px=224,width_px=224",
     }[rule]
 
@@ -117,7 +117,8 @@ def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
         cell = patch_px * sizing.merge
         return max(1, sizing.max_pixels // cell**2) * sizing.merge**2
     if sizing.rule == "longest-side":
-        return ((sizing.longest_px - 1) // patch_px + 1) ** 2
+        merge = max(1, sizing.merge)
+        return (((sizing.longest_px - 1) // (patch_px * merge) + 1) * merge) ** 2
     if sizing.rule == "fixed":
         return (sizing.height_px // patch_px) * (sizing.width_px // patch_px)
     return None
@@ -125,7 +126,9 @@ def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
 
 def keeps_whole_patches(sizing: Sizing) -> bool:
     """Whether an image of whole patches, and not too many, keeps its grid."""
-    return sizing.rule in ("native", "longest-side") or (sizing.rule == "token-cap" and not sizing.upscale)
+    if sizing.rule == "longest-side":
+        return sizing.merge <= 1
+    return sizing.rule == "native" or (sizing.rule == "token-cap" and not sizing.upscale)
 
 
 def to_json(sizing: Sizing) -> str:
