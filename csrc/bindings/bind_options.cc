@@ -47,8 +47,8 @@ py::dict words() {
 void bind_options(py::module_& module) {
   module.def(
       "vocabularies",
-      &words<SizingRule, Fit, Filter, Alpha, Orientation, Icc, DType, Lowering, Quantization, Precision, DeviceKind,
-             Overflow, Strategy, AttentionCost, PixelFormat, YuvMatrix, YuvRange, GraphInput, GraphOutput>,
+      &words<SizingRule, Fit, Filter, Processor, Alpha, Orientation, Icc, DType, Lowering, Quantization, Precision,
+             DeviceKind, Overflow, Strategy, AttentionCost, PixelFormat, YuvMatrix, YuvRange, GraphInput, GraphOutput>,
       "The words of manifests and options, by what they are words for: navit_edge/vocabulary.py has the same.");
   module.def("option_ranges", &ranges,
              "(least, most, whole, whether 0 is allowed beside them, the same in words) of each option, by its name.");

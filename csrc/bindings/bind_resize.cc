@@ -1,4 +1,4 @@
-// Pillow's resize and the conversion to RGB, on their own.
+// The resize of Pillow and torchvision and the conversion to RGB, on their own.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -21,7 +21,8 @@ constexpr std::int32_t kMostSidePx = 1 << 20;
 void bind_resize(py::module_& module) {
   module.def(
       "resize",
-      [](const py::object& image, std::pair<std::int32_t, std::int32_t> size, const std::string& filter) {
+      [](const py::object& image, std::pair<std::int32_t, std::int32_t> size, const std::string& filter,
+         const std::string& processor) {
         const ImageView view = image_view(image, "image");
         if (size.first < 1 || size.second < 1) {
           throw InvalidInput("size is (" + std::to_string(size.first) + ", " + std::to_string(size.second) +
@@ -35,13 +36,14 @@ void bind_resize(py::module_& module) {
             {py::ssize_t{size.first}, py::ssize_t{size.second}, py::ssize_t{resized_channels(view)}});
         std::uint8_t* data = out.mutable_data();
         const auto parsed = parse_word<Filter>(filter);
+        const auto whose = parse_word<Processor>(processor);
         {
           py::gil_scoped_release release;
-          resize_image(view, {size.first, size.second}, parsed, data);
+          resize_image(view, {size.first, size.second}, parsed, data, whose);
         }
         return out;
       },
-      py::arg("image"), py::arg("size"), py::arg("filter") = "bilinear");
+      py::arg("image"), py::arg("size"), py::arg("filter") = "bilinear", py::arg("processor") = "pillow");
   module.def(
       "to_rgb",
       [](const py::object& image, const std::string& alpha, const Rgb& background) {

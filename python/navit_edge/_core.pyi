@@ -406,7 +406,7 @@ def choose_grids(
     together: int,
 ) -> list[tuple[tuple[int, int], int, str]]: ...
 def resize(
-    image: npt.NDArray[np.uint8] | Pixels, size: tuple[int, int], filter: str = "bilinear"
+    image: npt.NDArray[np.uint8] | Pixels, size: tuple[int, int], filter: str = "bilinear", processor: str = "pillow"
 ) -> npt.NDArray[np.uint8]: ...
 def to_rgb(
     image: npt.NDArray[np.uint8] | Pixels, alpha: str, background: tuple[int, int, int]

@@ -13,6 +13,10 @@ from typing import Literal, TypeAlias, get_args
 Filter: TypeAlias = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
+#: Whose resize it is, bit for bit.
+Processor: TypeAlias = Literal["pillow", "torchvision"]
+PROCESSORS: tuple[Processor, ...] = get_args(Processor)
+
 #: What becomes of an alpha channel: dropped, laid over a background, or refused.
 AlphaRule: TypeAlias = Literal["drop", "composite", "reject"]
 ALPHA_RULES: tuple[AlphaRule, ...] = get_args(AlphaRule)

@@ -19,6 +19,7 @@ CPP = _core.vocabularies()
         ("rule", tuple(FIELDS)),
         ("fit", vocabulary.FITS),
         ("filter", vocabulary.FILTERS),
+        ("processor", vocabulary.PROCESSORS),
         ("alpha", vocabulary.ALPHA_RULES),
         ("orientation", vocabulary.ORIENTATIONS),
         ("icc", vocabulary.ICC_RULES),

@@ -1,4 +1,4 @@
-// One image resized, or converted to RGB, as Pillow does.
+// One image resized, as Pillow or torchvision does, or converted to RGB, as Pillow does.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,9 @@ NAVIT_EDGE_API std::int32_t resized_channels(const ImageView& image) noexcept;
 
 /// Resizes one image as Pillow's Image.resize does (8-bit fixed-point separable convolution, antialiased; four channels
 /// are premultiplied with the last for it), bit for bit. `out` is [target.height_px, target.width_px,
-/// resized_channels(image)] u8, rows adjacent. Throws InvalidInput.
-NAVIT_EDGE_API void resize_image(const ImageView& image, Size target, Filter filter, std::uint8_t* out);
+/// resized_channels(image)] u8, rows adjacent. With kTorchvision as its resize does (kBilinear and kBicubic only; all
+/// channels alike). Throws InvalidInput.
+NAVIT_EDGE_API void resize_image(const ImageView& image, Size target, Filter filter, std::uint8_t* out,
+                                 Processor processor = Processor::kPillow);
 
 }  // namespace navit_edge

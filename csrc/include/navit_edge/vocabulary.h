@@ -42,6 +42,14 @@ enum class Filter : std::int32_t { kNearest, kBox, kBilinear, kHamming, kBicubic
 template <>
 inline constexpr Words<6> kWords<Filter>{"filter", {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}};
 
+/// Whose resize it is, bit for bit (docs/preprocessing.md).
+enum class Processor : std::int32_t {
+  kPillow,
+  kTorchvision,  // torch's antialiased interpolation of 8-bit pixels, which torchvision runs
+};
+template <>
+inline constexpr Words<2> kWords<Processor>{"processor", {"pillow", "torchvision"}};
+
 /// What becomes of an alpha channel.
 enum class Alpha : std::int32_t { kDrop, kComposite, kReject };
 template <>

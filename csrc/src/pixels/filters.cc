@@ -58,6 +58,49 @@ double filter_value(Filter filter, double x) {
   return 0.0;
 }
 
+/// How many bits of fraction torch gives the weights of an axis, `most` being the largest: 16 bits must hold it.
+int torch_weight_bits(double most) noexcept {
+  int bits = 0;
+  while (bits < kWeightBits && static_cast<std::int32_t>(0.5 + most * (std::int32_t{1} << (bits + 1))) < 1 << 15)
+    ++bits;
+  return bits;
+}
+
+std::int32_t rounded(double value) noexcept { return static_cast<std::int32_t>(value < 0 ? value - 0.5 : value + 0.5); }
+
+struct Taps {
+  std::int32_t first, count;
+};
+
+/// The weights of output x, whose sum is 1, into exact[count].
+Taps exact_taps(std::int32_t x, std::int32_t in, std::int32_t out, Filter filter, double* exact) {
+  const double scale = static_cast<double>(in) / out;
+  const double filter_scale = std::max(scale, 1.0);
+  const double support = support_of(filter) * filter_scale;
+  const double inverse_scale = 1.0 / filter_scale;
+  const double center = (x + 0.5) * scale;
+  const std::int32_t first = std::max(0, static_cast<std::int32_t>(center - support + 0.5));
+  const std::int32_t end = std::min(in, static_cast<std::int32_t>(center + support + 0.5));
+  const std::int32_t count = end - first;
+  double sum = 0.0;
+  for (std::int32_t t = 0; t < count; ++t) {
+    exact[t] = filter_value(filter, (t + first - center + 0.5) * inverse_scale);
+    sum += exact[t];
+  }
+  for (std::int32_t t = 0; t < count && sum != 0.0; ++t) exact[t] /= sum;
+  return {first, count};
+}
+
+/// The largest weight of the axis, at least 0.
+double most_weight(std::int32_t in, std::int32_t out, Filter filter, double* exact) {
+  double most = 0.0;
+  for (std::int32_t x = 0; x < out; ++x) {
+    const Taps taps = exact_taps(x, in, out, filter, exact);
+    for (std::int32_t t = 0; t < taps.count; ++t) most = std::max(most, exact[t]);
+  }
+  return most;
+}
+
 }  // namespace
 
 std::int32_t most_taps(std::int32_t in, std::int32_t out, Filter filter) noexcept {
@@ -65,46 +108,32 @@ std::int32_t most_taps(std::int32_t in, std::int32_t out, Filter filter) noexcep
   return static_cast<std::int32_t>(std::ceil(support_of(filter) * scale)) * 2 + 1;
 }
 
-// Weights in double, each rounded to 22 bits of fraction; downscaling widens the filter (antialias). The order of the
+// Weights in double, each rounded to its bits of fraction; downscaling widens the filter (antialias). The order of the
 // floating-point operations is part of the result: this file is compiled without contraction.
-void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeights& weights) {
-  if (weights.in == in && weights.out == out && weights.filter == filter) return;
-  const double scale = static_cast<double>(in) / out;
-  const double filter_scale = std::max(scale, 1.0);
-  const double support = support_of(filter) * filter_scale;
-  const double inverse_scale = 1.0 / filter_scale;
-
+void compute_weights(std::int32_t in, std::int32_t out, Filter filter, Processor processor, AxisWeights& weights) {
+  if (weights.in == in && weights.out == out && weights.filter == filter && weights.processor == processor) return;
   weights.in = 0;  // not valid until filled
   weights.taps = most_taps(in, out, filter);
   const auto taps = static_cast<std::size_t>(weights.taps);
   weights.first.resize(static_cast<std::size_t>(out));
   weights.count.resize(static_cast<std::size_t>(out));
   weights.weight.assign(static_cast<std::size_t>(out) * taps, 0);
-  std::vector<double>& exact = weights.exact;
-  exact.resize(taps);
+  weights.exact.resize(taps);
+  double* const exact = weights.exact.data();
+  const int bits =
+      processor == Processor::kTorchvision ? torch_weight_bits(most_weight(in, out, filter, exact)) : kWeightBits;
+  const std::int32_t one = std::int32_t{1} << bits;
+  const std::int32_t rest = std::int32_t{1} << (kWeightBits - bits);
   for (std::int32_t x = 0; x < out; ++x) {
-    const double center = (x + 0.5) * scale;
-    const std::int32_t first = std::max(0, static_cast<std::int32_t>(center - support + 0.5));
-    const std::int32_t end = std::min(in, static_cast<std::int32_t>(center + support + 0.5));
-    const std::int32_t count = end - first;
-    double sum = 0.0;
-    for (std::int32_t t = 0; t < count; ++t) {
-      const double value = filter_value(filter, (t + first - center + 0.5) * inverse_scale);
-      exact[static_cast<std::size_t>(t)] = value;
-      sum += value;
-    }
+    const Taps used = exact_taps(x, in, out, filter, exact);
     std::int32_t* fixed = weights.weight.data() + static_cast<std::size_t>(x) * taps;
-    for (std::int32_t t = 0; t < count; ++t) {
-      double value = exact[static_cast<std::size_t>(t)];
-      if (sum != 0.0) value /= sum;
-      value *= std::int32_t{1} << kWeightBits;
-      fixed[t] = static_cast<std::int32_t>(value < 0 ? value - 0.5 : value + 0.5);
-    }
-    weights.first[static_cast<std::size_t>(x)] = first;
-    weights.count[static_cast<std::size_t>(x)] = count;
+    for (std::int32_t t = 0; t < used.count; ++t) fixed[t] = rounded(exact[t] * one) * rest;
+    weights.first[static_cast<std::size_t>(x)] = used.first;
+    weights.count[static_cast<std::size_t>(x)] = used.count;
   }
   weights.out = out;
   weights.filter = filter;
+  weights.processor = processor;
   weights.in = in;
 }
 
@@ -141,10 +170,11 @@ std::size_t AxisTable::bytes() const noexcept {
   return bytes;
 }
 
-void AxisTable::prepare(std::int32_t in_px, std::int32_t out_px, Filter wanted, const ResizeKernels& kernels) {
-  if (in == in_px && out == out_px && filter == wanted) return;
+void AxisTable::prepare(std::int32_t in_px, std::int32_t out_px, Filter wanted, Processor whose,
+                        const ResizeKernels& kernels) {
+  if (in == in_px && out == out_px && filter == wanted && processor == whose) return;
   in = 0;  // not valid until filled
-  compute_weights(in_px, out_px, wanted, weights);
+  compute_weights(in_px, out_px, wanted, whose, weights);
   const std::size_t outputs = (static_cast<std::size_t>(out_px) + 3) / 4 * 4;  // the last ones repeat the last output
   first_quad.resize(outputs);
   quad_count.resize(outputs);
@@ -177,6 +207,7 @@ void AxisTable::prepare(std::int32_t in_px, std::int32_t out_px, Filter wanted, 
   }
   out = out_px;
   filter = wanted;
+  processor = whose;
   in = in_px;
 }
 

@@ -1,4 +1,5 @@
-// Pillow's filters: the weights of an output pixel, in 22-bit fixed point, and how the kernels take them.
+// The filters of Pillow and torchvision: the weights of an output pixel, in 22-bit fixed point, and how the kernels
+// take them.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,7 @@ struct AxisWeights {
   std::int32_t in = 0;
   std::int32_t out = 0;
   Filter filter = Filter::kBilinear;
+  Processor processor = Processor::kPillow;
   std::int32_t taps = 0;             // most taps of an output
   std::vector<std::int32_t> first;   // [out] first input
   std::vector<std::int32_t> count;   // [out] taps in use, at least 1
@@ -25,7 +27,10 @@ struct AxisWeights {
 /// Most taps of an output: 2 * ceil(support * max(in / out, 1)) + 1.
 std::int32_t most_taps(std::int32_t in, std::int32_t out, Filter filter) noexcept;
 
-void compute_weights(std::int32_t in, std::int32_t out, Filter filter, AxisWeights& weights);
+/// Pillow rounds weights to 22 bits of fraction. Torch keeps them in 16 bits: it takes as many bits of fraction, up to
+/// 22, as the largest weight of the axis allows. They come scaled by 2^22 all the same, which changes no sum's
+/// rounding.
+void compute_weights(std::int32_t in, std::int32_t out, Filter filter, Processor processor, AxisWeights& weights);
 
 /// kNearest: which input each output takes; -1 (a zero) if rounding carries the last one over the edge.
 void nearest_indices(std::int32_t in, std::int32_t out, std::vector<std::int32_t>& indices);
@@ -34,7 +39,7 @@ void nearest_indices(std::int32_t in, std::int32_t out, std::vector<std::int32_t
 /// output, padded to a multiple of four outputs.
 struct AxisTable {
   /// Fills the table, unless it is that already.
-  void prepare(std::int32_t in_px, std::int32_t out_px, Filter wanted, const ResizeKernels& kernels);
+  void prepare(std::int32_t in_px, std::int32_t out_px, Filter wanted, Processor whose, const ResizeKernels& kernels);
 
   /// Sets memory aside, so that `prepare` allocates nothing for an axis of up to `in_px` inputs and `out_least` to
   /// `out_most` outputs. Not for kNearest.
@@ -45,6 +50,7 @@ struct AxisTable {
   std::int32_t in = 0;
   std::int32_t out = 0;
   Filter filter = Filter::kBilinear;
+  Processor processor = Processor::kPillow;
   std::vector<std::int32_t> first_quad;
   std::vector<std::int32_t> quad_count;
   std::vector<std::int32_t> start;  // what a sum starts with: one half, and what makes up for the kernels' bias

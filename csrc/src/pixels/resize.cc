@@ -46,30 +46,38 @@ std::int32_t resized_channels(const ImageView& image) noexcept {
   }
 }
 
-void resize_image(const ImageView& image, Size target, Filter filter, std::uint8_t* out) {
+void resize_image(const ImageView& image, Size target, Filter filter, std::uint8_t* out, Processor processor) {
   check_image(image, "the image");
   if (target.height_px < 1 || target.width_px < 1 || target.height_px > kMostSidePx || target.width_px > kMostSidePx) {
     throw InvalidInput("the target size is " + std::to_string(target.height_px) + " x " +
                        std::to_string(target.width_px) +
                        " pixels (height x width); both must be at least 1 and at most " + std::to_string(kMostSidePx));
   }
+  if (processor == Processor::kTorchvision && filter != Filter::kBilinear && filter != Filter::kBicubic) {
+    throw InvalidInput("filter is '" + std::string(word_of(filter)) +
+                       "'; expected bilinear or bicubic with processor=\"torchvision\"; \"pillow\" has all filters");
+  }
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
   // Pillow premultiplies, so that hidden colours do not bleed; not if it copies pixels.
-  const bool blends = resized_channels(image) == 4 && filter != Filter::kNearest && image.size() != target;
+  const bool blends = processor == Processor::kPillow && resized_channels(image) == 4 && filter != Filter::kNearest &&
+                      image.size() != target;
   const PixelRows source = PixelRows::own(image, blends, pixels);
   const std::size_t row_bytes = index(target.width_px) * index(source.channels());
   thread_local Resizer resizer;
-  resizer.rows(source, target, filter, 0, target.height_px, [&](std::int32_t y, const std::uint8_t* row) {
-    std::uint8_t* to = out + index(y) * row_bytes;
-    if (blends) {
-      pixels.unpremultiply(row, index(target.width_px), to);
-    } else {
-      std::memcpy(to, row, row_bytes);
-    }
-    if (image.pixel_format() == PixelFormat::kBgra) {
-      for (std::size_t at = 0; at < row_bytes; at += 4) std::swap(to[at], to[at + 2]);
-    }
-  });
+  resizer.rows(
+      source, target, filter, 0, target.height_px,
+      [&](std::int32_t y, const std::uint8_t* row) {
+        std::uint8_t* to = out + index(y) * row_bytes;
+        if (blends) {
+          pixels.unpremultiply(row, index(target.width_px), to);
+        } else {
+          std::memcpy(to, row, row_bytes);
+        }
+        if (image.pixel_format() == PixelFormat::kBgra) {
+          for (std::size_t at = 0; at < row_bytes; at += 4) std::swap(to[at], to[at + 2]);
+        }
+      },
+      processor);
 }
 
 }  // namespace navit_edge

@@ -231,15 +231,16 @@ std::size_t Resizer::bytes() const noexcept {
 }
 
 void Resizer::rows(const PixelRows& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,
-                   const RowSink& sink) {
+                   const RowSink& sink, Processor processor) {
   const Size size = image.size();
   if (size == target) return untouched_rows(image, row_begin, row_end, sink);
   if (filter == Filter::kNearest) return nearest_rows(image, target, row_begin, row_end, sink);
   const bool across = size.width_px != target.width_px;
   const bool down = size.height_px != target.height_px;
-  if (down) down_.prepare(size.height_px, target.height_px, filter, kernels_);
-  if (across) across_.prepare(size.width_px, target.width_px, filter, kernels_);
-  if (across && down && goes_down_first(size, target)) return down_then_across(image, target, row_begin, row_end, sink);
+  if (down) down_.prepare(size.height_px, target.height_px, filter, processor, kernels_);
+  if (across) across_.prepare(size.width_px, target.width_px, filter, processor, kernels_);
+  const bool down_first = processor == Processor::kPillow && goes_down_first(size, target);
+  if (across && down && down_first) return down_then_across(image, target, row_begin, row_end, sink);
   across_then_down(image, target, row_begin, row_end, sink);
 }
 

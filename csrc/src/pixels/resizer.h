@@ -1,4 +1,5 @@
-// Pillow's resize, bit for bit: a separable convolution in 22-bit fixed point with 8-bit pixels between the passes.
+// The resize of Pillow or torchvision, bit for bit: a separable convolution in 22-bit fixed point with 8-bit pixels
+// between the passes.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +17,7 @@ namespace navit_edge {
 
 /// Whether rows are combined before columns. The pixels between the passes are rounded to 8 bits, so the order shows in
 /// the result. Pillow 13 goes down first if the height shrinks by more than twice what the width does; Pillow before
-/// 13 never does.
+/// 13 never does, nor does torchvision.
 bool goes_down_first(Size image, Size target) noexcept;
 
 /// Resizes images row by row and keeps its buffers from one call to the next. One thread at a time. What it holds are
@@ -30,7 +31,7 @@ class Resizer {
 
   /// Hands rows [row_begin, row_end) of `image` resized to `target` to `sink`, in order.
   void rows(const PixelRows& image, Size target, Filter filter, std::int32_t row_begin, std::int32_t row_end,
-            const RowSink& sink);
+            const RowSink& sink, Processor processor = Processor::kPillow);
 
   /// Sets memory aside: `rows` allocates nothing for an image of up to this size, in any format, with sides that go to
   /// two thirds of `target` to all of it.

@@ -27,6 +27,7 @@ void check_words() {
 TEST_CASE("every word is that of one value, and every value has one") {
   check_words<Fit>();
   check_words<Filter>();
+  check_words<Processor>();
   check_words<Alpha>();
   check_words<Orientation>();
   check_words<Icc>();

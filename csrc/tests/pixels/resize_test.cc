@@ -31,8 +31,8 @@ Pixels picture(std::int32_t height, std::int32_t width, std::int32_t channels = 
 
 std::span<const SimdLevel> levels() { return simd_levels(); }
 
-Pixels resized(const ImageView& image, Size target, const std::string& filter, SimdLevel level,
-               std::int32_t bands = 1) {
+Pixels resized(const ImageView& image, Size target, const std::string& filter, SimdLevel level, std::int32_t bands = 1,
+               Processor processor = Processor::kPillow) {
   Resizer resizer(level);
   const PixelRows source = PixelRows::own(image, false, pixel_kernels(level));
   const std::size_t row_bytes = static_cast<std::size_t>(target.width_px) * static_cast<std::size_t>(image.channels);
@@ -41,10 +41,14 @@ Pixels resized(const ImageView& image, Size target, const std::string& filter, S
     const std::int32_t begin = target.height_px * band / bands;
     const std::int32_t end = target.height_px * (band + 1) / bands;
     std::int32_t expected = begin;
-    resizer.rows(source, target, parse_word<Filter>(filter), begin, end, [&](std::int32_t y, const std::uint8_t* row) {
-      CHECK(y == expected++);
-      std::copy_n(row, row_bytes, out.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(y) * row_bytes));
-    });
+    resizer.rows(
+        source, target, parse_word<Filter>(filter), begin, end,
+        [&](std::int32_t y, const std::uint8_t* row) {
+          CHECK(y == expected++);
+          std::copy_n(row, row_bytes,
+                      out.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(y) * row_bytes));
+        },
+        processor);
     CHECK(expected == end);
   }
   return out;
@@ -52,9 +56,9 @@ Pixels resized(const ImageView& image, Size target, const std::string& filter, S
 
 /// One pass over one axis, value by value: `lines` runs of `in` values `step` apart become runs of `out` values.
 Pixels plain_pass(const Pixels& pixels, std::size_t outer, std::int32_t in, std::size_t inner, std::int32_t out,
-                  Filter filter) {
+                  Filter filter, Processor processor) {
   AxisWeights weights;
-  compute_weights(in, out, filter, weights);
+  compute_weights(in, out, filter, processor, weights);
   Pixels result(outer * static_cast<std::size_t>(out) * inner);
   for (std::size_t o = 0; o < outer; ++o) {
     for (std::int32_t x = 0; x < out; ++x) {
@@ -75,20 +79,21 @@ Pixels plain_pass(const Pixels& pixels, std::size_t outer, std::int32_t in, std:
   return result;
 }
 
-Pixels plainly_resized(Pixels pixels, Size size, Size target, Filter filter, std::size_t channels = 3) {
+Pixels plainly_resized(Pixels pixels, Size size, Size target, Filter filter, std::size_t channels = 3,
+                       Processor processor = Processor::kPillow) {
   const auto across = [&] {
     if (size.width_px == target.width_px) return;
-    pixels =
-        plain_pass(pixels, static_cast<std::size_t>(size.height_px), size.width_px, channels, target.width_px, filter);
+    pixels = plain_pass(pixels, static_cast<std::size_t>(size.height_px), size.width_px, channels, target.width_px,
+                        filter, processor);
     size.width_px = target.width_px;
   };
   const auto down = [&] {
     if (size.height_px == target.height_px) return;
     pixels = plain_pass(pixels, 1, size.height_px, static_cast<std::size_t>(size.width_px) * channels, target.height_px,
-                        filter);
+                        filter, processor);
     size.height_px = target.height_px;
   };
-  if (goes_down_first(size, target)) {
+  if (processor == Processor::kPillow && goes_down_first(size, target)) {
     down();
     across();
   } else {
@@ -132,6 +137,42 @@ TEST_CASE("every instruction set and every way to cut bands gives the bits of th
       const std::int32_t bands = 1 + static_cast<std::int32_t>(random() % 4);
       CHECK(resized({pixels.data(), size.height_px, size.width_px, channels, 0}, target, filter, level, bands) ==
             expected);
+    }
+  }
+}
+
+TEST_CASE("every instruction set gives the bits of the plain arithmetic with torchvision's weights") {
+  std::mt19937 random(6);
+  const auto side = [&](int most) { return 1 + static_cast<std::int32_t>(random() % static_cast<unsigned>(most)); };
+  for (int i = 0; i < 100; ++i) {
+    const int most = i % 3 == 0 ? 12 : i % 3 == 1 ? 70 : 260;
+    const Size size{side(most), side(most)};
+    const Size target{side(most), side(most)};
+    const std::int32_t channels = i % 4 == 1 ? 1 : i % 4 == 2 ? 4 : 3;
+    const Pixels pixels = picture(size.height_px, size.width_px, channels);
+    const std::string filter = i % 2 == 0 ? "bilinear" : "bicubic";
+    const Pixels expected = plainly_resized(pixels, size, target, parse_word<Filter>(filter),
+                                            static_cast<std::size_t>(channels), Processor::kTorchvision);
+    for (const SimdLevel level : levels()) {
+      CHECK(resized({pixels.data(), size.height_px, size.width_px, channels, 0}, target, filter, level, 1 + i % 4,
+                    Processor::kTorchvision) == expected);
+    }
+  }
+}
+
+TEST_CASE("torchvision's weights fit 16 bits before they are scaled") {
+  AxisWeights weights;
+  for (const auto& [in, out] : {std::pair{640, 224}, std::pair{224, 640}, std::pair{4000, 3}, std::pair{1, 9}}) {
+    for (const Filter filter : {Filter::kBilinear, Filter::kBicubic}) {
+      compute_weights(in, out, filter, Processor::kTorchvision, weights);
+      std::int32_t all = 0;  // every bit that some weight has
+      std::int32_t most = 0;
+      for (const std::int32_t weight : weights.weight) {
+        all |= weight;
+        most = std::max(most, weight);
+      }
+      const std::int32_t step = all & -all;
+      CHECK(most / step < 1 << 15);
     }
   }
 }

@@ -18,7 +18,7 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.machine.cores import usable_cores
 from navit_edge.options import checked_int, whole, whole_pair
 from navit_edge.pixels import as_pixels, checked_list, size_of
-from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Layout, Strategy
+from navit_edge.vocabulary import WHITE, AlphaRule, AttentionCost, Filter, Layout, Processor, Strategy
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Engine, Manifest
@@ -256,7 +256,12 @@ def pack(
 
 
 def resize(
-    image: ImageLike, size: tuple[int, int], filter: Filter = "bilinear", *, layout: Layout | None = None
+    image: ImageLike,
+    size: tuple[int, int],
+    filter: Filter = "bilinear",
+    *,
+    processor: Processor = "pillow",
+    layout: Layout | None = None,
 ) -> npt.NDArray[np.uint8]:
     """``image`` at ``size`` (height_px, width_px), bit for bit as Pillow 13's ``Image.resize``, antialiased.
 
@@ -265,9 +270,11 @@ def resize(
         Or ``Pixels``: gray gives one channel, RGBA and BGRA give RGBA, the rest RGB. Or whatever else
         ``Session.run`` takes, decoded as ``to_rgb`` does.
     size: 1 to 2**20 a side.
+    processor: "torchvision" gives the bytes of torch's antialiased interpolation of uint8 instead, as torchvision's
+        resize runs it on x86-64: "bilinear" and "bicubic" only, and all channels alike (docs/preprocessing.md).
     layout: as of ``Session.run``; the result is [height_px, width_px, C] in any case.
 
     Returns uint8 [height_px, width_px, C]. Raises InvalidInputError.
     """
     height_px, width_px = whole_pair("size", size, "(height_px, width_px), whole numbers")
-    return _core.resize(as_pixels(image, layout=layout).pixels, (height_px, width_px), filter)
+    return _core.resize(as_pixels(image, layout=layout).pixels, (height_px, width_px), filter, processor)
