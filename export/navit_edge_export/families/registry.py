@@ -205,18 +205,18 @@ FAMILIES = (
     ),
     Family(
         name="moonvit",
-        source="transformers: Kimi_K25VisionModel (MoonViT), the vision tower of Kimi K2.5",
+        source="transformers: Kimi_K25VisionModel (MoonViT), vision tower and projector of Kimi K2.5; Kimi-VL's",
         keys=(
-            r"patch_embed\.pos_emb\.position_embeddings",
+            r"patch_embed\.pos_emb\.(position_embeddings|weight)",
             r"final_layernorm\.weight",
-            r"layers\.0\.attn\.q_proj\.weight",
+            r"(layers\.0\.attn\.q_proj|blocks\.0\.wqkv)\.weight",
         ),
-        model_types=("kimi_k25", "kimi_k25_vision"),
-        architectures=(r"Kimi_K25\w*",),
+        model_types=("kimi_k25", "kimi_k25_vision", "kimi_vl", "moonvit"),
+        architectures=(r"Kimi_?K25\w*", r"KimiVL\w*", r"MoonVit\w*"),
     ),
     Family(
         name="paddleocr-vl",
-        source="transformers: PaddleOCRVisionModel, the vision tower of PaddleOCR-VL",
+        source="transformers: PaddleOCRVisionModel, vision tower and projector of PaddleOCR-VL",
         keys=(
             r"embeddings\.patch_embedding\.weight",
             r"embeddings\.position_embedding\.weight",
