@@ -33,14 +33,15 @@ _DYNAMIC = {
     "cu_seqlens": {0: "N1"},
 }
 #: torch cannot tie an extent to another called N (sympy has a function of that name): its name there -> here.
-_LENGTHS = {"N1": "N+1", "N1 + 1": "N+2", "(T//4)": "T/4", "T//4": "T/4"}
+_LENGTHS = {"N1": "N+1", "N1 + 1": "N+2"}
+_LENGTHS |= {f"{left}T//{parts}{right}": f"T/{parts}" for parts in (4, 9, 16) for left, right in ("()", ("", ""))}
 
 
 def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]) -> ir.Model:
     """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
     ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
     names = GRAPH_INPUTS[lowering]
-    sample = _sample_inputs(graph_model.config, graph_model.token_merge)
+    sample = _sample_inputs(graph_model.config, graph_model.block_side)
     dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1")}
     traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
     with _quiet(), torch.no_grad():

@@ -69,7 +69,8 @@ def inputs_of(images: list[Image]) -> dict[str, torch.Tensor]:
 
 def oracle_of(theirs: Any) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        return {"tokens": theirs.model.get_image_features(**inputs_of([image])).pooler_output[0].numpy()}
+        found = theirs.model.get_image_features(**inputs_of([image]))
+        return {"tokens": found.last_hidden_state[0].numpy(), "projected": found.pooler_output[0].numpy()}
 
     return oracle
 
@@ -108,8 +109,8 @@ def test_released_names_and_configs_are_read(tmp_path: Path) -> None:
     assert imported.preprocessing.sizing.max_pixels == 128 * 32 * 32
     (image,) = draw_images(((4, 6),), 16)
     with torch.no_grad():
-        expected = oracle_of(theirs)(image)["tokens"]
-        found = imported.model.forward_images([image])["tokens"].numpy()
+        expected = oracle_of(theirs)(image)["projected"]
+        found = imported.model.forward_images([image])["projected"].numpy()
     assert np.abs(found - expected).max() <= 2e-5 * np.abs(expected).max()
 
 
@@ -121,7 +122,7 @@ def test_the_language_model_gives_the_same_logits_for_our_embeddings(tmp_path: P
     ids = torch.tensor([[1, *[IMAGE] * 6, 2, *[IMAGE] * 2, 3, 4]])
     with torch.no_grad():
         expected = theirs(input_ids=ids, **inputs_of(images)).logits
-        ours = model.forward_images(images)["tokens"]
+        ours = model.forward_images(images)["projected"]
         embeddings = theirs.get_input_embeddings()(ids)
         embeddings[ids == IMAGE] = ours
         found = theirs(inputs_embeds=embeddings).logits

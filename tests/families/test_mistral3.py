@@ -77,7 +77,8 @@ def oracle_of(theirs: Any) -> Oracle:
         # Twice: transformers loses the axis of a single row, which one image of 2 x 2 patches gives.
         pixels = torch.stack([normalize(image, *CLIP)] * 2)
         found = theirs.model.get_image_features(pixels, image_sizes=sizes_of([image, image]))
-        return {"tokens": found.pooler_output[0].numpy()}
+        tower = found.last_hidden_state[0].chunk(2)[0]
+        return {"tokens": tower.numpy(), "projected": found.pooler_output[0].numpy()}
 
     return oracle
 
@@ -103,11 +104,11 @@ def test_the_projectors_fields_change_what_comes_out_as_in_transformers(tmp_path
     theirs.to(torch.bfloat16).save_pretrained(tmp_path / "folder")
     theirs = type(theirs).from_pretrained(tmp_path / "folder", dtype=torch.float32).eval()
     model = import_checkpoint(tmp_path / "folder").model
-    assert model.token_merge == 3
+    assert model.merge_of("projected") == 3
     (image,) = draw_images(((6, 9),), 14)
     with torch.no_grad():
-        expected = oracle_of(theirs)(image)["tokens"]
-        found = model.forward_images([image])["tokens"].numpy()
+        expected = oracle_of(theirs)(image)["projected"]
+        found = model.forward_images([image])["projected"].numpy()
     assert np.abs(found - expected).max() <= 2e-5 * np.abs(expected).max()
 
 
@@ -123,8 +124,8 @@ def test_released_names_and_configs_are_read(tmp_path: Path) -> None:
         (folder / "config.json").write_text(json.dumps(config))
         (image,) = draw_images(((4, 6),), 14)
         with torch.no_grad():
-            expected = oracle_of(theirs)(image)["tokens"]
-            found = import_checkpoint(folder).model.forward_images([image])["tokens"].numpy()
+            expected = oracle_of(theirs)(image)["projected"]
+            found = import_checkpoint(folder).model.forward_images([image])["projected"].numpy()
         assert np.abs(found - expected).max() <= 2e-5 * np.abs(expected).max()
 
 
@@ -138,7 +139,7 @@ def test_the_language_model_gives_the_same_logits_for_our_embeddings(name: str, 
     pixels = torch.stack([normalize(image, *CLIP) for image in images])
     with torch.no_grad():
         expected = theirs(input_ids=ids, pixel_values=pixels, image_sizes=sizes_of(images)).logits
-        ours = model.forward_images(images)["tokens"]
+        ours = model.forward_images(images)["projected"]
         embeddings = theirs.get_input_embeddings()(ids)
         embeddings[ids == IMAGE] = ours
         found = theirs(inputs_embeds=embeddings).logits

@@ -10,8 +10,8 @@
 namespace navit_edge {
 namespace {
 
-/// A tensor of the contract. `letters`: one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or T/4, 'D' is
-/// any fixed extent.
+/// A tensor of the contract. `letters`: one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or a part of it,
+/// 'D' is any fixed extent.
 struct Contract {
   DType dtype;
   std::string_view letters;
@@ -26,7 +26,11 @@ constexpr std::array<Contract, 7> kInputs{{{DType::kUInt8, "TF"},
                                            {DType::kInt32, "T"},
                                            {DType::kInt32, "+"}}};
 /// [GraphOutput]
-constexpr std::array<Contract, 3> kOutputs{{{DType::kFloat32, "ND"}, {DType::kFloat32, "ND"}, {DType::kFloat32, "MD"}}};
+constexpr std::array<Contract, 5> kOutputs{{{DType::kFloat32, "ND"},
+                                            {DType::kFloat32, "ND"},
+                                            {DType::kFloat32, "MD"},
+                                            {DType::kFloat32, "MD"},
+                                            {DType::kFloat32, "MDD"}}};
 
 std::string dim_in_words(const Dim& dim) {
   if (dim.symbol == '\0') return std::to_string(dim.extent);

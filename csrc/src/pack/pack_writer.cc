@@ -184,7 +184,7 @@ void lay_out(const PackSpec& spec, const PackPlan& plan, std::span<const ImageVi
   }
   out.used_tokens = static_cast<std::int32_t>(tokens);
   // Rows of merged patches are whole blocks, and no tensor outgrows what its slot has set aside.
-  const std::int32_t block = model.token_merge * model.token_merge;
+  const std::int32_t block = model.block_side() * model.block_side();
   out.tokens = spec.dynamic_tokens
                    ? rounded_up(out.used_tokens, std::lcm(spec.quantum, block), budget.tokens / block * block)
                    : budget.tokens;

@@ -363,6 +363,9 @@ TEST_CASE("rounded tokens of a model that merges patches are whole blocks") {
     CHECK(pack.tokens % 4 == 0);
     CHECK(pack.tokens % quantum == 0);
   }
+  setup.model.deepstack_merge = 3;
+  CHECK(setup.write(pictures, {0}, true, 1, 1).tokens % 36 == 0);
+  setup.model.deepstack_merge = 1;
   setup.budget.tokens = 18;
   CHECK(setup.write(pictures, {0}, true, 1, 24).tokens == 16);
 }

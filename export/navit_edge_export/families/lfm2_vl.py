@@ -77,7 +77,7 @@ def make_model(config: Lfm2VlConfig) -> PackedModel:
         out_width=config.out_width,
     )
     norm = nn.LayerNorm(wide, eps=NORM_EPS) if config.projector_norm else nn.Identity()
-    return siglip2.make_tower(NAME, config, merger=PatchMerger(config.merge, nn.Sequential(norm, mlp)))
+    return siglip2.make_tower(NAME, config, projector=PatchMerger(config.merge, nn.Sequential(norm, mlp)))
 
 
 def state_map(config: Lfm2VlConfig, checkpoint: Checkpoint) -> StateMap:
@@ -88,9 +88,9 @@ def state_map(config: Lfm2VlConfig, checkpoint: Checkpoint) -> StateMap:
     siglip2.map_tower(found, config)
     found.prefix = prefix_of(checkpoint, PROJECTORS)
     if config.projector_norm:
-        found.layer("merger.mlp.0", "layer_norm")
-    found.layer("merger.mlp.1.up", "linear_1", bias=config.projector_bias)
-    found.layer("merger.mlp.1.down", "linear_2", bias=config.projector_bias)
+        found.layer("projector.mlp.0", "layer_norm")
+    found.layer("projector.mlp.1.up", "linear_1", bias=config.projector_bias)
+    found.layer("projector.mlp.1.down", "linear_2", bias=config.projector_bias)
     return found
 
 

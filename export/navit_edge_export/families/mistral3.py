@@ -77,12 +77,12 @@ def make_model(config: Mistral3Config) -> PackedModel:
     """The packed model."""
     wide, out = config.merge**2 * config.width, config.out_width
     mlp = Mlp(config.width, out, bias=config.projector_bias, gelu=config.projector_activation, out_width=out)
-    merger = PatchMerger(
+    projector = PatchMerger(
         config.merge,
         nn.Sequential(nn.Linear(wide, config.width, bias=False), mlp),
         norm=RMSNorm(config.width, eps=config.projector_eps),
     )
-    return pixtral.make_tower(NAME, config, merger=merger)
+    return pixtral.make_tower(NAME, config, projector=projector)
 
 
 def state_map(config: Mistral3Config, checkpoint: Checkpoint) -> StateMap:
@@ -91,11 +91,11 @@ def state_map(config: Mistral3Config, checkpoint: Checkpoint) -> StateMap:
     found.ignore("*language_model.*", "lm_head.*")
     pixtral.map_tower(found, config)
     found.prefix = prefix_of(checkpoint, PROJECTORS)
-    found.copy("merger.norm.weight", "norm.weight")
+    found.copy("projector.norm.weight", "norm.weight")
     area = config.merge**2
-    found.make("merger.mlp.0.weight", "patch_merger.merging_layer.weight", by=lambda w: features_last(w, area))
-    found.layer("merger.mlp.1.up", "linear_1", bias=config.projector_bias)
-    found.layer("merger.mlp.1.down", "linear_2", bias=config.projector_bias)
+    found.make("projector.mlp.0.weight", "patch_merger.merging_layer.weight", by=lambda w: features_last(w, area))
+    found.layer("projector.mlp.1.up", "linear_1", bias=config.projector_bias)
+    found.layer("projector.mlp.1.down", "linear_2", bias=config.projector_bias)
     return found
 
 

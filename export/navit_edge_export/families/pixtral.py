@@ -25,7 +25,7 @@ from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.attention import SelfAttention
 from navit_edge_export.layers.blocks import Block
-from navit_edge_export.layers.merging import PatchMerger
+from navit_edge_export.layers.merging import Projector
 from navit_edge_export.layers.mlps import GatedMlp
 from navit_edge_export.layers.norms import RMSNorm
 from navit_edge_export.packed_model import PackedModel
@@ -81,7 +81,7 @@ def make_model(config: PixtralConfig) -> PackedModel:
     return make_tower(NAME, config)
 
 
-def make_tower(family: str, config: PixtralConfig, *, merger: PatchMerger | None = None) -> PackedModel:
+def make_tower(family: str, config: PixtralConfig, *, projector: Projector | None = None) -> PackedModel:
     """Its frequencies alternate: the even ones of a head turn with the row, the odd ones with the column."""
     width = config.width
     frequencies = axial_frequencies(config.rope_theta, width // config.heads)
@@ -102,7 +102,7 @@ def make_tower(family: str, config: PixtralConfig, *, merger: PatchMerger | None
             for _ in range(config.depth)
         ],
         norm=torch.nn.Identity(),
-        merger=merger,
+        projector=projector,
     )
 
 

@@ -102,7 +102,7 @@ def make_tower(
     config: QwenVisionConfig,
     *,
     positions: nn.Module | None = None,
-    deepstack: Mapping[int, nn.Module] | None = None,
+    deepstack: Mapping[int, PatchMerger] | None = None,
 ) -> PackedModel:
     """The packed model of Qwen2-VL and Qwen3-VL."""
 

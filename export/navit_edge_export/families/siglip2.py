@@ -32,7 +32,7 @@ from navit_edge_export.families.fields import (
 )
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, as_vector
-from navit_edge_export.layers.merging import PatchMerger
+from navit_edge_export.layers.merging import Projector
 from navit_edge_export.layers.pooling import AttentionPool, MapPooling, MeanPooling
 from navit_edge_export.packed_model import OUTPUTS, PackedModel
 from navit_edge_export.positions import InterpolatedTable, Resampling
@@ -122,7 +122,7 @@ def make_tower(
     *,
     pooling: nn.Module | None = None,
     head: nn.Module | None = None,
-    merger: PatchMerger | None = None,
+    projector: Projector | None = None,
 ) -> PackedModel:
     """The packed model of the tower, and what lies behind it."""
 
@@ -139,7 +139,7 @@ def make_tower(
         norm=norm(),
         pooling=pooling,
         head=head,
-        merger=merger,
+        projector=projector,
     )
 
 

@@ -5,6 +5,7 @@ The C++ reader (``csrc/src/bundle/manifest.cc``) reads the same JSON; ``docs/bun
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,17 @@ MOST_BYTES: int = _core.most_manifest_bytes
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4", "N", "N+1" and "L"."""
+    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4" (9, 16), "N", "N+1" and "L"."""
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+    @property
+    def patches_per_row(self) -> int:
+        """1 of "T" rows, 4 of "T/4"; 0 if its rows are not of patches."""
+        rows = str(self.shape[0])
+        return int(rows[2:] or 1) if rows.startswith("T") else 0
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +49,11 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     quantization: str = "none"  # "none" | "int8" | "fp8": of its linear layers
+
+    @property
+    def block_side(self) -> int:
+        """Patches a side of the blocks that every image's grid is made of, as its outputs merge them."""
+        return math.lcm(*(math.isqrt(spec.patches_per_row) for spec in self.outputs if spec.patches_per_row))
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

@@ -124,7 +124,7 @@ def export(
     outputs: Annotated[
         str | None,
         typer.Option(
-            help="One or more of logits, embedding, tokens, tokens@0,3 (of these blocks), deepstack.",
+            help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks).",
             show_default="what gives one row per image",
             metavar="LIST",
         ),
