@@ -156,6 +156,9 @@ def test_the_projector_of_a_whole_model_is_transformers_and_its_language_model_t
     imported = import_checkpoint(tmp_path / "folder")
     assert imported.family == family
     print(family, check_parity(imported.model, whole_oracle(theirs, pixels, family), tmp_path, grids=GRIDS))
+    theirs.save_pretrained(tmp_path / "other", save_original_format=False)
+    other_names = import_checkpoint(tmp_path / "other").model.state_dict()
+    assert all(torch.equal(other_names[name], value) for name, value in imported.model.state_dict().items())
     images = draw_images(((4, 6), (2, 4)), 8)
     ids = torch.tensor([[1, START, *[IMAGE] * 6, 2, START, *[IMAGE] * 2, 3, 4]])
     patches, grids = zip(*(patches_of(image, *pixels) for image in images), strict=True)

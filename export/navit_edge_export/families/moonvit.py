@@ -47,7 +47,8 @@ NAME = "moonvit"
 PREFIXES = ("model.vision_tower.", "vision_tower.")
 PROJECTORS = ("model.mm_projector.", "mm_projector.", "multi_modal_projector.")
 #: The two layers of the projector: in transformers, in Kimi K2.5 and in Kimi-VL.
-LAYERS = (("in_proj", "out_proj"), ("proj.0", "proj.2"), ("linear_1", "linear_2"))
+FIRST_LAYERS = ("in_proj", "proj.0", "linear_1")
+LAST_LAYERS = ("out_proj", "proj.2", "linear_2")
 PROJECTED = r"(mm_projector\.(out_proj|proj\.2)|multi_modal_projector\.linear_2)\.weight$"
 NORM_EPS = 1e-5  # transformers has it in the code, not in the config
 MERGE = 2
@@ -138,11 +139,16 @@ def make_model(config: MoonViTConfig) -> PackedModel:
 
 
 def state_map(config: MoonViTConfig, checkpoint: Checkpoint) -> StateMap:
-    """Names of transformers, or those of the checkpoints as they were released."""
+    """Names of transformers, or those of the checkpoints as they were released; ``save_pretrained`` mixes them."""
     found = StateMap(prefix_of(checkpoint, PREFIXES))
     found.ignore("*language_model.*", "lm_head.*")
-    found.make("embed.weight", "patch_embed.proj.weight", by=patch_rows_from_convolution)
-    found.copy("embed.bias", "patch_embed.proj.bias")
+
+    def there(*names: str) -> str:
+        return next((name for name in names if f"{found.prefix}{name}.weight" in checkpoint.tensors), names[0])
+
+    patch_layer = there("patch_embed.proj", "encoder.patch_embed.proj")
+    found.make("embed.weight", f"{patch_layer}.weight", by=patch_rows_from_convolution)
+    found.copy("embed.bias", f"{patch_layer}.bias")
     released = any(name.endswith(".wqkv.weight") for name in checkpoint.tensors)
     leaf = "weight" if released else "position_embeddings"
     found.make("positions.table", f"patch_embed.pos_emb.{leaf}", by=as_rows)
@@ -160,11 +166,10 @@ def state_map(config: MoonViTConfig, checkpoint: Checkpoint) -> StateMap:
             )
     found.layer("norm", "encoder.final_layernorm" if released else "final_layernorm")
     if config.out_width:
-        found.prefix = prefix_of(checkpoint, PROJECTORS)
-        layers = next(pair for pair in LAYERS if f"{found.prefix}{pair[0]}.weight" in checkpoint.tensors)
-        found.layer("projector.norm", "pre_norm")
-        found.layer("projector.mlp.up", layers[0])
-        found.layer("projector.mlp.down", layers[1])
+        found.prefix = ""
+        layers = {"norm": ("pre_norm",), "mlp.up": FIRST_LAYERS, "mlp.down": LAST_LAYERS}
+        for ours, names in layers.items():
+            found.layer(f"projector.{ours}", there(*(f"{prefix}{name}" for prefix in PROJECTORS for name in names)))
     return found
 
 
