@@ -101,7 +101,7 @@ def state_map(config: Mistral3Config, checkpoint: Checkpoint) -> StateMap:
 
 def features_last(weight: Tensor, area: int) -> Tensor:
     """A linear layer over blocks of ``area`` patches: [D', D * area], as ``unfold`` has them, -> [D', area * D]."""
-    return weight.unflatten(1, (-1, area)).transpose(1, 2).flatten(1)
+    return weight.view(len(weight), -1, area).transpose(1, 2).flatten(1)
 
 
 def read_preprocessing(config: Mistral3Config, checkpoint: Checkpoint) -> Preprocessing:

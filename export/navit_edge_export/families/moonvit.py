@@ -154,10 +154,15 @@ def state_map(config: MoonViTConfig, checkpoint: Checkpoint) -> StateMap:
     found.make("positions.table", f"patch_embed.pos_emb.{leaf}", by=as_rows)
     for n in range(config.depth):
         ours, theirs = f"blocks.{n}", f"encoder.blocks.{n}" if released else f"layers.{n}"
-        names = {"norms": ("norm1", "norm2"), "proj": "attn.proj", "mlp": ("mlp.fc1", "mlp.fc2")}
-        if released:
-            names = {"norms": ("norm0", "norm1"), "proj": "wo", "mlp": ("mlp.fc0", "mlp.fc1")}
-        map_block(found, ours, theirs, qkv=[f"attn.{x}_proj" for x in "qkv"], **names)
+        map_block(
+            found,
+            ours,
+            theirs,
+            norms=("norm0", "norm1") if released else ("norm1", "norm2"),
+            qkv=[f"attn.{x}_proj" for x in "qkv"],
+            proj="wo" if released else "attn.proj",
+            mlp=("mlp.fc0", "mlp.fc1") if released else ("mlp.fc1", "mlp.fc2"),
+        )
         for name in ("weight", "bias") if released else ():
             found.make(
                 f"{ours}.attention.qkv.{name}",
@@ -168,8 +173,8 @@ def state_map(config: MoonViTConfig, checkpoint: Checkpoint) -> StateMap:
     if config.out_width:
         found.prefix = ""
         layers = {"norm": ("pre_norm",), "mlp.up": FIRST_LAYERS, "mlp.down": LAST_LAYERS}
-        for ours, names in layers.items():
-            found.layer(f"projector.{ours}", there(*(f"{prefix}{name}" for prefix in PROJECTORS for name in names)))
+        for part, names in layers.items():
+            found.layer(f"projector.{part}", there(*(f"{prefix}{name}" for prefix in PROJECTORS for name in names)))
     return found
 
 
