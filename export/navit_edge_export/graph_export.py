@@ -6,7 +6,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from navit_edge.compile import packed_attention as packed
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.packed_model import ModelConfig, PackedModel
+from navit_edge_export.packed_model import PackedModel
 from navit_edge_export.preprocess import GRAPH_INPUTS, pack
 
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
@@ -41,10 +41,10 @@ def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]
     """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
     ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
     names = GRAPH_INPUTS[lowering]
-    sample = _sample_inputs(graph_model.config, graph_model.block_side)
+    sample = _sample_inputs(graph_model)
     dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1")}
     traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             _Outputs(graph_model, traced),
             kwargs={name: sample[name] for name in names},
@@ -52,16 +52,13 @@ def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]
             output_names=traced,
             opset_version=OPSET,
             dynamo=True,
-            custom_translation_table={
-                torch.ops.aten.index_select.default: _gather,
-                torch.ops.aten.floor_divide.default: _whole,
-            },
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing; this is a bug in the exporter")
     model = program.model
-    _tidy(model, outputs)
+    tidy(model, outputs)
     return model
 
 
@@ -97,6 +94,13 @@ def _whole(self: ir.Value, divisor: ir.Value) -> ir.Value:
     and negative ones are clamped to 0 (positions.py). torch's own translation goes through float."""
     quotient: ir.Value = op.Div(self, divisor)  # type: ignore[type-var]
     return quotient
+
+
+#: What becomes otherwise than torch has it.
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.index_select.default: _gather,
+    torch.ops.aten.floor_divide.default: _whole,
+}
 
 
 def _separate_lengths(graph: ir.Graph) -> None:
@@ -143,15 +147,17 @@ def for_graph(model: PackedModel) -> PackedModel:
     return graph_model
 
 
-def _sample_inputs(config: ModelConfig, merge: int) -> dict[str, Tensor]:
+def _sample_inputs(model: PackedModel) -> dict[str, Tensor]:
     """Three small images; every extent differs and none is 0 or 1, which torch would fix."""
-    grids = [(2 * merge, 3 * merge), (3 * merge, 4 * merge), (1 * merge, 5 * merge)]
+    config, side = model.config, model.block_side
+    grids = [(2 * side, 3 * side), (3 * side, 4 * side), (1 * side, 5 * side)]
     images = [np.zeros((r * config.patch_px, c * config.patch_px, config.channels), np.uint8) for r, c in grids]
-    sample = pack(images, patch_px=config.patch_px, prefix_tokens=config.prefix_tokens, padding_tokens=2)
+    prefix = config.prefix_tokens
+    sample = pack(images, patch_px=config.patch_px, prefix_tokens=prefix, padding_tokens=2, frames=model.frames)
     return {name: torch.from_numpy(array) for name, array in sample.inputs().items()}
 
 
-def _tidy(model: ir.Model, outputs: Sequence[str]) -> None:
+def tidy(model: ir.Model, outputs: Sequence[str]) -> None:
     """Drops what the contract does not want: the output ``tokens`` if not asked for, unused inputs and initializers,
     and the exporter's notes (they hold paths and stack traces)."""
     graph = model.graph
@@ -188,7 +194,7 @@ def _tidy(model: ir.Model, outputs: Sequence[str]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the exporter's chatter off the terminal; errors still raise."""
     names = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]

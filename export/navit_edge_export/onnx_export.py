@@ -8,15 +8,14 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import onnx
-import onnx_ir as ir
 
 from navit_edge.bundle import publish
 from navit_edge.bundle import sizing_rule as sizings
-from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
+from navit_edge.bundle.manifest import SCHEMA_VERSION, TEXT_SCHEMA_MINOR, Graph, Manifest, Model, Preprocess, Sizing
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
 from navit_edge.token_parts import layers_of
@@ -36,11 +35,18 @@ from navit_edge.vocabulary import (
 )
 from navit_edge_export.golden import golden_images
 from navit_edge_export.graph_export import OPSET, export_graph, for_graph
+from navit_edge_export.graph_file import save_graph
 from navit_edge_export.layers.attention import NO_PACKED_WINDOWS
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.packed_model import ModelConfig, PackedModel
+from navit_edge_export.text.graph import write_text
 from navit_edge_export.weights_file import WeightsFile
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from navit_edge_export.text.tower import ImportedText
 
 #: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
 DEFAULT_LOWERINGS: tuple[Lowering, ...] = ("masked", "padded")
@@ -65,6 +71,7 @@ def export_bundle(
     icc: Icc = "ignore",
     outputs: Sequence[str] | None = None,
     lowerings: Sequence[str] = DEFAULT_LOWERINGS,
+    text: ImportedText | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -88,6 +95,7 @@ def export_bundle(
         (``navit_edge.token_parts``). By default "projected"; of a model without it all that give one row per image;
         of one without these its tokens.
     lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
+    text: A text tower that becomes a graph beside them (docs/zero-shot.md).
 
     Raises InvalidInputError: options that do not fit the model.
     Raises BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
@@ -111,7 +119,7 @@ def export_bundle(
     _check_word("orientation", orientation, ORIENTATIONS)
     _check_word("icc", icc, ICC_RULES)
     report = progress or (lambda what, done, total: None)
-    steps = len(wanted) + 2
+    steps = len(wanted) + 2 + (text is not None)
     with publish.staged_bundle(out, overwrite=overwrite) as staging:
         report("making the model", 0, steps)
         if isinstance(model, NaViTConfig):
@@ -128,6 +136,10 @@ def export_bundle(
                 exported = export_graph(graph_model, lowering, chosen)
                 file.move_out(exported.graph, parameters)
                 graphs.append(_save_graph(exported, lowering, staging))
+        tower = None
+        if text is not None:
+            report("exporting the text graph", len(wanted) + 1, steps)
+            tower = write_text(staging, text)
         report("writing the bundle", steps - 1, steps)
         for graph in graphs:
             onnx.checker.check_model(staging / graph.file)
@@ -161,39 +173,19 @@ def export_bundle(
             labels=tuple(labels or ()),
             tolerances=TOLERANCES,
         )
-        manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess))
+        manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess, model.frames))
+        if tower is not None:
+            manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
         publish.seal(staging, manifest)
     report("done", steps, steps)
     return Path(out)
 
 
 def _save_graph(exported: ir.Model, lowering: Lowering, staging: Path) -> Graph:
-    """Stores the graph with inferred shapes; returns its manifest entry."""
-    proto = ir.to_proto(exported)
-    proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    """Stores the graph; returns its manifest entry."""
     file = f"graphs/{lowering}.onnx"
-    (staging / file).write_bytes(proto.SerializeToString(deterministic=True))
-    return Graph(
-        id=lowering,
-        lowering=lowering,
-        file=file,
-        opset=OPSET,
-        inputs=tuple(_spec(value) for value in proto.graph.input),
-        outputs=tuple(_spec(value) for value in proto.graph.output),
-    )
-
-
-_DTYPES: dict[int, str] = {
-    onnx.TensorProto.UINT8: "uint8",
-    onnx.TensorProto.INT32: "int32",
-    onnx.TensorProto.FLOAT: "float32",
-}
-
-
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    tensor = value.type.tensor_type
-    shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
-    return TensorSpec(name=value.name, dtype=_DTYPES[tensor.elem_type], shape=shape)
+    inputs, outputs = save_graph(exported, staging / file)
+    return Graph(id=lowering, lowering=lowering, file=file, opset=OPSET, inputs=inputs, outputs=outputs)
 
 
 def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[Lowering, ...]:

@@ -147,6 +147,11 @@ class PackedModel(nn.Module):
         """Patches a side that the output "tokens" has one row for."""
         return 1 if self.merger is None else self.merger.side
 
+    @property
+    def frames(self) -> int:
+        """Of a film that a patch holds."""
+        return int(getattr(self.config, "frames", 1))
+
     def merge_of(self, output: str) -> int:
         """Patches a side that a row of "tokens", "projected" or "deepstack" stands for; 1 of others."""
         sides = {"tokens": self.token_merge}
@@ -237,10 +242,13 @@ class PackedModel(nn.Module):
         return self.windows is not None or any(part is not None and bool(part.uses_grid) for part in parts)
 
     def forward_images(self, images: Sequence[npt.NDArray[np.uint8]], *, lowering: str = "masked") -> dict[str, Tensor]:
-        """One pack of images [rows*P, columns*P, C] uint8: the outputs of ``forward``, in the images' order."""
+        """One pack of images [rows*P, columns*P, C] uint8, or [frames, rows*P, columns*P, C]: the outputs of
+        ``forward``, in the images' order."""
         if lowering not in LOWERINGS:
             raise InvalidInputError(f'lowering "{lowering}" is unknown; expected one of {", ".join(LOWERINGS)}')
-        inputs = pack(images, patch_px=self.config.patch_px, prefix_tokens=self.config.prefix_tokens).inputs()
+        config = self.config
+        packed = pack(images, patch_px=config.patch_px, prefix_tokens=config.prefix_tokens, frames=self.frames)
+        inputs = packed.inputs()
         device = next(self.parameters()).device
         tensors = {name: torch.from_numpy(inputs[name]).to(device) for name in GRAPH_INPUTS[lowering]}
         outputs: dict[str, Tensor] = self(**tensors)

@@ -27,6 +27,7 @@ from navit_edge.policy import Choice, Policy, choose, complexity
 from navit_edge.result import Prediction
 from navit_edge.session import Session
 from navit_edge.streaming import Stream
+from navit_edge.text_encoder import TextEncoder, TokenizedTexts
 
 __all__ = [
     "BackendError",
@@ -49,7 +50,9 @@ __all__ = [
     "Result",
     "Session",
     "Stream",
+    "TextEncoder",
     "TimedOutError",
+    "TokenizedTexts",
     "__version__",
     "choose",
     "complexity",

@@ -123,6 +123,12 @@ class Pixels:
         range: str = "limited",
     ) -> None: ...
     @staticmethod
+    def pair(first: npt.NDArray[np.uint8] | Pixels, second: npt.NDArray[np.uint8] | Pixels) -> Pixels:
+        """A frame of a film and the one that follows it, for a bundle that was exported with ``--frames 2``.
+
+        Raises InvalidInputError if their sizes, formats or strides differ.
+        """
+    @staticmethod
     def from_arrow(image: object, height_px: int, width_px: int, format: str) -> Pixels: ...
     @staticmethod
     def from_buffer(
@@ -363,6 +369,7 @@ class Packer:
         prefix_tokens: int = 0,
         pad_tokens: int = 0,
         pad_images: int = 0,
+        frames: int = 1,
         threads: int = 1,
     ) -> Packer: ...
     def tokens_of(self, height_px: int, width_px: int) -> int: ...

@@ -135,6 +135,25 @@ def test_a_later_model_of_the_same_tower_is_recognized_by_its_keys(tmp_path: Pat
     assert import_checkpoint(tmp_path / "folder").family == "qwen3-vl"
 
 
+def test_the_towers_of_qwen3_vl_moe_and_embedding_are_those_of_qwen3_vl(tmp_path: Path) -> None:
+    """Published as Qwen3VLMoeForConditionalGeneration and as Qwen3VLForConditionalGeneration; the towers are one."""
+    theirs: Any = perturb(make("qwen3-vl"))
+    mixture = transformers.models.qwen3_vl_moe.configuration_qwen3_vl_moe.Qwen3VLMoeVisionConfig
+    vision = mixture(**{**SHARED, **MAKE["qwen3-vl"][2]})
+    other = transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe.Qwen3VLMoeVisionModel(vision).eval()
+    other.load_state_dict(theirs.state_dict())
+    image = draw_images(GRIDS[:1], 8)[0]
+    with torch.no_grad():
+        expected = oracle_of(other, "qwen3-vl", 8)(image)
+        for model_type in ("qwen3_vl_moe", "qwen3_vl"):
+            save_whole(theirs, tmp_path / model_type, model_type)
+            imported = import_checkpoint(tmp_path / model_type)
+            assert imported.family == "qwen3-vl"
+            for name, value in imported.model.forward_images([image]).items():
+                difference = np.abs(value.numpy() - expected[name]).max()
+                assert difference <= TOLERANCE * np.abs(expected[name]).max(), name
+
+
 def test_windows_change_what_comes_out(tmp_path: Path) -> None:
     """Without windows the same weights give something else: the comparison above would see windows left out."""
     perturb(make("qwen2.5-vl")).save_pretrained(tmp_path)  # type: ignore[operator]

@@ -11,7 +11,10 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 # The folders of csrc/src, of csrc/tests too: each includes only itself and those before it.
 STAGES = ("base", "bundle", "metrics", "pixels", "plan", "sizing", "pack", "engine", "session", "stream", "c_api")
 KERNEL = re.compile(r"(\w+)_(?:portable|avx2|avx512|neon)")
-HEAVY = {"torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "polygraphy"}
+HEAVY = {
+    "torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "polygraphy",
+    "tokenizers",
+}  # fmt: skip
 
 
 def cxx_includes(folder: Path) -> Iterator[tuple[Path, str, str]]:
@@ -153,9 +156,9 @@ def test_nothing_heavy_is_imported_with_navit_edge(repository: Path) -> None:
 #: Folders and modules of ``navit_edge``: each imports only those before it, at import time and inside functions.
 PYTHON_ORDER = (
     "errors", "vocabulary", "threads", "text", "tables", "options", "result", "files", "place", "picture", "machine",
-    "bundle", "token_parts", "embeds", "pixels", "decode", "inputs", "future", "policy", "streaming", "submitting",
-    "metrics", "session", "planning", "page", "memory", "oracle", "compile", "quantize", "verify", "bench", "run",
-    "evaluate", "doctor", "cmake", "demo", "cli", "__main__",
+    "bundle", "token_parts", "embeds", "video", "pixels", "decode", "inputs", "future", "policy", "streaming",
+    "submitting", "metrics", "session", "text_encoder", "planning", "page", "memory", "oracle", "compile", "quantize",
+    "verify", "bench", "run", "evaluate", "doctor", "cmake", "demo", "cli", "__main__",
 )  # fmt: skip
 #: Inside functions only: ``pixels`` is what a caller gives, and a file among it is decoded.
 BACKWARDS = {("pixels", "decode")}

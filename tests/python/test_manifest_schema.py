@@ -17,7 +17,7 @@ import pytest
 from test_manifest_corpus import CORPUS, nodes, put, text_of
 
 from navit_edge import _core
-from navit_edge.bundle.manifest import Manifest, Sizing
+from navit_edge.bundle.manifest import SCHEMA_MINOR, Manifest, Sizing
 from navit_edge.errors import BundleError
 
 #: Why a manifest that the schema takes may be refused -> words of the readers' messages.
@@ -73,7 +73,7 @@ def refusal(raw: bytes) -> str:
 def is_newer(content: Any) -> bool:
     """Whether it claims a later minor schema than the one that the document describes."""
     minor = content.get("schema_minor", 0) if isinstance(content, dict) else 0
-    return type(minor) is int and minor > 0
+    return type(minor) is int and minor > SCHEMA_MINOR
 
 
 def beyond_a_schema(message: str) -> bool:
@@ -119,6 +119,12 @@ def test_the_schema_judges_every_field_with_many_values_as_the_readers_do(schema
     compare_with_many_values(schema, CORPUS["base"], list(nodes(CORPUS["base"])))
 
 
+def test_the_schema_judges_the_fields_of_a_text_tower_as_the_readers_do(schema: Any) -> None:
+    base = text_of(next(case for case in CORPUS["cases"] if case["name"] == "a text tower"))
+    content = json.loads(base)
+    compare_with_many_values(schema, content, [pointer for pointer in nodes(content) if pointer.startswith("/text")])
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
 def test_the_schema_judges_the_fields_of_every_rule_as_the_readers_do(schema: Any, rule: dict[str, Any]) -> None:
     small = {name: CORPUS["base"][name] for name in ("schema_version", "name", "created_by", "model")}
@@ -129,7 +135,7 @@ def test_the_schema_judges_the_fields_of_every_rule_as_the_readers_do(schema: An
 
 def test_the_schema_has_the_fields_of_the_manifest_and_no_others(schema: Any) -> None:
     structs = msgspec.json.schema(Manifest)["$defs"]
-    names = {"TensorSpec": "tensor", "EngineGroup": "group"}
+    names = {"TensorSpec": "tensor", "EngineGroup": "group", "TextTower": "text_tower"}
     assert schema["required"] == [name for name in schema["properties"] if name in structs["Manifest"]["required"]]
     assert set(schema["properties"]) >= set(structs["Manifest"]["properties"])
     for name, struct in structs.items():

@@ -123,6 +123,7 @@ struct PreprocessSpec {
   Filter filter = Filter::kBilinear;
   std::int32_t patch_px = 16;
   std::int32_t channels = 3;
+  std::int32_t frames = 1;  // of a film that a patch holds, one after another: 1 or 2; the graphs' patches say it
   Alpha alpha = Alpha::kDrop;
   Rgb background = {255, 255, 255};  // for Alpha::kComposite
 

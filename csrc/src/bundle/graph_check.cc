@@ -86,7 +86,8 @@ Enum checked(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpe
                       "', which this version does not know; known: " + list_of(kWords<Enum>.words) +
                       "; export the model again or update navit-edge");
   }
-  const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;
+  const std::int64_t patch_values =
+      std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels * preprocess.frames;
   const Contract& contract = contracts[static_cast<std::size_t>(*found)];
   bool same = spec.dtype == contract.dtype && spec.shape.size() == contract.letters.size();
   for (std::size_t d = 0; same && d < spec.shape.size(); ++d) {

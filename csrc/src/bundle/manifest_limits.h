@@ -8,7 +8,7 @@ namespace navit_edge {
 
 /// What this version reads and writes: docs/compatibility.md says what raises which.
 inline constexpr std::int64_t kSchemaVersion = 1;
-inline constexpr std::int64_t kSchemaMinor = 0;
+inline constexpr std::int64_t kSchemaMinor = 1;
 
 /// The most that a manifest may hold, beside its bytes and what json_text.h says. Far above what export and
 /// build-engine write, and low enough that a file of the largest size is read in about a second.

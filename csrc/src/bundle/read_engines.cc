@@ -30,16 +30,6 @@ std::string read_id(const JsonReader& json) {
   return id;
 }
 
-/// A file's name that `files` has, with its hash.
-std::string read_listed_file(const JsonReader& json, const Manifest& manifest) {
-  std::string name = json.string();
-  if (!stays_inside(name)) {
-    json.fail("a relative path inside of the bundle, without '..', '.', '//', '\\' or a drive, not manifest.json");
-  }
-  if (!manifest.files.contains(name)) json.fail("a file that `files` lists with its sha256");
-  return name;
-}
-
 /// Each entry's id once.
 void check_unique_ids(const JsonReader& list, std::size_t most) {
   std::set<std::string> ids;
@@ -66,17 +56,6 @@ TensorSpec read_tensor(const JsonReader& json) {
   }
   if (tensor.shape.empty()) shape.fail("one extent or more");
   return tensor;
-}
-
-std::vector<TensorSpec> read_tensors(const JsonReader& json) {
-  std::vector<TensorSpec> tensors;
-  std::set<std::string> names;
-  for (const JsonReader& item : json.array(kLimits.tensors)) {
-    tensors.push_back(read_tensor(item));
-    if (!names.insert(tensors.back().name).second) item.fail("a name that no other tensor of the list has");
-  }
-  if (tensors.empty()) json.fail("at least one tensor");
-  return tensors;
 }
 
 /// How rows of so many patches a side are written.
@@ -123,6 +102,15 @@ void read_merges(const JsonReader& json, const GraphSpec& graph, Manifest& manif
   }
 }
 
+/// How many frames the patches of the first graph hold; whether the others fit is checked when they are used.
+void read_frames(const GraphSpec& graph, PreprocessSpec& preprocess) {
+  const std::int64_t frame = std::int64_t{preprocess.patch_px} * preprocess.patch_px * preprocess.channels;
+  for (const TensorSpec& tensor : graph.inputs) {
+    if (tensor.name != word_of(GraphInput::kPatches) || tensor.shape.size() != 2) continue;
+    if (tensor.shape[1].symbol == '\0' && tensor.shape[1].extent == 2 * frame) preprocess.frames = 2;
+  }
+}
+
 GraphSpec read_graph(const JsonReader& json, Manifest& manifest) {
   json.only({"id", "lowering", "quantization", "file", "opset", "inputs", "outputs"});
   GraphSpec graph;
@@ -135,6 +123,7 @@ GraphSpec read_graph(const JsonReader& json, Manifest& manifest) {
   graph.outputs = read_tensors(json.at("outputs"));
   check_outputs(json.at("outputs"), graph, manifest);
   read_merges(json.at("outputs"), graph, manifest);
+  if (manifest.graphs.empty()) read_frames(graph, manifest.preprocess);
   return graph;
 }
 
@@ -256,6 +245,26 @@ void check_group_ids(const JsonReader& list, const Manifest& manifest) {
 }
 
 }  // namespace
+
+std::string read_listed_file(const JsonReader& json, const Manifest& manifest) {
+  std::string name = json.string();
+  if (!stays_inside(name)) {
+    json.fail("a relative path inside of the bundle, without '..', '.', '//', '\\' or a drive, not manifest.json");
+  }
+  if (!manifest.files.contains(name)) json.fail("a file that `files` lists with its sha256");
+  return name;
+}
+
+std::vector<TensorSpec> read_tensors(const JsonReader& json) {
+  std::vector<TensorSpec> tensors;
+  std::set<std::string> names;
+  for (const JsonReader& item : json.array(kLimits.tensors)) {
+    tensors.push_back(read_tensor(item));
+    if (!names.insert(tensors.back().name).second) item.fail("a name that no other tensor of the list has");
+  }
+  if (tensors.empty()) json.fail("at least one tensor");
+  return tensors;
+}
 
 void read_graphs(const JsonReader& json, Manifest& manifest) {
   for (const JsonReader& item : json.array(kLimits.graphs)) manifest.graphs.push_back(read_graph(item, manifest));

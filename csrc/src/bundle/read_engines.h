@@ -6,6 +6,10 @@
 
 namespace navit_edge {
 
+/// A file's name that `manifest.files` has, with its hash.
+std::string read_listed_file(const JsonReader& json, const Manifest& manifest);
+/// The inputs or the outputs of a graph: one or more, each name once.
+std::vector<TensorSpec> read_tensors(const JsonReader& json);
 /// `manifest` has its model, labels and files already.
 void read_graphs(const JsonReader& json, Manifest& manifest);
 /// And its graphs.

@@ -65,6 +65,10 @@ void check_image(const ImageView& image, const std::string& who) {
   }
   check_stride(who, "rows", image.stride(), std::int64_t{image.width_px} * image.channels, image.height_px == 1);
   const std::int64_t pairs = (std::int64_t{image.width_px} + 1) / 2;
+  if (spec.planes > 0 && image.next_frame != nullptr) {
+    throw InvalidInput(who + " is " + spec.name +
+                       " with a frame that follows; expected RGB or another format without planes");
+  }
   for (int i = 0; i < spec.planes; ++i) {
     if (image.planes[i] == nullptr) {
       throw InvalidInput(who + " is " + spec.name + " and lacks a chroma plane: planes[" + std::to_string(i) +
@@ -76,10 +80,16 @@ void check_image(const ImageView& image, const std::string& who) {
   }
 }
 
-void check_image(const ImageView& image, const std::string& who, Alpha alpha) {
+void check_image(const ImageView& image, const std::string& who, const PreprocessSpec& preprocess) {
   check_image(image, who);
+  if (image.next_frame != nullptr && preprocess.frames == 1) {
+    throw InvalidInput(
+        who +
+        " is two frames, and the bundle takes images; pass them one by one, or export the model for films: "
+        "--frames 2");
+  }
   const PixelFormat format = image.pixel_format();
-  if (alpha == Alpha::kReject && (format == PixelFormat::kRgba || format == PixelFormat::kBgra)) {
+  if (preprocess.alpha == Alpha::kReject && (format == PixelFormat::kRgba || format == PixelFormat::kBgra)) {
     throw InvalidInput(who +
                        " has an alpha channel, and alpha is \"reject\"; expected RGB; "
                        "composite it over a colour, or drop alpha with image[:, :, :3]");
@@ -93,7 +103,7 @@ std::uint64_t bytes_of(const ImageView& view) {
     if (view.planes[plane] == nullptr) continue;
     bytes += (rows + 1) / 2 * static_cast<std::uint64_t>(std::llabs(view.plane_stride(plane)));
   }
-  return bytes;
+  return view.next_frame != nullptr ? 2 * bytes : bytes;
 }
 
 }  // namespace navit_edge

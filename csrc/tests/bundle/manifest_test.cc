@@ -346,3 +346,12 @@ TEST_CASE("a bundle reached through a link is a bundle") {
   const Manifest manifest = Manifest::load(dir.path() / "link.navit");
   CHECK(text_of(manifest.verified_bytes("engines/fake.bin")) == "an engine");
 }
+
+TEST_CASE("patches of twice the pixels hold two frames") {
+  TestBundle bundle;
+  CHECK(Manifest::load(bundle.write()).preprocess.frames == 1);
+  bundle.json["graphs"][0]["inputs"][0]["shape"][1] = 96;
+  CHECK(Manifest::load(bundle.write()).preprocess.frames == 2);
+  bundle.json["graphs"][0]["inputs"][0]["shape"][1] = 95;
+  CHECK(Manifest::load(bundle.write()).preprocess.frames == 1);
+}

@@ -31,6 +31,7 @@ class Checkpoint:
     config: dict[str, Any] = field(default_factory=dict)  # config.json
     processor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json
     metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+    frames: int = 1  # of a film that a patch of the model is to hold; ``processor`` is then that of videos
 
     def count_elements(self) -> int:
         """Of all tensors together."""
@@ -102,12 +103,13 @@ class SafetensorsFiles(Mapping[str, Tensor]):
 
 
 def read_checkpoint(
-    path: Path, *, config: Path | None = None, processor: Mapping[str, Any] | None = None
+    path: Path, *, config: Path | None = None, processor: Mapping[str, Any] | None = None, frames: int = 1
 ) -> Checkpoint:
     """Reads a folder or a file.
 
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json, as ``image_mean``.
+    frames: Of a film that a patch is to hold. With 2 the settings are those of the folder's video processor.
 
     Raises InvalidInputError: nothing there that is a checkpoint.
     """
@@ -119,7 +121,7 @@ def read_checkpoint(
         tensors = _read_folder(path)
         if (path / "config.json").exists():
             fields = _read_json(path / "config.json")
-        settings = _read_processor(path)
+        settings = _read_processor(path, "image_processor" if frames == 1 else "video_processor")
     elif path.suffix == ".safetensors":
         tensors = SafetensorsFiles([path])
     else:
@@ -131,23 +133,34 @@ def read_checkpoint(
     for wrapper in _WRAPPING:
         tensors = without_prefix(tensors, wrapper)
     return Checkpoint(
-        path=path, tensors=tensors, config=fields, processor={**settings, **(processor or {})}, metadata=metadata
+        path=path,
+        tensors=tensors,
+        config=fields,
+        processor={**settings, **(processor or {})},
+        metadata=metadata,
+        frames=frames,
     )
 
 
-def _read_processor(folder: Path) -> dict[str, Any]:
+def _read_processor(folder: Path, part: str) -> dict[str, Any]:
     """As transformers 5 reads it: ``image_processor`` of processor_config.json in place of preprocessor_config.json.
 
-    What else processor_config.json says is of the processor around it, and counts if nothing else says it.
+    What else processor_config.json says is of the processor around it, and counts if nothing else says it. part:
+    "image_processor", or "video_processor", whose own file is video_preprocessor_config.json; without it an older model
+    has both in preprocessor_config.json.
     """
+    own = "preprocessor_config.json"
+    if part == "video_processor" and (folder / f"video_{own}").exists():
+        own = f"video_{own}"
     outer, inner = (
-        _read_json(folder / name) if (folder / name).exists() else {}
-        for name in ("processor_config.json", "preprocessor_config.json")
+        _read_json(folder / name) if (folder / name).exists() else {} for name in ("processor_config.json", own)
     )
-    nested = outer.pop("image_processor", None)
+    nested = outer.pop(part, None)
+    for other in ("image_processor", "video_processor"):
+        outer.pop(other, None)
     if nested is not None and not isinstance(nested, dict):
         raise InvalidInputError(
-            f"{folder / 'processor_config.json'}: image_processor is {nested!r}; expected an object of fields"
+            f"{folder / 'processor_config.json'}: {part} is {nested!r}; expected an object of fields"
         )
     return {**outer, **(inner if nested is None else nested)}
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
     from navit_edge_export.families.state_map import StateMap
     from navit_edge_export.packed_model import ModelConfig, PackedModel
+    from navit_edge_export.text.tower import ImportedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Imported:
     family: str
     model: PackedModel
     preprocessing: Preprocessing
+    text: ImportedText | None = None  # if it was asked for
     doubts: tuple[str, ...] = ()
 
 
@@ -71,6 +73,7 @@ class Family:
     model_types: tuple[str, ...] = ()  # config.json's model_type
     architectures: tuple[str, ...] = ()  # regular expressions of config.json's architecture(s)
     module: str = ""  # in this package; by default the name, with underscores
+    text_module: str = ""  # in this package: its read_text gives the text tower of a checkpoint
     tested: str = "transformers 5.23.0"  # what the tests compare with
 
     def has_keys(self, names: Iterable[str]) -> bool:
@@ -94,6 +97,16 @@ class Family:
         """Imports it."""
         module = self.module or re.sub(r"[-.]", "_", self.name)
         return cast(FamilyModule, importlib.import_module(f"navit_edge_export.families.{module}"))
+
+    def read_text(self, checkpoint: Checkpoint) -> ImportedText:
+        """The checkpoint's text tower. Raises InvalidInputError if there is none that can be read."""
+        if not self.text_module:
+            known = ", ".join(family.name for family in FAMILIES if family.text_module)
+            raise InvalidInputError(
+                f"the family {self.name} has no text tower; expected one of {known}; leave out what needs texts"
+            )
+        module = importlib.import_module(f"navit_edge_export.families.{self.text_module}")
+        return cast("ImportedText", module.read_text(checkpoint))
 
 
 FAMILIES = (
@@ -130,6 +143,7 @@ FAMILIES = (
             r"post_layernorm\.weight",
         ),
         without=(r"multi_modal_projector\.linear_1\.weight", r"(projector|mlp_AR)\.linear_1\.weight"),
+        text_module="siglip2_text",
         model_types=("siglip2", "siglip2_vision_model"),
         architectures=(r"Siglip2\w*",),
     ),
@@ -193,15 +207,16 @@ FAMILIES = (
     ),
     Family(
         name="qwen3-vl",
-        source="transformers: the vision tower of Qwen3-VL, and of Qwen3.5 and later, which is it without deepstack",
+        source="transformers: the vision tower of Qwen3-VL (dense, MoE and Embedding), and of Qwen3.5 and later, which "
+        "is it without deepstack",
         keys=(
             r"patch_embed\.proj\.weight",
             r"pos_embed\.weight",
             r"merger\.norm\.weight",
             r"merger\.linear_fc1\.weight",
         ),
-        model_types=("qwen3_vl", "qwen3_vl_vision"),
-        architectures=(r"Qwen3VL(?!Moe)\w*",),
+        model_types=("qwen3_vl", "qwen3_vl_vision", "qwen3_vl_moe", "qwen3_vl_moe_vision"),
+        architectures=(r"Qwen3VL\w*",),
     ),
     Family(
         name="moonvit",
@@ -263,7 +278,13 @@ def guess(checkpoint: Checkpoint) -> Family:
 
 
 def import_checkpoint(
-    path: Path, *, family: str | None = None, config: Path | None = None, processor: dict[str, Any] | None = None
+    path: Path,
+    *,
+    family: str | None = None,
+    config: Path | None = None,
+    processor: dict[str, Any] | None = None,
+    text: bool = False,
+    frames: int = 1,
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
@@ -271,20 +292,27 @@ def import_checkpoint(
     family: One of FAMILIES; guessed if it is not given.
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json.
+    text: Read the text tower as well.
+    frames: Of a film that a patch holds: 2 for videos, of the families that have them (Qwen).
 
     Raises InvalidInputError: the weights do not fit, or the config can't be represented.
     """
     from navit_edge_export.families.checkpoint import read_checkpoint
 
-    checkpoint = read_checkpoint(path, config=config, processor=processor)
+    checkpoint = read_checkpoint(path, config=config, processor=processor, frames=frames)
     row = guess(checkpoint) if family is None else find(family)
-    return import_family(row, checkpoint)
+    return import_family(row, checkpoint, text=text)
 
 
-def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
+def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) -> Imported:
     """Reads a checkpoint of a given family. Raises InvalidInputError."""
     module = row.load_module()
     config = module.read_config(checkpoint)
+    if getattr(config, "frames", 1) != checkpoint.frames:
+        raise InvalidInputError(
+            f"frames is {checkpoint.frames}, and the family {row.name} takes images; expected 1, or a checkpoint of "
+            "Qwen2-VL, Qwen2.5-VL or Qwen3-VL; leave out --frames"
+        )
     _check_size(config, checkpoint)
     model = module.make_model(config)
     mapping = module.state_map(config, checkpoint)
@@ -301,6 +329,7 @@ def import_family(row: Family, checkpoint: Checkpoint) -> Imported:
         family=row.name,
         model=model.eval(),
         preprocessing=module.read_preprocessing(config, checkpoint),
+        text=row.read_text(checkpoint) if text else None,
         doubts=_doubts(checkpoint, model),
     )
 

@@ -20,7 +20,9 @@ from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orien
 
 #: What this version reads and writes: docs/compatibility.md says what raises which.
 SCHEMA_VERSION = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
+#: What a bundle says that has a text tower.
+TEXT_SCHEMA_MINOR = 1
 MANIFEST = "manifest.json"
 MOST_BYTES: int = _core.most_manifest_bytes
 
@@ -166,6 +168,18 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str  # of the patches, uint8 [rows * columns, F]
 
 
+class TextTower(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph in float32 that embeds texts where the images' embeddings lie; its weights lie beside it. Since 1.1."""
+
+    file: str  # "text/text.onnx"
+    opset: int
+    inputs: tuple[TensorSpec, ...]  # "input_ids" int32 [N texts, tokens], and "attention_mask" if the model has one
+    outputs: tuple[TensorSpec, ...]  # "embedding" float32 [N, D], as the model gives it: of any length
+    tokenizer: str  # "text/tokenizer.json" of the tokenizers library; pads and cuts to the graph's tokens
+    logit_scale: float  # an image and a text: logit = logit_scale * cosine + logit_bias; its sigmoid is the probability
+    logit_bias: float
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     name: str
@@ -179,6 +193,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow and numpy
     files: dict[str, File] = {}  # every file of the bundle but manifest.json
     schema_minor: int | msgspec.UnsetType = msgspec.UNSET  # not written while it is 0
+    text: TextTower | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def frames(self) -> int:
+        """Of a film that a patch holds, one after another: 2 of a bundle for films."""
+        frame = self.preprocess.patch_px**2 * self.preprocess.channels
+        shapes = [spec.shape for graph in self.graphs[:1] for spec in graph.inputs if spec.name == "patches"]
+        return 2 if any(shape[-1] == 2 * frame for shape in shapes) else 1
 
 
 _REMEDY = "copy the bundle again or export the model again"

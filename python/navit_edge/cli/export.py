@@ -120,6 +120,14 @@ def export(
     icc: Annotated[
         Icc, typer.Option(help="Ignore the colour profile of image files, or convert them to sRGB.")
     ] = "ignore",
+    frames: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=2,
+            help="Frames of a film that a patch holds: 2 for videos, of Qwen's line (navit-edge docs families).",
+        ),
+    ] = 1,
     labels: Annotated[Path | None, typer.Option(help="Text file with one class name per line.", metavar="FILE")] = None,
     outputs: Annotated[
         str | None,
@@ -138,6 +146,14 @@ def export(
             metavar="LIST",
         ),
     ] = None,
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text",
+            metavar="",
+            help="Export the checkpoint's text tower and tokenizer, too (navit-edge docs zero-shot).",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace an existing bundle.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -148,8 +164,10 @@ def export(
     """
     if model is None and config is None and checkpoint is None:
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
-    if checkpoint is None and (family is not None or mean is not None or std is not None):
-        raise typer.BadParameter("--family, --mean and --std need --checkpoint", param_hint="'--checkpoint'")
+    if checkpoint is None and (family is not None or mean is not None or std is not None or frames > 1 or text):
+        raise typer.BadParameter(
+            "--family, --mean, --std, --frames and --text need --checkpoint", param_hint="'--checkpoint'"
+        )
     if checkpoint is not None:
         check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
@@ -159,7 +177,7 @@ def export(
 
     source: Imported | NaViTConfig
     if checkpoint is not None:
-        source = _import(checkpoint, family, model, config, mean, std)
+        source = _import(checkpoint, family, model, config, mean, std, text=text, frames=frames)
     else:
         source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
@@ -182,6 +200,7 @@ def export(
             icc=icc,
             outputs=parse_outputs(outputs) if outputs else None,
             lowerings=tuple(name.strip() for name in lowerings.split(",")) if lowerings else DEFAULT_LOWERINGS,
+            text=source.text if isinstance(source, Imported) else None,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
             overwrite=overwrite,
         )
@@ -218,6 +237,9 @@ def _import(
     config: Path | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    *,
+    text: bool,
+    frames: int,
 ) -> Imported:
     from navit_edge_export.families import registry
     from navit_edge_export.families.checkpoint import read_checkpoint
@@ -228,12 +250,14 @@ def _import(
     if std is not None:
         processor["image_std"] = list(std)
     if size is None:
-        return registry.import_checkpoint(checkpoint, family=family, config=config, processor=processor)
+        return registry.import_checkpoint(
+            checkpoint, family=family, config=config, processor=processor, text=text, frames=frames
+        )
     if family not in (None, "navit"):
         raise InvalidInputError(f"--model names a size of the reference model and --family {family}; leave one out")
-    read = read_checkpoint(checkpoint, processor=processor)
+    read = read_checkpoint(checkpoint, processor=processor, frames=frames)
     fields = _load_config(size, config).to_dict()
-    return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields))
+    return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields), text=text)
 
 
 def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:
