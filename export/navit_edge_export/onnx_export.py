@@ -251,14 +251,14 @@ def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing:
 def _check_merge(model: PackedModel, sizing: Sizing) -> None:
     merge = model.block_side
     block_px = merge * model.config.patch_px
-    if merge == 1 or (sizing.rule in ("smart-resize", "longest-side") and sizing.merge and sizing.merge % merge == 0):
+    if merge == 1 or (sizing.merge > 0 and sizing.merge % merge == 0):
         return
     if sizing.rule == "fixed" and sizing.height_px % block_px == 0 and sizing.width_px % block_px == 0:
         return
     raise InvalidInputError(
         f"{model.family} merges {merge} x {merge} patches, and the sizing rule {sizing.rule} gives grids that are "
-        f"not whole blocks; expected smart-resize or longest-side with merge={merge}, or fixed sides, multiples of "
-        f"{block_px} pixels"
+        f"not whole blocks; expected smart-resize, longest-side or navit-resize with merge={merge}, or fixed sides, "
+        f"multiples of {block_px} pixels"
     )
 
 

@@ -63,6 +63,12 @@ def transformers_pixtral() -> Callable[..., tuple[int, int]]:
     )
 
 
+def transformers_navit_resize() -> Callable[..., tuple[tuple[int, int], tuple[int, int]]]:
+    """(height, width, patch_size, merge, max_patches, most patches a side) -> (resized, filled up)"""
+    path = "transformers/models/kimi_k25/image_processing_kimi_k25.py"
+    return published("transformers", path, "navit_resize", {"math": math})
+
+
 def timm_center_crop_or_pad() -> Callable[..., np.ndarray]:
     """(image [h, w, 3], (height, width), fill) -> [height, width, 3], on numpy arrays instead of tensors."""
 

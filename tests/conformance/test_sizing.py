@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from published_sizes import (
     timm_naflex,
     transformers_naflex,
+    transformers_navit_resize,
     transformers_pixtral,
     transformers_smart_resize,
 )
@@ -18,7 +19,7 @@ from sizing_cases import COUNT, EXAMPLES, Sizes, in_cpp, random_sizes
 
 from navit_edge.bundle.sizing_rule import FIELDS, Sizing, parse, to_json
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.sizing import target_grid
+from navit_edge_export.sizing import navit_resize_content, target_grid
 
 
 def in_python(sizes: Sizes, patch_px: int, sizing: Sizing) -> Sizes:
@@ -104,6 +105,21 @@ def test_longest_side_gives_the_sizes_of_pixtral_in_transformers(patch_px: int, 
     assert 0 < empty < COUNT - 10_000
     sizing = parse(f"longest-side:longest_px={longest_px},merge={merge}")
     agree(sizes, [(max(h, cell_px), max(w, cell_px)) for h, w in expected], patch_px, sizing)
+
+
+@pytest.mark.parametrize(
+    ("patch_px", "merge", "max_patches", "most_a_side"), [(14, 2, 16384, 512), (14, 2, 1024, 64), (16, 1, 100, 9)]
+)
+def test_navit_resize_gives_the_sizes_of_kimi_in_transformers(
+    patch_px: int, merge: int, max_patches: int, most_a_side: int
+) -> None:
+    theirs = transformers_navit_resize()
+    sizes = random_sizes(5)
+    expected = [theirs(int(h), int(w), patch_px, merge, max_patches, most_a_side) for h, w in sizes]
+    sizing = Sizing(rule="navit-resize", max_tokens=max_patches, longest_px=most_a_side * patch_px, merge=merge)
+    agree(sizes, [filled for _, filled in expected], patch_px, sizing)
+    contents = [navit_resize_content(int(h), int(w), patch_px, sizing) for h, w in sizes]
+    assert contents == [resized for resized, _ in expected]
 
 
 # --- our own rules -----------------------------------------------------------------------------------------------

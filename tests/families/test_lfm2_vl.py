@@ -49,9 +49,9 @@ TEXT = {
 GRIDS = ((4, 10), (2, 6), (12, 2), (2, 2), (10, 14), (4, 10))
 
 
-def make_model(**changes: Any) -> Any:
+def make_model(vision: Mapping[str, Any] | None = None, **changes: Any) -> Any:
     values = {"projector_hidden_size": 80, "image_token_id": IMAGE, **changes}
-    config = transformers.Lfm2VlConfig(vision_config=VISION, text_config=TEXT, **values)
+    config = transformers.Lfm2VlConfig(vision_config={**VISION, **(vision or {})}, text_config=TEXT, **values)
     return perturb(transformers.Lfm2VlForConditionalGeneration(config))
 
 

@@ -49,9 +49,10 @@ TEXT = {
 GRIDS = ((4, 10), (2, 6), (12, 2), (2, 2), (10, 14), (4, 10))
 
 
-def make_mistral3(text_type: str = "mistral", **changes: Any) -> Any:
+def make_mistral3(text_type: str = "mistral", vision: Mapping[str, Any] | None = None, **changes: Any) -> Any:
     text = {**TEXT, "model_type": text_type, "rms_norm_eps": 1e-5}
-    config = transformers.Mistral3Config(vision_config=VISION, text_config=text, image_token_index=IMAGE, **changes)
+    tower = {**VISION, **(vision or {})}
+    config = transformers.Mistral3Config(vision_config=tower, text_config=text, image_token_index=IMAGE, **changes)
     return perturb(transformers.Mistral3ForConditionalGeneration(config))
 
 

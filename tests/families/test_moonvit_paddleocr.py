@@ -24,6 +24,7 @@ from parity import (
 )
 from safetensors.torch import save_file
 from transformers.models.kimi_k25.configuration_kimi_k25 import Kimi_K25Config, Kimi_K25VisionConfig
+from transformers.models.kimi_k25.image_processing_kimi_k25 import Kimi_K25ImageProcessor
 from transformers.models.kimi_k25.modeling_kimi_k25 import Kimi_K25ForConditionalGeneration, Kimi_K25VisionModel
 from transformers.models.paddleocr_vl.configuration_paddleocr_vl import PaddleOCRVisionConfig, PaddleOCRVLConfig
 from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import PaddleOCRVLImageProcessorPil
@@ -258,9 +259,30 @@ def test_kimis_checkpoints_are_read_as_they_were_released(
     fields = {"media_proc_cfg": fields} if model_type == "kimi_k25" else fields
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(fields))
     imported = import_checkpoint(tmp_path)
-    assert imported.preprocessing.sizing.max_pixels == 400 * 8 * 8
+    assert imported.preprocessing.sizing.max_tokens == 400
     oracle = whole_oracle(theirs, HALF, "moonvit")
     print(model_type, check_parity_in_pytorch(imported.model, oracle, grids=GRIDS))
+
+
+def test_pixels_are_within_a_level_of_kimis_processor_and_filled_up_as_it_does(
+    photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    size = {"max_height": 40, "max_width": 40}
+    processor = Kimi_K25ImageProcessor(size=size, max_patches=500, patch_size=8)
+    make_moonvit().save_pretrained(tmp_path)  # type: ignore[operator]
+    processor.save_pretrained(tmp_path)
+    preprocessing = import_checkpoint(tmp_path).preprocessing
+    small = {"small": np.full((21, 50, 3), 200, np.uint8)}
+    for image in {**photographs, **small}.values():
+        ours = prepare(image, patch_px=8, sizing=preprocessing.sizing, resample=preprocessing.filter)
+        found = processor(image, do_rescale=False, do_normalize=False, return_tensors="pt")
+        rows, columns = found["image_grid_thw"][0][1:].tolist()
+        assert ours.shape == (rows * 8, columns * 8, 3)
+        theirs = found["pixel_values"].int().numpy()  # [T, C, P, P]
+        patches = ours.reshape(rows, 8, columns, 8, 3).transpose(0, 2, 4, 1, 3).reshape(theirs.shape)
+        assert np.abs(patches - theirs).max() <= 1
+    assert (ours[21:] == 0).all()  # of the small one
+    assert (ours[:21, :50] == 200).all()
 
 
 def test_pixels_are_those_of_paddleocrs_processor(

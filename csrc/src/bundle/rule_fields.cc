@@ -35,6 +35,11 @@ void fields_of(Rule& rule, const Visit& visit) {
   } else if constexpr (std::is_same_v<Rule, LongestSide>) {
     visit("longest_px", rule.longest_px);
     visit("merge", rule.merge);
+  } else if constexpr (std::is_same_v<Rule, NavitResize>) {
+    visit("max_tokens", rule.max_tokens);
+    visit("longest_px", rule.longest_px);
+    visit("merge", rule.merge);
+    visit("pad_rgb", rule.pad_rgb);
   } else {
     visit("height_px", rule.height_px);
     visit("width_px", rule.width_px);
@@ -80,6 +85,15 @@ std::string fault(const SmartResize& rule, std::int32_t) {
          std::to_string(rule.min_pixels) + " and " + std::to_string(rule.max_pixels);
 }
 
+std::string fault(const NavitResize& rule, std::int32_t) {
+  if (rule.merge < 1 || rule.merge > kMostMerge) {
+    return "the sizing rule navit-resize needs a merge of 1 to " + std::to_string(kMostMerge) + "; merge is " +
+           std::to_string(rule.merge);
+  }
+  const std::string wrong = too_small("navit-resize", "max_tokens", rule.max_tokens);
+  return wrong.empty() ? too_small("navit-resize", "longest_px", rule.longest_px) : wrong;
+}
+
 std::string fault(const Fixed& rule, std::int32_t patch_px) {
   const auto whole = [&](std::int32_t side) { return side >= patch_px && side % patch_px == 0; };
   if (whole(rule.height_px) && whole(rule.width_px)) return {};
@@ -94,8 +108,8 @@ SizingRule read_sizing_rule(const JsonReader& json, std::int32_t patch_px) {
   constexpr const char* kFits = "a rule with the fields that it needs: ";
   json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "longest_px",
              "height_px", "width_px"});
-  const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{TokenCap{},    Native{},      NaFlex{},
-                                                                      SmartResize{}, LongestSide{}, Fixed{}};
+  const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{
+      TokenCap{}, Native{}, NaFlex{}, SmartResize{}, LongestSide{}, Fixed{}, NavitResize{}};
   SizingRule rule = rules[json.at("rule").word_index(kWords<SizingRule>.words)];
   std::vector<std::string_view> own;
   const auto read_own = [&](const char* name, auto& value) {

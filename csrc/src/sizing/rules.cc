@@ -153,6 +153,25 @@ Grid grid_of(const LongestSide& rule, Size image, std::int32_t patch_px, std::in
   return longest_side_of(image, patch_px, {fits, rule.merge});
 }
 
+/// transformers, models/kimi_k25/image_processing_kimi_k25.py: navit_resize.
+FilledGrid navit_resize(const NavitResize& rule, Size image, std::int32_t patch_px, std::int32_t max_tokens) {
+  const double rows = std::max(1, image.height_px / patch_px);
+  const double cols = std::max(1, image.width_px / patch_px);
+  const double longest = rule.longest_px;
+  const double scale =
+      std::min({1.0, std::sqrt(max_tokens / (rows * cols)), longest / image.height_px, longest / image.width_px});
+  const auto scaled = [&](std::int32_t side_px) {
+    return std::min(std::max(1, static_cast<std::int32_t>(side_px * scale)), rule.longest_px);
+  };
+  const Size content{scaled(image.height_px), scaled(image.width_px)};
+  return {content,
+          {whole_cells(content.height_px, patch_px, rule.merge), whole_cells(content.width_px, patch_px, rule.merge)}};
+}
+
+Grid grid_of(const NavitResize& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
+  return filled_grid(rule, image, patch_px, cap_tokens).grid;
+}
+
 Grid grid_of(const Fixed& rule, Size, std::int32_t patch_px, std::int32_t) {
   return {rule.height_px / patch_px, rule.width_px / patch_px};
 }
@@ -179,6 +198,19 @@ SizingSpec lowered(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_to
 
 }  // namespace
 
+FilledGrid filled_grid(const NavitResize& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
+  const FilledGrid filled = navit_resize(rule, image, patch_px, rule.max_tokens);
+  if (cap_tokens == 0 || filled.grid.tokens() <= cap_tokens) return filled;
+  // The largest limit whose grid keeps the cap, filled up: the count of patches never falls as the limit grows.
+  std::int32_t fits = 1;
+  std::int32_t exceeds = rule.max_tokens;
+  while (exceeds - fits > 1) {
+    const std::int32_t middle = fits + (exceeds - fits) / 2;
+    (navit_resize(rule, image, patch_px, middle).grid.tokens() <= cap_tokens ? fits : exceeds) = middle;
+  }
+  return navit_resize(rule, image, patch_px, fits);
+}
+
 Grid native_grid(Size image, Fit fit, std::int32_t patch_px) {
   const auto count = fit == Fit::kPad ? rounded_up : fit == Fit::kCrop ? rounded_down : nearest;
   return {count(image.height_px, patch_px), count(image.width_px, patch_px)};
@@ -194,6 +226,7 @@ std::int64_t least_patches(const SizingRule& rule) noexcept {
   std::int64_t merge = 1;
   if (const auto* smart = std::get_if<SmartResize>(&rule)) merge = smart->merge;
   if (const auto* longest = std::get_if<LongestSide>(&rule)) merge = std::max(1, longest->merge);
+  if (const auto* filled = std::get_if<NavitResize>(&rule)) merge = filled->merge;
   return merge * merge;
 }
 

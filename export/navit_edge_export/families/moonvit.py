@@ -52,7 +52,7 @@ LAST_LAYERS = ("out_proj", "proj.2", "linear_2")
 PROJECTED = r"(mm_projector\.(out_proj|proj\.2)|multi_modal_projector\.linear_2)\.weight$"
 NORM_EPS = 1e-5  # transformers has it in the code, not in the config
 MERGE = 2
-MAX_PATCHES = 16384  # Kimi_K25ImageProcessor's
+MAX_PATCHES, MOST_A_SIDE = 16384, 512  # Kimi_K25ImageProcessor's
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,17 +186,19 @@ def turned_by_halves(joint: Tensor, heads: int) -> Tensor:
 
 
 def read_preprocessing(config: MoonViTConfig, checkpoint: Checkpoint) -> Preprocessing:
-    """Whole blocks of 2 x 2 patches within the processor's ``max_patches``. ``Kimi_K25ImageProcessor`` itself fills up
-    to whole blocks with black, which no rule does after a resize; here an image is resized to them."""
+    """As ``Kimi_K25ImageProcessor`` does it: scaled down, then filled up to whole blocks with black; Kimi-VL's does the
+    same, and refuses sides that this one scales down."""
     checkpoint = with_flat_processor(checkpoint)
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     released = fields.integer("in_patch_limit", fields.integer("in_token_limit", MAX_PATCHES))
     patches = fields.integer("max_patches", released)
-    block_px = MERGE * config.patch_px
+    fields.expect("merge_size", MERGE, None)
+    fields.expect("fixed_output_tokens", None)
+    size = Fields(NAME, fields.section("size"), where="preprocessor_config.json, size")
+    side = size.integer("max_height", fields.integer("patch_limit_on_one_side", MOST_A_SIDE))
+    size.expect("max_width", side)
     return Preprocessing(
-        sizing=Sizing(
-            rule="smart-resize", merge=MERGE, min_pixels=block_px**2, max_pixels=patches * config.patch_px**2
-        ),
+        sizing=Sizing(rule="navit-resize", max_tokens=patches, longest_px=side * config.patch_px, merge=MERGE),
         filter=read_filter(NAME, checkpoint, "bicubic"),
         alpha=read_alpha(NAME, checkpoint, converts=True),
     )
