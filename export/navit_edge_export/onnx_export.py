@@ -6,7 +6,7 @@ Letters: T tokens in a pack, N images, L longest image, F features of a patch, D
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ def export_bundle(
     labels: Sequence[str] | None = None,
     seed: int = 0,
     weights: str | None = None,
+    record: Mapping[str, str] | None = None,
     sizing: Sizing | str = "token-cap",
     max_tokens: int = 1024,
     resample: Filter = "bilinear",
@@ -81,6 +82,7 @@ def export_bundle(
     name: The bundle's name; ``out``'s without its suffix if not given.
     labels: One per class.
     weights: For the record: where the weights came from, such as the checkpoint's name.
+    record: More of the same, for the manifest's ``created_by``, as ``Imported.record``.
     sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
     max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
     resample: a filter of Pillow's, such as "bilinear" or "bicubic".
@@ -146,7 +148,7 @@ def export_bundle(
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=shown(name if name is not None else key_of(Path(out).name.removesuffix(".navit"))),
-            created_by=_created_by(weights),
+            created_by={**_created_by(weights), **(record or {})},
             model=Model(
                 family=model.family,
                 width=config.width,

@@ -80,19 +80,22 @@ void check_image(const ImageView& image, const std::string& who) {
   }
 }
 
-void check_image(const ImageView& image, const std::string& who, const PreprocessSpec& preprocess) {
+void check_image(const ImageView& image, const std::string& who, Alpha alpha) {
   check_image(image, who);
-  if (image.next_frame != nullptr && preprocess.frames == 1) {
-    throw InvalidInput(
-        who +
-        " is two frames, and the bundle takes images; pass them one by one, or export the model for films: "
-        "--frames 2");
-  }
   const PixelFormat format = image.pixel_format();
-  if (preprocess.alpha == Alpha::kReject && (format == PixelFormat::kRgba || format == PixelFormat::kBgra)) {
+  if (alpha == Alpha::kReject && (format == PixelFormat::kRgba || format == PixelFormat::kBgra)) {
     throw InvalidInput(who +
                        " has an alpha channel, and alpha is \"reject\"; expected RGB; "
                        "composite it over a colour, or drop alpha with image[:, :, :3]");
+  }
+}
+
+void check_image(const ImageView& image, const std::string& who, const PreprocessSpec& preprocess) {
+  check_image(image, who, preprocess.alpha);
+  if (image.next_frame != nullptr && preprocess.frames == 1) {
+    throw InvalidInput(who +
+                       " is two frames, and the bundle takes images; pass them one by one, or export the model for "
+                       "films: --frames 2");
   }
 }
 

@@ -14,6 +14,9 @@ inline constexpr std::int32_t kMostSidePx = 1 << 20;
 /// Throws InvalidInput where `image` cannot be read. `who` opens the message: "image 3".
 void check_image(const ImageView& image, const std::string& who);
 
+/// Also if it has an alpha channel and `alpha` is kReject.
+void check_image(const ImageView& image, const std::string& who, Alpha alpha);
+
 /// Also if it has an alpha channel that is to be rejected, or two frames and the model takes one.
 void check_image(const ImageView& image, const std::string& who, const PreprocessSpec& preprocess);
 

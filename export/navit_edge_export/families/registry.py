@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -44,6 +44,8 @@ class Imported:
     preprocessing: Preprocessing
     text: ImportedText | None = None  # if it was asked for
     doubts: tuple[str, ...] = ()
+    reason: str = ""  # why the checkpoint was taken for one of this family; empty if the caller named it
+    record: Mapping[str, str] = dataclasses.field(default_factory=dict)  # where the weights came from (created_by)
 
 
 class FamilyModule(Protocol):
@@ -92,6 +94,16 @@ class Family:
         return config.get("model_type") in self.model_types or any(
             isinstance(name, str) and re.fullmatch(pattern, name) for name in found for pattern in self.architectures
         )
+
+    def why(self, checkpoint: Checkpoint) -> str:
+        """What in a checkpoint says that it is of this family, in words."""
+        config = checkpoint.config
+        if config.get("model_type") in self.model_types:
+            return f"config.json says model_type {config['model_type']}"
+        if self.has_config(config):
+            return f"config.json says architecture {config.get('architecture') or config['architectures'][0]}"
+        found = (next((n for n in checkpoint.tensors if re.search(rf"(^|\.){key}$", n)), "") for key in self.keys)
+        return f"it has the tensors {', '.join(found)}"
 
     def load_module(self) -> FamilyModule:
         """Imports it."""
@@ -288,7 +300,8 @@ def import_checkpoint(
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
-    path: A safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.
+    path: A safetensors file, a Hugging Face folder, a file of torch.save that holds tensors only, or
+        ``hf:ORG/NAME[@REVISION]``, of which the files that are needed are downloaded (hub.py).
     family: One of FAMILIES; guessed if it is not given.
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json.
@@ -301,7 +314,8 @@ def import_checkpoint(
 
     checkpoint = read_checkpoint(path, config=config, processor=processor, frames=frames)
     row = guess(checkpoint) if family is None else find(family)
-    return import_family(row, checkpoint, text=text)
+    imported = import_family(row, checkpoint, text=text)
+    return dataclasses.replace(imported, reason="" if family else row.why(checkpoint))
 
 
 def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) -> Imported:
@@ -325,12 +339,14 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
             "the config it was trained with"
         )
     mapping.load(checkpoint.tensors, model)
+    folder = checkpoint.folder
     return Imported(
         family=row.name,
         model=model.eval(),
         preprocessing=module.read_preprocessing(config, checkpoint),
         text=row.read_text(checkpoint) if text else None,
-        doubts=_doubts(checkpoint, model),
+        doubts=(*(folder.doubts if folder else ()), *_doubts(checkpoint, model)),
+        record=folder.record() if folder else {},  # last: it names what was read
     )
 
 

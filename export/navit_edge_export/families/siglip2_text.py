@@ -24,12 +24,12 @@ def read_text(checkpoint: Checkpoint) -> ImportedText:
             f"the checkpoint {checkpoint.path} has no text tower: no tensor's name begins with {_PREFIX}; expected a "
             "Siglip2Model, not its vision tower alone; leave out what needs texts"
         )
-    if not checkpoint.path.is_dir():
+    if checkpoint.folder is None:
         raise InvalidInputError(
             f"{checkpoint.path} is a file, and a text tower needs the tokenizer beside it; expected the checkpoint's "
             "folder, with config.json, the weights, tokenizer.json and tokenizer_config.json"
         )
-    tokenizer = siglip2_tokenizer(checkpoint.path)
+    tokenizer = siglip2_tokenizer(checkpoint.folder.gather("tokenizer.json", "tokenizer_config.json"))
     config = read_config(checkpoint, tokens=tokenizer.tokens)
     if config.parameters() > 8 * (there := checkpoint.count_elements()):
         raise InvalidInputError(

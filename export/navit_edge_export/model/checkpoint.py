@@ -58,10 +58,10 @@ def load_checkpoint(path: Path, config: NaViTConfig | None = None) -> NaViT:
 
     Raises InvalidInputError: not a safetensors file, no config, or keys or shapes that do not fit.
     """
-    from navit_edge_export.families.checkpoint import Checkpoint, SafetensorsFiles
+    from navit_edge_export.families.checkpoint import Checkpoint, SafetensorsFile
     from navit_edge_export.families.registry import find, import_family
 
-    tensors = SafetensorsFiles([path])
+    tensors = SafetensorsFile(path)
     fields = {} if config is None else config.to_dict()
     checkpoint = Checkpoint(path=path, tensors=tensors, config=fields, metadata=tensors.metadata)
     model = import_family(find("navit"), checkpoint).model

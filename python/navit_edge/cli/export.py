@@ -51,8 +51,9 @@ def export(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Weights: a safetensors file, a Hugging Face folder, or a file of torch.save that holds tensors only.",
-            metavar="FILE|DIR",
+            help="Weights: a safetensors file, a Hugging Face folder, a file of torch.save that holds tensors only, or "
+            "hf:ORG/NAME[@REVISION], of which the files that are needed are downloaded.",
+            metavar="FILE|DIR|HF:NAME",
         ),
     ] = None,
     family: Annotated[
@@ -133,7 +134,7 @@ def export(
         str | None,
         typer.Option(
             help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks).",
-            show_default="what gives one row per image",
+            show_default="projected, or what gives one row per image",
             metavar="LIST",
         ),
     ] = None,
@@ -182,6 +183,8 @@ def export(
         source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
     console = err_console()
+    if isinstance(source, Imported) and source.reason:
+        console.print(f"family: {source.family}, since {source.reason}", style="dim", markup=False, soft_wrap=True)
     for doubt in source.doubts if isinstance(source, Imported) else ():
         console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
     with make_progress(console) as progress:
@@ -192,6 +195,7 @@ def export(
             labels=_read_labels(labels) if labels else own.labels,
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
+            record=source.record if isinstance(source, Imported) else None,
             sizing=_choose_sizing(sizing, max_tokens, own),
             resample=resample or own.filter,
             alpha=alpha or own.alpha,
@@ -215,17 +219,22 @@ def export(
 
 
 def check_checkpoint(checkpoint: Path, expected: str = "checkpoint") -> None:
-    """Raises InvalidInputError if there is no such file or folder: nothing is downloaded here."""
+    """Raises InvalidInputError if there is no such file or folder, and it is no well-formed hf:ORG/NAME."""
+    name = str(checkpoint)
+    if name.startswith("hf:"):
+        from navit_edge_export.families.hub import parse_name
+
+        parse_name(name)
+        return
     if checkpoint.exists():
         return
-    name = str(checkpoint)
-    address = re.match(r"(?:https?:/+huggingface\.co/|hf:/+)(?:models/)?([\w.-]+/[\w.-]+)", name)
+    address = re.match(r"https?:/+huggingface\.co/(?:models/)?([\w.-]+/[\w.-]+)", name)
     hub_id = address[1] if address else name
     if address or (re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and checkpoint.suffix not in _WEIGHT_SUFFIXES):
         folder = hub_id.partition("/")[2]
         raise InvalidInputError(
-            f"download the model first: hf download {hub_id} --local-dir {folder}, then give {folder} as the "
-            f"checkpoint; there is no file or folder {name} here, and nothing is downloaded by itself"
+            f"there is no file or folder {name} here; for the model of the Hugging Face Hub give hf:{hub_id}, or "
+            f"download it first: hf download {hub_id} --local-dir {folder}, then give {folder} as the checkpoint"
         )
     raise InvalidInputError(f"there is no {expected} {name}; expected a file or a folder; check the path")
 

@@ -174,7 +174,11 @@ def _print(
         ("labels", str(len(manifest.labels)) if manifest.labels else "none"),
         (
             "made by",
-            ", ".join(value if key == "tool" else f"{key} {value}" for key, value in manifest.created_by.items()),
+            ", ".join(
+                value if key == "tool" else f"{key} {value}"
+                for key, value in manifest.created_by.items()
+                if not key.startswith("sha256 of ")  # --json shows them
+            ),
         ),
     ]
     console.print(facts_table(facts))

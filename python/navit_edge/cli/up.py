@@ -26,7 +26,7 @@ def up(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Checkpoint (a file, or a Hugging Face folder) or bundle.",
+            help="Checkpoint (a file, a Hugging Face folder, or hf:ORG/NAME) or bundle.",
             metavar="CHECKPOINT|BUNDLE",
             show_default=False,
         ),
@@ -80,7 +80,7 @@ def up(
         made = source
     else:
         check_checkpoint(source, "checkpoint or bundle")
-        made = bundle or Path((source.name if source.is_dir() else source.stem) + ".navit")
+        made = bundle or Path(_name_of(source) + ".navit")
         options = {"--family": family, "--labels": labels, "--max-tokens": max_tokens}
         _export(source, made, {name: str(value) for name, value in options.items() if value is not None}, fresh=fresh)
     _build(made, backend or _backend_of_this_machine(), fresh=fresh)
@@ -114,12 +114,30 @@ def _export(checkpoint: Path, bundle: Path, options: dict[str, str], *, fresh: b
     stamp.write_text(made_of, encoding="ascii")
 
 
+def _name_of(checkpoint: Path) -> str:
+    if _is_of_the_hub(checkpoint):
+        return str(checkpoint).partition("@")[0].rpartition("/")[2]
+    return checkpoint.name if checkpoint.is_dir() else checkpoint.stem
+
+
+def _is_of_the_hub(checkpoint: Path) -> bool:
+    return str(checkpoint).startswith("hf:")
+
+
 def _fingerprint(checkpoint: Path, options: dict[str, str]) -> str:
-    """SHA-256 of the checkpoint's files, the options, and the versions of what exports."""
+    """SHA-256 of the checkpoint's files (of the Hub: its commit), the options, and the versions of what exports."""
     from navit_edge.bundle.hashing import hash_file
 
     whole = hashlib.sha256()
-    paths = sorted(path for path in checkpoint.rglob("*") if path.is_file()) if checkpoint.is_dir() else [checkpoint]
+    if _is_of_the_hub(checkpoint):
+        from navit_edge_export.families.hub import open_hub_folder
+
+        whole.update(f"{checkpoint} {open_hub_folder(checkpoint).commit}\n".encode())
+        paths = []
+    else:
+        paths = (
+            sorted(path for path in checkpoint.rglob("*") if path.is_file()) if checkpoint.is_dir() else [checkpoint]
+        )
     named = [Path(value) for name, value in options.items() if name == "--labels"]
     for path in (*paths, *named):
         whole.update(f"{path.name} {hash_file(path, follow_links=True).sha256}\n".encode())
