@@ -33,7 +33,7 @@ endif
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-fast test-cpp test-python test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check wheels clean
+.PHONY: help demo test test-fast test-cpp test-python compile-aarch64 test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check wheels clean
 .PHONY: tidy check-all check-gcc11 check-clang check-aarch64 check-docs check-python3.10 check-python3.12 check-python3.13
 
 help:  ## this list
@@ -43,7 +43,10 @@ help:  ## this list
 demo: $(VENV)/$(if $(wildcard $(VENV)/.packages),.installed,.demo-installed)  ## export, build and run a trained NaViT; ends with demo/report.html
 	$(PY) examples/demo.py
 
-test: lint test-cpp test-python  ## the checks of `make lint` and every test, C++ and Python
+# Unpacking takes one core, compiling the other.
+test:  ## the checks of `make lint`, the core compiled for 64-bit Arm, and every test, C++ and Python
+	$(MAKE) --no-print-directory --jobs 2 $(VENV)/.packages compile-aarch64
+	$(MAKE) --no-print-directory --jobs 1 lint test-cpp test-python
 
 # cpp_tests PRESET,OPTIONS of cmake,OPTIONS of ctest: a preset configured and compiled, its tests run.
 with_tools = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
@@ -74,6 +77,17 @@ check-clang: $(VENV)/.installed  ## the same by clang (CLANG=)
 
 check-aarch64: $(VENV)/.installed  ## the core cross-compiled for 64-bit Arm; its tests under qemu
 	$(call cpp_tests,aarch64,,--parallel $(JOBS))
+
+# Nothing is linked or run, so nothing of the system's is needed. In a folder of its own: another pip may be at work in $(VENV).
+ZIG := build/zig/ziglang/zig
+$(ZIG): requirements-cross.txt constraints.txt | $(VENV)/bin/python
+	$(PIP) install --no-compile --no-deps --upgrade --target build/zig -r requirements-cross.txt
+	touch $@
+
+compile-aarch64: $(ZIG) $(VENV)/.build-packages  ## the core compiled for 64-bit Arm by clang, warnings as errors
+	$(cross_env) cmake --preset aarch64-clang -DPython_EXECUTABLE="$(CURDIR)/$(PY)" -DNAVIT_EDGE_ZIG="$(CURDIR)/$(ZIG)"
+	$(cross_env) cmake --build --preset aarch64-clang --parallel $(JOBS)
+cross_env = env -u CXX -u CMAKE_CXX_COMPILER_LAUNCHER ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/build/zig/cache" $(with_tools)
 
 check-python3.10 check-python3.12 check-python3.13: check-python%:  ## the package under another Python; its quick tests that need no PyTorch
 	bash scripts/check_python.sh $* -n $(WORKERS) $(SHARED)
@@ -148,7 +162,7 @@ $(VENV)/.demo-installed: requirements-demo.txt $(VENV)/.build-packages $(SOURCES
 
 # Development tools and third-party packages.
 $(VENV)/.packages: constraints.txt requirements-dev.txt requirements-demo.txt requirements-build.txt requirements-headers.txt
-$(VENV)/.packages: requirements-oracles.txt | $(VENV)/bin/python
+$(VENV)/.packages: requirements-oracles.txt $(VENV)/.build-packages
 	$(PIP) install --no-compile $$($(PY) scripts/torch_index.py) -r requirements-dev.txt
 	$(PIP) install --no-compile --no-deps -r requirements-headers.txt -r requirements-oracles.txt
 	touch $@

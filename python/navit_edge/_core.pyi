@@ -364,6 +364,7 @@ class Packer:
         patch_px: int,
         sizing: str,
         filter: str = "bilinear",
+        processor: str = "pillow",
         alpha: str = "drop",
         background: tuple[int, int, int] = (255, 255, 255),
         prefix_tokens: int = 0,

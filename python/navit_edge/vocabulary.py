@@ -13,9 +13,15 @@ from typing import Literal, TypeAlias, get_args
 Filter: TypeAlias = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
-#: Whose resize it is, bit for bit.
-Processor: TypeAlias = Literal["pillow", "torchvision"]
+#: Whose image processor's pixels they are, bit for bit: timm's are those of Pillow, with which it resizes.
+Processor: TypeAlias = Literal["pillow", "torchvision", "timm"]
 PROCESSORS: tuple[Processor, ...] = get_args(Processor)
+#: The filters that each has.
+PROCESSOR_FILTERS: dict[Processor, tuple[Filter, ...]] = {
+    "pillow": FILTERS,
+    "torchvision": ("bilinear", "bicubic"),
+    "timm": FILTERS,
+}
 
 #: What becomes of an alpha channel: dropped, laid over a background, or refused.
 AlphaRule: TypeAlias = Literal["drop", "composite", "reject"]

@@ -34,7 +34,7 @@ def siglip2_bundle(made_once: Callable[[str, Callable[[Path], object]], Path]) -
 
         make_folder(folder / "folder")
         bundle = folder / "model.navit"
-        options = ("--text", "--lowerings", "padded")
+        options = ("--text", "--lowerings", "padded", "--processor", "pillow")
         result = invoke("export", "--checkpoint", folder / "folder", *options, "-o", bundle)
         assert result.exit_code == 0, result.stderr
         build_openvino(bundle)

@@ -31,7 +31,9 @@ def test_export_makes_a_bundle_from_a_size_and_a_config(tmp_path: Path) -> None:
     result = invoke("export", *options, *sizing, "--seed", 3, "-o", bundle)
     assert result.exit_code == 0, result.stderr
     assert str(bundle) in result.stdout.replace("\n", "")
+    assert "processor: pillow (default of export)" in result.stderr
     manifest = manifests.load(bundle)
+    assert manifest.schema_version == 1
     assert (manifest.model.width, manifest.model.depth, manifest.labels) == (64, 1, ("cat", "dog"))
     assert manifest.preprocess.sizing == Sizing(rule="token-cap", max_tokens=64, upscale=True)
     assert "token-cap (max_tokens 64, upscale True)" in invoke("inspect", bundle).stdout.replace("\n", " ")

@@ -119,6 +119,22 @@ def test_the_schema_judges_every_field_with_many_values_as_the_readers_do(schema
     compare_with_many_values(schema, CORPUS["base"], list(nodes(CORPUS["base"])))
 
 
+def test_the_schema_judges_the_processor_and_the_version_that_it_needs_as_the_readers_do(validator: Any) -> None:
+    raw = text_of(next(case for case in CORPUS["cases"] if case["name"] == "the processor torchvision"))
+    for version in (1, 2, 3):
+        for minor in (None, 0, SCHEMA_MINOR):
+            for processor in (None, "pillow", "torchvision", "timm", "x"):
+                for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
+                    content = json.loads(raw) | {"schema_version": version}
+                    content["preprocess"] |= {"filter": name, "processor": processor}
+                    if minor is not None:
+                        content["schema_minor"] = minor
+                    if processor is None:
+                        del content["preprocess"]["processor"]
+                    refused = refusal(json.dumps(content).encode())
+                    assert validator.is_valid(content) is not bool(refused), (version, minor, processor, name)
+
+
 def test_the_schema_judges_the_fields_of_a_text_tower_as_the_readers_do(schema: Any) -> None:
     base = text_of(next(case for case in CORPUS["cases"] if case["name"] == "a text tower"))
     content = json.loads(base)

@@ -127,6 +127,7 @@ struct SizingSpec {
 struct PreprocessSpec {
   SizingSpec sizing;
   Filter filter = Filter::kBilinear;
+  Processor processor = Processor::kPillow;
   std::int32_t patch_px = 16;
   std::int32_t channels = 3;
   std::int32_t frames = 1;  // of a film that a patch holds, one after another: 1 or 2; the graphs' patches say it

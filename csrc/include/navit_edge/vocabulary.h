@@ -42,13 +42,19 @@ enum class Filter : std::int32_t { kNearest, kBox, kBilinear, kHamming, kBicubic
 template <>
 inline constexpr Words<6> kWords<Filter>{"filter", {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}};
 
-/// Whose resize it is, bit for bit (docs/preprocessing.md).
+/// Whose image processor's pixels they are, bit for bit (docs/preprocessing.md).
 enum class Processor : std::int32_t {
   kPillow,
   kTorchvision,  // torch's antialiased interpolation of 8-bit pixels, which torchvision runs
+  kTimm,         // timm's transforms, which resize with Pillow: the bytes of kPillow
 };
 template <>
-inline constexpr Words<2> kWords<Processor>{"processor", {"pillow", "torchvision"}};
+inline constexpr Words<3> kWords<Processor>{"processor", {"pillow", "torchvision", "timm"}};
+
+/// Whether the processor has the filter.
+[[nodiscard]] constexpr bool has_filter(Processor processor, Filter filter) noexcept {
+  return processor != Processor::kTorchvision || filter == Filter::kBilinear || filter == Filter::kBicubic;
+}
 
 /// What becomes of an alpha channel.
 enum class Alpha : std::int32_t { kDrop, kComposite, kReject };

@@ -6,8 +6,10 @@
 
 namespace navit_edge {
 
-/// What this version reads and writes: docs/compatibility.md says what raises which.
-inline constexpr std::int64_t kSchemaVersion = 1;
+/// What this version reads and writes: docs/compatibility.md says what raises which. Both major versions have the same
+/// minor ones.
+inline constexpr std::int64_t kLeastSchemaVersion = 1;
+inline constexpr std::int64_t kSchemaVersion = 2;
 inline constexpr std::int64_t kSchemaMinor = 1;
 
 /// The most that a manifest may hold, beside its bytes and what json_text.h says. Far above what export and

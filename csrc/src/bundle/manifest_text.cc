@@ -68,10 +68,31 @@ ModelSpec read_model(const JsonReader& json) {
   return model;
 }
 
-PreprocessSpec read_preprocess(const JsonReader& json) {
-  json.only({"sizing", "filter", "patch_px", "channels", "mean", "std", "alpha", "background", "orientation", "icc"});
+/// A field of schema 1.1. What changes pixels makes the bundle one of schema 2: a reader of an earlier version must not
+/// pass over it.
+Processor read_processor(const JsonReader& json, const JsonReader& manifest_json, Filter filter) {
+  const auto processor = json.word<Processor>();
+  const bool second = manifest_json.at("schema_version").integer(kLeastInteger, kMostInteger) >= 2;
+  if (processor == Processor::kTorchvision && !second) {
+    json.fail("a schema_version of 2 beside it: readers of version 1 resize as Pillow does");
+  }
+  if (!second &&
+      (!manifest_json.has("schema_minor") || manifest_json.at("schema_minor").integer(0, kMostInteger) < 1)) {
+    json.fail("a schema_minor of 1 and up beside it: schema 1.0 has no such field");
+  }
+  if (!has_filter(processor, filter)) json.fail("the filter bilinear or bicubic beside it");
+  return processor;
+}
+
+PreprocessSpec read_preprocess(const JsonReader& manifest_json) {
+  const JsonReader json = manifest_json.at("preprocess");
+  json.only({"sizing", "filter", "processor", "patch_px", "channels", "mean", "std", "alpha", "background",
+             "orientation", "icc"});
   PreprocessSpec preprocess;
   preprocess.filter = json.at("filter").word<Filter>();
+  if (json.has("processor")) {
+    preprocess.processor = read_processor(json.at("processor"), manifest_json, preprocess.filter);
+  }
   preprocess.patch_px = json.at("patch_px").int32(1, 1024);
   preprocess.channels = json.at("channels").int32(kChannels, kChannels);
   for (const char* name : {"mean", "std"}) {
@@ -132,11 +153,12 @@ void check_text(const JsonReader& manifest_json, const Manifest& manifest) {
 /// to read the rest by: fields that a later minor version has added are skipped.
 JsonSource check_version(const JsonReader& json, const std::string& file) {
   const std::int64_t version = json.at("schema_version").integer(kLeastInteger, kMostInteger);
-  if (version != kSchemaVersion) {
+  if (version < kLeastSchemaVersion || version > kSchemaVersion) {
     const char* remedy = version > kSchemaVersion ? "upgrade navit-edge" : "export the model again with this version";
     json.with_source({file, remedy})
         .at("schema_version")
-        .fail(std::to_string(kSchemaVersion) + ", the schema that this version of navit-edge reads");
+        .fail(std::to_string(kLeastSchemaVersion) + " or " + std::to_string(kSchemaVersion) +
+              ", the schemas that this version of navit-edge reads");
   }
   const bool later = json.has("schema_minor") && json.at("schema_minor").integer(0, kMostInteger) > kSchemaMinor;
   return {file, kRemedy, later};
@@ -171,7 +193,7 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   manifest.name = json.at("name").string();
   (void)json.at("created_by").string_map();
   manifest.model = read_model(json.at("model"));
-  manifest.preprocess = read_preprocess(json.at("preprocess"));
+  manifest.preprocess = read_preprocess(json);
   if (json.has("files")) read_files(json.at("files"), manifest);
   if (json.has("labels")) {
     for (const JsonReader& item : json.at("labels").array(kLimits.labels)) manifest.labels.push_back(item.string());

@@ -78,7 +78,7 @@ void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) 
 }
 
 template <std::size_t kRowBytes>
-void write_rows(const PixelRows& image, const Band& band, Filter filter, const PixelKernels& pixels,
+void write_rows(const PixelRows& image, const Band& band, const PreprocessSpec& preprocess, const PixelKernels& pixels,
                 const Segment& segment, const Rgb& pad_rgb, const PatchLayout& to, WorkerScratch& scratch) {
   const Size target{to.grid.rows * to.patch_px, to.grid.cols * to.patch_px};
   const bool gray = image.channels() == 1;
@@ -102,15 +102,18 @@ void write_rows(const PixelRows& image, const Band& band, Filter filter, const P
   std::uint8_t* const expanded = scratch.three.data();
   const std::int32_t content_end = std::clamp(content.height_px, row_begin, row_end);
   if (content_end > row_begin) {
-    scratch.resizer.rows(image, content, filter, row_begin, content_end, [&](std::int32_t y, const std::uint8_t* row) {
-      if (gray) pixels.expand(row, index(content.width_px), expanded);
-      const std::uint8_t* from = gray ? expanded : row;
-      if (content.width_px < target.width_px) {
-        std::memcpy(mixed.data(), from, index(content.width_px) * kChannels);
-        from = mixed.data();
-      }
-      scatter_row<kRowBytes>(from, y, to);
-    });
+    scratch.resizer.rows(
+        image, content, preprocess.filter, row_begin, content_end,
+        [&](std::int32_t y, const std::uint8_t* row) {
+          if (gray) pixels.expand(row, index(content.width_px), expanded);
+          const std::uint8_t* from = gray ? expanded : row;
+          if (content.width_px < target.width_px) {
+            std::memcpy(mixed.data(), from, index(content.width_px) * kChannels);
+            from = mixed.data();
+          }
+          scatter_row<kRowBytes>(from, y, to);
+        },
+        preprocess.processor);
   }
   if (content_end == row_end) return;
   fill_from(0);
@@ -125,16 +128,15 @@ void write_frame(const Band& band, const ImageView& image, const Segment& segmen
   Rgb pad_rgb{};
   if (const auto* native = std::get_if<Native>(&preprocess.sizing.rule)) pad_rgb = native->pad_rgb;
   if (const auto* fills = std::get_if<NavitResize>(&preprocess.sizing.rule)) pad_rgb = fills->pad_rgb;
-  const Filter filter = preprocess.filter;
   switch (preprocess.patch_px) {
     case 16:
-      return write_rows<16 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<16 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
     case 14:
-      return write_rows<14 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<14 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
     case 32:
-      return write_rows<32 * kChannels>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<32 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
     default:
-      return write_rows<0>(source, band, filter, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<0>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
   }
 }
 

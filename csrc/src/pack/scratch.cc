@@ -37,7 +37,7 @@ void reserve_worker(WorkerScratch& worker, std::int64_t patches, const Preproces
                      static_cast<std::int32_t>(kReservedSidePx * std::min(1.0, 1 / aspect)) - (aspect > 1 ? 1 : 0)};
     for (const std::int64_t fewer : {1, 4}) {  // images smaller than the longest are scaled down more
       const Size target = target_of(std::max<std::int64_t>(1, patches / fewer), aspect, preprocess.patch_px);
-      worker.resizer.reserve(image, target, filter);
+      worker.resizer.reserve(image, target, filter, preprocess.processor);
       widest = std::max(widest, target.width_px);
     }
   }

@@ -53,14 +53,14 @@ void resize_image(const ImageView& image, Size target, Filter filter, std::uint8
                        std::to_string(target.width_px) +
                        " pixels (height x width); both must be at least 1 and at most " + std::to_string(kMostSidePx));
   }
-  if (processor == Processor::kTorchvision && filter != Filter::kBilinear && filter != Filter::kBicubic) {
+  if (!has_filter(processor, filter)) {
     throw InvalidInput("filter is '" + std::string(word_of(filter)) +
                        "'; expected bilinear or bicubic with processor=\"torchvision\"; \"pillow\" has all filters");
   }
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
   // Pillow premultiplies, so that hidden colours do not bleed; not if it copies pixels.
-  const bool blends = processor == Processor::kPillow && resized_channels(image) == 4 && filter != Filter::kNearest &&
-                      image.size() != target;
+  const bool blends = processor != Processor::kTorchvision && resized_channels(image) == 4 &&
+                      filter != Filter::kNearest && image.size() != target;
   const PixelRows source = PixelRows::own(image, blends, pixels);
   const std::size_t row_bytes = index(target.width_px) * index(source.channels());
   thread_local Resizer resizer;

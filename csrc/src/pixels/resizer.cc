@@ -194,7 +194,7 @@ void Resizer::untouched_rows(const PixelRows& image, std::int32_t row_begin, std
 }
 
 // Each line is what the functions above ask for, at most.
-void Resizer::reserve(Size image, Size target, Filter filter) {
+void Resizer::reserve(Size image, Size target, Filter filter, Processor processor) {
   const std::size_t in_bytes = index(image.width_px) * kChannels;
   const std::size_t out_bytes = index(target.width_px) * kChannels;
   const std::size_t slack_row = in_bytes + kPixelSlack;
@@ -216,7 +216,7 @@ void Resizer::reserve(Size image, Size target, Filter filter) {
   lines_.reserve(down_quads);
   spread_.reserve((chunk + 16) * kChannels * 4 * kBlockRows);
   scratch_.reserve(std::max(kBlockRows * (4 * chunk * kChannels + kPixelSlack), 4 * slack_row));
-  if (goes_down_first(image, target)) {
+  if (processor != Processor::kTorchvision && goes_down_first(image, target)) {
     ring_.reserve(std::bit_ceil(down_quads + 1) * 4 * padded(in_bytes));
     combined_.reserve(kBlockRows * padded(in_bytes) + kBlockQuads * out_line + padded(out_bytes));
   } else {
@@ -239,7 +239,7 @@ void Resizer::rows(const PixelRows& image, Size target, Filter filter, std::int3
   const bool down = size.height_px != target.height_px;
   if (down) down_.prepare(size.height_px, target.height_px, filter, processor, kernels_);
   if (across) across_.prepare(size.width_px, target.width_px, filter, processor, kernels_);
-  const bool down_first = processor == Processor::kPillow && goes_down_first(size, target);
+  const bool down_first = processor != Processor::kTorchvision && goes_down_first(size, target);
   if (across && down && down_first) return down_then_across(image, target, row_begin, row_end, sink);
   across_then_down(image, target, row_begin, row_end, sink);
 }

@@ -35,7 +35,7 @@ class Resizer {
 
   /// Sets memory aside: `rows` allocates nothing for an image of up to this size, in any format, with sides that go to
   /// two thirds of `target` to all of it.
-  void reserve(Size image, Size target, Filter filter);
+  void reserve(Size image, Size target, Filter filter, Processor processor = Processor::kPillow);
 
   /// Bytes of the buffers that hold pixels.
   [[nodiscard]] std::size_t buffer_bytes() const noexcept {

@@ -247,6 +247,36 @@ TEST_CASE("memory does not grow with the height of the image, and is a small par
   }
 }
 
+TEST_CASE("what is set aside for a processor suffices for its resize, whichever side shrinks more") {
+  for (const Processor processor : {Processor::kPillow, Processor::kTorchvision, Processor::kTimm}) {
+    for (const Filter filter : {Filter::kBilinear, Filter::kBicubic}) {
+      for (const Size size : {Size{900, 200}, Size{200, 900}, Size{500, 500}}) {
+        const Pixels pixels = picture(size.height_px, size.width_px);
+        const ImageView image{pixels.data(), size.height_px, size.width_px, 3, 0};
+        const PixelRows source = PixelRows::own(image, false, pixel_kernels(best_simd_level()));
+        Resizer resizer;
+        resizer.reserve(size, {96, 96}, filter, processor);
+        const std::size_t bytes = resizer.bytes();
+        for (const Size target : {Size{96, 96}, Size{64, 96}, Size{96, 64}}) {
+          resizer.rows(
+              source, target, filter, 0, target.height_px, [](std::int32_t, const std::uint8_t*) {}, processor);
+          CHECK(resizer.bytes() == bytes);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("timm resizes as Pillow does") {
+  const Pixels pixels = picture(123, 45, 4);
+  Pixels pillow(61 * 47 * 4);
+  Pixels timm(pillow.size());
+  const ImageView image{pixels.data(), 123, 45, 4, 0};
+  resize_image(image, {61, 47}, Filter::kLanczos, pillow.data());
+  resize_image(image, {61, 47}, Filter::kLanczos, timm.data(), Processor::kTimm);
+  CHECK(pillow == timm);
+}
+
 TEST_CASE("images and filters that cannot be resized are refused") {
   Pixels pixels = picture(4, 4);
   Pixels out(1000);

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
-from navit_edge.vocabulary import AlphaRule, Filter, Orientation
+from navit_edge.vocabulary import AlphaRule, Filter, Orientation, Processor
 
 if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
@@ -30,6 +30,7 @@ class Preprocessing:
     alpha: AlphaRule = "drop"  # "composite": over white
     orientation: Orientation = "apply"
     labels: tuple[str, ...] = ()  # names of the classes
+    processor: Processor = "pillow"  # whose pixels they are; import_family sets it
 
 
 DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens=1024), filter="bilinear")
@@ -37,11 +38,15 @@ DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A model with a checkpoint's weights. doubts: what is wrong with them, though the model can be exported."""
+    """A model with a checkpoint's weights. doubts: what is wrong with them, though the model can be exported.
+
+    processor_source: Why ``preprocessing.processor`` is what it is.
+    """
 
     family: str
     model: PackedModel
     preprocessing: Preprocessing
+    processor_source: str = ""
     text: ImportedText | None = None  # if it was asked for
     doubts: tuple[str, ...] = ()
     reason: str = ""  # why the checkpoint was taken for one of this family; empty if the caller named it
@@ -320,6 +325,8 @@ def import_checkpoint(
 
 def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) -> Imported:
     """Reads a checkpoint of a given family. Raises InvalidInputError."""
+    from navit_edge_export.families.processors import choose_processor
+
     module = row.load_module()
     config = module.read_config(checkpoint)
     if getattr(config, "frames", 1) != checkpoint.frames:
@@ -339,11 +346,14 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
             "the config it was trained with"
         )
     mapping.load(checkpoint.tensors, model)
+    preprocessing = module.read_preprocessing(config, checkpoint)
+    processor, source = choose_processor(row.name, checkpoint, preprocessing.filter)
     folder = checkpoint.folder
     return Imported(
         family=row.name,
         model=model.eval(),
-        preprocessing=module.read_preprocessing(config, checkpoint),
+        preprocessing=dataclasses.replace(preprocessing, processor=processor),
+        processor_source=source,
         text=row.read_text(checkpoint) if text else None,
         doubts=(*(folder.doubts if folder else ()), *_doubts(checkpoint, model)),
         record=folder.record() if folder else {},  # last: it names what was read

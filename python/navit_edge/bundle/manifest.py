@@ -16,13 +16,16 @@ from navit_edge.bundle.directory import Directory, opened
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
-from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Strategy
+from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Processor, Strategy
 
 #: What this version reads and writes: docs/compatibility.md says what raises which.
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+SCHEMA_VERSION = 1  #: of a bundle that needs no later one
 SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
+#: Sizing rules that readers of schema 1 do not know.
+_RULES_OF_SCHEMA_2 = ("navit-resize",)
 MANIFEST = "manifest.json"
 MOST_BYTES: int = _core.most_manifest_bytes
 
@@ -131,6 +134,7 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True):
     background: tuple[int, int, int] = WHITE  # RGB, for alpha "composite"
     orientation: Orientation = "as-decoded"
     icc: Icc = "ignore"
+    processor: Processor | msgspec.UnsetType = msgspec.UNSET  # whose pixels they are; not written: "pillow"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +194,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     engines: tuple[Engine, ...] = ()  # in order of preference within a device
     labels: tuple[str, ...] = ()
     tolerances: dict[str, Tolerance] = {}  # precision -> what `navit-edge verify` demands
-    golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow and numpy
+    golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow or torch, and numpy
     files: dict[str, File] = {}  # every file of the bundle but manifest.json
     schema_minor: int | msgspec.UnsetType = msgspec.UNSET  # not written while it is 0
     text: TextTower | msgspec.UnsetType = msgspec.UNSET
@@ -201,6 +205,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         frame = self.preprocess.patch_px**2 * self.preprocess.channels
         shapes = [spec.shape for graph in self.graphs[:1] for spec in graph.inputs if spec.name == "patches"]
         return 2 if any(shape[-1] == 2 * frame for shape in shapes) else 1
+
+
+def processor_of(preprocess: Preprocess) -> Processor:
+    """Whose image processor's pixels the model gets, bit for bit."""
+    return "pillow" if preprocess.processor is msgspec.UNSET else preprocess.processor
+
+
+def for_processor(manifest: Manifest, processor: Processor) -> Manifest:
+    """The manifest of a bundle with pixels of ``processor``, of the lowest schema that has them and the sizing rule.
+
+    Readers of schema 1 resize as Pillow does, so that other pixels need schema 2.
+    """
+    said: Processor | msgspec.UnsetType = msgspec.UNSET if processor == "pillow" else processor
+    preprocess = msgspec.structs.replace(manifest.preprocess, processor=said)
+    sizing = preprocess.sizing
+    later_rule = sizing.rule in _RULES_OF_SCHEMA_2 or (sizing.rule == "longest-side" and sizing.merge > 0)
+    if processor == "torchvision" or later_rule:
+        return msgspec.structs.replace(manifest, preprocess=preprocess, schema_version=2)
+    if processor == "timm":
+        return msgspec.structs.replace(manifest, preprocess=preprocess, schema_minor=1)
+    return msgspec.structs.replace(manifest, preprocess=preprocess)
 
 
 _REMEDY = "copy the bundle again or export the model again"

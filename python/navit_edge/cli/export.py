@@ -23,7 +23,7 @@ from navit_edge.cli.common import (
 )
 from navit_edge.errors import InvalidInputError, import_or_explain
 from navit_edge.token_parts import parse_outputs
-from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Orientation
+from navit_edge.vocabulary import PROCESSOR_FILTERS, WHITE, AlphaRule, Filter, Icc, Orientation, Processor
 
 if TYPE_CHECKING:
     from navit_edge.bundle.sizing_rule import Sizing
@@ -100,6 +100,13 @@ def export(
     resample: Annotated[
         Filter | None,
         typer.Option("--filter", help="Filter of the resize.", show_default="the checkpoint's, or bilinear"),
+    ] = None,
+    processor: Annotated[
+        Processor | None,
+        typer.Option(
+            help="Whose image processor's pixels the model gets, bit for bit.",
+            show_default="what transformers would run for the checkpoint, or pillow",
+        ),
     ] = None,
     alpha: Annotated[
         AlphaRule | None,
@@ -188,6 +195,8 @@ def export(
         console.print(f"family: {source.family}, since {source.reason}", style="dim", markup=False, soft_wrap=True)
     for doubt in source.doubts if isinstance(source, Imported) else ():
         console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
+    whose, reason = _choose_processor(processor, resample, source)
+    console.print(f"processor: {whose} ({reason})", style="dim", markup=False, soft_wrap=True)
     with make_progress(console) as progress:
         bar = progress.add_task("export", total=None, phase="")
         export_bundle(
@@ -199,6 +208,7 @@ def export(
             record=source.record if isinstance(source, Imported) else None,
             sizing=_choose_sizing(sizing, max_tokens, own),
             resample=resample or own.filter,
+            processor=whose,
             alpha=alpha or own.alpha,
             background=background,
             orientation=orientation or own.orientation,
@@ -268,6 +278,22 @@ def _import(
     read = read_checkpoint(checkpoint, processor=processor, frames=frames)
     fields = _load_config(size, config).to_dict()
     return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields), text=text)
+
+
+def _choose_processor(
+    given: Processor | None, resample: Filter | None, source: Imported | NaViTConfig
+) -> tuple[Processor, str]:
+    """Whose pixels the model gets, and why."""
+    from navit_edge_export.families.registry import Imported
+
+    if given is not None:
+        return given, "--processor"
+    if not isinstance(source, Imported):
+        return "pillow", "default of export"
+    own = source.preprocessing.processor
+    if resample is not None and resample not in PROCESSOR_FILTERS[own]:
+        return "pillow", f"{own} has no filter {resample} here"
+    return own, source.processor_source
 
 
 def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:

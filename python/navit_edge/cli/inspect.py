@@ -153,6 +153,7 @@ def _print(
 ) -> None:
     from rich.text import Text
 
+    from navit_edge.bundle.manifest import processor_of
     from navit_edge.bundle.sizing_rule import describe as describe_sizing
 
     console = out_console()
@@ -168,8 +169,8 @@ def _print(
         ),
         (
             "preprocessing",
-            f"{describe_sizing(preprocess.sizing)}, {preprocess.filter}, patches of {preprocess.patch_px} px, "
-            f"{preprocess.channels} channels",
+            f"{describe_sizing(preprocess.sizing)}, {preprocess.filter} ({processor_of(preprocess)}), "
+            f"patches of {preprocess.patch_px} px, {preprocess.channels} channels",
         ),
         ("labels", str(len(manifest.labels)) if manifest.labels else "none"),
         (

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
-from navit_edge.bundle.manifest import Graph, Manifest
+from navit_edge.bundle.manifest import Graph, Manifest, Preprocess, processor_of
 from navit_edge.bundle.sizing_rule import to_json
 from navit_edge.oracle.graph import infer
 from navit_edge.oracle.packs import Pack, Segment, Values
@@ -106,6 +106,7 @@ def patches_of(image: Image, grid: Grid, manifest: Manifest) -> npt.NDArray[np.u
         patch_px=pre.patch_px,
         sizing=to_json(pre.sizing),
         filter=pre.filter,
+        processor=processor_of(pre),
         alpha=pre.alpha,
         background=pre.background,
         frames=manifest.frames,
