@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
-from navit_edge.bundle.manifest import Graph, Manifest, Preprocess, processor_of
+from navit_edge.bundle.manifest import Graph, Manifest, processor_of
 from navit_edge.bundle.sizing_rule import to_json
 from navit_edge.oracle.graph import infer
 from navit_edge.oracle.packs import Pack, Segment, Values
