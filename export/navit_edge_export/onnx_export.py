@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from navit_edge_export.text.tower import ImportedText
 
+CHANNELS = 3  # of a bundle's images: R, G, B
 #: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
 DEFAULT_LOWERINGS: tuple[Lowering, ...] = ("masked", "padded")
 
@@ -97,7 +98,8 @@ def export_bundle(
     weights: For the record: where the weights came from, such as the checkpoint's name.
     record: More of the same, for the manifest's ``created_by``, as ``Imported.record``.
     sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
-    max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
+    max_tokens: Most patches of an image, for the rules "token-cap", "naflex" and "patch-budget" that do not say it
+        themselves.
     resample: a filter of Pillow's, such as "bilinear" or "bicubic".
     processor: whose pixels the model gets, bit for bit: "pillow", "torchvision" (bilinear and bicubic only; the bundle
         then needs this version or a later one), or "timm", whose are those of Pillow.
@@ -259,6 +261,11 @@ def _chosen_outputs(offered: Sequence[str], outputs: Sequence[str] | None, parts
 
 
 def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing: Sizing) -> None:
+    if config.channels != CHANNELS:
+        raise InvalidInputError(
+            f"the model takes images of {config.channels} channels; expected {CHANNELS}, which is what every image has "
+            "here (gray ones have three equal channels): train or fold its patch embedding for three"
+        )
     if labels and len(labels) != config.num_classes:
         raise InvalidInputError(
             f"found {len(labels)} labels; the model has {config.num_classes} classes; give one label per class or none"
@@ -270,14 +277,14 @@ def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing:
 def _check_merge(model: PackedModel, sizing: Sizing) -> None:
     merge = model.block_side
     block_px = merge * model.config.patch_px
-    if merge == 1 or (sizing.merge > 0 and sizing.merge % merge == 0):
+    if merge == 1 or (sizing.merge and sizing.merge % merge == 0):
         return
     if sizing.rule == "fixed" and sizing.height_px % block_px == 0 and sizing.width_px % block_px == 0:
         return
     raise InvalidInputError(
         f"{model.family} merges {merge} x {merge} patches, and the sizing rule {sizing.rule} gives grids that are "
-        f"not whole blocks; expected smart-resize, longest-side or navit-resize with merge={merge}, or fixed sides, "
-        f"multiples of {block_px} pixels"
+        f"not whole blocks; expected smart-resize, longest-side, patch-budget or navit-resize with merge={merge}, or "
+        f"fixed sides, multiples of {block_px} pixels"
     )
 
 

@@ -72,23 +72,25 @@ def make_paddle(**changes: object) -> torch.nn.Module:
     return model
 
 
-def patches_of(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+def patches_of(
+    image: Image, mean: tuple[float, ...], std: tuple[float, ...], side: int = 8
+) -> tuple[torch.Tensor, torch.Tensor]:
     """[T, C, P, P] and (1, rows, columns)"""
-    patches, rows, columns = PaddleOCRVLImageProcessorPil().patchify(normalize(image, mean, std).numpy(), 8, 2, 1)
+    patches, rows, columns = PaddleOCRVLImageProcessorPil().patchify(normalize(image, mean, std).numpy(), side, 2, 1)
     return torch.from_numpy(patches), torch.tensor([[1, rows, columns]])
 
 
-def moonvit_oracle(theirs: torch.nn.Module) -> Oracle:
+def moonvit_oracle(theirs: Any) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        pixels, grid = patches_of(image, *HALF)
+        pixels, grid = patches_of(image, *HALF, theirs.config.patch_size)
         return {"tokens": theirs(pixels, grid_thw=grid).last_hidden_state.numpy()}
 
     return oracle
 
 
-def paddle_oracle(theirs: torch.nn.Module) -> Oracle:
+def paddle_oracle(theirs: Any) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        pixels, grid = patches_of(image, *CLIP)
+        pixels, grid = patches_of(image, *CLIP, theirs.config.patch_size)
         return {"tokens": theirs(pixels[None], grid_thw=grid).last_hidden_state.flatten(0, -2).numpy()}
 
     return oracle

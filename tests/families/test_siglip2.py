@@ -50,13 +50,14 @@ def make(kind: str = "Siglip2VisionModel", **changes: Any) -> nn.Module:
 
 def oracle_of(model: nn.Module) -> Oracle:
     vision: Any = getattr(model, "vision_model", model)
+    side = vision.config.patch_size
 
     def oracle(image: Image) -> dict[str, np.ndarray]:
-        pixels = convert_image_to_patches(normalize(image, (0.5,) * 3, (0.5,) * 3).numpy(), 8)
+        pixels = convert_image_to_patches(normalize(image, (0.5,) * 3, (0.5,) * 3).numpy(), side)
         inputs = {
             "pixel_values": torch.from_numpy(np.ascontiguousarray(pixels))[None],
             "pixel_attention_mask": torch.ones(1, len(pixels), dtype=torch.int64),
-            "spatial_shapes": torch.tensor([[image.shape[0] // 8, image.shape[1] // 8]]),
+            "spatial_shapes": torch.tensor([[image.shape[0] // side, image.shape[1] // side]]),
         }
         found = vision(**inputs)
         outputs = {"tokens": found.last_hidden_state[0].numpy()}

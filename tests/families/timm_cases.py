@@ -101,12 +101,12 @@ def make_timm(case: str) -> nn.Module:
     return perturb(NaFlexVit(NaFlexVitCfg(**arguments), num_classes=0 if case == "channels-first" else 7))
 
 
-def save_folder(model: nn.Module, case: str, folder: Path) -> Path:
-    """As timm saves for the Hugging Face hub."""
+def save_folder(model: nn.Module, case: str, folder: Path, **changes: object) -> Path:
+    """As timm saves for the Hugging Face hub; ``changes`` are arguments beside those of the case."""
     folder.mkdir(parents=True)
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
     config = {
-        "model_args": {**SMALL, **CASES[case]},
+        "model_args": {**SMALL, **CASES[case], **changes},
         "pretrained_cfg": {"mean": MEAN, "std": STD, "input_size": [3, 128, 128], "interpolation": "bicubic"},
     }
     (folder / "config.json").write_text(json.dumps(config))

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import test_dinov2
 import test_dinov3
+import test_glm4v
+import test_hunyuan_vl
 import test_lfm2_vl
 import test_mistral3
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
+import test_radio
 import test_siglip2
 import test_vit_pytorch
 import timm
@@ -129,6 +132,15 @@ def _whole(make_theirs: Callable[..., Any], oracle_of: Callable[[Any], Oracle], 
     return make
 
 
+def _glm(kind: str) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        theirs = test_glm4v.make(kind, hidden_size=384, num_heads=6, intermediate_size=1024, image_size=192)
+        theirs.save_pretrained(folder)
+        return import_checkpoint(folder), test_glm4v.oracle_of(theirs)
+
+    return make
+
+
 #: Kind -> what makes its checkpoint in a folder. Heads are 64 wide, tables as large as in the models that people have.
 REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
     "siglip2": _siglip2,
@@ -145,6 +157,10 @@ REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
     "qwen2-vl": _qwen("qwen2-vl", embed_dim=384, mlp_ratio=4),
     "qwen2.5-vl": _qwen("qwen2.5-vl", hidden_size=384, intermediate_size=1024, window_size=112),
     "qwen3-vl": _qwen("qwen3-vl", hidden_size=384, intermediate_size=1536, num_position_embeddings=2304),
+    "glm4v": _glm("glm4v"),
+    "glm-ocr": _glm("glm-ocr"),
+    "hunyuan-vl": _rotary(test_hunyuan_vl.make, test_hunyuan_vl.oracle_of, max_image_size=1024),
+    "radio": _rotary(test_radio.make_model, test_radio.oracle_of, max_img_size=1024),
     "vit-pytorch": _vit_pytorch("plain"),
     "vit-pytorch-nested": _vit_pytorch("nested"),
     **{
@@ -181,7 +197,7 @@ def test_attention_is_fused_for_every_target(
 def test_a_session_of_openvino_is_the_library_one_image_at_a_time(exported: tuple[Path, Imported, Oracle]) -> None:
     bundle, imported, oracle = exported
     build_openvino(bundle)
-    even = imported.model.block_side > 1 or imported.family.startswith(("moonvit", "paddleocr"))
+    even = imported.model.block_side > 1 or imported.family in ("moonvit", "paddleocr-vl")
     grids = test_qwen_vl.GRIDS if even else GRIDS
     images = draw_images(grids, imported.model.config.patch_px)
     results = ne.Session(bundle, precision="fp32").run(images)

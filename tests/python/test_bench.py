@@ -137,11 +137,10 @@ def test_the_ladder_respects_the_limit_of_images(manifest: Manifest) -> None:
     ids=lambda sizing: sizing.rule,
 )
 def test_the_ladder_is_of_images_that_the_sizing_rule_leaves_as_they_are(manifest: Manifest, sizing: Sizing) -> None:
-    preprocess = msgspec.structs.replace(manifest.preprocess, sizing=sizing)
-    changed = msgspec.structs.replace(manifest, preprocess=preprocess)
+    changed = with_sizing(manifest, sizing)
     rungs = ladder(changed, fixed_engine(manifest, (1024, 32)))
     assert rungs
-    side = preprocess.patch_px
+    side = manifest.preprocess.patch_px
     for rows, cols in {grid for grids in rungs for grid in grids}:
         assert grid_of(changed, (rows * side, cols * side)) == (rows, cols)
 
@@ -153,6 +152,18 @@ def test_the_built_in_set_fits_an_engine_of_small_budgets(manifest: Manifest) ->
     side = manifest.preprocess.patch_px
     assert all(round(h / side) * round(w / side) <= 48 for h, w in sizes)
     assert sizes == mixed_sizes(manifest, engine)
+
+
+def with_sizing(manifest: Manifest, sizing: Sizing) -> Manifest:
+    return msgspec.structs.replace(manifest, preprocess=msgspec.structs.replace(manifest.preprocess, sizing=sizing))
+
+
+def test_the_built_in_set_ends_with_what_does_not_fit_if_the_rule_scales_everything_up(manifest: Manifest) -> None:
+    side = manifest.preprocess.patch_px
+    changed = with_sizing(manifest, Sizing(rule="fixed", height_px=8 * side, width_px=8 * side))
+    with pytest.raises(InvalidInputError, match=r"is 63 tokens.* gives an image 64 or more; rebuild with larger"):
+        mixed_sizes(changed, fixed_engine(manifest, (63, 4)))
+    assert len(mixed_sizes(changed, fixed_engine(manifest, (64, 4)))) == 32
 
 
 # --- sets

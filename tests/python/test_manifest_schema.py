@@ -30,7 +30,7 @@ BEYOND_A_SCHEMA = {
     "names of things that are there": ("a file that `files` lists", "one of the bundle's graphs", " among them"),
     "numbers that agree": (
         "rows of tokens with token_merge", "rows of projected", "rows of deepstack",
-        "one class for each of the", "multiples of the patch side",
+        "one class for each of the", "multiples of the patch side", "merge * merge",
         "min_pixels <= max_pixels", "target_tokens is ", "longest is ", "budgets that ascend", "has budgets",
     ),
 }  # fmt: skip
@@ -43,6 +43,7 @@ RULES: tuple[dict[str, Any], ...] = (
     {"rule": "smart-resize", "merge": 2, "min_pixels": 16, "max_pixels": 1024},
     {"rule": "longest-side", "longest_px": 64, "merge": 2},
     {"rule": "fixed", "height_px": 8, "width_px": 16},
+    {"rule": "patch-budget", "merge": 3, "max_tokens": 630},
 )
 #: Of each kind one, and what meets or leaves a limit.
 VALUES: tuple[Any, ...] = (

@@ -20,6 +20,7 @@ from navit_edge.bundle import manifest as manifests
 from navit_edge.oracle.distance import Differences
 from navit_edge.oracle.graph import infer, mark_outputs, open_runner, run_graph
 from navit_edge.oracle.interchange import inputs_json, outputs_json
+from navit_edge.oracle.packs import Pack
 from navit_edge.oracle.reference import pack_images
 from navit_edge_export import preprocess
 
@@ -107,3 +108,15 @@ def test_what_is_not_a_number_is_never_near() -> None:
     assert min(found.cosines) == 0
     assert math.isnan(found.rms)
     assert found.largest == 4.0
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+def test_the_rows_of_images_are_known_to_a_graph_that_reads_no_segments(padding: int, tmp_path: Path) -> None:
+    manifest = manifests.load(make_bundle(tmp_path / "tiny.navit"))
+    images = [np.zeros((8, 12, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)]
+    pack = pack_images(images, [(2, 3), (1, 1)], manifest, padding_tokens=padding, padding_images=2)
+    whole = pack.used_rows()
+    inputs = {name: value for name, value in pack.inputs.items() if name not in ("segment_ids", "grid_hw")}
+    np.testing.assert_array_equal(Pack(inputs=inputs, segments=pack.segments).used_rows(), whole)
+    np.testing.assert_array_equal(whole, np.arange(7 + padding) < 7)
+    assert Pack(inputs=inputs, segments=pack.segments).patches_of_row(np.zeros((7 + padding, 4), np.float32)) == 1

@@ -248,6 +248,8 @@ def test_an_engine_whose_budget_the_models_own_tokens_fill_is_said_to_run_no_ima
     manifests.save(msgspec.structs.replace(manifest, model=model, engines=(small,)), bundle)
     with pytest.raises(ne.BackendError, match=r"takes 5 tokens, and 5 of each image are .* --token-budgets of 6"):
         verify(bundle)
+    with pytest.raises(ne.InvalidInputError, match=r"token budget 5: .* expected at least 6; give a larger"):
+        build_engines(bundle, BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(5,)))
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["a right engine", "an engine past its tolerance"])
@@ -268,11 +270,29 @@ def test_a_bundle_that_takes_no_file_does_not_cost_the_verdict(
     done = CliRunner().invoke(app, ["verify", str(bundle)])
     assert done.exit_code == 1
     assert "least cosine" in done.stdout
-    assert f"cannot write into {bundle}: Read-only file system" in " ".join(done.stderr.split())
+    first = done.stderr.partition("\n")[0]
+    assert first.startswith(f"note: cannot write into {bundle}: Read-only file system"), "before the work"
+    assert f"not kept: cannot write into {bundle}: Read-only file system" in " ".join(done.stderr.split())
     assert "--no-write" in done.stderr
     assert ("do not use this engine" in done.stderr) == broken
     done = CliRunner().invoke(app, ["verify", str(bundle), "--no-write"])
     assert done.exit_code == int(broken)
+
+
+def test_weights_that_are_no_numbers_fail_the_verdict_by_name(bundle: Path) -> None:
+    model = onnx.load(bundle / "graphs" / "masked.onnx", load_external_data=False)
+    tensor = next(one for one in model.graph.initializer if one.name == "blocks.1.mlp.down.bias")
+    offset = next(int(entry.value) for entry in tensor.external_data if entry.key == "offset")
+    path = bundle / "graphs" / "weights.bin"
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 4] = np.float32("nan").tobytes()
+    path.write_bytes(content)
+    publish.seal(bundle, manifests.load(bundle))
+    done = CliRunner().invoke(app, ["verify", str(bundle)])
+    assert done.exit_code == 1
+    assert "every weight is a finite number: 1 of" in done.stderr
+    assert "hold NaN or infinity: blocks.1.mlp.down.bias" in done.stderr
+    assert "export a checkpoint from before" in done.stderr
 
 
 def test_what_cannot_be_verified_is_said_and_never_passed(

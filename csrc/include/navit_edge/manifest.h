@@ -95,6 +95,10 @@ struct SmartResize {
   std::int64_t min_pixels = 0;
   std::int64_t max_pixels = 0;
 };
+struct PatchBudget {
+  std::int32_t merge = 0;       // sides are multiples of P * merge
+  std::int32_t max_tokens = 0;  // most patches of an image; small images are scaled up to it
+};
 struct LongestSide {
   std::int32_t longest_px = 0;
   std::int32_t merge = 0;  // sides are multiples of P * merge; 0 as 1
@@ -109,12 +113,12 @@ struct Fixed {
   std::int32_t height_px = 0;
   std::int32_t width_px = 0;
 };
-using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed, NavitResize>;
+using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed, PatchBudget, NavitResize>;
 
 /// In the order of the alternatives.
 template <>
-inline constexpr Words<7> kWords<SizingRule>{
-    "rule", {"token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "navit-resize"}};
+inline constexpr Words<8> kWords<SizingRule>{
+    "rule", {"token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "patch-budget", "navit-resize"}};
 [[nodiscard]] inline std::string_view word_of(const SizingRule& rule) noexcept {
   return kWords<SizingRule>.words[rule.index()];
 }

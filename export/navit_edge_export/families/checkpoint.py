@@ -15,6 +15,7 @@ from torch import Tensor
 from navit_edge.errors import InvalidInputError
 from navit_edge.files import read_json
 from navit_edge_export.families.hub import PROCESSOR_FILES, is_hub_name, open_hub_folder
+from navit_edge_export.families.sources import GIVEN, ReadFields
 
 #: Where files of torch.save keep the weights, beside what training needs.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -215,7 +216,7 @@ def read_checkpoint(
     """
     path = Path(path)
     folder: Folder | None = None
-    settings: dict[str, Any] = {}
+    settings = ReadFields({}, where="")
     fields: dict[str, Any] = {}
     if path.is_dir() or is_hub_name(path):
         folder = open_hub_folder(path) if is_hub_name(path) else LocalFolder(path)
@@ -232,18 +233,20 @@ def read_checkpoint(
         fields = _read_json(config)
     for wrapper in _WRAPPING:
         tensors = without_prefix(tensors, wrapper)
+    given = dict(processor or {})
+    where = {name: settings.where(name) for name in settings} | dict.fromkeys(given, GIVEN)
     return Checkpoint(
         path=path,
         tensors=tensors,
-        config=fields,
-        processor={**settings, **(processor or {})},
+        config=ReadFields(fields, where="config.json" if config is None else config.name),
+        processor=ReadFields({**settings, **given}, where=where),
         metadata=metadata,
         frames=frames,
         folder=folder,
     )
 
 
-def _read_processor(folder: Folder, part: str) -> dict[str, Any]:
+def _read_processor(folder: Folder, part: str) -> ReadFields:
     """As transformers 5 reads it: ``image_processor`` of processor_config.json in place of preprocessor_config.json.
 
     What else processor_config.json says is of the processor around it, and counts if nothing else says it. part:
@@ -259,7 +262,10 @@ def _read_processor(folder: Folder, part: str) -> dict[str, Any]:
         outer.pop(other, None)
     if nested is not None and not isinstance(nested, dict):
         raise InvalidInputError(f"{folder.get(PROCESSOR_FILES[0])}: {part} is {nested!r}; expected an object of fields")
-    return {**outer, **(inner if nested is None else nested)}
+    name = own if nested is None else f"processor_config.json, {part}"
+    first = inner if nested is None else nested
+    where = {key: name if key in first else "processor_config.json" for key in {**outer, **first}}
+    return ReadFields({**outer, **first}, where=where)
 
 
 def _read_folder(folder: Folder) -> Mapping[str, Tensor]:

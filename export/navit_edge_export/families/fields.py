@@ -22,6 +22,7 @@ HF_ACTIVATIONS = {
     "swish": "silu",
     "relu": "relu",
 }
+_MOST_SHOWN = 120  # letters of a value in a message
 #: Pillow's numbers of filters, as processors store them.
 PIL_FILTERS: tuple[Filter, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
@@ -41,6 +42,7 @@ class Fields:
     def refuse(self, name: str, supported: str) -> NoReturn:
         """Raises InvalidInputError: the field, its value, and what is supported."""
         found = repr(self._values[name]) if name in self._values else "missing"
+        found = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
         raise InvalidInputError(f"{self._where}: {name} is {found}; the family {self._family} supports {supported}")
 
     def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
@@ -137,7 +139,13 @@ def read_pixels(
         return (0.0,) * channels, (1.0,) * channels
     found = []
     for name, default in (("image_mean", mean), ("image_std", std)):
-        value = checkpoint.processor.get(name, default)
+        value = checkpoint.processor.get(name)
+        if value is None and len(default) != channels:
+            raise InvalidInputError(
+                f"the config of {checkpoint.path} says images of {channels} channels, and no file says their {name}; "
+                f"the family {family} supports {len(default)} channels"
+            )
+        value = default if value is None else value
         values = [value] * channels if _is_number(value) else value
         if not isinstance(values, (list, tuple)) or not all(_is_number(v) for v in values):
             fields.refuse(name, "a number for each channel")

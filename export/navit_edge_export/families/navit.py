@@ -62,8 +62,9 @@ def state_map(config: NaViTConfig, checkpoint: Checkpoint) -> StateMap:
 def read_preprocessing(config: NaViTConfig, checkpoint: Checkpoint) -> Preprocessing:
     """What the metadata says (model/checkpoint.py), otherwise the defaults of export."""
     stored = checkpoint.metadata.get(PREPROCESSING_KEY)
+    own = "the model's config"
     if stored is None:
-        return DEFAULT_PREPROCESSING
+        return dataclasses.replace(DEFAULT_PREPROCESSING, sources={"mean": own, "std": own})
     try:
         said = msgspec.json.decode(stored, type=Said)
     except msgspec.DecodeError as error:
@@ -79,6 +80,16 @@ def read_preprocessing(config: NaViTConfig, checkpoint: Checkpoint) -> Preproces
     sizing = DEFAULT_PREPROCESSING.sizing
     if said.max_tokens:
         sizing = msgspec.structs.replace(sizing, max_tokens=said.max_tokens)
+    sources = {"mean": own, "std": own}
+    sources |= dict.fromkeys(_said(said), f"the checkpoint's metadata, {PREPROCESSING_KEY}")
     return dataclasses.replace(
-        DEFAULT_PREPROCESSING, sizing=sizing, alpha=said.alpha or DEFAULT_PREPROCESSING.alpha, labels=said.labels
+        DEFAULT_PREPROCESSING,
+        sizing=sizing,
+        alpha=said.alpha or DEFAULT_PREPROCESSING.alpha,
+        labels=said.labels,
+        sources=sources,
     )
+
+
+def _said(said: Said) -> list[str]:
+    return ["sizing"] * bool(said.max_tokens) + ["alpha"] * (said.alpha is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import AlphaRule, Filter, Orientation, Processor
+from navit_edge_export.families.sources import sources_of, unread_of
 
 if TYPE_CHECKING:
     from navit_edge_export.families.checkpoint import Checkpoint
@@ -30,6 +31,7 @@ class Preprocessing:
     alpha: AlphaRule = "drop"  # "composite": over white
     orientation: Orientation = "apply"
     labels: tuple[str, ...] = ()  # names of the classes
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of fields that lie in no file of fields
     processor: Processor = "pillow"  # whose pixels they are; import_family sets it
 
 
@@ -38,15 +40,18 @@ DEFAULT_PREPROCESSING = Preprocessing(sizing=Sizing(rule="token-cap", max_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A model with a checkpoint's weights. doubts: what is wrong with them, though the model can be exported.
+    """A model with a checkpoint's weights.
 
-    processor_source: Why ``preprocessing.processor`` is what it is.
+    sources: Field of the preprocessing, or of ``model.config``'s mean and std -> where it came from.
+    notes: Fields of the checkpoint's files that were not asked for.
+    doubts: What is wrong with the weights, though the model can be exported.
     """
 
     family: str
     model: PackedModel
     preprocessing: Preprocessing
-    processor_source: str = ""
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     text: ImportedText | None = None  # if it was asked for
     doubts: tuple[str, ...] = ()
     reason: str = ""  # why the checkpoint was taken for one of this family; empty if the caller named it
@@ -236,6 +241,39 @@ FAMILIES = (
         architectures=(r"Qwen3VL\w*",),
     ),
     Family(
+        name="glm4v",
+        source="transformers: the vision towers of GLM-4.1V, 4.5V and 4.6V, and of GLM-OCR",
+        keys=(
+            r"downsample\.weight",
+            r"merger\.post_projection_norm\.weight",
+            r"blocks\.0\.mlp\.gate_proj\.weight",
+            r"post_layernorm\.weight",
+        ),
+        model_types=("glm4v", "glm4v_vision", "glm4v_moe", "glm4v_moe_vision", "glm46v", "glm_ocr", "glm_ocr_vision"),
+        architectures=(r"Glm4v\w*", r"Glm46V\w*", r"GlmOcr\w*"),
+    ),
+    Family(
+        name="hunyuan-vl",
+        source="transformers: HunYuanVLVisionTransformer, the vision tower of HunyuanOCR",
+        keys=(
+            r"(patch_merger|perceive)\.image_newline",
+            r"(patch_merger|perceive)\.before_rms\.weight",
+            r"embeddings\.position_embedding\.weight",
+        ),
+        model_types=("hunyuan_vl", "hunyuan_vl_vision"),
+        architectures=(r"HunYuanVL\w*",),
+    ),
+    Family(
+        name="radio",
+        source="transformers: RadioModel (C-RADIO), also as the vision tower of Nemotron Omni",
+        keys=(
+            r"(embeddings\.cls_register_token|patch_generator\.cls_token\.token)",
+            r"(embeddings\.patch_projection|patch_generator\.embedder)\.weight",
+        ),
+        model_types=("radio", "nemotron_h_omni", "NemotronH_Omni_Reasoning_V3"),
+        architectures=(r"Radio\w*", r"RADIO\w*", r"NemotronH_Omni\w*"),
+    ),
+    Family(
         name="moonvit",
         source="transformers: Kimi_K25VisionModel (MoonViT), vision tower and projector of Kimi K2.5; Kimi-VL's",
         keys=(
@@ -345,7 +383,7 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
             f"the checkpoint {checkpoint.path} does not fit the family {row.name}: {problems}; {looks}; export it with "
             "the config it was trained with"
         )
-    mapping.load(checkpoint.tensors, model)
+    broken = mapping.load(checkpoint.tensors, model)
     preprocessing = module.read_preprocessing(config, checkpoint)
     processor, source = choose_processor(row.name, checkpoint, preprocessing.filter)
     folder = checkpoint.folder
@@ -353,21 +391,21 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
         family=row.name,
         model=model.eval(),
         preprocessing=dataclasses.replace(preprocessing, processor=processor),
-        processor_source=source,
+        sources={**sources_of(checkpoint, row.name), **preprocessing.sources, "processor": source},
+        notes=unread_of(checkpoint),
         text=row.read_text(checkpoint) if text else None,
-        doubts=(*(folder.doubts if folder else ()), *_doubts(checkpoint, model)),
+        doubts=(*(folder.doubts if folder else ()), *_doubts(checkpoint, broken)),
         record=folder.record() if folder else {},  # last: it names what was read
     )
 
 
-def _doubts(checkpoint: Checkpoint, model: PackedModel) -> tuple[str, ...]:
+def _doubts(checkpoint: Checkpoint, broken: Sequence[str]) -> tuple[str, ...]:
     """Weights that are no numbers: a training that diverged, or a damaged file."""
-    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if not broken:
         return ()
     more = ", ..." if len(broken) > 3 else ""
     return (
-        f"the checkpoint {checkpoint.path} holds NaN or infinity in {len(broken)} of the model's tensors "
+        f"the checkpoint {checkpoint.path} holds NaN or infinity in {len(broken)} of its tensors "
         f"({', '.join(broken[:3])}{more}); outputs that depend on them are NaN, and `navit-edge build-engine` "
         "refuses those; take a checkpoint from before the training diverged",
     )

@@ -71,12 +71,19 @@ class StateMap:
         problems.append(listed("{} of another shape", self._wrong_shapes(tensors, model)))
         return "; ".join(filter(None, problems))
 
-    def load(self, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
-        """Fills the model's parameters, in float32. The caller has asked ``misfit``."""
+    def load(self, tensors: Mapping[str, Tensor], model: nn.Module) -> list[str]:
+        """Fills the model's parameters, in float32. The caller has asked ``misfit``.
+
+        Returns the names of the tensors that hold NaN or infinity.
+        """
         parameters = dict(model.named_parameters())
+        wrong: list[str] = []
         with torch.no_grad():
             for target, entry in self.entries.items():
                 parameters[target].copy_(_combined(entry, tensors))
+                if not parameters[target].isfinite().all():
+                    wrong += [name for name in entry.sources if not tensors[name].isfinite().all()] or [target]
+        return list(dict.fromkeys(wrong))
 
     def check_targets(self, model: nn.Module) -> None:
         """Raises ValueError if the map and the model's parameters are not the same: a bug in the importer."""

@@ -76,7 +76,7 @@ def read_config(checkpoint: Checkpoint) -> VitPytorchConfig:
     if patch_px**2 * channels != features:
         raise InvalidInputError(
             f"to_patch_embedding.1.weight takes {features} features, which are no square of pixels of {channels} "
-            'channels; give --config with {"channels": …}'
+            f'channels{_of_other_channels(features)}; give --config with {{"channels": …}}, as it was trained'
         )
     inner = _shape(checkpoint, first + ("to_queries.weight" if nested else "to_q.weight"), 2)[0]
     if nested:
@@ -196,6 +196,13 @@ def read_preprocessing(config: VitPytorchConfig, checkpoint: Checkpoint) -> Prep
     return Preprocessing(
         sizing=Sizing(rule="longest-side", longest_px=most), filter=read_filter(NAME, checkpoint, "bilinear")
     )
+
+
+def _of_other_channels(features: int) -> str:
+    """Which patches the features would be, in words."""
+    sides = {channels: math.isqrt(features // channels) for channels in (1, 3, 4)}
+    found = [f"{side} x {side} of {n}" for n, side in sides.items() if side * side * n == features]
+    return f" (they would be of {' or '.join(found)})" if found else ""
 
 
 def _head_norms(found: StateMap, target: str, source: str, *, nested: bool) -> None:

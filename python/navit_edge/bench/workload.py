@@ -28,6 +28,8 @@ LADDER_START = 64
 #: Decoded images are held in memory; a directory is read up to here.
 MOST_DECODED_BYTES = 2**30
 MIXED_COUNT = 32
+#: Sizes that are drawn for each that is wanted: where the sizing rule scales up, hardly one may fit.
+_DRAWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,23 +131,32 @@ def ladder_images(manifest: Manifest, grids: Sequence[Grid]) -> list[npt.NDArray
 def mixed_sizes(manifest: Manifest, engine: Engine, count: int = MIXED_COUNT, seed: int = 0) -> list[Size]:
     """The built-in set: log-uniform from 32 tokens to the longest image that fits, aspect ratios 1:2 to 2:1.
 
-    Sides are no multiples of the patch, so that every image is resized as a photograph would be.
+    Sides are no multiples of the patch, so that every image is resized as a photograph would be. If few of the drawn
+    ones fit, they are repeated; InvalidInputError if none does.
     """
     import numpy as np
 
     pre = manifest.preprocess
-    most = engine.budgets[-1].tokens - manifest.model.prefix_tokens
-    most = min(most, most_tokens(pre.sizing, pre.patch_px) or 1024)
+    largest = engine.budgets[-1].tokens - manifest.model.prefix_tokens
+    most = max(1, min(largest, most_tokens(pre.sizing, pre.patch_px) or 1024))
     least = min(32, most)
     rng = np.random.default_rng(seed)
     sizes: list[Size] = []
-    while len(sizes) < count:
+    for _ in range(_DRAWS * count):
+        if len(sizes) == count:
+            return sizes
         area = math.exp(rng.uniform(math.log(least), math.log(most))) * pre.patch_px**2
         aspect = math.exp(rng.uniform(-math.log(2), math.log(2)))
         size = (max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect))))
-        if tokens_of(manifest, size) <= most:
+        if tokens_of(manifest, size) <= min(most, largest):
             sizes.append(size)
-    return sizes
+    if not sizes:
+        smallest = tokens_of(manifest, (1, 1)) + manifest.model.prefix_tokens
+        raise InvalidInputError(
+            f"no image fits the engine {engine.id}: its largest budget is {engine.budgets[-1].tokens} tokens, and the "
+            f'sizing rule "{pre.sizing.rule}" gives an image {smallest} or more; rebuild with larger --token-budgets'
+        )
+    return [sizes[n % len(sizes)] for n in range(count)]
 
 
 def grid_of(manifest: Manifest, size: Size) -> Grid:

@@ -85,6 +85,15 @@ def edit(bundle: Path) -> Iterator[Edit]:
         raise BundleError(f"{bundle} could not be changed: {error.strerror}; it is as it was before") from error
 
 
+def unwritable(bundle: Path) -> str:
+    """Why a bundle cannot be changed, found out by a file that is made and removed; "" if it can, or is none."""
+    try:
+        with staging_directory(bundle):
+            return ""
+    except BundleError as error:
+        return str(error) if isinstance(error.__cause__, OSError) and bundle.is_dir() else ""
+
+
 class StagedEngine(msgspec.Struct, frozen=True, kw_only=True):
     """An engine that lies complete in a staging directory.
 

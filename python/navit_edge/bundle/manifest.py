@@ -25,8 +25,10 @@ SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
 #: Sizing rules that readers of schema 1 do not know.
-_RULES_OF_SCHEMA_2 = ("navit-resize",)
+_RULES_OF_SCHEMA_2 = ("patch-budget", "navit-resize")
 MANIFEST = "manifest.json"
+#: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
+SOURCE_PREFIX = "preprocess."
 MOST_BYTES: int = _core.most_manifest_bytes
 
 
@@ -187,7 +189,7 @@ class TextTower(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     name: str
-    created_by: dict[str, str]
+    created_by: dict[str, str]  # tool or package -> version; "weights" and "preprocess.FIELD" -> where from
     model: Model
     preprocess: Preprocess
     graphs: tuple[Graph, ...]

@@ -20,11 +20,11 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which grid an image gets (docs/preprocessing.md). A rule reads its own fields; the others keep their defaults."""
 
     rule: Rule
-    max_tokens: int = 0  # token-cap, naflex: most patches of an image; navit-resize: before its sides are filled up
+    max_tokens: int = 0  # token-cap, naflex, patch-budget, navit-resize (before sides are filled up): most patches
     upscale: bool = False  # token-cap: small images are scaled up to max_tokens, too
     fit: Fit = "resize"  # native
     pad_rgb: tuple[int, int, int] = (0, 0, 0)  # native with pad or crop, navit-resize: colour of what no image covers
-    merge: int = 0  # smart-resize, longest-side, navit-resize: sides are multiples of patch_px * merge
+    merge: int = 0  # smart-resize, longest-side, patch-budget, navit-resize: sides are multiples of patch_px * merge
     min_pixels: int = 0  # smart-resize
     max_pixels: int = 0  # smart-resize
     longest_px: int = 0  # longest-side, navit-resize
@@ -40,6 +40,7 @@ FIELDS: dict[Rule, tuple[str, ...]] = {
     "smart-resize": ("merge", "min_pixels", "max_pixels"),
     "longest-side": ("longest_px", "merge"),
     "fixed": ("height_px", "width_px"),
+    "patch-budget": ("merge", "max_tokens"),
     "navit-resize": ("max_tokens", "longest_px", "merge", "pad_rgb"),
 }
 RULES = tuple(FIELDS)
@@ -96,6 +97,7 @@ def example(rule: str) -> str:
         "smart-resize": "smart-resize:merge=2,min_pixels=3136,max_pixels=1003520",
         "longest-side": "longest-side:longest_px=1024,merge=2",
         "fixed": "fixed:height_px=224,width_px=224",
+        "patch-budget": "patch-budget:merge=3,max_tokens=2520",
         "navit-resize": "navit-resize:max_tokens=16384,longest_px=7168,merge=2,pad_rgb=0/0/0",
     }[rule]
 
@@ -114,9 +116,12 @@ def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
     Under smart-resize very long images may get more: its source keeps each side at a cell at least. Under navit-resize
     images with a side below some patches may, too: its source counts whole patches.
     """
-    if sizing.rule == "navit-resize":  # each side gains less than a cell; the sum of both is largest for long images
+    if sizing.rule == "patch-budget":
+        return sizing.max_tokens // sizing.merge**2 * sizing.merge**2
+    if sizing.rule == "navit-resize":  # whole patches are counted, and then each side is filled up to whole cells
         side = max(1, min(sizing.longest_px // patch_px, sizing.max_tokens))
-        return sizing.max_tokens + sizing.merge * (side + -(-sizing.max_tokens // side)) + sizing.merge**2
+        sides = side + -(-sizing.max_tokens // side) + 1
+        return sizing.max_tokens + (sizing.merge + 1) * sides + sizing.merge**2
     if "max_tokens" in FIELDS[sizing.rule]:
         return sizing.max_tokens
     if sizing.rule == "smart-resize":

@@ -22,6 +22,7 @@ from navit_edge.cli.common import (
     size_text,
 )
 from navit_edge.errors import InvalidInputError, import_or_explain
+from navit_edge.text import shown
 from navit_edge.token_parts import parse_outputs
 from navit_edge.vocabulary import PROCESSOR_FILTERS, WHITE, AlphaRule, Filter, Icc, Orientation, Processor
 
@@ -83,7 +84,7 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="Largest number of patches of an image, for the sizing rules token-cap and naflex.",
+            help="Largest number of patches of an image, for the sizing rules token-cap, naflex and patch-budget.",
             show_default="the checkpoint's, or 1024",
         ),
     ] = None,
@@ -181,6 +182,8 @@ def export(
         check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         import_or_explain(package, purpose="export", remedy='pip install "navit-edge[export]"')
+    from navit_edge.bundle import manifest as manifests
+    from navit_edge.cli.preprocessing_output import preprocessing_of, print_preprocessing, sources_of
     from navit_edge_export.families.registry import DEFAULT_PREPROCESSING, Imported
     from navit_edge_export.onnx_export import DEFAULT_LOWERINGS, export_bundle
 
@@ -193,10 +196,29 @@ def export(
     console = err_console()
     if isinstance(source, Imported) and source.reason:
         console.print(f"family: {source.family}, since {source.reason}", style="dim", markup=False, soft_wrap=True)
+    if isinstance(source, Imported):
+        for note in source.notes:
+            console.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
     for doubt in source.doubts if isinstance(source, Imported) else ():
         console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
     whose, reason = _choose_processor(processor, resample, source)
     console.print(f"processor: {whose} ({reason})", style="dim", markup=False, soft_wrap=True)
+    given = {
+        "mean": mean is not None,
+        "std": std is not None,
+        "filter": resample is not None,
+        "alpha": alpha is not None,
+        "orientation": orientation is not None,
+        "icc": icc != "ignore",
+        "sizing": sizing is not None,
+        "max-tokens": max_tokens is not None,
+    }
+    sources = sources_of(
+        source.sources if isinstance(source, Imported) else {}, [name for name, is_given in given.items() if is_given]
+    )
+    sources["processor"] = reason
+    record = dict(source.record) if isinstance(source, Imported) else {}
+    record |= {f"{manifests.SOURCE_PREFIX}{field}": shown(found) for field, found in sources.items()}
     with make_progress(console) as progress:
         bar = progress.add_task("export", total=None, phase="")
         export_bundle(
@@ -205,7 +227,7 @@ def export(
             labels=_read_labels(labels) if labels else own.labels,
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
-            record=source.record if isinstance(source, Imported) else None,
+            record=record,
             sizing=_choose_sizing(sizing, max_tokens, own),
             resample=resample or own.filter,
             processor=whose,
@@ -220,9 +242,12 @@ def export(
             overwrite=overwrite,
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    manifest = manifests.load(output)
     if as_json:
-        echo_json({"bundle": str(output), "bytes": size})
+        echo_json({"bundle": str(output), "bytes": size, "preprocessing": preprocessing_of(manifest)})
         return
+    print_preprocessing(console, manifest)
+    console.print()
     echo(f"{output} ({size_text(size)})")
     console.print(
         f"next: navit-edge build-engine {output} --backend openvino", style="dim", markup=False, soft_wrap=True
@@ -293,7 +318,7 @@ def _choose_processor(
     own = source.preprocessing.processor
     if resample is not None and resample not in PROCESSOR_FILTERS[own]:
         return "pillow", f"{own} has no filter {resample} here"
-    return own, source.processor_source
+    return own, source.sources["processor"]
 
 
 def _choose_sizing(text: str | None, max_tokens: int | None, own: Preprocessing) -> Sizing:

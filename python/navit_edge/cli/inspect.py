@@ -153,8 +153,8 @@ def _print(
 ) -> None:
     from rich.text import Text
 
-    from navit_edge.bundle.manifest import processor_of
-    from navit_edge.bundle.sizing_rule import describe as describe_sizing
+    from navit_edge.bundle.manifest import SOURCE_PREFIX
+    from navit_edge.cli.preprocessing_output import print_preprocessing
 
     console = out_console()
     model, preprocess = manifest.model, manifest.preprocess
@@ -167,22 +167,20 @@ def _print(
             f"{model.family}, width {model.width}, depth {model.depth}, heads {model.heads}{prefix}, "
             f"{model.parameters / 1e6:.1f} M parameters",
         ),
-        (
-            "preprocessing",
-            f"{describe_sizing(preprocess.sizing)}, {preprocess.filter} ({processor_of(preprocess)}), "
-            f"patches of {preprocess.patch_px} px, {preprocess.channels} channels",
-        ),
+        ("patches", f"{preprocess.patch_px} px, {preprocess.channels} channels"),
         ("labels", str(len(manifest.labels)) if manifest.labels else "none"),
         (
             "made by",
             ", ".join(
                 value if key == "tool" else f"{key} {value}"
                 for key, value in manifest.created_by.items()
-                if not key.startswith("sha256 of ")  # --json shows them
+                if not key.startswith((SOURCE_PREFIX, "sha256 of "))  # --json shows those of the files
             ),
         ),
     ]
     console.print(facts_table(facts))
+    console.print()
+    print_preprocessing(console, manifest)
     console.print()
     print_table(
         console,

@@ -61,11 +61,16 @@ def verify(
     a time. The exit code is 1 if an engine exceeds the tolerance that the
     manifest gives for its precision, or breaks another promise.
     """
+    from navit_edge.bundle.edit import unwritable
     from navit_edge.errors import NavitEdgeError
     from navit_edge.verify import keep
     from navit_edge.verify import verify as examine
+    from navit_edge.verify.weights import FINITE_WEIGHTS
 
     console = err_console()
+    if write and (why := unwritable(bundle)):
+        note = f"note: {why}; the verdict will be printed and not kept; --no-write asks for that"
+        console.print(note, style="yellow", soft_wrap=True, markup=False)
     with console.status("reading the bundle") as status:
         certificate = examine(
             bundle,
@@ -100,6 +105,8 @@ def verify(
         remedy = "do not use this engine: build it in another precision, or with --fp32-trunk"
         if not all(check.holds for check in certificate.bundle):
             remedy = "do not use this bundle here: export the model again, with this version of navit-edge"
+        if not all(check.holds for check in certificate.bundle if check.name == FINITE_WEIGHTS):
+            remedy = "do not use this bundle: export a checkpoint from before the training diverged"
         fail(f"{broken[0]}{more}; {remedy}")
     if lost:
         fail(lost)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn, Protocol, cast
 
@@ -27,6 +27,7 @@ from navit_edge.compile.fusion import Fusion
 from navit_edge.compile.job import EnginePlan, Event, Job, Outcome, Preview, Task
 from navit_edge.compile.report import BuildReport, ProfileReport, host_description
 from navit_edge.compile.request import BACKENDS, BuildRequest
+from navit_edge.errors import InvalidInputError
 from navit_edge.files import decode_json
 
 Progress = Callable[[Event], None]
@@ -97,6 +98,18 @@ class PlannedBuild(msgspec.Struct, frozen=True, kw_only=True):
     preview: Callable[[], Preview]
 
 
+def _check_prefix(manifest: Manifest, jobs: Sequence[Job]) -> None:
+    """Raises InvalidInputError for a budget that the prefix tokens alone fill."""
+    prefix = manifest.model.prefix_tokens
+    for job in jobs:
+        for budget in job.budgets:
+            if budget.tokens <= prefix:
+                raise InvalidInputError(
+                    f"token budget {budget.tokens}: every image of {manifest.name} has {prefix} prefix tokens before "
+                    f"its patches; expected at least {prefix + 1}; give a larger --token-budgets"
+                )
+
+
 def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
     """What ``build_engines`` would build, best first; raises what it would raise before the first build."""
     bundle = Path(os.path.abspath(bundle))
@@ -104,6 +117,7 @@ def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
     manifests.require_writable(manifest, source=str(bundle))
     builder = cast(Builder, importlib.import_module(BACKENDS[request.backend]))
     jobs = builder.plan(manifest, request)
+    _check_prefix(manifest, jobs)
     inputs = {job.graph.id: _inputs(manifest, job) for job in jobs}
     for names in inputs.values():
         hashing.verify_files(bundle, manifest, list(names))

@@ -35,14 +35,18 @@ class Pack:
 
     def patches_of_row(self, values: Array) -> int:
         """Patches that each row of a value inside the graph stands for; 0 if its rows are no tokens."""
-        tokens = len(self.inputs["segment_ids"])
+        tokens = len(self.inputs["patches"])
         known = (count for count in sorted(self.merged) if values.ndim == 2 and len(values) * count == tokens)
         return next(known, 0)
 
     def used_rows(self) -> npt.NDArray[np.bool_]:
-        """[T]: which rows are tokens of an image, and not padding."""
-        images = len(self.inputs["grid_hw"])
-        return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < images
+        """[T]: which rows are tokens of an image, and not padding. Every graph reads one of the two inputs."""
+        if "segment_ids" in self.inputs:
+            return np.asarray(self.inputs["segment_ids"]).astype(np.int64) < len(self.segments)
+        index = np.asarray(self.inputs["attention_index"]).astype(np.int64)
+        used = np.zeros(len(self.inputs["patches"]), np.bool_)
+        used[index[index >= 0]] = True
+        return used
 
     def by_image(self, spec: TensorSpec, value: Array) -> Iterator[Array]:
         """The part of an output that belongs to each image; padding belongs to none."""

@@ -30,6 +30,7 @@ from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.golden import mismatches
 from navit_edge.verify.images import count_of, drawn_images, images_of, that_fit
 from navit_edge.verify.layers import Subject, Trunk, find_graph, worst_layer
+from navit_edge.verify.weights import check_weights
 
 #: engine id, what is being done
 Progress = Callable[[str, str], None]
@@ -112,7 +113,9 @@ def verify(
             words = ", ".join([f"{count_of(taken)}, {source}", *[f"left out: {why}" for why in (*refused, *misfits)]])
             if not bundle_checks:
                 step("", "the graphs, by ONNX Runtime")
-                bundle_checks = [_preprocessing(manifest), *check_graphs(references, taken, grids)]
+                masked = sources / _float32_graphs(manifest)[0].file
+                bundle_checks = [_preprocessing(manifest), check_weights(masked)]
+                bundle_checks += check_graphs(references, taken, grids)
             subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=taken)
             examined.append(_examine(subject, engine, session, references["masked"], words, step))
         if examined:

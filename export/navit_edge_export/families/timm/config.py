@@ -198,8 +198,18 @@ def read_preprocessing(config: NaFlexVitConfig, checkpoint: Checkpoint) -> Prepr
         sizing=Sizing(rule="naflex", max_tokens=(size[1] // config.patch_px) * (size[2] // config.patch_px)),
         filter=fields.choice("interpolation", filters, "bicubic"),
         orientation="as-decoded",  # timm reads files with Image.open(...).convert("RGB")
-        labels=tuple(checkpoint.config.get("label_names") or ()),
+        labels=_read_labels(checkpoint, config.num_classes),
     )
+
+
+def _read_labels(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
+    """Names of the classes, one for each; empty if the checkpoint does not say, or has no classifier."""
+    names = checkpoint.config.get("label_names")
+    if names is None or not classes:
+        return ()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) != classes:
+        Fields(NAME, checkpoint.config).refuse("label_names", f"a list of {classes} names, one for each class")
+    return tuple(names)
 
 
 #: All of NaFlexVitCfg's; TRAINING among them.

@@ -1,0 +1,116 @@
+"""Every family through every command, on a checkpoint as its library saves it.
+
+A family that a command cannot take shows here, and a new row of the registry without a checkpoint in
+``tiny_checkpoints.py`` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx_sessions import open_graph, run_graph
+from parity import draw_images
+from PIL import Image
+from tiny_checkpoints import TINY, save_tiny
+from typer.testing import CliRunner
+
+import navit_edge as ne
+from navit_edge.bench import calibration
+from navit_edge.cli.main import app
+from navit_edge_export.families.registry import FAMILIES
+from navit_edge_export.preprocess import Pack, pack
+
+NAMES = tuple(row.name for row in FAMILIES)
+#: height_px, width_px of what the commands are given.
+SIZES = ((40, 60), (64, 32), (96, 96), (57, 91))
+#: Even, for towers that merge 2 x 2 patches.
+GRIDS = ((4, 6), (2, 8), (6, 2))
+PADDING = 5
+
+
+def call(*words: object) -> str:
+    """The standard output of a command that succeeds."""
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images."""
+    found = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate(SIZES):
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(found / f"{number}.png")
+    return found
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A family's checkpoint, exported without its name."""
+    root = tmp_path_factory.mktemp("family")
+    checkpoint = save_tiny(request.param, root / "checkpoint")
+    call("export", "--checkpoint", checkpoint, "-o", root / f"{request.param}.navit")
+    return root / f"{request.param}.navit"
+
+
+def test_every_row_of_the_registry_has_a_tiny_checkpoint() -> None:
+    assert set(TINY) == set(NAMES)
+
+
+def test_every_command_takes_the_family(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "SECONDS", 0.0)
+    call("quantize", bundle, "--calibration", folder)
+    call("build-engine", bundle, "--backend", "openvino", "--precision", "fp32,int8", "--token-budgets", "512")
+    manifest = ne.load_manifest(bundle)
+    assert manifest.model.family == bundle.stem
+    assert [engine.precision for engine in manifest.engines] == ["fp32", "int8"]
+    assert json.loads(call("inspect", bundle, "--json"))["model"]["family"] == bundle.stem
+
+    for engine in manifest.engines:
+        rows = [json.loads(line) for line in call("run", bundle, folder, "--engine", engine.id, "--json").splitlines()]
+        assert len(rows) == len(SIZES)
+        call("bench", bundle, "--engine", engine.id, "--calibrate")
+    assert all(engine.cost is not None for engine in ne.load_manifest(bundle).engines)
+    certificate = json.loads(call("verify", bundle, "--json"))
+    assert len(certificate["engines"]) == 2
+    assert json.loads(call("plan-budgets", bundle, folder, "--json"))
+
+
+def by_image(outputs: dict[str, Any], packed: Pack, merge: int) -> Iterator[np.ndarray]:
+    """What belongs to an image, of all images: nothing of the padding."""
+    starts = packed.cu_seqlens // merge**2
+    for name, value in outputs.items():
+        yield value[: starts[-1]] if name == "tokens" else value[: len(GRIDS)]
+
+
+def test_padding_rows_change_no_bit_and_graphs_hold_standard_operators_only(bundle: Path) -> None:
+    manifest = ne.load_manifest(bundle)
+    side, prefix = manifest.preprocess.patch_px, manifest.model.prefix_tokens
+    images = draw_images(GRIDS, side)
+    packed = pack(images, patch_px=side, prefix_tokens=prefix, padding_tokens=PADDING, padding_images=1)
+    inputs = packed.inputs()
+    patches = inputs["patches"].copy()
+    patches[-PADDING:] = np.random.default_rng(1).integers(0, 256, patches[-PADDING:].shape, np.uint8)
+    for lowering in ("masked", "padded"):
+        path = bundle / "graphs" / f"{lowering}.onnx"
+        model = onnx.load(path, load_external_data=False)
+        assert {node.domain for node in model.graph.node} == {""}
+        assert {entry.domain for entry in model.opset_import} == {""}
+        assert not model.functions
+        session = open_graph(path)
+        found = run_graph(session, inputs)
+        again = run_graph(session, {**inputs, "patches": patches})
+        for one, two in zip(
+            by_image(found, packed, manifest.model.token_merge),
+            by_image(again, packed, manifest.model.token_merge),
+            strict=True,
+        ):
+            assert np.isfinite(one).all()
+            np.testing.assert_array_equal(one, two)
