@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge.bench import calibration
+from navit_edge.bundle.manifest import Manifest
 from navit_edge.cli.main import app
 from navit_edge_export.families.registry import FAMILIES
 from navit_edge_export.preprocess import Pack, pack
@@ -83,11 +84,11 @@ def test_every_command_takes_the_family(bundle: Path, folder: Path, monkeypatch:
     assert json.loads(call("plan-budgets", bundle, folder, "--json"))
 
 
-def by_image(outputs: dict[str, Any], packed: Pack, merge: int) -> Iterator[np.ndarray]:
+def by_image(outputs: dict[str, Any], packed: Pack, manifest: Manifest) -> Iterator[np.ndarray]:
     """What belongs to an image, of all images: nothing of the padding."""
-    starts = packed.cu_seqlens // merge**2
+    rows = {spec.name: spec.patches_per_row for spec in manifest.graphs[0].outputs}
     for name, value in outputs.items():
-        yield value[: starts[-1]] if name == "tokens" else value[: len(GRIDS)]
+        yield value[: packed.cu_seqlens[-1] // rows[name]] if rows[name] else value[: len(GRIDS)]
 
 
 def test_padding_rows_change_no_bit_and_graphs_hold_standard_operators_only(bundle: Path) -> None:
@@ -108,8 +109,8 @@ def test_padding_rows_change_no_bit_and_graphs_hold_standard_operators_only(bund
         found = run_graph(session, inputs)
         again = run_graph(session, {**inputs, "patches": patches})
         for one, two in zip(
-            by_image(found, packed, manifest.model.token_merge),
-            by_image(again, packed, manifest.model.token_merge),
+            by_image(found, packed, manifest),
+            by_image(again, packed, manifest),
             strict=True,
         ):
             assert np.isfinite(one).all()

@@ -144,9 +144,11 @@ def test_pixels_are_within_a_level_of_the_processors_image_and_thumbnail(
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**config, "do_normalize": True, "do_rescale": True}))
     imported = import_checkpoint(tmp_path)
     assert (imported.model.config.mean, imported.model.config.std) == HALF
+    assert imported.preprocessing.processor == "torchvision"
     split = set()
     for image in photographs.values():
-        ours = prepare(image, patch_px=16, sizing=imported.preprocessing.sizing, resample=imported.preprocessing.filter)
+        pre = imported.preprocessing
+        ours = prepare(image, patch_px=16, sizing=pre.sizing, resample=pre.filter, processor=pre.processor)
         patches = ours.reshape(ours.shape[0] // 16, 16, ours.shape[1] // 16, 16, 3).transpose(0, 2, 1, 3, 4)
         for splits in (False, True):
             found = processor(image, do_image_splitting=splits, return_tensors="pt")

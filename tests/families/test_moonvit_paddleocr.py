@@ -276,7 +276,13 @@ def test_pixels_are_within_a_level_of_kimis_processor_and_filled_up_as_it_does(
     preprocessing = import_checkpoint(tmp_path).preprocessing
     small = {"small": np.full((21, 50, 3), 200, np.uint8)}
     for image in {**photographs, **small}.values():
-        ours = prepare(image, patch_px=8, sizing=preprocessing.sizing, resample=preprocessing.filter)
+        ours = prepare(
+            image,
+            patch_px=8,
+            sizing=preprocessing.sizing,
+            resample=preprocessing.filter,
+            processor=preprocessing.processor,
+        )
         found = processor(image, do_rescale=False, do_normalize=False, return_tensors="pt")
         rows, columns = found["image_grid_thw"][0][1:].tolist()
         assert ours.shape == (rows * 8, columns * 8, 3)

@@ -14,6 +14,8 @@ from typing import Any
 
 import test_dinov2
 import test_dinov3
+import test_lfm2_vl
+import test_mistral3
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
@@ -67,7 +69,9 @@ TINY: dict[str, Save] = {
     "dinov3": _pretrained(test_dinov3.make_model),
     "pixtral": _pretrained(test_pixtral.make_model, size={"longest_edge": 128}),
     **{name: _pretrained(lambda name=name: test_qwen_vl.make(name)) for name in test_qwen_vl.MAKE},
-    "moonvit": _pretrained(test_moonvit_paddleocr.make_moonvit),
+    "mistral3": _pretrained(test_mistral3.make_mistral3, size={"longest_edge": 128}),
+    "lfm2-vl": _pretrained(test_lfm2_vl.make_model, min_image_tokens=4, max_image_tokens=16),
+    "moonvit": _pretrained(lambda: test_moonvit_paddleocr.make_whole("moonvit")),
     "paddleocr-vl": _pretrained(
         test_moonvit_paddleocr.make_paddle, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}, patch_size=8
     ),

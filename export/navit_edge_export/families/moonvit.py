@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -50,6 +49,15 @@ PROJECTORS = ("model.mm_projector.", "mm_projector.", "multi_modal_projector.")
 FIRST_LAYERS = ("in_proj", "proj.0", "linear_1")
 LAST_LAYERS = ("out_proj", "proj.2", "linear_2")
 PROJECTED = r"(mm_projector\.(out_proj|proj\.2)|multi_modal_projector\.linear_2)\.weight$"
+#: Field of Kimi K2.5's or Kimi-VL's vision config as it was released -> its name in transformers.
+RELEASED_FIELDS = {
+    "vt_hidden_size": "hidden_size",
+    "vt_intermediate_size": "intermediate_size",
+    "vt_num_attention_heads": "num_attention_heads",
+    "vt_num_hidden_layers": "num_hidden_layers",
+    "init_pos_emb_height": "pos_emb_height",
+    "init_pos_emb_width": "pos_emb_width",
+}
 NORM_EPS = 1e-5  # transformers has it in the code, not in the config
 MERGE = 2
 MAX_PATCHES, MOST_A_SIDE = 16384, 512  # Kimi_K25ImageProcessor's
@@ -65,24 +73,14 @@ class MoonViTConfig(TowerConfig):
     projector_eps: float = 1e-5
 
 
-def as_transformers_has_them(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The vision config's fields by the names of transformers."""
-    renamed = {name.removeprefix("vt_"): value for name, value in values.items()}
-    for axis in ("height", "width"):
-        if f"init_pos_emb_{axis}" in values:
-            renamed[f"pos_emb_{axis}"] = values[f"init_pos_emb_{axis}"]
-    return renamed
-
-
-def with_flat_processor(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint, its processor's fields without the object that Kimi K2.5 was released with around them."""
-    inner = Fields(NAME, checkpoint.processor, where="preprocessor_config.json").section("media_proc_cfg")
-    return dataclasses.replace(checkpoint, processor={**checkpoint.processor, **inner})
+def as_transformers_has_them(values: dict[str, Any]) -> dict[str, Any]:
+    """The vision config's fields by the names of transformers, if they have those of a release."""
+    renamed = {ours: values[theirs] for theirs, ours in RELEASED_FIELDS.items() if theirs in values}
+    return {**{name: values[name] for name in values}, **renamed} if renamed else values
 
 
 def read_config(checkpoint: Checkpoint) -> MoonViTConfig:
     """From config.json, of the vision model or of the whole one."""
-    checkpoint = with_flat_processor(checkpoint)
     values = as_transformers_has_them(vision_values(NAME, checkpoint))
     fields = Fields(NAME, values)
     fields.expect("pos_emb_type", "divided_fixed")
@@ -95,7 +93,7 @@ def read_config(checkpoint: Checkpoint) -> MoonViTConfig:
     shared = read_shared(
         NAME,
         checkpoint,
-        {name: value for name, value in values.items() if name != "num_channels"},
+        values,
         normalization=HALF,
         width=1152,
         depth=27,
@@ -188,7 +186,6 @@ def turned_by_halves(joint: Tensor, heads: int) -> Tensor:
 def read_preprocessing(config: MoonViTConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``Kimi_K25ImageProcessor`` does it: scaled down, then filled up to whole blocks with black; Kimi-VL's does the
     same, and refuses sides that this one scales down."""
-    checkpoint = with_flat_processor(checkpoint)
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     released = fields.integer("in_patch_limit", fields.integer("in_token_limit", MAX_PATCHES))
     patches = fields.integer("max_patches", released)
