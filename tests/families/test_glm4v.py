@@ -55,7 +55,7 @@ def oracle_of(theirs: Any) -> Oracle:
     processor = Glm4vImageProcessorPil()
 
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        patches, rows, columns = processor.patchify(normalize(image, *CLIP).numpy(), PATCH_PX, 2, 2)
+        patches, rows, columns = processor.patchify(normalize(image, *CLIP).numpy(), theirs.config.patch_size, 2, 2)
         found = theirs(torch.from_numpy(patches.copy()), grid_thw=torch.tensor([[1, rows, columns]]))
         return {"tokens": found.pooler_output.numpy()}
 

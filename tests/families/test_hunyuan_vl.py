@@ -43,7 +43,7 @@ def make(**changes: object) -> Any:
 def ask(theirs: Any, image: Image) -> npt.NDArray[np.float32]:
     """[rows / 2 * (columns / 2 + 1) + 2, D]: with the separators."""
     processor = HunYuanVLImageProcessorPil()
-    patches, rows, columns = processor.patchify(normalize(image, *CLIP).numpy(), PATCH_PX, 2, 1)
+    patches, rows, columns = processor.patchify(normalize(image, *CLIP).numpy(), theirs.config.patch_size, 2, 1)
     found = theirs(torch.from_numpy(patches.copy()), grid_thw=torch.tensor([[1, rows, columns]]))
     values: npt.NDArray[np.float32] = found.pooler_output[0].numpy()
     return values
@@ -51,7 +51,7 @@ def ask(theirs: Any, image: Image) -> npt.NDArray[np.float32]:
 
 def oracle_of(theirs: Any) -> Oracle:
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        rows, columns = image.shape[0] // PATCH_PX // 2, image.shape[1] // PATCH_PX // 2
+        rows, columns = (side // theirs.config.patch_size // 2 for side in image.shape[:2])
         lines = ask(theirs, image)[1:-1].reshape(rows, columns + 1, -1)
         return {"tokens": lines[:, :-1].reshape(rows * columns, -1)}
 

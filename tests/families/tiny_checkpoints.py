@@ -14,11 +14,14 @@ from typing import Any
 
 import test_dinov2
 import test_dinov3
+import test_glm4v
+import test_hunyuan_vl
 import test_lfm2_vl
 import test_mistral3
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
+import test_radio
 import test_siglip2
 import test_vit_pytorch
 import torch
@@ -69,6 +72,11 @@ TINY: dict[str, Save] = {
     "dinov3": _pretrained(test_dinov3.make_model),
     "pixtral": _pretrained(test_pixtral.make_model, size={"longest_edge": 128}),
     **{name: _pretrained(lambda name=name: test_qwen_vl.make(name)) for name in test_qwen_vl.MAKE},
+    "glm4v": _pretrained(test_glm4v.make),
+    "hunyuan-vl": _pretrained(
+        test_hunyuan_vl.make, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}, patch_size=8
+    ),
+    "radio": _pretrained(test_radio.make_model),
     "mistral3": _pretrained(test_mistral3.make_mistral3, size={"longest_edge": 128}),
     "lfm2-vl": _pretrained(test_lfm2_vl.make_model, min_image_tokens=4, max_image_tokens=16),
     "moonvit": _pretrained(lambda: test_moonvit_paddleocr.make_whole("moonvit")),
