@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import onnx_ir as ir
 
 WEIGHTS = "weights.bin"
@@ -39,13 +40,13 @@ class WeightsFile:
             if name not in parameters and tensor.nbytes <= INLINE_BYTES:
                 value.const_value = ir.Tensor(tensor.numpy(), name=name)
                 continue
-            content = tensor.tobytes()
+            content = np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data  # no copy
             digest = hashlib.sha256(content).hexdigest()
             stored_as = name if name in parameters else f"constant.{digest[:16]}"
             value.name = stored_as
             value.const_value = self._store(stored_as, digest, content, tensor)
 
-    def _store(self, name: str, digest: str, content: bytes, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+    def _store(self, name: str, digest: str, content: memoryview, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
         if name in self._stored:
             known, external = self._stored[name]
             if known != digest:
@@ -57,7 +58,7 @@ class WeightsFile:
         external = ir.ExternalTensor(
             WEIGHTS,
             offset,
-            len(content),
+            content.nbytes,
             ir.DataType(tensor.dtype),
             shape=ir.Shape(tensor.shape.numpy()),
             name=name,

@@ -21,6 +21,11 @@ from navit_edge_export.families.sources import GIVEN, ReadFields
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 #: In front of every name if a model was saved that torch wraps for several GPUs or for compilation.
 _WRAPPING = ("module.", "_orig_mod.", "module.")
+#: Names of types in safetensors files; all others are floats.
+_INTEGERS = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "U16": torch.uint16,
+    "I32": torch.int32, "U32": torch.uint32, "I64": torch.int64, "U64": torch.uint64,
+}  # fmt: skip
 _FOLDER = "expected a folder with config.json and model.safetensors (or its shards and their index)"
 
 
@@ -115,11 +120,22 @@ class Renamed(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[self._names[name]]
 
+    def outline(self, name: str) -> Tensor:
+        """A tensor of its shape without numbers."""
+        return outline(self.tensors, self._names[name])
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def outline(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """A tensor of the shape of one of ``tensors``, without numbers: nothing is read of a file that says its shapes."""
+    if isinstance(tensors, (Renamed, SafetensorsFile, Shards)):
+        return tensors.outline(name)
+    return torch.empty_like(tensors[name], device="meta")
 
 
 def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
@@ -136,26 +152,32 @@ class SafetensorsFile(Mapping[str, Tensor]):
         """Raises InvalidInputError if it is missing or no safetensors file."""
         self._path = path
         with self._open() as handle:
-            self._names = dict.fromkeys(handle.keys())
+            names: list[str] = handle.keys()
+            slices = {name: handle.get_slice(name) for name in names}
+            self._outlines = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
             self.metadata: dict[str, str] = handle.metadata() or {}
 
+    def outline(self, name: str) -> Tensor:
+        """A tensor of its shape without numbers; of floats, if it holds floats of any kind."""
+        dtype, shape = self._outlines[name]
+        return torch.empty(shape, dtype=_INTEGERS.get(dtype, torch.float32), device="meta")
+
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
+        if name not in self._outlines:
             raise KeyError(name)
         with self._open() as handle:
             tensor: Tensor = handle.get_tensor(name)
         return tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._outlines)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._outlines)
 
     def count_elements(self) -> int:
         """Of all tensors together, of which none is read."""
-        with self._open() as handle:
-            return sum(math.prod(handle.get_slice(name).get_shape()) for name in self._names)
+        return sum(math.prod(shape) for _, shape in self._outlines.values())
 
     def _open(self) -> Any:
         from safetensors import SafetensorError, safe_open
@@ -177,13 +199,11 @@ class Shards(Mapping[str, Tensor]):
         self._opened: dict[str, SafetensorsFile] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        shard = self._shard(self._places[name])
-        if name not in shard:
-            raise InvalidInputError(
-                f"{self._index} says that {name} lies in {self._places[name]}, which does not hold it; expected the "
-                "shards that the index was written with; download both again"
-            )
-        return shard[name]
+        return self._shard_of(name)[name]
+
+    def outline(self, name: str) -> Tensor:
+        """A tensor of its shape without numbers."""
+        return self._shard_of(name).outline(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -196,6 +216,15 @@ class Shards(Mapping[str, Tensor]):
         if self._total_bytes is not None:
             return self._total_bytes
         return sum(self._shard(shard).count_elements() for shard in set(self._places.values()))
+
+    def _shard_of(self, name: str) -> SafetensorsFile:
+        shard = self._shard(self._places[name])
+        if name not in shard:
+            raise InvalidInputError(
+                f"{self._index} says that {name} lies in {self._places[name]}, which does not hold it; expected the "
+                "shards that the index was written with; download both again"
+            )
+        return shard
 
     def _shard(self, name: str) -> SafetensorsFile:
         if name not in self._opened:

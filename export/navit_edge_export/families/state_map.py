@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge.errors import InvalidInputError
+from navit_edge_export.families.checkpoint import outline
 
 NAMES_SHOWN = 5
 
@@ -101,14 +102,18 @@ class StateMap:
             entry = self.entries[target]
             if any(name not in tensors for name in entry.sources):
                 continue
-            try:
-                shape = list(_combined(entry, tensors).shape)
-            except InvalidInputError:
-                raise
-            except (RuntimeError, IndexError, ValueError):  # shapes that do not go together
-                shape = []
+            outlines = {name: outline(tensors, name) for name in entry.sources}
+            shape: list[int] = []
+            for known in (outlines, tensors):  # some combinations need the numbers
+                try:
+                    shape = list(_combined(entry, known).shape)
+                    break
+                except InvalidInputError:
+                    raise
+                except (RuntimeError, IndexError, ValueError):  # shapes that do not go together
+                    continue
             if shape != list(parameter.shape):
-                found = ", ".join(f"{name} {list(tensors[name].shape)}" for name in entry.sources)
+                found = ", ".join(f"{name} {list(one.shape)}" for name, one in outlines.items())
                 gives = f", which gives {shape}" if entry.combine is not None and shape else ""
                 wrong.append(f"{found}{gives} instead of {list(parameter.shape)}")
         return wrong
