@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,8 +17,10 @@ from parity import Image, Oracle, check_guess, check_parity, check_parity_in_pyt
 from safetensors.torch import load_file, save_file
 
 import navit_edge as ne
+from navit_edge.tiles import make_tiles
 from navit_edge_export.families.common import HALF
 from navit_edge_export.families.registry import import_checkpoint
+from navit_edge_export.onnx_export import export_bundle
 from navit_edge_export.preprocess import prepare
 
 IMAGE = 30  # the token that stands for a row of an image
@@ -158,6 +161,49 @@ def test_pixels_are_within_a_level_of_the_processors_image_and_thumbnail(
             assert np.abs(patches.reshape(rows * columns, -1) - theirs).max() <= 1
         split.add(len(found["spatial_shapes"]) > 1)
     assert True in split
+
+
+def test_tiles_are_those_of_the_processor(photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path) -> None:
+    limits = {"min_image_tokens": 4, "max_image_tokens": 16, "tile_size": 128, "max_tiles": 6}
+    processor = transformers.Lfm2VlImageProcessor(**limits)
+    make_model().save_pretrained(tmp_path / "folder")
+    processor.save_pretrained(tmp_path / "folder")
+    imported = import_checkpoint(tmp_path / "folder")
+    pre = imported.preprocessing
+    bundle = export_bundle(
+        imported.model,
+        tmp_path / "x.navit",
+        sizing=pre.sizing,
+        resample=pre.filter,
+        processor=pre.processor,
+        lowerings=("padded",),
+    )
+    manifest = ne.load_manifest(bundle)
+    noise = np.random.default_rng(0)
+    sizes = ((125, 100), (130, 190), (300, 1100), (1100, 300), (100, 100), (640, 512), (512, 640), (250, 200))
+    drawn = [noise.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    layouts = set()
+    for image in [*photographs.values(), *drawn]:
+        tiles = make_tiles(image, manifest)
+        found = processor(image, do_rescale=False, do_normalize=False, return_tensors="pt", return_row_col_info=True)
+        assert (tiles.rows, tiles.columns) == (int(found["image_rows"][0]), int(found["image_cols"][0]))
+        assert len(tiles.images) == len(found["spatial_shapes"])
+        layouts.add((tiles.rows, tiles.columns))
+        for one, grid, theirs in zip(tiles.images, found["spatial_shapes"], found["pixel_values"], strict=True):
+            ours = prepare(one, patch_px=16, sizing=pre.sizing, resample=pre.filter, processor=pre.processor)
+            rows, columns = grid.tolist()
+            assert ours.shape == (rows * 16, columns * 16, 3)
+            patches = ours.reshape(rows, 16, columns, 16, 3).swapaxes(1, 2).reshape(rows * columns, -1)
+            assert np.abs(patches - theirs[: rows * columns].int().numpy()).max() <= 1
+    assert len(layouts) > 3
+    model = msgspec.structs.replace(manifest.model, config={})
+    another = msgspec.structs.replace(manifest, model=model)
+    with pytest.raises(ne.InvalidInputError, match="of the family lfm2-vl, which splits no images"):
+        make_tiles(drawn[0], another)
+    model = msgspec.structs.replace(manifest.model, config={**manifest.model.config, "tile_px": 512})
+    wide = msgspec.structs.replace(manifest, model=model)
+    with pytest.raises(ne.InvalidInputError, match="tiles are 512 x 512 pixels, which the sizing rule"):
+        make_tiles(drawn[0], wide)
 
 
 def test_what_an_importer_cannot_represent_is_refused_by_name(tmp_path: Path) -> None:

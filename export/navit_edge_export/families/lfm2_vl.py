@@ -43,6 +43,13 @@ class Lfm2VlConfig(siglip2.Siglip2TowerConfig):
     projector_activation: str
     projector_bias: bool
     projector_norm: bool
+    # How an image is split (navit_edge.tiles).
+    splits: bool = True
+    tile_px: int = 512
+    least_tiles: int = 2
+    most_tiles: int = 10
+    tile_tolerance: float = 2.0
+    thumbnail: bool = True
 
 
 def read_config(checkpoint: Checkpoint) -> Lfm2VlConfig:
@@ -55,6 +62,9 @@ def read_config(checkpoint: Checkpoint) -> Lfm2VlConfig:
     processor = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     processor.expect("downsample_factor", merge, None)
     processor.expect("encoder_patch_size", tower["patch_px"], None)
+    least, most = (processor.integer(f"{word}_tiles", default) for word, default in (("min", 2), ("max", 10)))
+    if most < least:
+        processor.refuse("max_tiles", f"numbers from min_tiles, {least}, up")
     return Lfm2VlConfig(
         **tower,
         merge=merge,
@@ -63,6 +73,12 @@ def read_config(checkpoint: Checkpoint) -> Lfm2VlConfig:
         projector_activation=fields.choice("projector_hidden_act", HF_ACTIVATIONS, "gelu"),
         projector_bias=fields.flag("projector_bias", True),
         projector_norm=fields.flag("projector_use_layernorm", True),
+        splits=processor.flag("do_image_splitting", True) and most > 1,
+        tile_px=processor.integer("tile_size", 512),
+        least_tiles=least,
+        most_tiles=most,
+        tile_tolerance=processor.number("max_pixels_tolerance", 2.0, above=0),
+        thumbnail=processor.flag("use_thumbnail", True),
     )
 
 
@@ -95,8 +111,8 @@ def state_map(config: Lfm2VlConfig, checkpoint: Checkpoint) -> StateMap:
 
 
 def read_preprocessing(config: Lfm2VlConfig, checkpoint: Checkpoint) -> Preprocessing:
-    """As ``Lfm2VlImageProcessor`` does it without splitting, and as it makes the thumbnail of an image that it splits:
-    sides are multiples of ``merge`` patches, the area is of ``min_image_tokens`` to ``max_image_tokens`` rows."""
+    """As ``Lfm2VlImageProcessor`` does it without splitting (``navit_edge.tiles`` does that), and as it makes the
+    thumbnail of an image that it splits: sides are multiples of ``merge`` patches, the area is of ``min_image_tokens`` to ``max_image_tokens`` rows."""
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_resize", True, None)
     # Older checkpoints have them in config.json.
