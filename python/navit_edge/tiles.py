@@ -46,8 +46,8 @@ def make_tiles(image: Image, manifest: Manifest) -> Tiles:
     config, pre = manifest.model.config, manifest.preprocess
     if "tile_px" not in config:
         raise InvalidInputError(
-            f"the bundle {manifest.name} is of the family {manifest.model.family}, which splits no images; expected one "
-            "of lfm2-vl; run the images as they are"
+            f"the bundle {manifest.name} is of the family {manifest.model.family}, which splits no images; expected "
+            "one of lfm2-vl; run the images as they are"
         )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InvalidInputError(

@@ -112,7 +112,8 @@ def state_map(config: Lfm2VlConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: Lfm2VlConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``Lfm2VlImageProcessor`` does it without splitting (``navit_edge.tiles`` does that), and as it makes the
-    thumbnail of an image that it splits: sides are multiples of ``merge`` patches, the area is of ``min_image_tokens`` to ``max_image_tokens`` rows."""
+    thumbnail of an image that it splits: sides are multiples of ``merge`` patches, the area is of ``min_image_tokens``
+    to ``max_image_tokens`` rows."""
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_resize", True, None)
     # Older checkpoints have them in config.json.
