@@ -57,8 +57,7 @@ def bundle(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qwen3-vl")
     theirs.save_pretrained(folder / "checkpoint")
     model = import_checkpoint(folder / "checkpoint").model
-    outputs = ("tokens", "deepstack")
-    found = export_bundle(model, folder / "model.navit", outputs=outputs, sizing=MERGED_SIZING, lowerings=("padded",))
+    found = export_bundle(model, folder / "model.navit", outputs=("tokens", "deepstack"), sizing=MERGED_SIZING)
     build_openvino(found)
     return found
 
