@@ -17,6 +17,7 @@ from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.common import CLIP, TowerConfig, patch_embed, prefix_of, read_shared, rope_fields
 from navit_edge_export.families.fields import (
     Fields,
+    expect_patches,
     read_alpha,
     read_filter,
     vision_values,
@@ -132,6 +133,7 @@ def map_tower(found: StateMap, config: PixtralConfig) -> None:
 
 
 def read_preprocessing(config: PixtralConfig, checkpoint: Checkpoint) -> Preprocessing:
+<<<<<<< HEAD
     """As ``PixtralImageProcessor`` does it."""
     return read_processor(NAME, checkpoint)
 
@@ -142,6 +144,11 @@ def read_processor(family: str, checkpoint: Checkpoint, *, longest_px: int = 102
     fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
     fields.expect("do_resize", True, None)
     size = Fields(family, fields.section("size"), where="preprocessor_config.json, size")
+=======
+    """As ``PixtralImageProcessor`` does it: scaled down until no side is above ``longest_edge``."""
+    fields = expect_patches(NAME, checkpoint, config.patch_px)
+    size = Fields(NAME, fields.section("size"), where="preprocessor_config.json, size")
+>>>>>>> main
     if "longest_edge" in size or "height" not in size:
         longest = size.integer("longest_edge", longest_px)
     else:
