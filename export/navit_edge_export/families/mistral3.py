@@ -107,4 +107,8 @@ def features_last(weight: Tensor, area: int) -> Tensor:
 def read_preprocessing(config: Mistral3Config, checkpoint: Checkpoint) -> Preprocessing:
     """As ``PixtralProcessor`` has it done: sides are multiples of a merged patch. So did LightOnOCR's processor as it
     was released; that of transformers 5.23 rounds to single patches, and its model drops the odd row and column."""
-    return pixtral.read_processor(NAME, checkpoint, longest_px=1024, merge=config.merge)
+    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
+    fields.expect("do_resize", True, None)
+    sides = (config.patch_px, config.merge * config.patch_px)
+    fields.expect("patch_size", None, *sides, *({"height": side, "width": side} for side in sides))
+    return pixtral.read_processor(NAME, checkpoint, fields, merge=config.merge)

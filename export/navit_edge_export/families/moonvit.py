@@ -185,10 +185,9 @@ def turned_by_halves(joint: Tensor, heads: int) -> Tensor:
 
 
 def read_preprocessing(config: MoonViTConfig, checkpoint: Checkpoint) -> Preprocessing:
-<<<<<<< HEAD
     """As ``Kimi_K25ImageProcessor`` does it: scaled down, then filled up to whole blocks with black; Kimi-VL's does the
     same, and refuses sides that this one scales down."""
-    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
+    fields = expect_patches(NAME, checkpoint, config.patch_px)
     released = fields.integer("in_patch_limit", fields.integer("in_token_limit", MAX_PATCHES))
     patches = fields.integer("max_patches", released)
     fields.expect("merge_size", MERGE, None)
@@ -196,13 +195,6 @@ def read_preprocessing(config: MoonViTConfig, checkpoint: Checkpoint) -> Preproc
     size = Fields(NAME, fields.section("size"), where="preprocessor_config.json, size")
     side = size.integer("max_height", fields.integer("patch_limit_on_one_side", MOST_A_SIDE))
     size.expect("max_width", side)
-=======
-    """Whole blocks of 2 x 2 patches within the processor's ``max_patches``. ``Kimi_K25ImageProcessor`` itself fills up
-    to whole blocks with black, which no rule does after a resize; here an image is resized to them."""
-    fields = expect_patches(NAME, checkpoint, config.patch_px)
-    patches = fields.integer("max_patches", MAX_PATCHES)
-    block_px = MERGE * config.patch_px
->>>>>>> main
     return Preprocessing(
         sizing=Sizing(rule="navit-resize", max_tokens=patches, longest_px=side * config.patch_px, merge=MERGE),
         filter=read_filter(NAME, checkpoint, "bicubic"),

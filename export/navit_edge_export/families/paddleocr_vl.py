@@ -37,7 +37,6 @@ NAME = "paddleocr-vl"
 PREFIXES = ("model.visual.", "visual.")
 PROJECTORS = ("model.projector.", "projector.", "mlp_AR.")
 PROJECTOR_EPS = 1e-5  # transformers has it in the code, not in the config
-MERGE = 2
 MIN_PIXELS, MAX_PIXELS = 384 * 384, 1536 * 1536  # PaddleOCRVLImageProcessor's
 
 

@@ -133,22 +133,16 @@ def map_tower(found: StateMap, config: PixtralConfig) -> None:
 
 
 def read_preprocessing(config: PixtralConfig, checkpoint: Checkpoint) -> Preprocessing:
-<<<<<<< HEAD
     """As ``PixtralImageProcessor`` does it."""
-    return read_processor(NAME, checkpoint)
+    return read_processor(NAME, checkpoint, expect_patches(NAME, checkpoint, config.patch_px))
 
 
-def read_processor(family: str, checkpoint: Checkpoint, *, longest_px: int = 1024, merge: int = 0) -> Preprocessing:
+def read_processor(
+    family: str, checkpoint: Checkpoint, fields: Fields, *, longest_px: int = 1024, merge: int = 0
+) -> Preprocessing:
     """Scaled down until no side is above ``longest_edge``; ``longest_px`` if the checkpoint does not say. Sides are
-    multiples of ``merge`` patches."""
-    fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
-    fields.expect("do_resize", True, None)
+    multiples of ``merge`` patches. ``fields`` of the processor."""
     size = Fields(family, fields.section("size"), where="preprocessor_config.json, size")
-=======
-    """As ``PixtralImageProcessor`` does it: scaled down until no side is above ``longest_edge``."""
-    fields = expect_patches(NAME, checkpoint, config.patch_px)
-    size = Fields(NAME, fields.section("size"), where="preprocessor_config.json, size")
->>>>>>> main
     if "longest_edge" in size or "height" not in size:
         longest = size.integer("longest_edge", longest_px)
     else:
