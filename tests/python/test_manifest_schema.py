@@ -30,8 +30,9 @@ BEYOND_A_SCHEMA = {
     "names of things that are there": ("a file that `files` lists", "one of the bundle's graphs", " among them"),
     "numbers that agree": (
         "rows of tokens with token_merge", "rows of projected", "rows of deepstack",
-        "one class for each of the", "multiples of the patch side", "merge * merge",
-        "min_pixels <= max_pixels", "target_tokens is ", "longest is ", "budgets that ascend", "has budgets",
+        "one class for each of the", "multiples of the patch side",
+        "min_pixels <= max_pixels", "merge * merge",
+        "target_tokens is ", "longest is ", "budgets that ascend", "has budgets",
     ),
 }  # fmt: skip
 
