@@ -62,6 +62,12 @@ QUANTIZED: tuple[Precision, ...] = ("int8", "fp8")
 Backend: TypeAlias = Literal["openvino", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
+# --- outputs --------------------------------------------------------------------------------------------------------
+
+#: Of graphs (docs/model.md): the first two have a row for each image, the others for its patches.
+Output: TypeAlias = Literal["logits", "embedding", "tokens", "projected", "deepstack"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
+
 # --- evaluation -----------------------------------------------------------------------------------------------------
 
 #: How an output becomes a class: the bundle's own logits; neighbours or a linear probe in embeddings of training

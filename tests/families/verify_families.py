@@ -163,8 +163,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     finally:
         SMALL.update(small)
     model = imported.model
-    sizing = "native" if model.token_merge == 1 else MERGED_SIZING
-    bundle = export_bundle(model, folder / "model.navit", outputs=model.config.outputs(), sizing=sizing)
+    sizing = "native" if model.block_side == 1 else MERGED_SIZING
+    bundle = export_bundle(model, folder / "model.navit", outputs=model.outputs(), sizing=sizing)
     return bundle, imported, oracle
 
 
@@ -184,7 +184,7 @@ def test_a_session_of_openvino_is_the_library_one_image_at_a_time(exported: tupl
     grids = test_qwen_vl.GRIDS if even else GRIDS
     images = draw_images(grids, imported.model.config.patch_px)
     results = ne.Session(bundle, precision="fp32").run(images)
-    outputs = imported.model.config.outputs()
+    outputs = imported.model.outputs()
     found = [{name: np.asarray(getattr(result, name)) for name in outputs} for result in results]
     with torch.no_grad():
         expected = [oracle(image) for image in images]

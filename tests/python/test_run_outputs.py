@@ -264,7 +264,7 @@ def test_what_the_bundle_does_not_give_cannot_be_saved(tmp_path: Path) -> None:
     from navit_edge.run.rows import layout_of
 
     bundle = make_bundle(tmp_path / "tiny.navit")
-    assert layout_of(bundle, labels=[], top_k=1, save=["tokens"]).widths == {"token_features": 64}
+    assert layout_of(bundle, labels=[], top_k=1, save=["tokens"]).shapes == {"token_features": (64,)}
     with pytest.raises(
         InvalidInputError, match=r"--save has attention, and tiny\.navit gives logits, embedding, tokens"
     ):
