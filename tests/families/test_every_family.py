@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge.bench import calibration
+from navit_edge.bundle.manifest import Graph
 from navit_edge.cli.main import app
 from navit_edge_export.families.registry import FAMILIES
 from navit_edge_export.preprocess import Pack, pack
@@ -29,8 +30,10 @@ from navit_edge_export.preprocess import Pack, pack
 NAMES = tuple(row.name for row in FAMILIES)
 #: height_px, width_px of what the commands are given.
 SIZES = ((40, 60), (64, 32), (96, 96), (57, 91))
-#: Even, for towers that merge 2 x 2 patches.
-GRIDS = ((4, 6), (2, 8), (6, 2))
+#: In blocks of patches.
+GRIDS = ((2, 3), (1, 4), (3, 1))
+#: Rows of an output -> patches that each stands for.
+PARTS = {"T": 1, "T/4": 4, "T/9": 9, "T/16": 16}
 PADDING = 5
 
 
@@ -83,23 +86,25 @@ def test_every_command_takes_the_family(bundle: Path, folder: Path, monkeypatch:
     assert json.loads(call("plan-budgets", bundle, folder, "--json"))
 
 
-def by_image(outputs: dict[str, Any], packed: Pack, merge: int) -> Iterator[np.ndarray]:
+def by_image(outputs: dict[str, Any], packed: Pack, graph: Graph) -> Iterator[np.ndarray]:
     """What belongs to an image, of all images: nothing of the padding."""
-    starts = packed.cu_seqlens // merge**2
+    rows = {spec.name: spec.shape[0] for spec in graph.outputs}
     for name, value in outputs.items():
-        yield value[: starts[-1]] if name == "tokens" else value[: len(GRIDS)]
+        parts = PARTS.get(str(rows[name]))
+        yield value[: len(GRIDS)] if parts is None else value[: packed.cu_seqlens[-1] // parts]
 
 
 def test_padding_rows_change_no_bit_and_graphs_hold_standard_operators_only(bundle: Path) -> None:
     manifest = ne.load_manifest(bundle)
     side, prefix = manifest.preprocess.patch_px, manifest.model.prefix_tokens
-    images = draw_images(GRIDS, side)
+    block = max(2, manifest.model.token_merge)  # even, for projectors that merge 2 x 2 patches
+    images = draw_images([(rows * block, columns * block) for rows, columns in GRIDS], side)
     packed = pack(images, patch_px=side, prefix_tokens=prefix, padding_tokens=PADDING, padding_images=1)
     inputs = packed.inputs()
     patches = inputs["patches"].copy()
     patches[-PADDING:] = np.random.default_rng(1).integers(0, 256, patches[-PADDING:].shape, np.uint8)
-    for lowering in ("masked", "padded"):
-        path = bundle / "graphs" / f"{lowering}.onnx"
+    for graph in manifest.graphs:
+        path = bundle / graph.file
         model = onnx.load(path, load_external_data=False)
         assert {node.domain for node in model.graph.node} == {""}
         assert {entry.domain for entry in model.opset_import} == {""}
@@ -108,8 +113,8 @@ def test_padding_rows_change_no_bit_and_graphs_hold_standard_operators_only(bund
         found = run_graph(session, inputs)
         again = run_graph(session, {**inputs, "patches": patches})
         for one, two in zip(
-            by_image(found, packed, manifest.model.token_merge),
-            by_image(again, packed, manifest.model.token_merge),
+            by_image(found, packed, graph),
+            by_image(again, packed, graph),
             strict=True,
         ):
             assert np.isfinite(one).all()
