@@ -30,7 +30,15 @@ from navit_edge_export.families.common import (
     prefix_of,
     rope_fields,
 )
-from navit_edge_export.families.fields import Fields, read_alpha, read_filter, read_patch_px, read_pixels, vision_values
+from navit_edge_export.families.fields import (
+    Fields,
+    expect_patches,
+    read_alpha,
+    read_filter,
+    read_patch_px,
+    read_pixels,
+    vision_values,
+)
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.merging import PatchMerger
@@ -66,7 +74,6 @@ def vision_fields(family: str, checkpoint: Checkpoint) -> tuple[Fields, dict[str
     fields.expect("temporal_patch_size", FRAMES, [1, 2])
     processor = Fields(family, checkpoint.processor, where="preprocessor_config.json")
     processor.expect("merge_size", MERGE, None)
-    processor.expect("do_resize", True, None)
     return fields, values
 
 
@@ -84,10 +91,12 @@ def shared_values(
         raise InvalidInputError(f"frames is {checkpoint.frames}; expected 1 for images or {FRAMES} for videos")
     channels = fields.integer("in_channels", fields.integer("in_chans", 3))
     mean, std = read_pixels(family, checkpoint, channels=channels, mean=normalization[0], std=normalization[1])
+    patch_px = read_patch_px(fields, values, default=patch_px)
+    expect_patches(family, checkpoint, patch_px)
     return {
         "depth": fields.integer("depth"),
         "heads": fields.integer("num_heads", 16),
-        "patch_px": read_patch_px(fields, values, default=patch_px),
+        "patch_px": patch_px,
         "channels": channels,
         "mean": mean,
         "std": std,
