@@ -20,6 +20,7 @@ from navit_edge_export.families.common import TowerConfig, patch_embed, prefix_o
 from navit_edge_export.families.fields import (
     HF_ACTIVATIONS,
     Fields,
+    expect_patches,
     read_alpha,
     read_filter,
     read_patch_px,
@@ -74,10 +75,8 @@ def read_config(checkpoint: Checkpoint) -> Gemma4Config:
     if head_width % 4:
         fields.refuse("head_dim", "multiples of 4")
     merge = fields.choice("pooling_kernel_size", {2: 2, 3: 3, 4: 4}, 3)
-    processor = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
-    processor.expect("pooling_kernel_size", merge, None)
     patch_px = read_patch_px(fields, values)
-    processor.expect("patch_size", patch_px, None)
+    expect_patches(NAME, checkpoint, patch_px).expect("pooling_kernel_size", merge, None)
     return Gemma4Config(
         width=width,
         depth=fields.integer("num_hidden_layers", 16),
@@ -248,7 +247,6 @@ def halves_from_quarters(heads: int, features: int) -> Tensor:
 def read_preprocessing(config: Gemma4Config, checkpoint: Checkpoint) -> Preprocessing:
     """As ``Gemma4ImageProcessor`` does it: every image gets about the area of ``max_soft_tokens`` blocks of patches."""
     fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
-    fields.expect("do_resize", True, None)
     known: dict[Any, int] = {count: count for count in SOFT_TOKENS}
     tokens = fields.choice("max_soft_tokens", known, 280)
     return Preprocessing(

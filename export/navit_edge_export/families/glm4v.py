@@ -16,7 +16,7 @@ from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families import qwen_vl
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.common import CLIP, patch_embed, rope_fields
-from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_patch_px, read_pixels
+from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, expect_patches, read_patch_px, read_pixels
 from navit_edge_export.families.qwen_vl import MERGE, QwenVisionConfig
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
@@ -52,6 +52,7 @@ def read_config(checkpoint: Checkpoint) -> GlmVisionConfig:
     channels = fields.integer("in_channels", 3)
     mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=CLIP[0], std=CLIP[1])
     patch_px = read_patch_px(fields, values, default=14)
+    expect_patches(NAME, checkpoint, patch_px)
     out_width = fields.integer("out_hidden_size", 1536 if ocr else 4096)
     inner = fields.integer("intermediate_size", 4096 if ocr else 13696)
     bias = fields.flag("attention_bias", ocr)

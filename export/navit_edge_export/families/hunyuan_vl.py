@@ -29,7 +29,7 @@ from navit_edge_export.families.common import (
     prefix_of,
     read_shared,
 )
-from navit_edge_export.families.fields import Fields, vision_values
+from navit_edge_export.families.fields import Fields, expect_patches, vision_values
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.merging import PatchMerger
@@ -73,9 +73,6 @@ def read_config(checkpoint: Checkpoint) -> HunyuanConfig:
     fields = Fields(NAME, values)
     fields.expect("spatial_merge_size", MERGE)
     fields.expect("temporal_patch_size", 1)
-    processor = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
-    processor.expect("merge_size", MERGE, None)
-    processor.expect("do_resize", True, None)
     shared = read_shared(
         NAME,
         checkpoint,
@@ -87,6 +84,7 @@ def read_config(checkpoint: Checkpoint) -> HunyuanConfig:
         mlp_width=4304,
         activation="gelu",
     )
+    expect_patches(NAME, checkpoint, shared["patch_px"]).expect("merge_size", MERGE, None)
     fields.expect("head_dim", shared["width"] // shared["heads"], None)
     eps = fields.number("layer_norm_eps", 1e-5, above=0)  # another name of the same field
     return HunyuanConfig(
