@@ -245,7 +245,10 @@ def test_the_order_of_the_fields_of_a_config_does_not_make_another_job_and_their
         (["-o", "out.jsonl", "--resume", "--overwrite"], "both are given"),
         (["--every", "2", "--fps", "3"], "both are given"),
         (["--json", "--format", "numpy"], "--json with --format numpy"),
-        (["--json", "--save", "vectors"], "'vectors'; expected any of logits, embedding, tokens, or none"),
+        (
+            ["--json", "--save", "vectors"],
+            "'vectors'; expected any of logits, embedding, tokens, projected, deepstack, ",
+        ),
         (["--save", "logits"], "a table has no room for it"),
         (["--policy", "faster"], "faster"),
     ],
