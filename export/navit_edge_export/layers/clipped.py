@@ -33,7 +33,9 @@ class ClippedLinear(nn.Module):
 
 
 def _between(x: Tensor, least: Tensor, most: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(x, least), most)
+    # Not as minimum and maximum: the exporter makes one operator of these, and loses the bounds.
+    x = torch.where(x < least, least, x)
+    return torch.where(x > most, most, x)
 
 
 def clip_linears(module: nn.Module, layers: Mapping[str, Sequence[int]]) -> None:
