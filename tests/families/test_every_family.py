@@ -78,7 +78,7 @@ def test_every_row_of_the_registry_has_a_tiny_checkpoint() -> None:
 def test_every_command_takes_the_family(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "SECONDS", 0.0)
     call("quantize", bundle, "--calibration", folder)
-    call("build-engine", bundle, "--backend", "openvino", "--precision", "fp32,int8", "--token-budgets", "512")
+    call("build-engine", bundle, "--backend", "openvino", "--precision", "fp32,int8", "--token-budgets", "640")
     manifest = ne.load_manifest(bundle)
     assert manifest.model.family == bundle.stem
     assert [engine.precision for engine in manifest.engines] == ["fp32", "int8"]
