@@ -170,6 +170,7 @@ def state_map(config: HunyuanConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: HunyuanConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``HunYuanVLImageProcessor`` does it: bicubic, whatever ``resample`` says."""
+    expect_patches(NAME, checkpoint, config.patch_px)
     found = qwen_vl.read_smart_resize(NAME, checkpoint, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
     return dataclasses.replace(found, filter="bicubic")
 
