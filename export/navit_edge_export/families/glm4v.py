@@ -52,7 +52,6 @@ def read_config(checkpoint: Checkpoint) -> GlmVisionConfig:
     channels = fields.integer("in_channels", 3)
     mean, std = read_pixels(NAME, checkpoint, channels=channels, mean=CLIP[0], std=CLIP[1])
     patch_px = read_patch_px(fields, values, default=14)
-    expect_patches(NAME, checkpoint, patch_px)
     out_width = fields.integer("out_hidden_size", 1536 if ocr else 4096)
     inner = fields.integer("intermediate_size", 4096 if ocr else 13696)
     bias = fields.flag("attention_bias", ocr)

@@ -84,7 +84,6 @@ def read_config(checkpoint: Checkpoint) -> HunyuanConfig:
         mlp_width=4304,
         activation="gelu",
     )
-    expect_patches(NAME, checkpoint, shared["patch_px"]).expect("merge_size", MERGE, None)
     fields.expect("head_dim", shared["width"] // shared["heads"], None)
     eps = fields.number("layer_norm_eps", 1e-5, above=0)  # another name of the same field
     return HunyuanConfig(
@@ -170,7 +169,7 @@ def state_map(config: HunyuanConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: HunyuanConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``HunYuanVLImageProcessor`` does it: bicubic, whatever ``resample`` says."""
-    expect_patches(NAME, checkpoint, config.patch_px)
+    expect_patches(NAME, checkpoint, config.patch_px).expect("merge_size", MERGE, None)
     found = qwen_vl.read_smart_resize(NAME, checkpoint, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
     return dataclasses.replace(found, filter="bicubic")
 
