@@ -57,9 +57,9 @@ TINY_MAX_TOKENS = 256
 
 #: The files that take longest on two cores go to the workers first, so that none is left alone with one at the end.
 LONGEST = (
-    "test_build_s16", "test_qwen_vl", "test_build_matrix", "test_graphs_against_pytorch", "test_leaks", "test_dinov2",
-    "test_siglip2", "test_timm_naflexvit", "test_gpu_check", "test_verify", "test_consumer", "test_export_bundle",
-    "test_planner", "test_planner_bounds", "test_memory",
+    "test_every_family", "test_build_s16", "test_qwen_vl", "test_build_matrix", "test_graphs_against_pytorch",
+    "test_leaks", "test_dinov2", "test_siglip2", "test_timm_naflexvit", "test_gpu_check", "test_verify",
+    "test_consumer", "test_export_bundle", "test_planner", "test_planner_bounds", "test_memory",
 )  # fmt: skip
 
 

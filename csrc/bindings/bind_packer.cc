@@ -23,13 +23,13 @@ namespace {
 constexpr std::int32_t kMost = std::numeric_limits<std::int32_t>::max();
 
 /// A graph with the inputs of the contract that are named, or with all if none is.
-GraphSpec graph_with(const std::vector<std::string>& inputs, std::int32_t patch_px) {
+GraphSpec graph_with(const std::vector<std::string>& inputs, std::int32_t patch_px, std::int32_t frames) {
   const Dim tokens{'T', 0};
   const Dim images{'N', 0};
   const auto fixed = [](std::int64_t extent) { return Dim{'\0', extent}; };
   const std::array<TensorSpec, 7> contract{
       // [GraphInput]
-      {{"patches", DType::kUInt8, {tokens, fixed(std::int64_t{kChannels} * patch_px * patch_px)}},
+      {{"patches", DType::kUInt8, {tokens, fixed(std::int64_t{kChannels} * patch_px * patch_px * frames)}},
        {"positions", DType::kInt32, {tokens, fixed(2)}},
        {"segment_ids", DType::kInt32, {tokens}},
        {"grid_hw", DType::kInt32, {images, fixed(2)}},
@@ -159,7 +159,7 @@ Packer of_bundle(const std::filesystem::path& bundle, const std::string& graph, 
 Packer of_options(const std::vector<std::string>& inputs, std::int32_t patch_px, const std::string& sizing,
                   const std::string& filter, const std::string& processor, const std::string& alpha,
                   const Rgb& background, std::int32_t prefix_tokens, std::int32_t pad_tokens, std::int32_t pad_images,
-                  int threads) {
+                  std::int32_t frames, int threads) {
   if (patch_px < 1 || patch_px > 1024 || threads < 1) {
     throw InvalidInput("patch_px is " + std::to_string(patch_px) + " and threads " + std::to_string(threads) +
                        "; expected 1 to 1024, and at least 1");
@@ -172,7 +172,8 @@ Packer of_options(const std::vector<std::string>& inputs, std::int32_t patch_px,
   spec.preprocess.alpha = parse_word<Alpha>(alpha);
   spec.preprocess.background = background;
   spec.model.prefix_tokens = prefix_tokens;
-  spec.graph = graph_with(inputs, patch_px);
+  spec.preprocess.frames = frames;
+  spec.graph = graph_with(inputs, patch_px, frames);
   spec.dynamic_tokens = pad_tokens == 0;
   spec.budgets = {spec.dynamic_tokens ? Budget{kMost, kMost, kMost} : Budget{pad_tokens, pad_images, pad_tokens}};
   return {std::move(spec), Strategy::kFifo, threads};
@@ -189,7 +190,7 @@ void bind_packer(py::module_& module) {
                   py::arg("sizing"), py::arg("filter") = "bilinear", py::arg("processor") = "pillow",
                   py::arg("alpha") = "drop", py::arg("background") = py::make_tuple(255, 255, 255),
                   py::arg("prefix_tokens") = 0, py::arg("pad_tokens") = 0, py::arg("pad_images") = 0,
-                  py::arg("threads") = 1)
+                  py::arg("frames") = 1, py::arg("threads") = 1)
       .def("write", &Packer::write, py::arg("images"), py::arg("grids"))
       .def("tokens_of", &Packer::tokens_of, py::arg("height_px"), py::arg("width_px"))
       .def("pack", &Packer::pack, py::arg("images"));

@@ -91,6 +91,27 @@ Pixels make_pixels(const py::object& planes, const std::string& format, const st
   return pixels;
 }
 
+/// A frame and the one that follows it.
+Pixels pair_of(const py::object& first, const py::object& second) {
+  Pixels pixels;
+  pixels.owners = {first, second};
+  pixels.view = image_view(first, "the first frame");
+  const ImageView other = image_view(second, "the second frame");
+  const ImageView& one = pixels.view;
+  if (one.size() != other.size() || one.pixel_format() != other.pixel_format() || one.stride() != other.stride()) {
+    throw InvalidInput("a pair of frames has " + std::to_string(one.height_px) + " x " + std::to_string(one.width_px) +
+                       " and " + std::to_string(other.height_px) + " x " + std::to_string(other.width_px) +
+                       " pixels, or others formats or strides; expected two frames of one film; copy them: "
+                       "np.ascontiguousarray(frame)");
+  }
+  if (one.planes[0] != nullptr) {
+    throw InvalidInput("a pair of frames is in the format '" + std::string(word_of(one.format)) +
+                       "'; expected RGB or another format without planes; convert it: navit_edge.to_rgb(frame)");
+  }
+  pixels.view.next_frame = other.data;
+  return pixels;
+}
+
 /// https://arrow.apache.org/docs/format/CDataInterface.html
 struct ArrowArray {
   std::int64_t length, null_count, offset, n_buffers, n_children;
@@ -136,6 +157,7 @@ void bind_pixels(py::module_& module) {
   py::class_<Pixels>(module, "Pixels")
       .def(py::init(&make_pixels), py::arg("planes"), py::arg("format"), py::kw_only(), py::arg("matrix") = "bt601",
            py::arg("range") = "limited")
+      .def_static("pair", &pair_of, py::arg("first"), py::arg("second"))
       .def_static("from_arrow", &pixels_of_arrow, py::arg("image"), py::arg("height_px"), py::arg("width_px"),
                   py::arg("format"))
       .def_static("from_buffer", &pixels_of_buffer, py::arg("buffer"), py::kw_only(), py::arg("format"),

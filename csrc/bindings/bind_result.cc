@@ -24,13 +24,17 @@ auto in_python(const char* name) {
 
 }  // namespace
 
-py::object array_of(const OutputView& view, bool flat) {
+py::object array_of(const Result& result, GraphOutput kind) {
+  const OutputView& view = result.output(kind);
+  const bool flat = kind == GraphOutput::kLogits || kind == GraphOutput::kEmbedding;
+  const bool layered = kind == GraphOutput::kDeepstack;
   if (view.empty()) return py::none();
   auto owner = std::make_unique<std::shared_ptr<const void>>(view.owner);
   const py::capsule capsule(owner.get(), [](void* p) { delete static_cast<std::shared_ptr<const void>*>(p); });
   owner.release();
   std::vector<py::ssize_t> shape;
   if (!flat) shape.push_back(static_cast<py::ssize_t>(view.rows));
+  if (layered) shape.push_back(static_cast<py::ssize_t>(view.layers));
   shape.push_back(static_cast<py::ssize_t>(view.cols));
   py::array_t<float> array(shape, view.data, capsule);
   array.attr("setflags")(py::arg("write") = false);
@@ -53,8 +57,8 @@ std::string sizing_words(const PyResult& result) {
 void bind_result(py::module_& module) {
   py::class_<PyResult> cls(
       module, "Result",
-      "What one image gave. ``logits`` and ``embedding`` are its own; ``tokens`` is a view that keeps the outputs of "
-      "its whole\npack, as the result does: of a bundle that gives tokens keep arrays, or ``copy.deepcopy(result)``.");
+      "What one image gave. ``logits`` and ``embedding`` are its own; the others are views that keep the outputs of "
+      "the whole\npack, as the result does: of a bundle that gives tokens keep arrays, or ``copy.deepcopy(result)``.");
   bind_result_state(cls);
   cls.def_static(
          "failed",
@@ -68,15 +72,24 @@ void bind_result(py::module_& module) {
       .def_readonly("lost", &PyResult::lost,
                     "True if memory ran out while the result was handed over: it holds neither outputs nor an error.")
       .def_property_readonly(
-          "logits", [](const PyResult& self) { return array_of(self.result.logits, true); },
+          "logits", [](const PyResult& self) { return array_of(self.result, GraphOutput::kLogits); },
           "float32 [classes], read-only; None if the bundle gives none, or the image failed.")
       .def_property_readonly(
-          "embedding", [](const PyResult& self) { return array_of(self.result.embedding, true); },
+          "embedding", [](const PyResult& self) { return array_of(self.result, GraphOutput::kEmbedding); },
           "float32 [D], read-only; None if the bundle gives none, or the image failed.")
       .def_property_readonly(
-          "tokens", [](const PyResult& self) { return array_of(self.result.token_features, false); },
+          "tokens", [](const PyResult& self) { return array_of(self.result, GraphOutput::kTokens); },
           "float32 [rows * cols, D], read-only, row-major over ``grid``, without prefix tokens; [rows * cols / 4, D] "
           "of a model that merges 2 x 2 patches; None as above.")
+      .def_property_readonly(
+          "projected", [](const PyResult& self) { return array_of(self.result, GraphOutput::kProjected); },
+          "float32 [rows * cols / m^2, D], read-only: the tokens behind the projector of the whole model, which merges "
+          "m "
+          "x m patches,\nas its language model takes them; None as above.")
+      .def_property_readonly(
+          "deepstack", [](const PyResult& self) { return array_of(self.result, GraphOutput::kDeepstack); },
+          "float32 [rows * cols / 4, layers, D], read-only: of middle blocks, which the language model adds to the "
+          "hidden states of\nits first layers; None as above.")
       .def_property_readonly(
           "pixels",
           [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); },
@@ -137,8 +150,9 @@ void bind_result(py::module_& module) {
           "to_dict", in_python<py::object>("to_dict"), py::kw_only(), py::arg("top_k") = 3,
           "Plain values, ready for JSON, by the names of the rows of ``navit-edge run`` (docs/run.md); without arrays.")
       .def("numpy", in_python<py::object>("numpy"), py::kw_only(), py::arg("copy") = false,
-           "The arrays that there are, by name: \"logits\", \"embedding\", \"tokens\". With ``copy`` writable ones of "
-           "their own, as\n``torch.from_numpy`` wants them; else those of the attributes.")
+           "The arrays that there are, by name: \"logits\", \"embedding\", \"tokens\", \"projected\", \"deepstack\". "
+           "With "
+           "``copy`` writable ones of their own, as\n``torch.from_numpy`` wants them; else those of the attributes.")
       .def("__repr__", in_python<>("describe"))
       .def_readwrite("decoding", &PyResult::decoding, "What decoding did to the image, in words. \"\": nothing.")
       .def_readonly("index", &PyResult::index, "Place in the list or the source, from 0. -1: it was submitted alone.")

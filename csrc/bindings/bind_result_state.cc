@@ -1,6 +1,8 @@
 // Copies of navit_edge.Result, in memory and as pickles. What is deep holds nothing of a pack or a session.
 #include <pybind11/numpy.h>
 
+#include <array>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -14,10 +16,12 @@ namespace {
 
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
+constexpr std::array<GraphOutput, 3> kPerToken{GraphOutput::kTokens, GraphOutput::kProjected, GraphOutput::kDeepstack};
+
 PyResult deep_copy(const PyResult& self, const py::dict& memo) {
   PyResult copy = self;
   copy.result.own_rows();
-  copy.result.token_features = copy.result.token_features.copied();
+  for (const GraphOutput kind : kPerToken) copy.result.output(kind) = copy.result.output(kind).copied();
   copy.tag = py::module_::import("copy").attr("deepcopy")(self.tag, memo);
   return copy;
 }
@@ -25,17 +29,20 @@ PyResult deep_copy(const PyResult& self, const py::dict& memo) {
 py::dict state_of(const PyResult& self) {
   const Result& result = self.result;
   const Placement& at = result.placement;
-  return py::dict(
-      py::arg("logits") = array_of(result.logits, true), py::arg("embedding") = array_of(result.embedding, true),
-      py::arg("tokens") = array_of(result.token_features, false),
-      py::arg("pixels") = py::make_tuple(result.image.height_px, result.image.width_px),
-      py::arg("grid") = py::make_tuple(result.grid.rows, result.grid.cols),
-      py::arg("placement") = py::make_tuple(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x),
-      py::arg("token_count") = result.tokens, py::arg("pack") = result.pack,
-      py::arg("pack_rows") = py::make_tuple(result.first_token, result.pack_tokens),
-      py::arg("times_us") = py::make_tuple(result.latency_us, result.queue_us), py::arg("sizing") = sizing_words(self),
-      py::arg("decoding") = self.decoding, py::arg("index") = self.index, py::arg("tag") = self.tag,
-      py::arg("labels") = self.labels, py::arg("error") = self.error, py::arg("lost") = self.lost);
+  return py::dict(py::arg("logits") = array_of(result, GraphOutput::kLogits),
+                  py::arg("embedding") = array_of(result, GraphOutput::kEmbedding),
+                  py::arg("tokens") = array_of(result, GraphOutput::kTokens),
+                  py::arg("projected") = array_of(result, GraphOutput::kProjected),
+                  py::arg("deepstack") = array_of(result, GraphOutput::kDeepstack),
+                  py::arg("pixels") = py::make_tuple(result.image.height_px, result.image.width_px),
+                  py::arg("grid") = py::make_tuple(result.grid.rows, result.grid.cols),
+                  py::arg("placement") = py::make_tuple(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x),
+                  py::arg("token_count") = result.tokens, py::arg("pack") = result.pack,
+                  py::arg("pack_rows") = py::make_tuple(result.first_token, result.pack_tokens),
+                  py::arg("times_us") = py::make_tuple(result.latency_us, result.queue_us),
+                  py::arg("sizing") = sizing_words(self), py::arg("decoding") = self.decoding,
+                  py::arg("index") = self.index, py::arg("tag") = self.tag, py::arg("labels") = self.labels,
+                  py::arg("error") = self.error, py::arg("lost") = self.lost);
 }
 
 OutputView view_of(const py::object& values) {
@@ -43,16 +50,21 @@ OutputView view_of(const py::object& values) {
   const auto array = values.cast<Floats>();
   const auto cols = static_cast<std::int64_t>(array.shape(array.ndim() - 1));
   if (cols == 0) return {};
-  return OutputView{nullptr, array.data(), static_cast<std::int64_t>(array.size()) / cols, cols}.copied();
+  const auto layers = array.ndim() == 3 ? static_cast<std::int64_t>(array.shape(1)) : 1;
+  if (layers == 0) return {};
+  const std::int64_t rows = static_cast<std::int64_t>(array.size()) / (layers * cols);
+  return OutputView{nullptr, array.data(), rows, cols, layers}.copied();
 }
 
 PyResult from_state(const py::dict& state) {
   PyResult self;
   Result& result = self.result;
   Placement& at = result.placement;
-  result.logits = view_of(state["logits"]);
-  result.embedding = view_of(state["embedding"]);
-  result.token_features = view_of(state["tokens"]);
+  for (std::size_t i = 0; i < kWords<GraphOutput>.words.size(); ++i) {
+    const auto kind = value_at<GraphOutput>(i);
+    const std::string name(word_of(kind));
+    if (state.contains(name)) result.output(kind) = view_of(state[name.c_str()]);  // older pickles have fewer
+  }
   std::tie(result.image.height_px, result.image.width_px) =
       state["pixels"].cast<std::pair<std::int32_t, std::int32_t>>();
   std::tie(result.grid.rows, result.grid.cols) = state["grid"].cast<std::pair<std::int32_t, std::int32_t>>();

@@ -28,9 +28,9 @@ PyResult py_result(Result&& result, pybind11::object labels);
 /// Why it has fewer tokens than the sizing rule gives.
 std::string sizing_words(const PyResult& result);
 
-/// A read-only array of a view, which keeps its memory alive; None of an empty one. flat: [cols] instead of [rows,
-/// cols].
-pybind11::object array_of(const OutputView& view, bool flat);
+/// A read-only array of an output, which keeps its memory alive; None of an empty one. [cols] of one with one row for
+/// each image, [rows, layers, cols] of deepstack, else [rows, cols].
+pybind11::object array_of(const Result& result, GraphOutput kind);
 
 /// Copying and pickling (bind_result_state.cc).
 void bind_result_state(pybind11::class_<PyResult>& result);

@@ -8,8 +8,8 @@ from navit_edge.verify.golden import SIZES, digest, draw
 from navit_edge_export.preprocess import patchify, prepare
 
 
-def golden_images(spec: Preprocess) -> tuple[Golden, ...]:
-    """One for each of ``SIZES``; the grid is that of the bundle's own sizing rule."""
+def golden_images(spec: Preprocess, frames: int) -> tuple[Golden, ...]:
+    """One for each of ``SIZES``, all frames of a patch alike; the grid is that of the bundle's own sizing rule."""
     found = []
     for index, (height_px, width_px) in enumerate(SIZES):
         resized = prepare(
@@ -20,6 +20,6 @@ def golden_images(spec: Preprocess) -> tuple[Golden, ...]:
             processor=processor_of(spec),
         )
         grid = (resized.shape[0] // spec.patch_px, resized.shape[1] // spec.patch_px)
-        patches = digest(patchify(resized, spec.patch_px))
+        patches = digest(patchify(resized, spec.patch_px, frames))
         found.append(Golden(height_px=height_px, width_px=width_px, grid=grid, sha256=patches))
     return tuple(found)

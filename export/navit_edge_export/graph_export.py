@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from navit_edge.compile import packed_attention as packed
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.packed_model import ModelConfig, PackedModel
+from navit_edge_export.packed_model import PackedModel
 from navit_edge_export.preprocess import GRAPH_INPUTS, pack
 
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
@@ -33,14 +33,15 @@ _DYNAMIC = {
     "cu_seqlens": {0: "N1"},
 }
 #: torch cannot tie an extent to another called N (sympy has a function of that name): its name there -> here.
-_LENGTHS = {"N1": "N+1", "N1 + 1": "N+2", "(T//4)": "T/4", "T//4": "T/4"}
+_LENGTHS = {"N1": "N+1", "N1 + 1": "N+2"}
+_LENGTHS |= {f"{left}T//{parts}{right}": f"T/{parts}" for parts in (4, 9, 16) for left, right in ("()", ("", ""))}
 
 
 def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]) -> ir.Model:
     """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
     ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
     names = GRAPH_INPUTS[lowering]
-    sample = _sample_inputs(graph_model.config, graph_model.token_merge)
+    sample = _sample_inputs(graph_model)
     dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1")}
     traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
     with quiet(), torch.no_grad():
@@ -146,11 +147,13 @@ def for_graph(model: PackedModel) -> PackedModel:
     return graph_model
 
 
-def _sample_inputs(config: ModelConfig, merge: int) -> dict[str, Tensor]:
+def _sample_inputs(model: PackedModel) -> dict[str, Tensor]:
     """Three small images; every extent differs and none is 0 or 1, which torch would fix."""
-    grids = [(2 * merge, 3 * merge), (3 * merge, 4 * merge), (1 * merge, 5 * merge)]
+    config, side = model.config, model.block_side
+    grids = [(2 * side, 3 * side), (3 * side, 4 * side), (1 * side, 5 * side)]
     images = [np.zeros((r * config.patch_px, c * config.patch_px, config.channels), np.uint8) for r, c in grids]
-    sample = pack(images, patch_px=config.patch_px, prefix_tokens=config.prefix_tokens, padding_tokens=2)
+    prefix = config.prefix_tokens
+    sample = pack(images, patch_px=config.patch_px, prefix_tokens=prefix, padding_tokens=2, frames=model.frames)
     return {name: torch.from_numpy(array) for name, array in sample.inputs().items()}
 
 

@@ -98,7 +98,8 @@ def export_bundle(
     weights: For the record: where the weights came from, such as the checkpoint's name.
     record: More of the same, for the manifest's ``created_by``, as ``Imported.record``.
     sizing: The rule, as a struct or as text (``navit_edge.bundle.sizing_rule.parse``).
-    max_tokens: Most patches of an image, for the rules "token-cap" and "naflex" that do not say it themselves.
+    max_tokens: Most patches of an image, for the rules "token-cap", "naflex" and "patch-budget" that do not say it
+        themselves.
     resample: a filter of Pillow's, such as "bilinear" or "bicubic".
     processor: whose pixels the model gets, bit for bit: "pillow", "torchvision" (bilinear and bicubic only; the bundle
         then needs this version or a later one), or "timm", whose are those of Pillow.
@@ -108,9 +109,10 @@ def export_bundle(
         "as-decoded": only as their decoder does by itself.
     icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
         loaders do.
-    outputs: Some of "logits", "embedding", "tokens", "tokens@0,3" (of blocks, from 0, before the final norm) and
-        "deepstack"; the last three lie beside one another in "tokens" (``navit_edge.token_parts``). By default all
-        that give one row per image, or, if a model has none of them, its tokens.
+    outputs: Some of what ``model.outputs()`` names ("logits", "embedding", "tokens", "projected", "deepstack") and
+        "tokens@0,3", of blocks, from 0, before the final norm, which lie beside "tokens" in that output
+        (``navit_edge.token_parts``). By default "projected"; of a model without it all that give one row per image;
+        of one without these its tokens.
     lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
     text: A text tower that becomes a graph beside them (docs/zero-shot.md).
 
@@ -119,7 +121,8 @@ def export_bundle(
     """
     config: ModelConfig = model.config if isinstance(model, PackedModel) else model
     parts = _token_parts(model, outputs)
-    chosen = _chosen_outputs(config, outputs, parts)
+    offered = model.outputs() if isinstance(model, PackedModel) else config.outputs()
+    chosen = _chosen_outputs(offered, outputs, parts)
     wanted = _chosen_lowerings(lowerings)
     if "packed" in wanted and isinstance(model, PackedModel) and model.windows is not None:
         raise InvalidInputError(f"{model.family}: {NO_PACKED_WINDOWS}")
@@ -191,7 +194,7 @@ def export_bundle(
             tolerances=TOLERANCES,
         )
         manifest = for_processor(manifest, processor)
-        manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess))
+        manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess, model.frames))
         if tower is not None:
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
         publish.seal(staging, manifest)
@@ -218,12 +221,10 @@ def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[Lowering, ...]:
 
 def _token_parts(model: PackedModel | NaViTConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:
     """What a row of the output "tokens" is to hold: the final tokens first, then what else was asked for."""
-    more = tuple(name for name in outputs or () if name == "deepstack" or name.startswith("tokens@"))
+    more = tuple(name for name in outputs or () if name.startswith("tokens@"))
     for name in more:
         layers, depth = layers_of(name), model.config.depth if isinstance(model, PackedModel) else model.depth
-        if name == "deepstack" and not (isinstance(model, PackedModel) and model.deepstack):
-            raise InvalidInputError("outputs name deepstack, which this model does not have; leave it out")
-        if name != "deepstack" and (not layers or sorted(set(layers)) != list(layers) or layers[-1] >= depth):
+        if not layers or sorted(set(layers)) != list(layers) or layers[-1] >= depth:
             raise InvalidInputError(
                 f"outputs name {name}; expected ascending blocks from 0 to {depth - 1}, as in tokens@0,{depth - 1}"
             )
@@ -240,15 +241,14 @@ def _recorded_config(model: PackedModel, parts: Sequence[str]) -> dict[str, Any]
     config = model.config.to_dict()
     if tuple(parts) != ("tokens",):
         wide = getattr(model.config, "out_width", model.config.width)
-        layers = {name: len(model.deepstack) if name == "deepstack" else len(layers_of(name)) for name in parts}
-        config["token_parts"] = [{"name": name, "layers": layers[name], "width": wide} for name in parts]
+        config["token_parts"] = [{"name": name, "layers": len(layers_of(name)), "width": wide} for name in parts]
     return config
 
 
-def _chosen_outputs(config: ModelConfig, outputs: Sequence[str] | None, parts: Sequence[str]) -> tuple[str, ...]:
-    offered = config.outputs()
+def _chosen_outputs(offered: Sequence[str], outputs: Sequence[str] | None, parts: Sequence[str]) -> tuple[str, ...]:
     if outputs is None:
-        return tuple(name for name in offered if name != "tokens") or offered
+        small = tuple(name for name in offered if name in ("logits", "embedding"))
+        return ("projected",) if "projected" in offered else small or ("tokens",)
     if tuple(parts) != ("tokens",):
         outputs = [*(name for name in outputs if name not in ("tokens", *parts)), "tokens"]
     unknown = [name for name in outputs if name not in offered]
@@ -275,15 +275,16 @@ def _check_options(config: ModelConfig, *, labels: Sequence[str] | None, sizing:
 
 
 def _check_merge(model: PackedModel, sizing: Sizing) -> None:
-    merge = model.token_merge
+    merge = model.block_side
     block_px = merge * model.config.patch_px
-    if merge == 1 or (sizing.rule == "smart-resize" and sizing.merge % merge == 0):
+    if merge == 1 or (sizing.merge and sizing.merge % merge == 0):
         return
     if sizing.rule == "fixed" and sizing.height_px % block_px == 0 and sizing.width_px % block_px == 0:
         return
     raise InvalidInputError(
         f"{model.family} merges {merge} x {merge} patches, and the sizing rule {sizing.rule} gives grids that are "
-        f"not whole blocks; expected smart-resize with merge={merge}, or fixed sides, multiples of {block_px} pixels"
+        f"not whole blocks; expected smart-resize or patch-budget with merge={merge}, or fixed sides, multiples of "
+        f"{block_px} pixels"
     )
 
 

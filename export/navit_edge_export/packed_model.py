@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,18 +11,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from navit_edge import vocabulary
 from navit_edge.errors import InvalidInputError
 from navit_edge.token_parts import layers_of
 from navit_edge.vocabulary import LOWERINGS
 from navit_edge_export.layers.attention import Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
 from navit_edge_export.layers.embed import PatchLayer
-from navit_edge_export.layers.merging import PatchMerger
+from navit_edge_export.layers.merging import PatchMerger, Projector
 from navit_edge_export.layers.pooling import Segments
 from navit_edge_export.positions import grid_of_tokens
 from navit_edge_export.positions.rotary import Rotation
 from navit_edge_export.preprocess import GRAPH_INPUTS, pack
 
-OUTPUTS = ("logits", "embedding", "tokens")
+OUTPUTS = ("logits", "embedding", "tokens")  # those that a config names; a model's parts give the others
 
 
 class ModelConfig(Protocol):
@@ -62,7 +64,7 @@ class ModelConfig(Protocol):
         """0: no logits."""
 
     def outputs(self) -> tuple[str, ...]:
-        """The outputs that the model can give, some of OUTPUTS in that order."""
+        """Which of OUTPUTS the model can give, in that order."""
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, in JSON's types, for the manifest."""
@@ -96,7 +98,8 @@ class PackedModel(nn.Module):
         pooled_norm: nn.Module | None = None,
         head: nn.Module | None = None,
         merger: PatchMerger | None = None,
-        deepstack: Mapping[int, nn.Module] | None = None,
+        projector: Projector | None = None,
+        deepstack: Mapping[int, Projector] | None = None,
         windows: Windows | None = None,
     ) -> None:
         """
@@ -112,7 +115,10 @@ class PackedModel(nn.Module):
         pooled_norm: Of what pooling gives; that is the output "embedding".
         head: Embedding -> logits.
         merger: (tokens, positions, token_grid) -> [T / m^2, D'], in place of the output "tokens"; no prefix tokens.
-        deepstack: Number of a block -> merger of what it gives, as ``merger`` is one of the final tokens.
+        projector: (tokens, positions, token_grid) -> [T / m^2, D'], the output "projected", of what "tokens" are; no
+            prefix tokens if it merges.
+        deepstack: Number of a block -> merger of what it gives, as ``merger`` is one of the final tokens; all of one
+            side and width.
         windows: Which blocks attend inside windows; no prefix tokens.
         """
         super().__init__()
@@ -131,6 +137,7 @@ class PackedModel(nn.Module):
         self.pooled_norm = pooled_norm
         self.head = head
         self.merger = merger
+        self.projector = projector
         self.deepstack = nn.ModuleDict({str(block): part for block, part in (deepstack or {}).items()})
         self.windows = windows
         self.token_parts: tuple[str, ...] = ("tokens",)  # what a row of the output "tokens" holds (token_parts.py)
@@ -139,6 +146,31 @@ class PackedModel(nn.Module):
     def token_merge(self) -> int:
         """Patches a side that the output "tokens" has one row for."""
         return 1 if self.merger is None else self.merger.side
+
+    @property
+    def frames(self) -> int:
+        """Of a film that a patch holds."""
+        return int(getattr(self.config, "frames", 1))
+
+    def merge_of(self, output: str) -> int:
+        """Patches a side that a row of "tokens", "projected" or "deepstack" stands for; 1 of others."""
+        sides = {"tokens": self.token_merge}
+        if self.projector is not None:
+            sides["projected"] = self.token_merge * self.projector.side
+        for part in self.deepstack.values():
+            assert isinstance(part, Projector)
+            sides["deepstack"] = part.side
+        return sides.get(output, 1)
+
+    @property
+    def block_side(self) -> int:
+        """Patches a side of the blocks that every image's grid is made of, so that all outputs merge whole ones."""
+        return math.lcm(*map(self.merge_of, vocabulary.OUTPUTS))
+
+    def outputs(self) -> tuple[str, ...]:
+        """All that it can give, in the order of ``vocabulary.OUTPUTS``."""
+        has = {"projected": self.projector is not None, "deepstack": len(self.deepstack) > 0}
+        return tuple(name for name in vocabulary.OUTPUTS if has.get(name, name in self.config.outputs()))
 
     def forward(
         self,
@@ -155,7 +187,8 @@ class PackedModel(nn.Module):
         int32.
 
         Returns "tokens" [T, D] ([T / m^2, D'] with a merger; wider with more ``token_parts``) and, as far as the model
-        has them, "embedding" [N, D] and "logits" [N, classes].
+        has them, "projected" [T / m^2, D'], "deepstack" [T / m^2, layers, D'], "embedding" [N, D] and "logits"
+        [N, classes].
         """
         lowering = choose_lowering(segment_ids, attention_index, token_index, cu_seqlens)
         token_grid = grid_of_tokens(grid_hw, segment_ids) if self._uses_grid() else None
@@ -163,21 +196,27 @@ class PackedModel(nn.Module):
         rotation = None if self.rotary is None else self.rotary(positions, token_grid)
         inner = lowering
         parts: dict[str, list[Tensor]] = {}
+        stack: list[Tensor] = []
         if self.windows is not None and token_grid is not None:
             inner = lowering.within(self.windows.ids(positions, token_grid))
         for index, block in enumerate(self.blocks):
             own: Rotation | None = rotation[index] if isinstance(rotation, list) else rotation
             full = self.windows is None or index in self.windows.full_blocks
             tokens = block(tokens, lowering if full else inner, own)
-            if str(index) in self.deepstack and "deepstack" in self.token_parts:
-                parts.setdefault("deepstack", []).append(self.deepstack[str(index)](tokens, positions, token_grid))
+            if str(index) in self.deepstack:
+                stack.append(self.deepstack[str(index)](tokens, positions, token_grid))
             for name in self.token_parts:
                 if index in layers_of(name):
                     parts.setdefault(name, []).append(tokens)
         tokens = self.norm(tokens)
-        parts["tokens"] = [tokens if self.merger is None else self.merger(tokens, positions, token_grid)]
+        final = tokens if self.merger is None else self.merger(tokens, positions, token_grid)
+        parts["tokens"] = [final]
         found = [part for name in self.token_parts for part in parts[name]]
         outputs = {"tokens": torch.cat(found, dim=1) if len(found) > 1 else found[0]}
+        if self.projector is not None:
+            outputs["projected"] = self.projector(final, positions, token_grid)
+        if stack:
+            outputs["deepstack"] = torch.stack(stack, dim=1)
         if self.pooling is not None:
             make = Segments if self.pools_prefix else Segments.of_patches
             pooled = self.pooling(tokens, make(segment_ids, positions, grid_hw.shape[0]))
@@ -199,14 +238,17 @@ class PackedModel(nn.Module):
         return ready
 
     def _uses_grid(self) -> bool:
-        parts = (self.positions, self.rotary, self.merger)
+        parts = (self.positions, self.rotary, self.merger, self.projector, *self.deepstack.values())
         return self.windows is not None or any(part is not None and bool(part.uses_grid) for part in parts)
 
     def forward_images(self, images: Sequence[npt.NDArray[np.uint8]], *, lowering: str = "masked") -> dict[str, Tensor]:
-        """One pack of images [rows*P, columns*P, C] uint8: the outputs of ``forward``, in the images' order."""
+        """One pack of images [rows*P, columns*P, C] uint8, or [frames, rows*P, columns*P, C]: the outputs of
+        ``forward``, in the images' order."""
         if lowering not in LOWERINGS:
             raise InvalidInputError(f'lowering "{lowering}" is unknown; expected one of {", ".join(LOWERINGS)}')
-        inputs = pack(images, patch_px=self.config.patch_px, prefix_tokens=self.config.prefix_tokens).inputs()
+        config = self.config
+        packed = pack(images, patch_px=config.patch_px, prefix_tokens=config.prefix_tokens, frames=self.frames)
+        inputs = packed.inputs()
         device = next(self.parameters()).device
         tensors = {name: torch.from_numpy(inputs[name]).to(device) for name in GRAPH_INPUTS[lowering]}
         outputs: dict[str, Tensor] = self(**tensors)

@@ -111,8 +111,15 @@ def normalize(
     return np.asarray((values - centre) / scale, np.float32)
 
 
-def patchify(image: UInt8Array, patch_px: int) -> UInt8Array:
-    """An image [rows*P, columns*P, C] as patches [rows*columns, F], row-major; (row, column, channel) in a patch."""
+def patchify(image: UInt8Array, patch_px: int, frames: int = 1) -> UInt8Array:
+    """An image [rows*P, columns*P, C] as patches [rows*columns, F], row-major; (row, column, channel) in a patch.
+
+    frames: So many of a film are in a patch, one after another, [rows*columns, frames * F]; the image is then
+    [frames, rows*P, columns*P, C], or one that is all of them.
+    """
+    if frames > 1:
+        film = image if image.ndim == 4 else np.broadcast_to(image, (frames, *image.shape))
+        return np.concatenate([patchify(frame, patch_px) for frame in film], axis=1)
     if image.dtype != np.uint8 or image.ndim != 3:
         raise InvalidInputError(
             f"found an array of {image.dtype} with {image.ndim} dimensions; expected uint8 of shape [height, width, C]"
@@ -167,8 +174,9 @@ def pack(
     padding_tokens: int = 0,
     padding_images: int = 0,
     min_longest: int = 0,
+    frames: int = 1,
 ) -> Pack:
-    """Packs images [rows*P, columns*P, C] in the given order.
+    """Packs images [rows*P, columns*P, C] in the given order; ``frames``: as of ``patchify``.
 
     ``padding_tokens`` rows are added at the end; ``padding_images`` images without a token are added, as engines with a
     fixed N have them; L is at least ``min_longest``.
@@ -179,8 +187,8 @@ def pack(
     positions: list[Int32Array] = []
     grids: list[tuple[int, int]] = []
     for image in images:
-        cells = patchify(image, patch_px)
-        rows, columns = image.shape[0] // patch_px, image.shape[1] // patch_px
+        cells = patchify(image, patch_px, frames)
+        rows, columns = image.shape[-3] // patch_px, image.shape[-2] // patch_px
         patches.append(np.zeros((prefix_tokens, cells.shape[1]), np.uint8))
         patches.append(cells)
         prefix = -1 - np.arange(prefix_tokens, dtype=np.int32)

@@ -43,6 +43,8 @@ def target_grid(height_px: int, width_px: int, *, patch_px: int, sizing: Sizing)
         return smart_resize_grid(height_px, width_px, patch_px, sizing)
     if sizing.rule == "longest-side":
         return longest_side_grid(height_px, width_px, patch_px, sizing.longest_px)
+    if sizing.rule == "patch-budget":
+        return patch_budget_grid(height_px, width_px, patch_px, sizing.merge, sizing.max_tokens)
     return sizing.height_px // patch_px, sizing.width_px // patch_px  # fixed
 
 
@@ -132,6 +134,25 @@ def smart_resize_grid(height_px: int, width_px: int, patch_px: int, sizing: Sizi
         rows = math.ceil(height_px * beta / factor)
         columns = math.ceil(width_px * beta / factor)
     return rows * sizing.merge, columns * sizing.merge
+
+
+def patch_budget_grid(height_px: int, width_px: int, patch_px: int, merge: int, max_tokens: int) -> Grid:
+    """Gemma 4's rule: scaled up or down to the area of ``max_tokens`` patches, each side rounded down to P * merge.
+
+    transformers, ``models/gemma4``: ``get_aspect_ratio_preserving_size``. There some squares come out as
+    nothing by rounding if the limit is merge * merge patches, and are refused; here they get these.
+    """
+    factor = math.sqrt(max_tokens * patch_px**2 / (height_px * width_px))
+    cell_px = merge * patch_px
+    rows, columns = (math.floor(factor * side_px / cell_px) for side_px in (height_px, width_px))
+    most = max_tokens // merge**2
+    if rows == 0 and columns == 0:
+        rows = columns = 1
+    elif rows == 0:
+        rows, columns = 1, min(math.floor(width_px / height_px), most)
+    elif columns == 0:
+        rows, columns = min(math.floor(height_px / width_px), most), 1
+    return rows * merge, columns * merge
 
 
 def longest_side_grid(height_px: int, width_px: int, patch_px: int, longest_px: int) -> Grid:

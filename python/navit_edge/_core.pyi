@@ -15,7 +15,7 @@ __version__: str
 backend_abi_version: int
 
 class Result:
-    """What one image gave. ``logits`` and ``embedding`` are its own; ``tokens`` is a view that keeps the outputs of its
+    """What one image gave. ``logits`` and ``embedding`` are its own; the others are views that keep the outputs of the
     whole pack, as the result does: of a bundle that gives tokens keep arrays, or ``copy.deepcopy(result)``. Can be
     pickled, with its tag and its error.
     """
@@ -35,6 +35,14 @@ class Result:
     def tokens(self) -> npt.NDArray[np.float32] | None:
         """float32 [rows * cols, D], read-only, row-major over ``grid``, without prefix tokens; [rows * cols / 4, D] of
         a model that merges 2 x 2 patches; None as above."""
+    @property
+    def projected(self) -> npt.NDArray[np.float32] | None:
+        """float32 [rows * cols / m^2, D], read-only: the tokens behind the projector of the whole model, which merges m
+        x m patches, as its language model takes them; None as above."""
+    @property
+    def deepstack(self) -> npt.NDArray[np.float32] | None:
+        """float32 [rows * cols / 4, layers, D], read-only: of middle blocks, which the language model adds to the
+        hidden states of its first layers; None as above."""
     @property
     def pixels(self) -> tuple[int, int]:
         """(height_px, width_px) of the image as it was given, upright."""
@@ -85,8 +93,8 @@ class Result:
         """Plain values, ready for JSON, by the names of the rows of ``navit-edge run`` (docs/run.md); without
         arrays."""
     def numpy(self, *, copy: bool = False) -> dict[str, npt.NDArray[np.float32]]:
-        """The arrays that there are, by name: "logits", "embedding", "tokens". With ``copy`` writable ones of their
-        own, as ``torch.from_numpy`` wants them; else those of the attributes."""
+        """The arrays that there are, by name: "logits", "embedding", "tokens", "projected", "deepstack". With ``copy``
+        writable ones of their own, as ``torch.from_numpy`` wants them; else those of the attributes."""
     def __copy__(self) -> Result: ...
     def __deepcopy__(self, memo: dict[int, Any]) -> Result: ...
     def __getstate__(self) -> dict[str, Any]: ...
@@ -114,6 +122,12 @@ class Pixels:
         matrix: str = "bt601",
         range: str = "limited",
     ) -> None: ...
+    @staticmethod
+    def pair(first: npt.NDArray[np.uint8] | Pixels, second: npt.NDArray[np.uint8] | Pixels) -> Pixels:
+        """A frame of a film and the one that follows it, for a bundle that was exported with ``--frames 2``.
+
+        Raises InvalidInputError if their sizes, formats or strides differ.
+        """
     @staticmethod
     def from_arrow(image: object, height_px: int, width_px: int, format: str) -> Pixels: ...
     @staticmethod
@@ -356,6 +370,7 @@ class Packer:
         prefix_tokens: int = 0,
         pad_tokens: int = 0,
         pad_images: int = 0,
+        frames: int = 1,
         threads: int = 1,
     ) -> Packer: ...
     def tokens_of(self, height_px: int, width_px: int) -> int: ...

@@ -16,12 +16,13 @@ import numpy.typing as npt
 from navit_edge.errors import InvalidInputError
 from navit_edge.options import whole
 from navit_edge.text import without_halves
+from navit_edge.vocabulary import OUTPUTS
 
 if TYPE_CHECKING:
     from navit_edge._core import Result
 
 #: The attributes of a result that are arrays.
-ARRAYS = ("logits", "embedding", "tokens")
+ARRAYS = OUTPUTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,9 @@ def error_values(error: Exception) -> dict[str, Any]:
 
 def numpy(result: Result, copy: bool) -> dict[str, npt.NDArray[np.float32]]:
     """``Result.numpy``."""
-    found = {name: array for name in ARRAYS if (array := getattr(result, name)) is not None}
+    found: dict[str, npt.NDArray[np.float32]] = {
+        name: array for name in ARRAYS if (array := getattr(result, name)) is not None
+    }
     return {name: array.copy() for name, array in found.items()} if copy else found
 
 

@@ -1,4 +1,4 @@
-"""What a row of the output ``tokens`` holds: final tokens, features of middle blocks, deepstack, side by side.
+"""What a row of the output ``tokens`` holds: final tokens and features of middle blocks, side by side.
 
 ``navit-edge export --outputs`` names the parts; ``model.config.token_parts`` of the manifest keeps them.
 """
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from navit_edge._core import Result
     from navit_edge.bundle.manifest import Manifest
 
 _LAYERS = re.compile(r"tokens@(\d{1,4}(?:,\d{1,4})*)")
@@ -32,13 +31,8 @@ def layers_of(name: str) -> tuple[int, ...]:
     return tuple(int(number) for number in found[1].split(",")) if found else ()
 
 
-def image_grid_thw(results: Sequence[Result]) -> npt.NDArray[np.int64]:
-    """[images, 3]: one frame, rows and columns in patches of each, as transformers and vLLM take it."""
-    return np.array([(1, *result.grid) for result in results], np.int64).reshape(-1, 3)
-
-
 def split_tokens(tokens: npt.NDArray[np.float32], manifest: Manifest) -> dict[str, npt.NDArray[np.float32]]:
-    """``result.tokens`` [rows, width] by part: "tokens" [rows, D], "deepstack" and "tokens@3,6,9" [layers, rows, D].
+    """``result.tokens`` [rows, width] by part: "tokens" [rows, D], "tokens@3,6,9" [layers, rows, D].
 
     The arrays are views. Raises InvalidInputError: the tokens are not of this bundle.
     """

@@ -43,7 +43,7 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 WHITE = (255, 255, 255)
 
 #: Which grid an image gets (docs/preprocessing.md), and what "native" does with an image of no whole patches.
-Rule: TypeAlias = Literal["token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed"]
+Rule: TypeAlias = Literal["token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "patch-budget"]
 Fit: TypeAlias = Literal["resize", "pad", "crop"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
@@ -61,6 +61,12 @@ QUANTIZED: tuple[Precision, ...] = ("int8", "fp8")
 
 Backend: TypeAlias = Literal["openvino", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+# --- outputs --------------------------------------------------------------------------------------------------------
+
+#: Of graphs (docs/model.md): the first two have a row for each image, the others for its patches.
+Output: TypeAlias = Literal["logits", "embedding", "tokens", "projected", "deepstack"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 # --- evaluation -----------------------------------------------------------------------------------------------------
 

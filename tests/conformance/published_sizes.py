@@ -63,6 +63,12 @@ def transformers_pixtral() -> Callable[..., tuple[int, int]]:
     )
 
 
+def transformers_patch_budget() -> Callable[..., tuple[int, int]]:
+    """(height, width, patch_size, max_patches, pooling_kernel_size) -> (height, width)"""
+    path = "transformers/models/gemma4/image_processing_pil_gemma4.py"
+    return published("transformers", path, "get_aspect_ratio_preserving_size", {"math": math})
+
+
 def timm_center_crop_or_pad() -> Callable[..., np.ndarray]:
     """(image [h, w, 3], (height, width), fill) -> [height, width, 3], on numpy arrays instead of tensors."""
 

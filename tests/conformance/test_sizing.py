@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from published_sizes import (
     timm_naflex,
     transformers_naflex,
+    transformers_patch_budget,
     transformers_pixtral,
     transformers_smart_resize,
 )
@@ -89,6 +90,29 @@ def test_smart_resize_refuses_the_aspects_that_transformers_refuses() -> None:
         else:
             in_cpp(np.array([[height, width]], np.int32), 14, sizing)
     assert 0 < refused < len(thin)
+
+
+@pytest.mark.parametrize(
+    ("patch_px", "merge", "soft_tokens"),
+    [(16, 3, 70), (16, 3, 140), (16, 3, 280), (16, 3, 560), (16, 3, 1120), (14, 2, 77), (1, 1, 1000)],
+)
+def test_patch_budget_gives_the_sizes_of_gemma_in_transformers(patch_px: int, merge: int, soft_tokens: int) -> None:
+    theirs = transformers_patch_budget()
+    sizes = np.random.default_rng(soft_tokens).permutation(random_sizes(12))[:3000]
+    patches = soft_tokens * merge**2
+    expected = [theirs(int(h), int(w), patch_px, patches, merge) for h, w in sizes]
+    found = agree(sizes, expected, patch_px, Sizing(rule="patch-budget", merge=merge, max_tokens=patches))
+    assert (found % merge == 0).all()
+    assert (found.prod(axis=1, dtype=np.int64) <= patches).all()
+
+
+def test_patch_budget_of_one_cell_gives_every_image_that_cell() -> None:
+    theirs = transformers_patch_budget()
+    sizes = np.array([[17, 17], [100, 100], [1, 4000], [4000, 1], [100, 99]], np.int32)
+    with pytest.raises(ValueError, match="Attempting to resize to a 0 x 0 image"):
+        theirs(17, 17, 16, 9, 3)  # a side of 47.99… pixels; its own budgets begin at 70 cells
+    found = agree(sizes, [(48, 48)] * len(sizes), 16, Sizing(rule="patch-budget", merge=3, max_tokens=9))
+    assert (found == 3).all()
 
 
 @pytest.mark.parametrize(("patch_px", "longest_px"), [(16, 1024), (14, 336), (16, 1000)])
@@ -182,6 +206,7 @@ def test_token_cap_with_upscale_gives_every_image_the_same_area_whatever_its_siz
         Sizing(rule="native", fit="crop"),
         Sizing(rule="naflex", max_tokens=256),
         Sizing(rule="longest-side", longest_px=1024),
+        Sizing(rule="patch-budget", merge=1, max_tokens=4000),
     ],
     ids=to_json,
 )
@@ -203,6 +228,10 @@ def test_a_cap_means_the_same_rule_with_a_smaller_limit() -> None:
         smaller = in_cpp(sizes, 16, Sizing(rule=rule, max_tokens=100))
         assert np.array_equal(in_cpp(sizes, 16, Sizing(rule=rule, max_tokens=256), cap=100), smaller)
     assert np.array_equal(in_cpp(sizes, 16, Sizing(rule="native"), cap=100), smaller)
+    smaller = in_cpp(sizes, 16, Sizing(rule="patch-budget", merge=3, max_tokens=100))
+    assert np.array_equal(in_cpp(sizes, 16, Sizing(rule="patch-budget", merge=3, max_tokens=630), cap=100), smaller)
+    with pytest.raises(InvalidInputError, match=r"max_tokens_per_image is 8; .* patch-budget merges 9 .* raise it"):
+        in_cpp(sizes, 16, Sizing(rule="patch-budget", merge=3, max_tokens=630), cap=8)
     # The longest side that keeps the cap.
     capped = in_cpp(sizes, 16, Sizing(rule="longest-side", longest_px=640), cap=300)
     for size, grid in zip(sizes[:60], capped[:60], strict=True):
@@ -242,6 +271,10 @@ def test_sides_up_to_the_largest_integer_overflow_nothing() -> None:
         assert grids.tolist() == sizes.tolist()
     assert in_cpp(sizes, 16, Sizing(rule="naflex", max_tokens=2**31 - 1)).prod(axis=1, dtype=np.int64).max() < 2**31
     assert in_cpp(sizes, 16, Sizing(rule="longest-side", longest_px=most)).tolist() == [[2**27, 2**27]] * 2
+    budget = in_cpp(
+        np.array([[most, most], [most, 1], [1, most]], np.int32), 16, parse(f"patch-budget:merge=1,max_tokens={most}")
+    )
+    assert budget.prod(axis=1, dtype=np.int64).max() <= most
     with pytest.raises(InvalidInputError, match="too long for the sizing rule naflex"):
         in_cpp(sizes, 1, Sizing(rule="naflex", max_tokens=5))
     with pytest.raises(InvalidInputError, match="too long for the sizing rule naflex"):

@@ -29,6 +29,11 @@ WRONG: dict[str, tuple[dict[str, object], str]] = {
     "a colour for nothing": ({"rule": "native", "pad_rgb": [1, 1, 1]}, "pad_rgb.*fit is '?resize"),
     "too bright": ({"rule": "native", "fit": "pad", "pad_rgb": [1, 1, 256]}, "256"),
     "no merge": ({"rule": "smart-resize", "min_pixels": 1, "max_pixels": 2}, "merge is 0"),
+    "a budget below a cell": (
+        {"rule": "patch-budget", "merge": 3, "max_tokens": 8},
+        r"at least merge \* merge = 9; max_tokens is 8",
+    ),
+    "a budget without cells": ({"rule": "patch-budget", "max_tokens": 8}, "patch-budget needs a merge.*merge is 0"),
     "a range that is empty": (
         {"rule": "smart-resize", "merge": 2, "min_pixels": 5, "max_pixels": 4},
         "1 <= min_pixels <= max_pixels",

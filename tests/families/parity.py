@@ -4,7 +4,8 @@
     check_parity(model, oracle, tmp_path)
 
 ``oracle`` is the family's own implementation: one image [rows*P, columns*P, C] uint8 in, its outputs by our names out
-("tokens" [tokens of the image, D], prefix tokens first, "embedding" [D], "logits" [classes]).
+("tokens" [tokens of the image, D], prefix tokens first, "projected" [.., D], "deepstack" [.., layers, D], "embedding"
+[D], "logits" [classes]): all that ``model.outputs()`` names.
 """
 
 from __future__ import annotations
@@ -76,8 +77,9 @@ def export_sessions(
     model: PackedModel, folder: Path, *, outputs: Sequence[str] | None = None
 ) -> dict[str, onnxruntime.InferenceSession]:
     """The exported graph of each lowering, in ONNX Runtime."""
-    sizing = "token-cap" if model.token_merge == 1 else MERGED_SIZING
-    chosen = outputs or model.config.outputs()
+    side = model.block_side
+    sizing = "token-cap" if side == 1 else MERGED_SIZING.replace("merge=2", f"merge={side}")
+    chosen = outputs or model.outputs()
     bundle = export_bundle(model, folder / "parity.navit", outputs=chosen, sizing=sizing)
     return {lowering: open_graph(bundle / "graphs" / f"{lowering}.onnx") for lowering in ("masked", "padded")}
 
@@ -92,7 +94,7 @@ def run_pack(session: onnxruntime.InferenceSession, model: PackedModel, images: 
         padding_images=1,
     )
     found = run_graph(session, packed.inputs())
-    return _by_image(found, packed, len(images), model.token_merge**2)
+    return _by_image(found, packed, len(images), model)
 
 
 def check_parity(
@@ -127,9 +129,7 @@ def check_parity_in_pytorch(
     packed = pack(images, patch_px=model.config.patch_px, prefix_tokens=model.config.prefix_tokens, padding_tokens=5)
     with torch.no_grad():
         values = model(**{name: torch.from_numpy(packed.inputs()[name]) for name in GRAPH_INPUTS["padded"]})
-    found = _by_image(
-        {name: value.numpy() for name, value in values.items()}, packed, len(images), model.token_merge**2
-    )
+    found = _by_image({name: value.numpy() for name, value in values.items()}, packed, len(images), model)
     return compare(found, _ask(oracle, images), grids, "PyTorch", tolerance=tolerance)
 
 
@@ -160,9 +160,11 @@ def _ask(oracle: Oracle, images: Sequence[Image]) -> list[Outputs]:
         return [oracle(image) for image in images]
 
 
-def _by_image(values: Outputs, packed: Pack, images: int, patches_per_token: int) -> list[Outputs]:
-    starts = packed.cu_seqlens // patches_per_token
-    return [
-        {name: value[starts[n] : starts[n + 1]] if name == "tokens" else value[n] for name, value in values.items()}
-        for n in range(images)
-    ]
+def _by_image(values: Outputs, packed: Pack, images: int, model: PackedModel) -> list[Outputs]:
+    def part(name: str, value: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float32]:
+        if name not in ("tokens", "projected", "deepstack"):
+            return value[n]
+        start, end = packed.cu_seqlens[n : n + 2] // model.merge_of(name) ** 2
+        return value[start:end]
+
+    return [{name: part(name, value, n) for name, value in values.items()} for n in range(images)]

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 import test_dinov2
 import test_dinov3
+import test_glm4v
+import test_hunyuan_vl
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
+import test_radio
 import test_siglip2
 import test_vit_pytorch
 import torch
@@ -168,6 +171,10 @@ CASES_BY_NAME: dict[str, Case] = {
     "dinov3": Case(make=test_dinov3.make_model, oracle_of=test_dinov3.oracle_of),
     "pixtral": Case(make=lambda **fields: perturb(test_pixtral.make_model(**fields)), oracle_of=test_pixtral.oracle_of),
     **{family: _qwen(family) for family in test_qwen_vl.MAKE},
+    "glm4v": Case(make=test_glm4v.make, oracle_of=test_glm4v.oracle_of),
+    "glm-ocr": Case(make=lambda **fields: test_glm4v.make("glm-ocr", **fields), oracle_of=test_glm4v.oracle_of),
+    "hunyuan-vl": Case(make=test_hunyuan_vl.make, oracle_of=test_hunyuan_vl.oracle_of),
+    "radio": Case(make=test_radio.make_model, oracle_of=test_radio.oracle_of),
     "moonvit": Case(
         make=lambda **fields: perturb(test_moonvit_paddleocr.make_moonvit(**fields)),
         oracle_of=test_moonvit_paddleocr.moonvit_oracle,

@@ -35,7 +35,6 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 import navit_edge as ne
 from navit_edge.quantize import QuantizeRequest, quantize_bundle
-from navit_edge.token_parts import split_tokens
 from navit_edge_export.families.common import CLIP, HALF
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
@@ -79,7 +78,10 @@ def oracle_of(theirs: Any, family: str, patch_px: int) -> Oracle:
         pixels = normalize(image, mean, std).numpy()
         patches, rows, columns = processor.patchify(pixels, patch_px, 2, 2)
         found = theirs(torch.from_numpy(patches), grid_thw=torch.tensor([[1, rows, columns]]))
-        return {"tokens": found.pooler_output.numpy()}
+        outputs = {"tokens": found.pooler_output.numpy()}
+        if getattr(found, "deepstack_features", None):
+            outputs["deepstack"] = torch.stack(found.deepstack_features, dim=1).numpy()
+        return outputs
 
     return oracle
 
@@ -94,24 +96,14 @@ def test_a_packed_run_is_transformers_one_image_at_a_time(family: str, tmp_path:
     print(family, check_parity(imported.model, oracle_of(theirs, family, 8), tmp_path, grids=GRIDS))
 
 
-def test_deepstack_lies_beside_the_tokens_as_vllm_takes_it(tmp_path: Path) -> None:
+def test_deepstack_is_an_output_of_its_own_with_a_row_for_each_token(tmp_path: Path) -> None:
     theirs: Any = perturb(make("qwen3-vl", depth=3, deepstack_visual_indexes=[0, 1]))
     theirs.save_pretrained(tmp_path / "folder")
     model = import_checkpoint(tmp_path / "folder").model
-
-    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
-        patches, rows, columns = Qwen2VLImageProcessorPil().patchify(normalize(image, *HALF).numpy(), 8, 2, 2)
-        found = theirs(torch.from_numpy(patches), grid_thw=torch.tensor([[1, rows, columns]]))
-        return {"tokens": torch.cat([found.pooler_output, *found.deepstack_features], dim=1).numpy()}
-
-    check_parity(model, oracle, tmp_path, grids=GRIDS, outputs=("tokens", "deepstack"))
-    manifest = ne.load_manifest(tmp_path / "parity.navit")
-    image = draw_images(GRIDS[:1], 8)[0]
-    with torch.no_grad():
-        tokens = oracle(image)["tokens"]
-    parts = split_tokens(tokens, manifest)
-    assert {name: part.shape for name, part in parts.items()} == {"tokens": (10, 48), "deepstack": (2, 10, 48)}
-    np.testing.assert_array_equal(parts["deepstack"][1], tokens[:, 96:])
+    assert model.outputs() == ("tokens", "deepstack")
+    check_parity(model, oracle_of(theirs, "qwen3-vl", 8), tmp_path, grids=GRIDS)
+    outputs = ne.load_manifest(tmp_path / "parity.navit").graphs[0].outputs
+    assert [(one.name, one.shape) for one in outputs] == [("tokens", ("T/4", 48)), ("deepstack", ("T/4", 2, 48))]
 
 
 def save_whole(theirs: torch.nn.Module, folder: Path, model_type: str) -> None:
@@ -141,6 +133,25 @@ def test_the_tower_of_qwen3_5_is_read_out_of_the_whole_model(tmp_path: Path) -> 
 def test_a_later_model_of_the_same_tower_is_recognized_by_its_keys(tmp_path: Path) -> None:
     save_whole(make_qwen3_5(), tmp_path / "folder", "a_name_of_next_year")
     assert import_checkpoint(tmp_path / "folder").family == "qwen3-vl"
+
+
+def test_the_towers_of_qwen3_vl_moe_and_embedding_are_those_of_qwen3_vl(tmp_path: Path) -> None:
+    """Published as Qwen3VLMoeForConditionalGeneration and as Qwen3VLForConditionalGeneration; the towers are one."""
+    theirs: Any = perturb(make("qwen3-vl"))
+    mixture = transformers.models.qwen3_vl_moe.configuration_qwen3_vl_moe.Qwen3VLMoeVisionConfig
+    vision = mixture(**{**SHARED, **MAKE["qwen3-vl"][2]})
+    other = transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe.Qwen3VLMoeVisionModel(vision).eval()
+    other.load_state_dict(theirs.state_dict())
+    image = draw_images(GRIDS[:1], 8)[0]
+    with torch.no_grad():
+        expected = oracle_of(other, "qwen3-vl", 8)(image)
+        for model_type in ("qwen3_vl_moe", "qwen3_vl"):
+            save_whole(theirs, tmp_path / model_type, model_type)
+            imported = import_checkpoint(tmp_path / model_type)
+            assert imported.family == "qwen3-vl"
+            for name, value in imported.model.forward_images([image]).items():
+                difference = np.abs(value.numpy() - expected[name]).max()
+                assert difference <= TOLERANCE * np.abs(expected[name]).max(), name
 
 
 def test_windows_change_what_comes_out(tmp_path: Path) -> None:

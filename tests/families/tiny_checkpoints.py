@@ -14,9 +14,12 @@ from typing import Any
 
 import test_dinov2
 import test_dinov3
+import test_glm4v
+import test_hunyuan_vl
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
+import test_radio
 import test_siglip2
 import test_vit_pytorch
 import torch
@@ -67,6 +70,13 @@ TINY: dict[str, Save] = {
     "dinov3": _pretrained(test_dinov3.make_model),
     "pixtral": _pretrained(test_pixtral.make_model, size={"longest_edge": 128}),
     **{name: _pretrained(lambda name=name: test_qwen_vl.make(name)) for name in test_qwen_vl.MAKE},
+    "glm4v": _pretrained(test_glm4v.make),
+    "hunyuan-vl": _pretrained(
+        lambda: test_hunyuan_vl.make(num_hidden_layers=1, hidden_size=128, intermediate_size=256, text_hidden_size=96),
+        size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128},
+        patch_size=8,
+    ),
+    "radio": _pretrained(test_radio.make_model),
     "moonvit": _pretrained(test_moonvit_paddleocr.make_moonvit),
     "paddleocr-vl": _pretrained(
         test_moonvit_paddleocr.make_paddle, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}, patch_size=8

@@ -156,10 +156,9 @@ def test_nothing_heavy_is_imported_with_navit_edge(repository: Path) -> None:
 #: Folders and modules of ``navit_edge``: each imports only those before it, at import time and inside functions.
 PYTHON_ORDER = (
     "errors", "vocabulary", "threads", "text", "tables", "options", "result", "files", "place", "picture", "machine",
-    "bundle", "token_parts", "pixels", "decode", "inputs", "future", "policy", "streaming", "submitting", "metrics",
-    "session", "text_encoder", "planning", "page", "memory", "oracle", "compile", "quantize", "verify", "bench", "run",
-    "evaluate",
-    "doctor", "cmake", "demo", "cli", "__main__",
+    "bundle", "token_parts", "embeds", "video", "pixels", "decode", "inputs", "future", "policy", "streaming",
+    "submitting", "metrics", "session", "text_encoder", "planning", "page", "memory", "oracle", "compile", "quantize",
+    "verify", "bench", "run", "evaluate", "doctor", "cmake", "demo", "cli", "__main__",
 )  # fmt: skip
 #: Inside functions only: ``pixels`` is what a caller gives, and a file among it is decoded.
 BACKWARDS = {("pixels", "decode")}

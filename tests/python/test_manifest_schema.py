@@ -29,8 +29,10 @@ BEYOND_A_SCHEMA = {
     "unique ids and names": ("a name that no other tensor", "an id that no other entry", "that is no engine's"),
     "names of things that are there": ("a file that `files` lists", "one of the bundle's graphs", " among them"),
     "numbers that agree": (
-        "rows of tokens with token_merge", "one class for each of the", "multiples of the patch side",
-        "min_pixels <= max_pixels", "target_tokens is ", "longest is ", "budgets that ascend", "has budgets",
+        "rows of tokens with token_merge", "rows of projected", "rows of deepstack",
+        "one class for each of the", "multiples of the patch side",
+        "min_pixels <= max_pixels", "merge * merge",
+        "target_tokens is ", "longest is ", "budgets that ascend", "has budgets",
     ),
 }  # fmt: skip
 
@@ -42,6 +44,7 @@ RULES: tuple[dict[str, Any], ...] = (
     {"rule": "smart-resize", "merge": 2, "min_pixels": 16, "max_pixels": 1024},
     {"rule": "longest-side", "longest_px": 64},
     {"rule": "fixed", "height_px": 8, "width_px": 16},
+    {"rule": "patch-budget", "merge": 3, "max_tokens": 630},
 )
 #: Of each kind one, and what meets or leaves a limit.
 VALUES: tuple[Any, ...] = (

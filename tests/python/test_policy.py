@@ -33,6 +33,7 @@ RULES = {
     "cropped": Sizing(rule="native", fit="crop"),
     "longest-side": Sizing(rule="longest-side", longest_px=640),
     "smart-resize": Sizing(rule="smart-resize", merge=2, min_pixels=3136, max_pixels=1003520),
+    "patch-budget": Sizing(rule="patch-budget", merge=3, max_tokens=2520),
     "fixed": Sizing(rule="fixed", height_px=224, width_px=224),
 }
 
@@ -126,7 +127,9 @@ def test_a_policy_is_made_of_its_text(tiny_session: ne.Session) -> None:
 # --- tokens
 
 
-@pytest.mark.parametrize("rule", ["token-cap", "upscaled", "naflex", "native", "longest-side", "smart-resize"])
+@pytest.mark.parametrize(
+    "rule", ["token-cap", "upscaled", "naflex", "native", "longest-side", "smart-resize", "patch-budget"]
+)
 def test_a_token_cap_gives_the_grid_of_the_sizing_reference(bundles: Mapping[str, Path], rule: str) -> None:
     rng = np.random.default_rng(3)
     sizes = [(int(h), int(w)) for h, w in rng.integers(30, 2000, (150, 2))]
@@ -144,6 +147,7 @@ def test_a_token_cap_gives_the_grid_of_the_sizing_reference(bundles: Mapping[str
                 lowered = {
                     "upscaled": Sizing(rule="token-cap", max_tokens=cap, upscale=True),
                     "naflex": Sizing(rule="naflex", max_tokens=cap),
+                    "patch-budget": Sizing(rule="patch-budget", merge=3, max_tokens=cap),
                     "smart-resize": Sizing(
                         rule="smart-resize", merge=2, min_pixels=min(3136, cap * P * P), max_pixels=cap * P * P
                     ),
@@ -168,7 +172,9 @@ def test_presets_keep_their_share_of_the_tokens_and_no_policy_gives_more_than_th
         # A long image under smart-resize keeps a cell a side.
         assert found <= most or (rule == "smart-resize" and found == 4 * math.ceil(found / 4) <= native)
         (grid,) = grids(bundles[rule], [size], ne.Policy.preset(name))
-        assert found >= most * 0.6 or min(grid) <= 4  # long images have no grid close to the cap
+        assert found >= most * 0.6 or min(grid) <= (
+            12 if rule == "patch-budget" else 4
+        )  # long images have no grid close to the cap
 
 
 def test_a_rule_of_one_size_refuses_every_policy_that_would_choose_another(bundles: Mapping[str, Path]) -> None:

@@ -54,7 +54,7 @@ limited_writes({kind!r}, Path({str(output)!r}))
 
 
 def sink_of(kind: str, output: Path, *, resume: bool = False) -> Sink:
-    layout = Layout(labels=[], top_k=1, widths={"embedding": 16})
+    layout = Layout(labels=[], top_k=1, shapes={"embedding": (16,)})
     return open_sink(kind, output, layout, {"model": "m"}, resume=resume, overwrite=False, part_rows=4)
 
 

@@ -245,7 +245,10 @@ def test_the_order_of_the_fields_of_a_config_does_not_make_another_job_and_their
         (["-o", "out.jsonl", "--resume", "--overwrite"], "both are given"),
         (["--every", "2", "--fps", "3"], "both are given"),
         (["--json", "--format", "numpy"], "--json with --format numpy"),
-        (["--json", "--save", "vectors"], "'vectors'; expected any of logits, embedding, tokens, or none"),
+        (
+            ["--json", "--save", "vectors"],
+            "'vectors'; expected any of logits, embedding, tokens, projected, deepstack, ",
+        ),
         (["--save", "logits"], "a table has no room for it"),
         (["--policy", "faster"], "faster"),
     ],
@@ -264,7 +267,7 @@ def test_what_the_bundle_does_not_give_cannot_be_saved(tmp_path: Path) -> None:
     from navit_edge.run.rows import layout_of
 
     bundle = make_bundle(tmp_path / "tiny.navit")
-    assert layout_of(bundle, labels=[], top_k=1, save=["tokens"]).widths == {"token_features": 64}
+    assert layout_of(bundle, labels=[], top_k=1, save=["tokens"]).shapes == {"token_features": (64,)}
     with pytest.raises(
         InvalidInputError, match=r"--save has attention, and tiny\.navit gives logits, embedding, tokens"
     ):

@@ -24,6 +24,7 @@ CPP = _core.vocabularies()
         ("orientation", vocabulary.ORIENTATIONS),
         ("icc", vocabulary.ICC_RULES),
         ("lowering", vocabulary.LOWERINGS),
+        ("output", vocabulary.OUTPUTS),
         ("precision", vocabulary.PRECISIONS),
         ("overflow", get_args(vocabulary.Overflow)),
         ("strategy", vocabulary.STRATEGIES),

@@ -62,6 +62,10 @@ struct ImageView {
   YuvMatrix matrix = YuvMatrix::kBt601;
   YuvRange range = YuvRange::kLimited;
 
+  /// The frame that follows it in a film, of the same size, strides and format; null: there is none. For a model that
+  /// takes frames in pairs (PreprocessSpec::frames), which sees an image without it twice. Not of NV12 and I420.
+  const std::uint8_t* next_frame = nullptr;
+
   [[nodiscard]] Size size() const noexcept { return {height_px, width_px}; }
   [[nodiscard]] std::int64_t stride() const noexcept {
     return row_stride_bytes != 0 ? row_stride_bytes : std::int64_t{width_px} * channels;
@@ -70,6 +74,13 @@ struct ImageView {
   [[nodiscard]] std::int64_t plane_stride(int i) const noexcept {
     if (plane_stride_bytes[i] != 0) return plane_stride_bytes[i];
     return (std::int64_t{width_px} + 1) / 2 * (format == PixelFormat::kNv12 ? 2 : 1);
+  }
+  /// Itself, or from 1 the frame that follows it.
+  [[nodiscard]] ImageView frame(std::int32_t number) const noexcept {
+    ImageView view = *this;
+    if (number > 0 && next_frame != nullptr) view.data = next_frame;
+    view.next_frame = nullptr;
+    return view;
   }
   /// `format`, with kByChannels resolved.
   [[nodiscard]] PixelFormat pixel_format() const noexcept {

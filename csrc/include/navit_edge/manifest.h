@@ -17,7 +17,7 @@
 
 namespace navit_edge {
 
-/// One dimension of a graph tensor: a fixed extent, or one of "T", "T/4", "N", "L", "N+1".
+/// One dimension of a graph tensor: a fixed extent, or one of "T", "T/4", "T/9", "T/16", "N", "L", "N+1".
 struct Dim {
   char symbol = '\0';       // 'T', 'N', 'L', or '\0' for a fixed extent
   std::int64_t extent = 0;  // the fixed extent; with a symbol, what is added to it: 1 in "N+1"
@@ -95,6 +95,10 @@ struct SmartResize {
   std::int64_t min_pixels = 0;
   std::int64_t max_pixels = 0;
 };
+struct PatchBudget {
+  std::int32_t merge = 0;       // sides are multiples of P * merge
+  std::int32_t max_tokens = 0;  // most patches of an image; small images are scaled up to it
+};
 struct LongestSide {
   std::int32_t longest_px = 0;
 };
@@ -102,12 +106,12 @@ struct Fixed {
   std::int32_t height_px = 0;
   std::int32_t width_px = 0;
 };
-using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed>;
+using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed, PatchBudget>;
 
 /// In the order of the alternatives.
 template <>
-inline constexpr Words<6> kWords<SizingRule>{
-    "rule", {"token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed"}};
+inline constexpr Words<7> kWords<SizingRule>{
+    "rule", {"token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "patch-budget"}};
 [[nodiscard]] inline std::string_view word_of(const SizingRule& rule) noexcept {
   return kWords<SizingRule>.words[rule.index()];
 }
@@ -123,6 +127,7 @@ struct PreprocessSpec {
   Processor processor = Processor::kPillow;
   std::int32_t patch_px = 16;
   std::int32_t channels = 3;
+  std::int32_t frames = 1;  // of a film that a patch holds, one after another: 1 or 2; the graphs' patches say it
   Alpha alpha = Alpha::kDrop;
   Rgb background = {255, 255, 255};  // for Alpha::kComposite
 
@@ -144,6 +149,15 @@ struct ModelSpec {
   std::int32_t mlp_width = 0;      // of the model's config; 4 * D if that does not say
   std::int32_t prefix_tokens = 0;  // rows of CLS and registers at the start of each image
   std::int32_t token_merge = 1;    // patches a side that a row of the output "tokens" stands for
+
+  // The same of "projected" and "deepstack"; 1 if there is none. The rows of the graphs' outputs say it: T, T/4, …
+  std::int32_t projected_merge = 1;
+  std::int32_t deepstack_merge = 1;
+
+  /// Of an output that has rows for each image's patches; 1 of others.
+  [[nodiscard]] std::int32_t merge_of(GraphOutput output) const noexcept;
+  /// Patches a side of the blocks that every image's grid is made of, so that all of these merge whole ones.
+  [[nodiscard]] std::int32_t block_side() const noexcept;
 };
 
 class NAVIT_EDGE_API Manifest {

@@ -134,7 +134,10 @@ typedef struct navit_edge_c_result {
   double latency_us;           /* of its pack, from preprocessing to outputs */
   navit_edge_c_view logits;    /* [1, classes] */
   navit_edge_c_view embedding; /* [1, D] */
-  navit_edge_c_view features;  /* [grid_rows * grid_cols, D], one of each patch token */
+  navit_edge_c_view features;  /* [grid_rows * grid_cols, D], one of each patch token; fewer rows if it merges them */
+  navit_edge_c_view projected; /* [tokens of the language model, D] */
+  navit_edge_c_view deepstack; /* [tokens of the language model, deepstack_layers * D] */
+  int64_t deepstack_layers;    /* 0: there is no deepstack */
 } navit_edge_c_result;
 
 /* Images done, failed ones among them, of all. Called on the thread that called navit_edge_c_run. */

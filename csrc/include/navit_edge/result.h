@@ -12,6 +12,7 @@
 #include "navit_edge/reason.h"
 #include "navit_edge/tensor.h"
 #include "navit_edge/types.h"
+#include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
 
@@ -21,18 +22,19 @@ struct NAVIT_EDGE_API OutputView {
   const float* data = nullptr;
   std::int64_t rows = 0;  // 1 for logits and embedding
   std::int64_t cols = 0;
+  std::int64_t layers = 1;  // of deepstack: vectors of a row
   [[nodiscard]] bool empty() const noexcept { return data == nullptr; }
-  /// [rows * cols], row-major. Borrowed: lives as long as this view or a copy of it. A temporary's would dangle.
-  [[nodiscard]] std::span<const float> values() const& noexcept {
-    return {data, static_cast<std::size_t>(rows * cols)};
-  }
+  [[nodiscard]] std::int64_t count() const noexcept { return rows * layers * cols; }
+  /// [rows * layers * cols], row-major. Borrowed: lives as long as this view or a copy of it. A temporary's would
+  /// dangle.
+  [[nodiscard]] std::span<const float> values() const& noexcept { return {data, static_cast<std::size_t>(count())}; }
   std::span<const float> values() const&& = delete;
   /// The same values in memory of their own. Throws std::bad_alloc.
   [[nodiscard]] OutputView copied() const;
 };
 
 /// The result of one image. Its outputs are views of what its pack gave, and keep all of that: the rows of the other
-/// images, too. For what you keep long call `own_rows`, and `copied` of the tokens.
+/// images, too. For what you keep long call `own_rows`, and `copied` of the others.
 struct NAVIT_EDGE_API Result {
   Size image;                    // as given
   Grid grid;                     // as run: grid * P pixels
@@ -48,8 +50,15 @@ struct NAVIT_EDGE_API Result {
   OutputView logits;             // [1, classes]
   OutputView embedding;          // [1, D]
   OutputView token_features;     // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
+  OutputView projected;          // [rows * cols / merge^2, D]: as a language model takes them
+  OutputView deepstack;          // [rows * cols / merge^2, layers, D]: of middle blocks, for its first layers
   Reason reason;                 // why it has fewer tokens than its sizing rule gives; empty if it has them all
   std::exception_ptr error;      // set instead of the outputs if this image failed
+
+  [[nodiscard]] OutputView& output(GraphOutput kind) noexcept;
+  [[nodiscard]] const OutputView& output(GraphOutput kind) const noexcept;
+  /// Lets go of all of them.
+  void drop_outputs() noexcept;
 
   /// Copies logits and embedding out of the pack, into one piece of memory of their own. Throws std::bad_alloc, and
   /// then they are as they were.

@@ -139,9 +139,9 @@ enum class GraphInput : std::int32_t {
 template <>
 inline constexpr Words<7> kWords<GraphInput>{
     "input", {"patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index", "cu_seqlens"}};
-enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens };
+enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens, kProjected, kDeepstack };
 template <>
-inline constexpr Words<3> kWords<GraphOutput>{"output", {"logits", "embedding", "tokens"}};
+inline constexpr Words<5> kWords<GraphOutput>{"output", {"logits", "embedding", "tokens", "projected", "deepstack"}};
 
 /// "a, b, c"; "none" if there are none.
 NAVIT_EDGE_API std::string list_of(std::span<const std::string_view> words);

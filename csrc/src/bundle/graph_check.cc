@@ -10,8 +10,8 @@
 namespace navit_edge {
 namespace {
 
-/// A tensor of the contract. `letters`: one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or T/4, 'D' is
-/// any fixed extent.
+/// A tensor of the contract. `letters`: one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or a part of it,
+/// 'D' is any fixed extent.
 struct Contract {
   DType dtype;
   std::string_view letters;
@@ -26,7 +26,11 @@ constexpr std::array<Contract, 7> kInputs{{{DType::kUInt8, "TF"},
                                            {DType::kInt32, "T"},
                                            {DType::kInt32, "+"}}};
 /// [GraphOutput]
-constexpr std::array<Contract, 3> kOutputs{{{DType::kFloat32, "ND"}, {DType::kFloat32, "ND"}, {DType::kFloat32, "MD"}}};
+constexpr std::array<Contract, 5> kOutputs{{{DType::kFloat32, "ND"},
+                                            {DType::kFloat32, "ND"},
+                                            {DType::kFloat32, "MD"},
+                                            {DType::kFloat32, "MD"},
+                                            {DType::kFloat32, "MDD"}}};
 
 std::string dim_in_words(const Dim& dim) {
   if (dim.symbol == '\0') return std::to_string(dim.extent);
@@ -82,7 +86,8 @@ Enum checked(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpe
                       "', which this version does not know; known: " + list_of(kWords<Enum>.words) +
                       "; export the model again or update navit-edge");
   }
-  const std::int64_t patch_values = std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels;
+  const std::int64_t patch_values =
+      std::int64_t{preprocess.patch_px} * preprocess.patch_px * kChannels * preprocess.frames;
   const Contract& contract = contracts[static_cast<std::size_t>(*found)];
   bool same = spec.dtype == contract.dtype && spec.shape.size() == contract.letters.size();
   for (std::size_t d = 0; same && d < spec.shape.size(); ++d) {

@@ -1,6 +1,7 @@
 #include "navit_edge/manifest.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 #include <system_error>
 
@@ -34,6 +35,23 @@ const Spec& find_id(const std::vector<Spec>& specs, const std::string& id, const
 }
 
 }  // namespace
+
+std::int32_t ModelSpec::merge_of(GraphOutput output) const noexcept {
+  switch (output) {
+    case GraphOutput::kTokens:
+      return token_merge;
+    case GraphOutput::kProjected:
+      return projected_merge;
+    case GraphOutput::kDeepstack:
+      return deepstack_merge;
+    default:
+      return 1;
+  }
+}
+
+std::int32_t ModelSpec::block_side() const noexcept {
+  return std::lcm(std::lcm(token_merge, projected_merge), deepstack_merge);
+}
 
 Manifest Manifest::load(const fs::path& bundle) {
   const fs::path path = bundle / kManifestName;

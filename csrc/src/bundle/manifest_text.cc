@@ -62,7 +62,7 @@ ModelSpec read_model(const JsonReader& json) {
   (void)json.at("heads").int32(1, kLimits.layers);
   (void)json.at("parameters").integer(0, kMostInteger);
   model.prefix_tokens = json.at("prefix_tokens").int32(0, 1024);
-  if (json.has("token_merge")) model.token_merge = json.at("token_merge").int32(1, 2);
+  if (json.has("token_merge")) model.token_merge = json.at("token_merge").int32(1, 4);
   if (json.has("config") && !json.at("config").is_object()) json.at("config").fail("an object");
   model.mlp_width = mlp_width(json, model.width);
   return model;

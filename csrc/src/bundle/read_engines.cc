@@ -14,8 +14,9 @@ namespace {
 
 constexpr const ManifestLimits& kLimits = kManifestLimits;
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
-constexpr std::array<std::string_view, 5> kLetterWords{"T", "T/4", "N", "L", "N+1"};
-constexpr std::array<Dim, 5> kLetters{{{'T', 0, 1}, {'T', 0, 4}, {'N', 0, 1}, {'L', 0, 1}, {'N', 1, 1}}};
+constexpr std::array<std::string_view, 7> kLetterWords{"T", "T/4", "T/9", "T/16", "N", "L", "N+1"};
+constexpr std::array<Dim, 7> kLetters{
+    {{'T', 0, 1}, {'T', 0, 4}, {'T', 0, 9}, {'T', 0, 16}, {'N', 0, 1}, {'L', 0, 1}, {'N', 1, 1}}};
 
 bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
@@ -57,15 +58,18 @@ TensorSpec read_tensor(const JsonReader& json) {
   return tensor;
 }
 
+/// How rows of so many patches a side are written.
+std::string rows_in_words(std::int32_t merge) { return merge == 1 ? "T" : "T/" + std::to_string(merge * merge); }
+
 /// Rows of "tokens" follow the model's merging; logits have a label each, where there are labels.
 void check_outputs(const JsonReader& json, const GraphSpec& graph, const Manifest& manifest) {
-  const bool merged = manifest.model.token_merge == 2;
+  const std::int32_t merge = manifest.model.token_merge;
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
     const TensorSpec& tensor = graph.outputs[i];
     const Dim& rows = tensor.shape.front();
     const auto shape = [&] { return json.array(kLimits.tensors)[i].at("shape"); };
-    if (tensor.name == "tokens" && rows.symbol != '\0' && (rows.symbol != 'T' || rows.parts != (merged ? 4 : 1))) {
-      shape().fail(std::string(merged ? "T/4" : "T") + " rows of tokens with token_merge " + (merged ? "2" : "1"));
+    if (tensor.name == "tokens" && rows.symbol != '\0' && (rows.symbol != 'T' || rows.parts != merge * merge)) {
+      shape().fail(rows_in_words(merge) + " rows of tokens with token_merge " + std::to_string(merge));
     }
     const Dim& classes = tensor.shape.back();
     if (tensor.name == "logits" && !manifest.labels.empty() &&
@@ -75,7 +79,39 @@ void check_outputs(const JsonReader& json, const GraphSpec& graph, const Manifes
   }
 }
 
-GraphSpec read_graph(const JsonReader& json, const Manifest& manifest) {
+/// What the rows of "projected" and "deepstack" stand for, the same in every graph.
+void read_merges(const JsonReader& json, const GraphSpec& graph, Manifest& manifest) {
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+    const TensorSpec& tensor = graph.outputs[i];
+    const bool projected = tensor.name == word_of(GraphOutput::kProjected);
+    if (!projected && tensor.name != word_of(GraphOutput::kDeepstack)) continue;
+    std::int32_t& merge = projected ? manifest.model.projected_merge : manifest.model.deepstack_merge;
+    const Dim& rows = tensor.shape.front();
+    const bool first = std::none_of(manifest.graphs.begin(), manifest.graphs.end(), [&](const GraphSpec& other) {
+      return std::any_of(other.outputs.begin(), other.outputs.end(),
+                         [&](const TensorSpec& one) { return one.name == tensor.name; });
+    });
+    const JsonReader shape = json.array(kLimits.tensors)[i].at("shape");
+    if (rows.parts > 1 && manifest.model.prefix_tokens > 0)
+      shape.fail("T rows of " + tensor.name + " behind prefix tokens");
+    if (rows.symbol != 'T') shape.fail("T, T/4, T/9 or T/16 rows of " + tensor.name);
+    if (!first && rows.parts != merge * merge) {
+      shape.fail(rows_in_words(merge) + " rows of " + tensor.name + ", as the graph before has");
+    }
+    while (merge * merge < rows.parts) ++merge;
+  }
+}
+
+/// How many frames the patches of the first graph hold; whether the others fit is checked when they are used.
+void read_frames(const GraphSpec& graph, PreprocessSpec& preprocess) {
+  const std::int64_t frame = std::int64_t{preprocess.patch_px} * preprocess.patch_px * preprocess.channels;
+  for (const TensorSpec& tensor : graph.inputs) {
+    if (tensor.name != word_of(GraphInput::kPatches) || tensor.shape.size() != 2) continue;
+    if (tensor.shape[1].symbol == '\0' && tensor.shape[1].extent == 2 * frame) preprocess.frames = 2;
+  }
+}
+
+GraphSpec read_graph(const JsonReader& json, Manifest& manifest) {
   json.only({"id", "lowering", "quantization", "file", "opset", "inputs", "outputs"});
   GraphSpec graph;
   graph.id = read_id(json.at("id"));
@@ -86,6 +122,8 @@ GraphSpec read_graph(const JsonReader& json, const Manifest& manifest) {
   graph.inputs = read_tensors(json.at("inputs"));
   graph.outputs = read_tensors(json.at("outputs"));
   check_outputs(json.at("outputs"), graph, manifest);
+  read_merges(json.at("outputs"), graph, manifest);
+  if (manifest.graphs.empty()) read_frames(graph, manifest.preprocess);
   return graph;
 }
 

@@ -32,6 +32,9 @@ void fields_of(Rule& rule, const Visit& visit) {
     visit("merge", rule.merge);
     visit("min_pixels", rule.min_pixels);
     visit("max_pixels", rule.max_pixels);
+  } else if constexpr (std::is_same_v<Rule, PatchBudget>) {
+    visit("merge", rule.merge);
+    visit("max_tokens", rule.max_tokens);
   } else if constexpr (std::is_same_v<Rule, LongestSide>) {
     visit("longest_px", rule.longest_px);
   } else {
@@ -65,11 +68,21 @@ std::string fault(const Native& rule, std::int32_t) {
   return "pad_rgb colours what fit pad or crop leaves uncovered; fit is resize; leave pad_rgb out";
 }
 
+std::string merge_fault(std::string_view rule, std::int32_t merge) {
+  if (merge >= 1 && merge <= kMostMerge) return {};
+  return "the sizing rule " + std::string(rule) + " needs a merge of 1 to " + std::to_string(kMostMerge) +
+         "; merge is " + std::to_string(merge);
+}
+
+std::string fault(const PatchBudget& rule, std::int32_t) {
+  if (std::string wrong = merge_fault("patch-budget", rule.merge); !wrong.empty()) return wrong;
+  if (rule.max_tokens >= rule.merge * rule.merge) return {};
+  return "the sizing rule patch-budget needs max_tokens of at least merge * merge = " +
+         std::to_string(rule.merge * rule.merge) + "; max_tokens is " + std::to_string(rule.max_tokens);
+}
+
 std::string fault(const SmartResize& rule, std::int32_t) {
-  if (rule.merge < 1 || rule.merge > kMostMerge) {
-    return "the sizing rule smart-resize needs a merge of 1 to " + std::to_string(kMostMerge) + "; merge is " +
-           std::to_string(rule.merge);
-  }
+  if (std::string wrong = merge_fault("smart-resize", rule.merge); !wrong.empty()) return wrong;
   if (rule.min_pixels >= 1 && rule.max_pixels >= rule.min_pixels) return {};
   return "the sizing rule smart-resize needs 1 <= min_pixels <= max_pixels <= 2^53; they are " +
          std::to_string(rule.min_pixels) + " and " + std::to_string(rule.max_pixels);
@@ -89,8 +102,8 @@ SizingRule read_sizing_rule(const JsonReader& json, std::int32_t patch_px) {
   constexpr const char* kFits = "a rule with the fields that it needs: ";
   json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "longest_px",
              "height_px", "width_px"});
-  const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{TokenCap{},    Native{},      NaFlex{},
-                                                                      SmartResize{}, LongestSide{}, Fixed{}};
+  const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{
+      TokenCap{}, Native{}, NaFlex{}, SmartResize{}, LongestSide{}, Fixed{}, PatchBudget{}};
   SizingRule rule = rules[json.at("rule").word_index(kWords<SizingRule>.words)];
   std::vector<std::string_view> own;
   const auto read_own = [&](const char* name, auto& value) {

@@ -101,7 +101,7 @@ navit_edge::Done callback(std::shared_ptr<Answer> answer) {
   };
 }
 
-navit_edge_c_view c_view(const navit_edge::OutputView& view) { return {view.data, view.rows, view.cols}; }
+navit_edge_c_view c_view(const navit_edge::OutputView& view) { return {view.data, view.rows, view.layers * view.cols}; }
 
 /// `text` in memory of malloc, which navit_edge_c_free_text frees.
 char* c_text(const std::string& text) {
@@ -249,6 +249,9 @@ std::int32_t navit_edge_c_get(const navit_edge_c_results* results, std::size_t i
     out.logits = c_view(one.logits);
     out.embedding = c_view(one.embedding);
     out.features = c_view(one.token_features);
+    out.projected = c_view(one.projected);
+    out.deepstack = c_view(one.deepstack);
+    out.deepstack_layers = one.deepstack.empty() ? 0 : one.deepstack.layers;
     c_api::write_sized(out, result, "navit_edge_c_result");
   });
 }

@@ -31,14 +31,17 @@ HostTensor& input_tensor(Pack& pack, std::size_t i, const TensorSpec& spec) {
   return pack.inputs[i];
 }
 
-/// Where the bytes of an image go: patch by patch, row-major over the grid, P rows of P * C bytes each.
+/// Where the bytes of a frame go: patch by patch, row-major over the grid, P rows of P * C bytes each. A patch holds
+/// its frames one after another.
 struct PatchLayout {
   std::int32_t patch_px;
+  std::int32_t frames;
   Grid grid;
   std::uint8_t* first_patch;
 
   [[nodiscard]] std::size_t row_bytes() const { return index(patch_px) * kChannels; }
-  [[nodiscard]] std::size_t patch_bytes() const { return index(patch_px) * row_bytes(); }
+  [[nodiscard]] std::size_t frame_bytes() const { return index(patch_px) * row_bytes(); }
+  [[nodiscard]] std::size_t patch_bytes() const { return index(frames) * frame_bytes(); }
   [[nodiscard]] std::uint8_t* patch_row(std::int32_t row) const {
     return first_patch + index(row) * index(grid.cols) * patch_bytes();
   }
@@ -48,7 +51,7 @@ struct PatchLayout {
 template <std::size_t kRowBytes>
 void scatter_row(const std::uint8_t* row, std::int32_t y, const PatchLayout& to) {
   const std::size_t row_bytes = kRowBytes != 0 ? kRowBytes : to.row_bytes();
-  const std::size_t patch_bytes = row_bytes * index(to.patch_px);
+  const std::size_t patch_bytes = row_bytes * index(to.patch_px) * index(to.frames);
   std::uint8_t* out = to.patch_row(y / to.patch_px) + index(y % to.patch_px) * row_bytes;
   for (std::int32_t c = 0; c < to.grid.cols; ++c, row += row_bytes, out += patch_bytes) {
     std::memcpy(out, row, row_bytes);
@@ -69,6 +72,7 @@ void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) 
       for (std::int32_t i = 0; i < to.patch_px; ++i, from += stride, out += row_bytes) {
         std::memcpy(out, from, row_bytes);
       }
+      out += to.patch_bytes() - to.frame_bytes();
     }
   }
 }
@@ -96,11 +100,11 @@ void write_rows(const PixelRows& image, const Band& band, const PreprocessSpec& 
       preprocess.processor);
 }
 
-void write_band(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
-                std::uint8_t* first_patch, WorkerScratch& scratch) {
+void write_frame(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
+                 std::uint8_t* first_patch, WorkerScratch& scratch) {
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
   const PixelRows source = PixelRows::rgb(image, preprocess.alpha, preprocess.background, pixels);
-  const PatchLayout to{preprocess.patch_px, segment.grid, first_patch};
+  const PatchLayout to{preprocess.patch_px, preprocess.frames, segment.grid, first_patch};
   const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
   const Rgb pad_rgb = native != nullptr ? native->pad_rgb : Rgb{};
   switch (preprocess.patch_px) {
@@ -112,6 +116,14 @@ void write_band(const Band& band, const ImageView& image, const Segment& segment
       return write_rows<32 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
     default:
       return write_rows<0>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
+  }
+}
+
+void write_band(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
+                std::uint8_t* first_patch, WorkerScratch& scratch) {
+  const std::size_t frame_bytes = index(preprocess.patch_px) * index(preprocess.patch_px) * kChannels;
+  for (std::int32_t frame = 0; frame < preprocess.frames; ++frame) {
+    write_frame(band, image.frame(frame), segment, preprocess, first_patch + index(frame) * frame_bytes, scratch);
   }
 }
 
@@ -186,7 +198,7 @@ void lay_out(const PackSpec& spec, const PackPlan& plan, std::span<const ImageVi
   }
   out.used_tokens = static_cast<std::int32_t>(tokens);
   // Rows of merged patches are whole blocks, and no tensor outgrows what its slot has set aside.
-  const std::int32_t block = model.token_merge * model.token_merge;
+  const std::int32_t block = model.block_side() * model.block_side();
   out.tokens = spec.dynamic_tokens
                    ? rounded_up(out.used_tokens, std::lcm(spec.quantum, block), budget.tokens / block * block)
                    : budget.tokens;
@@ -259,7 +271,8 @@ void fill_cu_seqlens(const Pack& pack, const ModelSpec& model, std::int32_t* out
 
 void fill_patches(const Pack& pack, std::span<const ImageView> images, const PreprocessSpec& preprocess,
                   const ModelSpec& model, int threads, std::uint8_t* out) {  // [T, F]
-  const std::size_t patch_bytes = index(preprocess.patch_px) * index(preprocess.patch_px) * kChannels;
+  const std::size_t patch_bytes =
+      index(preprocess.patch_px) * index(preprocess.patch_px) * kChannels * index(preprocess.frames);
   for (const Segment& segment : pack.segments) {
     std::memset(out + index(segment.first_token) * patch_bytes, 0, index(model.prefix_tokens) * patch_bytes);
   }
@@ -299,7 +312,7 @@ void PackWriter::write(const PackPlan& plan, std::span<const ImageView> images, 
                        int threads, Pack& out) const {
   for (const std::int32_t i : plan.images) {
     require_image(i, images);
-    check_image(images[index(i)], "image " + std::to_string(i), impl_->spec.preprocess.alpha);
+    check_image(images[index(i)], "image " + std::to_string(i), impl_->spec.preprocess);
   }
   write_checked(plan, images, grids, threads, out);
 }
@@ -312,7 +325,8 @@ void PackWriter::write_checked(const PackPlan& plan, std::span<const ImageView> 
   const ModelSpec& model = spec.model;
   const std::int64_t tokens = out.tokens;
   const std::int64_t count = out.images;
-  const std::int64_t patch_values = std::int64_t{spec.preprocess.patch_px} * spec.preprocess.patch_px * kChannels;
+  const std::int64_t patch_values =
+      std::int64_t{spec.preprocess.patch_px} * spec.preprocess.patch_px * kChannels * spec.preprocess.frames;
   if (out.inputs.size() > spec.graph.inputs.size()) out.inputs.resize(spec.graph.inputs.size());
   for (std::size_t i = 0; i < spec.graph.inputs.size(); ++i) {
     HostTensor& tensor = input_tensor(out, i, spec.graph.inputs[i]);

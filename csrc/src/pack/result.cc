@@ -1,6 +1,7 @@
 #include "navit_edge/result.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace navit_edge {
 namespace {
@@ -9,23 +10,43 @@ std::shared_ptr<float[]> floats(std::int64_t count) {
   return std::shared_ptr<float[]>(new float[static_cast<std::size_t>(count)]);
 }
 
-std::int64_t count_of(const OutputView& view) noexcept { return view.rows * view.cols; }
-
 /// `view` in `memory`, from `at` on; what is empty stays so.
 OutputView moved_to(const std::shared_ptr<float[]>& memory, std::int64_t at, const OutputView& view) noexcept {
   if (view.empty()) return view;
-  std::copy_n(view.data, count_of(view), memory.get() + at);
-  return {memory, memory.get() + at, view.rows, view.cols};
+  std::copy_n(view.data, view.count(), memory.get() + at);
+  return {memory, memory.get() + at, view.rows, view.cols, view.layers};
 }
 
 }  // namespace
 
-OutputView OutputView::copied() const { return empty() ? *this : moved_to(floats(count_of(*this)), 0, *this); }
+OutputView OutputView::copied() const { return empty() ? *this : moved_to(floats(count()), 0, *this); }
+
+const OutputView& Result::output(GraphOutput kind) const noexcept {
+  switch (kind) {
+    case GraphOutput::kLogits:
+      return logits;
+    case GraphOutput::kEmbedding:
+      return embedding;
+    case GraphOutput::kTokens:
+      return token_features;
+    case GraphOutput::kProjected:
+      return projected;
+    case GraphOutput::kDeepstack:
+      break;
+  }
+  return deepstack;
+}
+
+OutputView& Result::output(GraphOutput kind) noexcept {
+  return const_cast<OutputView&>(std::as_const(*this).output(kind));
+}
+
+void Result::drop_outputs() noexcept { logits = embedding = token_features = projected = deepstack = {}; }
 
 void Result::own_rows() {
   if (logits.empty() && embedding.empty()) return;
-  const std::shared_ptr<float[]> memory = floats(count_of(logits) + count_of(embedding));
-  embedding = moved_to(memory, count_of(logits), embedding);
+  const std::shared_ptr<float[]> memory = floats(logits.count() + embedding.count());
+  embedding = moved_to(memory, logits.count(), embedding);
   logits = moved_to(memory, 0, logits);
 }
 

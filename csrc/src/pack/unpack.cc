@@ -8,11 +8,13 @@
 namespace navit_edge {
 namespace {
 
-void expect_rows(const HostTensor& output, std::int64_t rows, const std::string& letter) {
-  if (output.dtype() == DType::kFloat32 && output.shape().size() == 2 && output.shape()[0] == rows) return;
+void expect_rows(const HostTensor& output, GraphOutput kind, std::int64_t rows, const std::string& letter) {
+  const bool layered = kind == GraphOutput::kDeepstack;
+  const std::size_t rank = layered ? 3 : 2;
+  if (output.dtype() == DType::kFloat32 && output.shape().size() == rank && output.shape()[0] == rows) return;
   throw BundleError("output " + output.name() + " is " + std::string(word_of(output.dtype())) + " of rank " +
                     std::to_string(output.shape().size()) + "; expected float32 [" + letter + " = " +
-                    std::to_string(rows) + ", width]; export the model again");
+                    std::to_string(rows) + (layered ? ", layers" : "") + ", width]; export the model again");
 }
 
 /// Every image before this one had whole blocks, too, so that merged rows start where a block does.
@@ -25,24 +27,26 @@ void expect_whole_blocks(const Grid& grid, std::int32_t merge) {
 }
 
 OutputView rows_of(const std::shared_ptr<const HostTensor>& output, std::int64_t first, std::int64_t count) {
-  const std::int64_t cols = output->shape()[1];
-  return {output, output->as<float>() + first * cols, count, cols};
+  const std::int64_t cols = output->shape().back();
+  const std::int64_t layers = output->shape().size() == 3 ? output->shape()[1] : 1;
+  return {output, output->as<float>() + first * layers * cols, count, cols, layers};
 }
 
 }  // namespace
 
 void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>> outputs, const ModelSpec& model,
             std::span<Result> results) {
-  const std::int32_t patches = model.token_merge * model.token_merge;  // that a row of "tokens" stands for
-  const std::string letter = patches == 1 ? "T" : "T/4";
   for (const auto& output : outputs) {
     const std::optional<GraphOutput> kind = find_word<GraphOutput>(output->name());
     if (!kind) {
       throw BundleError("the graph has an output '" + output->name() + "', which this version does not know; known: " +
                         list_of(kWords<GraphOutput>.words) + "; update navit-edge");
     }
-    const bool per_token = kind == GraphOutput::kTokens;
-    expect_rows(*output, per_token ? pack.tokens / patches : pack.images, per_token ? letter : "N");
+    const bool per_token = kind != GraphOutput::kLogits && kind != GraphOutput::kEmbedding;
+    const std::int32_t merge = model.merge_of(*kind);
+    const std::int32_t patches = merge * merge;  // that a row stands for
+    const std::string letter = !per_token ? "N" : patches == 1 ? "T" : "T/" + std::to_string(patches);
+    expect_rows(*output, *kind, per_token ? pack.tokens / patches : pack.images, letter);
     for (std::size_t n = 0; n < pack.segments.size(); ++n) {
       const Segment& segment = pack.segments[n];
       if (segment.image < 0 || static_cast<std::size_t>(segment.image) >= results.size()) {
@@ -53,14 +57,10 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
       result.placement = segment.placement;
       result.first_token = segment.first_token;
       result.pack_tokens = pack.tokens;
-      if (per_token) {
-        expect_whole_blocks(segment.grid, model.token_merge);
-        result.token_features =
-            rows_of(output, (segment.first_token + model.prefix_tokens) / patches, segment.grid.tokens() / patches);
-      } else {
-        OutputView& view = kind == GraphOutput::kLogits ? result.logits : result.embedding;
-        view = rows_of(output, static_cast<std::int64_t>(n), 1);
-      }
+      if (per_token) expect_whole_blocks(segment.grid, merge);
+      result.output(*kind) = per_token ? rows_of(output, (segment.first_token + model.prefix_tokens) / patches,
+                                                 segment.grid.tokens() / patches)
+                                       : rows_of(output, static_cast<std::int64_t>(n), 1);
     }
   }
 }

@@ -65,6 +65,10 @@ void check_image(const ImageView& image, const std::string& who) {
   }
   check_stride(who, "rows", image.stride(), std::int64_t{image.width_px} * image.channels, image.height_px == 1);
   const std::int64_t pairs = (std::int64_t{image.width_px} + 1) / 2;
+  if (spec.planes > 0 && image.next_frame != nullptr) {
+    throw InvalidInput(who + " is " + spec.name +
+                       " with a frame that follows; expected RGB or another format without planes");
+  }
   for (int i = 0; i < spec.planes; ++i) {
     if (image.planes[i] == nullptr) {
       throw InvalidInput(who + " is " + spec.name + " and lacks a chroma plane: planes[" + std::to_string(i) +
@@ -86,6 +90,15 @@ void check_image(const ImageView& image, const std::string& who, Alpha alpha) {
   }
 }
 
+void check_image(const ImageView& image, const std::string& who, const PreprocessSpec& preprocess) {
+  check_image(image, who, preprocess.alpha);
+  if (image.next_frame != nullptr && preprocess.frames == 1) {
+    throw InvalidInput(who +
+                       " is two frames, and the bundle takes images; pass them one by one, or export the model for "
+                       "films: --frames 2");
+  }
+}
+
 std::uint64_t bytes_of(const ImageView& view) {
   const auto rows = static_cast<std::uint64_t>(std::max(view.height_px, 0));
   std::uint64_t bytes = rows * static_cast<std::uint64_t>(std::llabs(view.stride()));
@@ -93,7 +106,7 @@ std::uint64_t bytes_of(const ImageView& view) {
     if (view.planes[plane] == nullptr) continue;
     bytes += (rows + 1) / 2 * static_cast<std::uint64_t>(std::llabs(view.plane_stride(plane)));
   }
-  return bytes;
+  return view.next_frame != nullptr ? 2 * bytes : bytes;
 }
 
 }  // namespace navit_edge

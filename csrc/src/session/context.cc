@@ -55,7 +55,7 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
 
 void SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                                 Result& result) const {
-  check_image(image, "image " + std::to_string(index), sizer.preprocess().alpha);
+  check_image(image, "image " + std::to_string(index), sizer.preprocess());
   sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
 }
 

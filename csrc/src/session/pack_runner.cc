@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <string>
+#include <string_view>
 
 #include "navit_edge/error.h"
 #include "navit_edge/unpack.h"
@@ -10,7 +12,7 @@ namespace navit_edge {
 namespace {
 
 bool all_finite(const OutputView& view) {
-  const std::int64_t count = view.rows * view.cols;
+  const std::int64_t count = view.count();
   std::uint32_t bad = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     std::uint32_t bits = 0;
@@ -18,6 +20,16 @@ bool all_finite(const OutputView& view) {
     bad |= static_cast<std::uint32_t>((bits & 0x7f800000U) == 0x7f800000U);
   }
   return bad == 0;
+}
+
+/// The name of an output that holds NaN or infinity; empty if none does. Those with many rows only if `all`.
+std::string_view not_finite(const Result& result, bool all) {
+  for (std::size_t i = 0; i < kWords<GraphOutput>.words.size(); ++i) {
+    const auto kind = value_at<GraphOutput>(i);
+    const bool small = kind == GraphOutput::kLogits || kind == GraphOutput::kEmbedding;
+    if ((small || all) && !all_finite(result.output(kind))) return word_of(kind);
+  }
+  return {};
 }
 
 /// The cause in its class, and in front of it which pack failed.
@@ -93,16 +105,14 @@ std::size_t PackRunner::unpack(const ScheduledPack& pack) {
     result.pack = static_cast<std::int32_t>(pack.index & 0x7fffffffU);
     result.latency_us = latency_us();
     if (pack.job != nullptr) result.queue_us = microseconds(start_ - pack.job->start);
-    const char* bad = !all_finite(result.logits)                               ? "logits"
-                      : !all_finite(result.embedding)                          ? "embedding"
-                      : context_->on_cpu && !all_finite(result.token_features) ? "tokens"
-                                                                               : nullptr;
-    if (bad == nullptr) continue;
+    const std::string_view bad = not_finite(result, context_->on_cpu);
+    if (bad.empty()) continue;
     ++failed;
-    result.logits = result.embedding = result.token_features = {};
+    result.drop_outputs();
     result.error = std::make_exception_ptr(BackendError(
-        "engine " + report_.engine + " gave NaN or infinity in the " + bad + " of this image, in " + pack.name() +
-        "; expected finite numbers; check it with `navit-edge verify`, or use an engine of " + "another precision"));
+        "engine " + report_.engine + " gave NaN or infinity in the " + std::string(bad) + " of this image, in " +
+        pack.name() + "; expected finite numbers; check it with `navit-edge verify`, or use an engine of " +
+        "another precision"));
   }
   report_.unpack_us = microseconds_since(start_) - latency_us();
   return failed;
@@ -123,7 +133,7 @@ void PackRunner::finish(const ScheduledPack& pack) noexcept {
 void PackRunner::fail(const ScheduledPack& pack, const std::exception_ptr& error) noexcept {
   for (const std::int32_t image : pack.plan->images) {
     Result& result = pack.results[static_cast<std::size_t>(image)];
-    result.logits = result.embedding = result.token_features = {};
+    result.drop_outputs();
     result.error = error;
   }
 }

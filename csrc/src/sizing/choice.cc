@@ -80,7 +80,7 @@ void check_policy(const Policy& policy, const PreprocessSpec& preprocess) {
 
 Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& policy, const EngineLimits& engine,
                    const Load& load, const ImageView* pixels) {
-  if (pixels != nullptr && policy.kind() == Kind::kContent) check_image(*pixels, "the image", preprocess.alpha);
+  if (pixels != nullptr && policy.kind() == Kind::kContent) check_image(*pixels, "the image", preprocess);
   return choose_checked(image, preprocess, policy, engine, load, pixels);
 }
 

@@ -132,7 +132,7 @@ std::int32_t difference(const std::uint8_t* a, const std::uint8_t* b, std::int32
 }  // namespace
 
 double image_complexity(const ImageView& image, const PreprocessSpec& preprocess) {
-  check_image(image, "the image", preprocess.alpha);
+  check_image(image, "the image", preprocess);
   return checked_complexity(image, preprocess);
 }
 

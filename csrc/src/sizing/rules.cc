@@ -120,6 +120,29 @@ Grid grid_of(const SmartResize& rule, Size image, std::int32_t patch_px, std::in
   return {static_cast<std::int32_t>(rows * rule.merge), static_cast<std::int32_t>(cols * rule.merge)};
 }
 
+/// transformers, models/gemma4/image_processing_pil_gemma4.py: get_aspect_ratio_preserving_size. There some
+/// squares come out as nothing by rounding if the limit is one cell, and are refused; here they get the cell.
+Grid grid_of(const PatchBudget& rule, Size image, std::int32_t patch_px, std::int32_t) {
+  const double height = image.height_px;
+  const double width = image.width_px;
+  const double cell = static_cast<double>(rule.merge) * patch_px;
+  const double target_pixels = static_cast<double>(rule.max_tokens) * (static_cast<double>(patch_px) * patch_px);
+  const double factor = std::sqrt(target_pixels / (height * width));
+  double rows = std::floor(factor * height / cell);  // of cells
+  double cols = std::floor(factor * width / cell);
+  const double most = rule.max_tokens / (rule.merge * rule.merge);
+  if (rows == 0 && cols == 0) {
+    rows = cols = 1;
+  } else if (rows == 0) {
+    rows = 1;
+    cols = std::min(std::floor(width / height), most);
+  } else if (cols == 0) {
+    cols = 1;
+    rows = std::min(std::floor(height / width), most);
+  }
+  return {static_cast<std::int32_t>(rows * rule.merge), static_cast<std::int32_t>(cols * rule.merge)};
+}
+
 /// transformers, models/pixtral/image_processing_pixtral.py: get_resize_output_image_size. There a side that comes out
 /// below one pixel gets no patch; here it gets one.
 Grid longest_side_of(Size image, std::int32_t patch_px, std::int32_t longest_px) {
@@ -179,17 +202,24 @@ Grid native_grid(Size image, Fit fit, std::int32_t patch_px) {
 std::int32_t token_limit(const SizingRule& rule) noexcept {
   if (const auto* cap = std::get_if<TokenCap>(&rule)) return cap->max_tokens;
   if (const auto* naflex = std::get_if<NaFlex>(&rule)) return naflex->max_tokens;
+  if (const auto* budget = std::get_if<PatchBudget>(&rule)) return budget->max_tokens;
   return 0;
 }
 
 std::int64_t least_patches(const SizingRule& rule) noexcept {
-  const auto* smart = std::get_if<SmartResize>(&rule);
-  return smart != nullptr ? std::int64_t{smart->merge} * smart->merge : 1;
+  const auto cell = [](const auto& one) -> std::int64_t {
+    if constexpr (requires { one.merge; }) {
+      return std::int64_t{one.merge} * one.merge;
+    } else {
+      return 1;
+    }
+  };
+  return std::visit(cell, rule);
 }
 
 std::string cap_fault(const SizingRule& rule, std::int32_t patch_px, std::int32_t max_tokens) {
   if (const std::int64_t cell = least_patches(rule); cell > 1 && max_tokens < cell) {
-    return "the bundle's sizing rule smart-resize merges " + std::to_string(cell) +
+    return "the bundle's sizing rule " + std::string(word_of(rule)) + " merges " + std::to_string(cell) +
            " patches to one, so that an image has at least " + std::to_string(cell) + "; raise it";
   }
   const auto* fixed = std::get_if<Fixed>(&rule);

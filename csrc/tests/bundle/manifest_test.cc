@@ -73,6 +73,25 @@ TEST_CASE("outputs of merged tokens have a quarter of the rows") {
   CHECK(dim.parts == 4);
 }
 
+TEST_CASE("what projected and deepstack merge is what their rows say, in every graph") {
+  TestBundle bundle;
+  bundle.json["graphs"].push_back(bundle.json["graphs"][0]);
+  bundle.json["graphs"][1]["id"] = "other";
+  const auto add = [&](std::size_t graph, const char* name, const char* rows, bool layered) {
+    const json shape = layered ? json::array({rows, 2, 8}) : json::array({rows, 8});
+    bundle.json["graphs"][graph]["outputs"].push_back({{"name", name}, {"dtype", "float32"}, {"shape", shape}});
+  };
+  add(0, "projected", "T/9", false);
+  add(1, "deepstack", "T/4", true);
+  const ModelSpec model = Manifest::load(bundle.write()).model;
+  CHECK(model.projected_merge == 3);
+  CHECK(model.deepstack_merge == 2);
+  CHECK(model.token_merge == 1);
+  CHECK(model.block_side() == 6);
+  add(1, "projected", "T/4", false);
+  CHECK_THROWS_WITH_AS(Manifest::load(bundle.write()), "T/9 rows of projected, as the graph before has", BundleError);
+}
+
 TEST_CASE("how files are decoded is read; a manifest that does not say leaves them as they are decoded") {
   TestBundle bundle;
   const Manifest old = Manifest::load(bundle.write());
@@ -148,13 +167,13 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
       {[](json& j) { j["preprocess"]["alpha"] = "ignore"; }, "expected one of drop, composite, reject"},
       {[](json& j) { j["preprocess"]["background"] = {1, 2}; }, "three values of 0..255"},
       {[](json& j) { j["preprocess"]["background"] = {1, 2, 256}; }, "preprocess.background[2] is 256"},
-      {[](json& j) { j["model"]["token_merge"] = 3; }, "model.token_merge is 3"},
+      {[](json& j) { j["model"]["token_merge"] = 5; }, "model.token_merge is 5"},
       {[](json& j) { j["preprocess"]["channels"] = 4; }, "preprocess.channels is 4"},
       {[](json& j) { j["preprocess"]["patch_px"] = 18446744073709551615U; }, "preprocess.patch_px"},
       {[](json& j) { j["graphs"] = json::object(); }, "graphs is {}; expected an array"},
       {[](json& j) { j["graphs"][0]["inputs"] = json::array(); }, "at least one tensor"},
       {[](json& j) { j["graphs"][0]["inputs"][0]["dtype"] = "float64"; }, "expected one of float32"},
-      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = "B"; }, "expected one of T, T/4, N, L, N+1"},
+      {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = "B"; }, "expected one of T, T/4, T/9, T/16, N, L, N+1"},
       {[](json& j) { j["graphs"][0]["inputs"][0]["shape"][0] = -4; }, "graphs[0].inputs[0].shape[0] is -4"},
       {[](json& j) { j["graphs"][0]["inputs"][1]["name"] = "patches"; }, "no other tensor"},
       {[](json& j) { j["graphs"][0]["lowering"] = "sparse"; }, "expected one of masked, padded, packed"},
@@ -326,4 +345,13 @@ TEST_CASE("a bundle reached through a link is a bundle") {
   std::filesystem::create_directory_symlink(bundle.path(), dir.path() / "link.navit");
   const Manifest manifest = Manifest::load(dir.path() / "link.navit");
   CHECK(text_of(manifest.verified_bytes("engines/fake.bin")) == "an engine");
+}
+
+TEST_CASE("patches of twice the pixels hold two frames") {
+  TestBundle bundle;
+  CHECK(Manifest::load(bundle.write()).preprocess.frames == 1);
+  bundle.json["graphs"][0]["inputs"][0]["shape"][1] = 96;
+  CHECK(Manifest::load(bundle.write()).preprocess.frames == 2);
+  bundle.json["graphs"][0]["inputs"][0]["shape"][1] = 95;
+  CHECK(Manifest::load(bundle.write()).preprocess.frames == 1);
 }

@@ -13,12 +13,19 @@ using namespace navit_edge;
 namespace {
 
 /// A tensor [rows, cols] whose value i is i.
-std::shared_ptr<const HostTensor> counting(const char* name, std::int64_t rows, std::int64_t cols,
+std::shared_ptr<const HostTensor> counting(const char* name, const std::vector<std::int64_t>& shape,
                                            DType dtype = DType::kFloat32) {
   auto tensor = std::make_shared<HostTensor>(name, dtype);
-  tensor->resize(std::vector<std::int64_t>{rows, cols});
-  for (std::int64_t i = 0; i < rows * cols; ++i) tensor->as<float>()[i] = static_cast<float>(i);
+  tensor->resize(shape);
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) count *= extent;
+  for (std::int64_t i = 0; i < count; ++i) tensor->as<float>()[i] = static_cast<float>(i);
   return tensor;
+}
+
+std::shared_ptr<const HostTensor> counting(const char* name, std::int64_t rows, std::int64_t cols,
+                                           DType dtype = DType::kFloat32) {
+  return counting(name, std::vector<std::int64_t>{rows, cols}, dtype);
 }
 
 /// Images 2 and 0 of three: 2 x 3 and 1 x 1 patches behind one prefix token each; one image and two tokens of padding.
@@ -114,7 +121,8 @@ TEST_CASE("outputs of other shapes, types or names are refused") {
   CHECK_THROWS_WITH_AS(with(counting("logits", 2, 4)), "N = 3", BundleError);
   CHECK_THROWS_WITH_AS(with(counting("tokens", 9, 4)), "T = 11", BundleError);
   CHECK_THROWS_WITH_AS(with(counting("logits", 3, 4, DType::kInt32)), "expected float32", BundleError);
-  CHECK_THROWS_WITH_AS(with(counting("attention", 3, 4)), "known: logits, embedding, tokens", BundleError);
+  CHECK_THROWS_WITH_AS(with(counting("attention", 3, 4)), "known: logits, embedding, tokens, projected, deepstack",
+                       BundleError);
   CHECK_THROWS_WITH_AS(with(counting("logits", 3, 4), 2), "there are 2 results", InvalidInput);
 }
 
@@ -137,4 +145,36 @@ TEST_CASE("of merged tokens an image gets one row for every block of patches") {
   pack.segments[0].grid = {1, 8};
   const std::vector<std::shared_ptr<const HostTensor>> merged{counting("tokens", 3, 2)};
   CHECK_THROWS_WITH_AS(unpack(pack, merged, model, results), "1 x 8 patches and the model merges 2 x 2", BundleError);
+}
+
+TEST_CASE("outputs that merge patches differently have rows of their own") {
+  Pack pack;
+  pack.segments = {{1, 0, {2, 4}}, {0, 8, {2, 2}}};
+  pack.images = 2;
+  pack.tokens = 14;
+  pack.used_tokens = 12;
+  ModelSpec model;
+  model.projected_merge = model.deepstack_merge = 2;
+  std::vector<Result> results(2);
+  const std::vector<std::shared_ptr<const HostTensor>> outputs{
+      counting("tokens", 14, 3), counting("projected", 3, 5),
+      counting("deepstack", std::vector<std::int64_t>{3, 2, 5})};
+  unpack(pack, outputs, model, results);
+  CHECK(results[0].token_features.rows == 4);
+  CHECK(results[0].token_features.data[0] == 24.0F);
+  CHECK(results[0].projected.rows == 1);
+  CHECK(results[0].projected.cols == 5);
+  CHECK(results[0].projected.data[0] == 10.0F);
+  CHECK(results[1].deepstack.rows == 2);
+  CHECK(results[1].deepstack.layers == 2);
+  CHECK(results[1].deepstack.cols == 5);
+  CHECK(results[1].deepstack.values().size() == 20);
+  CHECK(results[0].deepstack.data[0] == 20.0F);
+  const OutputView copy = results[0].deepstack.copied();
+  CHECK(copy.layers == 2);
+  CHECK(std::ranges::equal(copy.values(), results[0].deepstack.values()));
+  results[0].drop_outputs();
+  CHECK(results[0].projected.empty());
+  const std::vector<std::shared_ptr<const HostTensor>> flat{counting("deepstack", 3, 10)};
+  CHECK_THROWS_WITH_AS(unpack(pack, flat, model, results), "T/4 = 3, layers, width", BundleError);
 }

@@ -223,6 +223,10 @@ TEST_CASE("rules without a choice refuse policies that would make one, and smart
   CHECK(fast.rows % 10 == 0);
   CHECK(fast.cols % 10 == 0);
   CHECK(fast.tokens() < 2500);
+  const PreprocessSpec budget = read(R"({"rule": "patch-budget", "merge": 3, "max_tokens": 2520})");
+  CHECK_THROWS_WITH_AS(check_policy(Policy::token_cap(8), budget), "patch-budget merges 9 patches", InvalidInput);
+  CHECK(choose_grid({800, 800}, budget, Policy::preset("fast"), engine, {}, nullptr).grid == Grid{24, 24});
+  CHECK(choose_grid({16, 30400}, budget, Policy::token_cap(16), engine, {}, nullptr).grid == Grid{3, 3});
   // 1 x 100 cells is the least that a long image has: a preset takes that, a cap refuses.
   const Size tall{16 * 1000, 160};
   CHECK(choose_grid(tall, smart, Policy::preset("fast"), engine, {}, nullptr).grid.tokens() <= 10000);

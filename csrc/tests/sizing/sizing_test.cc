@@ -108,6 +108,11 @@ TEST_CASE("every rule is read from JSON and gives its grid") {
                                      14)) == Grid{4, 8});  // 2.5 and 3.5 cells of 28 px: both to the even neighbour
   CHECK(resize_target({1000, 2000}, read(R"({"rule": "longest-side", "longest_px": 500})")) == Grid{16, 32});
   CHECK(resize_target({100, 200}, read(R"({"rule": "longest-side", "longest_px": 500})")) == Grid{7, 13});
+  const PreprocessSpec budget = read(R"({"rule": "patch-budget", "merge": 3, "max_tokens": 2520})");
+  CHECK(resize_target({100, 100}, budget) == Grid{48, 48});  // scaled up
+  CHECK(resize_target({3000, 4000}, budget) == Grid{42, 57});
+  CHECK(resize_target({1, 4000}, budget) == Grid{3, 840});
+  CHECK(resize_target({7, 7}, read(R"({"rule": "patch-budget", "merge": 3, "max_tokens": 9})")) == Grid{3, 3});
   CHECK(resize_target({1, 1}, read(R"({"rule": "fixed", "height_px": 32, "width_px": 48})")) == Grid{2, 3});
 }
 

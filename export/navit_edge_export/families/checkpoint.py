@@ -90,6 +90,7 @@ class Checkpoint:
     config: dict[str, Any] = field(default_factory=dict)  # config.json
     processor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json
     metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+    frames: int = 1  # of a film that a patch of the model is to hold; ``processor`` is then that of videos
     folder: Folder | None = None  # that it was read from; none if it is a file
 
     def count_elements(self) -> int:
@@ -232,12 +233,13 @@ class Shards(Mapping[str, Tensor]):
 
 
 def read_checkpoint(
-    path: Path, *, config: Path | None = None, processor: Mapping[str, Any] | None = None
+    path: Path, *, config: Path | None = None, processor: Mapping[str, Any] | None = None, frames: int = 1
 ) -> Checkpoint:
     """Reads a folder or a file.
 
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json, as ``image_mean``.
+    frames: Of a film that a patch is to hold. With 2 the settings are those of the folder's video processor.
 
     Raises InvalidInputError: nothing there that is a checkpoint.
     """
@@ -250,7 +252,7 @@ def read_checkpoint(
         tensors = _read_folder(folder)
         if folder.has("config.json"):
             fields = _read_json(folder.get("config.json"))
-        settings = _read_processor(folder)
+        settings = _read_processor(folder, "image_processor" if frames == 1 else "video_processor")
     elif path.suffix == ".safetensors":
         tensors = SafetensorsFile(path)
     else:
@@ -268,22 +270,28 @@ def read_checkpoint(
         config=ReadFields(fields, where="config.json" if config is None else config.name),
         processor=ReadFields({**settings, **given}, where=where),
         metadata=metadata,
+        frames=frames,
         folder=folder,
     )
 
 
-def _read_processor(folder: Folder) -> ReadFields:
+def _read_processor(folder: Folder, part: str) -> ReadFields:
     """As transformers 5 reads it: ``image_processor`` of processor_config.json in place of preprocessor_config.json.
 
-    What else processor_config.json says is of the processor around it, and counts if nothing else says it.
+    What else processor_config.json says is of the processor around it, and counts if nothing else says it. part:
+    "image_processor", or "video_processor", whose own file is video_preprocessor_config.json; without it an older model
+    has both in preprocessor_config.json.
     """
-    outer, inner = (_read_json(folder.get(name)) if folder.has(name) else {} for name in PROCESSOR_FILES)
-    nested = outer.pop("image_processor", None)
+    own = PROCESSOR_FILES[1]
+    if part == "video_processor" and folder.has(f"video_{own}"):
+        own = f"video_{own}"
+    outer, inner = (_read_json(folder.get(name)) if folder.has(name) else {} for name in (PROCESSOR_FILES[0], own))
+    nested = outer.pop(part, None)
+    for other in ("image_processor", "video_processor"):
+        outer.pop(other, None)
     if nested is not None and not isinstance(nested, dict):
-        raise InvalidInputError(
-            f"{folder.get(PROCESSOR_FILES[0])}: image_processor is {nested!r}; expected an object of fields"
-        )
-    name = "preprocessor_config.json" if nested is None else "processor_config.json, image_processor"
+        raise InvalidInputError(f"{folder.get(PROCESSOR_FILES[0])}: {part} is {nested!r}; expected an object of fields")
+    name = own if nested is None else f"processor_config.json, {part}"
     first = inner if nested is None else nested
     where = {key: name if key in first else "processor_config.json" for key in {**outer, **first}}
     return ReadFields({**outer, **first}, where=where)

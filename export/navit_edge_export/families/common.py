@@ -100,7 +100,8 @@ def rope_fields(family: str, values: Mapping[str, Any]) -> Fields:
 
 def patch_embed(config: VisionConfig) -> PatchEmbed:
     """A linear layer over the pixels of a patch."""
-    return PatchEmbed(config.patch_px**2 * config.channels, config.width, mean=config.mean, std=config.std)
+    features = config.patch_px**2 * config.channels * int(getattr(config, "frames", 1))
+    return PatchEmbed(features, config.width, mean=config.mean, std=config.std)
 
 
 def plain_blocks(config: VisionConfig, norm: Callable[[], nn.Module], mlp: Callable[[], nn.Module]) -> list[Block]:

@@ -155,6 +155,14 @@ def read_pixels(
     return found[0], found[1]
 
 
+def expect_patches(family: str, checkpoint: Checkpoint, patch_px: int) -> Fields:
+    """Fields of the processor, whose patches have to be those of the model: it would give other grids."""
+    fields = Fields(family, checkpoint.processor, where="preprocessor_config.json")
+    fields.expect("patch_size", patch_px, {"height": patch_px, "width": patch_px}, None)
+    fields.expect("do_resize", True, None)
+    return fields
+
+
 def read_alpha(family: str, checkpoint: Checkpoint, *, converts: bool) -> AlphaRule:
     """What a transformers image processor makes of transparency: if it converts to RGB, it lays the image over white
     (``image_transforms.convert_to_rgb``). ``converts``: whether it does if the checkpoint does not say; if it

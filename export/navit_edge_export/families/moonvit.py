@@ -27,6 +27,7 @@ from navit_edge_export.families.common import (
 )
 from navit_edge_export.families.fields import (
     Fields,
+    expect_patches,
     read_alpha,
     read_filter,
     vision_values,
@@ -122,7 +123,7 @@ def state_map(config: MoonViTConfig, checkpoint: Checkpoint) -> StateMap:
 def read_preprocessing(config: MoonViTConfig, checkpoint: Checkpoint) -> Preprocessing:
     """Whole blocks of 2 x 2 patches within the processor's ``max_patches``. ``Kimi_K25ImageProcessor`` itself fills up
     to whole blocks with black, which no rule does after a resize; here an image is resized to them."""
-    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
+    fields = expect_patches(NAME, checkpoint, config.patch_px)
     patches = fields.integer("max_patches", MAX_PATCHES)
     block_px = MERGE * config.patch_px
     return Preprocessing(

@@ -23,8 +23,8 @@ from navit_edge_export.families.common import (
     read_shared,
     rope_fields,
 )
-from navit_edge_export.families.fields import Fields, vision_values
-from navit_edge_export.families.qwen_vl import read_smart_resize
+from navit_edge_export.families.fields import Fields, expect_patches, vision_values
+from navit_edge_export.families.qwen_vl import MERGE, read_smart_resize
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.packed_model import PackedModel
@@ -109,4 +109,5 @@ def state_map(config: PaddleOcrConfig, checkpoint: Checkpoint) -> StateMap:
 def read_preprocessing(config: PaddleOcrConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``PaddleOCRVLImageProcessor`` does it, but for images with a side below two patches, which it enlarges
     first."""
+    expect_patches(NAME, checkpoint, config.patch_px).expect("merge_size", MERGE, None)
     return read_smart_resize(NAME, checkpoint, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)

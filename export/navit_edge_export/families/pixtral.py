@@ -15,6 +15,7 @@ from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.common import CLIP, TowerConfig, patch_embed, prefix_of, read_shared, rope_fields
 from navit_edge_export.families.fields import (
     Fields,
+    expect_patches,
     read_alpha,
     read_filter,
     vision_values,
@@ -102,8 +103,7 @@ def state_map(config: PixtralConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: PixtralConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``PixtralImageProcessor`` does it: scaled down until no side is above ``longest_edge``."""
-    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
-    fields.expect("do_resize", True, None)
+    fields = expect_patches(NAME, checkpoint, config.patch_px)
     size = Fields(NAME, fields.section("size"), where="preprocessor_config.json, size")
     if "longest_edge" in size or "height" not in size:
         longest = size.integer("longest_edge", 1024)

@@ -52,7 +52,7 @@ def read_config(checkpoint: Checkpoint) -> Qwen3VisionConfig:
         activation=fields.choice("hidden_act", HF_ACTIVATIONS, "gelu_pytorch_tanh"),
         deepstack_blocks=tuple(blocks),
         table_side=fields.square_side("num_position_embeddings", 2304),
-        **qwen_vl.shared_values(NAME, checkpoint, patch_px=16, normalization=HALF),
+        **qwen_vl.shared_values(NAME, checkpoint, patch_px=16, normalization=HALF, video_budget="film"),
     )
 
 

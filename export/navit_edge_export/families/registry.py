@@ -204,15 +204,49 @@ FAMILIES = (
     ),
     Family(
         name="qwen3-vl",
-        source="transformers: the vision tower of Qwen3-VL, and of Qwen3.5 and later, which is it without deepstack",
+        source="transformers: the vision tower of Qwen3-VL (dense, MoE and Embedding), and of Qwen3.5 and later, which "
+        "is it without deepstack",
         keys=(
             r"patch_embed\.proj\.weight",
             r"pos_embed\.weight",
             r"merger\.norm\.weight",
             r"merger\.linear_fc1\.weight",
         ),
-        model_types=("qwen3_vl", "qwen3_vl_vision"),
-        architectures=(r"Qwen3VL(?!Moe)\w*",),
+        model_types=("qwen3_vl", "qwen3_vl_vision", "qwen3_vl_moe", "qwen3_vl_moe_vision"),
+        architectures=(r"Qwen3VL\w*",),
+    ),
+    Family(
+        name="glm4v",
+        source="transformers: the vision towers of GLM-4.1V, 4.5V and 4.6V, and of GLM-OCR",
+        keys=(
+            r"downsample\.weight",
+            r"merger\.post_projection_norm\.weight",
+            r"blocks\.0\.mlp\.gate_proj\.weight",
+            r"post_layernorm\.weight",
+        ),
+        model_types=("glm4v", "glm4v_vision", "glm4v_moe", "glm4v_moe_vision", "glm46v", "glm_ocr", "glm_ocr_vision"),
+        architectures=(r"Glm4v\w*", r"Glm46V\w*", r"GlmOcr\w*"),
+    ),
+    Family(
+        name="hunyuan-vl",
+        source="transformers: HunYuanVLVisionTransformer, the vision tower of HunyuanOCR",
+        keys=(
+            r"(patch_merger|perceive)\.image_newline",
+            r"(patch_merger|perceive)\.before_rms\.weight",
+            r"embeddings\.position_embedding\.weight",
+        ),
+        model_types=("hunyuan_vl", "hunyuan_vl_vision"),
+        architectures=(r"HunYuanVL\w*",),
+    ),
+    Family(
+        name="radio",
+        source="transformers: RadioModel (C-RADIO), also as the vision tower of Nemotron Omni",
+        keys=(
+            r"(embeddings\.cls_register_token|patch_generator\.cls_token\.token)",
+            r"(embeddings\.patch_projection|patch_generator\.embedder)\.weight",
+        ),
+        model_types=("radio", "nemotron_h_omni", "NemotronH_Omni_Reasoning_V3"),
+        architectures=(r"Radio\w*", r"RADIO\w*", r"NemotronH_Omni\w*"),
     ),
     Family(
         name="moonvit",
@@ -280,6 +314,7 @@ def import_checkpoint(
     config: Path | None = None,
     processor: dict[str, Any] | None = None,
     text: bool = False,
+    frames: int = 1,
 ) -> Imported:
     """Reads a checkpoint into a packed model.
 
@@ -289,12 +324,13 @@ def import_checkpoint(
     config: A JSON file in place of the folder's config.json.
     processor: Fields that go before those of the folder's preprocessor_config.json.
     text: Read the text tower as well.
+    frames: Of a film that a patch holds: 2 for videos, of the families that have them (Qwen).
 
     Raises InvalidInputError: the weights do not fit, or the config can't be represented.
     """
     from navit_edge_export.families.checkpoint import read_checkpoint
 
-    checkpoint = read_checkpoint(path, config=config, processor=processor)
+    checkpoint = read_checkpoint(path, config=config, processor=processor, frames=frames)
     row = guess(checkpoint) if family is None else find(family)
     imported = import_family(row, checkpoint, text=text)
     return dataclasses.replace(imported, reason="" if family else row.why(checkpoint))
@@ -306,6 +342,11 @@ def import_family(row: Family, checkpoint: Checkpoint, *, text: bool = False) ->
 
     module = row.load_module()
     config = module.read_config(checkpoint)
+    if getattr(config, "frames", 1) != checkpoint.frames:
+        raise InvalidInputError(
+            f"frames is {checkpoint.frames}, and the family {row.name} takes images; expected 1, or a checkpoint of "
+            "Qwen2-VL, Qwen2.5-VL or Qwen3-VL; leave out --frames"
+        )
     _check_size(config, checkpoint)
     model = module.make_model(config)
     mapping = module.state_map(config, checkpoint)

@@ -24,6 +24,7 @@ from navit_edge_export.families.common import (
 )
 from navit_edge_export.families.fields import (
     Fields,
+    expect_patches,
     read_alpha,
     read_filter,
     vision_values,
@@ -137,8 +138,7 @@ def state_map(config: Siglip2Config, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: Siglip2Config, checkpoint: Checkpoint) -> Preprocessing:
     """As ``Siglip2ImageProcessor`` does it; 256 patches if the checkpoint does not say."""
-    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
-    fields.expect("do_resize", True, None)
+    fields = expect_patches(NAME, checkpoint, config.patch_px)
     return Preprocessing(
         sizing=Sizing(rule="naflex", max_tokens=fields.integer("max_num_patches", 256)),
         filter=read_filter(NAME, checkpoint, "bilinear"),

@@ -12,16 +12,33 @@ import torch
 from torch import Tensor, nn
 
 
-class PatchMerger(nn.Module):
+class Projector(nn.Module):
+    """The tokens through an MLP, each alone. ``side``: patches a side that it merges; ``uses_grid``: whether it looks
+    at ``token_grid``."""
+
+    side: int = 1
+    uses_grid: bool = False
+
+    def __init__(self, mlp: nn.Module) -> None:
+        """``mlp``: [T, D] -> [T, D']."""
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, tokens: Tensor, positions: Tensor, token_grid: Tensor | None) -> Tensor:
+        """tokens [T, D] -> [T, D']"""
+        projected: Tensor = self.mlp(tokens)
+        return projected
+
+
+class PatchMerger(Projector):
     """The tokens of each block, one beside another, through an MLP; the blocks of an image in row-major order."""
 
     uses_grid = True
 
     def __init__(self, side: int, mlp: nn.Module) -> None:
         """``side``: m; ``mlp``: [M, m*m*D] -> [M, D']."""
-        super().__init__()
+        super().__init__(mlp)
         self.side = side
-        self.mlp = mlp
 
     def forward(self, tokens: Tensor, positions: Tensor, token_grid: Tensor | None) -> Tensor:
         """tokens [T, D], positions, token_grid [T, 2] int32 -> [M, D']"""

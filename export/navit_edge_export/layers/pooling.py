@@ -7,6 +7,7 @@ not take scatter reductions. Letters: T tokens in a pack, N images, D width, H h
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -185,6 +186,19 @@ class ClsPooling(nn.Module):
     def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
         """tokens [T, D] -> [N, D]"""
         return segments.pick(tokens, segments.rows == -1)
+
+
+class PrefixPooling(nn.Module):
+    """Some of each image's prefix tokens, side by side."""
+
+    def __init__(self, chosen: Sequence[int]) -> None:
+        """``chosen``: numbers of prefix tokens, from 0."""
+        super().__init__()
+        self.chosen = tuple(chosen)
+
+    def forward(self, tokens: Tensor, segments: Segments) -> Tensor:
+        """tokens [T, D] -> [N, chosen * D]"""
+        return torch.cat([segments.pick(tokens, segments.rows == -1 - k) for k in self.chosen], dim=1)
 
 
 class ClsMeanPooling(nn.Module):

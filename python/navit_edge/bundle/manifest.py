@@ -5,6 +5,7 @@ The C++ reader (``csrc/src/bundle/manifest.cc``) reads the same JSON; ``docs/bun
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ SCHEMA_VERSION = 1  #: of a bundle that needs no later one
 SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
+#: Sizing rules that readers of schema 1 do not know.
+_RULES_OF_SCHEMA_2 = ("patch-budget",)
 MANIFEST = "manifest.json"
 #: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
 SOURCE_PREFIX = "preprocess."
@@ -30,11 +33,17 @@ MOST_BYTES: int = _core.most_manifest_bytes
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4", "N", "N+1" and "L"."""
+    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4" (9, 16), "N", "N+1" and "L"."""
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+    @property
+    def patches_per_row(self) -> int:
+        """1 of "T" rows, 4 of "T/4"; 0 if its rows are not of patches."""
+        rows = str(self.shape[0])
+        return int(rows[2:] or 1) if rows.startswith("T") else 0
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +56,11 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     quantization: str = "none"  # "none" | "int8" | "fp8": of its linear layers
+
+    @property
+    def block_side(self) -> int:
+        """Patches a side of the blocks that every image's grid is made of, as its outputs merge them."""
+        return math.lcm(*(math.isqrt(spec.patches_per_row) for spec in self.outputs if spec.patches_per_row))
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +201,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_minor: int | msgspec.UnsetType = msgspec.UNSET  # not written while it is 0
     text: TextTower | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def frames(self) -> int:
+        """Of a film that a patch holds, one after another: 2 of a bundle for films."""
+        frame = self.preprocess.patch_px**2 * self.preprocess.channels
+        shapes = [spec.shape for graph in self.graphs[:1] for spec in graph.inputs if spec.name == "patches"]
+        return 2 if any(shape[-1] == 2 * frame for shape in shapes) else 1
+
 
 def processor_of(preprocess: Preprocess) -> Processor:
     """Whose image processor's pixels the model gets, bit for bit."""
@@ -194,13 +215,13 @@ def processor_of(preprocess: Preprocess) -> Processor:
 
 
 def for_processor(manifest: Manifest, processor: Processor) -> Manifest:
-    """The manifest of a bundle whose pixels are ``processor``'s, of the lowest schema that says so.
+    """The manifest of a bundle with pixels of ``processor``, of the lowest schema that has them and the sizing rule.
 
     Readers of schema 1 resize as Pillow does, so that other pixels need schema 2.
     """
     said: Processor | msgspec.UnsetType = msgspec.UNSET if processor == "pillow" else processor
     preprocess = msgspec.structs.replace(manifest.preprocess, processor=said)
-    if processor == "torchvision":
+    if processor == "torchvision" or preprocess.sizing.rule in _RULES_OF_SCHEMA_2:
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_version=2)
     if processor == "timm":
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_minor=1)

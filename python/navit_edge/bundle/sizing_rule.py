@@ -20,11 +20,11 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which grid an image gets (docs/preprocessing.md). A rule reads its own fields; the others keep their defaults."""
 
     rule: Rule
-    max_tokens: int = 0  # token-cap, naflex: most patches of an image
+    max_tokens: int = 0  # token-cap, naflex, patch-budget: most patches of an image
     upscale: bool = False  # token-cap: small images are scaled up to max_tokens, too
     fit: Fit = "resize"  # native
     pad_rgb: tuple[int, int, int] = (0, 0, 0)  # native with pad or crop: colour of what the image does not cover
-    merge: int = 0  # smart-resize: sides are multiples of patch_px * merge
+    merge: int = 0  # smart-resize, patch-budget: sides are multiples of patch_px * merge
     min_pixels: int = 0  # smart-resize
     max_pixels: int = 0  # smart-resize
     longest_px: int = 0  # longest-side
@@ -40,6 +40,7 @@ FIELDS: dict[Rule, tuple[str, ...]] = {
     "smart-resize": ("merge", "min_pixels", "max_pixels"),
     "longest-side": ("longest_px",),
     "fixed": ("height_px", "width_px"),
+    "patch-budget": ("merge", "max_tokens"),
 }
 RULES = tuple(FIELDS)
 
@@ -95,6 +96,7 @@ def example(rule: str) -> str:
         "smart-resize": "smart-resize:merge=2,min_pixels=3136,max_pixels=1003520",
         "longest-side": "longest-side:longest_px=1024",
         "fixed": "fixed:height_px=224,width_px=224",
+        "patch-budget": "patch-budget:merge=3,max_tokens=2520",
     }[rule]
 
 
@@ -111,6 +113,8 @@ def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
 
     Under smart-resize very long images may get more: its source keeps each side at a cell at least.
     """
+    if sizing.rule == "patch-budget":
+        return sizing.max_tokens // sizing.merge**2 * sizing.merge**2
     if "max_tokens" in FIELDS[sizing.rule]:
         return sizing.max_tokens
     if sizing.rule == "smart-resize":

@@ -84,15 +84,16 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="Largest number of patches of an image, for the sizing rules token-cap and naflex.",
+            help="Largest number of patches of an image, for the sizing rules token-cap, naflex and patch-budget.",
             show_default="the checkpoint's, or 1024",
         ),
     ] = None,
     sizing: Annotated[
         str | None,
         typer.Option(
-            help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side or fixed, with its "
-            "fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (navit-edge docs preprocessing).",
+            help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side, fixed or "
+            "patch-budget, with its fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (navit-edge "
+            "docs preprocessing).",
             show_default="the family's, or token-cap",
             metavar="RULE[:KEY=VALUE,…]",
         ),
@@ -129,12 +130,20 @@ def export(
     icc: Annotated[
         Icc, typer.Option(help="Ignore the colour profile of image files, or convert them to sRGB.")
     ] = "ignore",
+    frames: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=2,
+            help="Frames of a film that a patch holds: 2 for videos, of Qwen's line (navit-edge docs families).",
+        ),
+    ] = 1,
     labels: Annotated[Path | None, typer.Option(help="Text file with one class name per line.", metavar="FILE")] = None,
     outputs: Annotated[
         str | None,
         typer.Option(
-            help="One or more of logits, embedding, tokens, tokens@0,3 (of these blocks), deepstack.",
-            show_default="what gives one row per image",
+            help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks).",
+            show_default="projected, or what gives one row per image",
             metavar="LIST",
         ),
     ] = None,
@@ -165,8 +174,10 @@ def export(
     """
     if model is None and config is None and checkpoint is None:
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
-    if checkpoint is None and (family is not None or mean is not None or std is not None or text):
-        raise typer.BadParameter("--family, --mean, --std and --text need --checkpoint", param_hint="'--checkpoint'")
+    if checkpoint is None and (family is not None or mean is not None or std is not None or frames > 1 or text):
+        raise typer.BadParameter(
+            "--family, --mean, --std, --frames and --text need --checkpoint", param_hint="'--checkpoint'"
+        )
     if checkpoint is not None:
         check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
@@ -178,7 +189,7 @@ def export(
 
     source: Imported | NaViTConfig
     if checkpoint is not None:
-        source = _import(checkpoint, family, model, config, mean, std, text=text)
+        source = _import(checkpoint, family, model, config, mean, std, text=text, frames=frames)
     else:
         source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
@@ -273,6 +284,7 @@ def _import(
     std: tuple[float, ...] | None,
     *,
     text: bool,
+    frames: int,
 ) -> Imported:
     from navit_edge_export.families import registry
     from navit_edge_export.families.checkpoint import read_checkpoint
@@ -283,10 +295,12 @@ def _import(
     if std is not None:
         processor["image_std"] = list(std)
     if size is None:
-        return registry.import_checkpoint(checkpoint, family=family, config=config, processor=processor, text=text)
+        return registry.import_checkpoint(
+            checkpoint, family=family, config=config, processor=processor, text=text, frames=frames
+        )
     if family not in (None, "navit"):
         raise InvalidInputError(f"--model names a size of the reference model and --family {family}; leave one out")
-    read = read_checkpoint(checkpoint, processor=processor)
+    read = read_checkpoint(checkpoint, processor=processor, frames=frames)
     fields = _load_config(size, config).to_dict()
     return registry.import_family(registry.find("navit"), dataclasses.replace(read, config=fields), text=text)
 

@@ -350,12 +350,12 @@ def _decoding_of(decode: DecodeOptions) -> dict[str, str]:
 
 def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
     """What --save names; where it is not given, what the format is for."""
-    from navit_edge.run.rows import ARRAYS, offered_widths
+    from navit_edge.run.rows import ARRAYS, offered_shapes
 
     if not save:
         if kind not in ("parquet", "numpy"):
             return []
-        offered = offered_widths(bundle)
+        offered = offered_shapes(bundle)
         wanted: tuple[str, ...] = ("embedding", "logits")
         return [name for name in wanted if name in offered][:1]
     names = [name.strip() for name in save.split(",")]

@@ -9,6 +9,7 @@ is between them computes in the CPU's best float precision, which the engine nam
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,7 +185,8 @@ def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
     """Inputs of a pack of one image of 2 x 3 patches (or blocks of patches that are merged), mid-grey."""
     import numpy as np
 
-    rows, columns = 2 * job.model.token_merge, 3 * job.model.token_merge
+    side = math.lcm(job.model.token_merge, job.graph.block_side)
+    rows, columns = 2 * side, 3 * side
     prefix = job.model.prefix_tokens
     t = prefix + rows * columns
     prefix_positions = [(-1 - k, -1 - k) for k in range(prefix)]

@@ -51,7 +51,7 @@ from navit_edge.place import write_file
 from navit_edge.policy import Policy
 from navit_edge.run.durable import publish
 from navit_edge.run.journal import fingerprint
-from navit_edge.run.rows import ARRAYS, layout_of, offered_widths
+from navit_edge.run.rows import VECTORS, layout_of, offered_shapes
 from navit_edge.run.sinks import claim_folder
 from navit_edge.session import Session
 from navit_edge.text import safe_json, shown
@@ -132,7 +132,7 @@ class _Evaluation:
         self._request = request
         self._manifest: Manifest = manifests.load(bundle)
         self._asked = engines_of(self._manifest, request)
-        self._widths = {name: width for name, width in offered_widths(bundle).items() if name != "tokens"}
+        self._widths = {name: shape[-1] for name, shape in offered_shapes(bundle).items() if name in VECTORS}
         self._head: Head = chosen_head(request, self._widths, train=train is not None)
         if self._head == "linear":
             import_or_explain("sklearn", purpose="--head linear", remedy='pip install "navit-edge[evaluate]"')
@@ -271,7 +271,9 @@ class _Evaluation:
             options=request.options,
         ) as session:
             self._on_session(session, variant, number, self._total)
-            layout = layout_of(self._bundle, labels=[], top_k=1, save=[name for name in ARRAYS if name in self._widths])
+            layout = layout_of(
+                self._bundle, labels=[], top_k=1, save=[name for name in VECTORS if name in self._widths]
+            )
             for name, examples in (("data", self._examples), ("train", self._train)):
                 if examples is not None:
                     run_into(

@@ -31,12 +31,12 @@ class Pack:
 
     inputs: dict[str, npt.NDArray[np.generic]]
     segments: tuple[Segment, ...]
-    merged: int = 1  # patches that a row stands for behind a merger
+    merged: frozenset[int] = frozenset({1})  # patches that a row may stand for, behind a merger more than one
 
     def patches_of_row(self, values: Array) -> int:
         """Patches that each row of a value inside the graph stands for; 0 if its rows are no tokens."""
         tokens = len(self.inputs["patches"])
-        known = (count for count in (1, self.merged) if values.ndim == 2 and len(values) * count == tokens)
+        known = (count for count in sorted(self.merged) if values.ndim == 2 and len(values) * count == tokens)
         return next(known, 0)
 
     def used_rows(self) -> npt.NDArray[np.bool_]:
@@ -51,8 +51,8 @@ class Pack:
     def by_image(self, spec: TensorSpec, value: Array) -> Iterator[Array]:
         """The part of an output that belongs to each image; padding belongs to none."""
         for index, segment in enumerate(self.segments):
-            if spec.shape[0] not in ("T", "T/4"):
+            merged = spec.patches_per_row
+            if not merged:
                 yield value[index]
                 continue
-            merged = 4 if spec.shape[0] == "T/4" else 1  # patches that a row stands for
             yield value[segment.first // merged : (segment.first + segment.tokens) // merged]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
-from navit_edge.bundle.manifest import Graph, Manifest, Preprocess, processor_of
+from navit_edge.bundle.manifest import Graph, Manifest, processor_of
 from navit_edge.bundle.sizing_rule import to_json
 from navit_edge.oracle.graph import infer
 from navit_edge.oracle.packs import Pack, Segment, Values
@@ -63,7 +63,7 @@ def pack_images(
     prefix_tokens = manifest.model.prefix_tokens
     prefix = -1 - np.arange(prefix_tokens, dtype=np.int32)
     for image, (rows, columns) in zip(images, grids, strict=True):
-        cells = patches_of(image, (rows, columns), manifest.preprocess)
+        cells = patches_of(image, (rows, columns), manifest)
         row, column = np.divmod(np.arange(rows * columns, dtype=np.int32), np.int32(columns))
         patches += [np.zeros((prefix_tokens, cells.shape[1]), np.uint8), cells]
         positions += [np.stack([prefix, prefix], axis=1), np.stack([row, column], axis=1)]
@@ -98,8 +98,9 @@ def pack_each(images: Sequence[Image], grids: Sequence[Grid], manifest: Manifest
     return [pack_images([image], [grid], manifest) for image, grid in zip(images, grids, strict=True)]
 
 
-def patches_of(image: Image, grid: Grid, pre: Preprocess) -> npt.NDArray[np.uint8]:
+def patches_of(image: Image, grid: Grid, manifest: Manifest) -> npt.NDArray[np.uint8]:
     """The runtime's patches of one image, uint8 [rows * columns, F]."""
+    pre = manifest.preprocess
     packer = _core.Packer.of(
         inputs=["patches"],
         patch_px=pre.patch_px,
@@ -108,5 +109,6 @@ def patches_of(image: Image, grid: Grid, pre: Preprocess) -> npt.NDArray[np.uint
         processor=processor_of(pre),
         alpha=pre.alpha,
         background=pre.background,
+        frames=manifest.frames,
     )
     return packer.write([image], [grid])["patches"]

@@ -83,7 +83,8 @@ class Packing:
             threads=usable_cores(),
         )
         manifest = manifests.load(bundle)
-        self._merged = manifest.model.token_merge**2
+        outputs = next(one.outputs for one in manifest.graphs if one.id == graph)
+        self._merged = frozenset({1, manifest.model.token_merge**2, *(max(one.patches_per_row, 1) for one in outputs)})
         self._decoder = decoder or Decoder(recorded=Recorded.of(manifest.preprocess))
         self.left_out: list[LeftOut] = []
 
@@ -121,7 +122,7 @@ class Packing:
         return pixels
 
 
-def _named(pack: dict[str, Any], names: Sequence[str], merged: int) -> Pack:
+def _named(pack: dict[str, Any], names: Sequence[str], merged: frozenset[int]) -> Pack:
     segments = tuple(
         Segment(name=names[image], first=first, tokens=tokens) for image, first, tokens in pack["segments"]
     )

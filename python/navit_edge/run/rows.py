@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
 from navit_edge.result import error_values, values_of
+from navit_edge.vocabulary import OUTPUTS
 
 if TYPE_CHECKING:
     from navit_edge.run.sources import Item
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 
 #: What --save takes -> the name of the array in results. ``tokens`` in a record is how many there are.
-ARRAYS = {"logits": "logits", "embedding": "embedding", "tokens": "token_features"}
+ARRAYS: dict[str, str] = {name: "token_features" if name == "tokens" else name for name in OUTPUTS}
+#: Those with a row for each image; the others have rows for its patches.
+VECTORS = ("logits", "embedding")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """record: plain values, ready for JSON; "error" and "error_type" in it if the image failed.
-    arrays: float32 views by the names of ``ARRAYS``: logits [classes], embedding [D], token_features [rows * cols, D].
+    arrays: float32 views by the names of ``ARRAYS``: logits [classes], embedding [D], token_features and
+        projected [rows, D], deepstack [rows, layers, D].
     """
 
     record: dict[str, Any]
@@ -39,11 +43,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a row holds, known before the first result. widths: of each array's last axis, by its name in ``ARRAYS``."""
+    """What a row holds, known before the first result. shapes: of each array by its name in ``ARRAYS``, without its
+    rows."""
 
     labels: Sequence[str]
     top_k: int
-    widths: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
 
     def row(self, item: Item, result: Result) -> Row:
         record: dict[str, Any] = {"file": item.name.file}
@@ -55,33 +60,33 @@ class Layout:
         if error is not None:
             return Row(record=record | error_values(error))
         record |= values_of(result, self.labels, self.top_k)
-        arrays = {"logits": result.logits, "embedding": result.embedding, "token_features": result.tokens}
+        arrays = {array: getattr(result, name) for name, array in ARRAYS.items()}
         return Row(
-            record=record, arrays={name: a for name, a in arrays.items() if name in self.widths and a is not None}
+            record=record, arrays={name: a for name, a in arrays.items() if name in self.shapes and a is not None}
         )
 
 
-def offered_widths(bundle: Path) -> dict[str, int]:
-    """What a bundle's results have, as --save names it -> the width of its last axis."""
+def offered_shapes(bundle: Path) -> dict[str, tuple[int, ...]]:
+    """What a bundle's results have, as --save names it -> its shape, without its rows."""
     from navit_edge.bundle import manifest as manifests
 
-    widths: dict[str, int] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for graph in manifests.load(bundle).graphs:
         for output in graph.outputs:
-            if output.name in ARRAYS and isinstance(output.shape[-1], int):
-                widths[output.name] = output.shape[-1]
-    return widths
+            if output.name in ARRAYS:
+                shapes[output.name] = tuple(int(extent) for extent in output.shape[1:])
+    return shapes
 
 
 def layout_of(bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence[str]) -> Layout:
-    """``save``: what is kept of each image beside its record, of "logits", "embedding" and "tokens".
+    """``save``: what is kept of each image beside its record, of ``ARRAYS``.
 
     Raises InvalidInputError if the bundle does not give it.
     """
-    offered = offered_widths(bundle)
+    offered = offered_shapes(bundle)
     for name in save:
         if name not in offered:
             raise InvalidInputError(
                 f"--save has {name}, and {bundle.name} gives {', '.join(offered)}; choose from these"
             )
-    return Layout(labels=labels, top_k=top_k, widths={ARRAYS[name]: offered[name] for name in ARRAYS if name in save})
+    return Layout(labels=labels, top_k=top_k, shapes={ARRAYS[name]: offered[name] for name in ARRAYS if name in save})

@@ -11,6 +11,7 @@ import numpy as np
 from navit_edge.oracle.distance import Differences
 from navit_edge.oracle.packs import Array
 from navit_edge.oracle.reference import Outputs
+from navit_edge.vocabulary import OUTPUTS
 
 
 class Distance(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ def outputs_of(results: Sequence[Any]) -> list[Outputs]:
     """Copies of what each image gave; ``results`` are those of ``Session.run``."""
     found: list[Outputs] = []
     for result in results:
-        values = {"logits": result.logits, "embedding": result.embedding, "tokens": result.tokens}
+        values = {name: getattr(result, name) for name in OUTPUTS}
         found.append({name: np.array(value) for name, value in values.items() if value is not None})
     return found
 

@@ -46,6 +46,6 @@ def mismatches(manifest: Manifest, goldens: Sequence[Golden]) -> list[str]:
         if grid != tuple(golden.grid):
             wrong.append(f"{who}: grid {list(grid)}, exported with {list(golden.grid)}")
             continue
-        if digest(patches_of(image, grid, pre)) != golden.sha256:
+        if digest(patches_of(image, grid, manifest)) != golden.sha256:
             wrong.append(f"{who}: other patches")
     return wrong

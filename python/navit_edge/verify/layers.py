@@ -191,7 +191,8 @@ def truncated(model: onnx.ModelProto, value: str) -> onnx.ModelProto:
 def _tokens_of(graph: Graph, manifest: Manifest) -> TensorSpec:
     """Of the output `tokens`, also of a graph that has none; the values before have its shape."""
     spec = next((one for one in graph.outputs if one.name == "tokens"), None)
-    rows = "T" if manifest.model.token_merge == 1 else "T/4"
+    merge = manifest.model.token_merge
+    rows = "T" if merge == 1 else f"T/{merge * merge}"
     return spec or TensorSpec(name="tokens", dtype=graph.outputs[0].dtype, shape=(rows, manifest.model.width))
 
 

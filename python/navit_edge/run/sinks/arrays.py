@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ import numpy as np
 
 from navit_edge.run.durable import AppendFile
 from navit_edge.run.journal import Journal
+from navit_edge.run.rows import ARRAYS
 from navit_edge.run.sinks import claim_folder, opening
 from navit_edge.run.sinks.jsonl import SYNC_S, LineFile, line_of
 from navit_edge.run.sources import Name
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 INDEX = "index.jsonl"
 #: Bytes before the data of every .npy file here. The header is written over as the file grows, so its length is fixed.
 HEADER_BYTES = 128
-TOKENS = "token_features"
-OFFSETS = "token_offsets"
+#: Arrays with any number of rows an image -> where its rows begin and end.
+OFFSETS = {"token_features": "token_offsets", "projected": "projected_offsets", "deepstack": "deepstack_offsets"}
 
 
 def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -34,12 +36,13 @@ def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 class NpyFile:
-    """An array [n, width] (or [n] if width is 0) that grows by rows; ``rows`` is how many are whole."""
+    """An array [n, …], ``shape`` without its rows, that grows by rows; ``rows`` is how many are whole."""
 
-    def __init__(self, path: Path, dtype: str, width: int) -> None:
+    def __init__(self, path: Path, dtype: str, shape: tuple[int, ...]) -> None:
         self._dtype = np.dtype(dtype)
-        self._width = width
-        self.row_bytes = self._dtype.itemsize * max(width, 1)
+        self._shape = shape
+        self._values = math.prod(shape)
+        self.row_bytes = self._dtype.itemsize * self._values
         self.file = AppendFile(path)
         if self.file.size < HEADER_BYTES:
             self.file.cut(0)
@@ -50,30 +53,28 @@ class NpyFile:
         return (self.file.size - HEADER_BYTES) // self.row_bytes
 
     def append(self, values: np.ndarray[Any, Any]) -> None:
-        """values: [width] or [m, width]."""
+        """values: a row, or [m, …]."""
         self.file.append(np.ascontiguousarray(values, self._dtype).tobytes())
 
     def cut(self, rows: int) -> None:
         self.file.cut(HEADER_BYTES + rows * self.row_bytes)
 
     def read(self, row: int) -> Any:
-        return np.fromfile(
-            self.file.path, self._dtype, max(self._width, 1), offset=HEADER_BYTES + row * self.row_bytes
-        )[0]
+        return np.fromfile(self.file.path, self._dtype, self._values, offset=HEADER_BYTES + row * self.row_bytes)[0]
 
     def write_header(self) -> None:
         self.file.replace(0, self._header(self.rows))
 
     def _header(self, rows: int) -> bytes:
-        return npy_header(self._dtype.str, (rows, self._width) if self._width else (rows,))
+        return npy_header(self._dtype.str, (rows, *self._shape))
 
 
 class ArraysSink:
     """Of each row the arrays are appended first and the line of ``index.jsonl`` last: the line is what makes it count.
 
     ``logits.npy`` [n, classes] and ``embedding.npy`` [n, D], a row of NaN for an image that failed;
-    ``token_features.npy`` [all tokens, D], of image i the rows from ``token_offsets.npy``[i] to [i + 1]. Headers follow
-    on every flush.
+    ``token_features.npy`` [all tokens, D], of image i the rows from ``token_offsets.npy``[i] to [i + 1]; so, too,
+    ``projected.npy`` and ``deepstack.npy`` [all tokens, layers, D]. Headers follow on every flush.
     """
 
     def __init__(self, path: Path, layout: Layout, job: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
@@ -82,12 +83,12 @@ class ArraysSink:
         self.journal: Journal | None = None
         self._index: LineFile | None = None
         self._arrays: dict[str, NpyFile] = {}
-        self._offsets: NpyFile | None = None
+        self._offsets: dict[str, NpyFile] = {}
         self._synced = time.monotonic()
         with opening(self, path):
             self.journal = claim_folder(path, resume=resume, overwrite=overwrite)
             if overwrite:
-                for old in (INDEX, f"{OFFSETS}.npy", *(f"{name}.npy" for name in ("logits", "embedding", TOKENS))):
+                for old in (INDEX, *(f"{name}.npy" for name in (*ARRAYS.values(), *OFFSETS.values()))):
                     (path / old).unlink(missing_ok=True)
             else:
                 self.journal.require_same(job)
@@ -96,17 +97,17 @@ class ArraysSink:
 
     def _open(self) -> None:
         self._index = LineFile(self.path / INDEX)
-        for name, width in self._layout.widths.items():
-            self._arrays[name] = NpyFile(self.path / f"{name}.npy", "<f4", width)
-        if TOKENS in self._arrays:
-            self._offsets = NpyFile(self.path / f"{OFFSETS}.npy", "<i8", 0)
-            if self._offsets.rows == 0:
-                self._offsets.append(np.zeros(1))
+        for name, shape in self._layout.shapes.items():
+            self._arrays[name] = NpyFile(self.path / f"{name}.npy", "<f4", shape)
+            if name in OFFSETS:
+                self._offsets[name] = NpyFile(self.path / f"{OFFSETS[name]}.npy", "<i8", ())
+                if self._offsets[name].rows == 0:
+                    self._offsets[name].append(np.zeros(1))
         # Rows that every file has; only after a power cut the index can be ahead of an array.
-        whole = [array.rows for name, array in self._arrays.items() if name != TOKENS]
-        if self._offsets is not None:
-            ends = self._offsets.rows - 1
-            while ends > 0 and self._offsets.read(ends) > self._arrays[TOKENS].rows:
+        whole = [array.rows for name, array in self._arrays.items() if name not in OFFSETS]
+        for name, offsets in self._offsets.items():
+            ends = offsets.rows - 1
+            while ends > 0 and offsets.read(ends) > self._arrays[name].rows:
                 ends -= 1
             whole.append(ends)
         self._index.recover(min(whole, default=None))
@@ -124,12 +125,12 @@ class ArraysSink:
         try:
             for name, array in self._arrays.items():
                 values = row.arrays.get(name)
-                if name != TOKENS:
-                    array.append(np.full(self._layout.widths[name], np.nan) if values is None else values)
+                if name not in OFFSETS:
+                    array.append(np.full(self._layout.shapes[name], np.nan) if values is None else values)
                 elif values is not None:
                     array.append(values)
-            if self._offsets is not None:
-                self._offsets.append(np.array(self._arrays[TOKENS].rows))
+            for name, offsets in self._offsets.items():
+                offsets.append(np.array(self._arrays[name].rows))
             self._index.file.append(line_of(row, arrays=False))
         except BaseException:
             with suppress(OSError):
@@ -141,7 +142,7 @@ class ArraysSink:
 
     def flush(self) -> None:
         assert self._index is not None
-        arrays = [*self._arrays.values(), *([self._offsets] if self._offsets is not None else [])]
+        arrays = [*self._arrays.values(), *self._offsets.values()]
         for array in arrays:
             array.file.sync()
         self._index.file.sync()
@@ -152,14 +153,14 @@ class ArraysSink:
     def _cut(self) -> None:
         """Every array to the rows that the index has."""
         for name, array in self._arrays.items():
-            if name != TOKENS:
+            if name not in OFFSETS:
                 array.cut(self._rows)
-        if self._offsets is not None:
-            self._offsets.cut(self._rows + 1)
-            self._arrays[TOKENS].cut(int(self._offsets.read(self._rows)))
+        for name, offsets in self._offsets.items():
+            offsets.cut(self._rows + 1)
+            self._arrays[name].cut(int(offsets.read(self._rows)))
 
     def close(self) -> None:
-        for array in (*self._arrays.values(), *([self._offsets] if self._offsets is not None else [])):
+        for array in (*self._arrays.values(), *self._offsets.values()):
             array.file.close()
         if self._index is not None:
             self._index.file.close()

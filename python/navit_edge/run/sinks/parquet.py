@@ -13,6 +13,7 @@ import numpy as np
 from navit_edge.errors import InvalidInputError, import_or_explain
 from navit_edge.run.durable import publish
 from navit_edge.run.journal import Journal
+from navit_edge.run.rows import VECTORS
 from navit_edge.run.sinks import claim_folder, opening
 from navit_edge.run.sources import Name
 
@@ -115,13 +116,18 @@ class ParquetSink:
             ("error_type", pa.string()),
             ("error", pa.string()),
         ]
-        for name in ("logits", "embedding", "token_features"):
-            if name in self._layout.widths:
-                vector = pa.list_(pa.float32(), self._layout.widths[name])
-                fields.append((name, pa.list_(vector) if name == "token_features" else vector))
+        for name, shape in self._layout.shapes.items():
+            vector = self._vector(shape)
+            fields.append((name, vector if name in VECTORS else pa.list_(vector)))
         kind = ("label", pa.string()) if self._layout.labels else ("index", pa.int32())
         fields.append(("top_k", pa.list_(pa.struct([kind, ("score", pa.float64()), ("logit", pa.float64())]))))
         return pa.schema(fields)
+
+    def _vector(self, shape: tuple[int, ...]) -> Any:
+        kind = self._pa.float32()
+        for extent in reversed(shape):
+            kind = self._pa.list_(kind, extent)
+        return kind
 
     def _table(self) -> Any:
         pa = self._pa
@@ -137,9 +143,9 @@ class ParquetSink:
 
         columns = []
         for field in self._schema:
-            if field.name in ("logits", "embedding"):
+            if field.name in VECTORS:
                 columns.append(self._vectors(field.name, field.type))
-            elif field.name == "token_features":
+            elif field.name in self._layout.shapes:
                 columns.append(self._ragged(field.name, field.type))
             else:
                 columns.append(pa.array(column(field.name), field.type))
@@ -148,8 +154,7 @@ class ParquetSink:
     def _vectors(self, name: str, kind: Any) -> Any:
         """[rows] of fixed-size lists; null if the image failed."""
         pa = self._pa
-        width = self._layout.widths[name]
-        values = np.zeros((len(self._rows), width), np.float32)
+        values = np.zeros((len(self._rows), *self._layout.shapes[name]), np.float32)
         missing = np.ones(len(self._rows), bool)
         for place, row in enumerate(self._rows):
             if name in row.arrays:
@@ -158,15 +163,16 @@ class ParquetSink:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=kind, mask=pa.array(missing))
 
     def _ragged(self, name: str, kind: Any) -> Any:
-        """[rows] of lists of fixed-size lists; null if the image failed."""
+        """[rows] of lists of fixed-size lists, of deepstack of lists of them; null if the image failed."""
         pa = self._pa
-        width = self._layout.widths[name]
         present = [row.arrays.get(name) for row in self._rows]
         lengths = [0 if array is None else len(array) for array in present]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         arrays = [array for array in present if array is not None]
         flat = np.concatenate(arrays).ravel() if arrays else np.zeros(0, np.float32)
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
+        vectors = pa.array(flat)
+        for extent in reversed(self._layout.shapes[name]):
+            vectors = pa.FixedSizeListArray.from_arrays(vectors, extent)
         mask = pa.array([array is None for array in present])
         return pa.ListArray.from_arrays(pa.array(offsets), vectors, type=kind, mask=mask)
 
