@@ -33,8 +33,8 @@ def main() -> None:
     print()
     print(f"| kind | {' | '.join(COLUMNS)} |")
     print(f"|---|{'---|' * len(COLUMNS)}")
-    for kind, recorded in kinds.items():
-        cells = [recorded.get(column, recorded.get("failed", "")) for column in COLUMNS]
+    for kind, cells_of in kinds.items():
+        cells = [cells_of.get(column, cells_of.get("failed", "")) for column in COLUMNS]
         print(f"| `{kind}` | {' | '.join(cells)} |")
 
 
