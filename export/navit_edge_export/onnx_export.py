@@ -283,8 +283,8 @@ def _check_merge(model: PackedModel, sizing: Sizing) -> None:
         return
     raise InvalidInputError(
         f"{model.family} merges {merge} x {merge} patches, and the sizing rule {sizing.rule} gives grids that are "
-        f"not whole blocks; expected smart-resize or patch-budget with merge={merge}, or fixed sides, multiples of "
-        f"{block_px} pixels"
+        f"not whole blocks; expected smart-resize, longest-side, patch-budget or navit-resize with merge={merge}, or "
+        f"fixed sides, multiples of {block_px} pixels"
     )
 
 

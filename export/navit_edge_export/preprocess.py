@@ -15,7 +15,7 @@ import numpy.typing as npt
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import PROCESSOR_FILTERS, Processor
-from navit_edge_export.sizing import Placement, placement, target_grid
+from navit_edge_export.sizing import Placement, navit_resize_content, placement, target_grid
 
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
@@ -90,6 +90,10 @@ def prepare(
     at = placement(height_px, width_px, patch_px=patch_px, sizing=rule)
     if at is not None:
         return place(image, rows * patch_px, columns * patch_px, at, rule.pad_rgb)
+    if rule.rule == "navit-resize":
+        height_px, width_px = navit_resize_content(height_px, width_px, patch_px, rule)
+        content = resize(image, height_px, width_px, resample=resample, processor=processor)
+        return place(content, rows * patch_px, columns * patch_px, Placement(0, 0), rule.pad_rgb)
     return resize(image, rows * patch_px, columns * patch_px, resample=resample, processor=processor)
 
 

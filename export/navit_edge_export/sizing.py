@@ -42,7 +42,9 @@ def target_grid(height_px: int, width_px: int, *, patch_px: int, sizing: Sizing)
     if sizing.rule == "smart-resize":
         return smart_resize_grid(height_px, width_px, patch_px, sizing)
     if sizing.rule == "longest-side":
-        return longest_side_grid(height_px, width_px, patch_px, sizing.longest_px)
+        return longest_side_grid(height_px, width_px, patch_px, sizing.longest_px, merge=max(1, sizing.merge))
+    if sizing.rule == "navit-resize":
+        return navit_resize_grid(height_px, width_px, patch_px, sizing)
     if sizing.rule == "patch-budget":
         return patch_budget_grid(height_px, width_px, patch_px, sizing.merge, sizing.max_tokens)
     return sizing.height_px // patch_px, sizing.width_px // patch_px  # fixed
@@ -155,16 +157,36 @@ def patch_budget_grid(height_px: int, width_px: int, patch_px: int, merge: int, 
     return rows * merge, columns * merge
 
 
-def longest_side_grid(height_px: int, width_px: int, patch_px: int, longest_px: int) -> Grid:
-    """Pixtral's rule: scaled down until no side is above ``longest_px``, each side rounded up to patches.
+def longest_side_grid(height_px: int, width_px: int, patch_px: int, longest_px: int, *, merge: int = 1) -> Grid:
+    """Pixtral's rule: scaled down until no side is above ``longest_px``, each side rounded up to ``merge`` patches.
 
-    transformers, ``models/pixtral``: ``get_resize_output_image_size``. There a side of very long images comes out with
-    no patch; here it has one.
+    transformers, ``models/pixtral``: ``get_resize_output_image_size``, with patches of P * merge as
+    ``PixtralProcessor`` asks for them. There a side of very long images comes out with no patch; here it has one.
     """
     ratio = max(height_px / longest_px, width_px / longest_px)
     if ratio > 1:
         height_px, width_px = math.floor(height_px / ratio), math.floor(width_px / ratio)
-    return max(1, -(-height_px // patch_px)), max(1, -(-width_px // patch_px))
+    cell_px = patch_px * merge
+    return max(1, -(-height_px // cell_px)) * merge, max(1, -(-width_px // cell_px)) * merge
+
+
+def navit_resize_content(height_px: int, width_px: int, patch_px: int, sizing: Sizing) -> tuple[int, int]:
+    """(height, width) in pixels that Kimi's rule scales an image to, before its sides are filled up: down, until whole
+    patches are at most ``max_tokens`` and no side is above ``longest_px``.
+
+    transformers, ``models/kimi_k25``: ``navit_resize``.
+    """
+    count = max(1.0, height_px // patch_px) * max(1.0, width_px // patch_px)
+    longest = sizing.longest_px
+    scale = min(1.0, math.sqrt(sizing.max_tokens / count), longest / height_px, longest / width_px)
+    return min(max(1, int(height_px * scale)), longest), min(max(1, int(width_px * scale)), longest)
+
+
+def navit_resize_grid(height_px: int, width_px: int, patch_px: int, sizing: Sizing) -> Grid:
+    """Kimi's rule: scaled down as ``navit_resize_content`` says, then each side filled up to ``merge`` patches."""
+    height_px, width_px = navit_resize_content(height_px, width_px, patch_px, sizing)
+    cell_px = patch_px * sizing.merge
+    return -(-height_px // cell_px) * sizing.merge, -(-width_px // cell_px) * sizing.merge
 
 
 def placement(height_px: int, width_px: int, *, patch_px: int, sizing: Sizing) -> Placement | None:

@@ -43,7 +43,9 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 WHITE = (255, 255, 255)
 
 #: Which grid an image gets (docs/preprocessing.md), and what "native" does with an image of no whole patches.
-Rule: TypeAlias = Literal["token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "patch-budget"]
+Rule: TypeAlias = Literal[
+    "token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "patch-budget", "navit-resize"
+]
 Fit: TypeAlias = Literal["resize", "pad", "crop"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 

@@ -63,6 +63,12 @@ def transformers_pixtral() -> Callable[..., tuple[int, int]]:
     )
 
 
+def transformers_navit_resize() -> Callable[..., tuple[tuple[int, int], tuple[int, int]]]:
+    """(height, width, patch_size, merge, max_patches, most patches a side) -> (resized, filled up)"""
+    path = "transformers/models/kimi_k25/image_processing_kimi_k25.py"
+    return published("transformers", path, "navit_resize", {"math": math})
+
+
 def transformers_patch_budget() -> Callable[..., tuple[int, int]]:
     """(height, width, patch_size, max_patches, pooling_kernel_size) -> (height, width)"""
     path = "transformers/models/gemma4/image_processing_pil_gemma4.py"

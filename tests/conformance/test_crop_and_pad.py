@@ -17,7 +17,7 @@ from sizing_cases import EXAMPLES
 import navit_edge as ne
 from navit_edge.bundle.sizing_rule import FIELDS, Sizing, to_json
 from navit_edge_export.preprocess import place, prepare
-from navit_edge_export.sizing import Placement, placement, target_grid
+from navit_edge_export.sizing import Placement, navit_resize_content, placement, target_grid
 
 
 @pytest.mark.parametrize("size", [(50, 70), (16, 16), (7, 40), (40, 7), (3, 5), (33, 49), (31, 17)])
@@ -72,7 +72,12 @@ def test_a_session_sees_the_pixels_that_the_reference_prepares(
         assert (same.scale, same.offset) == ((1, 1), (0, 0))
         at = placement(*image.shape[:2], patch_px=16, sizing=sizing)
         if at is None:
-            assert result.scale == (pixels.shape[0] / image.shape[0], pixels.shape[1] / image.shape[1])
+            covered = pixels.shape[:2]
+            if rule == "navit-resize":  # the rest is filled up
+                covered = navit_resize_content(*image.shape[:2], 16, sizing)
+                assert (pixels[covered[0] :] == sizing.pad_rgb).all()
+                assert (pixels[:, covered[1] :] == sizing.pad_rgb).all()
+            assert result.scale == (covered[0] / image.shape[0], covered[1] / image.shape[1])
             assert result.offset == (0, 0)
         else:
             assert (result.scale, result.offset) == ((1, 1), tuple(at))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from published_sizes import (
     timm_naflex,
     transformers_naflex,
+    transformers_navit_resize,
     transformers_patch_budget,
     transformers_pixtral,
     transformers_smart_resize,
@@ -19,7 +20,7 @@ from sizing_cases import COUNT, EXAMPLES, Sizes, in_cpp, random_sizes
 
 from navit_edge.bundle.sizing_rule import FIELDS, Sizing, parse, to_json
 from navit_edge.errors import InvalidInputError
-from navit_edge_export.sizing import target_grid
+from navit_edge_export.sizing import navit_resize_content, target_grid
 
 
 def in_python(sizes: Sizes, patch_px: int, sizing: Sizing) -> Sizes:
@@ -115,19 +116,34 @@ def test_patch_budget_of_one_cell_gives_every_image_that_cell() -> None:
     assert (found == 3).all()
 
 
-@pytest.mark.parametrize(("patch_px", "longest_px"), [(16, 1024), (14, 336), (16, 1000)])
-def test_longest_side_gives_the_sizes_of_pixtral_in_transformers(patch_px: int, longest_px: int) -> None:
+@pytest.mark.parametrize(
+    ("patch_px", "longest_px", "merge"), [(16, 1024, 0), (14, 336, 1), (16, 1000, 0), (14, 1540, 2)]
+)
+def test_longest_side_gives_the_sizes_of_pixtral_in_transformers(patch_px: int, longest_px: int, merge: int) -> None:
     theirs = transformers_pixtral()
     sizes = random_sizes(4)
-    expected = [theirs((int(h), int(w)), longest_px, patch_px) for h, w in sizes]
+    cell_px = patch_px * max(1, merge)
+    expected = [theirs((int(h), int(w)), longest_px, cell_px) for h, w in sizes]
     # Where a side comes out below one pixel, Pixtral's image has no patch and cannot be used; ours has one.
     empty = sum(0 in size for size in expected)
     assert 0 < empty < COUNT - 10_000
-    agree(sizes, [(max(h, patch_px), max(w, patch_px)) for h, w in expected], patch_px, parse_longest(longest_px))
+    sizing = parse(f"longest-side:longest_px={longest_px},merge={merge}")
+    agree(sizes, [(max(h, cell_px), max(w, cell_px)) for h, w in expected], patch_px, sizing)
 
 
-def parse_longest(longest_px: int) -> Sizing:
-    return parse(f"longest-side:longest_px={longest_px}")
+@pytest.mark.parametrize(
+    ("patch_px", "merge", "max_patches", "most_a_side"), [(14, 2, 16384, 512), (14, 2, 1024, 64), (16, 1, 100, 9)]
+)
+def test_navit_resize_gives_the_sizes_of_kimi_in_transformers(
+    patch_px: int, merge: int, max_patches: int, most_a_side: int
+) -> None:
+    theirs = transformers_navit_resize()
+    sizes = random_sizes(5)
+    expected = [theirs(int(h), int(w), patch_px, merge, max_patches, most_a_side) for h, w in sizes]
+    sizing = Sizing(rule="navit-resize", max_tokens=max_patches, longest_px=most_a_side * patch_px, merge=merge)
+    agree(sizes, [filled for _, filled in expected], patch_px, sizing)
+    contents = [navit_resize_content(int(h), int(w), patch_px, sizing) for h, w in sizes]
+    assert contents == [resized for resized, _ in expected]
 
 
 # --- our own rules -----------------------------------------------------------------------------------------------

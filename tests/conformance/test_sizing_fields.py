@@ -29,6 +29,8 @@ WRONG: dict[str, tuple[dict[str, object], str]] = {
     "a colour for nothing": ({"rule": "native", "pad_rgb": [1, 1, 1]}, "pad_rgb.*fit is '?resize"),
     "too bright": ({"rule": "native", "fit": "pad", "pad_rgb": [1, 1, 256]}, "256"),
     "no merge": ({"rule": "smart-resize", "min_pixels": 1, "max_pixels": 2}, "merge is 0"),
+    "a merge below none": ({"rule": "longest-side", "longest_px": 9, "merge": -2}, "merge"),
+    "a merge too large": ({"rule": "longest-side", "longest_px": 9, "merge": 1025}, "merge of 0 to 1024"),
     "a budget below a cell": (
         {"rule": "patch-budget", "merge": 3, "max_tokens": 8},
         r"at least merge \* merge = 9; max_tokens is 8",

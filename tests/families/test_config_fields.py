@@ -16,6 +16,8 @@ import test_dinov2
 import test_dinov3
 import test_glm4v
 import test_hunyuan_vl
+import test_lfm2_vl
+import test_mistral3
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
@@ -47,6 +49,7 @@ WORDS: dict[str, tuple[object, ...]] = {
         {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0},
         {"rope_type": "dynamic", "rope_theta": 500.0, "factor": 4.0},
     ),
+    "projector_hidden_act": ("relu", "silu", "quick_gelu"),
     "merge_kernel_size": ([1, 1], [4, 4]),
     "fullatt_block_indexes": ([], [0], [0, 1]),
     "deepstack_visual_indexes": ([],),
@@ -132,6 +135,11 @@ def _qwen(family: str) -> Case:
     )
 
 
+def _whole(make: Callable[..., Any], oracle_of: Callable[[Any], Oracle], fields: Mapping[str, object]) -> Case:
+    """Of a whole model the fields of its projector; those of its tower are the tower's."""
+    return Case(make=make, oracle_of=oracle_of, fields_of=lambda theirs: fields)
+
+
 def _timm(case: str) -> Case:
     return Case(
         make=lambda **fields: perturb(NaFlexVit(NaFlexVitCfg(**{**SMALL, **CASES[case], **fields}), num_classes=7)),
@@ -182,6 +190,17 @@ CASES_BY_NAME: dict[str, Case] = {
     "paddleocr-vl": Case(
         make=lambda **fields: perturb(test_moonvit_paddleocr.make_paddle(**fields)),
         oracle_of=test_moonvit_paddleocr.paddle_oracle,
+    ),
+    "mistral3": _whole(
+        test_mistral3.make_mistral3,
+        test_mistral3.oracle_of,
+        {"vision_feature_layer": -1, "multimodal_projector_bias": False, "projector_hidden_act": "gelu"},
+    ),
+    "lfm2-vl": _whole(
+        test_lfm2_vl.make_model,
+        test_lfm2_vl.oracle_of,
+        {"projector_hidden_size": 80, "projector_bias": True, "projector_use_layernorm": True}
+        | {"projector_hidden_act": "gelu"},
     ),
     "timm par-gap": _timm("par-gap"),
     "timm axial": _timm("axial"),

@@ -16,6 +16,8 @@ import test_dinov2
 import test_dinov3
 import test_glm4v
 import test_hunyuan_vl
+import test_lfm2_vl
+import test_mistral3
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
@@ -77,7 +79,9 @@ TINY: dict[str, Save] = {
         patch_size=8,
     ),
     "radio": _pretrained(test_radio.make_model),
-    "moonvit": _pretrained(test_moonvit_paddleocr.make_moonvit),
+    "mistral3": _pretrained(test_mistral3.make_mistral3, size={"longest_edge": 128}),
+    "lfm2-vl": _pretrained(test_lfm2_vl.make_model, min_image_tokens=4, max_image_tokens=16),
+    "moonvit": _pretrained(lambda: test_moonvit_paddleocr.make_whole("moonvit")),
     "paddleocr-vl": _pretrained(
         test_moonvit_paddleocr.make_paddle, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}, patch_size=8
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ import test_dinov2
 import test_dinov3
 import test_glm4v
 import test_hunyuan_vl
+import test_lfm2_vl
+import test_mistral3
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
@@ -117,6 +120,18 @@ def _rotary(
     return make
 
 
+def _whole(make_theirs: Callable[..., Any], oracle_of: Callable[[Any], Oracle], **sizes: int) -> Callable[[Path], Made]:
+    """Tower and projector of a whole model."""
+
+    def make(folder: Path) -> Made:
+        vision = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1024, **sizes}
+        theirs = make_theirs(vision=vision)
+        theirs.save_pretrained(folder)
+        return import_checkpoint(folder), oracle_of(theirs)
+
+    return make
+
+
 def _glm(kind: str) -> Callable[[Path], Made]:
     def make(folder: Path) -> Made:
         theirs = test_glm4v.make(kind, hidden_size=384, num_heads=6, intermediate_size=1024, image_size=192)
@@ -133,6 +148,8 @@ REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
     "dinov2-registers": _dinov2("registers"),
     "dinov3": _rotary(test_dinov3.make_model, test_dinov3.oracle_of),
     "pixtral": _rotary(test_pixtral.make_model, test_pixtral.oracle_of),
+    "mistral3": _whole(test_mistral3.make_mistral3, test_mistral3.oracle_of, head_dim=64),
+    "lfm2-vl": _whole(test_lfm2_vl.make_model, test_lfm2_vl.oracle_of),
     "moonvit": _rotary(
         test_moonvit_paddleocr.make_moonvit, test_moonvit_paddleocr.moonvit_oracle, pos_emb_height=64, pos_emb_width=64
     ),
@@ -180,7 +197,7 @@ def test_attention_is_fused_for_every_target(
 def test_a_session_of_openvino_is_the_library_one_image_at_a_time(exported: tuple[Path, Imported, Oracle]) -> None:
     bundle, imported, oracle = exported
     build_openvino(bundle)
-    even = imported.model.token_merge == 2 or imported.family in ("moonvit", "paddleocr-vl")
+    even = imported.model.block_side > 1 or imported.family in ("moonvit", "paddleocr-vl")
     grids = test_qwen_vl.GRIDS if even else GRIDS
     images = draw_images(grids, imported.model.config.patch_px)
     results = ne.Session(bundle, precision="fp32").run(images)

@@ -156,7 +156,7 @@ def test_nothing_heavy_is_imported_with_navit_edge(repository: Path) -> None:
 #: Folders and modules of ``navit_edge``: each imports only those before it, at import time and inside functions.
 PYTHON_ORDER = (
     "errors", "vocabulary", "threads", "text", "tables", "options", "result", "files", "place", "picture", "machine",
-    "bundle", "token_parts", "embeds", "video", "pixels", "decode", "inputs", "future", "policy", "streaming",
+    "bundle", "token_parts", "embeds", "video", "tiles", "pixels", "decode", "inputs", "future", "policy", "streaming",
     "submitting", "metrics", "session", "text_encoder", "planning", "page", "memory", "oracle", "compile", "quantize",
     "verify", "bench", "run", "evaluate", "doctor", "cmake", "demo", "cli", "__main__",
 )  # fmt: skip

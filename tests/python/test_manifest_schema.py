@@ -42,7 +42,7 @@ RULES: tuple[dict[str, Any], ...] = (
     {"rule": "native", "fit": "crop", "pad_rgb": [1, 2, 3]},
     {"rule": "naflex", "max_tokens": 9},
     {"rule": "smart-resize", "merge": 2, "min_pixels": 16, "max_pixels": 1024},
-    {"rule": "longest-side", "longest_px": 64},
+    {"rule": "longest-side", "longest_px": 64, "merge": 2},
     {"rule": "fixed", "height_px": 8, "width_px": 16},
     {"rule": "patch-budget", "merge": 3, "max_tokens": 630},
 )

@@ -101,17 +101,24 @@ struct PatchBudget {
 };
 struct LongestSide {
   std::int32_t longest_px = 0;
+  std::int32_t merge = 0;  // sides are multiples of P * merge; 0 as 1
+};
+struct NavitResize {
+  std::int32_t max_tokens = 0;  // most whole patches of an image, which is scaled down to them
+  std::int32_t longest_px = 0;  // the longest side that it is scaled down to
+  std::int32_t merge = 0;       // sides are then filled up to multiples of P * merge
+  Rgb pad_rgb{};                // with this colour
 };
 struct Fixed {
   std::int32_t height_px = 0;
   std::int32_t width_px = 0;
 };
-using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed, PatchBudget>;
+using SizingRule = std::variant<TokenCap, Native, NaFlex, SmartResize, LongestSide, Fixed, PatchBudget, NavitResize>;
 
 /// In the order of the alternatives.
 template <>
-inline constexpr Words<7> kWords<SizingRule>{
-    "rule", {"token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "patch-budget"}};
+inline constexpr Words<8> kWords<SizingRule>{
+    "rule", {"token-cap", "native", "naflex", "smart-resize", "longest-side", "fixed", "patch-budget", "navit-resize"}};
 [[nodiscard]] inline std::string_view word_of(const SizingRule& rule) noexcept {
   return kWords<SizingRule>.words[rule.index()];
 }

@@ -18,7 +18,11 @@ struct Placement {
 };
 
 /// The placement of `image` on `grid`. Under fit "pad" or "crop" an image is moved if `grid` is the one that
-/// resize_target gives without a cap; any other grid (of a cap, or chosen by the planner) is reached by a resize.
+/// resize_target gives without a cap; any other grid (of a cap, or chosen by the planner) is reached by a resize. Under
+/// the rule navit-resize an image covers a part of the grid that resize_target gives; any other grid it covers whole.
 NAVIT_EDGE_API Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) noexcept;
+
+/// What an image is resized to; if that is less than its grid, the rest at the bottom and on the right is filled up.
+NAVIT_EDGE_API Size resized_size(Size image, const Placement& placement) noexcept;
 
 }  // namespace navit_edge

@@ -37,6 +37,12 @@ void fields_of(Rule& rule, const Visit& visit) {
     visit("max_tokens", rule.max_tokens);
   } else if constexpr (std::is_same_v<Rule, LongestSide>) {
     visit("longest_px", rule.longest_px);
+    visit("merge", rule.merge);
+  } else if constexpr (std::is_same_v<Rule, NavitResize>) {
+    visit("max_tokens", rule.max_tokens);
+    visit("longest_px", rule.longest_px);
+    visit("merge", rule.merge);
+    visit("pad_rgb", rule.pad_rgb);
   } else {
     visit("height_px", rule.height_px);
     visit("width_px", rule.width_px);
@@ -60,6 +66,10 @@ std::string too_small(std::string_view rule, std::string_view field, std::int64_
 std::string fault(const TokenCap& rule, std::int32_t) { return too_small("token-cap", "max_tokens", rule.max_tokens); }
 std::string fault(const NaFlex& rule, std::int32_t) { return too_small("naflex", "max_tokens", rule.max_tokens); }
 std::string fault(const LongestSide& rule, std::int32_t) {
+  if (rule.merge < 0 || rule.merge > kMostMerge) {
+    return "the sizing rule longest-side needs a merge of 0 to " + std::to_string(kMostMerge) + "; merge is " +
+           std::to_string(rule.merge);
+  }
   return too_small("longest-side", "longest_px", rule.longest_px);
 }
 
@@ -88,6 +98,12 @@ std::string fault(const SmartResize& rule, std::int32_t) {
          std::to_string(rule.min_pixels) + " and " + std::to_string(rule.max_pixels);
 }
 
+std::string fault(const NavitResize& rule, std::int32_t) {
+  if (std::string wrong = merge_fault("navit-resize", rule.merge); !wrong.empty()) return wrong;
+  const std::string wrong = too_small("navit-resize", "max_tokens", rule.max_tokens);
+  return wrong.empty() ? too_small("navit-resize", "longest_px", rule.longest_px) : wrong;
+}
+
 std::string fault(const Fixed& rule, std::int32_t patch_px) {
   const auto whole = [&](std::int32_t side) { return side >= patch_px && side % patch_px == 0; };
   if (whole(rule.height_px) && whole(rule.width_px)) return {};
@@ -103,7 +119,7 @@ SizingRule read_sizing_rule(const JsonReader& json, std::int32_t patch_px) {
   json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "longest_px",
              "height_px", "width_px"});
   const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{
-      TokenCap{}, Native{}, NaFlex{}, SmartResize{}, LongestSide{}, Fixed{}, PatchBudget{}};
+      TokenCap{}, Native{}, NaFlex{}, SmartResize{}, LongestSide{}, Fixed{}, PatchBudget{}, NavitResize{}};
   SizingRule rule = rules[json.at("rule").word_index(kWords<SizingRule>.words)];
   std::vector<std::string_view> own;
   const auto read_own = [&](const char* name, auto& value) {

@@ -82,22 +82,42 @@ void write_rows(const PixelRows& image, const Band& band, const PreprocessSpec& 
                 const Segment& segment, const Rgb& pad_rgb, const PatchLayout& to, WorkerScratch& scratch) {
   const Size target{to.grid.rows * to.patch_px, to.grid.cols * to.patch_px};
   const bool gray = image.channels() == 1;
-  if (image.direct() && !gray && image.size() == target) return move_rows<kRowBytes>(image, band, to);
+  const Size content = resized_size(image.size(), segment.placement);  // less than the target if that is filled up
+  if (image.direct() && !gray && image.size() == target && content == target) {
+    return move_rows<kRowBytes>(image, band, to);
+  }
   const std::int32_t row_begin = band.row_begin * to.patch_px;
   const std::int32_t row_end = band.row_end * to.patch_px;
   if (!segment.placement.resized) {
     return pad_crop(image, pixels, segment.placement, target, pad_rgb, row_begin, row_end, scratch.pad_crop,
                     [&](std::int32_t y, const std::uint8_t* row) { scatter_row<kRowBytes>(row, y, to); });
   }
-  if (gray) scratch.three.resize(index(target.width_px) * kChannels + kPixelSlack);
+  std::vector<std::uint8_t>& mixed = scratch.pad_crop.mixed;  // a row whose end, or all of it, is the colour
+  const auto fill_from = [&](std::int32_t column) {
+    mixed.resize(index(target.width_px) * kChannels);
+    for (std::size_t i = index(column) * kChannels; i < mixed.size(); ++i) mixed[i] = pad_rgb[i % kChannels];
+  };
+  if (content.width_px < target.width_px) fill_from(content.width_px);
+  if (gray) scratch.three.resize(index(content.width_px) * kChannels + kPixelSlack);
   std::uint8_t* const expanded = scratch.three.data();
-  scratch.resizer.rows(
-      image, target, preprocess.filter, row_begin, row_end,
-      [&](std::int32_t y, const std::uint8_t* row) {
-        if (gray) pixels.expand(row, index(target.width_px), expanded);
-        scatter_row<kRowBytes>(gray ? expanded : row, y, to);
-      },
-      preprocess.processor);
+  const std::int32_t content_end = std::clamp(content.height_px, row_begin, row_end);
+  if (content_end > row_begin) {
+    scratch.resizer.rows(
+        image, content, preprocess.filter, row_begin, content_end,
+        [&](std::int32_t y, const std::uint8_t* row) {
+          if (gray) pixels.expand(row, index(content.width_px), expanded);
+          const std::uint8_t* from = gray ? expanded : row;
+          if (content.width_px < target.width_px) {
+            std::memcpy(mixed.data(), from, index(content.width_px) * kChannels);
+            from = mixed.data();
+          }
+          scatter_row<kRowBytes>(from, y, to);
+        },
+        preprocess.processor);
+  }
+  if (content_end == row_end) return;
+  fill_from(0);
+  for (std::int32_t y = content_end; y < row_end; ++y) scatter_row<kRowBytes>(mixed.data(), y, to);
 }
 
 void write_frame(const Band& band, const ImageView& image, const Segment& segment, const PreprocessSpec& preprocess,
@@ -105,8 +125,9 @@ void write_frame(const Band& band, const ImageView& image, const Segment& segmen
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
   const PixelRows source = PixelRows::rgb(image, preprocess.alpha, preprocess.background, pixels);
   const PatchLayout to{preprocess.patch_px, preprocess.frames, segment.grid, first_patch};
-  const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
-  const Rgb pad_rgb = native != nullptr ? native->pad_rgb : Rgb{};
+  Rgb pad_rgb{};
+  if (const auto* native = std::get_if<Native>(&preprocess.sizing.rule)) pad_rgb = native->pad_rgb;
+  if (const auto* fills = std::get_if<NavitResize>(&preprocess.sizing.rule)) pad_rgb = fills->pad_rgb;
   switch (preprocess.patch_px) {
     case 16:
       return write_rows<16 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);

@@ -44,9 +44,11 @@ void reserve_worker(WorkerScratch& worker, std::int64_t patches, const Preproces
   const std::size_t row = static_cast<std::size_t>(widest) * kChannels;
   worker.three.reserve(row + kPixelSlack);
   const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
-  if (native == nullptr || native->fit == Fit::kResize) return;
+  const bool pads = native != nullptr && native->fit != Fit::kResize;
+  if (!pads && !std::holds_alternative<NavitResize>(preprocess.sizing.rule)) return;
   worker.pad_crop.blank.reserve(row);
   worker.pad_crop.mixed.reserve(row);
+  if (!pads) return;
   for (auto* buffer : {&worker.pad_crop.scratch, &worker.pad_crop.three}) {
     buffer->reserve(static_cast<std::size_t>(kReservedSidePx) * kChannels + kPixelSlack);
   }

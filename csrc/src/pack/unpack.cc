@@ -20,10 +20,10 @@ void expect_rows(const HostTensor& output, GraphOutput kind, std::int64_t rows, 
 /// Every image before this one had whole blocks, too, so that merged rows start where a block does.
 void expect_whole_blocks(const Grid& grid, std::int32_t merge) {
   if (grid.rows % merge == 0 && grid.cols % merge == 0) return;
-  throw BundleError(
-      "an image has " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) +
-      " patches and the model merges " + std::to_string(merge) + " x " + std::to_string(merge) +
-      "; expected a sizing rule that gives multiples, smart-resize with this merge; export the model again");
+  throw BundleError("an image has " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) +
+                    " patches and the model merges " + std::to_string(merge) + " x " + std::to_string(merge) +
+                    "; expected a sizing rule that gives multiples, smart-resize or longest-side with this merge; "
+                    "export the model again");
 }
 
 OutputView rows_of(const std::shared_ptr<const HostTensor>& output, std::int64_t first, std::int64_t count) {

@@ -18,8 +18,8 @@ std::int32_t centred(std::int32_t side_px, std::int32_t target_px) {
 
 Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) noexcept {
   const std::int32_t patch_px = preprocess.patch_px;
-  const std::int64_t height_px = std::int64_t{grid.rows} * patch_px;
-  const std::int64_t width_px = std::int64_t{grid.cols} * patch_px;
+  std::int64_t height_px = std::int64_t{grid.rows} * patch_px;
+  std::int64_t width_px = std::int64_t{grid.cols} * patch_px;
   Placement placement;
   const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
   if (native != nullptr && native->fit != Fit::kResize && grid == native_grid(image, native->fit, patch_px)) {
@@ -30,9 +30,21 @@ Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) 
     }
     return placement;
   }
+  if (const auto* fills = std::get_if<NavitResize>(&preprocess.sizing.rule)) {
+    const FilledGrid filled = filled_grid(*fills, image, patch_px, preprocess.sizing.cap_tokens);
+    if (grid == filled.grid) {
+      height_px = filled.content.height_px;
+      width_px = filled.content.width_px;
+    }
+  }
   placement.scale_y = static_cast<double>(height_px) / image.height_px;
   placement.scale_x = static_cast<double>(width_px) / image.width_px;
   return placement;
+}
+
+Size resized_size(Size image, const Placement& placement) noexcept {
+  return {static_cast<std::int32_t>(std::lround(image.height_px * placement.scale_y)),
+          static_cast<std::int32_t>(std::lround(image.width_px * placement.scale_x))};
 }
 
 }  // namespace navit_edge

@@ -143,29 +143,56 @@ Grid grid_of(const PatchBudget& rule, Size image, std::int32_t patch_px, std::in
   return {static_cast<std::int32_t>(rows * rule.merge), static_cast<std::int32_t>(cols * rule.merge)};
 }
 
-/// transformers, models/pixtral/image_processing_pixtral.py: get_resize_output_image_size. There a side that comes out
-/// below one pixel gets no patch; here it gets one.
-Grid longest_side_of(Size image, std::int32_t patch_px, std::int32_t longest_px) {
-  const double longest = longest_px;
+/// A side in patches, whole cells of `merge` of them. The bound keeps the count in its type: no memory holds more.
+std::int32_t whole_cells(std::int32_t side_px, std::int32_t patch_px, std::int32_t merge) {
+  const std::int64_t cell_px = std::int64_t{patch_px} * merge;
+  const std::int64_t cells = side_px < 1 ? 1 : (side_px - 1) / cell_px + 1;
+  return static_cast<std::int32_t>(std::min<std::int64_t>(cells, kMost / merge) * merge);
+}
+
+/// transformers, models/pixtral/image_processing_pixtral.py: get_resize_output_image_size, with patches of P * merge as
+/// PixtralProcessor asks for them. There a side that comes out below one pixel gets no patch; here it gets a cell.
+Grid longest_side_of(Size image, std::int32_t patch_px, const LongestSide& rule) {
+  const double longest = rule.longest_px;
   const double ratio = std::max(image.height_px / longest, image.width_px / longest);
   if (ratio > 1) {
     image = {static_cast<std::int32_t>(std::floor(image.height_px / ratio)),
              static_cast<std::int32_t>(std::floor(image.width_px / ratio))};
   }
-  return {rounded_up(image.height_px, patch_px), rounded_up(image.width_px, patch_px)};
+  const std::int32_t merge = std::max(1, rule.merge);
+  return {whole_cells(image.height_px, patch_px, merge), whole_cells(image.width_px, patch_px, merge)};
 }
 
 Grid grid_of(const LongestSide& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
-  const Grid grid = longest_side_of(image, patch_px, rule.longest_px);
+  const Grid grid = longest_side_of(image, patch_px, rule);
   if (cap_tokens == 0 || grid.tokens() <= cap_tokens) return grid;
   // The longest side that keeps the cap: the count of patches never falls as the side grows.
   std::int32_t fits = 1;
   std::int32_t exceeds = std::min(rule.longest_px, std::max(image.height_px, image.width_px));
   while (exceeds - fits > 1) {
     const std::int32_t middle = fits + (exceeds - fits) / 2;
-    (longest_side_of(image, patch_px, middle).tokens() <= cap_tokens ? fits : exceeds) = middle;
+    (longest_side_of(image, patch_px, {middle, rule.merge}).tokens() <= cap_tokens ? fits : exceeds) = middle;
   }
-  return longest_side_of(image, patch_px, fits);
+  return longest_side_of(image, patch_px, {fits, rule.merge});
+}
+
+/// transformers, models/kimi_k25/image_processing_kimi_k25.py: navit_resize.
+FilledGrid navit_resize(const NavitResize& rule, Size image, std::int32_t patch_px, std::int32_t max_tokens) {
+  const double rows = std::max(1, image.height_px / patch_px);
+  const double cols = std::max(1, image.width_px / patch_px);
+  const double longest = rule.longest_px;
+  const double scale =
+      std::min({1.0, std::sqrt(max_tokens / (rows * cols)), longest / image.height_px, longest / image.width_px});
+  const auto scaled = [&](std::int32_t side_px) {
+    return std::min(std::max(1, static_cast<std::int32_t>(side_px * scale)), rule.longest_px);
+  };
+  const Size content{scaled(image.height_px), scaled(image.width_px)};
+  return {content,
+          {whole_cells(content.height_px, patch_px, rule.merge), whole_cells(content.width_px, patch_px, rule.merge)}};
+}
+
+Grid grid_of(const NavitResize& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
+  return filled_grid(rule, image, patch_px, cap_tokens).grid;
 }
 
 Grid grid_of(const Fixed& rule, Size, std::int32_t patch_px, std::int32_t) {
@@ -194,6 +221,19 @@ SizingSpec lowered(SizingSpec sizing, std::int32_t patch_px, std::int32_t max_to
 
 }  // namespace
 
+FilledGrid filled_grid(const NavitResize& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens) {
+  const FilledGrid filled = navit_resize(rule, image, patch_px, rule.max_tokens);
+  if (cap_tokens == 0 || filled.grid.tokens() <= cap_tokens) return filled;
+  // The largest limit whose grid keeps the cap, filled up: the count of patches never falls as the limit grows.
+  std::int32_t fits = 1;
+  std::int32_t exceeds = rule.max_tokens;
+  while (exceeds - fits > 1) {
+    const std::int32_t middle = fits + (exceeds - fits) / 2;
+    (navit_resize(rule, image, patch_px, middle).grid.tokens() <= cap_tokens ? fits : exceeds) = middle;
+  }
+  return navit_resize(rule, image, patch_px, fits);
+}
+
 Grid native_grid(Size image, Fit fit, std::int32_t patch_px) {
   const auto count = fit == Fit::kPad ? rounded_up : fit == Fit::kCrop ? rounded_down : nearest;
   return {count(image.height_px, patch_px), count(image.width_px, patch_px)};
@@ -209,7 +249,8 @@ std::int32_t token_limit(const SizingRule& rule) noexcept {
 std::int64_t least_patches(const SizingRule& rule) noexcept {
   const auto cell = [](const auto& one) -> std::int64_t {
     if constexpr (requires { one.merge; }) {
-      return std::int64_t{one.merge} * one.merge;
+      const std::int64_t merge = std::max(1, one.merge);
+      return merge * merge;
     } else {
       return 1;
     }

@@ -22,6 +22,14 @@ std::string cap_fault(const SizingRule& rule, std::int32_t patch_px, std::int32_
 /// under smart-resize), that. `preprocess` and `max_tokens` have no fault. Allocates nothing.
 Grid grid_under_cap(Size image, const PreprocessSpec& preprocess, std::int32_t max_tokens);
 
+/// What an image is scaled to under the rule navit-resize, before its sides are filled up, and the grid of that. If
+/// `cap_tokens` is not 0, at most so many patches as far as the rule can.
+struct FilledGrid {
+  Size content;
+  Grid grid;
+};
+FilledGrid filled_grid(const NavitResize& rule, Size image, std::int32_t patch_px, std::int32_t cap_tokens);
+
 /// The grid of the rule "native" without a cap.
 Grid native_grid(Size image, Fit fit, std::int32_t patch_px);
 

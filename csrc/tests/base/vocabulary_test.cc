@@ -53,6 +53,7 @@ TEST_CASE("every word is that of one value, and every value has one") {
   CHECK(word_of(SizingRule(NaFlex{})) == "naflex");
   CHECK(word_of(SizingRule(SmartResize{})) == "smart-resize");
   CHECK(word_of(SizingRule(LongestSide{})) == "longest-side");
+  CHECK(word_of(SizingRule(NavitResize{})) == "navit-resize");
   CHECK(word_of(SizingRule(Fixed{})) == "fixed");
   CHECK(word_of(SizingRule(PatchBudget{})) == "patch-budget");
 }

@@ -108,12 +108,47 @@ TEST_CASE("every rule is read from JSON and gives its grid") {
                                      14)) == Grid{4, 8});  // 2.5 and 3.5 cells of 28 px: both to the even neighbour
   CHECK(resize_target({1000, 2000}, read(R"({"rule": "longest-side", "longest_px": 500})")) == Grid{16, 32});
   CHECK(resize_target({100, 200}, read(R"({"rule": "longest-side", "longest_px": 500})")) == Grid{7, 13});
+  CHECK(resize_target({100, 200}, read(R"({"rule": "longest-side", "longest_px": 500, "merge": 2})")) == Grid{8, 14});
   const PreprocessSpec budget = read(R"({"rule": "patch-budget", "merge": 3, "max_tokens": 2520})");
   CHECK(resize_target({100, 100}, budget) == Grid{48, 48});  // scaled up
   CHECK(resize_target({3000, 4000}, budget) == Grid{42, 57});
   CHECK(resize_target({1, 4000}, budget) == Grid{3, 840});
   CHECK(resize_target({7, 7}, read(R"({"rule": "patch-budget", "merge": 3, "max_tokens": 9})")) == Grid{3, 3});
   CHECK(resize_target({1, 1}, read(R"({"rule": "fixed", "height_px": 32, "width_px": 48})")) == Grid{2, 3});
+}
+
+TEST_CASE("navit-resize scales down, fills up to whole cells, and says which part of the grid an image covers") {
+  PreprocessSpec rule = read(R"({"rule": "navit-resize", "max_tokens": 100, "longest_px": 224, "merge": 2})", 14);
+  CHECK(resize_target({50, 90}, rule) == Grid{4, 8});
+  Placement placement = placement_of({50, 90}, {4, 8}, rule);
+  CHECK(placement.resized);
+  CHECK(resized_size({50, 90}, placement) == Size{50, 90});
+  CHECK(resize_target({300, 300}, rule) == Grid{12, 12});  // 21 x 21 whole patches: scaled by 10 / 21
+  CHECK(resized_size({300, 300}, placement_of({300, 300}, {12, 12}, rule)) == Size{142, 142});
+  CHECK(resized_size({300, 300}, placement_of({300, 300}, {6, 6}, rule)) == Size{84, 84});  // a policy's: covered whole
+  rule.sizing = capped(rule.sizing, 14, 30);
+  const Grid grid = resize_target({300, 300}, rule);
+  CHECK(grid == Grid{4, 4});
+  CHECK(resized_size({300, 300}, placement_of({300, 300}, grid, rule)).height_px <= 56);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "navit-resize", "max_tokens": 100, "longest_px": 224})"), "merge is 0",
+                       BundleError);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "navit-resize", "longest_px": 224, "merge": 2})"), "max_tokens is 0",
+                       BundleError);
+}
+
+TEST_CASE("longest-side with a merge keeps whole cells, under a cap too, and refuses a cap below one") {
+  const PreprocessSpec merged = read(R"({"rule": "longest-side", "longest_px": 500, "merge": 2})");
+  PreprocessSpec under_cap = merged;
+  under_cap.sizing = capped(merged.sizing, merged.patch_px, 50);
+  const Grid grid = resize_target({100, 200}, under_cap);
+  CHECK(grid == Grid{4, 10});
+  CHECK_THROWS_WITH_AS(capped(merged.sizing, merged.patch_px, 3), "longest-side merges 4 patches to one", InvalidInput);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "longest-side", "longest_px": 500, "merge": -1})"), "merge", BundleError);
+  CHECK_THROWS_WITH_AS(read(R"({"rule": "longest-side", "longest_px": 500, "merge": 1025})"), "merge of 0 to 1024",
+                       BundleError);
+  constexpr std::int32_t most = 2147483647;
+  CHECK(resize_target({most, most}, read(R"({"rule": "longest-side", "longest_px": 2147483647, "merge": 2})", 1)) ==
+        Grid{most - 1, most - 1});
 }
 
 TEST_CASE("an image is placed where its grid is the padded or cropped one, and resized onto any other") {

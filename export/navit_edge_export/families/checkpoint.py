@@ -293,6 +293,9 @@ def _read_processor(folder: Folder, part: str) -> ReadFields:
         raise InvalidInputError(f"{folder.get(PROCESSOR_FILES[0])}: {part} is {nested!r}; expected an object of fields")
     name = own if nested is None else f"processor_config.json, {part}"
     first = inner if nested is None else nested
+    if isinstance(released := first.get("media_proc_cfg"), dict):  # Kimi K2.5
+        first = {**first, **released}
+        del first["media_proc_cfg"]
     where = {key: name if key in first else "processor_config.json" for key in {**outer, **first}}
     return ReadFields({**outer, **first}, where=where)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from navit_edge_export.families.state_map import StateMap
 from navit_edge_export.layers.attention import SelfAttention
 from navit_edge_export.layers.blocks import Block
 from navit_edge_export.layers.embed import PatchEmbed
+from navit_edge_export.layers.merging import PatchMerger
 from navit_edge_export.layers.mlps import Mlp
 from navit_edge_export.packed_model import OUTPUTS
 
@@ -53,6 +54,16 @@ class TowerConfig(VisionConfig):
     def outputs(self) -> tuple[str, ...]:
         """The tokens."""
         return OUTPUTS[2:]
+
+
+class ProjectedConfig(Protocol):
+    """What ``block_projector`` reads."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def out_width(self) -> int: ...
 
 
 def read_shared(
@@ -115,6 +126,14 @@ def plain_blocks(config: VisionConfig, norm: Callable[[], nn.Module], mlp: Calla
 def plain_mlps(config: VisionConfig, activation: str) -> Callable[[], Mlp]:
     """Makes MLPs of two layers."""
     return lambda: Mlp(config.width, config.mlp_width, gelu=activation)
+
+
+def block_projector(config: ProjectedConfig, *, eps: float, side: int = 2) -> PatchMerger:
+    """What several towers have in front of a language model: a norm of each token, then an MLP over blocks of ``side``
+    x ``side`` of them."""
+    wide = side * side * config.width
+    mlp = Mlp(wide, wide, out_width=config.out_width)
+    return PatchMerger(side, mlp, norm=nn.LayerNorm(config.width, eps=eps))
 
 
 def map_block(

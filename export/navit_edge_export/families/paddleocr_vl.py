@@ -1,7 +1,8 @@
-"""PaddleOCR-VL's vision tower: ``PaddleOCRVisionModel`` of transformers (arXiv:2510.14528).
+"""PaddleOCR-VL's vision tower and projector: ``PaddleOCRVisionModel`` and ``PaddleOCRProjector`` of transformers
+(arXiv:2510.14528).
 
 A learned table, resampled bilinearly to each image's grid, and rotary positions. "tokens" is the last hidden state of
-every patch: the projector, which merges 2 x 2 patches, is not a part of the tower.
+every patch, "projected" what the language model takes: a row for each 2 x 2 patches.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.common import (
     CLIP,
     TowerConfig,
+    block_projector,
     map_siglip_block,
     patch_embed,
     plain_blocks,
@@ -33,6 +35,8 @@ from navit_edge_export.positions.rotary import RotaryPositions, axial_frequencie
 
 NAME = "paddleocr-vl"
 PREFIXES = ("model.visual.", "visual.")
+PROJECTORS = ("model.projector.", "projector.", "mlp_AR.")
+PROJECTOR_EPS = 1e-5  # transformers has it in the code, not in the config
 MIN_PIXELS, MAX_PIXELS = 384 * 384, 1536 * 1536  # PaddleOCRVLImageProcessor's
 
 
@@ -43,12 +47,14 @@ class PaddleOcrConfig(TowerConfig):
     norm_eps: float
     rope_theta: float
     table_side: int
+    out_width: int = 0  # of the projector; 0: there is none
 
 
 def read_config(checkpoint: Checkpoint) -> PaddleOcrConfig:
     """From config.json, of the vision model or of the whole one."""
     values = vision_values(NAME, checkpoint)
     fields = Fields(NAME, values)
+    fields.expect("spatial_merge_size", MERGE)
     shared = read_shared(
         NAME,
         checkpoint,
@@ -61,11 +67,13 @@ def read_config(checkpoint: Checkpoint) -> PaddleOcrConfig:
         activation="gelu_pytorch_tanh",
         patch_px=14,
     )
+    projected = checkpoint.tensors.get(f"{prefix_of(checkpoint, PROJECTORS)}linear_2.weight")
     return PaddleOcrConfig(
         **shared,
         norm_eps=fields.number("layer_norm_eps", 1e-6, above=0),
         rope_theta=rope_fields(NAME, values).number("rope_theta", 10000.0, above=0),
         table_side=fields.table_side("image_size", 384, patch_px=shared["patch_px"]),
+        out_width=0 if projected is None else projected.shape[0],
     )
 
 
@@ -86,6 +94,7 @@ def make_model(config: PaddleOcrConfig) -> PackedModel:
         rotary=RotaryPositions(torch.cat([one, none]), torch.cat([none, one])),
         blocks=plain_blocks(config, norm, plain_mlps(config, config.activation)),
         norm=norm(),
+        projector=block_projector(config, eps=PROJECTOR_EPS) if config.out_width else None,
     )
 
 
@@ -93,7 +102,7 @@ def state_map(config: PaddleOcrConfig, checkpoint: Checkpoint) -> StateMap:
     """Names of transformers, with ``visual.`` in front in checkpoints of the whole model."""
     prefix = prefix_of(checkpoint, PREFIXES)
     found = StateMap(f"{prefix}vision_model.")
-    found.ignore("*language_model.*", "lm_head.*", "*projector.*", "mlp_AR.*")
+    found.ignore("*language_model.*", "lm_head.*")
     found.ignore("*.packing_position_embedding.*", "*vision_model.head.*")  # which transformers leaves out, too
     if prefix == "visual.":  # checkpoints as they were released: the language model is "model"
         found.ignore("model.*")
@@ -103,6 +112,11 @@ def state_map(config: PaddleOcrConfig, checkpoint: Checkpoint) -> StateMap:
     for n in range(config.depth):
         map_siglip_block(found, n)
     found.layer("norm", "post_layernorm")
+    if config.out_width:
+        found.prefix = prefix_of(checkpoint, PROJECTORS)
+        found.layer("projector.norm", "pre_norm")
+        found.layer("projector.mlp.up", "linear_1")
+        found.layer("projector.mlp.down", "linear_2")
     return found
 
 

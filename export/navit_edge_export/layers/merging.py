@@ -35,14 +35,17 @@ class PatchMerger(Projector):
 
     uses_grid = True
 
-    def __init__(self, side: int, mlp: nn.Module) -> None:
-        """``side``: m; ``mlp``: [M, m*m*D] -> [M, D']."""
+    def __init__(self, side: int, mlp: nn.Module, *, norm: nn.Module | None = None) -> None:
+        """``side``: m; ``mlp``: [M, m*m*D] -> [M, D']; ``norm``: of each token before it."""
         super().__init__(mlp)
         self.side = side
+        self.norm = norm
 
     def forward(self, tokens: Tensor, positions: Tensor, token_grid: Tensor | None) -> Tensor:
         """tokens [T, D], positions, token_grid [T, 2] int32 -> [M, D']"""
         assert token_grid is not None
+        if self.norm is not None:
+            tokens = self.norm(tokens)
         rows = merged_rows(positions, token_grid, self.side)
         merged: Tensor = self.mlp(tokens.index_select(0, rows.flatten()).view(rows.shape[0], -1))
         return merged

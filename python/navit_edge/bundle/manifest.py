@@ -25,7 +25,7 @@ SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
 #: Sizing rules that readers of schema 1 do not know.
-_RULES_OF_SCHEMA_2 = ("patch-budget",)
+_RULES_OF_SCHEMA_2 = ("patch-budget", "navit-resize")
 MANIFEST = "manifest.json"
 #: Before a field of the preprocessing, a key of ``created_by``: where export took that field from.
 SOURCE_PREFIX = "preprocess."
@@ -221,7 +221,9 @@ def for_processor(manifest: Manifest, processor: Processor) -> Manifest:
     """
     said: Processor | msgspec.UnsetType = msgspec.UNSET if processor == "pillow" else processor
     preprocess = msgspec.structs.replace(manifest.preprocess, processor=said)
-    if processor == "torchvision" or preprocess.sizing.rule in _RULES_OF_SCHEMA_2:
+    sizing = preprocess.sizing
+    later_rule = sizing.rule in _RULES_OF_SCHEMA_2 or (sizing.rule == "longest-side" and sizing.merge > 0)
+    if processor == "torchvision" or later_rule:
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_version=2)
     if processor == "timm":
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_minor=1)

@@ -20,14 +20,14 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which grid an image gets (docs/preprocessing.md). A rule reads its own fields; the others keep their defaults."""
 
     rule: Rule
-    max_tokens: int = 0  # token-cap, naflex, patch-budget: most patches of an image
+    max_tokens: int = 0  # token-cap, naflex, patch-budget, navit-resize (before sides are filled up): most patches
     upscale: bool = False  # token-cap: small images are scaled up to max_tokens, too
     fit: Fit = "resize"  # native
-    pad_rgb: tuple[int, int, int] = (0, 0, 0)  # native with pad or crop: colour of what the image does not cover
-    merge: int = 0  # smart-resize, patch-budget: sides are multiples of patch_px * merge
+    pad_rgb: tuple[int, int, int] = (0, 0, 0)  # native with pad or crop, navit-resize: colour of what no image covers
+    merge: int = 0  # smart-resize, longest-side, patch-budget, navit-resize: sides are multiples of patch_px * merge
     min_pixels: int = 0  # smart-resize
     max_pixels: int = 0  # smart-resize
-    longest_px: int = 0  # longest-side
+    longest_px: int = 0  # longest-side, navit-resize
     height_px: int = 0  # fixed
     width_px: int = 0  # fixed
 
@@ -38,9 +38,10 @@ FIELDS: dict[Rule, tuple[str, ...]] = {
     "native": ("fit", "pad_rgb"),
     "naflex": ("max_tokens",),
     "smart-resize": ("merge", "min_pixels", "max_pixels"),
-    "longest-side": ("longest_px",),
+    "longest-side": ("longest_px", "merge"),
     "fixed": ("height_px", "width_px"),
     "patch-budget": ("merge", "max_tokens"),
+    "navit-resize": ("max_tokens", "longest_px", "merge", "pad_rgb"),
 }
 RULES = tuple(FIELDS)
 
@@ -94,9 +95,10 @@ def example(rule: str) -> str:
         "native": "native:fit=pad,pad_rgb=124/116/104",
         "naflex": "naflex:max_tokens=256",
         "smart-resize": "smart-resize:merge=2,min_pixels=3136,max_pixels=1003520",
-        "longest-side": "longest-side:longest_px=1024",
+        "longest-side": "longest-side:longest_px=1024,merge=2",
         "fixed": "fixed:height_px=224,width_px=224",
         "patch-budget": "patch-budget:merge=3,max_tokens=2520",
+        "navit-resize": "navit-resize:max_tokens=16384,longest_px=7168,merge=2,pad_rgb=0/0/0",
     }[rule]
 
 
@@ -111,17 +113,23 @@ def describe(sizing: Sizing) -> str:
 def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
     """Most patches that an image gets; None if the rule has no limit.
 
-    Under smart-resize very long images may get more: its source keeps each side at a cell at least.
+    Under smart-resize very long images may get more: its source keeps each side at a cell at least. Under navit-resize
+    images with a side below some patches may, too: its source counts whole patches.
     """
     if sizing.rule == "patch-budget":
         return sizing.max_tokens // sizing.merge**2 * sizing.merge**2
+    if sizing.rule == "navit-resize":  # whole patches are counted, and then each side is filled up to whole cells
+        side = max(1, min(sizing.longest_px // patch_px, sizing.max_tokens))
+        sides = side + -(-sizing.max_tokens // side) + 1
+        return sizing.max_tokens + (sizing.merge + 1) * sides + sizing.merge**2
     if "max_tokens" in FIELDS[sizing.rule]:
         return sizing.max_tokens
     if sizing.rule == "smart-resize":
         cell = patch_px * sizing.merge
         return max(1, sizing.max_pixels // cell**2) * sizing.merge**2
     if sizing.rule == "longest-side":
-        return ((sizing.longest_px - 1) // patch_px + 1) ** 2
+        merge = max(1, sizing.merge)
+        return (((sizing.longest_px - 1) // (patch_px * merge) + 1) * merge) ** 2
     if sizing.rule == "fixed":
         return (sizing.height_px // patch_px) * (sizing.width_px // patch_px)
     return None
@@ -129,7 +137,9 @@ def most_tokens(sizing: Sizing, patch_px: int) -> int | None:
 
 def keeps_whole_patches(sizing: Sizing) -> bool:
     """Whether an image of whole patches, and not too many, keeps its grid."""
-    return sizing.rule in ("native", "longest-side") or (sizing.rule == "token-cap" and not sizing.upscale)
+    if sizing.rule == "longest-side":
+        return sizing.merge <= 1
+    return sizing.rule == "native" or (sizing.rule == "token-cap" and not sizing.upscale)
 
 
 def to_json(sizing: Sizing) -> str:

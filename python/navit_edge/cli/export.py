@@ -92,7 +92,7 @@ def export(
         str | None,
         typer.Option(
             help="Which grid an image gets: token-cap, native, naflex, smart-resize, longest-side, fixed or "
-            "patch-budget, with its fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (navit-edge "
+            "navit-resize, with its fields, as smart-resize:merge=2,min_pixels=3136,max_pixels=1003520 (navit-edge "
             "docs preprocessing).",
             show_default="the family's, or token-cap",
             metavar="RULE[:KEY=VALUE,…]",
