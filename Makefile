@@ -117,7 +117,9 @@ test-python: $(VENV)/.installed
 	$(PY) -m pytest -n $(WORKERS) $(SHARED)
 
 verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)
-	$(PY) -m pytest tests/families tests/families/verify_*.py
+	@mkdir -p build
+	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/families tests/families/verify_*.py -o junit_family=xunit1 --junitxml=build/verify-families.xml
+	$(PY) scripts/families_table.py build/verify-families.xml  # the table of docs/families.md
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure

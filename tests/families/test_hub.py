@@ -206,3 +206,10 @@ def test_a_folder_needs_no_more_shards_than_those_of_the_tower(repository: Path)
     (repository / TEXT).unlink()
     found = import_checkpoint(repository).model.state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_tokenizer_comes_along_if_it_is_asked_for(hub: Hub) -> None:
+    (hub.folder / "tokenizer.json").write_text("{}")
+    found = open_hub_folder(f"hf:{REPO}").gather("tokenizer.json", "tokenizer_config.json")
+    assert [path.name for path in found.iterdir()] == ["tokenizer.json"]
+    assert hub.downloaded == ["tokenizer.json"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import test_glm4v
+import test_hunyuan_vl
 import test_moonvit_paddleocr
 import test_pixtral
 import test_qwen_vl
@@ -20,13 +22,28 @@ from navit_edge.errors import InvalidInputError
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.preprocess import normalize
 
-#: Those whose own size is ours, too; DINOv2's is told the grid's (test_dinov2.py).
-MODELS = {
-    "siglip2": test_siglip2.make,
-    "qwen2-vl": lambda: test_qwen_vl.make("qwen2-vl"),
-    "pixtral": test_pixtral.make_model,
-    "paddleocr-vl": test_moonvit_paddleocr.make_paddle,
+#: Family -> model, processor, what it is told. Those whose own size is ours, too; DINOv2's is told the grid's
+#: (test_dinov2.py).
+PROCESSORS: dict[str, tuple[Callable[[], Any], Any, Mapping[str, Any]]] = {
+    name: (make, CASES[name][0]["pillow"], CASES[name][1])
+    for name, make in {
+        "siglip2": test_siglip2.make,
+        "qwen2-vl": lambda: test_qwen_vl.make("qwen2-vl"),
+        "pixtral": test_pixtral.make_model,
+        "paddleocr-vl": test_moonvit_paddleocr.make_paddle,
+    }.items()
 }
+_EDGES = {"shortest_edge": 64 * 64, "longest_edge": 160 * 160}
+PROCESSORS |= {
+    "glm4v": (
+        test_glm4v.make,
+        test_glm4v.Glm4vImageProcessorPil,
+        {"size": {name: 2 * value for name, value in _EDGES.items()}, "patch_size": 8},  # of two frames
+    ),
+    "hunyuan-vl": (test_hunyuan_vl.make, test_hunyuan_vl.HunYuanVLImageProcessorPil, {"size": _EDGES, "patch_size": 8}),
+}
+#: Frames that an image counts as, of those that arrange patches in blocks of 2 x 2.
+FRAMES = {"qwen2-vl": 2, "glm4v": 2, "paddleocr-vl": 1, "hunyuan-vl": 1}
 #: What says nothing of pixels: the kind of array, the device, what is done with videos.
 GENERIC = frozenset(
     {"data_format", "device", "disable_grouping", "image_processor_type", "input_data_format", "return_tensors"}
@@ -46,6 +63,8 @@ OTHERS: dict[str, tuple[object, ...]] = {
     "max_pixels": (48 * 48,),
 }
 SIZES = {
+    "glm4v": ({"shortest_edge": 2 * 100 * 100, "longest_edge": 2 * 128 * 128}, {"height": 64, "width": 64}),
+    "hunyuan-vl": ({"shortest_edge": 100 * 100, "longest_edge": 128 * 128}, {"height": 64, "width": 64}),
     "qwen2-vl": ({"shortest_edge": 100 * 100, "longest_edge": 128 * 128}, {"height": 64, "width": 64}),
     "paddleocr-vl": ({"shortest_edge": 100 * 100, "longest_edge": 128 * 128}, {"height": 64, "width": 64}),
     "pixtral": ({"longest_edge": 96}, {"height": 96, "width": 96}, {"shortest_edge": 96}, {"height": 96, "width": 64}),
@@ -63,19 +82,19 @@ def changed(family: str, name: str, value: object) -> Iterator[object]:
         yield 2 * value
 
 
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", PROCESSORS)
 def test_a_changed_field_changes_our_pixels_as_transformers_or_is_refused_by_name(family: str, tmp_path: Path) -> None:
-    classes, options, _ = CASES[family]
-    MODELS[family]().save_pretrained(tmp_path)
+    make, kind, options = PROCESSORS[family]
+    make().save_pretrained(tmp_path)
     rng = np.random.default_rng(0)
     pictures: list[Image8] = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((37, 61), (230, 231), (150, 40))]
-    fields = {name: value for name, value in classes["pillow"](**options).to_dict().items() if name not in GENERIC}
+    fields = {name: value for name, value in kind(**options).to_dict().items() if name not in GENERIC}
     same, refused, impossible, wrong = [], [], [], []
     for name, value in fields.items():
         for other in changed(family, name, value):
             what = f"{name} = {other!r}"
             try:
-                processor = classes["pillow"](**{**options, name: other})
+                processor = kind(**{**options, name: other})
                 theirs = [
                     np.asarray(processor(Image.fromarray(one), return_tensors="np")["pixel_values"]) for one in pictures
                 ]
@@ -103,7 +122,11 @@ def _compare(family: str, found: Any, processor: Any, pictures: list[Image8], th
     )  # fmt: skip
     for picture, expected in zip(pictures, theirs, strict=True):
         pixels = normalize(ours(picture, pre), pre.mean, pre.std, processor="pillow")
-        mine = arranged(family, processor, pixels, pre.patch_px)
+        if frames := FRAMES.get(family):
+            planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+            mine = np.asarray(processor.patchify(planes, pre.patch_px, 2, frames)[0])
+        else:
+            mine = arranged(family, processor, pixels, pre.patch_px)
         values = expected.reshape(-1, *expected.shape[-mine.ndim + 1 :])
         if mine.shape[1:] != values.shape[1:] or len(mine) > len(values):
             return f": {mine.shape} of {picture.shape}; theirs {expected.shape}"

@@ -83,7 +83,8 @@ def ours(image: Image8, pre: Preprocess) -> Image8:
         np.array([image.shape[:2]], np.int32), patch_px=pre.patch_px, sizing=to_json(pre.sizing)
     )
     rows, columns = (int(side) for side in grid[0])
-    cells = patches_of(image, (rows, columns), pre).reshape(rows, columns, pre.patch_px, pre.patch_px, 3)
+    manifest: Any = SimpleNamespace(preprocess=pre, frames=1)
+    cells = patches_of(image, (rows, columns), manifest).reshape(rows, columns, pre.patch_px, pre.patch_px, 3)
     return np.ascontiguousarray(cells.transpose(0, 2, 1, 3, 4)).reshape(rows * pre.patch_px, columns * pre.patch_px, 3)
 
 

@@ -16,7 +16,7 @@ from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families import qwen_vl
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.common import CLIP, patch_embed, rope_fields
-from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, read_patch_px, read_pixels
+from navit_edge_export.families.fields import HF_ACTIVATIONS, Fields, expect_patches, read_patch_px, read_pixels
 from navit_edge_export.families.qwen_vl import MERGE, QwenVisionConfig
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
@@ -158,6 +158,7 @@ def state_map(config: GlmVisionConfig, checkpoint: Checkpoint) -> StateMap:
 def read_preprocessing(config: GlmVisionConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``Glm4vImageProcessor`` and ``Glm46VImageProcessor`` do it, but for images with a side below two patches,
     which they enlarge first. An image counts as two frames there, so its limits in pixels are half of theirs."""
+    expect_patches(NAME, checkpoint, config.patch_px).expect("merge_size", MERGE, None)
     found = qwen_vl.read_smart_resize(NAME, checkpoint, min_pixels=112 * 112, max_pixels=28 * 28 * 15000)
     sizing = found.sizing
     for name, value in (("shortest_edge", sizing.min_pixels), ("longest_edge", sizing.max_pixels)):

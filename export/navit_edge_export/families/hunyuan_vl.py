@@ -29,7 +29,7 @@ from navit_edge_export.families.common import (
     prefix_of,
     read_shared,
 )
-from navit_edge_export.families.fields import Fields, vision_values
+from navit_edge_export.families.fields import Fields, expect_patches, vision_values
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import StateMap, patch_rows_from_convolution
 from navit_edge_export.layers.merging import PatchMerger
@@ -172,6 +172,7 @@ def state_map(config: HunyuanConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: HunyuanConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``HunYuanVLImageProcessor`` does it: bicubic, whatever ``resample`` says."""
+    expect_patches(NAME, checkpoint, config.patch_px)
     found = qwen_vl.read_smart_resize(NAME, checkpoint, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
     return dataclasses.replace(found, filter="bicubic")
 

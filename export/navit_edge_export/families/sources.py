@@ -22,10 +22,10 @@ FIELDS = ("sizing", "filter", "mean", "std", "alpha", "orientation")
 #: Read to refuse what no importer represents, or to know whose processor it is; they say nothing of the size.
 _CHECKED = frozenset(
     {"do_rescale", "do_resize", "do_normalize", "rescale_factor"}
-    | {"image_processor_type", "feature_extractor_type", "auto_map"}
+    | {"image_processor_type", "feature_extractor_type", "auto_map", "patch_size", "temporal_patch_size"}
 )
-#: Without meaning for the numbers of one forward pass: what transformers stores with every config and processor, and
-#: what only training, text and the library itself read.
+#: Without meaning for the numbers of an image's forward pass: what transformers stores with every config and processor,
+#: and what only training, text, videos and the library itself read.
 IDLE = frozenset(
     (
         "_attn_implementation", "_name_or_path", "_commit_hash", "architectures", "attn_implementation",
@@ -38,9 +38,12 @@ IDLE = frozenset(
         "problem_type", "processor_class", "projector_dropout", "return_dict", "return_tensors", "tie_word_embeddings",
         "torch_dtype", "torchscript", "transformers_version", "use_bfloat16", "use_cache", "use_mask_token",
         "mask_token", "num_frames", "out_features", "out_indices", "apply_layernorm", "reshape_hidden_states",
+        "pos_emb_time", "pos_embed_jitter", "pos_embed_rescale", "pos_embed_shift", "tokens_per_second",
         "stage_names", "label_descriptions", "label_names", "license", "paper_ids", "hf_hub_id", "hf_hub_filename",
     )
 )  # fmt: skip
+#: The same, of processors alone: how images are made one array, and frames of a video.
+_IDLE_OF_PROCESSORS = frozenset({"do_pad", "temporal_patch_size"})
 
 
 class ReadFields(dict[str, Any]):
@@ -135,5 +138,6 @@ def _unread(config: Mapping[str, Any], processor: Mapping[str, Any]) -> tuple[st
     return tuple(
         f"not used: {_named(values, names)}"
         for values in files
-        if isinstance(values, ReadFields) and (names := values.unread())
+        if isinstance(values, ReadFields)
+        and (names := [name for name in values.unread() if values is not processor or name not in _IDLE_OF_PROCESSORS])
     )
