@@ -267,3 +267,25 @@ def wheel(repository: Path, made_once: MadeOnce) -> Path:
 
     (path,) = made_once("wheel", make).glob("navit_edge-*.whl")
     return path
+
+
+@pytest.fixture(scope="session")
+def siglip2_bundle(made_once: MadeOnce) -> Path:
+    """A tiny SigLIP2 with its text tower, exported by the command from "folder" beside it, with an OpenVINO engine."""
+
+    def make(folder: Path) -> None:
+        from siglip2_folder import make_folder
+        from typer.testing import CliRunner
+
+        from navit_edge.cli.main import app
+        from navit_edge.compile import BuildRequest, build_engines
+
+        make_folder(folder / "folder")
+        bundle = folder / "model.navit"
+        options = ("--text", "--lowerings", "padded", "--processor", "pillow")
+        command = ["export", "--checkpoint", str(folder / "folder"), *options, "-o", str(bundle)]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.stderr
+        build_engines(bundle, BuildRequest(backend="openvino", token_budgets=(1024,), precision=("fp32",)))
+
+    return made_once("siglip2", make) / "model.navit"

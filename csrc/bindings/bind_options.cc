@@ -45,11 +45,11 @@ py::dict words() {
 }  // namespace
 
 void bind_options(py::module_& module) {
-  module.def(
-      "vocabularies",
-      &words<SizingRule, Fit, Filter, Processor, Alpha, Orientation, Icc, DType, Lowering, Quantization, Precision,
-             DeviceKind, Overflow, Strategy, AttentionCost, PixelFormat, YuvMatrix, YuvRange, GraphInput, GraphOutput>,
-      "The words of manifests and options, by what they are words for: navit_edge/vocabulary.py has the same.");
+  module.def("vocabularies",
+             &words<SizingRule, Fit, Filter, Processor, Alpha, Orientation, Icc, DType, Lowering, Quantization,
+                    Precision, DeviceKind, Overflow, Strategy, AttentionCost, PixelFormat, YuvMatrix, YuvRange,
+                    GraphInput, GraphOutput, Scores>,
+             "The words of manifests and options, by what they are words for: navit_edge/vocabulary.py has the same.");
   module.def("option_ranges", &ranges,
              "(least, most, whole, whether 0 is allowed beside them, the same in words) of each option, by its name.");
 }

@@ -41,12 +41,12 @@ py::object array_of(const Result& result, GraphOutput kind) {
   return array;
 }
 
-PyResult py_result(Result&& result, py::object labels) {
+PyResult py_result(Result&& result, PyClasses classes) {
   PyResult out;
   out.error = python_error(result.error);
   result.own_rows();
   out.result = std::move(result);
-  out.labels = std::move(labels);
+  out.classes = std::move(classes);
   return out;
 }
 
@@ -140,11 +140,19 @@ void bind_result(py::module_& module) {
           "sizing", &sizing_words,
           "Why it has fewer tokens than the bundle's sizing rule gives, in words. \"\": it has them all.")
       .def_property_readonly(
-          "labels", [](const PyResult& self) { return self.labels.is_none() ? py::tuple() : py::tuple(self.labels); },
+          "labels",
+          [](const PyResult& self) {
+            const py::object& labels = self.classes.labels;
+            return labels.is_none() ? py::tuple() : py::tuple(labels);
+          },
           "Class names of the bundle; empty if it has none.")
+      .def_property_readonly(
+          "scores", [](const PyResult& self) { return word_of(self.classes.scores); },
+          "What the score of a class is: \"softmax\" over all logits, or the \"sigmoid\" of its own.")
       .def("top_k", in_python<py::object>("top_k"), py::arg("k") = 5,
            "The ``k`` classes of the highest logits, best first, with index, label, score and logit. ``score`` is the "
-           "softmax over all\nclasses; ``label`` is \"\" if the bundle has none. Raises InvalidInputError if there are "
+           "softmax over all\nclasses, or the sigmoid of each (``scores``); ``label`` is \"\" if the bundle has none. "
+           "Raises InvalidInputError if there are "
            "no logits.")
       .def(
           "to_dict", in_python<py::object>("to_dict"), py::kw_only(), py::arg("top_k") = 3,

@@ -41,8 +41,9 @@ py::dict state_of(const PyResult& self) {
                   py::arg("pack_rows") = py::make_tuple(result.first_token, result.pack_tokens),
                   py::arg("times_us") = py::make_tuple(result.latency_us, result.queue_us),
                   py::arg("sizing") = sizing_words(self), py::arg("decoding") = self.decoding,
-                  py::arg("index") = self.index, py::arg("tag") = self.tag, py::arg("labels") = self.labels,
-                  py::arg("error") = self.error, py::arg("lost") = self.lost);
+                  py::arg("index") = self.index, py::arg("tag") = self.tag, py::arg("labels") = self.classes.labels,
+                  py::arg("scores") = word_of(self.classes.scores), py::arg("error") = self.error,
+                  py::arg("lost") = self.lost);
 }
 
 OutputView view_of(const py::object& values) {
@@ -78,7 +79,8 @@ PyResult from_state(const py::dict& state) {
   self.decoding = state["decoding"].cast<std::string>();
   self.index = state["index"].cast<std::int64_t>();
   self.tag = state["tag"];
-  self.labels = state["labels"];
+  self.classes.labels = state["labels"];
+  if (state.contains("scores")) self.classes.scores = parse_word<Scores>(state["scores"].cast<std::string>());
   self.error = state["error"];
   self.lost = state["lost"].cast<bool>();
   return self;

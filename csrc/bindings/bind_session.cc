@@ -17,7 +17,7 @@ namespace navit_edge::bindings {
 PySession::PySession(std::unique_ptr<Session> opened)
     : session(std::move(opened)),
       result_queue(std::make_shared<ResultQueue>()),
-      labels(py::tuple(py::cast(session->manifest().labels))) {}
+      classes{py::tuple(py::cast(session->manifest().labels)), session->manifest().scores} {}
 
 PySession::~PySession() {
   {
@@ -124,7 +124,7 @@ void bind_session(py::module_& module) {
             }
             py::list out(results.size());
             for (std::size_t i = 0; i < results.size(); ++i) {
-              PyResult result = py_result(std::move(results[i]), self.labels);
+              PyResult result = py_result(std::move(results[i]), self.classes);
               result.index = static_cast<std::int64_t>(i);
               out[i] = std::move(result);
             }

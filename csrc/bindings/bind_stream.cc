@@ -30,7 +30,7 @@ const char* name_of(Pushed pushed) {
 /// Tags are indices in the source. The Python session is kept alive by the binding.
 class PyStream {
  public:
-  PyStream(PySession& session, StreamOptions options) : result_queue_(session.result_queue), labels_(session.labels) {
+  PyStream(PySession& session, StreamOptions options) : result_queue_(session.result_queue), classes_(session.classes) {
     options.on_drop = [this](std::uint64_t tag) {
       const std::lock_guard lock(mutex_);
       dropped_.push_back(tag);
@@ -86,7 +86,7 @@ class PyStream {
     if (!more) return py::none();
     py::list out(results.size());
     for (std::size_t i = 0; i < results.size(); ++i) {
-      PyResult result = py_result(std::move(results[i]), labels_);
+      PyResult result = py_result(std::move(results[i]), classes_);
       result.index = static_cast<std::int64_t>(result.result.tag);
       out[i] = std::move(result);
     }
@@ -114,7 +114,7 @@ class PyStream {
 
  private:
   std::shared_ptr<ResultQueue> result_queue_;
-  py::object labels_;
+  PyClasses classes_;
   std::unique_ptr<Stream> stream_;
   std::mutex mutex_;
   std::vector<std::uint64_t> dropped_;

@@ -35,7 +35,7 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   py::object place = py::cast(PyResult());
   auto& result = place.cast<PyResult&>();
   result.tag = tag;
-  result.labels = self.labels;
+  result.classes = self.classes;
   const py::tuple entry = py::make_tuple(future, std::move(place));
   auto pending = std::make_unique<PendingResult>(PendingResult{self.result_queue, entry.inc_ref().ptr(), &result});
   const Done done = [own = pending.get()](Result&& ended) {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "navit_edge/session.h"
+#include "py_result.h"
 #include "result_queue.h"
 
 namespace navit_edge::bindings {
@@ -16,7 +17,7 @@ struct PySession {
 
   std::unique_ptr<Session> session;
   std::shared_ptr<ResultQueue> result_queue;
-  pybind11::object labels;  // a tuple, for results to share
+  PyClasses classes;
 };
 
 void bind_submit(pybind11::module_& module, pybind11::class_<PySession>& session);

@@ -197,6 +197,8 @@ def export_bundle(
         manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess, model.frames))
         if tower is not None:
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
+        if model.scores != "softmax":
+            manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, scores=model.scores)
         publish.seal(staging, manifest)
     report("done", steps, steps)
     return Path(out)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from navit_edge import vocabulary
 from navit_edge.errors import InvalidInputError
 from navit_edge.token_parts import layers_of
-from navit_edge.vocabulary import LOWERINGS
+from navit_edge.vocabulary import LOWERINGS, Scores
 from navit_edge_export.layers.attention import Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
 from navit_edge_export.layers.embed import PatchLayer
 from navit_edge_export.layers.merging import PatchMerger, Projector
@@ -140,6 +140,7 @@ class PackedModel(nn.Module):
         self.projector = projector
         self.deepstack = nn.ModuleDict({str(block): part for block, part in (deepstack or {}).items()})
         self.windows = windows
+        self.scores: Scores = "softmax"  # what the score of a class is
         self.token_parts: tuple[str, ...] = ("tokens",)  # what a row of the output "tokens" holds (token_parts.py)
 
     @property

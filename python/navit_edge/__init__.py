@@ -28,6 +28,7 @@ from navit_edge.result import Prediction
 from navit_edge.session import Session
 from navit_edge.streaming import Stream
 from navit_edge.text_encoder import TextEncoder, TokenizedTexts
+from navit_edge.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "BackendError",
@@ -53,6 +54,7 @@ __all__ = [
     "TextEncoder",
     "TimedOutError",
     "TokenizedTexts",
+    "ZeroShotClassifier",
     "__version__",
     "choose",
     "complexity",

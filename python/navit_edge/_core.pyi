@@ -83,6 +83,9 @@ class Result:
     def index(self) -> int:
         """Place in the list or the source, from 0. -1: it was submitted alone."""
     @property
+    def scores(self) -> Literal["softmax", "sigmoid"]:
+        """What the score of a class is: "softmax" over all logits, or the "sigmoid" of its own."""
+    @property
     def labels(self) -> tuple[str, ...]:
         """Class names of the bundle; empty if it has none."""
     def top_k(self, k: int = 5) -> list[Prediction]:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from navit_edge.errors import InvalidInputError
 from navit_edge.options import whole
 from navit_edge.text import without_halves
-from navit_edge.vocabulary import OUTPUTS
+from navit_edge.vocabulary import OUTPUTS, Scores
 
 if TYPE_CHECKING:
     from navit_edge._core import Result
@@ -27,7 +27,8 @@ ARRAYS = OUTPUTS
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A class of an image. label: "" if the bundle has no labels. score: the softmax of the logits."""
+    """A class of an image. label: "" if the bundle has no labels. score: the softmax of the logits, or each one's
+    sigmoid if the bundle says that (classes of texts: docs/zero-shot.md)."""
 
     index: int
     label: str
@@ -35,15 +36,30 @@ class Prediction:
     logit: float
 
 
-def predictions(logits: npt.ArrayLike, labels: Sequence[str], top_k: int) -> list[Prediction]:
+#: The classes of a result, by something other than its logits: (result, how many) -> the best first.
+Classify: TypeAlias = Callable[["Result", int], list[Prediction]]
+
+
+def predictions(
+    logits: npt.ArrayLike, labels: Sequence[str], top_k: int, *, scores: Scores = "softmax"
+) -> list[Prediction]:
     """The ``top_k`` highest of ``logits`` [classes], the first of equal ones first."""
     values = np.asarray(logits, np.float64)
-    scores = np.exp(values - values.max())
-    scores /= scores.sum()
+    if scores == "sigmoid":
+        found = sigmoid(values)
+    else:
+        found = np.exp(values - values.max())
+        found /= found.sum()
     return [
-        Prediction(index=int(i), label=labels[i] if labels else "", score=float(scores[i]), logit=float(values[i]))
+        Prediction(index=int(i), label=labels[i] if labels else "", score=float(found[i]), logit=float(values[i]))
         for i in np.argsort(-values, kind="stable")[:top_k]
     ]
+
+
+def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """1 / (1 + e^-x), without an overflow; float32 of float32."""
+    found: npt.NDArray[Any] = np.exp(-np.logaddexp(logits.dtype.type(0), -logits))
+    return found
 
 
 def top_k(result: Result, k: object) -> list[Prediction]:
@@ -60,7 +76,7 @@ def top_k(result: Result, k: object) -> list[Prediction]:
             "the bundle gives no logits, and without them an image has no classes; export it with --outputs logits, or "
             "compare embeddings"
         )
-    return predictions(logits, result.labels, count)
+    return predictions(logits, result.labels, count, scores=result.scores)
 
 
 def to_dict(result: Result, top_k: int) -> dict[str, Any]:
@@ -68,8 +84,9 @@ def to_dict(result: Result, top_k: int) -> dict[str, Any]:
     return values_of(result, result.labels, top_k)
 
 
-def values_of(result: Result, labels: Sequence[str], top_k: int) -> dict[str, Any]:
-    """What ``navit-edge run`` writes of an image, the name of its file apart. labels: if empty, classes are indices."""
+def values_of(result: Result, labels: Sequence[str], top_k: int, *, classify: Classify | None = None) -> dict[str, Any]:
+    """What ``navit-edge run`` writes of an image, the name of its file apart. labels: if empty, classes are indices.
+    classify: in place of the bundle's own classes, which have names."""
     if result.error is not None:
         return error_values(result.error)
     values: dict[str, Any] = {
@@ -82,8 +99,10 @@ def values_of(result: Result, labels: Sequence[str], top_k: int) -> dict[str, An
     }
     if result.reason:
         values["reason"] = without_halves(result.reason)
-    if result.logits is not None:
-        values["top_k"] = [_plain(one, labels) for one in result.top_k(top_k)]
+    if classify is not None:
+        values["top_k"] = [_plain(one, named=True) for one in classify(result, top_k)]
+    elif result.logits is not None:
+        values["top_k"] = [_plain(one, named=bool(labels)) for one in result.top_k(top_k)]
     elif result.embedding is not None:
         values["embedding_norm"] = math.sqrt(float(np.square(np.asarray(result.embedding, np.float64)).sum()))
     return values
@@ -116,9 +135,9 @@ def describe(result: Result) -> str:
     return f"<navit_edge.Result {', '.join(parts)}>"
 
 
-def _plain(one: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+def _plain(one: Prediction, *, named: bool) -> dict[str, Any]:
     return {
-        **({"label": one.label} if labels else {"index": one.index}),
+        **({"label": one.label} if named else {"index": one.index}),
         "score": one.score,
         "logit": one.logit,
     }

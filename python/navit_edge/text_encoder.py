@@ -18,6 +18,7 @@ from navit_edge.bundle.manifest import Manifest, TextTower
 from navit_edge.errors import BackendError, BundleError, InvalidInputError, import_or_explain
 from navit_edge.machine.cores import usable_cores
 from navit_edge.options import checked_int
+from navit_edge.result import sigmoid
 from navit_edge.text import shown
 
 Array = npt.NDArray[np.float32]
@@ -169,12 +170,6 @@ def unit(values: Array, name: str) -> Array:
         )
     found: Array = values / lengths
     return found
-
-
-def sigmoid(logits: Array) -> Array:
-    """1 / (1 + e^-x), without an overflow."""
-    scores: Array = np.exp(-np.logaddexp(np.float32(0), -logits))
-    return scores
 
 
 def _tower_of(bundle: Path, manifest: Manifest) -> TextTower:

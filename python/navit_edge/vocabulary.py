@@ -70,11 +70,15 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 Output: TypeAlias = Literal["logits", "embedding", "tokens", "projected", "deepstack"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
+#: What the score of a class is: the softmax of all logits, or the sigmoid of its own.
+Scores: TypeAlias = Literal["softmax", "sigmoid"]
+SCORES: tuple[Scores, ...] = get_args(Scores)
+
 # --- evaluation -----------------------------------------------------------------------------------------------------
 
 #: How an output becomes a class: the bundle's own logits; neighbours or a linear probe in embeddings of training
-#: images; the nearest other image of the data.
-Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval"]
+#: images; the nearest other image of the data; the nearest text.
+Head: TypeAlias = Literal["auto", "classifier", "knn", "linear", "retrieval", "zero-shot"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
 # --- sessions -------------------------------------------------------------------------------------------------------

@@ -104,6 +104,22 @@ def test_submitted_in_c_each_image_gets_its_result(
     assert tokens == {str(path): wanted[2] for path, wanted in zip(ppm_files, expected, strict=True)}
 
 
+def test_texts_are_scored_in_cpp_as_in_python(
+    programs: Programs, siglip2_bundle: Path, photographs: Photographs, ppm_files: Sequence[Path], tmp_path: Path
+) -> None:
+    encoder = ne.TextEncoder(siglip2_bundle)
+    tokenized = encoder.tokenize(["a cat", "two dogs at night", ""])
+    np.savetxt(tmp_path / "ids", tokenized.ids, fmt="%d")
+    results = ne.Session(siglip2_bundle).run(list(photographs.values()))
+    logits = encoder.logits([result.embedding for result in results], encoder.embed_tokens(tokenized))
+    lines = run_tool(programs.cpp / "zero_shot", siglip2_bundle, tmp_path / "ids", *ppm_files).splitlines()
+    found = [line.split("\t") for line in lines]
+    assert [line[:2] for line in found] == [[str(path), f"text {n}"] for path in ppm_files for n in range(3)]
+    printed = np.array([[float(part.split()[1]) for part in line[2:]] for line in found])
+    np.testing.assert_allclose(printed[:, 0], logits.ravel(), atol=1e-4)
+    np.testing.assert_allclose(printed[:, 1], 1 / (1 + np.exp(-logits.ravel().astype(np.float64))), atol=1e-4)
+
+
 def test_the_programs_report_errors_and_end_with_one(programs: Programs, tiny_bundle: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.ppm"
     text.write_text("not pixels")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import test_dinov2
 import test_dinov3
+import test_gemma4
 import test_glm4v
 import test_hunyuan_vl
 import test_lfm2_vl
@@ -114,6 +115,7 @@ class Case:
 
     make: Callable[..., Any]  # fields -> the library's model
     oracle_of: Callable[[Any], Oracle]
+    grids: tuple[tuple[int, int], ...] = GRIDS
     fields_of: Callable[[Any], Mapping[str, object]] = lambda model: model.config.to_dict()
     save: Callable[[Any, Path, Mapping[str, object]], Path] = lambda model, folder, fields: (
         model.save_pretrained(folder) or folder
@@ -179,6 +181,7 @@ CASES_BY_NAME: dict[str, Case] = {
     "dinov3": Case(make=test_dinov3.make_model, oracle_of=test_dinov3.oracle_of),
     "pixtral": Case(make=lambda **fields: perturb(test_pixtral.make_model(**fields)), oracle_of=test_pixtral.oracle_of),
     **{family: _qwen(family) for family in test_qwen_vl.MAKE},
+    "gemma4": Case(make=test_gemma4.make, oracle_of=test_gemma4.oracle_of, grids=((3, 9), (9, 3), (6, 6))),
     "glm4v": Case(make=test_glm4v.make, oracle_of=test_glm4v.oracle_of),
     "glm-ocr": Case(make=lambda **fields: test_glm4v.make("glm-ocr", **fields), oracle_of=test_glm4v.oracle_of),
     "hunyuan-vl": Case(make=test_hunyuan_vl.make, oracle_of=test_hunyuan_vl.oracle_of),
@@ -235,7 +238,7 @@ def test_a_changed_field_changes_our_outputs_as_the_librarys_or_is_refused_by_na
                 refused.append(what)
                 continue
             try:
-                check_parity_in_pytorch(found.model, oracle, grids=GRIDS)
+                check_parity_in_pytorch(found.model, oracle, grids=case.grids)
                 same.append(what)
             except AssertionError as error:
                 wrong.append(f"{what}: {error}")

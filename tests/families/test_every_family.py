@@ -31,8 +31,8 @@ Values = npt.NDArray[np.float32]
 NAMES = tuple(row.name for row in FAMILIES)
 #: height_px, width_px of what the commands are given.
 SIZES = ((40, 60), (64, 32), (96, 96), (57, 91))
-#: Even, for towers that merge 2 x 2 patches.
-GRIDS = ((4, 6), (2, 8), (6, 2))
+#: In blocks of patches.
+GRIDS = ((2, 3), (1, 4), (3, 1))
 PADDING = 5
 
 
@@ -75,7 +75,7 @@ def test_every_row_of_the_registry_has_a_tiny_checkpoint() -> None:
 def test_every_command_takes_the_family(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "SECONDS", 0.0)
     call("quantize", bundle, "--calibration", folder)
-    call("build-engine", bundle, "--backend", "openvino", "--precision", "fp32,int8", "--token-budgets", "512")
+    call("build-engine", bundle, "--backend", "openvino", "--precision", "fp32,int8", "--token-budgets", "640")
     manifest = ne.load_manifest(bundle)
     assert manifest.model.family == bundle.stem
     assert [engine.precision for engine in manifest.engines] == ["fp32", "int8"]
@@ -105,7 +105,8 @@ def run_with_padding(bundle: Path, session: onnxruntime.InferenceSession) -> lis
     """What a graph gives for images beside padding rows of zeros, and beside padding rows of other bytes."""
     manifest = ne.load_manifest(bundle)
     side, prefix = manifest.preprocess.patch_px, manifest.model.prefix_tokens
-    images = draw_images(GRIDS, side)
+    block = max(2, manifest.model.token_merge)  # even, for projectors that merge 2 x 2 patches
+    images = draw_images([(rows * block, columns * block) for rows, columns in GRIDS], side)
     packed = pack(images, patch_px=side, prefix_tokens=prefix, padding_tokens=PADDING, padding_images=1)
     inputs = packed.inputs()
     patches = inputs["patches"].copy()

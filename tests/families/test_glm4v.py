@@ -183,6 +183,8 @@ def test_grids_and_pixels_are_those_of_the_processor(
         ("config", {"attention_bias": "yes"}, "attention_bias is 'yes'"),
         ("preprocessor_config", {"size": {"shortest_edge": 12545, "longest_edge": 20000}}, "shortest_edge is 12545"),
         ("preprocessor_config", {"merge_size": 3}, "merge_size is 3"),
+        ("preprocessor_config", {"do_resize": False}, "do_resize is False"),
+        ("preprocessor_config", {"patch_size": 14}, "patch_size is 14"),
     ],
 )
 def test_what_the_importer_cannot_represent_is_refused_by_name(

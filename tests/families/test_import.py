@@ -210,7 +210,7 @@ def test_the_command_exports_a_checkpoint_with_the_familys_preprocessing(folder:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "s16", "--family", "siglip2"], "--family, --mean, --std, --frames and --text need --checkpoint"),
+        (["--model", "s16", "--family", "siglip2"], "--family, --mean, --std, --frames, --text and --classes need"),
         (["--checkpoint", "nowhere"], "there is no checkpoint nowhere; expected a file or a folder"),
         (["--checkpoint", "FOLDER", "--outputs", "logits"], "expected one or more of embedding, tokens"),
         (["--checkpoint", "FOLDER", "--mean", 0.5, 0.5, 0.5, "--std", 0.5, 0.0, 0.5], "image_std"),

@@ -17,7 +17,7 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from command_line import invoke
+from command_line import invoke, words
 from onnx_sessions import open_graph, run_graph
 from parity import TOLERANCE
 from siglip2_folder import TOKENS, WIDTH, make_folder
@@ -76,7 +76,9 @@ def test_the_manifest_names_graph_and_tokenizer_with_their_hashes(bundle: Path, 
     assert {tower.file, tower.tokenizer, "text/weights.bin"} <= manifest.files.keys()
     assert tower.logit_scale == pytest.approx(theirs.logit_scale.exp().item(), rel=1e-7)
     assert tower.logit_bias == theirs.logit_bias.item()
-    assert invoke("inspect", bundle, "--verify").exit_code == 0
+    inspected = invoke("inspect", bundle, "--verify")
+    assert inspected.exit_code == 0
+    assert f"{TOKENS} tokens, embeddings of {WIDTH}; engines: openvino-cpu-text" in inspected.stdout
 
 
 def test_a_bundle_without_texts_says_how_to_make_one_with_them(tiny_bundle: Path) -> None:
@@ -321,4 +323,32 @@ def test_a_checkpoint_without_texts_is_refused_with_the_reason(folder: Path, the
         import_checkpoint(tmp_path / "dinov2", text=True)
     result = invoke("export", "--model", "ti16", "--text", "-o", tmp_path / "x.navit")
     assert result.exit_code == 2
-    assert "--text need --checkpoint" in result.stderr
+    assert "--text and --classes need --checkpoint" in words(result.stderr)
+
+
+def test_build_engine_compiles_the_text_graph_once_and_again_if_it_is_asked_to(bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "x.navit")
+    before = manifests.load(copy)
+    assert isinstance(before.text, manifests.TextTower)
+    (engine,) = before.text.engines
+    assert (engine.id, engine.backend, engine.precision) == ("openvino-cpu-text", "openvino", "fp32")
+    assert {engine.file, engine.report} <= before.files.keys()
+    assert [one.id for one in before.engines] == ["openvino-cpu-fp32"]
+    again = ("build-engine", copy, "--backend", "openvino", "--precision", "fp32", "--token-budgets", "1024", "--json")
+    planned = json.loads(invoke(*again, "--dry-run").stdout)
+    assert [(one["id"], one["already_built"]) for one in planned["engines"]] == [
+        ("openvino-cpu-fp32", True),
+        ("openvino-cpu-text", True),
+    ]
+    result = invoke(*again, "--force")
+    assert result.exit_code == 0, result.stderr
+    assert [one["id"] for one in json.loads(result.stdout)["engines"]] == ["openvino-cpu-fp32", "openvino-cpu-text"]
+    after = manifests.load(copy)
+    assert isinstance(after.text, manifests.TextTower)
+    assert [one.id for one in after.text.engines] == ["openvino-cpu-text"]
+    assert after.files.keys() == {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()} - {
+        "manifest.json"
+    }
+    np.testing.assert_array_equal(
+        ne.TextEncoder(copy, threads=1).embed(["a cat"]), ne.TextEncoder(bundle, threads=1).embed(["a cat"])
+    )

@@ -14,6 +14,7 @@ from typing import Any
 
 import test_dinov2
 import test_dinov3
+import test_gemma4
 import test_glm4v
 import test_hunyuan_vl
 import test_lfm2_vl
@@ -72,6 +73,7 @@ TINY: dict[str, Save] = {
     "dinov3": _pretrained(test_dinov3.make_model),
     "pixtral": _pretrained(test_pixtral.make_model, size={"longest_edge": 128}),
     **{name: _pretrained(lambda name=name: test_qwen_vl.make(name)) for name in test_qwen_vl.MAKE},
+    "gemma4": _pretrained(lambda: test_gemma4.make_whole("gemma4"), max_soft_tokens=70),
     "glm4v": _pretrained(test_glm4v.make),
     "hunyuan-vl": _pretrained(
         lambda: test_hunyuan_vl.make(num_hidden_layers=1, hidden_size=128, intermediate_size=256, text_hidden_size=96),

@@ -23,7 +23,7 @@ def test_engines_of_each_precision_are_verified(family: str, lowering: str, tmp_
     (tmp_path / "images").mkdir()
     call("quantize", bundle, "--calibration", draw_files(tmp_path / "images"))
     precisions = [*builder.cpu_precisions(), "int8"]
-    words = ("--backend", "openvino", "--token-budgets", "512", "--lowering", lowering)
+    words = ("--backend", "openvino", "--token-budgets", "640", "--lowering", lowering)
     call("build-engine", bundle, *words, "--precision", ",".join(precisions))
     engines = ne.load_manifest(bundle).engines
     assert sorted(engine.precision for engine in engines) == sorted(precisions)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import test_dinov2
 import test_dinov3
+import test_gemma4
 import test_glm4v
 import test_hunyuan_vl
 import test_lfm2_vl
@@ -120,6 +121,13 @@ def _rotary(
     return make
 
 
+def _gemma4(folder: Path) -> Made:
+    sizes = {"hidden_size": 384, "num_attention_heads": 6, "num_key_value_heads": 6, "head_dim": 64}
+    theirs = test_gemma4.make_whole("gemma4", **sizes, intermediate_size=1024, position_embedding_size=10240)
+    theirs.save_pretrained(folder)
+    return import_checkpoint(folder), test_gemma4.whole_oracle(theirs)
+
+
 def _whole(make_theirs: Callable[..., Any], oracle_of: Callable[[Any], Oracle], **sizes: int) -> Callable[[Path], Made]:
     """Tower and projector of a whole model."""
 
@@ -157,6 +165,7 @@ REPRESENTATIVES: dict[str, Callable[[Path], Made]] = {
     "qwen2-vl": _qwen("qwen2-vl", embed_dim=384, mlp_ratio=4),
     "qwen2.5-vl": _qwen("qwen2.5-vl", hidden_size=384, intermediate_size=1024, window_size=112),
     "qwen3-vl": _qwen("qwen3-vl", hidden_size=384, intermediate_size=1536, num_position_embeddings=2304),
+    "gemma4": _gemma4,
     "glm4v": _glm("glm4v"),
     "glm-ocr": _glm("glm-ocr"),
     "hunyuan-vl": _rotary(test_hunyuan_vl.make, test_hunyuan_vl.oracle_of, max_image_size=1024),
@@ -180,7 +189,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     finally:
         SMALL.update(small)
     model = imported.model
-    sizing = "native" if model.block_side == 1 else MERGED_SIZING
+    sizing = "native" if model.block_side == 1 else MERGED_SIZING.replace("merge=2", f"merge={model.block_side}")
     bundle = export_bundle(model, folder / "model.navit", outputs=model.outputs(), sizing=sizing)
     return bundle, imported, oracle
 
@@ -202,7 +211,7 @@ def test_a_session_of_openvino_is_the_library_one_image_at_a_time(
     bundle, imported, oracle = exported
     build_openvino(bundle)
     even = imported.model.block_side > 1 or imported.family in ("moonvit", "paddleocr-vl")
-    grids = test_qwen_vl.GRIDS if even else GRIDS
+    grids = test_gemma4.GRIDS if imported.model.block_side == 3 else test_qwen_vl.GRIDS if even else GRIDS
     images = draw_images(grids, imported.model.config.patch_px)
     results = ne.Session(bundle, precision="fp32").run(images)
     outputs = imported.model.outputs()

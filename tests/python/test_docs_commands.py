@@ -45,8 +45,9 @@ SHORT = {
     "evaluate": ["--duration", "0", "--timed-images", "2"],
     "tensorrt-rtx": ["--dry-run"],
 }
-#: Option -> the file that tests it, where a run takes seconds.
+#: Option -> the file that tests it, where a run takes seconds or another bundle.
 RUN_ELSEWHERE = {
+    "--classes": "tests/families/test_zero_shot.py",
     "--calibrate": "tests/python/test_planning_commands.py",
 }
 

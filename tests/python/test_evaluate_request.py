@@ -18,6 +18,9 @@ from navit_edge.vocabulary import HEADS
         ("auto", ["logits", "embedding"], False, "classifier"),
         ("retrieval", ["embedding"], False, "retrieval"),
         ("linear", ["embedding"], True, "linear"),
+        ("zero-shot", ["logits", "embedding"], False, "zero-shot"),
+        ("zero-shot", ["logits"], False, "needs the output embedding, and the bundle gives logits"),
+        ("zero-shot", ["embedding"], True, "learns from no images; leave --train out"),
         ("auto", ["embedding"], False, "gives no logits, so it has no classifier; give --head knn or"),
         ("classifier", ["embedding"], False, "needs the output logits, and the bundle gives embedding"),
         ("knn", ["logits"], True, "needs the output embedding, and the bundle gives logits"),
@@ -36,7 +39,15 @@ def test_a_head_goes_with_what_the_bundle_gives(head: Any, outputs: list[str], t
 
 @pytest.mark.parametrize(
     "options",
-    [{"policies": ["quick"]}, {"precisions": ["fp7"]}, {"caps": [-1]}, {"margin": 1.0}, {"recall": [0]}, {"head": "x"}],
+    [
+        {"policies": ["quick"]},
+        {"precisions": ["fp7"]},
+        {"caps": [-1]},
+        {"margin": 1.0},
+        {"recall": [0]},
+        {"head": "x"},
+        {"head": "knn", "classes": ["a cat"]},
+    ],
 )
 def test_a_wrong_request_is_refused_where_it_is_made(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):

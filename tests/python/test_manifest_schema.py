@@ -153,7 +153,7 @@ def test_the_schema_judges_the_fields_of_every_rule_as_the_readers_do(schema: An
 
 def test_the_schema_has_the_fields_of_the_manifest_and_no_others(schema: Any) -> None:
     structs = msgspec.json.schema(Manifest)["$defs"]
-    names = {"TensorSpec": "tensor", "EngineGroup": "group", "TextTower": "text_tower"}
+    names = {"TensorSpec": "tensor", "EngineGroup": "group", "TextTower": "text_tower", "TextEngine": "text_engine"}
     assert schema["required"] == [name for name in schema["properties"] if name in structs["Manifest"]["required"]]
     assert set(schema["properties"]) >= set(structs["Manifest"]["properties"])
     for name, struct in structs.items():

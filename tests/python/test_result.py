@@ -27,7 +27,7 @@ from navit_edge.result import predictions
 
 ARRAYS = ("logits", "embedding", "tokens")
 PLAIN = ("pixels", "grid", "scale", "offset", "token_count", "pack", "first_token", "pack_tokens", "latency_ms",
-         "queue_ms", "reason", "sizing", "decoding", "index", "tag", "labels", "lost")  # fmt: skip
+         "queue_ms", "reason", "sizing", "decoding", "index", "tag", "labels", "scores", "lost")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ CPP = _core.vocabularies()
         ("overflow", get_args(vocabulary.Overflow)),
         ("strategy", vocabulary.STRATEGIES),
         ("attention", get_args(vocabulary.AttentionCost)),
+        ("scores", vocabulary.SCORES),
     ],
 )
 def test_python_and_cpp_have_the_same_words_in_the_same_order(name: str, words: tuple[str, ...]) -> None:

@@ -167,6 +167,17 @@ struct ModelSpec {
   [[nodiscard]] std::int32_t block_side() const noexcept;
 };
 
+/// The text tower beside the graphs (docs/zero-shot.md): embeds texts where the images' embeddings lie.
+struct TextSpec {
+  std::string file;
+  std::vector<TensorSpec> inputs;   // "input_ids" int32 [N texts, tokens] and, if the model has one, "attention_mask"
+  std::vector<TensorSpec> outputs;  // "embedding" float32 [N, D], of any length
+  std::string tokenizer;            // a file of the tokenizers library, which pads and cuts texts to the tokens
+  double logit_scale = 1;           // of an image and a text: logit = logit_scale * cosine + logit_bias
+  double logit_bias = 0;
+  std::vector<EngineSpec> engines;  // without budgets; `graph` is "text"
+};
+
 class NAVIT_EDGE_API Manifest {
  public:
   /// Reads and checks `<bundle>/manifest.json`. Throws BundleError.
@@ -188,6 +199,8 @@ class NAVIT_EDGE_API Manifest {
   std::vector<GraphSpec> graphs;
   std::vector<EngineSpec> engines;  // in order of preference within a device
   std::vector<std::string> labels;
+  Scores scores = Scores::kSoftmax;  // of the classes
+  std::optional<TextSpec> text;
   std::map<std::string, FileSpec> files;
 };
 

@@ -30,6 +30,7 @@
 #include "navit_edge/stream.h"           // IWYU pragma: export
 #include "navit_edge/submit.h"           // IWYU pragma: export
 #include "navit_edge/tensor.h"           // IWYU pragma: export
+#include "navit_edge/text_encoder.h"     // IWYU pragma: export
 #include "navit_edge/types.h"            // IWYU pragma: export
 #include "navit_edge/unpack.h"           // IWYU pragma: export
 #include "navit_edge/version.h"          // IWYU pragma: export

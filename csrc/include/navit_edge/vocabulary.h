@@ -143,6 +143,11 @@ enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens, kProjected
 template <>
 inline constexpr Words<5> kWords<GraphOutput>{"output", {"logits", "embedding", "tokens", "projected", "deepstack"}};
 
+/// What the score of a class is: the softmax of all logits, or the sigmoid of its own.
+enum class Scores : std::int32_t { kSoftmax, kSigmoid };
+template <>
+inline constexpr Words<2> kWords<Scores>{"scores", {"softmax", "sigmoid"}};
+
 /// "a, b, c"; "none" if there are none.
 NAVIT_EDGE_API std::string list_of(std::span<const std::string_view> words);
 

@@ -133,20 +133,27 @@ void check_golden(const JsonReader& json) {
   }
 }
 
-/// The text tower, which Python runs. Fields of schema 1.1.
-void check_text(const JsonReader& manifest_json, const Manifest& manifest) {
-  const JsonReader json = manifest_json.at("text");
+/// A field that schema 1.1 has brought.
+JsonReader at_since_minor_1(const JsonReader& manifest_json, const char* field) {
+  const JsonReader json = manifest_json.at(field);
   if (!manifest_json.has("schema_minor") || manifest_json.at("schema_minor").integer(0, kMostInteger) < 1) {
     json.fail("a schema_minor of 1 and up beside it: schema 1.0 has no such field");
   }
-  json.only({"file", "opset", "inputs", "outputs", "tokenizer", "logit_scale", "logit_bias"});
-  (void)read_listed_file(json.at("file"), manifest);
-  (void)read_listed_file(json.at("tokenizer"), manifest);
+  return json;
+}
+
+TextSpec read_text(const JsonReader& json, const Manifest& manifest) {
+  json.only({"file", "opset", "inputs", "outputs", "tokenizer", "logit_scale", "logit_bias", "engines"});
+  TextSpec text;
+  text.file = read_listed_file(json.at("file"), manifest);
+  text.tokenizer = read_listed_file(json.at("tokenizer"), manifest);
   (void)json.at("opset").int32(1);
-  (void)read_tensors(json.at("inputs"));
-  (void)read_tensors(json.at("outputs"));
-  (void)json.at("logit_scale").positive_number();
-  (void)json.at("logit_bias").number();
+  text.inputs = read_tensors(json.at("inputs"));
+  text.outputs = read_tensors(json.at("outputs"));
+  text.logit_scale = json.at("logit_scale").positive_number();
+  text.logit_bias = json.at("logit_bias").number();
+  if (json.has("engines")) text.engines = read_text_engines(json.at("engines"), manifest);
+  return text;
 }
 
 /// First of all, so that a bundle of another version is called that, whatever else of it is unknown. Returns the source
@@ -188,7 +195,7 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   const JsonReader document(text, {file, kRemedy});
   const JsonReader json = document.with_source(check_version(document, file));
   json.only({"schema_version", "schema_minor", "name", "created_by", "model", "preprocess", "graphs", "engines",
-             "labels", "tolerances", "golden", "files", "text"});
+             "labels", "tolerances", "golden", "files", "scores", "text"});
   Manifest manifest;
   manifest.name = json.at("name").string();
   (void)json.at("created_by").string_map();
@@ -202,7 +209,8 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   if (json.has("engines")) read_engines(json.at("engines"), manifest);
   if (json.has("tolerances")) check_tolerances(json.at("tolerances"));
   if (json.has("golden")) check_golden(json.at("golden"));
-  if (json.has("text")) check_text(json, manifest);
+  if (json.has("scores")) manifest.scores = at_since_minor_1(json, "scores").word<Scores>();
+  if (json.has("text")) manifest.text = read_text(at_since_minor_1(json, "text"), manifest);
   return manifest;
 }
 

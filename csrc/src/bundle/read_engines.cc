@@ -235,6 +235,23 @@ EngineSpec read_engine(const JsonReader& json, const Manifest& manifest) {
   return engine;
 }
 
+/// Of the text tower: without what packs of images need.
+EngineSpec read_text_engine(const JsonReader& json, const Manifest& manifest) {
+  json.only({"id", "backend", "target", "precision", "file", "builder", "options", "report"});
+  EngineSpec engine;
+  engine.id = read_id(json.at("id"));
+  engine.backend = backend_name(json.at("backend"));
+  engine.target = read_id(json.at("target"));
+  engine.device = device_of(engine.target);
+  engine.precision = json.at("precision").word<Precision>();
+  engine.graph = "text";
+  engine.file = read_listed_file(json.at("file"), manifest);
+  engine.builder = json.at("builder").string_map();
+  if (json.has("options")) engine.options = read_options(json.at("options"));
+  if (json.has_value("report")) (void)read_listed_file(json.at("report"), manifest);
+  return engine;
+}
+
 void check_group_ids(const JsonReader& list, const Manifest& manifest) {
   std::set<std::string> ids;
   for (const EngineSpec& engine : manifest.engines) ids.insert(engine.id);
@@ -264,6 +281,13 @@ std::vector<TensorSpec> read_tensors(const JsonReader& json) {
   }
   if (tensors.empty()) json.fail("at least one tensor");
   return tensors;
+}
+
+std::vector<EngineSpec> read_text_engines(const JsonReader& json, const Manifest& manifest) {
+  std::vector<EngineSpec> engines;
+  for (const JsonReader& item : json.array(kLimits.engines)) engines.push_back(read_text_engine(item, manifest));
+  check_unique_ids(json, kLimits.engines);
+  return engines;
 }
 
 void read_graphs(const JsonReader& json, Manifest& manifest) {

@@ -10,6 +10,8 @@ namespace navit_edge {
 std::string read_listed_file(const JsonReader& json, const Manifest& manifest);
 /// The inputs or the outputs of a graph: one or more, each name once.
 std::vector<TensorSpec> read_tensors(const JsonReader& json);
+/// Engines of the text tower, which have no budgets.
+std::vector<EngineSpec> read_text_engines(const JsonReader& json, const Manifest& manifest);
 /// `manifest` has its model, labels and files already.
 void read_graphs(const JsonReader& json, Manifest& manifest);
 /// And its graphs.

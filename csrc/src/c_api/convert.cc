@@ -200,6 +200,7 @@ std::string describe(const Session& session) {
     out["budgets"].push_back({{"tokens", budget.tokens}, {"images", budget.images}});
   }
   out["labels"] = manifest.labels;
+  out["scores"] = word_of(manifest.scores);
   out["candidates"] = json::array();
   for (const Candidate& one : session.candidates()) {
     out["candidates"].push_back({{"engine", one.engine}, {"usable", one.usable}, {"detail", one.detail}});

@@ -44,6 +44,7 @@ TEST_CASE("every word is that of one value, and every value has one") {
   check_words<AttentionCost>();
   check_words<GraphInput>();
   check_words<GraphOutput>();
+  check_words<Scores>();
   CHECK(word_of(DType::kFloat32) == "float32");
   CHECK(word_of(DType::kInt32) == "int32");
   CHECK(word_of(PixelFormat::kGray) == "gray");

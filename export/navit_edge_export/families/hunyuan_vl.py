@@ -73,9 +73,6 @@ def read_config(checkpoint: Checkpoint) -> HunyuanConfig:
     fields = Fields(NAME, values)
     fields.expect("spatial_merge_size", MERGE)
     fields.expect("temporal_patch_size", 1)
-    processor = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
-    processor.expect("merge_size", MERGE, None)
-    processor.expect("do_resize", True, None)
     shared = read_shared(
         NAME,
         checkpoint,
@@ -172,7 +169,7 @@ def state_map(config: HunyuanConfig, checkpoint: Checkpoint) -> StateMap:
 
 def read_preprocessing(config: HunyuanConfig, checkpoint: Checkpoint) -> Preprocessing:
     """As ``HunYuanVLImageProcessor`` does it: bicubic, whatever ``resample`` says."""
-    expect_patches(NAME, checkpoint, config.patch_px)
+    expect_patches(NAME, checkpoint, config.patch_px).expect("merge_size", MERGE, None)
     found = qwen_vl.read_smart_resize(NAME, checkpoint, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
     return dataclasses.replace(found, filter="bicubic")
 

@@ -183,6 +183,17 @@ FAMILIES = (
         architectures=(r"Qwen3VL\w*",),
     ),
     Family(
+        name="gemma4",
+        source="transformers: Gemma4VisionModel, the vision tower of Gemma 4 and of EmbeddingGemma 2",
+        keys=(
+            r"patch_embedder\.input_proj\.weight",
+            r"patch_embedder\.position_embedding_table",
+            r"encoder\.layers\.0\.pre_feedforward_layernorm\.weight",
+        ),
+        model_types=("gemma4", "gemma4_vision", "embedding_gemma2"),
+        architectures=(r"Gemma4(?!Unified)\w*", r"EmbeddingGemma2\w*"),
+    ),
+    Family(
         name="glm4v",
         source="transformers: the vision towers of GLM-4.1V, 4.5V and 4.6V, and of GLM-OCR",
         keys=(

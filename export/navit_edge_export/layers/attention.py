@@ -164,7 +164,7 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention on packed tokens. Queries, keys and values are one matrix product.
 
     Optional: normalization of queries and keys per head, rotary positions, fewer heads of keys and values
-    (grouped-query attention), a norm of what attention gives, and a gate on it.
+    (grouped-query attention), a norm of values or of what attention gives, and a gate on it.
     """
 
     def __init__(
@@ -180,6 +180,7 @@ class SelfAttention(nn.Module):
         head_width: int | None = None,
         key_heads: int | None = None,
         scale: float | None = None,
+        value_norm: nn.Module | None = None,
         inner_norm: nn.Module | None = None,
         gate: nn.Module | None = None,
         logit_scale: bool = False,
@@ -190,6 +191,7 @@ class SelfAttention(nn.Module):
         head_width: dh; D / H if not given.
         key_heads: heads of keys and of values; H if not given.
         scale: of the scores; dh^-1/2 if not given.
+        value_norm: of values, per head.
         inner_norm: of [T, H*dh], in front of the last layer.
         gate: [T, D] -> [T, H*dh], of the same input; its sigmoid is multiplied with what attention gives.
         """
@@ -202,6 +204,7 @@ class SelfAttention(nn.Module):
         self.query_norm = make_head_norm(qk_norm, self.head_width, bias=norm_bias, eps=eps, heads=heads)
         self.key_norm = make_head_norm(qk_norm, self.head_width, bias=norm_bias, eps=eps, heads=self.key_heads)
         self.logit_scale = nn.Parameter(torch.zeros(heads)) if logit_scale else None
+        self.value_norm = value_norm
         self.inner_norm = inner_norm
         self.gate = gate
         self.proj = nn.Linear(heads * self.head_width, width, bias=proj_bias)
@@ -210,6 +213,8 @@ class SelfAttention(nn.Module):
         """tokens [T, D] -> [T, D]"""
         query, key, value = self._split(self.qkv(tokens))
         query, key = self.query_norm(query), self.key_norm(key)
+        if self.value_norm is not None:
+            value = self.value_norm(value)
         if self.logit_scale is not None:
             query = query * self.logit_scale.exp().to(query.dtype).unsqueeze(1)
         if rotation is not None:

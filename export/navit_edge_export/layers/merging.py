@@ -51,6 +51,23 @@ class PatchMerger(Projector):
         return merged
 
 
+class PatchMean(nn.Module):
+    """A block's mean times ``factor``; optionally less a learned vector, times another (Gemma 4)."""
+
+    def __init__(self, width: int, patches: int, *, factor: float, standardized: bool) -> None:
+        """``patches`` of a block."""
+        super().__init__()
+        self.patches = patches
+        self.factor = factor
+        self.shift = nn.Parameter(torch.zeros(width)) if standardized else None
+        self.scale = nn.Parameter(torch.ones(width)) if standardized else None
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """[M, patches * D], one patch beside another -> [M, D]"""
+        tokens = blocks.view(blocks.shape[0], self.patches, -1).mean(1) * self.factor
+        return tokens if self.shift is None or self.scale is None else (tokens - self.shift) * self.scale
+
+
 def merged_rows(positions: Tensor, token_grid: Tensor, side: int) -> Tensor:
     """Which tokens a merged one is made of: positions, token_grid [T, 2] int32 -> [M, m*m] int32, each block row-major.
 

@@ -20,6 +20,18 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps) * self.weight
 
 
+class ScalelessRMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps)."""
+
+    def __init__(self, *, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., features] -> [..., features]"""
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps)
+
+
 def make_norm(kind: str, features: int, *, eps: float, bias: bool = True) -> nn.Module:
     """ "layer", "rms" or "off"."""
     if kind == "layer":

@@ -20,7 +20,7 @@ import msgspec
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.directory import Directory
 from navit_edge.bundle.hashing import hash_file
-from navit_edge.bundle.manifest import Budget, Cost, Engine, File, Graph, Manifest
+from navit_edge.bundle.manifest import Budget, Cost, Engine, File, Graph, Manifest, TextEngine, TextTower
 from navit_edge.bundle.staging import locked, staging_directory, sweep, told_of_full_disks
 from navit_edge.errors import BundleError
 from navit_edge.files import sync_file
@@ -129,6 +129,37 @@ def add_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: Map
             for item in staged
         ]
         change.save(_with_engines(change.manifest, engines, change.files))
+    return engines
+
+
+def add_text_engines(bundle: Path, staged: Sequence[StagedEngine], *, built_from: Mapping[str, File]) -> list[Engine]:
+    """The same for engines of the text tower, which the manifest has by themselves and without budgets."""
+    with edit(bundle) as change:
+        change.require_unchanged(
+            built_from,
+            what="the engine was being built; expected the text graph it was built from; build again",
+        )
+        tower = change.manifest.text
+        if not isinstance(tower, TextTower):
+            raise BundleError(f"{bundle} has no text tower any more; export it with --text, and build again")
+        engines = [
+            msgspec.structs.replace(
+                item.engine,
+                file=change.place(item.file, item.engine.file),
+                report=change.place(item.report, item.engine.report or ""),
+            )
+            for item in staged
+        ]
+        made = [
+            TextEngine(**{name: getattr(engine, name) for name in TextEngine.__struct_fields__}) for engine in engines
+        ]
+        ids = {engine.id for engine in made}
+        merged = (*(engine for engine in tower.engines if engine.id not in ids), *made)
+        used = {name for engine in merged for name in (engine.file, engine.report)}
+        gone = {name for engine in tower.engines for name in (engine.file, engine.report)} - used
+        files = {name: file for name, file in change.files.items() if name not in gone}
+        tower = msgspec.structs.replace(tower, engines=merged)
+        change.save(msgspec.structs.replace(change.manifest, text=tower, files=files))
     return engines
 
 

@@ -16,7 +16,7 @@ from navit_edge.bundle.directory import Directory, opened
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
-from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Processor, Strategy
+from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Processor, Scores, Strategy
 
 #: What this version reads and writes: docs/compatibility.md says what raises which.
 SCHEMA_VERSIONS = (1, 2)
@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1  #: of a bundle that needs no later one
 SCHEMA_MINOR = 1
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
+#: Id of the text tower's graph, where engines name the graph that they were built from.
+TEXT_GRAPH = "text"
 #: Sizing rules that readers of schema 1 do not know.
 _RULES_OF_SCHEMA_2 = ("patch-budget", "navit-resize")
 MANIFEST = "manifest.json"
@@ -174,6 +176,19 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str  # of the patches, uint8 [rows * columns, F]
 
 
+class TextEngine(msgspec.Struct, frozen=True, kw_only=True):
+    """The text graph, compiled: what C++ runs (``navit_edge/text_encoder.h``)."""
+
+    id: str  # "openvino-cpu-text"
+    backend: str
+    target: str  # "cpu"
+    precision: str
+    file: str  # "engines/openvino-cpu-text.blob"
+    builder: dict[str, str]  # library -> version
+    options: dict[str, str] = {}  # handed to the backend as they are
+    report: str | None = None
+
+
 class TextTower(msgspec.Struct, frozen=True, kw_only=True):
     """A graph in float32 that embeds texts where the images' embeddings lie; its weights lie beside it. Since 1.1."""
 
@@ -184,6 +199,7 @@ class TextTower(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: str  # "text/tokenizer.json" of the tokenizers library; pads and cuts to the graph's tokens
     logit_scale: float  # an image and a text: logit = logit_scale * cosine + logit_bias; its sigmoid is the probability
     logit_bias: float
+    engines: tuple[TextEngine, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +215,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     golden: tuple[Golden, ...] = ()  # preprocessing at export, by Pillow or torch, and numpy
     files: dict[str, File] = {}  # every file of the bundle but manifest.json
     schema_minor: int | msgspec.UnsetType = msgspec.UNSET  # not written while it is 0
+    scores: Scores | msgspec.UnsetType = msgspec.UNSET  # of the classes: "softmax" if it is not there. Since 1.1
     text: TextTower | msgspec.UnsetType = msgspec.UNSET
 
     @property
@@ -331,6 +348,14 @@ def find_engine(manifest: Manifest, name: str) -> Engine:
     budgets = sorted((budget for member in members for budget in member.budgets), key=lambda budget: budget.tokens)
     largest = max(members, key=lambda member: member.budgets[-1].tokens)
     return msgspec.structs.replace(largest, id=name, budgets=tuple(budgets), cost=None)
+
+
+def text_engines(manifest: Manifest) -> tuple[Engine, ...]:
+    """Those of the text tower, as engines of the graph TEXT_GRAPH without budgets."""
+    if not isinstance(manifest.text, TextTower):
+        return ()
+    unused: dict[str, Any] = {"graph": TEXT_GRAPH, "strategy": "auto", "dynamic_tokens": True, "budgets": ()}
+    return tuple(Engine(**{**msgspec.structs.asdict(engine), **unused}) for engine in manifest.text.engines)
 
 
 def is_inside(name: str) -> bool:

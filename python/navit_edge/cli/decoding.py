@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
+from navit_edge.cli.option_group import option_group
 from navit_edge.decode import FORMATS, DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Icc, Orientation
@@ -80,16 +79,4 @@ def _options(
 
 def decoding(function: Callable[..., R]) -> Callable[..., R]:
     """Gives a command the options above, and its argument ``decode`` what they say."""
-    added = inspect.signature(_options, eval_str=True).parameters
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> R:
-        given = {name: kwargs.pop(name, parameter.default) for name, parameter in added.items()}
-        return function(*args, decode=_options(**given), **kwargs)
-
-    own = inspect.signature(function, eval_str=True)
-    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "decode"]
-    signature = own.replace(parameters=[*parameters, *added.values()])
-    run.__signature__ = signature  # type: ignore[attr-defined]
-    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-    return run
+    return option_group(_options, "decode")(function)

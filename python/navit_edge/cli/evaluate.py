@@ -22,6 +22,7 @@ from navit_edge.cli.common import (
 )
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.run import SlotsOption, announce
+from navit_edge.cli.text_classes import TextClasses, text_classes
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.place import check_file_place, write_file
@@ -38,6 +39,7 @@ _OUTPUT = "Output"
 
 @command
 @decoding
+@text_classes
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Bundle with engines.", metavar="BUNDLE", show_default=False)],
     data: Annotated[
@@ -87,8 +89,8 @@ def evaluate(
     head: Annotated[
         Head,
         typer.Option(
-            help="The bundle's classifier; neighbours or a linear probe in embeddings of --train; or the nearest other "
-            "image of DATA.",
+            help="The bundle's classifier; neighbours or a linear probe in embeddings of --train; the nearest other "
+            "image of DATA; or the nearest text (zero-shot), of --classes or of DATA's own labels.",
             show_default="the classifier",
             rich_help_panel=_HEAD,
         ),
@@ -184,6 +186,7 @@ def evaluate(
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
+    by_text: TextClasses,
 ) -> None:
     """Measure accuracy and speed of engines, policies and token caps on labelled images.
 
@@ -212,6 +215,8 @@ def evaluate(
             policies=policy or ("native",),
             caps=(0,) if tokens is None else parse_numbers(tokens, what="tokens"),
             head=head,
+            classes=by_text.names,
+            **({"templates": by_text.templates} if by_text else {}),
             neighbors=neighbors,
             recall=() if recall == "none" else parse_numbers(recall, what="recall"),
             margin=margin / 100,

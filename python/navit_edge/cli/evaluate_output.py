@@ -19,6 +19,7 @@ _HEADS = {
     "knn": "votes of {} neighbours among the training images",
     "linear": "logistic regression on embeddings of the training images",
     "retrieval": "the class of the nearest other image",
+    "zero-shot": "the class whose text is the nearest",
 }
 
 

@@ -21,6 +21,7 @@ from navit_edge.cli.common import (
     make_progress,
     size_text,
 )
+from navit_edge.cli.text_classes import TextClasses, text_classes
 from navit_edge.errors import InvalidInputError, import_or_explain
 from navit_edge.text import shown
 from navit_edge.token_parts import parse_outputs
@@ -38,6 +39,7 @@ ModelSize: TypeAlias = Literal["ti16", "s16", "b16", "l16"]
 
 
 @command
+@text_classes
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle to write.", metavar="NAME.navit")],
     model: Annotated[ModelSize | None, typer.Option(help="Size of the reference NaViT.")] = None,
@@ -167,6 +169,8 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace an existing bundle.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
+    *,
+    by_text: TextClasses,
 ) -> None:
     """Export a model: ONNX graphs, weights and manifest in one bundle.
 
@@ -174,10 +178,12 @@ def export(
     """
     if model is None and config is None and checkpoint is None:
         raise typer.BadParameter("give --model, --config or --checkpoint", param_hint="'--model'")
-    if checkpoint is None and (family is not None or mean is not None or std is not None or frames > 1 or text):
+    if checkpoint is None and any((family, mean, std, frames > 1, text, by_text)):
         raise typer.BadParameter(
-            "--family, --mean, --std, --frames and --text need --checkpoint", param_hint="'--checkpoint'"
+            "--family, --mean, --std, --frames, --text and --classes need --checkpoint", param_hint="'--checkpoint'"
         )
+    if by_text and labels is not None:
+        raise typer.BadParameter("--classes are the labels; leave --labels out", param_hint="'--labels'")
     if checkpoint is not None:
         check_checkpoint(checkpoint)
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
@@ -189,7 +195,9 @@ def export(
 
     source: Imported | NaViTConfig
     if checkpoint is not None:
-        source = _import(checkpoint, family, model, config, mean, std, text=text, frames=frames)
+        source = _import(checkpoint, family, model, config, mean, std, text=text or bool(by_text), frames=frames)
+        if by_text:
+            by_text.fold_into(source)
     else:
         source = _load_config(model, config)
     own = source.preprocessing if isinstance(source, Imported) else DEFAULT_PREPROCESSING
@@ -224,7 +232,7 @@ def export(
         export_bundle(
             source.model if isinstance(source, Imported) else source,
             output,
-            labels=_read_labels(labels) if labels else own.labels,
+            labels=by_text.names or (_read_labels(labels) if labels else own.labels),
             seed=seed,
             weights=checkpoint.name if checkpoint else None,
             record=record,
@@ -237,7 +245,7 @@ def export(
             icc=icc,
             outputs=parse_outputs(outputs) if outputs else None,
             lowerings=tuple(name.strip() for name in lowerings.split(",")) if lowerings else DEFAULT_LOWERINGS,
-            text=source.text if isinstance(source, Imported) else None,
+            text=source.text if text and isinstance(source, Imported) else None,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
             overwrite=overwrite,
         )

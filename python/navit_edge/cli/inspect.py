@@ -168,7 +168,8 @@ def _print(
             f"{model.parameters / 1e6:.1f} M parameters",
         ),
         ("patches", f"{preprocess.patch_px} px, {preprocess.channels} channels"),
-        ("labels", str(len(manifest.labels)) if manifest.labels else "none"),
+        ("labels", _labels_text(manifest)),
+        *_text_facts(manifest),
         (
             "made by",
             ", ".join(
@@ -215,6 +216,23 @@ def _print(
         for name, file in manifest.files.items()
     ]
     print_table(console, "files", [Column("file"), number("size"), Column("state")], rows)
+
+
+def _labels_text(manifest: Manifest) -> str:
+    scores = f", scores by {manifest.scores}" if isinstance(manifest.scores, str) else ""
+    return f"{len(manifest.labels)}{scores}" if manifest.labels else "none"
+
+
+def _text_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """What the text tower takes and gives, and its engines; nothing if there is none."""
+    from navit_edge.bundle.manifest import TextTower
+
+    tower = manifest.text
+    if not isinstance(tower, TextTower):
+        return []
+    tokens, width = (spec.shape[-1] for spec in (tower.inputs[0], tower.outputs[0]))
+    engines = ", ".join(engine.id for engine in tower.engines) or "none"
+    return [("texts", f"{tower.file}, {tokens} tokens, embeddings of {width}; engines: {engines}")]
 
 
 def _print_engines(console: Console, manifest: Manifest) -> None:

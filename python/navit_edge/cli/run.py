@@ -31,6 +31,7 @@ from navit_edge.cli.run_output import (
     to_terminal,
     write_report,
 )
+from navit_edge.cli.text_classes import TextClasses, text_classes
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
@@ -54,6 +55,7 @@ _TOKENS = "Tokens of an image"
 
 @command
 @decoding
+@text_classes
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
@@ -238,6 +240,7 @@ def run(
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
+    by_text: TextClasses,
 ) -> None:
     """Run images of any size through a bundle. You get one result per image, in input order.
 
@@ -269,6 +272,8 @@ def run(
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     options = backend_options(backend_option)
     kept = _kept(save, kind, bundle)
+    classifier = by_text.classifier(bundle, threads=threads) if by_text else None
+    classify = None if classifier is None else classifier.top_k
     if not math.isfinite(fps):
         raise typer.BadParameter(f"{fps}; expected a number of frames", param_hint="--fps")
     sources = Sources(
@@ -300,7 +305,7 @@ def run(
     ) as session:
         if not quiet:
             announce(session)
-        layout = layout_of(bundle, labels=session.labels, top_k=top_k, save=kept)
+        layout = layout_of(bundle, labels=by_text.names or session.labels, top_k=top_k, save=kept, classify=classify)
         feed = Feed(session, decoders=decoders, policy=chosen)
         mixed = kind == "jsonl" and to_terminal(place)  # lines would run into the bar
         progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
@@ -317,8 +322,9 @@ def run(
             save=",".join(kept),
             top_k=top_k,
             **_decoding_of(decode),
+            **by_text.fingerprint(),
         )
-        page = None if html is None else JobPage(bundle, session, top_k=top_k)
+        page = None if html is None else JobPage(bundle, session, top_k=top_k, classify=classify)
         sink = open_output(place, kind, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
         try:
             with traced(session, trace):

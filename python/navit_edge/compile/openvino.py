@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navit_edge.bundle.manifest import Budget, Manifest
+from navit_edge.bundle.manifest import TEXT_GRAPH, Budget, Graph, Manifest, TextTower
 from navit_edge.compile.common import cap_note, find_graph, package_version, quantization_of
 from navit_edge.compile.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.compile.request import BuildRequest
@@ -53,7 +53,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
     budget = Budget(tokens=tokens, images=images, target_tokens=min(TARGET_TOKENS, tokens))
     lowering = "padded" if request.lowering == "auto" else request.lowering
     stem = "openvino-cpu" if lowering == "padded" else f"openvino-cpu-{lowering}"
-    return [
+    jobs = [
         Job(
             backend="openvino",
             name=stem if quantization == "none" else f"{stem}-{quantization}",
@@ -81,6 +81,40 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
         )
         for index, (quantization, precisions) in enumerate(by_graph.items())
     ]
+    if isinstance(manifest.text, TextTower):
+        jobs.append(_text_job(manifest, manifest.text))
+    return jobs
+
+
+def _text_job(manifest: Manifest, tower: TextTower) -> Job:
+    """The text tower's engine, for programs in C++: in float32, as a text is embedded once."""
+    return Job(
+        backend="openvino",
+        name="openvino-cpu-text",
+        extension="blob",
+        graph=Graph(
+            id=TEXT_GRAPH,
+            lowering="padded",
+            file=tower.file,
+            opset=tower.opset,
+            inputs=tower.inputs,
+            outputs=tower.outputs,
+        ),
+        model=manifest.model,
+        engines=(
+            EnginePlan(
+                id="openvino-cpu-text",
+                target="cpu",
+                precision="fp32",
+                options={"INFERENCE_PRECISION_HINT": _HINTS["fp32"]},
+            ),
+        ),
+        strategy="auto",
+        dynamic_tokens=True,
+        budgets=(),
+        versions={"openvino": package_version("openvino")},
+        lowering_reason="texts are padded to one length",
+    )
 
 
 def cpu_precisions() -> tuple[str, ...]:
@@ -161,9 +195,8 @@ def preview(job: Job, graph: bytes) -> Preview:
 
 
 def _profiles(job: Job) -> tuple[dict[str, Profile], ...]:
-    """The bounds of the one dynamic budget."""
-    (budget,) = job.budgets
-    return (
+    """The bounds of the one dynamic budget; a text graph has none."""
+    return tuple(
         {
             spec.name: Profile(
                 min=tuple(1 if isinstance(e, str) else e for e in spec.shape),
@@ -171,7 +204,8 @@ def _profiles(job: Job) -> tuple[dict[str, Profile], ...]:
                 max=tuple(_extent(e, budget, target=False) for e in spec.shape),
             )
             for spec in job.graph.inputs
-        },
+        }
+        for budget in job.budgets
     )
 
 
@@ -202,6 +236,9 @@ def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
         "cu_seqlens": np.array([0, t], np.int32),
     }
     values["patches"][:prefix] = 0
+    for spec in job.graph.inputs:  # of texts: one, whose ids are all 1
+        if spec.name in ("input_ids", "attention_mask"):
+            values[spec.name] = np.ones((1, int(spec.shape[1])), np.int32)
     missing = [spec.name for spec in job.graph.inputs if spec.name not in values]
     if missing:
         raise BackendError(f"graph {job.graph.id!r} has the inputs {', '.join(missing)}; known: {', '.join(values)}")

@@ -215,7 +215,8 @@ def _build(item: PlannedBuild, request: BuildRequest, fusions: dict[bytes, Fusio
                 group=plan.group,
             )
             staged.append(edit.StagedEngine(engine=engine, file=output, report=report_path))
-        return edit.add_engines(bundle, staged, built_from=inputs)
+        add = edit.add_text_engines if job.graph.id == manifests.TEXT_GRAPH else edit.add_engines
+        return add(bundle, staged, built_from=inputs)
 
 
 def _run_worker(task: Task, log_path: Path, progress: Progress) -> tuple[Outcome, list[str]]:
@@ -332,7 +333,7 @@ def _standing(bundle: Path, job: Job, inputs: dict[str, File], *, require_fused:
     With ``require_fused`` an engine whose fusion was not proven as strictly does not count.
     """
     manifest = manifests.load(bundle)
-    by_id = {engine.id: engine for engine in manifest.engines}
+    by_id = {engine.id: engine for engine in (*manifest.engines, *manifests.text_engines(manifest))}
     standing: list[Engine] = []
     for plan in job.engines:
         engine = by_id.get(plan.id)

@@ -53,8 +53,16 @@ class Classes:
     unknown: dict[str, int]  # label -> images of it that do not count
 
 
-def classes_of(head: Head, examples: Examples, train: Examples | None, labels: Sequence[str], classes: int) -> Classes:
+def classes_of(
+    head: Head,
+    examples: Examples,
+    train: Examples | None,
+    labels: Sequence[str],
+    classes: int,
+    texts: Sequence[str] = (),
+) -> Classes:
     """labels: of the bundle; without them a label of the data is the number of its class. classes: of its logits.
+    texts: names of "zero-shot"; without them those of the data.
 
     Raises InvalidInputError if no label of the data is known.
     """
@@ -64,6 +72,9 @@ def classes_of(head: Head, examples: Examples, train: Examples | None, labels: S
         numbers = {str(place): int(same[place]) for place in range(classes)}
         index = numbers | index  # a name comes first
         known = f"the bundle's labels ({_some(labels)})" if labels else f"numbers of classes, 0 to {classes - 1}"
+    elif texts:
+        index = {name: place for place, name in enumerate(texts)}
+        known = f"the names of --classes ({_some(texts)})"
     else:
         names = examples.classes if train is None else train.classes
         index = {name: place for place, name in enumerate(names)}

@@ -70,6 +70,20 @@ def knn_head(embeddings: Array, targets: Indices, *, neighbors: int) -> Rank:
     return rank
 
 
+def text_head(embeddings: Array) -> Rank:
+    """Of image embeddings: the classes whose text embeddings [classes, D] are the most similar by cosine."""
+    gallery = normalized(embeddings)
+
+    def rank(queries: Array) -> Indices:
+        ranked = np.full((len(queries), min(RANKED, len(gallery))), -1, np.int64)
+        for rows, similar in _similarities(normalized(queries), gallery):
+            ranked[rows] = np.argsort(-similar, axis=1, kind="stable")[:, :RANKED]
+        ranked[~finite_rows(queries)] = -1
+        return ranked
+
+    return rank
+
+
 def linear_head(embeddings: Array, targets: Indices, *, note: Callable[[str], None]) -> Rank:
     """Logistic regression (scikit-learn, L2, C = 1) on embeddings [m, D], each feature to mean 0 and deviation 1.
 

@@ -136,9 +136,13 @@ def _dress(axes: Any, rows: Sequence[Row]) -> None:
 
 def _head_words(report: Report) -> str:
     neighbors = f" of {report.neighbors} neighbours" if report.neighbors is not None else ""
-    return {"knn": f"votes{neighbors}", "linear": "linear probe", "retrieval": "nearest other image"}.get(
-        report.head, "classifier"
-    )
+    words = {
+        "knn": f"votes{neighbors}",
+        "linear": "linear probe",
+        "retrieval": "nearest other image",
+        "zero-shot": "nearest text",
+    }
+    return words.get(report.head, "classifier")
 
 
 def _small_print(report: Report) -> list[str]:

@@ -119,6 +119,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     host: dict[str, str]
     versions: dict[str, str]
+    templates: tuple[str, ...] = ()  # of "zero-shot"
 
 
 def row_of(

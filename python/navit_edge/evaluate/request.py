@@ -12,6 +12,7 @@ from navit_edge.bundle.manifest import Manifest
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.vocabulary import HEADS, PRECISIONS, Device, Head, Overflow
+from navit_edge.zero_shot import TEMPLATES
 
 _TRAINED = ("knn", "linear")
 
@@ -20,7 +21,9 @@ _TRAINED = ("knn", "linear")
 class EvaluateRequest:
     """engines: ids of engines or groups; empty: all that run here. precisions: only engines of these; empty: all.
     policies: as ``Policy.parse`` takes them. caps: most patches of an image; 0: as the bundle says.
-    head: "auto" is the classifier. neighbors: of "knn". recall: the k of recall@k.
+    head: "auto" is the classifier, or "zero-shot" if there are classes. neighbors: of "knn". recall: the k of recall@k.
+    classes: names for "zero-shot", by default those of the data. templates: sentences that they are put into
+    (``ZeroShotClassifier``).
     margin: the loss of top-1 that matters, a share. timed_images: decoded images that time is measured with; 0: none.
     duration_s: of a measurement of time, at least.
     device, threads, slots, overflow, options, decode: as of ``Session``. decoders: threads that decode.
@@ -31,6 +34,8 @@ class EvaluateRequest:
     policies: Sequence[str] = ("native",)
     caps: Sequence[int] = (0,)
     head: Head = "auto"
+    classes: Sequence[str] = ()
+    templates: Sequence[str] = TEMPLATES
     neighbors: int = 20
     recall: Sequence[int] = (1, 5, 10)
     margin: float = 0.01
@@ -52,6 +57,8 @@ class EvaluateRequest:
             raise InvalidInputError(f"precision {unknown[0]!r}; expected any of {', '.join(PRECISIONS)}")
         if self.head not in HEADS:
             raise InvalidInputError(f"head is {self.head!r}; expected one of {', '.join(HEADS)}")
+        if self.classes and self.head not in ("auto", "zero-shot"):
+            raise InvalidInputError(f"head is {self.head} and there are classes of texts; they go with zero-shot")
         if not self.policies or not self.caps or min(self.caps) < 0:
             raise InvalidInputError("expected at least one policy and one token cap, 0 and up")
         if self.neighbors < 1 or min(self.recall, default=1) < 1:
@@ -93,11 +100,13 @@ def chosen_head(request: EvaluateRequest, outputs: Mapping[str, int], *, train: 
     Raises InvalidInputError if the bundle or the arguments do not go with it.
     """
     head = request.head
+    if head == "auto" and request.classes:
+        head = "zero-shot"
     if head == "auto":
         if "logits" not in outputs:
             raise InvalidInputError(
                 "the bundle gives no logits, so it has no classifier; give --head knn or --head linear with --train, "
-                "or --head retrieval"
+                "or --head retrieval, or --head zero-shot if it has a text tower"
             )
         if train:
             raise InvalidInputError("--train goes with --head knn or --head linear; give one of them")

@@ -20,7 +20,7 @@ from navit_edge.decode import Decoder, Recorded
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
 from navit_edge.evaluate.answers import Answers, Classes, answers_of, classes_of, trained_head
 from navit_edge.evaluate.data import Examples, calibration_notes, read_examples, shared_files
-from navit_edge.evaluate.heads import classifier_head, nearest
+from navit_edge.evaluate.heads import Rank, classifier_head, nearest, text_head
 from navit_edge.evaluate.metrics import CONFIDENCE
 from navit_edge.evaluate.outputs import Outputs, read_outputs, run_into
 from navit_edge.evaluate.report import (
@@ -55,7 +55,9 @@ from navit_edge.run.rows import VECTORS, layout_of, offered_shapes
 from navit_edge.run.sinks import claim_folder
 from navit_edge.session import Session
 from navit_edge.text import safe_json, shown
+from navit_edge.text_encoder import TextEncoder
 from navit_edge.vocabulary import Head
+from navit_edge.zero_shot import ZeroShotClassifier
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,8 +150,18 @@ class _Evaluation:
                 f"{shown(self._train.given)} has one class; a linear head needs two or more: give more classes"
             )
         self._classes: Classes = classes_of(
-            self._head, self._examples, self._train, self._manifest.labels, self._widths.get("logits", 0)
+            self._head,
+            self._examples,
+            self._train,
+            self._manifest.labels,
+            self._widths.get("logits", 0),
+            request.classes,
         )
+        self._by_text: Rank | None = None
+        if self._head == "zero-shot":
+            encoder = TextEncoder(bundle, threads=request.threads)
+            named = ZeroShotClassifier(encoder, list(self._classes.index), templates=request.templates)
+            self._by_text = text_head(named.embeddings)
         self._console = console or Console(stderr=True, quiet=True)
         self._quiet = console is None
         self._total = 0  # rows, if all engines run
@@ -310,6 +322,8 @@ class _Evaluation:
         recall = tuple(dict.fromkeys(self._request.recall))
         if self._head == "retrieval":
             return answers_of(outputs, self._classes, None, of=None, recall=recall)
+        if self._by_text is not None:
+            return answers_of(outputs, self._classes, self._by_text, of=outputs.embedding, recall=recall)
         if self._train is None:
             head = classifier_head(self._manifest.labels, self._widths["logits"])
             return answers_of(outputs, self._classes, head, of=outputs.logits, recall=recall)
@@ -347,6 +361,7 @@ class _Evaluation:
             model=self._job["model"],
             head=self._head,
             neighbors=self._request.neighbors if self._head == "knn" else None,
+            templates=tuple(self._request.templates) if self._head == "zero-shot" else (),
             margin=self._request.margin,
             confidence=CONFIDENCE,
             data=data,

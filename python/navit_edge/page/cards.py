@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Preprocess
     from navit_edge.decode import Decoder
     from navit_edge.pixels import Given, ImageLike
-    from navit_edge.result import Prediction
+    from navit_edge.result import Classify, Prediction
     from navit_edge.session import Result
 
 
@@ -29,6 +29,7 @@ def make_card(
     preprocess: Preprocess,
     *,
     top_k: int = 3,
+    classify: Classify | None = None,
     error: Exception | None = None,
     weights: npt.NDArray[np.floating[Any]] | None = None,
     truth: str = "",
@@ -36,7 +37,8 @@ def make_card(
 ) -> Card:
     """``image`` as the session got it; ``decoder``, the session's, decodes it again for its picture.
 
-    preprocess: of the bundle. truth: what the image is, if that is known.
+    preprocess: of the bundle. truth: what the image is, if that is known. classify: gives the classes, in place of
+    the bundle's own.
 
     weights: [rows, columns] of the grid, of each patch; shown over the image.
     error: in place of the result's. Never raises for a bad image: its card says what was wrong.
@@ -52,6 +54,11 @@ def make_card(
         pass
     if error is not None:
         return Card(name=name, error=str(error), truth=truth, picture=picture)
+    best: Sequence[Prediction] = ()
+    if classify is not None:
+        best = classify(result, top_k)
+    elif result.logits is not None:
+        best = result.top_k(top_k)
     return Card(
         name=name,
         box=_box(result, preprocess.patch_px),
@@ -62,7 +69,7 @@ def make_card(
         first_token=int(result.first_token),
         pack_tokens=int(result.pack_tokens),
         latency_ms=float(result.latency_ms),
-        classes=_classes(result.top_k(top_k)) if result.logits is not None else (),
+        classes=_classes(best),
         truth=truth,
         map="" if weights is None else map_uri(weights),
         peak=0.0 if weights is None else float(weights.max() / weights.mean()),

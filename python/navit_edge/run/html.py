@@ -14,6 +14,7 @@ from navit_edge.page.content import MOST_IMAGES, Card, Group, Page
 from navit_edge.page.html import write_page
 
 if TYPE_CHECKING:
+    from navit_edge.result import Classify
     from navit_edge.run.job import Outcome
     from navit_edge.run.sources import Item
     from navit_edge.session import Result, Session
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 class JobPage:
     """Takes a job's results as they come and keeps the cards of the first MOST_IMAGES: some megabytes at most."""
 
-    def __init__(self, bundle: Path, session: Session, *, top_k: int) -> None:
+    def __init__(self, bundle: Path, session: Session, *, top_k: int, classify: Classify | None = None) -> None:
         self._name = bundle.name
         self._preprocess = manifests.load(bundle).preprocess
         self._facts = [("bundle", bundle.name), ("engine", session.engine), ("device", session.device)]
         self._top_k = top_k
+        self._classify = classify
         self._decoder = session.decoder
         self._cards: list[Card] = []
         self._left_out = 0
@@ -43,6 +45,7 @@ class JobPage:
                 result,
                 self._preprocess,
                 top_k=self._top_k,
+                classify=self._classify,
                 error=item.error,
                 decoder=self._decoder,
             )

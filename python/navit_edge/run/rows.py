@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.result import error_values, values_of
+from navit_edge.result import Classify, error_values, values_of
 from navit_edge.vocabulary import OUTPUTS
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """What a row holds, known before the first result. shapes: of each array by its name in ``ARRAYS``, without its
-    rows."""
+    rows. classify: the classes of a result, in place of the bundle's own."""
 
     labels: Sequence[str]
     top_k: int
     shapes: dict[str, tuple[int, ...]]
+    classify: Classify | None = None
 
     def row(self, item: Item, result: Result) -> Row:
         record: dict[str, Any] = {"file": item.name.file}
@@ -59,7 +60,7 @@ class Layout:
         error = item.error or result.error
         if error is not None:
             return Row(record=record | error_values(error))
-        record |= values_of(result, self.labels, self.top_k)
+        record |= values_of(result, self.labels, self.top_k, classify=self.classify)
         arrays = {array: getattr(result, name) for name, array in ARRAYS.items()}
         return Row(
             record=record, arrays={name: a for name, a in arrays.items() if name in self.shapes and a is not None}
@@ -78,15 +79,24 @@ def offered_shapes(bundle: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def layout_of(bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence[str]) -> Layout:
-    """``save``: what is kept of each image beside its record, of ``ARRAYS``.
+def layout_of(
+    bundle: Path, *, labels: Sequence[str], top_k: int, save: Sequence[str], classify: Classify | None = None
+) -> Layout:
+    """``save``: what is kept of each image beside its record, of ``ARRAYS``. ``classify``: as of
+    ``Layout``; it needs the output "embedding".
 
     Raises InvalidInputError if the bundle does not give it.
     """
     offered = offered_shapes(bundle)
+    if classify is not None and "embedding" not in offered:
+        raise InvalidInputError(
+            f"--classes needs the output embedding, and {bundle.name} gives {', '.join(offered)}; export it again with "
+            "--outputs embedding"
+        )
     for name in save:
         if name not in offered:
             raise InvalidInputError(
                 f"--save has {name}, and {bundle.name} gives {', '.join(offered)}; choose from these"
             )
-    return Layout(labels=labels, top_k=top_k, shapes={ARRAYS[name]: offered[name] for name in ARRAYS if name in save})
+    shapes = {ARRAYS[name]: offered[name] for name in ARRAYS if name in save}
+    return Layout(labels=labels, top_k=top_k, shapes=shapes, classify=classify)
