@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,20 @@ import pytest
 import torch
 import transformers
 from engines import build_openvino
-from parity import draw_images, perturb
+from parity import TOLERANCE, draw_images, perturb
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
 import navit_edge as ne
+from navit_edge import _core
+from navit_edge.bundle.sizing_rule import to_json
 from navit_edge.embeds import for_vllm
 from navit_edge.verify import verify
 from navit_edge.video import make_clip
 from navit_edge_export.families.registry import import_checkpoint
 from navit_edge_export.onnx_export import export_bundle
+from navit_edge_export.preprocess import GRAPH_INPUTS
 
 SHARED = {"depth": 2, "num_heads": 4, "patch_size": 8, "hidden_size": 48}
 TOWERS: dict[str, tuple[Any, Any, dict[str, Any], Any]] = {
@@ -70,46 +74,80 @@ def film() -> npt.NDArray[np.uint8]:
     return np.clip(np.stack(frames), 0, 255).astype(np.uint8)
 
 
+def ask(theirs: Any, processor: Any, film: npt.NDArray[np.uint8]) -> tuple[list[list[int]], npt.NDArray[np.float32]]:
+    """transformers' grid, and its tokens with their deepstack behind them."""
+    found = processor(videos=[torch.from_numpy(film).permute(0, 3, 1, 2)], return_tensors="pt")
+    with torch.no_grad():
+        tower = theirs(found["pixel_values_videos"], grid_thw=found["video_grid_thw"])
+    parts = [tower.pooler_output, *(getattr(tower, "deepstack_features", None) or [])]
+    return found["video_grid_thw"].tolist(), torch.cat(parts, dim=1).numpy()
+
+
 @pytest.mark.parametrize(
     ("family", "limits"),
     [
         ("qwen2-vl", {"shortest_edge": 16 * 16, "longest_edge": 40 * 60}),
         ("qwen2.5-vl", {"shortest_edge": 70 * 90, "longest_edge": 10**6}),
-        ("qwen3-vl", {"shortest_edge": 16 * 16, "longest_edge": 5 * 40 * 50}),
     ],
 )
 def test_frames_in_pairs_give_what_transformers_gives(
     family: str, limits: dict[str, int], film: npt.NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    """An odd count, scaled down for a limit of a frame, up, and down for a limit of the film: sizes, pixels, tokens."""
-    theirs, processor = make_folder(family, tmp_path / "folder", limits)
-    imported = import_checkpoint(tmp_path / "folder", frames=2)
-    outputs = imported.model.outputs()
+    """An odd count; scaled down for a limit of a frame, and up. The runtime's patches, the model in PyTorch."""
+    theirs, processor = make_folder(family, tmp_path, limits)
+    imported = import_checkpoint(tmp_path, frames=2)
+    config = imported.model.config
+    preprocess: Any = SimpleNamespace(patch_px=8, filter=imported.preprocessing.filter)
+    manifest: Any = SimpleNamespace(
+        name=family, frames=2, preprocess=preprocess, model=SimpleNamespace(config=config.to_dict())
+    )
+    clip = make_clip(list(film), manifest)
+    grid, expected = ask(theirs, processor, film)
+    assert clip.video_grid_thw.tolist() == grid
+    packer = _core.Packer.of(
+        inputs=GRAPH_INPUTS["padded"], patch_px=8, sizing=to_json(imported.preprocessing.sizing), frames=2
+    )
+    inputs = packer.write(clip.pairs, [clip.grid] * len(clip.pairs))  # type: ignore[arg-type]
+    with torch.no_grad():
+        tokens = imported.model(**{name: torch.from_numpy(value) for name, value in inputs.items()})["tokens"]
+    assert np.abs(tokens.numpy() - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+FILM_LIMITS = {"shortest_edge": 16 * 16, "longest_edge": 5 * 40 * 50}
+
+
+@pytest.fixture(scope="module")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
+    """A tiny tower with a limit of the whole film, its video processor, and the bundle with an engine."""
+    folder = tmp_path_factory.mktemp("qwen3-vl")
+    theirs, processor = make_folder("qwen3-vl", folder / "checkpoint", FILM_LIMITS)
+    imported = import_checkpoint(folder / "checkpoint", frames=2)
     bundle = export_bundle(
         imported.model,
-        tmp_path / "film.navit",
-        outputs=outputs,
+        folder / "film.navit",
+        outputs=imported.model.outputs(),
         sizing=imported.preprocessing.sizing,
         resample=imported.preprocessing.filter,
-        lowerings=("masked", "padded") if family == "qwen3-vl" else ("padded",),
     )
     build_openvino(bundle)
+    return theirs, processor, bundle
+
+
+def test_a_session_gives_each_pair_of_frames_its_tokens_and_deepstack(
+    qwen3: tuple[Any, Any, Path], film: npt.NDArray[np.uint8]
+) -> None:
+    theirs, processor, bundle = qwen3
     manifest = ne.load_manifest(bundle)
     assert manifest.frames == 2
     clip = make_clip(list(film), manifest, fps=10.0, indices=[0, 3, 6, 9, 12])
     with ne.Session(bundle, precision="fp32") as session:
         results = session.run(clip.pairs)
-    found = processor(videos=[torch.from_numpy(film).permute(0, 3, 1, 2)], return_tensors="pt")
-    assert clip.video_grid_thw.tolist() == found["video_grid_thw"].tolist()
-    with torch.no_grad():
-        tower = theirs(found["pixel_values_videos"], grid_thw=found["video_grid_thw"])
-    parts = [tower.pooler_output, *(getattr(tower, "deepstack_features", None) or [])]
-    expected = torch.cat(parts, dim=1).numpy()
+    grid, expected = ask(theirs, processor, film)
+    assert clip.video_grid_thw.tolist() == grid
     embeds = for_vllm(results)["image_embeds"]
     assert embeds.shape == expected.shape
     assert np.abs(embeds - expected).max() <= 1e-4 * np.abs(expected).max()
-    if family == "qwen3-vl":
-        assert not verify(bundle, write=False).broken
+    assert not verify(bundle, write=False).broken
 
 
 def test_the_order_of_the_frames_counts(tmp_path: Path) -> None:
@@ -125,14 +163,11 @@ def test_the_order_of_the_frames_counts(tmp_path: Path) -> None:
         assert torch.equal(still, model.forward_images([first])["tokens"])
 
 
-def test_timestamps_are_those_of_the_processor(tmp_path: Path) -> None:
-    make_folder("qwen3-vl", tmp_path / "folder", {"shortest_edge": 256, "longest_edge": 10**6})
-    model = import_checkpoint(tmp_path / "folder", frames=2).model
-    sizing = "smart-resize:merge=2,min_pixels=1,max_pixels=1000000"
-    bundle = export_bundle(model, tmp_path / "x.navit", sizing=sizing, lowerings=("masked",))
+def test_timestamps_are_those_of_the_processor(qwen3: tuple[Any, Any, Path]) -> None:
+    manifest = ne.load_manifest(qwen3[2])
     frames = [np.full((32, 48, 3), value, np.uint8) for value in range(5)]
     for indices in ([0, 7, 14, 21], [2, 3, 5, 8, 13]):
-        clip = make_clip(frames[: len(indices)], ne.load_manifest(bundle), fps=23.976, indices=indices)
+        clip = make_clip(frames[: len(indices)], manifest, fps=23.976, indices=indices)
         expected = Qwen3VLProcessor._calculate_timestamps(None, list(indices), 23.976, 2)
         assert clip.timestamps == tuple(expected)
         assert len(clip.pairs) == len(expected)

@@ -352,42 +352,6 @@ TEST_CASE(
   CHECK(setup.write(pictures, {0}, false, 1, 1).longest == 25);
 }
 
-TEST_CASE("a patch of two frames holds the first frame's pixels, then the second's; an image is both frames") {
-  std::mt19937 random(29);
-  for (const bool resized : {false, true}) {
-    for (const std::int32_t patch_px : {4, 16}) {
-      Setup setup(patch_px, 1);
-      setup.preprocess.frames = 2;
-      const std::int64_t frame_bytes = std::int64_t{3} * patch_px * patch_px;
-      setup.graph.inputs[0].shape[1] = fixed(2 * frame_bytes);
-      const std::int32_t height = 2 * patch_px + (resized ? 1 : 0);
-      std::vector<Picture> pictures;
-      pictures.emplace_back(random, height, 3 * patch_px);  // a pair with the next one
-      pictures.emplace_back(random, height, 3 * patch_px);  // alone
-      pictures[0].view.next_frame = pictures[1].pixels.data();
-      for (const int threads : {1, 3}) {
-        const std::vector<std::uint8_t> found = patches(setup.write(pictures, {0, 1}, true, threads));
-        const auto first = plain_patches(setup.views[0], setup.grids[0], patch_px);
-        const auto second = plain_patches(setup.views[1], setup.grids[1], patch_px);
-        std::vector<std::uint8_t> expected;
-        for (const auto& [one, other] : {std::pair{first, second}, std::pair{second, second}}) {
-          expected.insert(expected.end(), static_cast<std::size_t>(2 * frame_bytes), 0);  // the prefix token
-          for (std::size_t at = 0; at < one.size(); at += static_cast<std::size_t>(frame_bytes)) {
-            for (const auto* frame : {&one, &other}) {
-              const auto begin = frame->begin() + static_cast<std::ptrdiff_t>(at);
-              expected.insert(expected.end(), begin, begin + frame_bytes);
-            }
-          }
-        }
-        CHECK(found == expected);
-      }
-      setup.preprocess.frames = 1;
-      setup.graph.inputs[0].shape[1] = fixed(frame_bytes);
-      CHECK_THROWS_WITH_AS(setup.write(pictures, {0}), "image 0 is two frames", InvalidInput);
-    }
-  }
-}
-
 TEST_CASE("rounded tokens of a model that merges patches are whole blocks") {
   std::mt19937 random(23);
   Setup setup;

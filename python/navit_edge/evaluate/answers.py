@@ -54,7 +54,12 @@ class Classes:
 
 
 def classes_of(
-    head: Head, examples: Examples, train: Examples | None, labels: Sequence[str], classes: int, texts: Sequence[str]
+    head: Head,
+    examples: Examples,
+    train: Examples | None,
+    labels: Sequence[str],
+    classes: int,
+    texts: Sequence[str] = (),
 ) -> Classes:
     """labels: of the bundle; without them a label of the data is the number of its class. classes: of its logits.
     texts: names of "zero-shot"; without them those of the data.
