@@ -31,7 +31,7 @@ PROCESSORS = {
     "paddleocr-vl": PaddleOCRVLImageProcessor,
 }
 #: What ``read_preprocessing`` reads of the families' configs.
-CONFIG = SimpleNamespace(patch_px=8, table_side=4, num_classes=0, rows=4, columns=4, architecture={})
+CONFIG = SimpleNamespace(patch_px=8, merge=2, table_side=4, num_classes=0, rows=4, columns=4, architecture={})
 
 
 def transparent() -> Image.Image:

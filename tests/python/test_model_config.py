@@ -104,7 +104,7 @@ def test_a_checkpoint_says_how_it_is_exported(tmp_path: Path) -> None:
     assert found.labels == tuple(names)
     assert (found.sizing.rule, found.sizing.max_tokens, found.alpha) == ("token-cap", 81, "composite")
     save_checkpoint(NaViT(small()), path)
-    assert import_checkpoint(path).preprocessing == DEFAULT_PREPROCESSING
+    assert dataclasses.replace(import_checkpoint(path).preprocessing, sources={}) == DEFAULT_PREPROCESSING
 
 
 def test_a_checkpoint_has_the_same_bytes_each_time(tmp_path: Path) -> None:
