@@ -31,6 +31,7 @@ from navit_edge.serve.tensors import (
     outputs_wanted,
     parameters_of,
 )
+from navit_edge.serve.tracing import TraceContext, read_trace_context
 
 #: What other servers say that they have, as far as it is here, too.
 EXTENSIONS = ("model_configuration", "model_repository", "statistics")
@@ -98,10 +99,11 @@ class Service:
     async def _infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         model = self.repository.model(request.model_name, request.model_version)
         manifest = model.opened.manifest
-        parameters = _with_deadline(Parameters.of(messages.parameters(request.parameters)), context.time_remaining())
+        parameters = with_deadline(Parameters.of(messages.parameters(request.parameters)), context.time_remaining())
         wanted = outputs_wanted([output.name for output in request.outputs], manifest, parameters)
         images = images_of(messages.input_tensors(request), self.limits)
-        answer = await infer(model, InferRequest(images=images, parameters=parameters))
+        asked = InferRequest(images=images, parameters=parameters, trace=_trace(context))
+        answer = await infer(model, asked)
         outputs = outputs_of(answer.results, wanted, parameters)
         return messages.infer_response(request, outputs, parameters_of(answer.results), model.version)
 
@@ -130,7 +132,12 @@ class Service:
         return pb.RepositoryModelUnloadResponse()
 
 
-def _with_deadline(parameters: Parameters, remaining_s: float | None) -> Parameters:
+def _trace(context: Context) -> TraceContext | None:
+    metadata = dict(context.invocation_metadata() or ())
+    return read_trace_context(metadata.get("traceparent"), metadata.get("tracestate"))
+
+
+def with_deadline(parameters: Parameters, remaining_s: float | None) -> Parameters:
     """The deadline of the call is one of the request, too, if that has none that is earlier."""
     if remaining_s is None:
         return parameters
