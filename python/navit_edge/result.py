@@ -58,7 +58,8 @@ def probabilities(logits: npt.ArrayLike, scores: Scores = "softmax") -> npt.NDAr
     if scores == "sigmoid":
         return sigmoid(values)
     found: npt.NDArray[np.float64] = np.exp(values - values.max())
-    return found / found.sum()
+    found /= found.sum()
+    return found
 
 
 def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -140,12 +139,12 @@ def test_lines_that_a_full_disk_refuses_are_counted() -> None:
 
 
 def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="--access-log .*No such file or directory; name a file in a folder"):
+    with pytest.raises(InvalidInputError, match=r"--access-log .*No such file or directory; name a file in a folder"):
         AccessLog(str(tmp_path / "no" / "access.log"))
 
 
 @pytest.fixture
-def counted() -> Iterator[tuple[RequestMetrics, dict[tuple[str, tuple[str, ...]], float]]]:
+def counted() -> dict[tuple[str, tuple[str, ...]], float]:
     metrics = RequestMetrics()
     sent(
         metrics.add,
@@ -156,22 +155,19 @@ def counted() -> Iterator[tuple[RequestMetrics, dict[tuple[str, tuple[str, ...]]
         ("BREW", "/elsewhere", {}),
     )
     families = text_string_to_metric_families(metrics.prometheus())
-    found = {(one.name, tuple(sorted(one.labels.values()))): one.value for family in families for one in family.samples}
-    yield metrics, found
+    return {(one.name, tuple(sorted(one.labels.values()))): one.value for family in families for one in family.samples}
 
 
-def test_requests_are_counted_by_route_and_code(counted: Any) -> None:
-    _, found = counted
-
+def test_requests_are_counted_by_route_and_code(counted: dict[tuple[str, tuple[str, ...]], float]) -> None:
     def total(*labels: str) -> float:
-        return float(found.get(("navit_edge_requests_total", tuple(sorted(labels))), 0.0))
+        return counted.get(("navit_edge_requests_total", tuple(sorted(labels))), 0.0)
 
     assert total("http", "POST", "/infer/{name}", "tiny", "200") == 3
     assert total("http", "GET", "", "", "404") == 2  # a path that nobody answers makes no series of its own
     assert total("http", "other", "", "", "404") == 1
     assert total("http", "GET", "/infer/{name}", "", "405") == 1
-    assert found[("navit_edge_request_bytes_total", ("http",))] == 15
-    assert found[("navit_edge_request_seconds_count", ("/infer/{name}", "http"))] == 4
+    assert counted[("navit_edge_request_bytes_total", ("http",))] == 15
+    assert counted[("navit_edge_request_seconds_count", ("/infer/{name}", "http"))] == 4
 
 
 def test_a_client_that_went_away_is_counted_as_499() -> None:

@@ -1,4 +1,4 @@
-"""The access log: a JSON object a line for each request. A thread writes it; a slow disk or pipe holds up no request."""
+"""The access log: a JSON object a line for each request. A thread writes it: a slow disk holds up no request."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def line_of(record: Record) -> str:
 
 
 class AccessLog:
-    """place: "-" for standard output, or a file, which is appended to, and opened again if it was moved away (logrotate).
+    """place: "-" for standard output, or a file: appended to, and opened again if it was moved away (logrotate).
     lost: called for each line that there was no room for.
 
     Raises InvalidInputError if the file cannot be opened.
@@ -61,7 +61,8 @@ class AccessLog:
                 target = logging.handlers.WatchedFileHandler(os.fspath(place), encoding="ascii")
             except OSError as error:
                 raise InvalidInputError(
-                    f"--access-log {place}: {error.strerror}; name a file in a folder that exists, or - for standard output"
+                    f"--access-log {place}: {error.strerror}; name a file in a folder that is there, or - for standard "
+                    "output"
                 ) from error
         self._target = target
         self._lost = lost

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from navit_edge.serve import accounting
 from navit_edge.serve.errors import Code, ServeError, queue_full, served
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ async def infer(model: Model, request: InferRequest) -> Answer:
             ) from None
         finally:
             submission.take_back()
+        record = accounting.current()
+        record.model, record.images = model.name, len(results)
+        record.tokens = sum(result.token_count for result in results)
         return Answer(results=results, manifest=opened.manifest)
 
 

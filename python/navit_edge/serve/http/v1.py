@@ -11,7 +11,7 @@ import asyncio
 import base64
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -127,7 +127,7 @@ class V1:
         """The request in a form: every file of it is an image, in order."""
         most = self._repository.limits.max_images
 
-        async def whole() -> AsyncIterator[bytes]:
+        async def whole() -> AsyncGenerator[bytes, None]:
             yield body
 
         parser = MultiPartParser(headers, whole(), max_files=most, max_fields=_MOST_FIELDS)
@@ -135,8 +135,10 @@ class V1:
         try:
             form = await parser.parse()
         except (MultiPartException, KeyError, UnicodeError) as error:
-            raise bad_input(f"the form cannot be read: {getattr(error, 'message', error)}; expected files as "
-                            f"-F image=@photo.jpg, {most} at most") from error
+            raise bad_input(
+                f"the form cannot be read: {getattr(error, 'message', error)}; expected files as "
+                f"-F image=@photo.jpg, {most} at most"
+            ) from error
         images, fields = [], []
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):

@@ -85,7 +85,7 @@ def read_json(body: bytes, kind: type[Any]) -> Any:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise bad_input(
-            f"the body is no request: {error}; expected JSON as {{\"model\": …, \"input\": \"data:image/png;base64,…\"}}"
+            f'the body is no request: {error}; expected JSON as {{"model": …, "input": "data:image/png;base64,…"}}'
         ) from error
 
 
@@ -97,13 +97,15 @@ def read_form(fields: Sequence[tuple[str, str]], kind: type[Any]) -> Any:
         if name in ("input", "messages"):
             raise bad_input(f"the form has a field {name!r}; expected images as files: -F image=@photo.jpg")
         if name in values:
-            raise bad_input(f"the form has two fields {name!r}; expected one")
+            raise bad_input(f"the form has two fields {name!r}; expected one of them")
         if name in known:
             values[name] = text
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.MsgspecError as error:
-        raise bad_input(f"the form is no request: {error}") from error
+        raise bad_input(
+            f"the form is no request: {error}; expected -F model=NAME -F image=@photo.jpg"
+        ) from error
 
 
 def images_of(asked: Asked, limits: Limits) -> list[bytes]:
@@ -163,9 +165,7 @@ def _decoded(url: str, place: int) -> bytes:
             "nothing: send the image itself, in a data URL or as an uploaded file"
         )
     if not comma or head.rpartition(";")[2].strip().lower() != "base64":
-        raise bad_input(
-            f"image {place} is a data URL {_shown('data:' + head)}; expected data:image/png;base64,…"
-        )
+        raise bad_input(f"image {place} is a data URL {_shown('data:' + head)}; expected data:image/png;base64,…")
     try:
         found = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
