@@ -21,7 +21,7 @@ from starlette.routing import Route
 from navit_edge.errors import InvalidInputError
 from navit_edge.serve import access_log
 from navit_edge.serve.access_log import AccessLog, line_of
-from navit_edge.serve.accounting import Record, RequestMetrics, current, request, trace_id_of
+from navit_edge.serve.accounting import Record, RequestMetrics, current, request
 from navit_edge.serve.http.observe import Observe
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -179,21 +179,6 @@ def test_a_client_that_went_away_is_counted_as_499() -> None:
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": [], "client": None}
     asyncio.run(Observe(gone, [found.append])(scope, None, None))  # type: ignore[arg-type]
     assert [one.status for one in found] == ["499"]
-
-
-@pytest.mark.parametrize(
-    ("header", "trace"),
-    [
-        (f"00-{TRACE}-b7ad6b7169203331-01", TRACE),
-        (f"00-{TRACE.upper()}-b7ad6b7169203331-01", ""),
-        (f"00-{'0' * 32}-b7ad6b7169203331-01", ""),
-        (f"00-{TRACE[:-1]}-b7ad6b7169203331-01", ""),
-        ("", ""),
-        (None, ""),
-    ],
-)
-def test_the_trace_id_is_that_of_a_valid_traceparent(header: str | None, trace: str) -> None:
-    assert trace_id_of(header) == trace
 
 
 def test_requests_at_once_have_a_record_each() -> None:

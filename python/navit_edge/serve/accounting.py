@@ -64,14 +64,6 @@ def request(record: Record, *finished: Callable[[Record], object]) -> Iterator[R
             told(record)
 
 
-def trace_id_of(traceparent: str | None) -> str:
-    """The trace id of W3C's header ``traceparent`` ("00-<32 digits>-<16>-<2>"); "" if it is none."""
-    parts = (traceparent or "").strip().split("-")
-    if len(parts) < 4 or len(parts[1]) != 32 or set(parts[1]) <= {"0"} or not set(parts[1]) <= set("0123456789abcdef"):
-        return ""
-    return parts[1]
-
-
 class RequestMetrics:
     """Counters of requests, as Prometheus's text, beside those of the sessions. Thread-safe."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from navit_edge.serve.accounting import Record, request, trace_id_of
+from navit_edge.serve.accounting import Record, request
+from navit_edge.serve.tracing import read_trace_context
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,11 +58,12 @@ class Observe:
 def _record_of(scope: Scope) -> Record:
     method = str(scope["method"])
     client = scope.get("client")
-    traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+    traceparent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+    trace = read_trace_context(traceparent)
     return Record(
         protocol="http",
         method=method if method in _METHODS else "other",
         path=str(scope["path"])[:_MOST_PATH],
         client=str(client[0]) if client else "",
-        trace_id=trace_id_of(traceparent.decode("latin-1")),
+        trace_id="" if trace is None else trace.trace_id,
     )

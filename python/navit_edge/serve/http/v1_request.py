@@ -103,9 +103,7 @@ def read_form(fields: Sequence[tuple[str, str]], kind: type[Any]) -> Any:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.MsgspecError as error:
-        raise bad_input(
-            f"the form is no request: {error}; expected -F model=NAME -F image=@photo.jpg"
-        ) from error
+        raise bad_input(f"the form is no request: {error}; expected -F model=NAME -F image=@photo.jpg") from error
 
 
 def images_of(asked: Asked, limits: Limits) -> list[bytes]:
