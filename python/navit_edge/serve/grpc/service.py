@@ -7,14 +7,14 @@ Triton's extensions the model's configuration, the repository and the statistics
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2 as pb
 
+from navit_edge._core import __version__
 from navit_edge.serve.errors import bad_input
 from navit_edge.serve.grpc import messages
 from navit_edge.serve.grpc.calls import Calls, Context
@@ -72,7 +72,7 @@ class Service:
         return pb.ServerReadyResponse(ready=self.ready())
 
     async def _server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="navit-edge", version=version("navit-edge"), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name="navit-edge", version=__version__, extensions=EXTENSIONS)
 
     async def _model_ready(self, request: pb.ModelReadyRequest, _: Context) -> pb.ModelReadyResponse:
         return pb.ModelReadyResponse(ready=self.repository.model(request.name, request.version).ready)
@@ -100,7 +100,7 @@ class Service:
         model = self.repository.model(request.model_name, request.model_version)
         manifest = model.opened.manifest
         parameters = with_deadline(Parameters.of(messages.parameters(request.parameters)), context.time_remaining())
-        wanted = outputs_wanted([output.name for output in request.outputs], manifest, parameters)
+        wanted = outputs_wanted(messages.outputs_asked(request), manifest, parameters)
         images = images_of(messages.input_tensors(request), self.limits)
         asked = InferRequest(images=images, parameters=parameters, trace=_trace(context))
         answer = await infer(model, asked)
@@ -122,13 +122,13 @@ class Service:
             raise bad_input(
                 "a model is loaded as the server was started with it; expected no parameters, and no config or file"
             )
-        await _to_its_end(model.load())
+        await asyncio.shield(model.load())  # goes on if its client goes away
         return pb.RepositoryModelLoadResponse()
 
     async def _model_unload(
         self, request: pb.RepositoryModelUnloadRequest, _: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        await _to_its_end(self.repository.model(request.model_name).unload())
+        await asyncio.shield(self.repository.model(request.model_name).unload())
         return pb.RepositoryModelUnloadResponse()
 
 
@@ -154,8 +154,3 @@ def _streamed(response: pb.ModelInferResponse) -> pb.ModelStreamInferResponse:
 def _failed(request: pb.ModelInferRequest, message: str) -> pb.ModelStreamInferResponse:
     named = pb.ModelInferResponse(id=request.id, model_name=request.model_name)
     return pb.ModelStreamInferResponse(error_message=message, infer_response=named)
-
-
-async def _to_its_end(change: Coroutine[Any, Any, None]) -> None:
-    """A model that is half loaded is no use to anybody: the change goes on if its client goes away."""
-    await asyncio.shield(asyncio.ensure_future(change))
