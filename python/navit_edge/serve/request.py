@@ -14,12 +14,15 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.options import checked_int
 from navit_edge.policy import Policy
 from navit_edge.serve.errors import bad_input
+from navit_edge.serve.tracing import TraceContext
 
 #: An encoded file, or pixels uint8 [height_px, width_px(, channels)].
 Image: TypeAlias = "bytes | memoryview | npt.NDArray[np.uint8]"
 
 #: Longer texts are no policy.
 _MOST_POLICY_CHARACTERS = 256
+#: The share of a timeout in which images are to be done; the rest is for the answer.
+OF_TIMEOUT = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +71,17 @@ class Parameters:
     def session_deadline_ms(self) -> float | None:
         """What ``Session.submit`` gets."""
         if self.deadline_ms is None and self.timeout_us is not None:
-            return self.timeout_us / 1000.0
+            return self.timeout_us / 1000.0 * OF_TIMEOUT
         return self.deadline_ms
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferRequest:
-    """images: one or more, which were counted and measured against the limits."""
+    """images: one or more, which were counted and measured against the limits. trace: whose request it is."""
 
     images: Sequence[Image]
     parameters: Parameters = field(default_factory=Parameters)
+    trace: TraceContext | None = None
 
 
 def _number(name: str, values: Mapping[str, Any], expected: str) -> float | None:
