@@ -6,15 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import RayCluster, lines_of, make_images
+from several_nodes import RayCluster, check_lines, ended, eventually, feed, lines_of, make_images, started
 
 import navit_edge as ne
 
@@ -48,35 +46,6 @@ pq.write_table(pa.concat_tables(data.iter_batches(batch_size=None, batch_format=
 """
 
 
-def started(cluster: RayCluster, bundle: Path, output: Path, *options: str) -> subprocess.Popen[bytes]:
-    """A job that reads its paths from standard input."""
-    command = ["run", str(bundle), "-", "-o", str(output), "--save", "embedding", "--precision", "fp32"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "navit_edge", *command, "--ray", cluster.address, "--ray-batch", "8", *options],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=cluster.environment,
-    )
-
-
-def feed(job: subprocess.Popen[bytes], paths: list[Path]) -> None:
-    assert job.stdin is not None
-    job.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in paths))
-    job.stdin.flush()
-
-
-def ended(job: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """(exit code, standard error)"""
-    _, said = job.communicate(timeout=300)
-    return job.returncode, said.decode()
-
-
-def eventually(job: subprocess.Popen[bytes], what: Callable[[], bool]) -> None:
-    while not what():
-        assert job.poll() is None, ended(job)
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     made = make_images(tmp_path_factory.mktemp("images"), COUNT)
@@ -95,7 +64,7 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
     cluster: RayCluster, paths: list[Path], alone: list[ne.Result], tiny_bundle: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
-    job = started(cluster, tiny_bundle, output)
+    job = started(cluster, tiny_bundle, output, "--ray-batch", "8")
     feed(job, paths[: COUNT // 3])
     eventually(job, lambda: len(lines_of(output)) > 0)
     job.send_signal(signal.SIGTERM)
@@ -105,7 +74,7 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
     before = lines_of(output)
     assert [line["file"] for line in before] == [str(path) for path in paths[: len(before)]]
 
-    job = started(cluster, tiny_bundle, output, "--resume")
+    job = started(cluster, tiny_bundle, output, "--ray-batch", "8", "--resume")
     feed(job, paths[: COUNT // 2])
     eventually(job, lambda: len(lines_of(output)) > len(before))
     actors = cluster.actors()
@@ -117,16 +86,8 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
     assert f"{len(before)} done before" in said
     assert f"1 of {COUNT} images failed" in said
 
-    lines = lines_of(output)
-    assert [line["file"] for line in lines] == [str(path) for path in paths]
-    for line, result in zip(lines, alone, strict=True):
-        if result.error is not None:
-            assert (line["error_type"], line["error"]) == (type(result.error).__name__, str(result.error))
-            continue
-        np.testing.assert_allclose(line["embedding"], result.embedding, atol=1e-5)
-        assert line["grid"] == list(result.grid)
-        assert [one["index"] for one in line["top_k"]] == [one.index for one in result.top_k(3)]
-    assert [place for place, line in enumerate(lines) if "error" in line] == [BAD]
+    check_lines(lines_of(output), paths, alone)
+    assert [place for place, line in enumerate(lines_of(output)) if "error" in line] == [BAD]
 
 
 @pytest.mark.skipif(find_spec("pandas") is None, reason="needs ray[data]")

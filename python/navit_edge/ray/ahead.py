@@ -79,7 +79,7 @@ def _plain(given: Given, decoder: Decoder) -> Given:
 
 class Ahead:
     """A thread reads ``items``, and ``readers`` more load them; at most ``most_images`` and, but for those that are
-    just being loaded, ``most_bytes`` wait to be taken. What ``items`` raises is raised after the images before it."""
+    just being loaded, ``most_bytes`` wait to be taken. What ``items`` raises ends it, and ``check`` raises it."""
 
     def __init__(self, items: Iterator[Item], load: Load, *, readers: int, most_images: int, most_bytes: int) -> None:
         self._items = items
@@ -100,7 +100,12 @@ class Ahead:
     def ended(self) -> bool:
         """Whether nothing is left to take."""
         with self._changed:
-            return self._ended and not self._waiting and self._error is None
+            return self._ended and not self._waiting
+
+    def check(self) -> None:
+        """Raises what ``items`` raised, once nothing is left to take."""
+        if self.ended and self._error is not None:
+            raise self._error
 
     def take(self, most_images: int, most_bytes: int, *, partial: bool, wait_s: float = 0.0) -> Sequence[Loaded]:
         """The next images, up to a number and a size, one at least; empty if they do not fill a batch and more may
@@ -114,9 +119,6 @@ class Ahead:
                         break
                     return ()
                 self._changed.wait(left)
-            if not self._waiting and self._error is not None:
-                error, self._error = self._error, None
-                raise error
         taken: list[Loaded] = []
         size = 0
         while len(taken) < most_images and size < most_bytes:
@@ -158,11 +160,11 @@ class Ahead:
                     self._waiting.append(future)
                     self._changed.notify_all()
                 future.add_done_callback(self._loaded)
-            with self._changed:
-                self._changed.wait_for(lambda: not self._open or not self._loading)
         except BaseException as error:
             self._error = error
         finally:
+            with self._changed:  # closing cancels what no thread has begun
+                self._changed.wait_for(lambda: not self._open or not self._loading)
             workers.close()
             with self._changed:
                 self._ended = True

@@ -80,6 +80,8 @@ class RayFeed:
                     self._stopped.wait(LINGER_S)
                 while self._order and self._order[0].done is not None:
                     yield from self._order.popleft().done or ()
+            if not self._stopped.is_set():
+                ahead.check()
         finally:
             ahead.close()
 

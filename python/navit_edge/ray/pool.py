@@ -97,12 +97,13 @@ class Lost(Generic[B]):
 
 
 class Pool(Generic[B]):
-    """Actors that do one task. For one thread's use. A context manager, which ends the actors."""
+    """Actors that do one task. For one thread's use. A context manager, which ends the actors.
 
-    def __init__(self, ray: Any, task: Task, size: Size) -> None:
+    worker: their class; another one has the methods of ``Worker``."""
+
+    def __init__(self, ray: Any, task: Task, size: Size, worker: type = Worker) -> None:
         self._ray = ray
-        self._size = size
-        self._class = ray.remote(Worker).options(
+        self._class = ray.remote(worker).options(
             num_cpus=size.cpus, num_gpus=size.gpus, max_restarts=0, max_task_retries=0
         )
         self.actors: list[Actor[B]] = [Actor(self._class.remote()) for _ in range(size.actors)]
