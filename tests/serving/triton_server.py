@@ -94,8 +94,9 @@ def ready(process: subprocess.Popen[bytes], port: int) -> bool:
     """False if it has ended."""
     until = time.monotonic() + FOR_EVER_S
     while process.poll() is None and time.monotonic() < until:
-        with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(
-            f"http://127.0.0.1:{port}/v2/health/ready", timeout=FOR_EVER_S
+        with (
+            contextlib.suppress(OSError, urllib.error.URLError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=FOR_EVER_S),
         ):
             return True
         time.sleep(0.05)
