@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from navit_edge.serve.errors import Code, ServeError, queue_full, served
+from navit_edge.serve.tensors import parameters_of
 
 if TYPE_CHECKING:
     from navit_edge._core import Result
@@ -35,7 +36,7 @@ async def infer(model: Model, request: InferRequest) -> Answer:
     Encoded images are decoded by ``model.workers``. Cancelling the task cancels what is in no pack yet. Raises
     ServeError; the caller measures images against the limits (``tensors.images_of``).
     """
-    with model.using() as opened:
+    with model.statistics.request(), model.tracing.request(request.trace) as span, model.using() as opened:
         submission = _Submission(opened.session, request.parameters)
         timeout_us = request.parameters.timeout_us
         try:
@@ -51,6 +52,8 @@ async def infer(model: Model, request: InferRequest) -> Answer:
             ) from None
         finally:
             submission.take_back()
+            span.images += submission.numbers
+        span.attributes |= parameters_of(results)
         return Answer(results=results, manifest=opened.manifest)
 
 
@@ -79,6 +82,11 @@ class _Submission:
                 submitted.cancel()
                 submitted.add_done_callback(_forget)
         return [await self._result(index) for index in range(len(images))]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the images that were submitted, in the session's trace."""
+        return [future._id for future in self._futures.values()]
 
     def take_back(self) -> None:
         """Cancels what is not done; what a worker has in hand is cancelled by it."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.machine.cores import usable_cores
 from navit_edge.serve.errors import Code, ServeError, served
 from navit_edge.serve.limits import Limits
+from navit_edge.serve.statistics import RequestStatistics
+from navit_edge.serve.tracing import ModelTracing
 from navit_edge.session import Session
 
 _log = logging.getLogger("navit_edge.serve")
@@ -55,8 +56,9 @@ class Model:
         self.reason = "not loaded"
         #: Threads that decode images.
         self.workers = workers
-        #: Of the last inference, in ms since 1970; 0: there was none.
-        self.last_inference_ms = 0
+        #: The requests for it: how many, how long; whose they were.
+        self.statistics = RequestStatistics()
+        self.tracing = ModelTracing(name)
         self._path = path
         self._open_session = open_session
         self._opened: Opened | None = None
@@ -109,7 +111,6 @@ class Model:
             self._in_use -= 1
             if self._in_use == 0:
                 self._idle.set()
-            self.last_inference_ms = int(time.time() * 1000)
 
     async def load(self) -> None:
         """Opens the bundle; again, if the engine has failed. Raises what ``Session`` raises."""

@@ -14,6 +14,7 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.options import checked_int
 from navit_edge.policy import Policy
 from navit_edge.serve.errors import bad_input
+from navit_edge.serve.tracing import TraceContext
 
 #: An encoded file, or pixels uint8 [height_px, width_px(, channels)].
 Image: TypeAlias = "bytes | memoryview | npt.NDArray[np.uint8]"
@@ -74,10 +75,11 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class InferRequest:
-    """images: one or more, which were counted and measured against the limits."""
+    """images: one or more, which were counted and measured against the limits. trace: whose request it is."""
 
     images: Sequence[Image]
     parameters: Parameters = field(default_factory=Parameters)
+    trace: TraceContext | None = None
 
 
 def _number(name: str, values: Mapping[str, Any], expected: str) -> float | None:
