@@ -1,4 +1,4 @@
-"""`navit-edge serve`: bundles behind HTTP, by the Open Inference Protocol."""
+"""`navit-edge serve`: bundles behind HTTP and gRPC, by the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
 
 if TYPE_CHECKING:
+    from navit_edge.serve.security import Security
     from navit_edge.serve.server import Address, Server
 
 _LISTEN = "Where it listens"
@@ -28,8 +29,46 @@ def serve(
         list[Path], typer.Argument(help="Bundles with an engine.", metavar="BUNDLE...", show_default=False)
     ],
     http: Annotated[
-        str, typer.Option(help="Address for HTTP; port 0: any free one.", metavar="HOST:PORT", rich_help_panel=_LISTEN)
+        str,
+        typer.Option(
+            help='Address for HTTP; port 0: any free one; "off": none.', metavar="HOST:PORT", rich_help_panel=_LISTEN
+        ),
     ] = "127.0.0.1:8000",
+    grpc: Annotated[
+        str,
+        typer.Option(help='The same for gRPC; "off": not at all.', metavar="HOST:PORT", rich_help_panel=_LISTEN),
+    ] = "127.0.0.1:8001",
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Let in only requests with one of these keys, one a line.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_LISTEN,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Serve by TLS with this certificate and its chain (PEM).",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_LISTEN,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(help="Its private key.", metavar="FILE", show_default=False, rich_help_panel=_LISTEN),
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="Let in only clients whose certificate one of these has signed.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_LISTEN,
+        ),
+    ] = None,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,27 +144,29 @@ def serve(
     ] = 1024,
     debug: DebugOption = False,
 ) -> None:
-    """Serve bundles over HTTP by the Open Inference Protocol (KServe v2), as Triton does.
+    """Serve bundles over HTTP and gRPC by the Open Inference Protocol (KServe v2).
 
     Clients of Triton and KServe work as they are. A request has images of any
     sizes. Images of all clients share packs. SIGTERM and Ctrl-C answer what was
     accepted, then exit; a second one exits at once. It listens on this machine
-    alone unless --http says otherwise.
+    alone unless --http and --grpc say otherwise.
     """
     import navit_edge as ne
     from navit_edge.serve.limits import Limits
     from navit_edge.serve.repository import Repository, named
-    from navit_edge.serve.server import Address, Server, run
+    from navit_edge.serve.security import read_security
+    from navit_edge.serve.server import Server, run
     from navit_edge.serve.service import Service
+    from navit_edge.serve.tracing import opentelemetry_spans
 
     try:
         chosen = ne.Policy.parse(policy)
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
-    try:
-        address = Address.parse(http)
-    except InvalidInputError as error:
-        raise typer.BadParameter(str(error), param_hint="--http") from None
+    addresses = _address("--http", http), _address("--grpc", grpc)
+    if addresses == (None, None):
+        raise typer.BadParameter("both are off; expected an address for one", param_hint="--http, --grpc")
+    security = read_security(api_key_file=api_key_file, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca)
     limits = Limits(
         max_body_bytes=bytes_of(max_body, "--max-body"),
         max_bodies_bytes=bytes_of(max_bodies, "--max-bodies"),
@@ -151,23 +192,36 @@ def serve(
     bundles_by_name = named(bundles, name or ())
 
     def make() -> Server:
-        repository = Repository(bundles_by_name, limits=limits, open_session=open_session)
-        server = Server(Service(repository=repository), http=address)
-        _warn_if_open(server, address)
+        repository = Repository(bundles_by_name, limits=limits, open_session=open_session, spans=opentelemetry_spans())
+        service = Service(repository=repository, security=security)
+        server = Server(service, http=addresses[0], grpc=addresses[1])
+        for address in addresses:
+            if address is not None and not address.is_loopback:
+                _warn_if_open(address, security)
         return server
 
     run(make, _say_started, _say_ending)
 
 
-def _warn_if_open(server: Server, address: Address) -> None:
-    if not address.is_loopback and not server.service.security.restricted:
-        err_console().print(
-            f"warning: {address} lets in everybody who reaches this machine: there is no password; listen on "
-            "127.0.0.1, or let in only whom you trust, by a firewall or a proxy",
-            style="yellow",
-            soft_wrap=True,
-            markup=False,
-        )
+def _address(option: str, text: str) -> Address | None:
+    from navit_edge.serve.server import Address
+
+    if text == "off":
+        return None
+    try:
+        return Address.parse(text)
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _warn_if_open(address: Address, security: Security) -> None:
+    found = []
+    if not security.restricted:
+        found.append("lets in everybody who reaches it; give --api-key-file, or listen on 127.0.0.1")
+    if security.tls is None:
+        found.append("sends everything in the clear; give --tls-cert and --tls-key, or put a proxy before it")
+    for what in found:
+        err_console().print(f"warning: {address} {what}", style="yellow", soft_wrap=True, markup=False)
 
 
 def _say_started(server: Server) -> None:
@@ -176,8 +230,13 @@ def _say_started(server: Server) -> None:
         session = model.session
         what = "" if session is None else f": engine {session.engine} on {session.device}"
         console.print(f"serving {model.name}{what}", soft_wrap=True, markup=False)
+    secure = server.service.security.tls is not None
     if server.http is not None:
-        console.print(f"http://{server.http}/v2 (Open Inference Protocol), /metrics (Prometheus)", soft_wrap=True)
+        url = f"{'https' if secure else 'http'}://{server.http}"
+        console.print(f"{url}  Open Inference Protocol at /v2, Prometheus at /metrics", soft_wrap=True, markup=False)
+    if server.grpc is not None:
+        url = f"{'grpcs' if secure else 'grpc'}://{server.grpc}"
+        console.print(f"{url}  the same protocol", soft_wrap=True, markup=False)
     console.print("Ctrl-C answers what was accepted, and ends", style="dim", soft_wrap=True)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.errors import InvalidInputError, import_or_explain
@@ -19,7 +19,7 @@ from navit_edge.serve.service import Service
 if TYPE_CHECKING:
     import uvicorn
 
-_log = logging.getLogger("navit_edge.serve")
+    from navit_edge.serve.grpc.server import GrpcServer
 
 REMEDY = 'pip install "navit-edge[serve]"'
 #: Of what is no connection: files, libraries, the event loop.
@@ -59,22 +59,35 @@ class Address:
 class Server:
     """Serves until ``stop``. ``start`` and ``serve`` in one event loop."""
 
-    def __init__(self, service: Service, *, http: Address | None) -> None:
-        import_or_explain("uvicorn", purpose="the server", remedy=REMEDY)
-        import_or_explain("fastapi", purpose="the server", remedy=REMEDY)
+    def __init__(self, service: Service, *, http: Address | None = None, grpc: Address | None = None) -> None:
+        """http, grpc: where each listens; None: not at all. Raises MissingPackageError."""
+        needed = [
+            *(("fastapi", "uvicorn", "httptools") if http else ()),
+            *(("grpc", "tritonclient.grpc") if grpc else ()),
+        ]
+        for package in needed:
+            import_or_explain(package, purpose="the server", remedy=REMEDY)
         self.service = service
-        self._wanted_http = http
+        self._wanted_http, self._wanted_grpc = http, grpc
         self._uvicorn: uvicorn.Server | None = None
+        self._grpc: GrpcServer | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._stopped = asyncio.Event()
         #: Where it listens, from ``start`` on.
         self.http: Address | None = None
+        self.grpc: Address | None = None
 
     async def start(self) -> None:
         """Listens, then loads the models: it is live at once, and ready when this returns. Raises InvalidInputError if
         an address cannot be had, and what ``Session`` raises."""
-        if self._wanted_http is not None:
-            self._start_http(self._wanted_http)
+        try:
+            if self._wanted_http is not None:
+                self._start_http(self._wanted_http)
+            if self._wanted_grpc is not None:
+                await self._start_grpc(self._wanted_grpc)
+        except BaseException:
+            await self._end()
+            raise
         loading = asyncio.create_task(self.service.repository.load())
         stopping = asyncio.create_task(self._stopped.wait())
         try:
@@ -98,12 +111,19 @@ class Server:
 
     async def _end(self) -> None:
         self.stop()
+        ending: list[Coroutine[Any, Any, None]] = []
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
-            await self._tasks[0]
-        for task in self._tasks[1:]:
+            ending.append(self._uvicorn_ended())
+        if self._grpc is not None:
+            ending.append(self._grpc.drain(self.service.limits.drain_timeout_s))
+        await asyncio.gather(*ending)
+        for task in self._tasks:
             task.cancel()
         await self.service.repository.close()
+
+    async def _uvicorn_ended(self) -> None:
+        await self._tasks[0]
 
     def _start_http(self, address: Address) -> None:
         import uvicorn
@@ -117,23 +137,40 @@ class Server:
             def capture_signals(self) -> Any:
                 return nullcontext()
 
+        limits = self.service.limits
         listener = listen(address)
-        self.http = Address(host=address.host, port=listener.getsockname()[1])
-        allow_descriptors(self.service.limits.max_connections)
+        self.http = replace(address, port=listener.getsockname()[1])
+        allow_descriptors(limits.max_connections)
         config = uvicorn.Config(
             make_app(self.service),
-            http=bounded(self.service.limits),
+            http=bounded(limits),
             ws="none",
             lifespan="off",
             log_config=None,
             log_level="error",
             access_log=False,
             server_header=False,
-            timeout_keep_alive=int(self.service.limits.idle_timeout_s),
+            timeout_keep_alive=math.ceil(limits.idle_timeout_s),
+            timeout_graceful_shutdown=math.ceil(limits.drain_timeout_s),
         )
+        config.load()
+        if self.service.security.tls is not None:
+            config.ssl = self.service.security.tls.context()
         self._uvicorn = Uvicorn(config)
         self._tasks.append(asyncio.create_task(self._uvicorn.serve(sockets=[listener])))
         self._tasks.append(asyncio.create_task(watch(self._uvicorn.server_state.connections)))
+
+    async def _start_grpc(self, address: Address) -> None:
+        from navit_edge.serve.grpc.server import GrpcServer
+        from navit_edge.serve.grpc.service import Service as GrpcService
+
+        service = self.service
+        handlers = GrpcService(
+            repository=service.repository, limits=service.limits, room=service.room, ready=lambda: service.ready
+        ).handlers()
+        grpc = GrpcServer(handlers, service.limits, service.security)
+        self.grpc = replace(address, port=await grpc.start(address.host, address.port))
+        self._grpc = grpc
 
 
 def listen(address: Address) -> socket.socket:

@@ -80,7 +80,7 @@ class Gate:
         """Raises ServeError."""
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN_PATHS:
-            self._service.security.check(headers.get("authorization"))
+            self._service.security.check(scope["headers"])
         origin = headers.get("origin")
         if origin is not None and scope["method"] not in ("GET", "HEAD"):
             host = urlsplit(origin).netloc if origin.isascii() else ""

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (KServe v2) over HTTP, with its extensions for binary data and the repository.
+"""The Open Inference Protocol (KServe v2) over HTTP, with its extensions as Triton has them.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 """
@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from navit_edge._core import __version__
-from navit_edge.serve.errors import ServeError, bad_input, served
+from navit_edge.serve.errors import bad_input, served
 from navit_edge.serve.http import openapi
 from navit_edge.serve.http.answers import json_answer
 from navit_edge.serve.http.body import Body, body_of, while_connected
@@ -23,7 +23,9 @@ from navit_edge.serve.inference import Answer, infer
 from navit_edge.serve.repository import Model
 from navit_edge.serve.request import InferRequest, Parameters
 from navit_edge.serve.service import Service
+from navit_edge.serve.statistics import statistics_of
 from navit_edge.serve.tensors import (
+    IMAGES,
     OutputTensor,
     Spec,
     images_of,
@@ -33,8 +35,9 @@ from navit_edge.serve.tensors import (
     outputs_wanted,
     parameters_of,
 )
+from navit_edge.serve.tracing import read_trace_context
 
-EXTENSIONS = ("binary_tensor_data", "model_repository", "model_repository(unload_dependents)", "statistics")
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 PLATFORM = "navit_edge"
 #: Longer JSON is read and written by a worker, while the event loop goes on.
 _LONG_BYTES = 1 << 16
@@ -78,6 +81,14 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
+    async def configuration(name: str, version: str = "") -> Response:
+        """A model as Triton's tools want it described."""
+        return json_answer(_configuration(repository.model(name, version)))
+
+    async def statistics(name: str = "", version: str = "") -> Response:
+        """What a model has done, or all that are loaded."""
+        return json_answer(statistics_of(repository, name, version))
+
     async def model_ready(name: str, version: str = "") -> Response:
         """Whether a model takes requests."""
         model = repository.model(name, version)
@@ -93,7 +104,8 @@ def routes(service: Service) -> APIRouter:
             parameters = Parameters.of(parsed.parameters)
             wanted = outputs_wanted(parsed.outputs, manifest, parameters)
             images = images_of(parsed.inputs, service.limits)
-            work = infer(model, InferRequest(images=images, parameters=parameters))
+            trace = read_trace_context(request.headers.get("traceparent"), request.headers.get("tracestate"))
+            work = infer(model, InferRequest(images=images, parameters=parameters, trace=trace))
             answer = await while_connected(request, work)
             return await _answered(model, parsed, answer, outputs_of(answer.results, wanted, parameters))
 
@@ -128,8 +140,11 @@ def routes(service: Service) -> APIRouter:
     add("", server_metadata, tags=["server"])
     add("/health/live", live, tags=["server"])
     add("/health/ready", ready, tags=["server"], responses=openapi.NOT_READY)
+    add("/models/stats", statistics, tags=["models"])
     for prefix in ("/models/{name}", "/models/{name}/versions/{version}"):
         add(prefix, metadata, tags=["models"], responses=openapi.MODEL)
+        add(f"{prefix}/config", configuration, tags=["models"], responses=openapi.MODEL)
+        add(f"{prefix}/stats", statistics, tags=["models"], responses=openapi.MODEL)
         add(f"{prefix}/ready", model_ready, tags=["models"], responses=openapi.MODEL)
         add(f"{prefix}/infer", inference, "POST", tags=["inference"], **openapi.INFER)
     add("/repository/index", index, "POST", tags=["repository"], **openapi.INDEX)
@@ -180,7 +195,24 @@ def _described(spec: Spec) -> dict[str, Any]:
 
 
 def _state(model: Model) -> dict[str, str]:
-    error: ServeError | None = model.not_ready
-    state = model.state.value if error is None or model.session is None else "UNAVAILABLE"
-    reason = "" if error is None else model.reason or error.message
-    return {"name": model.name, "version": model.version, "state": state, "reason": reason}
+    state, reason = model.told_state
+    return {"name": model.name, "version": model.version, "state": state.value, "reason": reason}
+
+
+def _configuration(model: Model) -> dict[str, Any]:
+    """What Triton's tools ask for before they send anything. The server does not batch: ``max_batch_size`` is 0."""
+    inputs = [{**_configured(spec), "optional": spec.name != IMAGES} for spec in inputs_offered()]
+    outputs = [_configured(spec) for spec in outputs_offered(model.opened.manifest)]
+    return {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": PLATFORM,
+        "max_batch_size": 0,
+        "input": inputs,
+        "output": outputs,
+    }
+
+
+def _configured(spec: Spec) -> dict[str, Any]:
+    kind = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    return {"name": spec.name, "data_type": f"TYPE_{kind}", "dims": spec.shape}
