@@ -14,38 +14,44 @@ from navit_edge._core import __version__
 from navit_edge.metrics import prometheus
 from navit_edge.metrics.server import CONTENT_TYPE
 from navit_edge.serve.errors import Code, ServeError, served
-from navit_edge.serve.http import v2
-from navit_edge.serve.http.answers import error_answer, json_answer
+from navit_edge.serve.http import v1, v2
+from navit_edge.serve.http.answers import error_answer, error_body, json_answer
+from navit_edge.serve.http.observe import Observe
+from navit_edge.serve.http.page import page
 from navit_edge.serve.service import Service
 
-#: What a load balancer asks, which has no key.
-OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
+#: What a load balancer asks, which has no key, and the page that asks a person for one.
+OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready", "/"})
 
 
 def make_app(service: Service) -> FastAPI:
     """The application, which uvicorn runs (``server.py``)."""
     app = FastAPI(title="navit-edge", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.include_router(v2.routes(service))
+    app.include_router(v1.routes(service))
+    app.add_api_route("/", page, methods=["GET"], response_class=Response, include_in_schema=False)
 
     async def metrics() -> Response:
-        """What the models have done, in Prometheus's text format."""
+        """What the models and the server have done, in Prometheus's text format."""
         sessions = {name: model.session for name, model in service.repository.models.items() if model.session}
-        return Response(prometheus(sessions), media_type=CONTENT_TYPE)
+        return Response(prometheus(sessions, label="model") + service.requests.prometheus(), media_type=CONTENT_TYPE)
 
     app.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response, tags=["server"])
 
-    async def on_error(_: Request, error: Exception) -> Response:
-        return error_answer(served(error))
+    async def on_error(request: Request, error: Exception) -> Response:
+        return error_answer(served(error), request.url.path)
 
     async def on_status(request: Request, error: Exception) -> Response:
         """What FastAPI says itself: no such path, no such method."""
         assert isinstance(error, HTTPException)
-        words = f"{request.method[:20]} {request.url.path[:80]}: {error.detail}; GET /openapi.json says what there is"
-        return json_answer({"error": words}, error.status_code, error.headers)
+        path, status, code = request.url.path, error.status_code, error.detail.lower().replace(" ", "_")
+        words = f"{request.method[:20]} {path[:80]}: {error.detail}; GET /openapi.json says what there is"
+        return json_answer(error_body(words, path, status, code), status, error.headers)
 
     app.add_exception_handler(ServeError, on_error)
     app.add_exception_handler(HTTPException, on_status)
     app.add_middleware(Gate, service=service)
+    app.add_middleware(Observe, finished=service.finished)
     return app
 
 
@@ -74,7 +80,7 @@ class Gate:
             refusal = served(error)
             if begun:
                 raise
-            await error_answer(refusal)(scope, receive, send)
+            await error_answer(refusal, scope["path"])(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         """Raises ServeError."""
