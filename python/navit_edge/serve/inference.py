@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from navit_edge.serve import accounting
 from navit_edge.serve.errors import Code, ServeError, queue_full, served
 from navit_edge.serve.tensors import parameters_of
 
@@ -54,6 +55,9 @@ async def infer(model: Model, request: InferRequest) -> Answer:
             submission.take_back()
             span.images += submission.numbers
         span.attributes |= parameters_of(results)
+        record = accounting.current()
+        record.model, record.images = model.name, len(results)
+        record.tokens = sum(result.token_count for result in results)
         return Answer(results=results, manifest=opened.manifest)
 
 

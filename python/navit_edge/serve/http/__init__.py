@@ -1,1 +1,1 @@
-"""The server over HTTP: the Open Inference Protocol and what lies beside it. Imports the extra ``serve``."""
+"""HTTP: what is answered at which path. Imports the packages of the extra ``serve``."""
