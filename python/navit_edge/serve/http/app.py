@@ -34,7 +34,8 @@ def make_app(service: Service) -> FastAPI:
     async def metrics() -> Response:
         """What the models and the server have done, in Prometheus's text format."""
         sessions = {name: model.session for name, model in service.repository.models.items() if model.session}
-        return Response(prometheus(sessions, label="model") + service.requests.prometheus(), media_type=CONTENT_TYPE)
+        text = prometheus(sessions, label="model") if sessions else ""
+        return Response(text + service.requests.prometheus(), media_type=CONTENT_TYPE)
 
     app.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response, tags=["server"])
 
