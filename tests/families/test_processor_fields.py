@@ -89,7 +89,7 @@ def test_a_changed_field_changes_our_pixels_as_transformers_or_is_refused_by_nam
     make, kind, options = PROCESSORS[family]
     make().save_pretrained(tmp_path)
     rng = np.random.default_rng(0)
-    pictures: list[Image8] = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((37, 61), (230, 231), (150, 40))]
+    pictures: list[Image8] = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((37, 61), (230, 231), (150, 40), (7, 90))]
     fields = {name: value for name, value in kind(**options).to_dict().items() if name not in GENERIC}
     same, refused, impossible, wrong = [], [], [], []
     for name, value in fields.items():
