@@ -118,8 +118,8 @@ std::string fault(const Fixed& rule, std::int32_t patch_px) {
 
 SizingRule read_sizing_rule(const JsonReader& json, std::int32_t patch_px) {
   constexpr const char* kFits = "a rule with the fields that it needs: ";
-  json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "enlarge", "longest_px",
-             "height_px", "width_px"});
+  json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "enlarge",
+             "longest_px", "height_px", "width_px"});
   const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{
       TokenCap{}, Native{}, NaFlex{}, SmartResize{}, LongestSide{}, Fixed{}, PatchBudget{}, NavitResize{}};
   SizingRule rule = rules[json.at("rule").word_index(kWords<SizingRule>.words)];
