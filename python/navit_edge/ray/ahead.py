@@ -57,7 +57,7 @@ def loader(decoder: Decoder, *, shared: bool, keep_frames: bool = False) -> Load
             if isinstance(image, (str, os.PathLike)):
                 path = os.fspath(image)
                 if shared:
-                    return Loaded(item, Sent(path, "", index))
+                    return Loaded(item, Sent(os.path.abspath(path), "", index))
                 who = name_of(path, "")
                 with refusals(who), open_encoded(path, decoder.options.max_file_bytes) as file:
                     return Loaded(item, Sent(held(file, decoder.options.max_file_bytes), who, index))
