@@ -95,8 +95,6 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", limits.max_header_bytes),
         ("grpc.server_handshake_timeout_ms", round(limits.header_timeout_s * 1000)),
         ("grpc.so_reuseport", 0),  # a port that another program has is an error, not shared with it
-        # Images are compressed already, and what is small here may be large when it is unpacked.
-        ("grpc.compression_enabled_algorithms_bitset", 1),
         # A client that is gone without a word is noticed.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", round(limits.idle_timeout_s * 1000)),
