@@ -45,7 +45,7 @@ def make_app(service: Service) -> FastAPI:
         return Response(text + counted.prometheus(), media_type=CONTENT_TYPE)
 
     app.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response, tags=["server"])
-    app.add_api_route("/", page, methods=["GET"], response_class=Response, include_in_schema=False)
+    app.router.add_route("/", page, methods=["GET"], include_in_schema=False)
 
     async def on_error(_: Request, error: Exception) -> Response:
         return error_answer(served(error))
@@ -86,7 +86,7 @@ def _add_v1(app: FastAPI, service: Service) -> None:
     for name, endpoint in (("embeddings", v1.embeddings), ("classify", v1.classify)):
         path = f"/v1/{name}"
         app.add_api_route(path, bounded(endpoint), methods=["POST"], response_class=Response, tags=["v1"], name=name)
-    app.add_api_route("/v1/models", v1.models, methods=["GET"], response_class=Response, tags=["v1"])
+    app.router.add_route("/v1/models", v1.models, methods=["GET"])
 
 
 class Gate:
