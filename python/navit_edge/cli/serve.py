@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,6 +143,15 @@ def serve(
     max_connections: Annotated[
         int, typer.Option(min=1, help="Connections at once; then 503.", metavar="N", rich_help_panel=_LIMITS)
     ] = 1024,
+    access_log: Annotated[
+        str,
+        typer.Option(
+            help='Write a JSON object a line for each request; "-": to standard output.',
+            metavar="FILE",
+            show_default="none",
+            rich_help_panel=_LISTEN,
+        ),
+    ] = "",
     debug: DebugOption = False,
 ) -> None:
     """Serve bundles over HTTP and gRPC by the Open Inference Protocol (KServe v2).
@@ -152,6 +162,7 @@ def serve(
     alone unless --http and --grpc say otherwise.
     """
     import navit_edge as ne
+    from navit_edge.serve.access_log import AccessLog
     from navit_edge.serve.limits import Limits
     from navit_edge.serve.repository import Repository, named
     from navit_edge.serve.security import read_security
@@ -193,14 +204,15 @@ def serve(
 
     def make() -> Server:
         repository = Repository(bundles_by_name, limits=limits, open_session=open_session, spans=opentelemetry_spans())
-        service = Service(repository=repository, security=security)
+        service = Service(repository=repository, security=security, access_log=log)
         server = Server(service, http=addresses[0], grpc=addresses[1])
         for address in addresses:
             if address is not None and not address.is_loopback:
                 _warn_if_open(address, security)
         return server
 
-    run(make, _say_started, _say_ending)
+    with AccessLog(access_log) if access_log else nullcontext() as log:
+        run(make, _say_started, _say_ending)
 
 
 def _address(option: str, text: str) -> Address | None:
@@ -233,7 +245,8 @@ def _say_started(server: Server) -> None:
     secure = server.service.security.tls is not None
     if server.http is not None:
         url = f"{'https' if secure else 'http'}://{server.http}"
-        console.print(f"{url}  Open Inference Protocol at /v2, Prometheus at /metrics", soft_wrap=True, markup=False)
+        told = "a page to try it, Open Inference Protocol at /v2, OpenAI's at /v1, Prometheus at /metrics"
+        console.print(f"{url}  {told}", soft_wrap=True, markup=False)
     if server.grpc is not None:
         url = f"{'grpcs' if secure else 'grpc'}://{server.grpc}"
         console.print(f"{url}  the same protocol", soft_wrap=True, markup=False)

@@ -168,7 +168,7 @@ class Server:
         handlers = GrpcService(
             repository=service.repository, limits=service.limits, room=service.room, ready=lambda: service.ready
         ).handlers()
-        grpc = GrpcServer(handlers, service.limits, service.security)
+        grpc = GrpcServer(handlers, service.limits, service.security, service.finished)
         self.grpc = replace(address, port=await grpc.start(address.host, address.port))
         self._grpc = grpc
 

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 _ERROR = {
     "application/json": {
         "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    }
+}
+_OPENAI_ERROR = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {
+                "error": {
+                    "type": "object",
+                    "required": ["message", "type", "code"],
+                    "properties": {name: {"type": "string"} for name in ("message", "type", "code")},
+                }
+            },
+        }
     }
 }
 _WORDS = {
@@ -70,6 +87,37 @@ _REQUEST = {
         "outputs": {"type": "array", "items": _OUTPUT},
     },
 }
+
+
+def of_images(kind: type[Any]) -> dict[str, Any]:
+    """Of a route of /v1. kind: its request, a class of ``v1_request``."""
+    whole = msgspec.json.schema(kind)
+    schema = _inlined(whole["$defs"][kind.__name__], whole["$defs"])
+    fields = {name: one for name, one in schema["properties"].items() if name not in ("input", "messages")}
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {**fields, "image": {"type": "array", "items": file}},
+    }
+    return {
+        "responses": {
+            status: {**answer, "content": _OPENAI_ERROR}
+            for status, answer in _answers(400, 401, 403, 404, 408, 413, 499, 503, 504).items()
+        },
+        "openapi_extra": _body(schema, required=True, **{"multipart/form-data": {"schema": form}}),
+    }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Without references: nothing here refers to itself."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(one, definitions) for name, one in schema.items() if name != "discriminator"}
 
 
 def _body(schema: dict[str, Any], *, required: bool, **other: Any) -> dict[str, Any]:
