@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.serve import accounting
+from navit_edge.serve.accounting import Record
 from navit_edge.serve.errors import ServeError
-from navit_edge.serve.grpc.calls import refuse
+from navit_edge.serve.grpc.calls import SERVICE, record_of, refuse
 from navit_edge.serve.limits import Limits
 from navit_edge.serve.security import Security, Tls
 
-SERVICE = "inference.GRPCInferenceService"
 #: What everybody may ask, without a key.
 OPEN = {f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"}
 
@@ -21,11 +22,18 @@ OPEN = {f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"}
 class GrpcServer:
     """One port. For the event loop that made it."""
 
-    def __init__(self, handlers: dict[str, Any], limits: Limits, security: Security) -> None:
-        """handlers: of the methods of the service, by name."""
+    def __init__(
+        self,
+        handlers: dict[str, Any],
+        limits: Limits,
+        security: Security,
+        finished: Sequence[Callable[[Record], object]] = (),
+    ) -> None:
+        """handlers: of the methods of the service, by name. finished: each gets the record of a call that was not let
+        in."""
         self._tls = security.tls
         self._server = grpc.aio.server(
-            interceptors=[] if security.keys is None else [_Guard(security)],
+            interceptors=[] if security.keys is None else [_Guard(security, finished)],
             options=_options(limits),
             maximum_concurrent_rpcs=limits.max_connections,
         )
@@ -57,25 +65,26 @@ class GrpcServer:
 class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Lets in who has a key."""
 
-    def __init__(self, security: Security) -> None:
+    def __init__(self, security: Security, finished: Sequence[Callable[[Record], object]]) -> None:
         self._security = security
+        self._finished = finished
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         if details.method not in OPEN:
             try:
                 self._security.check(details.invocation_metadata)
             except ServeError as error:
-                return _refusal(error)
+                return self._refusal(error)
         return await continuation(details)
 
+    def _refusal(self, error: ServeError) -> Any:
+        """A handler that reads nothing of what the client sends. Anybody may name any method: the record has none."""
 
-def _refusal(error: ServeError) -> Any:
-    """A handler that reads nothing of what the client sends."""
+        async def handle(_: object, context: Any) -> None:
+            with accounting.request(record_of("", context), *self._finished):
+                await refuse(error, context)
 
-    async def handle(_: object, context: Any) -> None:
-        await refuse(error, context)
-
-    return grpc.stream_stream_rpc_method_handler(handle)
+        return grpc.stream_stream_rpc_method_handler(handle)
 
 
 def _credentials(tls: Tls) -> Any:
