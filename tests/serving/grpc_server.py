@@ -83,7 +83,6 @@ def serving(
             limits=taken,
             room=room,
             ready=lambda: served.ready and repository.ready,
-            finished=finished,
         )
         server = GrpcServer(service.handlers(), taken, security or Security(), finished)
         served = Served(repository=repository, loop=loop, room=room, server=server)

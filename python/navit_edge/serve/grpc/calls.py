@@ -7,26 +7,22 @@ reads the message, can give up on a client that does not send it, and parses it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias, TypeVar
-from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from navit_edge.serve import accounting
-from navit_edge.serve.accounting import Record
+from navit_edge.serve.accounting import current
 from navit_edge.serve.errors import Code, ServeError, bad_input, served
 from navit_edge.serve.limits import Limits, Room, Share
-from navit_edge.serve.tracing import TraceContext, read_trace_context
 from navit_edge.text import without_halves
 
 Context: TypeAlias = Any  # grpc.aio.ServicerContext, which has no types
 M = TypeVar("M", bound=Message)
 A = TypeVar("A", bound=Message)
 
-SERVICE = "inference.GRPCInferenceService"
 #: In the metadata behind an error: after how many milliseconds to try again. gRPC's own name; its retries go by it.
 PUSHBACK = "grpc-retry-pushback-ms"
 #: Longer texts of errors are cut: the metadata of an answer has 8 KiB in all.
@@ -37,21 +33,21 @@ MOST_OF_STREAM = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Calls:
-    """Makes handlers of methods. room: the bytes of messages that are held at once. finished: each gets the record of a
-    request that has ended (accounting.py)."""
+    """Makes handlers of methods. room: the bytes of messages that are held at once."""
 
     limits: Limits
     room: Room
-    finished: Sequence[Callable[[Record], object]] = ()
 
-    def unary(self, path: str, request: type[M], answer: Callable[[M, Context], Awaitable[Message]]) -> Any:
+    def unary(self, request: type[M], answer: Callable[[M, Context], Awaitable[Message]]) -> Any:
         """A method of one message for one message."""
 
         async def handle(_: object, context: Context) -> bytes:
-            with accounting.request(record_of(path, context), *self.finished), self.room.holding() as share:
+            with self.room.holding() as share:
                 try:
                     message = await self._one(request, context, share)
-                    return _sent(await answer(message, context))
+                    made: bytes = (await answer(message, context)).SerializeToString()
+                    current().sent_bytes += len(made)
+                    return made
                 except Exception as error:
                     await refuse(error, context)
 
@@ -59,15 +55,13 @@ class Calls:
 
     def stream(
         self,
-        path: str,
         request: type[M],
         answer: Callable[[M, Context], Awaitable[A]],
         answered: Callable[[A], Message],
         failed: Callable[[M, str], Message],
     ) -> Any:
         """A method of messages that come for messages that go, each as soon as it is ready; an error is the answer to
-        its message, and the stream goes on. A client that does not take its answers is read no further. Each message is
-        a request of its own."""
+        its message, and the stream goes on. A client that does not take its answers is read no further."""
 
         async def handle(_: object, context: Context) -> None:
             ready: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -76,14 +70,13 @@ class Calls:
 
             async def one(raw: bytes) -> None:
                 message = request()
-                with accounting.request(record_of(path, context), *self.finished), self.room.holding() as share:
+                with self.room.holding() as share:
                     try:
                         message = self._parsed(request, raw, share)
-                        made = _sent(answered(await answer(message, context)))
+                        made = answered(await answer(message, context))
                     except Exception as error:
-                        made = _sent(failed(message, details(served(error))))
-                        accounting.current().status = served(error).code.grpc_status
-                ready.put_nowait(made)
+                        made = failed(message, details(served(error)))
+                ready.put_nowait(made.SerializeToString())
 
             async def read() -> None:
                 try:
@@ -99,6 +92,7 @@ class Calls:
             reader = asyncio.create_task(read())
             try:
                 while (made := await ready.get()) is not None:
+                    current().sent_bytes += len(made)
                     await context.write(made)
                     places.release()
                 await reader
@@ -124,7 +118,7 @@ class Calls:
 
     def _parsed(self, request: type[M], raw: bytes, share: Share) -> M:
         """Raises ServeError."""
-        accounting.current().received_bytes = len(raw)
+        current().received_bytes += len(raw)
         share.grow_to(len(raw))
         message: M = request()
         try:
@@ -136,41 +130,9 @@ class Calls:
         return message
 
 
-def _sent(message: Message) -> bytes:
-    made: bytes = message.SerializeToString()
-    record = accounting.current()
-    record.sent_bytes, record.status = len(made), "OK"
-    return made
-
-
-def record_of(path: str, context: Context) -> Record:
-    """path: of the method. Without a word of how it ended, its client has gone."""
-    trace = trace_of(context)
-    return Record(
-        protocol="grpc",
-        path=path,
-        route=path,
-        client=_address(context.peer()),
-        trace_id="" if trace is None else trace.trace_id,
-        status=Code.CANCELLED.grpc_status,
-    )
-
-
-def trace_of(context: Context) -> TraceContext | None:
-    metadata = dict(context.invocation_metadata() or ())
-    return read_trace_context(metadata.get("traceparent"), metadata.get("tracestate"))
-
-
-def _address(peer: str) -> str:
-    """Of "ipv4:127.0.0.1:40112" or "ipv6:%5B::1%5D:40112", without the port."""
-    host = unquote(peer.partition(":")[2]).rpartition(":")[0]
-    return host.strip("[]")
-
-
 async def refuse(error: Exception, context: Context) -> NoReturn:
     """Ends the call with ``error``."""
     failed = served(error)
-    accounting.current().status = failed.code.grpc_status
     metadata = () if failed.retry_after_s is None else ((PUSHBACK, str(failed.retry_after_s * 1000)),)
     await context.abort(grpc.StatusCode[failed.code.grpc_status], details(failed), metadata)
     raise AssertionError("abort returned")

@@ -8,13 +8,14 @@ from typing import Any
 import grpc
 
 from navit_edge.errors import InvalidInputError
-from navit_edge.serve import accounting
 from navit_edge.serve.accounting import Record
 from navit_edge.serve.errors import ServeError
-from navit_edge.serve.grpc.calls import SERVICE, record_of, refuse
+from navit_edge.serve.grpc.calls import refuse
+from navit_edge.serve.grpc.observe import Observe
 from navit_edge.serve.limits import Limits
 from navit_edge.serve.security import Security, Tls
 
+SERVICE = "inference.GRPCInferenceService"
 #: What everybody may ask, without a key.
 OPEN = {f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"}
 
@@ -29,11 +30,10 @@ class GrpcServer:
         security: Security,
         finished: Sequence[Callable[[Record], object]] = (),
     ) -> None:
-        """handlers: of the methods of the service, by name. finished: each gets the record of a call that was not let
-        in."""
+        """handlers: of the methods of the service, by name. finished: each gets the record of a call that has ended."""
         self._tls = security.tls
         self._server = grpc.aio.server(
-            interceptors=[] if security.keys is None else [_Guard(security, finished)],
+            interceptors=[Observe(finished), *([] if security.keys is None else [_Guard(security)])],
             options=_options(limits),
             maximum_concurrent_rpcs=limits.max_connections,
         )
@@ -65,26 +65,25 @@ class GrpcServer:
 class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Lets in who has a key."""
 
-    def __init__(self, security: Security, finished: Sequence[Callable[[Record], object]]) -> None:
+    def __init__(self, security: Security) -> None:
         self._security = security
-        self._finished = finished
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         if details.method not in OPEN:
             try:
                 self._security.check(details.invocation_metadata)
             except ServeError as error:
-                return self._refusal(error)
+                return _refusal(error)
         return await continuation(details)
 
-    def _refusal(self, error: ServeError) -> Any:
-        """A handler that reads nothing of what the client sends. Anybody may name any method: the record has none."""
 
-        async def handle(_: object, context: Any) -> None:
-            with accounting.request(record_of("", context), *self._finished):
-                await refuse(error, context)
+def _refusal(error: ServeError) -> Any:
+    """A handler that reads nothing of what the client sends."""
 
-        return grpc.stream_stream_rpc_method_handler(handle)
+    async def handle(_: object, context: Any) -> None:
+        await refuse(error, context)
+
+    return grpc.stream_stream_rpc_method_handler(handle)
 
 
 def _credentials(tls: Tls) -> Any:

@@ -7,7 +7,7 @@ Triton's extensions the model's configuration, the repository and the statistics
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,9 @@ from google.protobuf import json_format
 from tritonclient.grpc import service_pb2 as pb
 
 from navit_edge._core import __version__
-from navit_edge.serve.accounting import Record
 from navit_edge.serve.errors import bad_input
 from navit_edge.serve.grpc import messages
-from navit_edge.serve.grpc.calls import SERVICE, Calls, Context, trace_of
+from navit_edge.serve.grpc.calls import Calls, Context
 from navit_edge.serve.inference import infer
 from navit_edge.serve.limits import Limits, Room
 from navit_edge.serve.repository import Repository
@@ -32,6 +31,7 @@ from navit_edge.serve.tensors import (
     outputs_wanted,
     parameters_of,
 )
+from navit_edge.serve.tracing import TraceContext, read_trace_context
 
 #: What other servers say that they have, as far as it is here, too.
 EXTENSIONS = ("model_configuration", "model_repository", "statistics")
@@ -40,33 +40,29 @@ PLATFORM = "navit_edge"
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """ready: whether the server takes requests: not while it starts, and not while it ends. finished: of ``Calls``."""
+    """ready: whether the server takes requests: not while it starts, and not while it ends."""
 
     repository: Repository
     limits: Limits
     room: Room
     ready: Callable[[], bool]
-    finished: Sequence[Callable[[Record], object]] = ()
 
     def handlers(self) -> dict[str, Any]:
         """The methods by their names. Those that are missing, shared memory and settings, gRPC answers itself."""
-        calls = Calls(limits=self.limits, room=self.room, finished=self.finished)
-        unary: dict[str, tuple[type[Any], Callable[[Any, Context], Awaitable[Any]]]] = {
-            "ServerLive": (pb.ServerLiveRequest, self._server_live),
-            "ServerReady": (pb.ServerReadyRequest, self._server_ready),
-            "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
-            "ModelReady": (pb.ModelReadyRequest, self._model_ready),
-            "ModelMetadata": (pb.ModelMetadataRequest, self._model_metadata),
-            "ModelConfig": (pb.ModelConfigRequest, self._model_config),
-            "ModelStatistics": (pb.ModelStatisticsRequest, self._model_statistics),
-            "ModelInfer": (pb.ModelInferRequest, self._infer),
-            "RepositoryIndex": (pb.RepositoryIndexRequest, self._repository_index),
-            "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, self._model_load),
-            "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self._model_unload),
-        }
-        stream = calls.stream(f"/{SERVICE}/ModelStreamInfer", pb.ModelInferRequest, self._infer, _streamed, _failed)
-        return {name: calls.unary(f"/{SERVICE}/{name}", *of) for name, of in unary.items()} | {
-            "ModelStreamInfer": stream
+        calls = Calls(limits=self.limits, room=self.room)
+        return {
+            "ServerLive": calls.unary(pb.ServerLiveRequest, self._server_live),
+            "ServerReady": calls.unary(pb.ServerReadyRequest, self._server_ready),
+            "ServerMetadata": calls.unary(pb.ServerMetadataRequest, self._server_metadata),
+            "ModelReady": calls.unary(pb.ModelReadyRequest, self._model_ready),
+            "ModelMetadata": calls.unary(pb.ModelMetadataRequest, self._model_metadata),
+            "ModelConfig": calls.unary(pb.ModelConfigRequest, self._model_config),
+            "ModelStatistics": calls.unary(pb.ModelStatisticsRequest, self._model_statistics),
+            "ModelInfer": calls.unary(pb.ModelInferRequest, self._infer),
+            "ModelStreamInfer": calls.stream(pb.ModelInferRequest, self._infer, _streamed, _failed),
+            "RepositoryIndex": calls.unary(pb.RepositoryIndexRequest, self._repository_index),
+            "RepositoryModelLoad": calls.unary(pb.RepositoryModelLoadRequest, self._model_load),
+            "RepositoryModelUnload": calls.unary(pb.RepositoryModelUnloadRequest, self._model_unload),
         }
 
     async def _server_live(self, _: pb.ServerLiveRequest, __: Context) -> pb.ServerLiveResponse:
@@ -106,7 +102,7 @@ class Service:
         parameters = with_deadline(Parameters.of(messages.parameters(request.parameters)), context.time_remaining())
         wanted = outputs_wanted(messages.outputs_asked(request), manifest, parameters)
         images = images_of(messages.input_tensors(request), self.limits)
-        asked = InferRequest(images=images, parameters=parameters, trace=trace_of(context))
+        asked = InferRequest(images=images, parameters=parameters, trace=_trace(context))
         answer = await infer(model, asked)
         outputs = outputs_of(answer.results, wanted, parameters)
         return messages.infer_response(request, outputs, parameters_of(answer.results), model.version)
@@ -134,6 +130,11 @@ class Service:
     ) -> pb.RepositoryModelUnloadResponse:
         await asyncio.shield(self.repository.model(request.model_name).unload())
         return pb.RepositoryModelUnloadResponse()
+
+
+def _trace(context: Context) -> TraceContext | None:
+    metadata = dict(context.invocation_metadata() or ())
+    return read_trace_context(metadata.get("traceparent"), metadata.get("tracestate"))
 
 
 def with_deadline(parameters: Parameters, remaining_s: float | None) -> Parameters:
