@@ -433,8 +433,9 @@ def test_every_request_leaves_a_record_of_how_it_ended(job_bundle: Path) -> None
         with pytest.raises(InferenceServerException):
             client.infer("tiny", ragged(pictures(2)))
         stream = Streamed(client, headers=headers)
-        stream.send("a", ragged(pictures(1)))
-        stream.next()
+        for count in (1, 3):
+            stream.send("a", ragged(pictures(count)))
+            stream.next()
         client.stop_stream()
         until(lambda: len(records) == 5)
     told = [(one.path.rpartition("/")[2], one.status, one.model, one.images) for one in records]
@@ -443,7 +444,7 @@ def test_every_request_leaves_a_record_of_how_it_ended(job_bundle: Path) -> None
         ("ServerLive", "OK", "", 0),
         ("ModelInfer", "NOT_FOUND", "", 0),
         ("ModelInfer", "UNAUTHENTICATED", "", 0),
-        ("ModelStreamInfer", "OK", "", 0),
+        ("ModelStreamInfer", "OK", "tiny", 4),
     ]
     first = records[0]
     assert (first.protocol, first.client, first.trace_id) == ("grpc", "127.0.0.1", TRACE)
