@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import navit_edge as ne
+from navit_edge.serve.access_log import AccessLog
 from navit_edge.serve.limits import Limits
 from navit_edge.serve.repository import Model, Repository
 from navit_edge.serve.security import Security
@@ -66,6 +67,7 @@ def running(
     security: Security | None = None,
     grpc: bool = False,
     open_session: Callable[[Path], ne.Session] = ne.Session,
+    access_log: AccessLog | None = None,
 ) -> Iterator[Running]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="server")
@@ -73,7 +75,7 @@ def running(
 
     async def start() -> tuple[Server, asyncio.Task[None]]:
         repository = Repository(bundles, limits=limits or Limits(), open_session=open_session)
-        service = Service(repository=repository, security=security or Security())
+        service = Service(repository=repository, security=security or Security(), access_log=access_log)
         server = Server(service, http=ANY_PORT, grpc=ANY_PORT if grpc else None)
         await server.start()
         return server, asyncio.create_task(server.serve())
