@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import logging
 import os
 import pickle
 import random
@@ -93,7 +94,7 @@ def main() -> None:
         with connected("local") as ray:
             own, real = scaling_here(ray, bundle, paths)
             driver_us, raylet_us = driver_costs(ray, Path(folder), paths, layout, answer.rows, options.driver_images)
-            block_us = data_cost(ray)
+            block_us = data_cost()
         costs = Costs(
             batch_s=batch_s,
             sent_bytes={
@@ -182,7 +183,8 @@ def driver_costs(
     ray: Any, folder: Path, paths: Sequence[Path], layout: Layout, rows: Sequence[Any], count: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Microseconds of the driver's processor for an image, and of Ray's own beside it, by what is sent and the sink."""
-    driver, raylet = {}, {}
+    driver: dict[str, float] = {}
+    raylet: dict[str, float] = {}
     many = [paths[place % len(paths)] for place in range(count)]
     cases: dict[str, tuple[Load, str]] = {
         f"{files}, {kind}": (loader(Decoder(), shared=files == "paths"), kind)
@@ -226,19 +228,22 @@ def names_cost(folder: Path) -> float:
     return (time.process_time() - begun) / count * 1e6
 
 
-def data_cost(ray: Any, blocks: int = 200) -> float:
+def data_cost(blocks: int = 200) -> float:
     """Microseconds of the driver's processor for a block of Ray Data through actors that do nothing."""
-    import ray.data
+    import ray.data as data
 
     class Same:
         def __call__(self, batch: Any) -> Any:
             return batch
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     def seconds(count: int) -> float:
         begun = time.process_time()
-        ray.data.range(count, override_num_blocks=count).map_batches(Same, concurrency=1, num_cpus=0.5).materialize()
+        data.range(count, override_num_blocks=count).map_batches(
+            Same, compute=data.ActorPoolStrategy(size=1), num_cpus=0.5
+        ).materialize()
         return time.process_time() - begun
 
     seconds(2)
@@ -306,8 +311,8 @@ def show(report: dict[str, Any], costs: Costs) -> None:
     for name, value in costs.driver_us.items():
         limit = 1e6 / value
         console.print(
-            f"driver, {name}: {value:.0f} us/image (raylet {costs.raylet_us[name]:.0f}): at most {limit:,.0f} images/s, "
-            f"or {limit / alone:,.0f} such actors; 10^9 images in {JOB / limit / 3600:.1f} h"
+            f"driver, {name}: {value:.0f} us/image (raylet {costs.raylet_us[name]:.0f}): at most {limit:,.0f} "
+            f"images/s, or {limit / alone:,.0f} such actors; 10^9 images in {JOB / limit / 3600:.1f} h"
         )
     console.print(f"a name of a folder: {costs.names_us:.1f} us; a block of Ray Data: {costs.data_block_us:,.0f} us")
     table = Table(title=f"simulated with these costs, {LINK_GBIT:g} Gbit/s at the driver")
