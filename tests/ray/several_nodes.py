@@ -60,6 +60,13 @@ class RayCluster:
         """The processes of actors that run jobs."""
         return [pid for pid in processes() if command_of(pid).startswith("ray::Worker") and self._has(pid)]
 
+    def wait_for_actors(self, count: int) -> list[int]:
+        """Until there are so many."""
+        while len(found := self.actors()) != count:
+            assert self.process.poll() is None
+            time.sleep(0.02)
+        return found
+
     def _has(self, pid: int) -> bool:
         return session_of(pid) == self.process.pid or parent_of(pid) in self.raylets
 

@@ -74,11 +74,11 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
     before = lines_of(output)
     assert [line["file"] for line in before] == [str(path) for path in paths[: len(before)]]
 
+    cluster.wait_for_actors(0)  # of the first job
     job = started(cluster, tiny_bundle, output, "--ray-batch", "8", "--resume")
     feed(job, paths[: COUNT // 2])
     eventually(job, lambda: len(lines_of(output)) > len(before))
-    actors = cluster.actors()
-    assert len(actors) == 2
+    actors = cluster.wait_for_actors(2)
     feed(job, paths[COUNT // 2 :])
     os.kill(actors[0], signal.SIGKILL)
     code, said = ended(job)
