@@ -37,8 +37,8 @@ from navit_edge.decode import Decoder
 from navit_edge.errors import NavitEdgeError
 from navit_edge.ray.ahead import Load, loader
 from navit_edge.ray.feed import RayFeed
+from navit_edge.ray.job_actor import Answer, Described, JobActor, Sent, Task
 from navit_edge.ray.pool import DEPTH, Pool, Size, connected
-from navit_edge.ray.worker import Answer, Described, Sent, Task, Worker
 from navit_edge.run.rows import Layout, layout_of
 from navit_edge.run.sinks import open_sink
 from navit_edge.run.sources import Item, Name, Sources
@@ -159,14 +159,14 @@ def sent_of(paths: Sequence[Path]) -> list[Sent]:
 
 def actor_costs(bundle: Path, paths: Sequence[Path]) -> tuple[list[float], Answer, list[Sent]]:
     """Seconds of a processor for each batch, and one batch with its answer."""
-    worker = Worker()
-    worker.open(Task(bundle=str(bundle), session={"threads": 1, "device": "cpu"}, save=("embedding",)))
+    actor = JobActor()
+    actor.open(Task(bundle=str(bundle), session={"threads": 1, "device": "cpu"}, save=("embedding",)))
     batches = [sent_of(paths[start : start + BATCH]) for start in range(0, len(paths) - BATCH + 1, BATCH)]
-    worker.run(batches[0])  # warm
+    actor.run(batches[0])  # warm
     seconds = []
     for batch in batches:
         begun = time.process_time()
-        answer = worker.run(batch)
+        answer = actor.run(batch)
         seconds.append(time.process_time() - begun)
     return seconds, answer, batches[-1]
 

@@ -58,7 +58,7 @@ class RayCluster:
 
     def actors(self) -> list[int]:
         """The processes of actors that run jobs."""
-        return [pid for pid in processes() if command_of(pid).startswith("ray::Worker") and self._has(pid)]
+        return [pid for pid in processes() if command_of(pid).startswith("ray::JobActor") and self._has(pid)]
 
     def wait_for_actors(self, count: int) -> list[int]:
         """Until there are so many."""
