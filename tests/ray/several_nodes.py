@@ -144,8 +144,12 @@ def started(cluster: RayCluster, bundle: Path, output: Path, *options: str) -> s
 
 def feed(job: subprocess.Popen[bytes], paths: list[Path]) -> None:
     assert job.stdin is not None
-    job.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in paths))
-    job.stdin.flush()
+    try:
+        job.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in paths))
+        job.stdin.flush()
+    except BrokenPipeError:
+        job.stdin = None
+        raise AssertionError(ended(job)) from None
 
 
 def ended(job: subprocess.Popen[bytes]) -> tuple[int, str]:
