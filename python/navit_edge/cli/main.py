@@ -15,11 +15,13 @@ from navit_edge.cli.docs import docs
 from navit_edge.cli.doctor import doctor
 from navit_edge.cli.evaluate import evaluate
 from navit_edge.cli.export import export
+from navit_edge.cli.export_triton import export_triton
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
+from navit_edge.cli.serve import serve
 from navit_edge.cli.streams import open_closed_streams
 from navit_edge.cli.up import up
 from navit_edge.cli.usage import Command, Commands
@@ -88,6 +90,8 @@ app.command("export", cls=Command)(export)
 app.command("quantize", cls=Command)(quantize)
 app.command("build-engine", cls=Command)(build_engine)
 app.command("run", cls=Command)(run)
+app.command("export-triton", cls=Command)(export_triton)
+app.command("serve", cls=Command)(serve)
 app.command("inspect", cls=Command)(inspect)
 app.command("verify", cls=Command)(verify)
 app.command("plan", cls=Command)(plan)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -47,12 +48,11 @@ def line_of(record: Record) -> str:
 
 class AccessLog:
     """place: "-" for standard output, or a file: appended to, and opened again if it was moved away (logrotate).
-    lost: called for each line that there was no room for.
 
     Raises InvalidInputError if the file cannot be opened.
     """
 
-    def __init__(self, place: str, lost: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, place: str) -> None:
         target: logging.StreamHandler[Any]
         if place == "-":
             target = logging.StreamHandler(sys.stdout)
@@ -64,9 +64,12 @@ class AccessLog:
                     f"--access-log {place}: {error.strerror}; name a file in a folder that is there, or - for standard "
                     "output"
                 ) from error
+        self.place = Path(place)
         self._target = target
-        self._lost = lost
-        setattr(target, "handleError", lambda line: lost())  # noqa: B010  # a full disk: no word a line on stderr
+        #: Called for each line that there was no room for.
+        self.lost: Callable[[], object] = lambda: None
+        # A full disk: not a word a line on stderr.
+        setattr(target, "handleError", lambda line: self.lost())  # noqa: B010
         self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(MOST_WAITING)
         self._open = True
         self._thread = start_thread(self._write_all, name="navit-edge access log")
@@ -77,7 +80,7 @@ class AccessLog:
         try:
             self._waiting.put_nowait(line)
         except queue.Full:
-            self._lost()
+            self.lost()
 
     def close(self) -> None:
         """Writes what waits. May be called again."""
