@@ -203,7 +203,7 @@ void Sha256::update(std::span<const std::byte> bytes) noexcept {
   std::memcpy(tail_.data(), data + (left - rest), rest);
 }
 
-std::string Sha256::finish() {
+std::array<std::uint8_t, 32> Sha256::digest() noexcept {
   const std::uint64_t bits = total_bytes_ * 8;
   std::size_t held = total_bytes_ % kBlockBytes;
   tail_[held++] = 0x80;
@@ -216,11 +216,20 @@ std::string Sha256::finish() {
   for (int i = 0; i < 8; ++i) tail_[static_cast<std::size_t>(56 + i)] = static_cast<std::uint8_t>(bits >> (56 - 8 * i));
   compress(tail_.data(), 1);
 
+  std::array<std::uint8_t, 32> bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
+  }
+  return bytes;
+}
+
+std::string Sha256::finish() {
   constexpr char kHex[] = "0123456789abcdef";
   std::string hex;
   hex.reserve(64);
-  for (const std::uint32_t word : state_) {
-    for (int shift = 28; shift >= 0; shift -= 4) hex.push_back(kHex[(word >> shift) & 0xF]);
+  for (const std::uint8_t byte : digest()) {
+    hex.push_back(kHex[byte >> 4]);
+    hex.push_back(kHex[byte & 0xF]);
   }
   return hex;
 }

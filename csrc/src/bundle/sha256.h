@@ -19,7 +19,9 @@ class Sha256 {
  public:
   explicit Sha256(Sha256Kernel kernel = best_sha256_kernel()) noexcept;
   void update(std::span<const std::byte> bytes) noexcept;
-  /// Lower-case hex of the digest. Ends the stream.
+  /// The digest. Ends the stream.
+  std::array<std::uint8_t, 32> digest() noexcept;
+  /// The same in lower-case hex.
   std::string finish();
 
  private:
