@@ -95,10 +95,10 @@ class NAVIT_EDGE_API Session {
   std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                           const WaitOptions& wait = {.timeout_us = 0});
 
-  /// The result that is remembered of what `content` says, and what was noted with it; none if there is none, or the
-  /// policy is a latency target, with which it depends on more. Counts as an image that was submitted and completed.
-  std::optional<Result> recall(const ContentDigest& content, const std::optional<Policy>& policy, std::uint64_t tag,
-                               std::string& note);
+  /// The result that is remembered of what `options.content` says, and what was noted with it; none if there is none,
+  /// or the policy is a latency target, with which it depends on more. Counts as an image that was submitted and
+  /// completed.
+  std::optional<Result> recall(const SubmitOptions& options, std::string& note);
 
   /// Takes a waiting image back: true, and its result carries Cancelled. False if it is unknown, in a pack already,
   /// or done.

@@ -29,10 +29,11 @@ void MetricsObserver::recalled(const PendingImage& image) noexcept {
   recorder_.recalled(image.id, image.submitted, Clock::now(), image.deadline, image.result.reason.fewer_tokens());
 }
 
-void MetricsObserver::recalled(const Result& result) noexcept {
+void MetricsObserver::recalled(const Result& result, double deadline_us) noexcept {
   const Clock::time_point now = Clock::now();
+  const Clock::time_point deadline = deadline_us > 0 ? after(now, deadline_us) : Clock::time_point::max();
   recorder_.submitted();
-  recorder_.recalled(result.id, now, now, Clock::time_point::max(), result.reason.fewer_tokens());
+  recorder_.recalled(result.id, now, now, deadline, result.reason.fewer_tokens());
 }
 
 void MetricsObserver::recalled(const RunJob& job, std::size_t image) noexcept {

@@ -28,7 +28,7 @@ class MetricsObserver {
   /// An image whose result was there, or has come for another of the same content; its error, if it has one.
   void recalled(const PendingImage& image) noexcept;
   /// One that was asked for by its content alone, and is handed out at once.
-  void recalled(const Result& result) noexcept;
+  void recalled(const Result& result, double deadline_us) noexcept;
   /// All images of a run, before its packs can begin; some have failed already.
   void run_submitted(const RunJob& job);
   /// Images of a run that waited for the results of others in `pack`, which has ended.

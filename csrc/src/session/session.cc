@@ -81,9 +81,8 @@ std::optional<std::uint64_t> Session::try_submit(OwnedImage& image, const Submit
   return opened(impl_).use().submit(image, options, std::move(done), wait);
 }
 
-std::optional<Result> Session::recall(const ContentDigest& content, const std::optional<Policy>& policy,
-                                      std::uint64_t tag, std::string& note) {
-  return opened(impl_).use().recall(content, policy, tag, note);
+std::optional<Result> Session::recall(const SubmitOptions& options, std::string& note) {
+  return opened(impl_).use().recall(options, note);
 }
 
 bool Session::cancel(std::uint64_t id) { return opened(impl_).use().cancel(id); }

@@ -160,14 +160,13 @@ std::optional<std::uint64_t> SessionCore::submit(OwnedImage& image, const Submit
   return call.id;
 }
 
-std::optional<Result> SessionCore::recall(const ContentDigest& content, const std::optional<Policy>& policy,
-                                          std::uint64_t tag, std::string& note) {
-  if (!memory_) return std::nullopt;
+std::optional<Result> SessionCore::recall(const SubmitOptions& options, std::string& note) {
+  if (!memory_ || !options.content) return std::nullopt;
   {
     const Lock lock(mutex_);
     refuse_if_over();
   }
-  return memory_->recall(content, context_.policy_of(policy), ++last_id_, tag, note, observer_);
+  return memory_->recall(options, context_.policy_of(options.policy), ++last_id_, note, observer_);
 }
 
 bool SessionCore::cancel(std::uint64_t id) {

@@ -59,8 +59,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   /// The id; none if there was no place before the time of `wait` had passed, and then `image` is as it was.
   std::optional<std::uint64_t> submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                       const WaitOptions& wait);
-  std::optional<Result> recall(const ContentDigest& content, const std::optional<Policy>& policy, std::uint64_t tag,
-                               std::string& note);
+  std::optional<Result> recall(const SubmitOptions& options, std::string& note);
   bool cancel(std::uint64_t id);
   /// False if the time of `wait` passed before.
   bool drain(const WaitOptions& wait);

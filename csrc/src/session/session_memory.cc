@@ -5,14 +5,14 @@
 
 namespace navit_edge {
 
-std::optional<Result> SessionMemory::recall(const ContentDigest& content, const Policy& policy, std::uint64_t id,
-                                            std::uint64_t tag, std::string& note, MetricsObserver& observer) {
-  const std::optional<ResultKey> key = keys_.of(content, policy);
+std::optional<Result> SessionMemory::recall(const SubmitOptions& options, const Policy& policy, std::uint64_t id,
+                                            std::string& note, MetricsObserver& observer) {
+  const std::optional<ResultKey> key = keys_.of(options.content->digest, policy);
   Result result;
   if (!key || !results_.recall(*key, result, &note)) return std::nullopt;
   result.id = id;
-  result.tag = tag;
-  observer.recalled(result);
+  result.tag = options.tag;
+  observer.recalled(result, options.deadline_us);
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include "cache/result_cache.h"
 #include "cache/result_key.h"
+#include "navit_edge/submit.h"
 #include "session/context.h"
 
 namespace navit_edge {
@@ -28,9 +29,9 @@ class SessionMemory {
                                  const std::optional<Content>& content, int threads) const {
     return keys_.of(image, grid, policy, content ? &*content : nullptr, context_->sizer.preprocess(), threads);
   }
-  /// What is remembered of a content, and what was noted with it, as the result of the image `id`.
-  std::optional<Result> recall(const ContentDigest& content, const Policy& policy, std::uint64_t id, std::uint64_t tag,
-                               std::string& note, MetricsObserver& observer);
+  /// What is remembered of `options.content`, and what was noted with it, as the result of the image `id`.
+  std::optional<Result> recall(const SubmitOptions& options, const Policy& policy, std::uint64_t id, std::string& note,
+                               MetricsObserver& observer);
   /// The results of a pack that has ended, but for those with an error.
   void remember(const ScheduledPack& pack) noexcept;
 

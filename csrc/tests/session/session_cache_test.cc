@@ -61,6 +61,17 @@ bool balanced(const Metrics& metrics) {
   return metrics.submitted == metrics.completed + metrics.failures() + metrics.cancelled && metrics.waiting == 0;
 }
 
+/// What the session remembers of a content.
+std::optional<Result> recall(Session& session, const std::optional<ContentDigest>& digest, std::string& note,
+                             const std::optional<Policy>& policy = std::nullopt, std::uint64_t tag = 0) {
+  SubmitOptions submit_options;
+  if (digest) submit_options.content = Content{*digest, ""};
+  submit_options.policy = policy;
+  submit_options.tag = tag;
+  submit_options.deadline_us = 1e6;
+  return session.recall(submit_options, note);
+}
+
 Content content_of(std::uint8_t byte, const std::string& note = "") {
   Content content;
   content.digest.fill(byte);
@@ -101,7 +112,7 @@ TEST_CASE("without a cache nothing is remembered or counted") {
   for (int i = 0; i < 3; ++i) CHECK(!session.run({&picture.view, 1})[0].cached);
   CHECK(take_stats().runs == 3);
   std::string note;
-  CHECK(!session.recall({}, std::nullopt, 0, note));
+  CHECK(!recall(session, ContentDigest{}, note));
   const CacheMetrics cache = session.metrics().cache;
   CHECK((cache.hits == 0 && cache.misses == 0 && cache.most_bytes == 0));
 }
@@ -311,27 +322,29 @@ TEST_CASE("a content stands for the pixels, brings its note back, and is asked f
   Session session(bundle.write(), remembering());
   std::string note;
   const Content content = content_of(1, "turned upright");
-  CHECK(!session.recall(content.digest, std::nullopt, 0, note));
+  CHECK(!recall(session, content.digest, note));
   SubmitOptions submit_options;
   submit_options.content = content;
   const Result first = session.submit(borrowed(pictures[0]), submit_options).result.get();
-  const std::optional<Result> known = session.recall(content.digest, std::nullopt, 9, note);
+  const std::optional<Result> known = recall(session, content.digest, note, std::nullopt, 9);
   REQUIRE(known.has_value());
   CHECK((known->cached && known->tag == 9 && known->id != 0 && same(*known, first)));
   CHECK(note == "turned upright");
   CHECK((known->image.height_px == pictures[0].view.height_px && known->image.width_px == pictures[0].view.width_px));
-  CHECK(!session.recall(content.digest, Policy::token_cap(1), 0, note));
-  CHECK(!session.recall(content.digest, Policy::latency(1e6), 0, note));
-  CHECK(!session.recall(content_of(2).digest, std::nullopt, 0, note));
+  CHECK(!recall(session, content.digest, note, Policy::token_cap(1)));
+  CHECK(!recall(session, content.digest, note, Policy::latency(1e6)));
+  CHECK(!recall(session, content_of(2).digest, note));
 
   const std::vector<std::optional<Content>> contents{content_of(3, "three"), std::nullopt};
   RunOptions run_options;
   run_options.contents = contents;
   const std::vector<Result> results = session.run(views_of(pictures), nullptr, run_options);
   CHECK((!results[0].cached && !results[1].cached));
-  REQUIRE(session.recall(contents[0]->digest, std::nullopt, 0, note).has_value());
+  REQUIRE(recall(session, contents[0]->digest, note).has_value());
   CHECK(note == "three");
+  CHECK(!recall(session, std::nullopt, note).has_value());
   CHECK(session.submit(borrowed(pictures[1])).result.get().cached);
+  CHECK(session.metrics().deadlines_met == 2);
   CHECK(balanced(session.metrics()));
 }
 
