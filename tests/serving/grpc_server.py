@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,15 +32,14 @@ class Served:
     server: GrpcServer
     ready: bool = True
     port: int = 0
-    threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """In the server's event loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(FOR_EVER_S)
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def stats(self, model: str = "tiny") -> dict[str, Any]:
         session = self.repository.model(model).session
@@ -49,6 +50,13 @@ class Served:
         session = self.repository.model(model).session
         assert session is not None
         return session
+
+
+def until(what: Callable[[], bool]) -> None:
+    ends = time.monotonic() + FOR_EVER_S
+    while not what():
+        assert time.monotonic() < ends, "it did not come about"
+        time.sleep(0.002)
 
 
 @contextmanager

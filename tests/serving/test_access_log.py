@@ -115,7 +115,8 @@ def test_a_disk_that_does_not_take_a_line_holds_up_no_request(place: Path, monke
     monkeypatch.setattr(access_log, "MOST_WAITING", 4)
     free, entered = threading.Event(), threading.Event()
     lost: list[None] = []
-    with AccessLog(str(place), lambda: lost.append(None)) as log:
+    with AccessLog(str(place)) as log:
+        log.lost = lambda: lost.append(None)
 
         def stuck(line: object) -> None:
             entered.set()
@@ -133,7 +134,8 @@ def test_a_disk_that_does_not_take_a_line_holds_up_no_request(place: Path, monke
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
 def test_lines_that_a_full_disk_refuses_are_counted() -> None:
     lost: list[None] = []
-    with AccessLog("/dev/full", lambda: lost.append(None)) as log:
+    with AccessLog("/dev/full") as log:
+        log.lost = lambda: lost.append(None)
         log.write(Record(protocol="http"))
     assert lost
 

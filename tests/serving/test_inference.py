@@ -367,7 +367,7 @@ def test_a_parameter_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> No
 def test_parameters_are_read_by_the_names_of_the_protocol() -> None:
     found = Parameters.of({"timeout": 500, "priority": "-2", "policy": "fast", "top_k": 2.0, "sequence_id": 1})
     assert found == Parameters(timeout_us=500, priority=-2, policy=ne.Policy("fast"), top_k=2)
-    assert found.session_deadline_ms == 0.5
+    assert found.session_deadline_ms == 0.45
     assert Parameters.of({"timeout": 0, "deadline_ms": 7}).session_deadline_ms == 7
 
 

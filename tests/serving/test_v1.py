@@ -3,35 +3,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import numpy as np
 import pytest
+from in_process import Ask, png
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.routing import Route
 
 import navit_edge as ne
-from navit_edge.serve.http.v1 import V1
-from navit_edge.serve.limits import Limits
-from navit_edge.serve.repository import Repository
-
-Ask = Callable[..., httpx.Response]
-
-
-def png(height: int, width: int, seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
 
 FILES = [png(40, 60, 0), png(80, 24, 1), png(33, 47, 2)]
 
@@ -48,25 +32,6 @@ def part(file: bytes) -> dict[str, Any]:
 def expected(job_bundle: Path) -> list[ne.Result]:
     with ne.Session(job_bundle) as session:
         return session.run([io.BytesIO(file) for file in FILES])
-
-
-@pytest.fixture(scope="module")
-def ask(job_bundle: Path) -> Iterator[Ask]:
-    """Asks the application of a server in this process."""
-    loop = asyncio.new_event_loop()
-    repository = Repository({"tiny": job_bundle}, limits=Limits())
-    loop.run_until_complete(repository.load())
-    v1 = V1(repository, Request.body)
-    routes = [
-        Route("/v1/models", v1.models),
-        Route("/v1/embeddings", v1.embeddings, methods=["POST"]),
-        Route("/v1/classify", v1.classify, methods=["POST"]),
-    ]
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://test")
-    yield lambda *words, **more: loop.run_until_complete(client.request(*words, **more))
-    loop.run_until_complete(client.aclose())
-    loop.run_until_complete(repository.close())
-    loop.close()
 
 
 def numbers(answer: httpx.Response) -> list[list[float]]:
@@ -260,8 +225,28 @@ def test_a_model_that_is_not_there_is_404_and_too_many_images_413(ask: Ask) -> N
     answer = ask("POST", "/v1/embeddings", json={"input": ["data:"] * 65})
     check_refused(answer, 413, "the request has 65 images; expected at most 64", "too_large")
     answer = ask("POST", "/v1/embeddings", files=[("image", b"x")] * 65)
-    check_refused(answer, 400, "64 at most", "bad_input")
+    check_refused(answer, 413, "the form has more than 64 files", "too_large")
 
 
 def test_classify_refuses_top_k_below_one(ask: Ask) -> None:
     check_refused(ask("POST", "/v1/classify", json={"input": JUST, "top_k": 0}), 400, "top_k", "bad_input")
+
+
+def test_the_schema_is_that_of_the_requests(ask: Ask) -> None:
+    schema = ask("GET", "/openapi.json").json()
+    for path, field in (("/v1/embeddings", "encoding_format"), ("/v1/classify", "top_k")):
+        content = schema["paths"][path]["post"]["requestBody"]["content"]
+        check = jsonschema.Draft202012Validator(content["application/json"]["schema"])
+        for _, request in FORMS.values():
+            if "json" in request:
+                check.validate(request["json"])
+        assert not check.is_valid({"input": [1, 2, 3]})
+        assert not check.is_valid({field: "nonsense"})
+        form = content["multipart/form-data"]["schema"]["properties"]
+        assert {"image", "model", field} <= set(form)
+        assert "input" not in form
+
+
+def test_what_is_not_there_is_refused_in_the_same_shape(ask: Ask) -> None:
+    check_refused(ask("GET", "/v1/completions"), 404, "GET /v1/completions", "not_found")
+    check_refused(ask("GET", "/v1/embeddings"), 405, "Method Not Allowed", "method_not_allowed")

@@ -47,12 +47,11 @@ def line_of(record: Record) -> str:
 
 class AccessLog:
     """place: "-" for standard output, or a file: appended to, and opened again if it was moved away (logrotate).
-    lost: called for each line that there was no room for.
 
     Raises InvalidInputError if the file cannot be opened.
     """
 
-    def __init__(self, place: str, lost: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, place: str) -> None:
         target: logging.StreamHandler[Any]
         if place == "-":
             target = logging.StreamHandler(sys.stdout)
@@ -65,8 +64,10 @@ class AccessLog:
                     "output"
                 ) from error
         self._target = target
-        self._lost = lost
-        setattr(target, "handleError", lambda line: lost())  # noqa: B010  # a full disk: no word a line on stderr
+        #: Called for each line that there was no room for.
+        self.lost: Callable[[], object] = lambda: None
+        # A full disk: not a word a line on stderr.
+        setattr(target, "handleError", lambda line: self.lost())  # noqa: B010
         self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(MOST_WAITING)
         self._open = True
         self._thread = start_thread(self._write_all, name="navit-edge access log")
@@ -77,7 +78,7 @@ class AccessLog:
         try:
             self._waiting.put_nowait(line)
         except queue.Full:
-            self._lost()
+            self.lost()
 
     def close(self) -> None:
         """Writes what waits. May be called again."""

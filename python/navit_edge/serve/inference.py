@@ -56,8 +56,9 @@ async def infer(model: Model, request: InferRequest) -> Answer:
             span.images += submission.numbers
         span.attributes |= parameters_of(results)
         record = accounting.current()
-        record.model, record.images = model.name, len(results)
-        record.tokens = sum(result.token_count for result in results)
+        record.model = model.name
+        record.images += len(results)
+        record.tokens += sum(result.token_count for result in results)
         return Answer(results=results, manifest=opened.manifest)
 
 

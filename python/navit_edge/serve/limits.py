@@ -27,6 +27,8 @@ class Limits:
     #: How long the whole body may take.
     body_timeout_s: float = 120.0
     max_connections: int = 1024
+    #: How long a server that ends goes on with what it has accepted.
+    drain_timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

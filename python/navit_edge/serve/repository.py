@@ -19,7 +19,7 @@ from navit_edge.machine.cores import usable_cores
 from navit_edge.serve.errors import Code, ServeError, served
 from navit_edge.serve.limits import Limits
 from navit_edge.serve.statistics import RequestStatistics
-from navit_edge.serve.tracing import ModelTracing
+from navit_edge.serve.tracing import ModelTracing, Spans
 from navit_edge.session import Session
 
 _log = logging.getLogger("navit_edge.serve")
@@ -49,7 +49,14 @@ class Opened:
 class Model:
     """A bundle by its name. Everything but what it opens is for the event loop's thread alone."""
 
-    def __init__(self, name: str, path: Path, open_session: Callable[[Path], Session], workers: ThreadPoolExecutor):
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        open_session: Callable[[Path], Session],
+        workers: ThreadPoolExecutor,
+        spans: Spans | None = None,
+    ) -> None:
         self.name = name
         self.version = VERSION
         self.state = State.UNAVAILABLE
@@ -58,7 +65,7 @@ class Model:
         self.workers = workers
         #: The requests for it: how many, how long; whose they were.
         self.statistics = RequestStatistics()
-        self.tracing = ModelTracing(name)
+        self.tracing = ModelTracing(name, spans)
         self._path = path
         self._open_session = open_session
         self._opened: Opened | None = None
@@ -84,6 +91,14 @@ class Model:
                 "why; load the model again, or restart the server",
             )
         return None
+
+    @property
+    def told_state(self) -> tuple[State, str]:
+        """For the index of the repository: its state, and why it takes no requests."""
+        error = self.not_ready
+        if error is not None and error.code is Code.BROKEN:
+            return State.UNAVAILABLE, error.message
+        return self.state, self.reason
 
     @property
     def opened(self) -> Opened:
@@ -145,14 +160,19 @@ class Model:
 
 
 class Repository:
-    """All models of a server. bundles: name -> bundle, as ``named`` gives it."""
+    """All models of a server. bundles: name -> bundle, as ``named`` gives it. spans: OpenTelemetry's, of requests."""
 
     def __init__(
-        self, bundles: Mapping[str, Path], *, limits: Limits, open_session: Callable[[Path], Session] = Session
+        self,
+        bundles: Mapping[str, Path],
+        *,
+        limits: Limits,
+        open_session: Callable[[Path], Session] = Session,
+        spans: Spans | None = None,
     ) -> None:
         self.limits = limits
         self.workers = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix="navit-edge decode")
-        self.models = {name: Model(name, path, open_session, self.workers) for name, path in bundles.items()}
+        self.models = {name: Model(name, path, open_session, self.workers, spans) for name, path in bundles.items()}
 
     def model(self, name: str, version: str = "") -> Model:
         """Raises ServeError. version: "" for the one there is."""

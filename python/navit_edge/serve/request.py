@@ -21,6 +21,8 @@ Image: TypeAlias = "bytes | memoryview | npt.NDArray[np.uint8]"
 
 #: Longer texts are no policy.
 _MOST_POLICY_CHARACTERS = 256
+#: The share of a timeout in which images are to be done; the rest is for the answer.
+OF_TIMEOUT = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ class Parameters:
     def session_deadline_ms(self) -> float | None:
         """What ``Session.submit`` gets."""
         if self.deadline_ms is None and self.timeout_us is not None:
-            return self.timeout_us / 1000.0
+            return self.timeout_us / 1000.0 * OF_TIMEOUT
         return self.deadline_ms
 
 

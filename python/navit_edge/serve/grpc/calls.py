@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from navit_edge.serve.accounting import current
 from navit_edge.serve.errors import Code, ServeError, bad_input, served
 from navit_edge.serve.limits import Limits, Room, Share
 from navit_edge.text import without_halves
@@ -45,6 +46,7 @@ class Calls:
                 try:
                     message = await self._one(request, context, share)
                     made: bytes = (await answer(message, context)).SerializeToString()
+                    current().sent_bytes += len(made)
                     return made
                 except Exception as error:
                     await refuse(error, context)
@@ -90,6 +92,7 @@ class Calls:
             reader = asyncio.create_task(read())
             try:
                 while (made := await ready.get()) is not None:
+                    current().sent_bytes += len(made)
                     await context.write(made)
                     places.release()
                 await reader
@@ -115,6 +118,7 @@ class Calls:
 
     def _parsed(self, request: type[M], raw: bytes, share: Share) -> M:
         """Raises ServeError."""
+        current().received_bytes += len(raw)
         share.grow_to(len(raw))
         message: M = request()
         try:

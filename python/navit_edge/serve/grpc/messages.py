@@ -37,6 +37,11 @@ _CONFIG_TYPES = {
     "INT64": config_pb.TYPE_INT64,
     "FP32": config_pb.TYPE_FP32,
 }
+#: Of outputs, what Triton has and this server has not.
+_OUTPUT_PARAMETERS = {
+    "classification": 'expected the parameter top_k of the request, and the outputs "labels" and "scores"',
+    "shared_memory_region": "expected to send the output in the answer",
+}
 #: Typed numbers are taken out of a message one by one, which holds up everybody else.
 MOST_TYPED = 4 << 20
 
@@ -80,6 +85,17 @@ def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> 
     elif tensor.HasField("contents") and tensor.contents.ListFields():
         raise bad_input(f'the input "{name}" has both contents and raw_input_contents; expected one of them')
     return InputTensor(name=tensor.name, datatype=tensor.datatype, shape=tuple(tensor.shape), raw=raw, values=values)
+
+
+def outputs_asked(request: pb.ModelInferRequest) -> list[str]:
+    """Raises ServeError."""
+    for output in request.outputs:
+        for wrong, remedy in _OUTPUT_PARAMETERS.items():
+            if wrong in output.parameters:
+                raise bad_input(
+                    f"the output {output.name[:80]!r} has the parameter {wrong}, which is not there; {remedy}"
+                )
+    return [output.name for output in request.outputs]
 
 
 def parameters(given: Mapping[str, pb.InferParameter]) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 
 from navit_edge.errors import InvalidInputError
+from navit_edge.serve.accounting import Record
 from navit_edge.serve.errors import ServeError
 from navit_edge.serve.grpc.calls import refuse
+from navit_edge.serve.grpc.observe import Observe
 from navit_edge.serve.limits import Limits
 from navit_edge.serve.security import Security, Tls
 
@@ -21,11 +23,17 @@ OPEN = {f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"}
 class GrpcServer:
     """One port. For the event loop that made it."""
 
-    def __init__(self, handlers: dict[str, Any], limits: Limits, security: Security) -> None:
-        """handlers: of the methods of the service, by name."""
+    def __init__(
+        self,
+        handlers: dict[str, Any],
+        limits: Limits,
+        security: Security,
+        finished: Sequence[Callable[[Record], object]] = (),
+    ) -> None:
+        """handlers: of the methods of the service, by name. finished: each gets the record of a call that has ended."""
         self._tls = security.tls
         self._server = grpc.aio.server(
-            interceptors=[] if security.keys is None else [_Guard(security)],
+            interceptors=[Observe(finished), *([] if security.keys is None else [_Guard(security)])],
             options=_options(limits),
             maximum_concurrent_rpcs=limits.max_connections,
         )
@@ -95,8 +103,6 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", limits.max_header_bytes),
         ("grpc.server_handshake_timeout_ms", round(limits.header_timeout_s * 1000)),
         ("grpc.so_reuseport", 0),  # a port that another program has is an error, not shared with it
-        # Images are compressed already, and what is small here may be large when it is unpacked.
-        ("grpc.compression_enabled_algorithms_bitset", 1),
         # A client that is gone without a word is noticed.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", round(limits.idle_timeout_s * 1000)),

@@ -7,14 +7,14 @@ Triton's extensions the model's configuration, the repository and the statistics
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2 as pb
 
+from navit_edge._core import __version__
 from navit_edge.serve.errors import bad_input
 from navit_edge.serve.grpc import messages
 from navit_edge.serve.grpc.calls import Calls, Context
@@ -31,6 +31,7 @@ from navit_edge.serve.tensors import (
     outputs_wanted,
     parameters_of,
 )
+from navit_edge.serve.tracing import TraceContext, read_trace_context
 
 #: What other servers say that they have, as far as it is here, too.
 EXTENSIONS = ("model_configuration", "model_repository", "statistics")
@@ -71,7 +72,7 @@ class Service:
         return pb.ServerReadyResponse(ready=self.ready())
 
     async def _server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="navit-edge", version=version("navit-edge"), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name="navit-edge", version=__version__, extensions=EXTENSIONS)
 
     async def _model_ready(self, request: pb.ModelReadyRequest, _: Context) -> pb.ModelReadyResponse:
         return pb.ModelReadyResponse(ready=self.repository.model(request.name, request.version).ready)
@@ -98,10 +99,11 @@ class Service:
     async def _infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         model = self.repository.model(request.model_name, request.model_version)
         manifest = model.opened.manifest
-        parameters = _with_deadline(Parameters.of(messages.parameters(request.parameters)), context.time_remaining())
-        wanted = outputs_wanted([output.name for output in request.outputs], manifest, parameters)
+        parameters = with_deadline(Parameters.of(messages.parameters(request.parameters)), context.time_remaining())
+        wanted = outputs_wanted(messages.outputs_asked(request), manifest, parameters)
         images = images_of(messages.input_tensors(request), self.limits)
-        answer = await infer(model, InferRequest(images=images, parameters=parameters))
+        asked = InferRequest(images=images, parameters=parameters, trace=_trace(context))
+        answer = await infer(model, asked)
         outputs = outputs_of(answer.results, wanted, parameters)
         return messages.infer_response(request, outputs, parameters_of(answer.results), model.version)
 
@@ -120,17 +122,22 @@ class Service:
             raise bad_input(
                 "a model is loaded as the server was started with it; expected no parameters, and no config or file"
             )
-        await _to_its_end(model.load())
+        await asyncio.shield(model.load())  # goes on if its client goes away
         return pb.RepositoryModelLoadResponse()
 
     async def _model_unload(
         self, request: pb.RepositoryModelUnloadRequest, _: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        await _to_its_end(self.repository.model(request.model_name).unload())
+        await asyncio.shield(self.repository.model(request.model_name).unload())
         return pb.RepositoryModelUnloadResponse()
 
 
-def _with_deadline(parameters: Parameters, remaining_s: float | None) -> Parameters:
+def _trace(context: Context) -> TraceContext | None:
+    metadata = dict(context.invocation_metadata() or ())
+    return read_trace_context(metadata.get("traceparent"), metadata.get("tracestate"))
+
+
+def with_deadline(parameters: Parameters, remaining_s: float | None) -> Parameters:
     """The deadline of the call is one of the request, too, if that has none that is earlier."""
     if remaining_s is None:
         return parameters
@@ -147,8 +154,3 @@ def _streamed(response: pb.ModelInferResponse) -> pb.ModelStreamInferResponse:
 def _failed(request: pb.ModelInferRequest, message: str) -> pb.ModelStreamInferResponse:
     named = pb.ModelInferResponse(id=request.id, model_name=request.model_name)
     return pb.ModelStreamInferResponse(error_message=message, infer_response=named)
-
-
-async def _to_its_end(change: Coroutine[Any, Any, None]) -> None:
-    """A model that is half loaded is no use to anybody: the change goes on if its client goes away."""
-    await asyncio.shield(asyncio.ensure_future(change))

@@ -1,1 +1,1 @@
-"""HTTP: what is answered at which path. Imports the packages of the extra ``serve``."""
+"""The server over HTTP: the Open Inference Protocol and what lies beside it. Imports the extra ``serve``."""

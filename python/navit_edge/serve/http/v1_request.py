@@ -79,7 +79,7 @@ class ClassifyAsked(Asked, kw_only=True):
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
-def read_json(body: bytes, kind: type[Any]) -> Any:
+def read_json(body: bytes | bytearray, kind: type[Any]) -> Any:
     """The request in ``body``, of one of the kinds above. Raises ServeError."""
     try:
         return msgspec.json.decode(body, type=kind)

@@ -7,17 +7,14 @@ import functools
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 _PAGE = Path(__file__).with_name("page.html")
 
 
-async def page(request: Request) -> Response:
+async def page() -> Response:
+    """The page, and what a browser may do with it."""
     document, headers = _document()
     return Response(document, headers=headers, media_type="text/html; charset=utf-8")
 
