@@ -54,7 +54,8 @@ def photograph(height: int, width: int) -> npt.NDArray[np.uint8]:
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (8, 8, 3), np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), np.int16)
-    return np.clip(smooth + random.integers(-3, 4, smooth.shape, np.int16), 0, 255).astype(np.uint8)
+    noisy: npt.NDArray[np.int16] = np.clip(smooth + random.integers(-3, 4, smooth.shape, np.int16), 0, 255)
+    return noisy.astype(np.uint8)
 
 
 def costs_of(plain: ne.Session, caching: ne.Session, height: int, width: int, seconds: float) -> dict[str, Any]:

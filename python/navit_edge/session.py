@@ -125,6 +125,8 @@ class Session(Submitting):
         self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
         self._decoder = Decoder(decode, Recorded(**self._core.decoding))
+        #: Most bytes of remembered results; 0: none are.
+        self.cache_bytes = checked_int("cache_bytes", cache_bytes)
         self._recall = Recall.of(self._core, self._decoder)
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
         #: "cost_measured": ...}; of each pack also the engine and the slot that ran it.
