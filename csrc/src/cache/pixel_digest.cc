@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "cache/tree_hash.h"
 #include "pixels/pixel_rows.h"
@@ -15,20 +14,22 @@ namespace {
 
 constexpr std::size_t kBytesForThreads = std::size_t{1} << 20;
 
-std::span<const std::byte> bytes_at(const std::uint8_t* data, std::size_t count) {
-  return std::as_bytes(std::span(data, count));
-}
-
-/// Rows of `row_bytes` each, which `row(y, hash)` feeds, in leaves of whole rows.
+/// Rows of `row_bytes` each, in leaves of whole rows. `row(y, to)` writes one, and up to kPixelSlack bytes behind it;
+/// `adjacent`: where the rows lie, if they do so without gaps and need no writing, else null.
 template <class Row>
-ContentDigest of_rows(FieldHash& head, std::size_t rows, std::size_t row_bytes, int threads, Row&& row) {
+ContentDigest of_rows(FieldHash& head, std::size_t rows, std::size_t row_bytes, int threads,
+                      const std::uint8_t* adjacent, Row&& row) {
   const std::size_t rows_of_leaf = std::max<std::size_t>(kLeafBytes / row_bytes, 1);
   head.number(static_cast<std::int64_t>(rows)).number(static_cast<std::int64_t>(row_bytes));
   const std::size_t leaves = (rows + rows_of_leaf - 1) / rows_of_leaf;
-  return tree_hash(head, leaves, rows * row_bytes < kBytesForThreads ? 1 : threads,
-                   [&](std::size_t leaf, Sha256& hash) {
-                     const std::size_t end = std::min(rows, (leaf + 1) * rows_of_leaf);
-                     for (std::size_t y = leaf * rows_of_leaf; y < end; ++y) row(y, hash);
+  const std::size_t scratch_bytes = adjacent != nullptr ? 0 : rows_of_leaf * row_bytes + kPixelSlack;
+  return tree_hash(head, leaves, rows * row_bytes < kBytesForThreads ? 1 : threads, scratch_bytes,
+                   [&](std::size_t leaf, std::uint8_t* scratch) {
+                     const std::size_t begin = leaf * rows_of_leaf;
+                     const std::size_t count = std::min(rows - begin, rows_of_leaf);
+                     if (adjacent != nullptr) return std::span(adjacent + begin * row_bytes, count * row_bytes);
+                     for (std::size_t y = 0; y < count; ++y) row(begin + y, scratch + y * row_bytes);
+                     return std::span<const std::uint8_t>(scratch, count * row_bytes);
                    });
 }
 
@@ -38,12 +39,12 @@ ContentDigest of_frame(const ImageView& image, const PreprocessSpec& preprocess,
   const auto row_bytes = static_cast<std::size_t>(image.width_px) * static_cast<std::size_t>(rows.channels());
   FieldHash head("rows");
   head.number(image.height_px).number(image.width_px).number(rows.channels());
-  return of_rows(head, static_cast<std::size_t>(image.height_px), row_bytes, threads, [&](std::size_t y, Sha256& hash) {
-    thread_local std::vector<std::uint8_t> scratch;
-    const std::size_t needed = rows.scratch_bytes(image.width_px);
-    if (scratch.size() < needed) scratch.resize(needed);
-    hash.update(bytes_at(rows.pixels(static_cast<std::int32_t>(y), 0, image.width_px, scratch.data()), row_bytes));
-  });
+  const bool adjacent = rows.direct() && rows.stride() == static_cast<std::int64_t>(row_bytes);
+  return of_rows(head, static_cast<std::size_t>(image.height_px), row_bytes, threads, adjacent ? image.data : nullptr,
+                 [&](std::size_t y, std::uint8_t* to) {
+                   const std::uint8_t* row = rows.pixels(static_cast<std::int32_t>(y), 0, image.width_px, to);
+                   if (row != to) std::copy_n(row, row_bytes, to);
+                 });
 }
 
 /// Y, then the chroma rows: half the bytes of RGB, and nothing to convert.
@@ -55,15 +56,16 @@ ContentDigest of_planes(const ImageView& image, int threads) {
   FieldHash head(nv12 ? "nv12" : "i420");
   head.number(image.height_px).number(image.width_px);
   head.number(static_cast<std::int64_t>(image.matrix)).number(static_cast<std::int64_t>(image.range));
-  // A row of it: two rows of Y, the last one perhaps missing, and their chroma.
-  return of_rows(head, (height + 1) / 2, 2 * width + 2 * pairs, threads, [&](std::size_t row, Sha256& hash) {
-    const auto y = static_cast<std::int64_t>(2 * row);
-    hash.update(bytes_at(image.data + y * image.stride(), width));
-    if (y + 1 < image.height_px) hash.update(bytes_at(image.data + (y + 1) * image.stride(), width));
-    const auto at = static_cast<std::int64_t>(row);
-    hash.update(bytes_at(image.planes[0] + at * image.plane_stride(0), nv12 ? 2 * pairs : pairs));
-    if (!nv12) hash.update(bytes_at(image.planes[1] + at * image.plane_stride(1), pairs));
-  });
+  // A row of it: two rows of Y, the last one perhaps zeros, and their chroma.
+  return of_rows(head, (height + 1) / 2, 2 * width + 2 * pairs, threads, nullptr,
+                 [&](std::size_t row, std::uint8_t* to) {
+                   const auto at = static_cast<std::int64_t>(row);
+                   to = std::copy_n(image.data + 2 * at * image.stride(), width, to);
+                   to = 2 * row + 1 < height ? std::copy_n(image.data + (2 * at + 1) * image.stride(), width, to)
+                                             : std::fill_n(to, width, std::uint8_t{0});
+                   to = std::copy_n(image.planes[0] + at * image.plane_stride(0), nv12 ? 2 * pairs : pairs, to);
+                   if (!nv12) std::copy_n(image.planes[1] + at * image.plane_stride(1), pairs, to);
+                 });
 }
 
 }  // namespace

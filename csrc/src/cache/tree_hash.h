@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "base/function_ref.h"
@@ -11,7 +12,7 @@
 
 namespace navit_edge {
 
-inline constexpr std::size_t kLeafBytes = std::size_t{1} << 16;
+inline constexpr std::size_t kLeafBytes = std::size_t{1} << 14;
 
 /// Hashes a record, field by field. Two records whose fields differ give different input to the hash: every field goes
 /// in with its length.
@@ -29,9 +30,11 @@ class FieldHash {
   Sha256 hash_;
 };
 
-/// The SHA-256 of `head` and of the SHA-256 of each leaf, in order; `feed(leaf, hash)` gives a leaf's bytes, from any
-/// of `threads` threads. `head` must say how many leaves there are and what belongs to which.
-ContentDigest tree_hash(FieldHash& head, std::size_t leaves, int threads,
-                        FunctionRef<void(std::size_t leaf, Sha256& hash)> feed);
+/// The bytes of a leaf, where they lie, or in `scratch`, which has room for `scratch_bytes` of tree_hash.
+using Leaf = FunctionRef<std::span<const std::uint8_t>(std::size_t leaf, std::uint8_t* scratch)>;
+
+/// The SHA-256 of `head` and of the SHA-256 of each leaf, in order; `leaf` is called from any of `threads` threads.
+/// `head` must say how many leaves there are and what belongs to which.
+ContentDigest tree_hash(FieldHash& head, std::size_t leaves, int threads, std::size_t scratch_bytes, Leaf leaf);
 
 }  // namespace navit_edge

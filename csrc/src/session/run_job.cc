@@ -1,6 +1,7 @@
 #include "session/run_job.h"
 
 #include <algorithm>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -43,6 +44,10 @@ void RunJob::look_up(const SessionContext& context, const Policy& policy, Sessio
 
 void RunJob::plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair,
                   SessionMemory* memory, std::span<const std::optional<Content>> known) {
+  if (!known.empty() && known.size() != images.size()) {
+    throw InvalidInput("there are " + std::to_string(known.size()) + " contents for " + std::to_string(images.size()) +
+                       " images; expected one for each, or none");
+  }
   std::vector<std::int32_t> token_counts;
   std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
   grids.resize(images.size());

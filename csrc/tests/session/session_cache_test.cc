@@ -338,7 +338,9 @@ TEST_CASE("a content stands for the pixels, brings its note back, and is asked f
   const std::vector<std::optional<Content>> contents{content_of(3, "three"), std::nullopt};
   RunOptions run_options;
   run_options.contents = contents;
-  const std::vector<Result> results = session.run(views_of(pictures), nullptr, run_options);
+  const std::vector<ImageView> views = views_of(pictures);
+  CHECK_THROWS_WITH_AS(session.run({views.data(), 1}, nullptr, run_options), "2 contents for 1 images", InvalidInput);
+  const std::vector<Result> results = session.run(views, nullptr, run_options);
   CHECK((!results[0].cached && !results[1].cached));
   REQUIRE(recall(session, contents[0]->digest, note).has_value());
   CHECK(note == "three");
