@@ -140,7 +140,7 @@ def test_another_pixel_or_policy_or_shape_is_another_image(session: ne.Session) 
     image = IMAGES[0]
     other = image.copy()
     other[-1, -1, 2] ^= 1
-    gray = image[:, :, 0]
+    gray = image[:, :, 0].copy()
     for variant in (image, other, image[:-1], image[:, :-1], gray, np.dstack([gray] * 3)):
         assert not session.run([variant])[0].cached
     assert not session.run([image], policy=ne.Policy.token_cap(9))[0].cached
