@@ -1,4 +1,4 @@
-"""HTTP by TLS and with keys, judged by an HTTP client that checks certificates."""
+"""API keys and TLS over HTTP: who is let in, and what stays open."""
 
 from __future__ import annotations
 
@@ -7,48 +7,59 @@ from pathlib import Path
 
 import httpx
 import pytest
-import trustme
-from running import Running, running
+from certificates import Certificates
+from running import FOR_EVER_S, Running, running
 
 from navit_edge.serve.security import ApiKeys, Security, Tls
 
-KEY = "0123456789abcdef0123456789abcdef"
-PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 3], "data": [1, 2, 3, 4, 5, 6]}
+KEY, OTHER = "0123456789abcdef0123456789abcdef", "another-key-of-a-second-client"
+INFER = "/v2/models/tiny/infer"
+GOOD = {"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 3], "data": [1, 2, 3, 4, 5, 6]}]}
+#: (method, path) of what a client without a key may not ask.
+CLOSED = (
+    ("POST", INFER), ("GET", "/v2"), ("GET", "/v2/models/tiny"), ("GET", "/v2/models/tiny/ready"), ("GET", "/metrics"),
+    ("GET", "/openapi.json"), ("POST", "/v1/embeddings"), ("POST", "/v1/classify"), ("POST", "/v2/repository/index"),
+    ("POST", "/v2/repository/models/tiny/unload"), ("GET", "/nothing"),
+    ("GET", "/v2/health/live/"), ("GET", "//v2/health/live"), ("GET", "/v2/health/../models/tiny"),
+)  # fmt: skip
 
 
-def test_tls_and_keys_let_in_who_has_both(job_bundle: Path, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    pair = authority.issue_cert("127.0.0.1")
-    paths = {name: tmp_path / name for name in ("cert", "key", "ca")}
-    paths["cert"].write_bytes(b"".join(blob.bytes() for blob in pair.cert_chain_pems))
-    paths["key"].write_bytes(pair.private_key_pem.bytes())
-    paths["ca"].write_bytes(authority.cert_pem.bytes())
-    trusting = ssl.create_default_context(cafile=str(paths["ca"]))
-    security = Security(
-        keys=ApiKeys([KEY]), tls=Tls(certificate=paths["cert"], key=paths["key"], client_ca=paths["ca"])
-    )
-    with running({"tiny": job_bundle}, security=security) as server:
-        url = f"https://{server.address}"
-        with pytest.raises(httpx.TransportError):  # the server asks for a certificate
-            httpx.get(f"{url}/v2/health/live", verify=trusting, trust_env=False, timeout=120.0)
-        with pytest.raises(httpx.TransportError):
-            httpx.get(f"{server.url}/v2/health/live", trust_env=False)  # in the clear
-        client_pair = authority.issue_cert("client@example.org")
-        client_pair.configure_cert(trusting)
-        with httpx.Client(base_url=url, verify=trusting, trust_env=False, timeout=120.0) as client:
-            check_keys(client, server)
+def test_without_a_key_only_alive_ready_and_the_page_are_told(job_bundle: Path) -> None:
+    with (
+        running({"tiny": job_bundle}, security=Security(keys=ApiKeys([KEY, OTHER]))) as server,
+        httpx.Client(base_url=server.url, timeout=FOR_EVER_S) as client,
+    ):
+        for path in ("/v2/health/live", "/v2/health/ready", "/"):
+            assert client.get(path).status_code == 200
+        for method, path in CLOSED:
+            for headers in ({}, {"x-api-key": KEY[1:]}, {"authorization": f"Basic {KEY}"}):
+                answer = client.request(method, path, headers=headers)
+                assert answer.status_code == 401, path
+                assert "no valid API key" in answer.text
+                assert answer.headers["www-authenticate"] == "Bearer"
+        for headers in ({"authorization": f"Bearer {KEY}"}, {"x-api-key": OTHER}):
+            assert client.post(INFER, json=GOOD, headers=headers).status_code == 200
+            assert client.get("/metrics", headers=headers).status_code == 200
 
 
-def check_keys(client: httpx.Client, server: Running) -> None:
-    for path in ("/", "/v2/health/live", "/v2/health/ready"):
-        assert client.get(path).status_code == 200
-    infer = ("POST", "/v2/models/tiny/infer")
-    for method, path in (infer, ("GET", "/v2"), ("GET", "/metrics"), ("GET", "/openapi.json"), ("GET", "/nothing")):
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}):
-            answer = client.request(method, path, headers=headers)
-            assert answer.status_code == 401
-            assert answer.headers["www-authenticate"] == "Bearer"
-            assert "expected a header" in answer.json()["error"]
-    for headers in ({"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY}):
-        assert client.request(*infer, json={"inputs": [PIXELS]}, headers=headers).status_code == 200
-    assert server.images()["completed"] == 2
+def asked(server: Running, certificates: Certificates, who: str = "") -> int:
+    context = ssl.create_default_context(cafile=certificates.path("ca"))
+    if who:
+        context.load_cert_chain(certificates.path(who), certificates.path(f"{who}.key"))
+    with httpx.Client(verify=context, timeout=FOR_EVER_S) as client:
+        return client.post(f"https://{server.address}{INFER}", json=GOOD).status_code
+
+
+def test_tls_shows_who_the_server_is_and_may_ask_who_the_client_is(job_bundle: Path, tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    pair = {"certificate": certificates.path("server"), "key": certificates.path("server.key")}
+    with running({"tiny": job_bundle}, security=Security(tls=Tls(**pair))) as server:
+        assert asked(server, certificates) == 200
+        with pytest.raises(httpx.HTTPError):  # in the clear
+            httpx.get(f"{server.url}/v2/health/live", timeout=FOR_EVER_S)
+    mutual = Security(tls=Tls(**pair, client_ca=certificates.path("ca")))
+    with running({"tiny": job_bundle}, security=mutual) as server:
+        assert asked(server, certificates, "client") == 200
+        for who in ("", "stranger"):
+            with pytest.raises(httpx.HTTPError):
+                asked(server, certificates, who)
