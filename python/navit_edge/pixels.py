@@ -84,8 +84,10 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None, la
     Raises InvalidInputError, whatever a decoder raises.
     """
     if isinstance(image, Given):  # a frame, which has been decoded
-        words = "; ".join(word for word in (image.done, _alpha_words(image.pixels, decoder)) if word)
-        return image if words == image.done else image._replace(done=words)
+        words = _alpha_words(image.pixels, decoder)
+        if not words or words in image.done.split("; "):  # it has been here before
+            return image
+        return image._replace(done=f"{image.done}; {words}" if image.done else words)
     checked_layout(layout)
     if isinstance(image, Pixels) or (isinstance(image, np.ndarray) and layout != "chw"):
         _core.check_image(image, who)
