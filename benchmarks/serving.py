@@ -176,8 +176,7 @@ def analyzed(
                 command = [
                     program, "-m", MODEL, "-i", protocol, "-u", address, "--input-data", str(data), "-f", str(report),
                     "--async", "--request-rate-range", f"{share * rate:.2f}", "--request-distribution", "poisson",
-                    "--measurement-interval", str(int(500 * seconds)), "--max-trials", "3",
-                    "--stability-percentage", "50",
+                    "--request-count", str(max(20, int(share * rate * seconds))),
                 ]  # fmt: skip
                 ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
                 row: dict[str, Any] = {"protocol": protocol, "load": share}
