@@ -116,6 +116,16 @@ def serve(
     queue_bytes: Annotated[
         str, typer.Option(help="The same of their pixels.", metavar="SIZE", rich_help_panel=_QUEUE)
     ] = "1GiB",
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="Remember results, so that images that come again are not computed again (navit-edge docs cache); "
+            "of each bundle.",
+            metavar="SIZE",
+            show_default="none",
+            rich_help_panel=_QUEUE,
+        ),
+    ] = "0",
     batch_wait_ms: Annotated[
         float,
         typer.Option(
@@ -208,6 +218,7 @@ def serve(
         overflow=overflow,
         queue_limit=queue_limit,
         queue_bytes=bytes_of(queue_bytes, "--queue-bytes"),
+        cache_bytes=bytes_of(cache, "--cache"),
         batch_wait_ms=batch_wait_ms,
         decode=ne.DecodeOptions(max_pixels=limits.max_pixels, max_file_bytes=limits.max_body_bytes),
     )
