@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -50,7 +50,7 @@ class Calls:
                     current().sent_bytes += len(made)
                     return made
                 except Exception as error:
-                    await refuse(error, context)
+                    return refuse(error, context)
 
         return grpc.stream_unary_rpc_method_handler(handle)
 
@@ -98,7 +98,7 @@ class Calls:
                     places.release()
                 await reader
             except Exception as error:
-                await refuse(error, context)
+                refuse(error, context)
             finally:
                 for task in (reader, *tasks):
                     task.cancel()
@@ -132,12 +132,19 @@ class Calls:
         return message
 
 
-async def refuse(error: Exception, context: Context) -> NoReturn:
-    """Ends the call with ``error``."""
+def refuse(error: Exception, context: Context) -> bytes:
+    """Ends the call with ``error`` when its handler returns, with what a handler returns then.
+
+    Not by ``context.abort``: the error that it raises would hold the call, and the call the error, until Python looks
+    for what holds itself.
+    """
     failed = served(error)
-    metadata = () if failed.retry_after_s is None else ((PUSHBACK, str(failed.retry_after_s * 1000)),)
-    await context.abort(grpc.StatusCode[failed.code.grpc_status], details(failed), metadata)
-    raise AssertionError("abort returned")
+    current().status = failed.code.grpc_status
+    context.set_code(grpc.StatusCode[failed.code.grpc_status])
+    context.set_details(details(failed))
+    if failed.retry_after_s is not None:
+        context.set_trailing_metadata(((PUSHBACK, str(failed.retry_after_s * 1000)),))
+    return b""
 
 
 def details(error: ServeError) -> str:
