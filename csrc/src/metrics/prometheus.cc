@@ -157,6 +157,14 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   out.counter("navit_edge_tokens_padding_total", "Tokens computed that were no image's, in completed packs.",
               [](M m) { return m.tokens_padding; });
 
+  out.counter("navit_edge_cache_hits_total", "Images whose result was remembered.", [](M m) { return m.cache.hits; });
+  out.counter("navit_edge_cache_misses_total", "Images of a session with a cache that had to be computed.",
+              [](M m) { return m.cache.misses; });
+  out.counter("navit_edge_cache_coalesced_total", "Images that waited for the result of another of the same content.",
+              [](M m) { return m.cache.coalesced; });
+  out.counter("navit_edge_cache_evictions_total", "Remembered results that gave way.",
+              [](M m) { return m.cache.evictions; });
+
   const auto as_number = [](auto value) { return static_cast<double>(value); };
   out.gauge("navit_edge_uptime_seconds", "Since the session was opened.", [](M m) { return m.uptime_s; });
   out.gauge("navit_edge_images_waiting", "Images submitted and in no pack yet.",
@@ -166,6 +174,10 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   out.gauge("navit_edge_slots", "Packs that may be in flight at once.", [&](M m) { return as_number(m.slots); });
   out.gauge("navit_edge_broken", "1 if the session takes no more images.",
             [&](M m) { return as_number(m.broken ? 1 : 0); });
+
+  out.gauge("navit_edge_cache_entries", "Remembered results.", [&](M m) { return as_number(m.cache.entries); });
+  out.gauge("navit_edge_cache_bytes", "Bytes that remembered results take.",
+            [&](M m) { return as_number(m.cache.bytes); });
 
   out.histogram("navit_edge_image_queue_seconds", "From submission to the start of the image's pack.", &Metrics::queue);
   out.histogram("navit_edge_image_latency_seconds", "From submission to the result, of completed images.",

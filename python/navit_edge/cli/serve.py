@@ -116,6 +116,16 @@ def serve(
     queue_bytes: Annotated[
         str, typer.Option(help="The same of their pixels.", metavar="SIZE", rich_help_panel=_QUEUE)
     ] = "1GiB",
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="Remember results, so that images that come again are not computed again (navit-edge docs cache); "
+            "of each bundle.",
+            metavar="SIZE",
+            show_default="none",
+            rich_help_panel=_QUEUE,
+        ),
+    ] = "0",
     batch_wait_ms: Annotated[
         float,
         typer.Option(
@@ -189,6 +199,12 @@ def serve(
         raise typer.BadParameter("both are off; expected an address for one", param_hint="--http, --grpc")
     check_files(trace=trace)
     security = read_security(api_key_file=api_key_file, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca)
+    if max_images > queue_limit:
+        raise typer.BadParameter(
+            f"a request may have {max_images} images, and {queue_limit} may wait: it would never be taken; expected "
+            "--max-images of at most --queue-limit",
+            param_hint="--max-images, --queue-limit",
+        )
     limits = Limits(
         max_body_bytes=bytes_of(max_body, "--max-body"),
         max_bodies_bytes=bytes_of(max_bodies, "--max-bodies"),
@@ -208,6 +224,7 @@ def serve(
         overflow=overflow,
         queue_limit=queue_limit,
         queue_bytes=bytes_of(queue_bytes, "--queue-bytes"),
+        cache_bytes=bytes_of(cache, "--cache"),
         batch_wait_ms=batch_wait_ms,
         decode=ne.DecodeOptions(max_pixels=limits.max_pixels, max_file_bytes=limits.max_body_bytes),
     )

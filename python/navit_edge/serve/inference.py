@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from navit_edge._core import Result
     from navit_edge.bundle.manifest import Manifest
     from navit_edge.future import Future
+    from navit_edge.serve.backlog import Backlog
     from navit_edge.serve.repository import Model
     from navit_edge.serve.request import Image, InferRequest, Parameters
     from navit_edge.session import Session
+
+#: Pixels of fewer bytes are hashed in the event loop: within 0.2 ms.
+HASHED_HERE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,7 @@ async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answe
     first: index that errors give the first image, if the client's request is answered in parts.
     """
     with model.statistics.request(), model.tracing.request(request.trace) as span, model.using() as opened:
-        submission = _Submission(opened.session, request.parameters, first)
+        submission = _Submission(opened.session, request.parameters, first, model.backlog)
         timeout_us = request.parameters.timeout_us
         try:
             if timeout_us is None:
@@ -67,8 +71,9 @@ async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answe
 class _Submission:
     """The images of one request on their way through the session."""
 
-    def __init__(self, session: Session, parameters: Parameters, first: int) -> None:
+    def __init__(self, session: Session, parameters: Parameters, first: int, backlog: Backlog) -> None:
         self._session = session
+        self._backlog = backlog
         self._first = first
         self._parameters = parameters
         self._futures: dict[int, Future] = {}
@@ -78,7 +83,8 @@ class _Submission:
         loop = asyncio.get_running_loop()
         decoding = []
         for index, image in enumerate(images):
-            if isinstance(image, np.ndarray):
+            # Pixels that a cache would hash are a worker's, too, if that takes longer than to hand them over.
+            if isinstance(image, np.ndarray) and (not self._session.cache_bytes or image.nbytes < HASHED_HERE_BYTES):
                 self._submit(index, image)
             else:
                 decoding.append(loop.run_in_executor(model.workers, self._submit, index, image))
@@ -94,7 +100,7 @@ class _Submission:
     @property
     def numbers(self) -> list[int]:
         """Of the images that were submitted, in the session's trace."""
-        return [future._id for future in self._futures.values()]
+        return [future._id for future in self._futures.values() if future._id]
 
     def take_back(self) -> None:
         """Cancels what is not done; what a worker has in hand is cancelled by it."""
@@ -108,6 +114,8 @@ class _Submission:
         if self._over:
             return
         parameters = self._parameters
+        if not isinstance(image, np.ndarray) and self._backlog.is_full(self._session, parameters.priority):
+            raise queue_full("the queue is full")  # decoding takes longer than this answer
         try:
             future = self._session.try_submit(
                 image,
@@ -118,6 +126,7 @@ class _Submission:
         except Exception as error:
             raise served(error, image=self._first + index) from error
         if future is None:
+            self._backlog.found_full(self._session, parameters.priority)
             raise queue_full("the queue is full")
         self._futures[index] = future
         if self._over:
