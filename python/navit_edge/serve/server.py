@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import resource
@@ -224,6 +225,8 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
         await server.start()
+        gc.collect()
+        gc.freeze()  # what is there now stays: looking through it again and again would hold up requests
         if not server.service.draining:
             started(server)
         await server.serve()

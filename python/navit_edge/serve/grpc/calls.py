@@ -7,9 +7,10 @@ reads the message, can give up on a client that does not send it, and parses it 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -50,7 +51,7 @@ class Calls:
                     current().sent_bytes += len(made)
                     return made
                 except Exception as error:
-                    await refuse(error, context)
+                    return refuse(error, context)
 
         return grpc.stream_unary_rpc_method_handler(handle)
 
@@ -98,7 +99,7 @@ class Calls:
                     places.release()
                 await reader
             except Exception as error:
-                await refuse(error, context)
+                refuse(error, context)
             finally:
                 for task in (reader, *tasks):
                     task.cancel()
@@ -106,16 +107,36 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(handle)
 
     async def _one(self, request: type[M], context: Context, share: Share) -> M:
+        raw = await self._read(context)
+        if raw is grpc.aio.EOF:
+            raise bad_input("the call ended without a message; expected one")
+        return self._parsed(request, raw, share)
+
+    async def _read(self, context: Context) -> Any:
+        """The next message, if it comes in time. By a timer that cancels this task: ``asyncio.wait_for`` reads in a
+        task of its own, and of a call that its client cancels gRPC then keeps 150 bytes for ever instead of 75."""
+        task, late = asyncio.current_task(), False
+        assert task is not None
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(self.limits.body_timeout_s, give_up)
         try:
-            raw = await asyncio.wait_for(context.read(), self.limits.body_timeout_s)
-        except asyncio.TimeoutError:
+            return await context.read()
+        except asyncio.CancelledError:
+            if not late:
+                raise
+            if sys.version_info >= (3, 11):
+                task.uncancel()
             raise ServeError(
                 Code.SLOW_CLIENT,
                 f"no whole message came in {self.limits.body_timeout_s:g} s; send it faster, or smaller ones",
             ) from None
-        if raw is grpc.aio.EOF:
-            raise bad_input("the call ended without a message; expected one")
-        return self._parsed(request, raw, share)
+        finally:
+            timer.cancel()
 
     def _parsed(self, request: type[M], raw: bytes, share: Share) -> M:
         """Raises ServeError."""
@@ -132,12 +153,19 @@ class Calls:
         return message
 
 
-async def refuse(error: Exception, context: Context) -> NoReturn:
-    """Ends the call with ``error``."""
+def refuse(error: Exception, context: Context) -> bytes:
+    """Ends the call with ``error`` when its handler returns, with what a handler returns then.
+
+    Not by ``context.abort``: the error that it raises would hold the call, and the call the error, until Python looks
+    for what holds itself.
+    """
     failed = served(error)
-    metadata = () if failed.retry_after_s is None else ((PUSHBACK, str(failed.retry_after_s * 1000)),)
-    await context.abort(grpc.StatusCode[failed.code.grpc_status], details(failed), metadata)
-    raise AssertionError("abort returned")
+    current().status = failed.code.grpc_status
+    context.set_code(grpc.StatusCode[failed.code.grpc_status])
+    context.set_details(details(failed))
+    if failed.retry_after_s is not None:
+        context.set_trailing_metadata(((PUSHBACK, str(failed.retry_after_s * 1000)),))
+    return b""
 
 
 def details(error: ServeError) -> str:

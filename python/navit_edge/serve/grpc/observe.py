@@ -57,7 +57,7 @@ class Observe(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         with request(record, *self._finished):
             try:
                 yield
-                record.status = "OK"
+                record.status = record.status or "OK"  # calls.py says how a call that is refused ends
             except asyncio.CancelledError:
                 record.status = "CANCELLED"
                 raise

@@ -81,7 +81,7 @@ def _refusal(error: ServeError) -> Any:
     """A handler that reads nothing of what the client sends."""
 
     async def handle(_: object, context: Any) -> None:
-        await refuse(error, context)
+        refuse(error, context)
 
     return grpc.stream_stream_rpc_method_handler(handle)
 
