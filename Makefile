@@ -131,6 +131,7 @@ $(VENV)/.serving: requirements-serving.txt | $(VENV)/.packages
 	$(PIP) install --no-compile -r requirements-serving.txt
 	touch $@
 
+test-serving: export NAVIT_EDGE_FUZZ_REQUESTS ?= 10000
 test-serving: $(VENV)/.installed $(TRITON) $(VENV)/.serving  ## the server with more clients: openai, a browser (needs Chromium), hadolint; a larger Ray cluster, Ray Serve
 	NAVIT_EDGE_FUZZ_REQUESTS=10000 $(PY) -m pytest -n $(WORKERS) $(SHARED) tests/serving tests/ray -o python_files="test_*.py verify_*.py"
 

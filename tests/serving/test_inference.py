@@ -432,6 +432,16 @@ def test_requests_share_a_number_of_bytes_and_one_always_fits() -> None:
         assert room.held == 100
 
 
+def test_files_that_wait_to_be_decoded_are_bounded_and_one_request_always_fits() -> None:
+    backlog = Backlog(most_files=10)
+    with backlog.decoding(50):
+        with pytest.raises(ServeError, match="50 files wait to be decoded") as caught, backlog.decoding(1):
+            pass
+        assert caught.value.code is Code.QUEUE_FULL
+    with backlog.decoding(4), backlog.decoding(6):
+        pass
+
+
 def test_bundles_are_named_by_their_folders_or_as_they_are_told(tmp_path: Path) -> None:
     a, b = tmp_path / "a.navit", tmp_path / "b.navit"
     assert named([a, b]) == {"a": a, "b": b}

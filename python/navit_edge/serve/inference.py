@@ -80,14 +80,20 @@ class _Submission:
         self._over = False
 
     async def run(self, model: Model, images: Sequence[Image]) -> list[Result]:
-        loop = asyncio.get_running_loop()
-        decoding = []
+        files = []
         for index, image in enumerate(images):
-            # Pixels that a cache would hash are a worker's, too, if that takes longer than to hand them over.
-            if isinstance(image, np.ndarray) and (not self._session.cache_bytes or image.nbytes < HASHED_HERE_BYTES):
+            if isinstance(image, np.ndarray):
                 self._submit(index, image)
             else:
-                decoding.append(loop.run_in_executor(model.workers, self._submit, index, image))
+                files.append((index, image))
+        if files:
+            with self._backlog.decoding(len(files)):
+                await self._decode(model, files)
+        return [await self._result(index) for index in range(len(images))]
+
+    async def _decode(self, model: Model, files: Sequence[tuple[int, Image]]) -> None:
+        loop = asyncio.get_running_loop()
+        decoding = [loop.run_in_executor(model.workers, self._submit, index, file) for index, file in files]
         try:
             for submitted in decoding:
                 await submitted
@@ -95,7 +101,6 @@ class _Submission:
             for submitted in decoding:
                 submitted.cancel()
                 submitted.add_done_callback(_forget)
-        return [await self._result(index) for index in range(len(images))]
 
     @property
     def numbers(self) -> list[int]:

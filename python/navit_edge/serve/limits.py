@@ -22,8 +22,8 @@ class Limits:
     max_images: int = 64
     max_header_bytes: int = 32 << 10
     #: How long a client may take for the headers, and while nothing comes of the body or nothing is read of the answer.
-    header_timeout_s: float = 10.0
-    idle_timeout_s: float = 20.0
+    header_timeout_s: float = 30.0
+    idle_timeout_s: float = 30.0
     #: How long the whole body may take.
     body_timeout_s: float = 120.0
     max_connections: int = 1024
