@@ -43,6 +43,8 @@ def asked(server: Running) -> Running:
             files = [("image", png(20, 30, seed)) for seed in range(count)]
             assert client.post("/v1/embeddings", files=files, data={"model": model}, headers=PARENT).status_code == 200
         assert client.post("/v1/embeddings?token=secret", json={"input": "x"}).status_code == 400
+        no_image = client.post("/v1/embeddings", files={"image": b"no image"}, data={"model": "rear"})
+        assert no_image.status_code == 400
         assert client.get("/nowhere/secret-path").status_code == 404
     with triton.InferenceServerClient(str(server.server.grpc)) as grpc:
         assert grpc.is_model_ready("front", headers=PARENT)
@@ -81,11 +83,12 @@ def test_requests_are_counted_by_protocol_route_model_and_code(samples: dict[Sam
         return total(samples, "navit_edge_requests_total", **labels)
 
     assert requests(protocol="http", route="/v1/embeddings", code="200", model="front") == 1
-    assert requests(protocol="http", route="/v1/embeddings", code="400", model="") == 1
+    assert requests(protocol="http", route="/v1/embeddings", code="400", model="") == 1  # named none that there is
+    assert requests(protocol="http", route="/v1/embeddings", code="400", model="rear") == 1
     assert requests(protocol="http", route="", code="404") == 1
     assert requests(protocol="grpc", method="ModelReady", code="OK") == 1
     assert requests(protocol="grpc", method="ModelMetadata", code="NOT_FOUND") == 1
-    assert total(samples, "navit_edge_request_seconds_count", route="/v1/embeddings") == 3
+    assert total(samples, "navit_edge_request_seconds_count", route="/v1/embeddings") == 4
     assert total(samples, "navit_edge_request_bytes_total", protocol="http") > 5 * 20 * 30
     assert total(samples, "navit_edge_access_log_lost_lines_total") == 0
 
@@ -99,6 +102,7 @@ def test_the_access_log_has_an_object_for_each_request(asked: Running, log: Acce
         (200, "front", 3, TRACE),
         (200, "rear", 2, TRACE),
         (400, "", 0, ""),
+        (400, "rear", 0, ""),
     ]
     assert all(one["client"] == "127.0.0.1" for one in lines)
     assert embeddings[0]["tokens"] == 3 * 5 * 8  # patches of 4 pixels

@@ -153,6 +153,10 @@ def test_a_server_with_keys_asks_for_one(browser: Browser, job_bundle: Path) -> 
     with running({"tiny": job_bundle}, security=Security(keys=ApiKeys([KEY]))) as server:
         for page in opened(browser, server):
             expect(page.locator("#key")).to_be_visible()
+            expect(page.locator("#status")).to_have_text("This server wants an API key.")
+            page.fill("#secret", "another key")
+            page.press("#secret", "Enter")
+            expect(page.locator("#status")).to_have_text("The server does not take this key.")
             page.fill("#secret", KEY)
             page.press("#secret", "Enter")
             expect(page.locator("#key")).to_be_hidden()

@@ -43,6 +43,8 @@ async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answe
 
     first: index that errors give the first image, if the client's request is answered in parts.
     """
+    record = accounting.current()
+    record.model = model.name  # also of what fails
     with model.statistics.request(), model.tracing.request(request.trace) as span, model.using() as opened:
         submission = _Submission(opened.session, request.parameters, first, model.backlog)
         timeout_us = request.parameters.timeout_us
@@ -61,8 +63,6 @@ async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answe
             submission.take_back()
             span.images += submission.numbers
         span.attributes |= parameters_of(results)
-        record = accounting.current()
-        record.model = model.name
         record.images += len(results)
         record.tokens += sum(result.token_count for result in results)
         return Answer(results=results, manifest=opened.manifest)
