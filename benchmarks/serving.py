@@ -20,6 +20,7 @@ import base64
 import csv
 import io
 import json
+import os
 import statistics
 import struct
 import subprocess
@@ -49,6 +50,7 @@ from serving_load import (
     over_http,
     over_peer,
     peer_server,
+    processor_s,
 )
 
 import navit_edge as ne
@@ -81,25 +83,27 @@ async def measure(bundle: Path, seconds: float, perf_analyzer: str | None, conso
     async with AsyncExitStack() as clients:
         with ExitStack() as servers:
             with console.status("starting the servers"):
-                http, grpc = servers.enter_context(navit_edge_server(bundle, QUEUE_LIMIT))
-                peers = {
-                    kind: servers.enter_context(peer_server(kind, bundle))[0] for kind in ("fastapi", "onnxruntime")
-                }
+                ours = servers.enter_context(navit_edge_server(bundle, QUEUE_LIMIT))
+                peers = {kind: servers.enter_context(peer_server(kind, bundle)) for kind in PEERS}
                 session = servers.enter_context(ne.Session(bundle, device="cpu", queue_limit=QUEUE_LIMIT))
+            http, grpc = ours.addresses
             sends: dict[str, Send] = {"submit": in_process(session, images)}
             sends["http"] = await clients.enter_async_context(over_http(http, images))
             sends["grpc"] = await clients.enter_async_context(over_grpc(grpc, images))
-            for kind, address in peers.items():
-                sends[kind] = await clients.enter_async_context(over_peer(address, images))
+            for kind, peer in peers.items():
+                sends[kind] = await clients.enter_async_context(over_peer(peer.addresses[0], images))
+            pids = {"submit": os.getpid(), "http": ours.pid, "grpc": ours.pid}
+            pids |= {kind: peer.pid for kind, peer in peers.items()}
             with console.status("warming up, and comparing the logits"):
                 differences = await compare(sends, session, images)
             report: dict[str, Any] = {"engine": session.engine, "logits_differ_at_most": differences}
             with console.status("one request at a time"):
                 report["alone_ms_p50"] = await one_by_one(sends, ALONE_REPEATS)
-            report["images_per_second"] = {}
+            report["images_per_second"], report["processor_ms_per_image"] = {}, {}
             for name, indices in (("224 x 224", range(1)), ("mixed", range(1, len(images)))):
                 with console.status(f"throughput, {name}"):
-                    report["images_per_second"][name] = await throughput(sends, indices, seconds)
+                    rates, costs = await throughput(sends, pids, indices, seconds)
+                report["images_per_second"][name], report["processor_ms_per_image"][name] = rates, costs
             mixed_images = np.arange(1, len(images))
             capacity = report["images_per_second"]["mixed"]["submit"]
             report["loads"] = []
@@ -143,9 +147,13 @@ async def compare(sends: dict[str, Send], session: ne.Session, images: Sequence[
     return differences
 
 
-async def throughput(sends: dict[str, Send], indices: range, seconds: float) -> dict[str, float]:
-    """Images per second of each way, OUTSTANDING requests under way: ours in turn, the median of ROUNDS."""
-    found: dict[str, list[float]] = {name: [] for name in sends}
+async def throughput(
+    sends: dict[str, Send], pids: dict[str, int], indices: range, seconds: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Images per second of each way, OUTSTANDING requests under way: ours in turn, the median of ROUNDS. And the
+    processor time of the server's process for an image, in ms; of `submit` that of this process."""
+    rates: dict[str, list[float]] = {name: [] for name in sends}
+    costs: dict[str, list[float]] = {name: [] for name in sends}
     for repeat in range(ROUNDS):
         for name, send in sends.items():
             if repeat and name not in OURS:
@@ -154,8 +162,12 @@ async def throughput(sends: dict[str, Send], indices: range, seconds: float) -> 
             async def shifted(index: int, send: Send = send) -> npt.NDArray[np.float32]:
                 return await send(indices.start + index)
 
-            found[name].append(await closed_loop(shifted, len(indices), 0.4 * seconds, OUTSTANDING))
-    return {name: statistics.median(rates) for name, rates in found.items()}
+            before = processor_s(pids[name])
+            images, rate = await closed_loop(shifted, len(indices), 0.4 * seconds, OUTSTANDING)
+            costs[name].append(1e3 * (processor_s(pids[name]) - before) / images)
+            rates[name].append(rate)
+    rate_of, cost_of = ({name: statistics.median(of) for name, of in found.items()} for found in (rates, costs))
+    return rate_of, cost_of
 
 
 def analyzed(
@@ -212,10 +224,12 @@ def judged(report: dict[str, Any]) -> dict[str, Any]:
 
 def show(report: dict[str, Any], console: Console) -> None:
     table = Table(title="nothing beside it, and 32 requests under way; the client's work included")
-    for column in ("", "p50 ms", "images/s, 224 x 224", "images/s, mixed"):
+    columns = ("images/s, 224 x 224", "images/s, mixed", "CPU ms an image, 224 x 224", "CPU ms an image, mixed")
+    for column in ("", "p50 ms", *columns):
         table.add_column(column, justify="right")
     for name, alone in report["alone_ms_p50"].items():
-        table.add_row(name, f"{alone:.1f}", *(f"{rates[name]:.1f}" for rates in report["images_per_second"].values()))
+        figures = [*report["images_per_second"].values(), *report["processor_ms_per_image"].values()]
+        table.add_row(name, f"{alone:.1f}", *(f"{one[name]:.1f}" for one in figures))
     console.print(table)
     table = Table(title="mixed images, open loop, load as a share of what submit does")
     for column in ("load", "", "requests", "p50 ms", "p99 ms", "images/s", "503", "failed"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -40,9 +41,17 @@ class RefusedError(Exception):
 # --- servers
 
 
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """A server that listens. addresses: HOST:PORT of HTTP, then of gRPC."""
+
+    pid: int
+    addresses: list[str]
+
+
 @contextlib.contextmanager
-def process(command: Sequence[str], address: str) -> Iterator[list[str]]:
-    """A server; gives what the groups of ``address`` match in its output. Ended by SIGTERM."""
+def process(command: Sequence[str], address: str) -> Iterator[Serving]:
+    """A server; its addresses are what the groups of ``address`` match in its output. Ended by SIGTERM."""
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert running.stdout is not None
@@ -51,7 +60,7 @@ def process(command: Sequence[str], address: str) -> Iterator[list[str]]:
             said += line
             found = re.search(address, said, re.DOTALL)
             if found:
-                yield list(found.groups())
+                yield Serving(pid=running.pid, addresses=list(found.groups()))
                 return
         raise RuntimeError(f"{command} ended before it listened: {said}")
     finally:
@@ -62,8 +71,7 @@ def process(command: Sequence[str], address: str) -> Iterator[list[str]]:
             running.kill()
 
 
-def navit_edge_server(bundle: Path, queue_limit: int) -> contextlib.AbstractContextManager[list[str]]:
-    """[address for HTTP, address for gRPC]"""
+def navit_edge_server(bundle: Path, queue_limit: int) -> contextlib.AbstractContextManager[Serving]:
     command = [
         sys.executable, "-m", "navit_edge", "serve", str(bundle), "--name", MODEL, "--http", "127.0.0.1:0",
         "--grpc", "127.0.0.1:0", "--queue-limit", str(queue_limit),
@@ -71,10 +79,15 @@ def navit_edge_server(bundle: Path, queue_limit: int) -> contextlib.AbstractCont
     return process(command, r"http://(\S+).*grpc://(\S+)")
 
 
-def peer_server(kind: str, bundle: Path) -> contextlib.AbstractContextManager[list[str]]:
-    """[address]"""
+def peer_server(kind: str, bundle: Path) -> contextlib.AbstractContextManager[Serving]:
     script = Path(__file__).with_name("serving_peers.py")
     return process([sys.executable, str(script), kind, str(bundle)], r"http://(\S+)")
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # --- clients
@@ -208,8 +221,8 @@ async def open_loop(send: Send, due: Times, chosen: npt.NDArray[np.int64]) -> Lo
     return Load(due=due, done=done, refused=refused, failed=failed, late_sends=late / max(1, len(due)))
 
 
-async def closed_loop(send: Send, images: int, seconds: float, outstanding: int) -> float:
-    """Images per second with so many requests always under way."""
+async def closed_loop(send: Send, images: int, seconds: float, outstanding: int) -> tuple[int, float]:
+    """(images, images per second) with so many requests always under way."""
     start = time.perf_counter()
     finished: list[float] = []
 
@@ -221,7 +234,7 @@ async def closed_loop(send: Send, images: int, seconds: float, outstanding: int)
             index += outstanding
 
     await asyncio.gather(*(worker(first) for first in range(outstanding)))
-    return len(finished) / (max(finished) - start)
+    return len(finished), len(finished) / (max(finished) - start)
 
 
 async def one_by_one(sends: dict[str, Send], repeats: int) -> dict[str, float]:

@@ -31,12 +31,11 @@ FOR_EVER_MS = 3_600_000.0
 FINAL = 1
 
 text_format = pytest.importorskip("google.protobuf.text_format")
+model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2")
 
 
 def read(text: str) -> Any:
     """A config as Triton's own schema has it; what is not in it is an error."""
-    from tritonclient.grpc import model_config_pb2
-
     return text_format.Parse(text, model_config_pb2.ModelConfig())
 
 
