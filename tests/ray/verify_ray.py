@@ -43,7 +43,7 @@ def test_five_thousand_images_come_once_although_an_actor_and_a_node_are_lost(
     feed(job, paths[1500:3000])
     eventually(job, lambda: len(lines_of(output)) > 2000)
     large.wait_for_actors(4)  # another one is in its place
-    large.order("remove 0")
+    large.remove(0)
     feed(job, paths[3000:])
     code, said = ended(job)
     assert code == 1, said
