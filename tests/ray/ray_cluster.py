@@ -1,8 +1,8 @@
 """A Ray cluster on this machine for the tests, a process of its own: ``python ray_cluster.py CPUS...``, a node each.
 
-It prints a line of JSON, {"address": ..., "raylets": [...]}, and then does what it reads, a line each: ``remove 0``
-ends a node at once, as if its plug was pulled, and ``add CPUS`` starts one. At the end of its input it ends the
-cluster. Everything listens on 127.0.0.1 only, without a dashboard or usage statistics.
+It prints a line of JSON, {"address": ..., "raylets": [...]}, and again after each number that it reads, a line each: of
+a node, which it ends at once, as if its plug was pulled. At the end of its input it ends the cluster. Everything
+listens on 127.0.0.1 only, without a dashboard or usage statistics.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main() -> None:
             num_cpus=0,
             include_dashboard=False,
             temp_dir=folder,
+            wait=False,
             _system_config=SYSTEM,
             **common,
         )
@@ -56,12 +57,8 @@ def main() -> None:
 
         tell()
         for line in sys.stdin:
-            order, value = line.split()
-            if order == "remove":
-                cluster.remove_node(nodes[int(value)], allow_graceful=False)
-                nodes[int(value)] = None
-            else:
-                nodes.append(cluster.add_node(num_cpus=int(value), **common))
+            cluster.remove_node(nodes[int(line)], allow_graceful=False)
+            nodes[int(line)] = None
             tell()
     finally:
         cluster.shutdown()

@@ -26,30 +26,36 @@ class RayCluster:
     """See ray_cluster.py. Its processes are one session of the system, so that all of them can be ended."""
 
     def __init__(self, *cpus: int) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "ray_cluster.py"), *map(str, cpus)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
         self.raylets: list[int] = []
         self.address = ""
-        self._read()
+        for _ in range(3):  # Ray gives a node 30 seconds to start, which a busy machine may not keep
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "ray_cluster.py"), *map(str, cpus)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+            if self._read():
+                return
+            self.close()
+        raise AssertionError("the cluster does not start; run ray_cluster.py to see why")
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, f"the cluster did not start: exit code {self.process.wait()}"
-        said = json.loads(line)
-        self.address, self.raylets = said["address"], said["raylets"]
+        if line:
+            said = json.loads(line)
+            self.address, self.raylets = said["address"], said["raylets"]
+        return bool(line)
 
-    def order(self, text: str) -> None:
+    def remove(self, node: int) -> None:
+        """Ends a node at once, with all that runs on it."""
         assert self.process.stdin is not None
-        self.process.stdin.write(text + "\n")
+        self.process.stdin.write(f"{node}\n")
         self.process.stdin.flush()
-        self._read()
+        assert self._read(), "the cluster has ended"
 
     @property
     def environment(self) -> dict[str, str]:

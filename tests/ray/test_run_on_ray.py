@@ -75,8 +75,7 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
     assert [line["file"] for line in before] == [str(path) for path in paths[: len(before)]]
 
     cluster.wait_for_actors(0)  # of the first job
-    page = tmp_path / "page.html"
-    job = started(cluster, tiny_bundle, output, "--ray-batch", "8", "--resume", "--html", str(page))
+    job = started(cluster, tiny_bundle, output, "--ray-batch", "8", "--resume")
     feed(job, paths[: COUNT // 2])
     eventually(job, lambda: len(lines_of(output)) > len(before))
     actors = cluster.wait_for_actors(2)
@@ -89,7 +88,6 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
 
     check_lines(lines_of(output), paths, alone)
     assert [place for place, line in enumerate(lines_of(output)) if "error" in line] == [BAD]
-    assert "not an image in a format" in page.read_text("utf-8")  # results come along for it
 
 
 @pytest.mark.skipif(find_spec("pandas") is None, reason="needs ray[data]")

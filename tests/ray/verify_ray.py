@@ -36,19 +36,21 @@ def test_five_thousand_images_come_once_although_an_actor_and_a_node_are_lost(
     with ne.Session(tiny_bundle, engine="openvino-cpu-fp32", threads=1) as session:
         alone = session.run(paths, on_error="return")
     output = tmp_path / "out.jsonl"
-    job = started(large, tiny_bundle, output, "--ray-batch", "32")
+    page = tmp_path / "page.html"
+    job = started(large, tiny_bundle, output, "--ray-batch", "32", "--html", str(page))
     feed(job, paths[:1500])
     eventually(job, lambda: len(lines_of(output)) > 500)
     os.kill(large.wait_for_actors(4)[-1], signal.SIGKILL)
     feed(job, paths[1500:3000])
     eventually(job, lambda: len(lines_of(output)) > 2000)
     large.wait_for_actors(4)  # another one is in its place
-    large.order("remove 0")
+    large.remove(0)
     feed(job, paths[3000:])
     code, said = ended(job)
     assert code == 1, said
     assert f"1 of {COUNT} images failed" in said
     check_lines(lines_of(output), paths, alone)
+    assert "not an image in a format" in page.read_text("utf-8")  # results come along for it
 
 
 def test_an_engine_that_no_actor_can_open_is_said_as_without_a_cluster(
