@@ -14,6 +14,12 @@ std::string mismatch(const EngineSpec& engine, const SessionOptions& options) {
   if (options.device && engine.device != *options.device) {
     return "it runs on " + text(engine.device) + "; device " + text(*options.device) + " was asked for";
   }
+  if (!options.devices.empty()) {
+    const bool cores = !devices_of(options).front().cores.empty();
+    if (cores != (engine.device == DeviceKind::kCpu)) {
+      return "it runs on " + text(engine.device) + "; device " + options.devices.front() + " was asked for";
+    }
+  }
   if (options.precision && engine.precision != *options.precision) {
     return "its precision is " + text(engine.precision) + "; " + text(*options.precision) + " was asked for";
   }
@@ -105,6 +111,24 @@ void take(const Entry& entry, const SessionOptions& options, EngineChoice& choic
   choice.engine.cost = std::move(cost);
 }
 
+/// Asks whether every member runs on every device. Returns the devices in words.
+std::string probe(EngineChoice& choice) {
+  std::string all;
+  for (DeviceSpec& device : choice.devices) {
+    for (EngineSpec member : choice.members) {
+      for (const auto& [key, value] : device.backend) member.options[key] = value;
+      try {
+        device.words = choice.backend->probe(member).device;
+      } catch (const Error& e) {
+        if (device.name.empty()) throw;
+        throw_error(e.code(), device.prefix() + e.what());
+      }
+    }
+    all += (all.empty() ? "" : "; ") + (device.name.empty() ? "" : device.name + ": ") + device.words;
+  }
+  return all;
+}
+
 /// "openvino-cpu-bf16 (cpu, bf16), ..." of the engines that the bundle has.
 std::string offered(const Manifest& manifest) {
   constexpr std::size_t kMost = 4;
@@ -189,6 +213,7 @@ std::string bare_reason(const Manifest& manifest, const Candidate& candidate) {
 
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
   EngineChoice choice;
+  choice.devices = devices_of(options);
   std::vector<Candidate> fitting;         // what was asked for, and cannot run
   std::optional<Candidate> wrong_option;  // of the caller's: no engine that could be built would take it
   for (const Entry& entry : in_order_of_preference(manifest, options)) {
@@ -199,8 +224,7 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
         if (entry.is_group) check_group(entry);
         take(entry, options, choice);
         choice.backend = &Backend::load(choice.engine.backend, options.search);
-        for (const EngineSpec& member : choice.members) choice.probe = choice.backend->probe(member);
-        choice.candidates.push_back({entry.id, true, choice.probe.device});
+        choice.candidates.push_back({entry.id, true, probe(choice)});
         return choice;
       } catch (const Error& e) {
         reason = e.what();

@@ -27,6 +27,7 @@ struct PendingImage {
   std::uint64_t epoch = 0;  // drains before it
   std::uint64_t bytes = 0;  // of its pixels, as its place counts them
   double share_us = 0;      // of a pack of images like it: what it adds to the work that waits
+  std::int32_t failed_on = -1;  // a device, by its index: it is run again, by another
   OwnedImage image;
   Result result;
   Done done;
