@@ -118,7 +118,7 @@ test-python: $(VENV)/.installed
 
 verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)
 	@mkdir -p build
-	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/families tests/families/verify_*.py -o junit_family=xunit1 --junitxml=build/verify-families.xml
+	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/families -o python_files="test_*.py verify_*.py" -o junit_family=xunit1 --junitxml=build/verify-families.xml
 	$(PY) scripts/families_table.py build/verify-families.xml  # the table of docs/families.md
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell

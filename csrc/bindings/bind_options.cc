@@ -46,7 +46,7 @@ py::dict words() {
 
 void bind_options(py::module_& module) {
   module.def("vocabularies",
-             &words<SizingRule, Fit, Filter, Processor, Alpha, Orientation, Icc, DType, Lowering, Quantization,
+             &words<SizingRule, Fit, Enlarge, Filter, Processor, Alpha, Orientation, Icc, DType, Lowering, Quantization,
                     Precision, DeviceKind, Overflow, Strategy, AttentionCost, PixelFormat, YuvMatrix, YuvRange,
                     GraphInput, GraphOutput, Scores>,
              "The words of manifests and options, by what they are words for: navit_edge/vocabulary.py has the same.");

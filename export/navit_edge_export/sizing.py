@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from navit_edge.bundle.sizing_rule import Sizing, fault
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import Enlarge
 
 Grid = tuple[int, int]  # rows, columns, in patches
 
@@ -119,13 +120,14 @@ def smart_resize_grid(height_px: int, width_px: int, patch_px: int, sizing: Sizi
 
     transformers, ``models/qwen2_vl``: ``smart_resize``.
     """
+    factor = patch_px * sizing.merge
+    height_px, width_px = enlarged(height_px, width_px, factor, sizing.enlarge)
     aspect = max(height_px, width_px) / min(height_px, width_px)
     if aspect > 200:
         raise InvalidInputError(
             f"the image is {height_px}x{width_px} pixels, an aspect of {aspect:g}; the sizing rule smart-resize takes "
             "at most 200; crop it first"
         )
-    factor = patch_px * sizing.merge
     rows, columns = round(height_px / factor), round(width_px / factor)
     if rows * factor * columns * factor > sizing.max_pixels:
         beta = math.sqrt((height_px * width_px) / sizing.max_pixels)
@@ -136,6 +138,23 @@ def smart_resize_grid(height_px: int, width_px: int, patch_px: int, sizing: Sizi
         rows = math.ceil(height_px * beta / factor)
         columns = math.ceil(width_px * beta / factor)
     return rows * sizing.merge, columns * sizing.merge
+
+
+def enlarged(height_px: int, width_px: int, cell_px: int, enlarge: Enlarge) -> tuple[int, int]:
+    """(height, width) of an image that has a side below a cell, as ``smart-resize`` takes it under ``enlarge``.
+
+    transformers, ``smart_resize`` of ``models/glm4v`` ("floor", where rounding may leave the side a pixel below the
+    cell) and of ``models/paddleocr_vl`` ("nearest").
+    """
+    if enlarge == "floor" and min(height_px, width_px) < cell_px:
+        scale = max(cell_px / height_px, cell_px / width_px)
+        return int(height_px * scale), int(width_px * scale)
+    if enlarge == "nearest":
+        if height_px < cell_px:
+            height_px, width_px = cell_px, round((width_px * cell_px) / height_px)
+        if width_px < cell_px:
+            height_px, width_px = round((height_px * cell_px) / width_px), cell_px
+    return height_px, width_px
 
 
 def patch_budget_grid(height_px: int, width_px: int, patch_px: int, merge: int, max_tokens: int) -> Grid:

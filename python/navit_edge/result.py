@@ -45,15 +45,21 @@ def predictions(
 ) -> list[Prediction]:
     """The ``top_k`` highest of ``logits`` [classes], the first of equal ones first."""
     values = np.asarray(logits, np.float64)
-    if scores == "sigmoid":
-        found = sigmoid(values)
-    else:
-        found = np.exp(values - values.max())
-        found /= found.sum()
+    found = probabilities(values, scores)
     return [
         Prediction(index=int(i), label=labels[i] if labels else "", score=float(found[i]), logit=float(values[i]))
         for i in np.argsort(-values, kind="stable")[:top_k]
     ]
+
+
+def probabilities(logits: npt.ArrayLike, scores: Scores = "softmax") -> npt.NDArray[np.float64]:
+    """The score of each class, float64 [classes]."""
+    values = np.asarray(logits, np.float64)
+    if scores == "sigmoid":
+        return sigmoid(values)
+    found: npt.NDArray[np.float64] = np.exp(values - values.max())
+    found /= found.sum()
+    return found
 
 
 def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:

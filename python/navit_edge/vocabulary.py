@@ -49,6 +49,10 @@ Rule: TypeAlias = Literal[
 Fit: TypeAlias = Literal["resize", "pad", "crop"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
+#: What "smart-resize" does first with images that have a side below a cell.
+Enlarge: TypeAlias = Literal["off", "floor", "nearest"]
+ENLARGEMENTS: tuple[Enlarge, ...] = get_args(Enlarge)
+
 # --- engines --------------------------------------------------------------------------------------------------------
 
 #: How attention is kept within each image (docs/model.md).

@@ -53,6 +53,18 @@ def transformers_smart_resize() -> Callable[..., tuple[int, int]]:
     return published("transformers", path, "smart_resize", {"math": math})
 
 
+def transformers_glm() -> Callable[..., tuple[int, int]]:
+    """(frames, height, width, temporal_factor, factor, min_pixels, max_pixels) -> (height, width)"""
+    path = "transformers/models/glm4v/image_processing_glm4v.py"
+    return published("transformers", path, "smart_resize", {"math": math})
+
+
+def transformers_paddleocr() -> Callable[..., tuple[int, int]]:
+    """(height, width, factor, min_pixels, max_pixels) -> (height, width)"""
+    path = "transformers/models/paddleocr_vl/image_processing_paddleocr_vl.py"
+    return published("transformers", path, "smart_resize", {"math": math})
+
+
 def transformers_pixtral() -> Callable[..., tuple[int, int]]:
     """((height, width), longest_px, patch_size) -> (height, width)"""
     return published(

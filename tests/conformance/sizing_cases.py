@@ -36,6 +36,9 @@ EXAMPLES = {
     "native-crop": Sizing(rule="native", fit="crop"),
     "naflex": Sizing(rule="naflex", max_tokens=100),
     "smart-resize": Sizing(rule="smart-resize", merge=2, min_pixels=3136, max_pixels=50_000),
+    "smart-resize-enlarged": Sizing(
+        rule="smart-resize", merge=2, min_pixels=3136, max_pixels=50_000, enlarge="nearest"
+    ),
     "longest-side": Sizing(rule="longest-side", longest_px=100),
     "longest-side-merged": Sizing(rule="longest-side", longest_px=100, merge=2),
     "navit-resize": Sizing(rule="navit-resize", max_tokens=1000, longest_px=640, merge=2, pad_rgb=(9, 8, 7)),

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_sizes import (
     timm_naflex,
+    transformers_glm,
     transformers_naflex,
     transformers_navit_resize,
+    transformers_paddleocr,
     transformers_patch_budget,
     transformers_pixtral,
     transformers_smart_resize,
@@ -20,6 +22,7 @@ from sizing_cases import COUNT, EXAMPLES, Sizes, in_cpp, random_sizes
 
 from navit_edge.bundle.sizing_rule import FIELDS, Sizing, parse, to_json
 from navit_edge.errors import InvalidInputError
+from navit_edge.vocabulary import Enlarge
 from navit_edge_export.sizing import navit_resize_content, target_grid
 
 
@@ -91,6 +94,56 @@ def test_smart_resize_refuses_the_aspects_that_transformers_refuses() -> None:
         else:
             in_cpp(np.array([[height, width]], np.int32), 14, sizing)
     assert 0 < refused < len(thin)
+
+
+def small_sizes(seed: int) -> Sizes:
+    """Every size of up to 60 x 60, and those of ``random_sizes``; then long ones, their short side up to 60."""
+    rng = np.random.default_rng(seed)
+    tiny = np.stack(np.meshgrid(np.arange(1, 61), np.arange(1, 61)), axis=-1).reshape(-1, 2)
+    short = rng.integers(1, 61, 4000)
+    long = np.stack([short, short * rng.integers(1, 203, 4000) + rng.integers(0, 60, 4000)], axis=1)
+    return np.concatenate([tiny, random_sizes(seed)[:4000], long[::2], long[1::2, ::-1]]).astype(np.int32)
+
+
+@pytest.mark.parametrize("enlarge", ["floor", "nearest"])
+@pytest.mark.parametrize(
+    ("patch_px", "merge", "min_pixels", "max_pixels"),
+    [
+        (14, 2, 56 * 56, 28 * 28 * 7500),  # GLM-4.1V, of one frame
+        (14, 2, 384 * 384, 1536 * 1536),  # PaddleOCR-VL
+        (16, 3, 1, 2**52),  # neither limit
+        (14, 2, 1, 900),  # long images exceed them
+    ],
+)
+def test_enlarging_gives_the_sizes_of_glm_and_of_paddleocr_and_refuses_what_they_refuse(
+    patch_px: int, merge: int, min_pixels: int, max_pixels: int, enlarge: Enlarge
+) -> None:
+    glm, paddle = transformers_glm(), transformers_paddleocr()
+    factor = patch_px * merge
+
+    def theirs(height: int, width: int) -> tuple[int, int] | None:
+        try:
+            if enlarge == "floor":  # an image counts as two frames
+                return glm(2, height, width, 2, factor, 2 * min_pixels, 2 * max_pixels)
+            return paddle(height, width, factor, min_pixels, max_pixels)
+        except ValueError:
+            return None
+
+    sizing = Sizing(rule="smart-resize", merge=merge, min_pixels=min_pixels, max_pixels=max_pixels, enlarge=enlarge)
+    sizes = small_sizes(13)
+    found = [theirs(int(h), int(w)) for h, w in sizes]
+    kept = np.array([size is not None for size in found])
+    agree(np.ascontiguousarray(sizes[kept]), [size for size in found if size is not None], patch_px, sizing)
+    plain = Sizing(rule="smart-resize", merge=merge, min_pixels=min_pixels, max_pixels=max_pixels)
+    small = np.ascontiguousarray(sizes[kept & (sizes.min(axis=1) < factor) & (sizes.max(axis=1) < 100)])
+    assert (in_cpp(small, patch_px, sizing) != in_cpp(small, patch_px, plain)).any() or max_pixels == 900
+    refused = sizes[~kept]
+    assert len(refused) > 10
+    for height, width in refused[:: max(1, len(refused) // 50)].tolist():
+        with pytest.raises(InvalidInputError, match="smart-resize takes at most 200"):
+            in_cpp(np.array([[height, width]], np.int32), patch_px, sizing)
+        with pytest.raises(InvalidInputError, match="smart-resize takes at most 200"):
+            target_grid(height, width, patch_px=patch_px, sizing=sizing)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,14 @@ WRONG: dict[str, tuple[dict[str, object], str]] = {
         {"rule": "smart-resize", "merge": 2, "min_pixels": 5, "max_pixels": 4},
         "1 <= min_pixels <= max_pixels",
     ),
+    "no such enlargement": (
+        {"rule": "smart-resize", "merge": 2, "min_pixels": 4, "max_pixels": 9, "enlarge": "up"},
+        "enlarge is .up.; (known:|expected one of) off, floor, nearest",
+    ),
+    "an enlargement of another rule": (
+        {"rule": "naflex", "max_tokens": 5, "enlarge": "floor"},
+        "no field enlarge",
+    ),
     "a range without end": (
         {"rule": "smart-resize", "merge": 2, "min_pixels": 5, "max_pixels": 2**53 + 1},
         "9007199254740993",

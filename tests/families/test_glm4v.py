@@ -163,7 +163,8 @@ def test_grids_and_pixels_are_those_of_the_processor(
     processor.save_pretrained(tmp_path)
     imported = import_checkpoint(tmp_path)
     found = imported.preprocessing
-    assert found.sizing == Sizing(rule="smart-resize", merge=2, min_pixels=64 * 64, max_pixels=200 * 200)
+    expected = Sizing(rule="smart-resize", merge=2, min_pixels=64 * 64, max_pixels=200 * 200, enlarge="floor")
+    assert found.sizing == expected
     assert (found.filter, found.alpha, found.orientation) == ("bicubic", "composite", "apply")
     for image in photographs.values():
         theirs = processor(PillowImage.fromarray(image), return_tensors="np")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_bundle import TinyConfig, make_bundle
+from tiny_bundle import make_bundle, make_job_bundle
 
 from navit_edge import compile as build_package
 
@@ -27,15 +27,7 @@ def built(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
 @pytest.fixture(scope="session")
 def job_bundle(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """One layer, width 64, patches of 4 pixels; an OpenVINO engine in float32 with few images a pack."""
-
-    def make(folder: Path) -> None:
-        bundle = make_bundle(folder / "tiny.navit", TinyConfig(depth=1))
-        request = build_package.BuildRequest(
-            backend="openvino", precision=("fp32",), token_budgets=(1024,), max_images=(16,)
-        )
-        build_package.build_engines(bundle, request)
-
-    return made_once("job", make) / "tiny.navit"
+    return made_once("job", make_job_bundle) / "tiny.navit"
 
 
 @pytest.fixture(scope="module")

@@ -4,104 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import evaluate_cases
 import msgspec
 import numpy as np
 import pytest
-from command_line import COMMAND, invoke, words
+from evaluate_cases import CAP, CLASSES, IMAGES, UNTIMED, outputs
 from PIL import Image
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
-from tiny_bundle import TinyConfig, make_bundle
 
 import navit_edge as ne
-from navit_edge.compile import BuildRequest, build_engines
 from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError
 from navit_edge.evaluate import EvaluateRequest, Report, evaluate, runner
 from navit_edge.evaluate.heads import TEMPERATURE
 from navit_edge.evaluate.picture import plot
 from navit_edge.evaluate.report import Row
-from navit_edge.run.sinks.arrays import ArraysSink
 
-CLASSES = [f"class {i}" for i in range(5)]
-#: Rows that this many tokens make differ from the bundle's own.
-CAP = 8
-UNTIMED = EvaluateRequest(timed_images=0, caps=(0, CAP))
-IMAGES = 40
-
-
-def write_images(root: Path, count: int, seed: int) -> None:
-    """Stripes; those of a class have about the same colour."""
-    rng = np.random.default_rng(seed)
-    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255]])
-    for place in range(count):
-        height, width = (int(side) for side in rng.integers(16, 64, 2))
-        stripe = np.arange(width)[None, :, None] // rng.integers(2, 12) % 2
-        colour = np.clip(colours[place % 5] + rng.normal(0, 90, 3), 0, 255)
-        pixels = np.broadcast_to(np.where(stripe, colour, rng.integers(0, 256)), (height, width, 3)).astype(np.uint8)
-        folder = root / CLASSES[place % 5]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / f"{place:03}.png")
-
-
-@pytest.fixture(scope="module")
-def bundle(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
-    """One layer of width 64, an OpenVINO engine in float32; every class is the likeliest of some image."""
-
-    def make(folder: Path) -> None:
-        config = TinyConfig(depth=1, head_bias=(0.1, 0.3, -1.3, 0.3, -0.4))
-        build_engines(
-            make_bundle(folder / "tiny.navit", config),
-            BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(1024,), max_images=(16,)),
-        )
-
-    return made_once("evaluated", make) / "tiny.navit"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of five classes, and a file that is none."""
-    path = tmp_path_factory.mktemp("data")
-    write_images(path, IMAGES, 1)
-    (path / CLASSES[2] / "bad.jpg").write_bytes(b"no image")
-    return path
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("train")
-    write_images(path, 30, 2)
-    return path
-
-
-@pytest.fixture(scope="module")
-def whole(bundle: Path, data: Path) -> Report:
-    """An evaluation that nothing interrupts."""
-    return evaluate(bundle, data, UNTIMED)
-
-
-def outputs(bundle: Path, data: Path, name: str, cap: int = 0) -> tuple[Any, Any]:
-    """(outputs, classes) of the images, each run by a session of its own call."""
-    files = sorted(data.glob("*/*.png"))
-    with ne.Session(bundle, max_tokens_per_image=cap) as session:
-        values = np.array([getattr(session.run([file])[0], name) for file in files])
-    return values, np.array([CLASSES.index(file.parent.name) for file in files])
-
-
-def without_times(report: Report) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(report)
-    for row in plain["rows"]:
-        row["timing"] = None
-    return plain
+bundle, data, train, whole = evaluate_cases.bundle, evaluate_cases.data, evaluate_cases.train, evaluate_cases.whole
 
 
 def test_accuracy_and_agreement_are_those_of_the_sessions_own_results(whole: Report, bundle: Path, data: Path) -> None:
@@ -177,34 +101,6 @@ def test_heads_go_with_outputs_that_are_kept(
         assert report.rows[0].images == IMAGES
 
 
-def test_other_training_images_run_and_the_data_does_not_run_again(
-    bundle: Path, data: Path, train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request = EvaluateRequest(timed_images=0, head="knn", recall=())
-    few = tmp_path / "few"
-    for label in CLASSES:
-        (few / label).mkdir(parents=True)
-        for file in sorted((train / label).iterdir())[:2]:
-            shutil.copyfile(file, few / label / file.name)
-    out = tmp_path / "out"
-    first = evaluate(bundle, data, request, train=train, folder=out)
-    ran = []
-    real = runner.run_into
-
-    def run_into(folder: Path, examples: Any, *rest: Any, **options: Any) -> Any:
-        before = len(list(folder.glob("*.npy")))
-        outcome = real(folder, examples, *rest, **options)
-        ran.append((examples.count(), before > 0))
-        return outcome
-
-    monkeypatch.setattr(runner, "run_into", run_into)
-    other = evaluate(bundle, data, request, train=few, folder=out, resume=True)
-    assert ran == [(IMAGES + 1, True), (10, False)]
-    assert without_times(other)["rows"] == without_times(evaluate(bundle, data, request, train=few))["rows"]
-    again = evaluate(bundle, data, request, train=train, folder=out, resume=True)
-    assert without_times(again)["rows"] == without_times(first)["rows"]
-
-
 def test_images_that_an_engine_was_calibrated_with_are_named(bundle: Path, data: Path, tmp_path: Path) -> None:
     copied = tmp_path / "tiny.navit"
     shutil.copytree(bundle, copied)
@@ -217,23 +113,6 @@ def test_images_that_an_engine_was_calibrated_with_are_named(bundle: Path, data:
     assert note.startswith("1 image")
     assert "int8" in note
     assert mine.relative_to(data).as_posix() in note
-
-
-def test_rows_are_added_to_what_is_kept(
-    whole: Report, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    evaluate(bundle, data, EvaluateRequest(timed_images=0), folder=out)
-    opened = []
-    real = runner.Session
-
-    def session(*arguments: Any, **options: Any) -> ne.Session:
-        opened.append(options["max_tokens_per_image"])
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(runner, "Session", session)
-    assert without_times(evaluate(bundle, data, UNTIMED, folder=out, resume=True)) == without_times(whole)
-    assert opened == [CAP]
 
 
 def no_session(*_: object, **__: object) -> ne.Session:
@@ -369,127 +248,6 @@ def test_a_row_is_compared_with_float32_at_its_own_tokens_too(
     against = rows[3].against_float32
     assert against is not None
     assert (against.lost, against.gained, against.agreement.value) == (0, 0, 1)
-
-
-# --- going on
-
-
-@pytest.mark.parametrize("rows", [0, 17, 41, 60])
-def test_an_evaluation_that_broke_off_goes_on_and_gives_the_same_report(
-    rows: int, whole: Report, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After so many results of both rows, 82 in all; a disk that is full stands for what may happen."""
-    out = tmp_path / "out"
-    with monkeypatch.context() as patched:
-        patched.setattr(ArraysSink, "write", failing_after(rows, ArraysSink.write))
-        with pytest.raises(OSError, match="full"):
-            evaluate(bundle, data, UNTIMED, folder=out)
-    assert not (out / "report.json").exists()
-    with pytest.raises(InvalidInputError, match="holds results already; --resume continues it"):
-        evaluate(bundle, data, UNTIMED, folder=out)
-    report = evaluate(bundle, data, UNTIMED, folder=out, resume=True)
-    assert without_times(report) == without_times(whole)
-    written = msgspec.json.decode((out / "report.json").read_bytes(), type=Report)
-    assert written == report
-
-
-def failing_after(rows: int, write: Callable[..., None]) -> Callable[..., None]:
-    done = 0
-
-    def one(sink: ArraysSink, row: Any) -> None:
-        nonlocal done
-        if done == rows:
-            raise OSError("full")
-        write(sink, row)
-        done += 1
-
-    return one
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_evaluation_that_was_killed_goes_on_and_gives_the_same_report(
-    number: signal.Signals, whole: Report, bundle: Path, data: Path, tmp_path: Path
-) -> None:
-    """At a random moment: once it has written so many results, however far it is when the signal comes."""
-    out = tmp_path / "out"
-    options = ["--tokens", f"0,{CAP}", "--timed-images", "0", "--quiet", "-o", str(out)]
-    process = subprocess.Popen([*COMMAND, "evaluate", str(bundle), str(data), *options], stdout=subprocess.DEVNULL)
-    enough = random.randrange(2 * IMAGES)
-    while process.poll() is None and results_in(out) <= enough:
-        time.sleep(0.001)
-    process.send_signal(number)
-    ended = process.wait()
-    assert ended in (0, -number, 128 + number)
-    assert (out / "report.json").exists() == (ended == 0)
-    report = evaluate(bundle, data, UNTIMED, folder=out, resume=True)
-    assert without_times(report) == without_times(whole)
-
-
-def results_in(out: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in out.glob("variants/*/index.jsonl"))
-
-
-def test_other_data_or_another_bundle_does_not_go_into_the_same_folder(
-    bundle: Path, data: Path, train: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    one_row = EvaluateRequest(timed_images=0)
-    before = evaluate(bundle, data, one_row, folder=out)
-    with pytest.raises(InvalidInputError, match="was begun by another job: images was"):
-        evaluate(bundle, train, one_row, folder=out, resume=True)
-    with pytest.raises(InvalidInputError, match="was begun by another job: overflow was error and is downscale"):
-        evaluate(bundle, data, EvaluateRequest(overflow="downscale"), folder=out, resume=True)
-    again = evaluate(bundle, train, one_row, folder=out, overwrite=True)
-    assert again.data.images == 30
-    assert before.data.images == IMAGES + 1
-
-
-# --- the command
-
-
-def test_the_command_prints_a_table_or_the_report_and_draws_it(
-    whole: Report, bundle: Path, data: Path, tmp_path: Path
-) -> None:
-    out, picture = tmp_path / "out", tmp_path / "front.png"
-    arguments = ["evaluate", bundle, data, "--tokens", f"0,{CAP}", "--timed-images", 4, "--duration", 0, "-o", out]
-    done = invoke(*arguments, "--recall", "none", "--plot", picture)
-    assert done.exit_code == 0, done.output
-    assert "recall@" not in done.stdout
-    first = whole.rows[0].top1
-    assert f"{first.value * 100:.1f} ({first.low * 100:.1f} to {first.high * 100:.1f})" in done.stdout
-    assert "40 images do not show whether 1 of 1 rows lose 1 point or more" in words(done.stdout)
-    assert "images that failed and do not count: 1" in words(done.stdout)
-    with Image.open(picture) as drawn:
-        assert drawn.format == "PNG"
-    done = invoke(*arguments, "--resume", "--json", "--quiet")
-    assert done.exit_code == 0, done.output
-    report = msgspec.convert(json.loads(done.stdout), Report)
-    assert without_times(report) == without_times(whole)
-    timing = report.rows[0].timing
-    assert timing is not None
-    assert timing.images == 4
-    assert json.loads((out / "report.json").read_text()) == json.loads(done.stdout)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--resume"], "without --output there is nothing to continue"),
-        (["--policy", "quick"], 'policy "quick": unknown'),
-        (["--tokens", "a,b"], "tokens 'a,b'; expected whole numbers"),
-        (["--timed-images", "0", "--plot", "a.png"], "there is no time to draw"),
-    ],
-)
-def test_wrong_usage_ends_before_the_bundle_is_read(arguments: list[str], message: str, tmp_path: Path) -> None:
-    done = invoke("evaluate", tmp_path / "none.navit", tmp_path, *arguments)
-    assert done.exit_code == 2
-    assert message in words(done.stderr)
-
-
-def test_arguments_the_other_way_round_are_named(bundle: Path, data: Path) -> None:
-    done = invoke("evaluate", data, bundle)
-    assert done.exit_code == 2
-    assert "the bundle comes first: navit-edge evaluate" in words(done.stderr)
 
 
 # --- the front

@@ -42,13 +42,14 @@ RULES: tuple[dict[str, Any], ...] = (
     {"rule": "native", "fit": "crop", "pad_rgb": [1, 2, 3]},
     {"rule": "naflex", "max_tokens": 9},
     {"rule": "smart-resize", "merge": 2, "min_pixels": 16, "max_pixels": 1024},
+    {"rule": "smart-resize", "merge": 2, "min_pixels": 16, "max_pixels": 1024, "enlarge": "floor"},
     {"rule": "longest-side", "longest_px": 64, "merge": 2},
     {"rule": "fixed", "height_px": 8, "width_px": 16},
     {"rule": "patch-budget", "merge": 3, "max_tokens": 630},
 )
 #: Of each kind one, and what meets or leaves a limit.
 VALUES: tuple[Any, ...] = (
-    None, True, 0, 1, -1, 9, 1.0, 0.5, 2**31, 2**63, "", "x", "pad", [], {}, [0, 0, 0]
+    None, True, 0, 1, -1, 9, 1.0, 0.5, 2**31, 2**63, "", "x", "pad", "floor", [], {}, [0, 0, 0]
 )  # fmt: skip
 
 

@@ -1,8 +1,7 @@
-"""Policies: which tokens they choose, judged by the sizing reference, the planner and Pillow's gray."""
+"""Policies: which tokens they choose, judged by the sizing reference and the planner."""
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import re
@@ -15,15 +14,14 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from policy_cases import ENGINE, under_rule
 
 import navit_edge as ne
-from navit_edge.bundle.sizing_rule import Sizing, to_json
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.sizing import target_grid
 
 Photographs = Mapping[str, npt.NDArray[np.uint8]]
 P = 16
-ENGINE = "openvino-cpu-fp32"
 
 RULES = {
     "token-cap": Sizing(rule="token-cap", max_tokens=1024),
@@ -41,15 +39,8 @@ RULES = {
 @pytest.fixture(scope="module")
 def bundles(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The small bundle under every sizing rule, for choosing only: its graphs and engines are left out."""
-    made = {}
-    for name, sizing in RULES.items():
-        path = tmp_path_factory.mktemp("rule") / f"{name}.navit"
-        path.mkdir()
-        manifest = json.loads((tiny_bundle / "manifest.json").read_text())
-        manifest["preprocess"]["sizing"] = json.loads(to_json(sizing))
-        (path / "manifest.json").write_text(json.dumps(manifest))
-        made[name] = path
-    return made
+    folder = tmp_path_factory.mktemp("rules")
+    return {name: under_rule(tiny_bundle, sizing, folder / f"{name}.navit") for name, sizing in RULES.items()}
 
 
 def grids(bundle: Path, sizes: list[tuple[int, int]], policy: ne.Policy, **more: Any) -> list[tuple[int, int]]:
@@ -260,113 +251,6 @@ def test_a_run_under_a_latency_target_is_predicted_to_be_done_by_it(
         assert re.fullmatch(
             r"latency [\d.]+ ms: \d+ of \d+ tokens \(predicted [\d.]+ ms for 8 images, cost assumed\)", result.reason
         )
-
-
-# --- content
-
-
-def small_copy(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The copy of docs/policies.md: single pixels in the middle of equal parts, 64 along the longer side."""
-    height, width = rgb.shape[:2]
-    longest = max(height, width)
-    rows, cols = (
-        (height, width)
-        if longest <= 64
-        else (max(1, math.floor(side * 64 / longest + 0.5)) for side in (height, width))
-    )
-    y = [math.floor((i + 0.5) * height / rows) for i in range(rows)]
-    x = [math.floor((i + 0.5) * width / cols) for i in range(cols)]
-    return rgb[np.ix_(y, x)]
-
-
-def gradient_energy(rgb: npt.NDArray[np.uint8]) -> float:
-    luma = np.asarray(Image.fromarray(np.ascontiguousarray(small_copy(rgb))).convert("L")).astype(np.float64)
-    steps = np.concatenate([np.abs(np.diff(luma, axis=axis)).ravel() for axis in (0, 1)])
-    return float(steps.mean()) / 255 if steps.size else 0.0
-
-
-def test_complexity_is_the_gradient_energy_of_pillows_gray_on_the_same_pixels(photographs: Photographs) -> None:
-    rng = np.random.default_rng(5)
-    images = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in rng.integers(1, 300, (60, 2))]
-    images += [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((1, 1), (1, 900), (900, 1), (64, 64), (65, 3))]
-    for image in [*photographs.values(), *images]:
-        assert ne.complexity(image) == pytest.approx(gradient_energy(image), abs=1e-12)
-
-
-def test_complexity_does_not_depend_on_the_pixel_format_or_the_stride(photographs: Photographs) -> None:
-    rgb = photographs["cat"]
-    expected = ne.complexity(rgb)
-    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
-    rgbx = np.dstack([rgb, rgb[:, :, 1]])
-    wide = np.zeros((rgb.shape[0], rgb.shape[1] + 7, 3), np.uint8)
-    wide[:, 5:-2] = rgb
-    for same in (
-        ne.Pixels(bgr, "bgr"),
-        ne.Pixels(rgbx, "rgbx"),
-        rgbx,
-        rgbx[:, :, :3],
-        wide[:, 5:-2],
-        Image.fromarray(rgb),
-    ):
-        assert ne.complexity(same) == expected
-    flipped = np.ascontiguousarray(rgb[::-1])[::-1]
-    assert ne.complexity(flipped) == expected
-    gray = np.asarray(Image.fromarray(rgb).convert("L"))
-    assert ne.complexity(gray) == expected
-    composite = np.dstack([rgb, np.random.default_rng(1).integers(0, 256, rgb.shape[:2], np.uint8)])
-    over = ne.to_rgb(composite, alpha="composite", background=(9, 99, 200))
-    found = ne.complexity(composite, alpha="composite", background=(9, 99, 200))
-    assert found == pytest.approx(gradient_energy(over), abs=1e-12)
-
-
-@pytest.mark.parametrize("size", [(300, 451), (64, 90), (33, 7), (2, 1)])
-def test_complexity_of_video_frames_is_that_of_their_rgb(size: tuple[int, int]) -> None:
-    rng = np.random.default_rng(7)
-    h, w = size
-    half = ((h + 1) // 2, (w + 1) // 2)
-    y, u, v = (rng.integers(0, 256, shape, np.uint8) for shape in (size, half, half))
-    for matrix in ("bt601", "bt709"):
-        for frame in (
-            ne.Pixels((y, np.stack([u, v], -1)), "nv12", matrix=matrix),
-            ne.Pixels((y, u, v), "i420", matrix=matrix, range="full"),
-        ):
-            assert ne.complexity(frame) == pytest.approx(gradient_energy(ne.to_rgb(frame)), abs=1e-12)
-
-
-def test_complexity_does_not_depend_on_the_scale(photographs: Photographs) -> None:
-    for image in photographs.values():
-        if max(image.shape[:2]) < 64:
-            continue
-        assert ne.complexity(image.repeat(3, axis=0).repeat(3, axis=1)) == ne.complexity(image)
-        half = Image.fromarray(image).resize((image.shape[1] // 2, image.shape[0] // 2), Image.Resampling.BOX)
-        assert 0.6 < ne.complexity(half) / ne.complexity(image) < 1.1  # a resize takes noise and texture away
-
-
-def test_content_spends_its_least_on_a_flat_image_and_its_most_on_noise(tiny_session: ne.Session) -> None:
-    rng = np.random.default_rng(2)
-    flat = np.full((256, 256, 3), 90, np.uint8)
-    noise = rng.integers(0, 256, (256, 256, 3), np.uint8)
-    policy = ne.Policy.content(min_tokens=25, max_tokens=144)
-    less, more = tiny_session.run([flat, noise], policy=policy)
-    assert (less.grid, more.grid) == ((5, 5), (12, 12))
-    assert less.reason == "content: 25 of 256 tokens (complexity 0.000)"
-    assert re.fullmatch(r"content: 144 of 256 tokens \(complexity 0\.2\d\d\)", more.reason)
-    (whole,) = tiny_session.run([noise], policy=ne.Policy.content(min_tokens=25))
-    assert (whole.grid, whole.reason) == ((16, 16), "")
-
-
-@settings(max_examples=40, deadline=None)
-@given(contrasts=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted))
-def test_more_contrast_never_gives_fewer_tokens(bundles: Mapping[str, Path], contrasts: list[float]) -> None:
-    noise = np.random.default_rng(4).normal(0, 1, (256, 256, 1)).repeat(3, axis=2)
-    images = [np.clip(128 + 60 * contrast * noise, 0, 255).astype(np.uint8) for contrast in contrasts]
-    less, more = (choice.tokens for choice in ne.choose(bundles["native"], images, ne.Policy.content(), engine=ENGINE))
-    assert 64 <= less <= more <= 256
-
-
-def test_content_without_pixels_is_refused(bundles: Mapping[str, Path]) -> None:
-    with pytest.raises(ne.InvalidInputError, match=r"image 0: policy content:.*needs the image's pixels"):
-        ne.choose(bundles["native"], [(300, 300)], ne.Policy.content(), engine=ENGINE)
 
 
 # --- sessions

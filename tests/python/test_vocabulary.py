@@ -18,6 +18,7 @@ CPP = _core.vocabularies()
         ("rule", get_args(vocabulary.Rule)),
         ("rule", tuple(FIELDS)),
         ("fit", vocabulary.FITS),
+        ("enlarge", vocabulary.ENLARGEMENTS),
         ("filter", vocabulary.FILTERS),
         ("processor", vocabulary.PROCESSORS),
         ("alpha", vocabulary.ALPHA_RULES),

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from navit_edge.bundle import publish
 from navit_edge.bundle.manifest import SCHEMA_VERSION, Graph, Manifest, Model, Preprocess, Sizing, TensorSpec
-from navit_edge.compile import packed_attention
+from navit_edge.compile import BuildRequest, build_engines, packed_attention
 
 Array = npt.NDArray[np.float32]
 
@@ -229,6 +229,13 @@ def make_bundle(
             ),
         )
     return path
+
+
+def make_job_bundle(folder: Path) -> None:
+    """The folder "job" of ``made_once``: tiny.navit, of one layer, with an OpenVINO engine in float32."""
+    bundle = make_bundle(folder / "tiny.navit", TinyConfig(depth=1))
+    request = BuildRequest(backend="openvino", precision=("fp32",), token_budgets=(1024,), max_images=(16,))
+    build_engines(bundle, request)
 
 
 def _describe(model: onnx.ModelProto, lowering: str) -> Graph:

@@ -94,6 +94,7 @@ struct SmartResize {
   std::int32_t merge = 0;  // sides are multiples of P * merge
   std::int64_t min_pixels = 0;
   std::int64_t max_pixels = 0;
+  Enlarge enlarge = Enlarge::kOff;  // of images with a side below P * merge
 };
 struct PatchBudget {
   std::int32_t merge = 0;       // sides are multiples of P * merge

@@ -66,6 +66,12 @@ enum class Fit : std::int32_t { kResize, kPad, kCrop };
 template <>
 inline constexpr Words<3> kWords<Fit>{"fit", {"resize", "pad", "crop"}};
 
+/// What happens first to an image with a side below a cell: nothing, or that side becomes a cell and the other keeps
+/// the aspect, rounded down or to the nearest.
+enum class Enlarge : std::int32_t { kOff, kFloor, kNearest };
+template <>
+inline constexpr Words<3> kWords<Enlarge>{"enlarge", {"off", "floor", "nearest"}};
+
 /// Whether a decoder turns an image upright, by EXIF or its container.
 enum class Orientation : std::int32_t { kApply, kAsDecoded };
 template <>

@@ -32,6 +32,7 @@ void fields_of(Rule& rule, const Visit& visit) {
     visit("merge", rule.merge);
     visit("min_pixels", rule.min_pixels);
     visit("max_pixels", rule.max_pixels);
+    visit("enlarge", rule.enlarge);
   } else if constexpr (std::is_same_v<Rule, PatchBudget>) {
     visit("merge", rule.merge);
     visit("max_tokens", rule.max_tokens);
@@ -54,6 +55,7 @@ void read(const JsonReader& json, std::int64_t& value) { value = json.integer(0,
 void read(const JsonReader& json, bool& value) { value = json.boolean(); }
 void read(const JsonReader& json, Rgb& value) { value = json.colour(); }
 void read(const JsonReader& json, Fit& value) { value = json.word<Fit>(); }
+void read(const JsonReader& json, Enlarge& value) { value = json.word<Enlarge>(); }
 
 // What is wrong with the fields of a rule, in words; empty if nothing is.
 
@@ -116,8 +118,8 @@ std::string fault(const Fixed& rule, std::int32_t patch_px) {
 
 SizingRule read_sizing_rule(const JsonReader& json, std::int32_t patch_px) {
   constexpr const char* kFits = "a rule with the fields that it needs: ";
-  json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "longest_px",
-             "height_px", "width_px"});
+  json.only({"rule", "max_tokens", "upscale", "fit", "pad_rgb", "merge", "min_pixels", "max_pixels", "enlarge",
+             "longest_px", "height_px", "width_px"});
   const std::array<SizingRule, std::variant_size_v<SizingRule>> rules{
       TokenCap{}, Native{}, NaFlex{}, SmartResize{}, LongestSide{}, Fixed{}, PatchBudget{}, NavitResize{}};
   SizingRule rule = rules[json.at("rule").word_index(kWords<SizingRule>.words)];

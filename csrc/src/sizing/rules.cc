@@ -90,19 +90,44 @@ Grid grid_of(const NaFlex& rule, Size image, std::int32_t patch_px, std::int32_t
   return {static_cast<std::int32_t>(rows), static_cast<std::int32_t>(cols)};
 }
 
+struct Sides {
+  double height;
+  double width;
+};
+
+/// An image with a side below `cell` pixels, enlarged as the smart_resize of models/glm4v ("floor", where rounding may
+/// leave the side a pixel below the cell) and of models/paddleocr_vl ("nearest") in transformers do it first.
+Sides enlarged(Sides image, double cell, Enlarge enlarge) {
+  auto [height, width] = image;
+  if (enlarge == Enlarge::kFloor && (height < cell || width < cell)) {
+    const double scale = std::max(cell / height, cell / width);
+    height = std::floor(height * scale);
+    width = std::floor(width * scale);
+  }
+  if (enlarge == Enlarge::kNearest && height < cell) {
+    width = std::nearbyint((width * cell) / height);
+    height = cell;
+  }
+  if (enlarge == Enlarge::kNearest && width < cell) {
+    height = std::nearbyint((height * cell) / width);
+    width = cell;
+  }
+  return {height, width};
+}
+
 /// transformers, models/qwen2_vl/image_processing_qwen2_vl.py: smart_resize. The products of sides are below 2^53 for
 /// every image that fits in a memory, so that Python's exact integers and these doubles agree. An aspect of 200 and at
 /// most 2^53 pixels keep the sides below 2^31.
 Grid grid_of(const SmartResize& rule, Size image, std::int32_t patch_px, std::int32_t) {
   constexpr double kMostAspect = 200;
-  const double height = image.height_px;
-  const double width = image.width_px;
+  const double factor = static_cast<double>(patch_px) * rule.merge;
+  const auto [height, width] =
+      enlarged({static_cast<double>(image.height_px), static_cast<double>(image.width_px)}, factor, rule.enlarge);
   const double aspect = std::max(height, width) / std::min(height, width);
   if (aspect > kMostAspect) {
     throw InvalidInput("an image of " + text(image) + " pixels (height x width) has an aspect of " +
                        std::to_string(aspect) + "; the sizing rule smart-resize takes at most 200; crop it first");
   }
-  const double factor = static_cast<double>(patch_px) * rule.merge;
   const auto max_pixels = static_cast<double>(rule.max_pixels);
   const auto min_pixels = static_cast<double>(rule.min_pixels);
   double rows = std::nearbyint(height / factor);  // of factor pixels each; half to even, as Python rounds

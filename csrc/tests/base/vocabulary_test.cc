@@ -26,6 +26,7 @@ void check_words() {
 
 TEST_CASE("every word is that of one value, and every value has one") {
   check_words<Fit>();
+  check_words<Enlarge>();
   check_words<Filter>();
   check_words<Processor>();
   check_words<Alpha>();

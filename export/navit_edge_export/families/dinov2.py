@@ -171,6 +171,7 @@ def _prefix_rows(cls: Tensor, table: Tensor, *registers: Tensor) -> Tensor:
 
 def read_preprocessing(config: Dinov2Config, checkpoint: Checkpoint) -> Preprocessing:
     """Native resolution, up to the size of the table; the processor's own 224 x 224 crop is not what one packs for."""
+    Fields(NAME, checkpoint.processor, where="preprocessor_config.json").expect("do_resize", True, None)
     return Preprocessing(
         sizing=Sizing(rule="token-cap", max_tokens=config.table_side**2),
         filter=read_filter(NAME, checkpoint, "bicubic"),

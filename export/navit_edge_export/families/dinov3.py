@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.families.checkpoint import Checkpoint
 from navit_edge_export.families.common import IMAGENET, VisionConfig, patch_embed, read_shared
-from navit_edge_export.families.fields import Fields, read_alpha, read_filter
+from navit_edge_export.families.fields import PIL_FILTERS, Fields, read_alpha, read_filter
 from navit_edge_export.families.registry import Preprocessing
 from navit_edge_export.families.state_map import Combine, StateMap, as_rows, concatenate, patch_rows_from_convolution
 from navit_edge_export.layers.attention import SelfAttention
@@ -183,6 +183,10 @@ def _with_zeros(there: list[bool]) -> Combine:
 
 def read_preprocessing(config: Dinov3Config, checkpoint: Checkpoint) -> Preprocessing:
     """Native resolution, up to MAX_TOKENS; the processor's own squash to 224 x 224 is not what one packs for."""
+    fields = Fields(NAME, checkpoint.processor, where="preprocessor_config.json")
+    fields.expect("do_resize", True, None)
+    # Of fractions, which nothing bounds, others make numbers below 0 and above 1, or take other pixels than ours.
+    fields.expect("resample", PIL_FILTERS.index("bilinear"), None)
     return Preprocessing(
         sizing=Sizing(rule="token-cap", max_tokens=MAX_TOKENS),
         filter=read_filter(NAME, checkpoint, "bilinear"),

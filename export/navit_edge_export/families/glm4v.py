@@ -156,8 +156,8 @@ def state_map(config: GlmVisionConfig, checkpoint: Checkpoint) -> StateMap:
 
 
 def read_preprocessing(config: GlmVisionConfig, checkpoint: Checkpoint) -> Preprocessing:
-    """As ``Glm4vImageProcessor`` and ``Glm46VImageProcessor`` do it, but for images with a side below two patches,
-    which they enlarge first. An image counts as two frames there, so its limits in pixels are half of theirs."""
+    """As ``Glm4vImageProcessor`` and ``Glm46VImageProcessor`` do it. An image counts as two frames there, so its limits
+    in pixels are half of theirs."""
     expect_patches(NAME, checkpoint, config.patch_px).expect("merge_size", MERGE, None)
     found = qwen_vl.read_smart_resize(NAME, checkpoint, min_pixels=112 * 112, max_pixels=28 * 28 * 15000)
     sizing = found.sizing
@@ -170,5 +170,6 @@ def read_preprocessing(config: GlmVisionConfig, checkpoint: Checkpoint) -> Prepr
         merge=MERGE,
         min_pixels=sizing.min_pixels // FRAMES,
         max_pixels=sizing.max_pixels // FRAMES,
+        enlarge="floor",
     )
     return dataclasses.replace(found, sizing=halves)

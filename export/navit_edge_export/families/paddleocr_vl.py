@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import torch
 from torch import nn
 
@@ -121,7 +122,7 @@ def state_map(config: PaddleOcrConfig, checkpoint: Checkpoint) -> StateMap:
 
 
 def read_preprocessing(config: PaddleOcrConfig, checkpoint: Checkpoint) -> Preprocessing:
-    """As ``PaddleOCRVLImageProcessor`` does it, but for images with a side below two patches, which it enlarges
-    first."""
+    """As ``PaddleOCRVLImageProcessor`` does it."""
     expect_patches(NAME, checkpoint, config.patch_px).expect("merge_size", MERGE, None)
-    return read_smart_resize(NAME, checkpoint, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
+    found = read_smart_resize(NAME, checkpoint, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
+    return dataclasses.replace(found, sizing=msgspec.structs.replace(found.sizing, enlarge="nearest"))

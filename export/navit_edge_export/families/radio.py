@@ -223,6 +223,7 @@ def _constant(value: float) -> Combine:
 def read_preprocessing(config: RadioConfig, checkpoint: Checkpoint) -> Preprocessing:
     """Native resolution, up to MAX_TOKENS: the model takes any multiples of a patch, and transformers has no processor
     of RADIO's own."""
+    Fields(NAME, checkpoint.processor, where="preprocessor_config.json").expect("do_resize", True, None)
     return Preprocessing(
         sizing=Sizing(rule="token-cap", max_tokens=min(MAX_TOKENS, config.table_side**2)),
         filter=read_filter(NAME, checkpoint, "bicubic"),

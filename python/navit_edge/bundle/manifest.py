@@ -239,7 +239,8 @@ def for_processor(manifest: Manifest, processor: Processor) -> Manifest:
     said: Processor | msgspec.UnsetType = msgspec.UNSET if processor == "pillow" else processor
     preprocess = msgspec.structs.replace(manifest.preprocess, processor=said)
     sizing = preprocess.sizing
-    later_rule = sizing.rule in _RULES_OF_SCHEMA_2 or (sizing.rule == "longest-side" and sizing.merge > 0)
+    later_fields = (sizing.rule == "longest-side" and sizing.merge > 0) or sizing.enlarge != "off"
+    later_rule = sizing.rule in _RULES_OF_SCHEMA_2 or later_fields
     if processor == "torchvision" or later_rule:
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_version=2)
     if processor == "timm":

@@ -13,7 +13,7 @@ import numpy as np
 from navit_edge import _core
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.options import as_json
-from navit_edge.vocabulary import Fit, Rule
+from navit_edge.vocabulary import Enlarge, Fit, Rule
 
 
 class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +27,7 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     merge: int = 0  # smart-resize, longest-side, patch-budget, navit-resize: sides are multiples of patch_px * merge
     min_pixels: int = 0  # smart-resize
     max_pixels: int = 0  # smart-resize
+    enlarge: Enlarge = "off"  # smart-resize: of images with a side below patch_px * merge, which gets that
     longest_px: int = 0  # longest-side, navit-resize
     height_px: int = 0  # fixed
     width_px: int = 0  # fixed
@@ -37,7 +38,7 @@ FIELDS: dict[Rule, tuple[str, ...]] = {
     "token-cap": ("max_tokens", "upscale"),
     "native": ("fit", "pad_rgb"),
     "naflex": ("max_tokens",),
-    "smart-resize": ("merge", "min_pixels", "max_pixels"),
+    "smart-resize": ("merge", "min_pixels", "max_pixels", "enlarge"),
     "longest-side": ("longest_px", "merge"),
     "fixed": ("height_px", "width_px"),
     "patch-budget": ("merge", "max_tokens"),

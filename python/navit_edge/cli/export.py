@@ -210,7 +210,6 @@ def export(
     for doubt in source.doubts if isinstance(source, Imported) else ():
         console.print(f"warning: {doubt}", style="yellow", markup=False, soft_wrap=True)
     whose, reason = _choose_processor(processor, resample, source)
-    console.print(f"processor: {whose} ({reason})", style="dim", markup=False, soft_wrap=True)
     given = {
         "mean": mean is not None,
         "std": std is not None,

@@ -20,6 +20,7 @@ from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.quantize import quantize
 from navit_edge.cli.run import run
+from navit_edge.cli.serve import serve
 from navit_edge.cli.streams import open_closed_streams
 from navit_edge.cli.up import up
 from navit_edge.cli.usage import Command, Commands
@@ -88,6 +89,7 @@ app.command("export", cls=Command)(export)
 app.command("quantize", cls=Command)(quantize)
 app.command("build-engine", cls=Command)(build_engine)
 app.command("run", cls=Command)(run)
+app.command("serve", cls=Command)(serve)
 app.command("inspect", cls=Command)(inspect)
 app.command("verify", cls=Command)(verify)
 app.command("plan", cls=Command)(plan)

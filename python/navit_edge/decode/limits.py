@@ -14,6 +14,10 @@ from navit_edge.errors import InvalidInputError
 MOST_TAG_VALUES = 1 << 18
 
 
+class TooManyPixelsError(InvalidInputError):
+    """An image has more pixels than ``DecodeOptions.max_pixels``."""
+
+
 class _ThreadLimit(threading.local):
     most: int | None = None
 
@@ -22,9 +26,9 @@ _thread = _ThreadLimit()
 
 
 def check_pixels(width_px: int, height_px: int, most: int) -> None:
-    """Raises InvalidInputError if the image has more pixels than ``most``."""
+    """Raises TooManyPixelsError if the image has more pixels than ``most``."""
     if width_px * height_px > most:
-        raise InvalidInputError(
+        raise TooManyPixelsError(
             f"is {height_px}x{width_px} pixels (height x width), {width_px * height_px:,} in all; expected at most "
             f"{most:,}; allow more with DecodeOptions(max_pixels=…) or --max-pixels, or scale it down"
         )

@@ -15,7 +15,7 @@ def refusals(name: str) -> Iterator[None]:
         yield
     except InvalidInputError as error:
         between = " " if str(error).startswith(("is ", "has ", "holds ", "ends ")) else ": "
-        raise InvalidInputError(f"{name}{between}{error}") from error.__cause__
+        raise type(error)(f"{name}{between}{error}") from error.__cause__
     except NavitEdgeError:
         raise
     except Exception as error:  # decoders raise anything, MemoryError, RecursionError and warnings made errors too

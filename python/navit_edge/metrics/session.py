@@ -90,13 +90,14 @@ class Measured(Protocol):
 Sessions: TypeAlias = Measured | Mapping[str, Measured]
 
 
-def prometheus(sessions: Sessions) -> str:
+def prometheus(sessions: Sessions, *, label: str = "session") -> str:
     """Prometheus's text of one session, or of several as one page: {"front": session, ...} gives session="front".
 
+    label: the name of that label.
     Raises InvalidInputError for two sessions that no label tells apart.
     """
     named = sessions if isinstance(sessions, Mapping) else {"": sessions}
-    return native.prometheus([one.metrics.labelled({"session": name} if name else {}) for name, one in named.items()])
+    return native.prometheus([one.metrics.labelled({label: name} if name else {}) for name, one in named.items()])
 
 
 def serve(sessions: Sessions, port: int, *, host: str = "127.0.0.1") -> MetricsServer:

@@ -1,0 +1,1 @@
+"""The server over HTTP: the Open Inference Protocol and what lies beside it. Imports the extra ``serve``."""

@@ -1,0 +1,399 @@
+"""The core of the server, without a network: requests to results, judged by ``Session.run``; what they can end with."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import navit_edge as ne
+from navit_edge.decode import DecodeOptions
+from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.serve.errors import Code, ServeError, served
+from navit_edge.serve.inference import infer
+from navit_edge.serve.limits import Limits, Room
+from navit_edge.serve.repository import Model, Repository, State, named
+from navit_edge.serve.request import InferRequest, Parameters
+from navit_edge.serve.tensors import (
+    InputTensor,
+    images_of,
+    outputs_of,
+    outputs_offered,
+    outputs_wanted,
+    parameters_of,
+)
+
+Pixels = npt.NDArray[np.uint8]
+LIMITS = Limits()
+#: An hour: what waits for more images waits for as long as a test takes.
+FOR_EVER_MS = 3_600_000.0
+
+
+def pictures(count: int) -> list[Pixels]:
+    rng = np.random.default_rng(count)
+    return [rng.integers(0, 256, (*rng.integers(8, 60, 2), 3), np.uint8) for _ in range(count)]
+
+
+def png(image: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def joined(files: list[bytes]) -> bytes:
+    return b"".join(struct.pack("<I", len(file)) + file for file in files)
+
+
+@asynccontextmanager
+async def loaded(path: Path, **options: Any) -> AsyncIterator[Model]:
+    repository = Repository({"tiny": path}, limits=LIMITS, open_session=lambda path: ne.Session(path, **options))
+    await repository.load()
+    try:
+        yield repository.model("tiny")
+    finally:
+        await repository.close()
+
+
+def error_of(call: Callable[[], object]) -> ServeError:
+    with pytest.raises(ServeError) as caught:
+        call()
+    return caught.value
+
+
+async def until(what: Callable[[], bool]) -> None:
+    """A minute is for ever."""
+    for _ in range(12_000):
+        if what():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come about")
+
+
+def images_stats(model: Model) -> dict[str, int]:
+    assert model.session is not None
+    stats: dict[str, int] = model.session.metrics.stats()["images"]
+    return stats
+
+
+def test_a_request_gives_what_a_session_gives_for_files_and_pixels_of_any_size(job_bundle: Path) -> None:
+    images = pictures(5)
+    with ne.Session(job_bundle) as session:
+        alone = session.run(images)
+
+    async def ask() -> None:
+        async with loaded(job_bundle) as model:
+            for given in (images, [png(image) for image in images]):
+                answer = await infer(model, InferRequest(images=given))
+                names = outputs_wanted(["embedding", "logits", "tokens", "grid"], answer.manifest, Parameters())
+                found = {one.name: one for one in outputs_of(answer.results, names, Parameters())}
+                for name in ("embedding", "logits"):
+                    expected = np.stack([getattr(result, name) for result in alone])
+                    np.testing.assert_allclose(found[name].array, expected, rtol=2e-4, atol=2e-5)
+                    assert found[name].shape == expected.shape
+                rows = np.concatenate([result.tokens for result in alone if result.tokens is not None])
+                np.testing.assert_allclose(found["tokens"].array, rows, rtol=2e-4, atol=2e-4)
+                assert found["rows"].values() == [result.grid[0] * result.grid[1] for result in alone]
+                assert found["grid"].values() == [side for result in alone for side in result.grid]
+                assert len(str(parameters_of(answer.results)["pack"]).split(",")) == len(images)
+
+    asyncio.run(ask())
+
+
+def test_the_best_classes_have_the_labels_and_scores_of_top_k(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle) as model:
+            parameters = Parameters.of({"top_k": 3})
+            answer = await infer(model, InferRequest(images=pictures(2), parameters=parameters))
+            names = outputs_wanted([], answer.manifest, parameters)
+            assert names == ("labels", "scores", "grid", "tokens_used")
+            labels, scores, *_ = outputs_of(answer.results, names, parameters)
+            best = [one for result in answer.results for one in result.top_k(3)]
+            assert labels.shape == (2, 3)
+            assert labels.values() == [one.label for one in best]
+            np.testing.assert_array_equal(np.ravel(scores.array), np.float32([one.score for one in best]))
+            first = best[0].label.encode()
+            assert labels.raw()[: 4 + len(first)] == struct.pack("<I", len(first)) + first
+
+    asyncio.run(ask())
+
+
+def test_without_outputs_asked_for_all_come_but_those_of_patches(job_bundle: Path) -> None:
+    manifest = ne.load_manifest(job_bundle)
+    assert outputs_wanted([], manifest, Parameters()) == ("logits", "embedding", "grid", "tokens_used")
+    assert outputs_wanted(["tokens"], manifest, Parameters()) == ("tokens", "rows")
+    offered = {spec.name: spec.shape for spec in outputs_offered(manifest)}
+    assert offered["embedding"] == (-1, 64)
+    assert offered["labels"] == (-1, -1)
+    for asked in (["pooled"], ["labels"], ["rows"]):
+        assert error_of(lambda asked=asked: outputs_wanted(asked, manifest, Parameters())).code is Code.BAD_INPUT
+
+
+def test_an_image_that_cannot_be_decoded_is_named_and_takes_the_others_back(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle, batch_wait_ms=FOR_EVER_MS) as model:
+            files: list[bytes] = [png(image) for image in pictures(3)]
+            files[2] = b"no image"
+            with pytest.raises(ServeError, match=r"\Aimage 2: ") as caught:
+                await infer(model, InferRequest(images=files))
+            assert caught.value.code is Code.BAD_INPUT
+            assert caught.value.image == 2
+            await until(lambda: images_stats(model)["waiting"] == 0)
+
+    asyncio.run(ask())
+
+
+def test_pixels_beyond_the_limit_are_refused_by_the_header_and_by_the_shape(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle, decode=DecodeOptions(max_pixels=100)) as model:
+            with pytest.raises(ServeError, match="image 0 is 11x10 pixels") as caught:
+                await infer(model, InferRequest(images=[png(np.zeros((11, 10, 3), np.uint8))]))
+            assert caught.value.code is Code.TOO_LARGE
+
+    asyncio.run(ask())
+    shape = (1 << 14, 1 << 14, 3)
+    pixels = InputTensor(name="pixels", datatype="UINT8", shape=shape, raw=b"")
+    assert error_of(lambda: images_of([pixels], LIMITS)).code is Code.TOO_LARGE
+
+
+def test_an_image_over_every_token_budget_is_too_large() -> None:
+    assert served(ne.OverBudgetError("image needs 5200 tokens"), image=3).message == "image 3 needs 5200 tokens"
+    assert served(ne.OverBudgetError("image needs 5200 tokens"), image=3).code is Code.TOO_LARGE
+
+
+def test_a_full_queue_is_said_with_when_to_come_back(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle, batch_wait_ms=FOR_EVER_MS, queue_limit=2) as model:
+            with pytest.raises(ServeError) as caught:
+                await infer(model, InferRequest(images=pictures(3)))
+            assert caught.value.code is Code.QUEUE_FULL
+            assert caught.value.retry_after_s == 1
+            assert images_stats(model)["waiting"] == 0  # the two before it were taken back
+
+    asyncio.run(ask())
+
+
+def test_a_deadline_ends_a_request_only_as_its_timeout(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle, batch_wait_ms=FOR_EVER_MS) as model:
+            # The deadline lets the pack leave long after the timeout.
+            parameters = Parameters.of({"timeout": 20_000, "deadline_ms": FOR_EVER_MS})
+            with pytest.raises(ServeError, match="not there after 20000 us") as caught:
+                await infer(model, InferRequest(images=pictures(1), parameters=parameters))
+            assert caught.value.code is Code.DEADLINE
+            assert images_stats(model)["cancelled"] == 1
+            parameters = Parameters.of({"deadline_ms": 0.001})
+            answer = await infer(model, InferRequest(images=pictures(1), parameters=parameters))
+            assert answer.results[0].embedding is not None  # late, and answered
+
+    asyncio.run(ask())
+
+
+def test_who_goes_away_takes_the_images_back(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle, batch_wait_ms=FOR_EVER_MS) as model:
+            files: list[Any] = [png(image) for image in pictures(2)]
+            task = asyncio.create_task(infer(model, InferRequest(images=[*files, *pictures(2)])))
+            await until(lambda: images_stats(model)["waiting"] == 4)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert images_stats(model)["waiting"] == 0
+            assert images_stats(model)["cancelled"] == 4
+
+    asyncio.run(ask())
+
+
+def test_unloading_waits_for_what_was_taken_and_refuses_the_rest(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle, batch_wait_ms=FOR_EVER_MS) as model:
+            request = InferRequest(images=pictures(1), parameters=Parameters.of({"deadline_ms": 300}))
+            task = asyncio.create_task(infer(model, request))
+            await until(lambda: images_stats(model)["submitted"] == 1)
+            unloading = asyncio.create_task(model.unload())
+            await until(lambda: model.state is not State.READY)
+            with pytest.raises(ServeError) as caught:
+                await infer(model, InferRequest(images=pictures(1)))
+            assert caught.value.code is Code.UNAVAILABLE
+            await unloading
+            assert (await task).results[0].embedding is not None
+            assert model.session is None
+            await model.load()
+            assert model.ready
+
+    asyncio.run(ask())
+
+
+def test_a_model_whose_engine_failed_takes_nothing_until_it_is_loaded_again(job_bundle: Path) -> None:
+    class Broken(ne.Session):
+        broken = "three packs in a row failed: /secret/libplugin.so"  # type: ignore[assignment]
+
+    opened: list[type[ne.Session]] = [Broken, ne.Session]
+
+    async def ask() -> None:
+        repository = Repository({"m": job_bundle}, limits=LIMITS, open_session=lambda path: opened.pop(0)(path))
+        await repository.load()
+        model = repository.model("m")
+        assert not repository.ready
+        with pytest.raises(ServeError) as caught:
+            await infer(model, InferRequest(images=pictures(1)))
+        assert caught.value.code is Code.BROKEN
+        assert "/" not in caught.value.message
+        await model.load()
+        assert repository.ready
+        await infer(model, InferRequest(images=pictures(1)))
+        await repository.close()
+
+    asyncio.run(ask())
+
+
+def test_a_bundle_that_cannot_be_opened_says_no_path_to_clients(tmp_path: Path) -> None:
+    async def ask() -> None:
+        repository = Repository({"m": tmp_path / "none.navit"}, limits=LIMITS)
+        model = repository.model("m")
+        with pytest.raises(BundleError) as caught:
+            await model.load()
+        assert str(tmp_path) in str(caught.value)  # for who started the server
+        assert str(tmp_path) not in served(caught.value).message
+        assert str(tmp_path) not in model.reason
+        assert model.state is State.UNAVAILABLE
+        for name, version in (("x", ""), ("m", "2")):
+            assert error_of(lambda name=name, version=version: repository.model(name, version)).code is Code.NOT_FOUND
+
+    asyncio.run(ask())
+
+
+def test_every_layout_of_pixels_gives_the_images() -> None:
+    images = pictures(3)
+    ragged = [
+        InputTensor(name="pixels", datatype="UINT8", shape=(sum(image.size for image in images),),
+                    raw=b"".join(image.tobytes() for image in images)),
+        InputTensor(name="shapes", datatype="INT64", shape=(3, 3), values=[list(image.shape) for image in images]),
+    ]  # fmt: skip
+    for found, expected in zip(images_of(ragged, LIMITS), images, strict=True):
+        np.testing.assert_array_equal(found, expected)  # type: ignore[arg-type]
+    image = images[0]
+    one = InputTensor(name="pixels", datatype="UINT8", shape=image.shape, values=image.tolist())
+    np.testing.assert_array_equal(images_of([one], LIMITS), [image])  # type: ignore[arg-type]
+    gray = InputTensor(name="pixels", datatype="UINT8", shape=(2, 4, 5, 1), raw=bytes(range(40)))
+    np.testing.assert_array_equal(images_of([gray], LIMITS), np.arange(40).reshape(2, 4, 5))  # type: ignore[arg-type]
+
+
+def test_files_are_read_from_bytes_with_lengths_and_from_values() -> None:
+    files = [b"ab", b"c" * 300]
+    for tensor in (
+        InputTensor(name="images", datatype="BYTES", shape=(2,), raw=joined(files)),
+        InputTensor(name="images", datatype="BYTES", shape=(2, 1), values=[[b"ab"], [b"c" * 300]]),
+    ):
+        assert [bytes(file) for file in images_of([tensor], LIMITS)] == files
+
+
+GOOD = {"name": "images", "datatype": "BYTES", "shape": (1,), "raw": joined([b"x"])}
+PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": (1, 1, 3), "raw": b"xyz"}
+
+
+@pytest.mark.parametrize(
+    ("change", "of"),
+    [
+        ({"shape": (2,)}, GOOD),
+        ({"shape": (0,)}, GOOD),
+        ({"shape": (-1,)}, GOOD),
+        ({"shape": ()}, GOOD),
+        ({"shape": (1 << 62, 1 << 62)}, GOOD),
+        ({"datatype": "FP32"}, GOOD),
+        ({"name": "image"}, GOOD),
+        ({"raw": joined([b""])}, GOOD),
+        ({"raw": joined([b"x"])[:-1]}, GOOD),
+        ({"raw": joined([b"x"]) + b"y"}, GOOD),
+        ({"raw": struct.pack("<I", 1 << 31)}, GOOD),
+        ({"raw": None, "values": ["text"]}, GOOD),
+        ({"raw": None, "values": [b"x", b"y"]}, GOOD),
+        ({"shape": (1, 1, 2)}, PIXELS),
+        ({"shape": (3,)}, PIXELS),
+        ({"shape": (1, 3)}, PIXELS),
+        ({"raw": b"xy"}, PIXELS),
+        ({"raw": None, "values": [1, 2, 300]}, PIXELS),
+        ({"raw": None, "values": [1, 2, 1.5]}, PIXELS),
+        ({"raw": None, "values": [1, 2, -1]}, PIXELS),
+        ({"raw": None, "values": [1, [2], 3]}, PIXELS),
+        ({"raw": None, "values": [True, True, True]}, PIXELS),
+        ({"raw": None, "values": None}, PIXELS),
+    ],
+)
+def test_a_tensor_that_is_not_what_it_says_is_refused(change: dict[str, Any], of: dict[str, Any]) -> None:
+    images_of([InputTensor(**of)], LIMITS)
+    error = error_of(lambda: images_of([InputTensor(**(of | change))], LIMITS))
+    assert error.code in (Code.BAD_INPUT, Code.TOO_LARGE)
+    assert len(error.message) < 400
+
+
+def test_more_images_than_allowed_are_refused() -> None:
+    many = InputTensor(name="images", datatype="BYTES", shape=(65,), raw=joined([b"x"] * 65))
+    assert error_of(lambda: images_of([many], LIMITS)).code is Code.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"deadline_ms": 0},
+        {"deadline_ms": -1},
+        {"deadline_ms": "soon"},
+        {"deadline_ms": float("nan")},
+        {"deadline_ms": float("inf")},
+        {"timeout": True},
+        {"timeout": [1]},
+        {"priority": 1.5},
+        {"priority": 1 << 40},
+        {"priority": "x" * 1000},
+        {"top_k": 0},
+        {"top_k": "two"},
+        {"policy": 7},
+        {"policy": "fastest"},
+        {"policy": "x" * 1000},
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    assert error_of(lambda: Parameters.of(wrong)).code is Code.BAD_INPUT
+
+
+def test_parameters_are_read_by_the_names_of_the_protocol() -> None:
+    found = Parameters.of({"timeout": 500, "priority": "-2", "policy": "fast", "top_k": 2.0, "sequence_id": 1})
+    assert found == Parameters(timeout_us=500, priority=-2, policy=ne.Policy("fast"), top_k=2)
+    assert found.session_deadline_ms == 0.45
+    assert Parameters.of({"timeout": 0, "deadline_ms": 7}).session_deadline_ms == 7
+
+
+def test_requests_share_a_number_of_bytes_and_one_always_fits() -> None:
+    room = Room(100)
+    with room.holding() as first:
+        first.grow_to(500)  # alone
+        with room.holding() as second:
+            assert error_of(lambda: second.grow_to(1)).code is Code.QUEUE_FULL
+    assert room.held == 0
+    with room.holding() as first, room.holding() as second:
+        first.grow_to(60)
+        second.grow_to(40)
+        assert room.held == 100
+
+
+def test_bundles_are_named_by_their_folders_or_as_they_are_told(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.navit", tmp_path / "b.navit"
+    assert named([a, b]) == {"a": a, "b": b}
+    assert named([a, b], ["first"]) == {"first": a, "b": b}
+    for bundles, names in (([a, a], []), ([a], ["x/y"]), ([a], ["", "y"]), ([a], ["x", "y"])):
+        with pytest.raises(InvalidInputError, match=r"expected|--name"):
+            named(bundles, names)
+
+
+def test_limits_are_numbers_above_none() -> None:
+    for name in ("max_body_bytes", "idle_timeout_s", "max_images"):
+        with pytest.raises(InvalidInputError, match=name):
+            Limits(**{name: 0})
