@@ -38,7 +38,7 @@ struct PackReport {
   double start_us = 0;  // when its preprocessing began, since the run did
   double preprocess_us = 0;
   double engine_us = 0;
-  double unpack_us = 0;  // part of no other
+  double unpack_us = 0;     // part of no other
   std::int32_t slot = 0;    // of its device
   std::int32_t device = 0;  // index into Metrics::devices
   std::string engine;       // id of the engine that ran it; of a group that of its budget

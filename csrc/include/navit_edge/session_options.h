@@ -15,7 +15,7 @@
 namespace navit_edge {
 
 struct SessionOptions {
-  std::optional<DeviceKind> device;    // none: any, accelerators first
+  std::optional<DeviceKind> device;  // none: any, accelerators first
   /// Several of a kind, each with engines of its own: GPUs by their numbers ("0", "gpu:1"), cores of a CPU
   /// ("cpu:0-3"), NUMA nodes ("numa:0"). Empty: one, which the backend chooses (docs/runtime.md).
   std::vector<std::string> devices;

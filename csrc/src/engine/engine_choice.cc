@@ -155,13 +155,20 @@ std::string build_command(const Manifest& manifest, const SessionOptions& option
 /// No engine is for the device or of the precision that was asked for.
 std::string nothing_asked_for(const Manifest& manifest, const SessionOptions& options) {
   std::string asked = options.device ? "device " + std::string(word_of(*options.device)) : "";
+  SessionOptions kind = options;
+  if (!options.devices.empty()) {
+    asked = "device " + options.devices.front();
+    kind.device = devices_of(options).front().cores.empty() ? DeviceKind::kGpu : DeviceKind::kCpu;
+  }
   if (options.precision) {
     asked += (asked.empty() ? "" : " and ") + ("precision " + std::string(word_of(*options.precision)));
   }
-  const std::string build = build_command(manifest, options);
+  const std::string build = build_command(manifest, kind);
+  const char* const leave = !options.devices.empty() ? "devices out"
+                            : options.device         ? "device at auto"
+                                                     : "precision at auto";
   return "the bundle " + manifest.bundle.string() + " has no engine for " + asked + "; it has " + offered(manifest) +
-         "; leave " + (options.device ? "device" : "precision") + " at auto" +
-         (build.empty() ? "" : ", or build one: " + build);
+         "; leave " + leave + (build.empty() ? "" : ", or build one: " + build);
 }
 
 /// The reason of a candidate without its id in front, which the caller writes, and with the bundle in its commands.

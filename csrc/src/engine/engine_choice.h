@@ -16,12 +16,13 @@ struct EngineChoice {
   std::vector<std::size_t> member_of;  // [budgets] index into `members`
   const Backend* backend = nullptr;    // of all members
   std::vector<DeviceSpec> devices;     // each opens all members
-  std::vector<Candidate> candidates;  // in the order they were considered; the last one is `engine`
+  std::vector<Candidate> candidates;   // in the order they were considered; the last one is `engine`
 };
 
 /// Walks the engines of the bundle: accelerators before CPUs, the manifest's order within; a group stands where its
-/// first engine does, and is whole or not taken. It must run on each of `options.devices`. What `options.engine` names is the only candidate: an engine, of a
-/// group too, or a group. Throws BackendError listing every candidate and its reason if none can run.
+/// first engine does, and is whole or not taken. It must run on each of `options.devices`. What `options.engine` names
+/// is the only candidate: an engine, of a group too, or a group. Throws BackendError listing every candidate and its
+/// reason if none can run.
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options);
 
 }  // namespace navit_edge

@@ -112,8 +112,7 @@ class Spread {
       for (std::size_t other = 0; other < times_.size(); ++other) {
         const std::size_t d = on_[other];
         if (d == last) continue;
-        const double end =
-            std::max(without + time_on(last, other), ends_[d] - time_on(d, other) + time_on(d, pack));
+        const double end = std::max(without + time_on(last, other), ends_[d] - time_on(d, other) + time_on(d, pack));
         if (end < least) {
           least = end;
           gives = pack;

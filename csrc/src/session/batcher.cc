@@ -176,7 +176,8 @@ void Batcher::look_at(const Queue& queue, const Whom& whom) {
     order_.push_back(static_cast<std::int32_t>(window_.size()));
     window_.push_back({image, image->result.tokens});
   };
-  for (PendingImage* image = queue.oldest(); image != nullptr && image->submitted < whom.elders; image = image->behind) {
+  for (PendingImage* image = queue.oldest(); image != nullptr && image->submitted < whom.elders;
+       image = image->behind) {
     if (window_.size() == kWindow) break;
     add(image);
   }

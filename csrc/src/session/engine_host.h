@@ -29,8 +29,8 @@ class Turns {
   std::exception_ptr refused_;
 };
 
-/// Opens the engines of a session on one of its devices, and on a CPU a second set when two packs first want to share it; reports on them,
-/// and lets them go. Thread-safe, but packs must be out of the engines when they go.
+/// Opens the engines of a session on one of its devices, and on a CPU a second set when two packs first want to share
+/// it; reports on them, and lets them go. Thread-safe, but packs must be out of the engines when they go.
 class EngineHost {
  public:
   /// Where a pack runs.

@@ -62,9 +62,9 @@ struct RunJob {
   std::vector<double> waiting_us;                 // [devices] predicted, of these
   std::vector<std::int32_t> failed_on;            // [plans] the device on which it has failed; -1: on none
   std::size_t begun = 0;                          // packs
-  double left_us = 0;           // predicted, of the packs that have not begun
-  std::size_t ended = 0;        // packs
-  std::size_t images_done = 0;  // failed ones among them
+  double left_us = 0;                             // predicted, of the packs that have not begun
+  std::size_t ended = 0;                          // packs
+  std::size_t images_done = 0;                    // failed ones among them
   std::int32_t in_flight = 0;
   std::uint64_t served = 0;       // when a pack of it was last started, in packs of the session; or when it came
   Clock::time_point waits_since;  // the same on the clock

@@ -65,7 +65,7 @@ struct ScheduledPack {
   bool paired = false;
   int slot = 0;          // of the device
   int session_slot = 0;  // of all devices
-  int threads = 1;  // that write it
+  int threads = 1;       // that write it
   Clock::time_point claimed;
 
   RunJob* job = nullptr;  // null: submitted images

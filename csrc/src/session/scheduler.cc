@@ -155,13 +155,15 @@ double Scheduler::waiting_us() const {
   return waiting_us;
 }
 
-/// Whether another device would end this pack sooner, behind all that was planned for it.
+/// Whether the device leaves this pack since another one would end it sooner, behind all that was planned for that. Not
+/// if the others have other work for so long.
 bool Scheduler::leave_to_planned(std::size_t device, const RunJob& run, std::size_t index, Clock::time_point now,
                                  Clock::time_point& look_again) const noexcept {
   const double predicted_us = run.plans[index].predicted_us;
   const double own_us = ends_us(device, predicted_us, now);
+  if (others_do_us(device, own_us, now) < kSooner * waiting_us()) return false;
   for (std::size_t d = 0; d < devices_.size(); ++d) {
-    if (d == device || devices_[d].lost()) continue;
+    if (d == device || devices_[d].lost() || !tries(d, run.failed_on[index])) continue;
     const double there_us = pace(d) * predicted_us;
     if (ends_planned_us(d, run, now) + there_us >= kSooner * own_us) continue;
     look_again = std::min(look_again, after(now, std::max(own_us - there_us, kLeastUs)));
@@ -193,8 +195,8 @@ Scheduler::RunPack Scheduler::pack_of_others(std::size_t device, RunJob& run, Cl
     if (d == device || theirs.empty()) continue;
     const double next_us = ends_us(d, run.plans[theirs.back()].predicted_us, now);
     if (!tries(device, run.failed_on[theirs.back()]) || !tries(device, run.failed_on[theirs.front()])) continue;
-    for (const auto& [index, there_us] : {std::pair{theirs.front(), ends_planned_us(d, run, now)},
-                                          std::pair{theirs.back(), next_us}}) {
+    for (const auto& [index, there_us] :
+         {std::pair{theirs.front(), ends_planned_us(d, run, now)}, std::pair{theirs.back(), next_us}}) {
       const double gain_us = kSooner * there_us - ends_us(device, run.plans[index].predicted_us, now);
       if (gain_us > most_us) {
         most_us = gain_us;
@@ -212,8 +214,7 @@ Scheduler::RunPack Scheduler::pack_of(std::size_t device, RunJob& run, Clock::ti
 }
 
 /// Of the run that was served longest ago of those that have a pack for the device.
-Scheduler::RunPack Scheduler::next_run(std::size_t device, Clock::time_point now,
-                                       Clock::time_point& look_again) const {
+Scheduler::RunPack Scheduler::next_run(std::size_t device, Clock::time_point now, Clock::time_point& look_again) const {
   RunPack next;
   for (RunJob* run : runs_) {
     if (next.run != nullptr && run->served >= next.run->served) continue;
@@ -338,13 +339,16 @@ bool Scheduler::pick_images(Batch& batch, std::size_t device, Clock::time_point 
   const std::int32_t not_failed_on = devices_left() > 1 ? static_cast<std::int32_t>(device) : -1;
   batcher_.pick(*queue_, now, latency, batch, {elders, not_failed_on, 0});
   if (batch.images.empty()) return false;  // what waits has failed here
-  if (devices_.size() > 1 && elders == Clock::time_point::min() &&
+  const bool again = std::any_of(batch.images.begin(), batch.images.end(),
+                                 [](const PendingImage* image) { return image->failed_on >= 0; });
+  if (devices_.size() > 1 && !again && elders == Clock::time_point::min() &&
       others_end_sooner(device, batch.plan.predicted_us, now)) {
     double own_us = ends_us(device, batch.plan.predicted_us, now);
-    const double behind_us = others_do_us(device, own_us, now) - batch.plan.predicted_us;
+    const double runs_us = waiting_us() - queue_->work_us();
+    const double behind_us = others_do_us(device, own_us, now) - batch.plan.predicted_us - runs_us;
     batcher_.pick(*queue_, now, latency, batch, {elders, not_failed_on, std::max(behind_us, 0.0)});
     if (!batch.images.empty()) own_us = ends_us(device, batch.plan.predicted_us, now);
-    if (batch.images.empty() || others_do_us(device, own_us, now) >= kSooner * queue_->work_us()) {
+    if (batch.images.empty() || others_do_us(device, own_us, now) >= kSooner * waiting_us()) {
       look_again = std::min(look_again, after(now, std::max(own_us, kLeastUs)));
       return false;
     }

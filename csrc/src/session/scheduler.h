@@ -51,9 +51,9 @@ class Scheduler {
 
   /// Takes the next pack into `pack`, with a slot of `device`. False if there is none for it yet; `look_again` says
   /// when time alone may change that. `hurry`: images do not wait for company.
-  bool claim(ScheduledPack& pack, std::size_t device, bool hurry, Clock::time_point now,
-             Clock::time_point& look_again);
-  /// It leaves its slot. `latency_us`: how long it took, if it was `good`. Returns how long the device was busy with it.
+  bool claim(ScheduledPack& pack, std::size_t device, bool hurry, Clock::time_point now, Clock::time_point& look_again);
+  /// It leaves its slot. `latency_us`: how long it took, if it was `good`. Returns how long the device was busy with
+  /// it.
   double end(const ScheduledPack& pack, bool good, double latency_us, Clock::time_point now);
 
   /// Predicted time of all that waits.

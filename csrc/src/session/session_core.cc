@@ -272,8 +272,7 @@ void SessionCore::carry_out(Worker& worker) {
     const Lock lock(mutex_);
     if (worker.abandoned) return;
     worker.phase = Worker::Phase::kEnding;
-    worker.again =
-        worker.runner.error() != nullptr && !over() && faults_.may_run_again(worker.pack);
+    worker.again = worker.runner.error() != nullptr && !over() && faults_.may_run_again(worker.pack);
   }
   if (worker.again) {
     worker.runner.give_up(worker.pack);
@@ -301,7 +300,9 @@ void SessionCore::end(Worker& worker) {
                                            : pack.job != nullptr ? pack.results[first].error
                                                                  : pack.batch.images[first]->result.error);
   if (worker.again) {
-    faults_.give_back(pack, faults_.broken() ? faults_.broken_error() : lifecycle_.closing() ? closed_error() : nullptr);
+    faults_.give_back(pack, faults_.broken()       ? faults_.broken_error()
+                            : lifecycle_.closing() ? closed_error()
+                                                   : nullptr);
   } else if (pack.job != nullptr) {
     PackReport& report = pack.job->report.packs[pack.index];
     try {

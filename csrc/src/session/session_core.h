@@ -28,13 +28,15 @@
 namespace navit_edge {
 
 /// Ties the parts together: callers give runs and images to the scheduler; workers take packs from it, bring them
-/// through the engines of their device, and give results to the runs and to the completion queue. Every thread keeps the
-/// core alive: one that an engine never gives back keeps all it may touch.
+/// through the engines of their device, and give results to the runs and to the completion queue. Every thread keeps
+/// the core alive: one that an engine never gives back keeps all it may touch.
 ///
 /// Which mutex guards what:
-/// * `mutex_`: submissions, scheduler, faults, and what Lifecycle, Device, Worker and RunJob name as guarded by the session's
+/// * `mutex_`: submissions, scheduler, faults, and what Lifecycle, Device, Worker and RunJob name as guarded by the
+/// session's
 ///   mutex. Nobody holds it while pixels are read, an engine runs or a callback is called.
-/// * Each EngineHost has one for opening, reporting on and letting go of engines, and one for whose turn it is among packs
+/// * Each EngineHost has one for opening, reporting on and letting go of engines, and one for whose turn it is among
+/// packs
 ///   that cannot share the device. CompletionQueue has one for the results on their way to callbacks, Lifecycle one for
 ///   its threads.
 /// * They are locked in this order: Lifecycle's, `mutex_`, CompletionQueue's or that of the turns. EngineHost's first

@@ -28,7 +28,7 @@ struct Worker {
   Phase phase = Phase::kIdle;
   Clock::time_point running_since;
   Clock::duration held{};  // by the engine, as the watchdog counts it
-  bool again = false;  // its pack has failed, and is to be run again by another device
+  bool again = false;      // its pack has failed, and is to be run again by another device
   bool abandoned = false;
 
   /// Whether its engine has held the pack for `timeout`, after a look of the watchdog that says that `gone` has passed.

@@ -149,9 +149,9 @@ class Machine {
   std::vector<double> slowness_;
   Queue queue_;
   Scheduler scheduler_;
-  std::deque<ScheduledPack> packs_;                    // [devices]
+  std::deque<ScheduledPack> packs_;                     // [devices]
   std::vector<std::optional<Clock::time_point>> ends_;  // [devices] of the pack in flight
-  std::map<std::size_t, int> fails_;                   // [device] in a row
+  std::map<std::size_t, int> fails_;                    // [device] in a row
   const Clock::time_point begin_{std::chrono::hours(1)};
   Clock::time_point now_ = begin_;
   std::size_t offset_ = 0;  // who asks first

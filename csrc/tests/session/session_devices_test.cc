@@ -248,8 +248,8 @@ TEST_CASE("every image is answered once while devices fail, images are cancelled
             how.priority = static_cast<std::int32_t>(random() % 3) - 1;
             if (random() % 4 == 0) how.deadline_us = 1 + static_cast<double>(random() % 3000);
             try {
-              const std::uint64_t id = session.submit(borrowed(pictures[i % 20]), how,
-                                                      [&](Result&& result) { ++answers[result.tag]; });
+              const std::uint64_t id =
+                  session.submit(borrowed(pictures[i % 20]), how, [&](Result&& result) { ++answers[result.tag]; });
               if (random() % 8 == 0) (void)session.cancel(id);
               if (random() % 50 == 0) (void)session.run(views_of(pictures));
             } catch (const Error&) {  // broken, or closed
@@ -305,8 +305,10 @@ TEST_CASE("devices that do not open, or are none, are refused by name") {
   const std::string core = "cpu:" + std::to_string(usable_cores().front());
   CHECK_THROWS_WITH_AS(Session(gpu.path(), on({core, core})), "another of them", InvalidInput);
   CHECK_THROWS_WITH_AS(Session(gpu.path(), on({"0", core})), "of another kind", InvalidInput);
-  CHECK_THROWS_WITH_AS(Session(gpu.path(), on({core})), "it runs on gpu; device " + core + " was asked for",
+  CHECK_THROWS_WITH_AS(Session(gpu.path(), on({core})),
+                       "has no engine for device " + core + "; it has fake-gpu (gpu, fp32); leave devices out",
                        BackendError);
   TestBundle cpu;
-  CHECK_THROWS_WITH_AS(Session(cpu.write(), on({"0"})), "it runs on cpu; device 0 was asked for", BackendError);
+  CHECK_THROWS_WITH_AS(Session(cpu.write(), on({"0"})),
+                       "has no engine for device 0; it has fake-cpu-fp32 (cpu, fp32); leave devices out", BackendError);
 }
