@@ -43,9 +43,15 @@ help:  ## this list
 demo: $(VENV)/$(if $(wildcard $(VENV)/.packages),.installed,.demo-installed)  ## export, build and run a trained NaViT; ends with demo/report.html
 	$(PY) examples/demo.py
 
+# NVIDIA's tritonserver, and the numpy that its Python backend was compiled for. Pinned there: it is not ours.
+TRITON := build/triton/.installed
+$(TRITON): requirements-triton.txt | $(VENV)/bin/python
+	env -u PIP_CONSTRAINT $(PIP) install --no-compile --no-deps --upgrade --target $(@D) -r requirements-triton.txt
+	touch $@
+
 # Unpacking takes one core, compiling the other.
 test:  ## the checks of `make lint`, the core compiled for 64-bit Arm, and every test, C++ and Python
-	$(MAKE) --no-print-directory --jobs 2 $(VENV)/.packages compile-aarch64
+	$(MAKE) --no-print-directory --jobs 2 $(VENV)/.packages compile-aarch64 $(TRITON)
 	$(MAKE) --no-print-directory --jobs 1 lint test-cpp test-python
 
 # cpp_tests PRESET,OPTIONS of cmake,OPTIONS of ctest: a preset configured and compiled, its tests run.
@@ -113,7 +119,7 @@ check-all: test tidy test-sanitizers check-gcc11 check-clang check-aarch64  ## e
 check-all: check-python3.10 check-python3.12 check-python3.13 check-docs fuzz verify-families soak
 check-all: export NAVIT_EDGE_TESTS_WHOLE = 1
 
-test-python: $(VENV)/.installed
+test-python: $(VENV)/.installed $(TRITON)
 	$(PY) -m pytest -n $(WORKERS) $(SHARED)
 
 verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)

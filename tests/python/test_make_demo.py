@@ -17,7 +17,7 @@ def names(path: Path) -> list[str]:
         if line.startswith("-r "):
             found += names(path.parent / line[3:].strip())
         elif line and not line.startswith("#"):
-            found.append(re.split(r"[\s;=<>]", line)[0])
+            found.append(re.split(r"[\s;=<>[]", line)[0])
     return found
 
 

@@ -29,6 +29,7 @@ class TinyConfig:
     patch_px: int = 4
     classes: int = 5
     seed: int = 0
+    outputs: tuple[str, ...] = ("logits", "embedding", "tokens")
     head_bias: tuple[float, ...] = ()  # added to the classes' logits, so that more than one of them wins
 
 
@@ -165,7 +166,7 @@ def make_graph(config: TinyConfig, lowering: str) -> onnx.ModelProto:
         w.nodes,
         lowering,
         [helper.make_tensor_value_info(*item) for item in inputs],
-        [helper.make_tensor_value_info(*item) for item in outputs],
+        [helper.make_tensor_value_info(*item) for item in outputs if item[0] in c.outputs],
         list(w.initializers.values()),
         value_info=w.shapes,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import navit_edge as ne
+from navit_edge.serve.accounting import Record
 from navit_edge.serve.grpc.server import GrpcServer
 from navit_edge.serve.grpc.service import Service
 from navit_edge.serve.limits import Limits, Room
@@ -66,6 +67,7 @@ def serving(
     limits: Limits | None = None,
     security: Security | None = None,
     open_session: Callable[[Path], ne.Session] = ne.Session,
+    finished: Sequence[Callable[[Record], object]] = (),
 ) -> Iterator[Served]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="server")
@@ -77,9 +79,12 @@ def serving(
         await repository.load()
         room = Room(taken.max_bodies_bytes)
         service = Service(
-            repository=repository, limits=taken, room=room, ready=lambda: served.ready and repository.ready
+            repository=repository,
+            limits=taken,
+            room=room,
+            ready=lambda: served.ready and repository.ready,
         )
-        server = GrpcServer(service.handlers(), taken, security or Security())
+        server = GrpcServer(service.handlers(), taken, security or Security(), finished)
         served = Served(repository=repository, loop=loop, room=room, server=server)
         served.port = await server.start("127.0.0.1", 0)
         return served

@@ -22,11 +22,14 @@ from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 import navit_edge as ne
+from navit_edge.serve.accounting import Record
 from navit_edge.serve.grpc.service import with_deadline
 from navit_edge.serve.request import Parameters
+from navit_edge.serve.security import ApiKeys, Security
 
 Pixels = npt.NDArray[np.uint8]
 FOR_EVER_MS = FOR_EVER_S * 1000
+KEY = "0123456789abcdef0123456789abcdef"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
@@ -246,10 +249,10 @@ def test_bytes_that_are_no_message_are_bad_input(served: Served) -> None:
 class Streamed:
     """A stream of tritonclient's, its answers by the id of their request: a result or an error."""
 
-    def __init__(self, client: tc.InferenceServerClient) -> None:
+    def __init__(self, client: tc.InferenceServerClient, **more: Any) -> None:
         self._answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
         self._client = client
-        client.start_stream(lambda result, error: self._answers.put((result, error)))
+        client.start_stream(lambda result, error: self._answers.put((result, error)), **more)
 
     def send(self, request_id: str, inputs: list[tc.InferInput], **more: Any) -> None:
         self._client.async_stream_infer("tiny", inputs, request_id=request_id, **more)
@@ -414,6 +417,39 @@ def test_the_trace_of_the_session_says_whose_request_it_was(served: Served, clie
     assert (request["args"]["trace_id"], request["args"]["parent_id"]) == (TRACE, SPAN)
     queued = [one["args"]["image"] for one in trace["traceEvents"] if one["name"] == "queue" and one["ph"] == "b"]
     assert sorted(request["args"]["images"]) == sorted(queued)
+
+
+def test_every_request_leaves_a_record_of_how_it_ended(job_bundle: Path) -> None:
+    records: list[Record] = []
+    with (
+        serving({"tiny": job_bundle}, security=Security(keys=ApiKeys([KEY])), finished=[records.append]) as served,
+        tc.InferenceServerClient(served.url) as client,
+    ):
+        headers = {"x-api-key": KEY, "traceparent": f"00-{TRACE}-{SPAN}-01"}
+        client.infer("tiny", ragged(pictures(2)), headers=headers)
+        client.is_server_live()
+        with pytest.raises(InferenceServerException):
+            client.infer("none", ragged(pictures(2)), headers=headers)
+        with pytest.raises(InferenceServerException):
+            client.infer("tiny", ragged(pictures(2)))
+        stream = Streamed(client, headers=headers)
+        for count in (1, 3):
+            stream.send("a", ragged(pictures(count)))
+            stream.next()
+        client.stop_stream()
+        until(lambda: len(records) == 5)
+    told = [(one.path.rpartition("/")[2], one.status, one.model, one.images) for one in records]
+    assert told == [
+        ("ModelInfer", "OK", "tiny", 2),
+        ("ServerLive", "OK", "", 0),
+        ("ModelInfer", "NOT_FOUND", "", 0),
+        ("ModelInfer", "UNAUTHENTICATED", "", 0),
+        ("ModelStreamInfer", "OK", "tiny", 4),
+    ]
+    first = records[0]
+    assert (first.protocol, first.client, first.trace_id) == ("grpc", "127.0.0.1", TRACE)
+    assert min(first.received_bytes, first.sent_bytes) > 100
+    assert first.tokens > 0
 
 
 def test_many_clients_at_once_get_their_own_numbers(served: Served) -> None:

@@ -15,6 +15,7 @@ from navit_edge.cli.docs import docs
 from navit_edge.cli.doctor import doctor
 from navit_edge.cli.evaluate import evaluate
 from navit_edge.cli.export import export
+from navit_edge.cli.export_triton import export_triton
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
@@ -89,6 +90,7 @@ app.command("export", cls=Command)(export)
 app.command("quantize", cls=Command)(quantize)
 app.command("build-engine", cls=Command)(build_engine)
 app.command("run", cls=Command)(run)
+app.command("export-triton", cls=Command)(export_triton)
 app.command("serve", cls=Command)(serve)
 app.command("inspect", cls=Command)(inspect)
 app.command("verify", cls=Command)(verify)

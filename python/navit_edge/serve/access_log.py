@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -63,6 +64,7 @@ class AccessLog:
                     f"--access-log {place}: {error.strerror}; name a file in a folder that is there, or - for standard "
                     "output"
                 ) from error
+        self.place = Path(place)
         self._target = target
         #: Called for each line that there was no room for.
         self.lost: Callable[[], object] = lambda: None

@@ -30,15 +30,17 @@ class Answer:
     manifest: Manifest
 
 
-async def infer(model: Model, request: InferRequest) -> Answer:
+async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answer:
     """Runs the images of a request, packed with those of others by the session. All or none: the first image that
     fails takes the others back.
 
     Encoded images are decoded by ``model.workers``. Cancelling the task cancels what is in no pack yet. Raises
     ServeError; the caller measures images against the limits (``tensors.images_of``).
+
+    first: index that errors give the first image, if the client's request is answered in parts.
     """
     with model.statistics.request(), model.tracing.request(request.trace) as span, model.using() as opened:
-        submission = _Submission(opened.session, request.parameters)
+        submission = _Submission(opened.session, request.parameters, first)
         timeout_us = request.parameters.timeout_us
         try:
             if timeout_us is None:
@@ -65,8 +67,9 @@ async def infer(model: Model, request: InferRequest) -> Answer:
 class _Submission:
     """The images of one request on their way through the session."""
 
-    def __init__(self, session: Session, parameters: Parameters) -> None:
+    def __init__(self, session: Session, parameters: Parameters, first: int) -> None:
         self._session = session
+        self._first = first
         self._parameters = parameters
         self._futures: dict[int, Future] = {}
         self._over = False
@@ -113,7 +116,7 @@ class _Submission:
                 policy=parameters.policy,
             )
         except Exception as error:
-            raise served(error, image=index) from error
+            raise served(error, image=self._first + index) from error
         if future is None:
             raise queue_full("the queue is full")
         self._futures[index] = future
@@ -122,7 +125,7 @@ class _Submission:
         elif future.done() and not future.cancelled():
             refusal = future.exception()
             if refusal is not None:
-                raise served(refusal, image=index) from refusal
+                raise served(refusal, image=self._first + index) from refusal
 
     async def _result(self, index: int) -> Result:
         try:
@@ -130,7 +133,7 @@ class _Submission:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            raise served(error, image=index) from error
+            raise served(error, image=self._first + index) from error
 
 
 def _forget(submitted: asyncio.Future[None]) -> None:

@@ -1,0 +1,399 @@
+"""The model repository that ``export-triton`` writes: read by protobuf, and run by the class that Triton would call, on
+a stand-in of its module ``triton_python_backend_utils``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+import types
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+from typer.testing import CliRunner
+
+import navit_edge as ne
+from navit_edge.bundle import hashing
+from navit_edge.cli.main import app
+from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.triton import ExportRequest, config, export_repository, model, repository
+
+FOR_EVER_S = 120
+FOR_EVER_MS = 3_600_000.0
+FINAL = 1
+
+text_format = pytest.importorskip("google.protobuf.text_format")
+
+
+def read(text: str) -> Any:
+    """A config as Triton's own schema has it; what is not in it is an error."""
+    from tritonclient.grpc import model_config_pb2
+
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def pixels(count: int) -> list[npt.NDArray[np.uint8]]:
+    rng = np.random.default_rng(count)
+    return [rng.integers(0, 256, (*rng.integers(8, 60, 2), 3), np.uint8) for _ in range(count)]
+
+
+@pytest.fixture
+def own_copy(job_bundle: Path, tmp_path: Path) -> Path:
+    """To be damaged."""
+    return Path(shutil.copytree(job_bundle, tmp_path / "copy.navit"))
+
+
+# --- the repository
+
+
+def test_the_config_is_what_tritons_schema_reads(job_bundle: Path, tmp_path: Path) -> None:
+    done = export_repository(job_bundle, tmp_path / "models", ExportRequest(name="eyes", instances=3))
+    found = read((tmp_path / "models" / "eyes" / "config.pbtxt").read_text("utf-8"))
+    assert (found.name, found.backend, found.max_batch_size) == ("eyes", "python", 0)
+    assert found.model_transaction_policy.decoupled
+    assert [(one.count, one.Kind.Name(one.kind)) for one in found.instance_group] == [(3, "KIND_CPU")]
+    assert all(one.optional for one in found.input)
+    assert [(one.name, list(one.dims)) for one in found.input] == [
+        ("images", [-1]),
+        ("pixels", [-1]),
+        ("shapes", [-1, 3]),
+    ]
+    outputs = {one.name: (one.data_type, list(one.dims)) for one in found.output}
+    assert outputs["logits"] == (11, [-1, 5])  # TYPE_FP32
+    assert outputs["labels"] == (13, [-1, -1])  # TYPE_STRING
+    assert outputs["index"] == (8, [-1])  # TYPE_INT32
+    assert {"embedding", "tokens", "rows", "grid", "tokens_used", "scores"} < set(outputs)
+    assert found.parameters["bundle"].string_value == done.bundle == "eyes.navit"
+    assert set(done.files) >= {"eyes/config.pbtxt", "eyes/1/model.py", "eyes/1/eyes.navit/manifest.json"}
+
+
+def test_the_copy_is_the_whole_bundle_and_stands_alone(own_copy: Path, tmp_path: Path) -> None:
+    (own_copy / "notes.txt").write_text("no file of the bundle")
+    export_repository(own_copy, tmp_path / "models")
+    manifest = ne.load_manifest(own_copy)
+    shutil.rmtree(own_copy)
+    copy = tmp_path / "models" / manifest.name / "1" / f"{manifest.name}.navit"
+    assert ne.load_manifest(copy) == manifest
+    hashing.verify_files(copy, manifest)
+    assert not (copy / "notes.txt").exists()
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [manifest.name]
+
+
+def test_a_link_names_the_bundle_by_its_absolute_path(
+    job_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(job_bundle.parent)
+    done = export_repository(Path(job_bundle.name), tmp_path, ExportRequest(link=True))
+    assert done.bundle == str(job_bundle.resolve())
+    assert not list((tmp_path / done.name / "1").glob("*.navit"))
+
+
+@pytest.mark.parametrize("value", ['with "quotes" and \\ and\nlines', "gr\u00f6\u00dfe \u4e2d", "tab\t and bell\x07"])
+def test_any_path_comes_back_from_the_config_as_it_was(job_bundle: Path, value: str) -> None:
+    text = config.config_text(
+        ne.load_manifest(job_bundle),
+        name="m",
+        kind="KIND_CPU",
+        instances=1,
+        decoupled=False,
+        parameters={"bundle": value},
+    )
+    assert read(text).parameters["bundle"].string_value == value
+    assert not read(text).model_transaction_policy.decoupled
+
+
+def test_engines_of_tensorrt_make_it_a_model_of_the_gpu(job_bundle: Path) -> None:
+    manifest = ne.load_manifest(job_bundle)
+    engine = msgspec.structs.replace(manifest.engines[0], backend="tensorrt-rtx")
+    both = msgspec.structs.replace(manifest, engines=(*manifest.engines, engine))
+    assert (config.kind_of(manifest), config.kind_of(both)) == ("KIND_CPU", "KIND_GPU")
+    with pytest.raises(BundleError, match=r"has no engine.*build-engine"):
+        config.kind_of(msgspec.structs.replace(manifest, engines=()))
+
+
+def test_a_model_that_is_there_is_replaced_only_if_it_is_said(job_bundle: Path, tmp_path: Path) -> None:
+    export_repository(job_bundle, tmp_path, ExportRequest(name="one"))
+    with pytest.raises(BundleError, match=r"one exists; .*--overwrite"):
+        export_repository(job_bundle, tmp_path, ExportRequest(name="one"))
+    export_repository(job_bundle, tmp_path, ExportRequest(name="one", decoupled=False, overwrite=True))
+    assert "decoupled: false" in (tmp_path / "one" / "config.pbtxt").read_text("utf-8")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(BundleError, match="no model of Triton"):
+        export_repository(job_bundle, tmp_path, ExportRequest(name="other", overwrite=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
+
+
+def test_a_damaged_bundle_leaves_nothing_behind(own_copy: Path, tmp_path: Path) -> None:
+    with (own_copy / ne.load_manifest(own_copy).engines[0].file).open("r+b") as engine:
+        engine.write(b"x")
+    with pytest.raises(BundleError, match="was altered"):
+        export_repository(own_copy, tmp_path / "models")
+    assert not list((tmp_path / "models").iterdir())
+
+
+@pytest.mark.parametrize(("options", "words"), [({"name": "../up"}, "name is"), ({"instances": 0}, "instances is 0")])
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        ExportRequest(**options)
+
+
+def test_the_command_says_what_it_wrote_and_what_comes_next(job_bundle: Path, tmp_path: Path) -> None:
+    command = ["export-triton", str(job_bundle), "-o", str(tmp_path / "models"), "--no-decoupled", "--name", "m"]
+    result = CliRunner().invoke(app, [*command, "--json"])
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert (said["name"], said["kind"], said["decoupled"], said["bundle"]) == ("m", "KIND_CPU", False, "m.navit")
+    result = CliRunner().invoke(app, [*command, "--overwrite"])
+    assert "tritonserver --model-repository=" in result.stdout
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "--overwrite" in result.stderr
+    result = CliRunner().invoke(app, [*command, "--instances", "0"])
+    assert result.exit_code == 2
+
+
+# --- what Triton runs
+
+
+class Tensor:
+    def __init__(self, name: str, array: npt.NDArray[Any]) -> None:
+        self._name, self._array = name, array
+
+    def name(self) -> str:
+        return self._name
+
+    def as_numpy(self) -> npt.NDArray[Any]:
+        return self._array
+
+
+class TritonError:
+    INVALID_ARG, UNAVAILABLE, CANCELLED, NOT_FOUND, INTERNAL = range(5)
+
+    def __init__(self, message: str, code: int) -> None:
+        self.message, self.code = message, code
+
+
+class Response:
+    """Of today's Triton."""
+
+    def __init__(
+        self, tensors: Sequence[Tensor] = (), error: TritonError | None = None, parameters: dict[str, Any] | None = None
+    ) -> None:
+        self.tensors = {one.name(): one.as_numpy() for one in tensors}
+        self.error, self.parameters = error, parameters
+
+
+class ResponseOf2024(Response):
+    def __init__(self, tensors: Sequence[Tensor] = (), error: TritonError | None = None) -> None:
+        super().__init__(tensors, error)
+
+
+class Request:
+    """Asked for all outputs if it names none, as Triton does it. It collects its responses."""
+
+    def __init__(
+        self, inputs: Sequence[Tensor], outputs: Sequence[str], parameters: dict[str, Any] | None = None
+    ) -> None:
+        self._inputs, self._outputs, self._parameters = inputs, outputs, parameters
+        self.responses: list[tuple[Response, int]] = []
+        self.gone = False
+        self._ended = threading.Event()
+
+    def inputs(self) -> Sequence[Tensor]:
+        return self._inputs
+
+    def requested_output_names(self) -> set[str]:
+        return set(self._outputs)
+
+    def parameters(self) -> str:
+        return "" if self._parameters is None else json.dumps(self._parameters)
+
+    def timeout(self) -> int:
+        return 0
+
+    def get_response_sender(self) -> Request:
+        return self
+
+    def is_cancelled(self) -> bool:
+        return self.gone
+
+    def send(self, response: Response, flags: int = 0) -> None:
+        assert not self._ended.is_set(), "nothing follows the final response"
+        self.responses.append((response, flags))
+        if flags == FINAL:
+            self._ended.set()
+
+    def wait(self) -> list[Response]:
+        assert self._ended.wait(FOR_EVER_S)
+        return [response for response, _ in self.responses]
+
+
+def of_pixels(images: Sequence[npt.NDArray[np.uint8]]) -> list[Tensor]:
+    shapes = np.array([image.shape for image in images], np.int64)
+    return [Tensor("pixels", np.concatenate([image.ravel() for image in images])), Tensor("shapes", shapes)]
+
+
+@pytest.fixture(params=[Response, ResponseOf2024], ids=["today", "2024"])
+def triton(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
+    stand_in = types.SimpleNamespace(
+        Tensor=Tensor,
+        TritonError=TritonError,
+        InferenceResponse=request.param,
+        TRITONSERVER_RESPONSE_COMPLETE_FINAL=FINAL,
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stand_in)
+    return stand_in
+
+
+def arguments(bundle: Path, *, decoupled: bool = True, kind: str = "CPU", count: int = 1) -> dict[str, str]:
+    offered = [{"name": spec.name} for spec in config.outputs(ne.load_manifest(bundle))]
+    described = {
+        "output": offered,
+        "model_transaction_policy": {"decoupled": decoupled},
+        "instance_group": [{"count": count}],
+        "parameters": {"bundle": {"string_value": str(bundle)}},
+    }
+    return {
+        "model_config": json.dumps(described),
+        "model_repository": "/nowhere",
+        "model_version": "1",
+        "model_name": "tiny",
+        "model_instance_kind": kind,
+        "model_instance_device_id": "0",
+    }
+
+
+def opened(bundle: Path, **options: Any) -> model.TritonPythonModel:
+    made = model.TritonPythonModel()
+    made.initialize(arguments(bundle, **options))
+    return made
+
+
+@pytest.fixture
+def outputs(job_bundle: Path) -> list[str]:
+    return [spec.name for spec in config.outputs(ne.load_manifest(job_bundle))]
+
+
+def test_every_image_is_a_response_of_its_own_and_the_last_one_ends_the_request(
+    triton: types.SimpleNamespace, job_bundle: Path, outputs: list[str]
+) -> None:
+    images = pixels(5)
+    with ne.Session(job_bundle) as session:
+        expected = session.run(images)
+    ran = opened(job_bundle)
+    request = Request(of_pixels(images), outputs)
+    assert ran.execute([request]) is None  # type: ignore[func-returns-value]
+    responses = request.wait()
+    ran.finalize()
+    assert [flags for _, flags in request.responses] == [0, 0, 0, 0, FINAL]
+    assert sorted(int(one.tensors["index"][0]) for one in responses) == [0, 1, 2, 3, 4]
+    for response in responses:
+        (index,) = response.tensors["index"]
+        assert set(response.tensors) == {"logits", "embedding", "grid", "tokens_used", "index"}
+        np.testing.assert_allclose(response.tensors["embedding"][0], expected[index].embedding, rtol=2e-4, atol=2e-5)
+        if triton.InferenceResponse is Response:
+            assert response.parameters is not None
+            assert set(response.parameters) == {"pack", "queue_us", "latency_us"}
+
+
+def test_what_is_wrong_with_a_request_is_its_one_response(
+    triton: types.SimpleNamespace, job_bundle: Path, outputs: list[str]
+) -> None:
+    ran = opened(job_bundle, decoupled=False)
+    files = np.array([b"no image"], object)
+    wrong = {
+        "deadline_ms": Request(of_pixels(pixels(1)), outputs, {"deadline_ms": "soon"}),
+        'expected "images"': Request([], outputs),
+        "image 0: not an image": Request([Tensor("images", files)], outputs),
+        "datatype float32": Request([Tensor("pixels", np.zeros(3, np.float32)), of_pixels(pixels(1))[1]], outputs),
+    }
+    ran.execute(list(wrong.values()))
+    for words, request in wrong.items():
+        (response,) = request.wait()
+        assert response.error is not None
+        assert words.replace("float32", "'float32'") in response.error.message
+        assert response.error.code == TritonError.INVALID_ARG
+    ran.finalize()
+
+
+def test_a_client_that_has_gone_takes_its_images_back(
+    triton: types.SimpleNamespace, job_bundle: Path, outputs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "Session", partial(ne.Session, batch_wait_ms=FOR_EVER_MS))
+    monkeypatch.setattr(model, "LOOK_S", 0.01)
+    ran = opened(job_bundle)
+    request = Request(of_pixels(pixels(2)), outputs)
+    ran.execute([request])
+    request.gone = True
+    for response in request.wait():
+        assert response.error is not None
+        assert response.error.code == TritonError.CANCELLED
+    ran.finalize()  # nothing waits in the session
+
+
+def test_a_model_whose_engine_failed_opens_a_new_session(
+    triton: types.SimpleNamespace, job_bundle: Path, outputs: list[str]
+) -> None:
+    ran = opened(job_bundle)
+    first = ran.served.session
+    ran.call(ran.served.unload())
+    request = Request(of_pixels(pixels(1)), outputs)
+    ran.execute([request])
+    (response,) = request.wait()
+    assert response.error is None
+    assert ran.served.session is not first
+    ran.finalize()
+
+
+def test_finalize_answers_what_was_taken(triton: types.SimpleNamespace, job_bundle: Path, outputs: list[str]) -> None:
+    ran = opened(job_bundle, decoupled=False)
+    requests = [Request(of_pixels(pixels(2)), outputs) for _ in range(30)]
+    ran.execute(requests)
+    ran.finalize()
+    for request in requests:
+        ((response, flags),) = request.responses
+        assert response.error is None
+        assert flags == FINAL
+
+
+def test_a_bundle_that_does_not_open_is_why_the_model_does_not_load(
+    triton: types.SimpleNamespace, own_copy: Path
+) -> None:
+    given = arguments(own_copy)
+    shutil.rmtree(own_copy)
+    threads = set(threading.enumerate())
+    with pytest.raises(BundleError, match="no such directory"):
+        model.TritonPythonModel().initialize(given)
+    assert {thread for thread in threading.enumerate() if thread.name == "navit-edge triton"} <= threads
+
+
+@pytest.mark.parametrize(("kind", "count"), [("CPU", 2), ("GPU", 1)])
+def test_instances_share_the_cores_and_each_has_its_own_gpu(
+    triton: types.SimpleNamespace, job_bundle: Path, monkeypatch: pytest.MonkeyPatch, kind: str, count: int
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def session(path: Path, **options: Any) -> ne.Session:
+        asked.append(options)
+        return ne.Session(path)
+
+    monkeypatch.setattr(model, "Session", session)
+    monkeypatch.setattr(model, "usable_cores", lambda: 8)
+    opened(job_bundle, kind=kind, count=count).finalize()
+    if kind == "GPU":
+        assert asked == [{"device": "gpu", "threads": 0, "options": {"cuda_device": "0"}}]
+    else:
+        assert asked == [{"device": "auto", "threads": 4, "options": None}]
+
+
+def test_the_exported_file_gives_the_class_that_triton_looks_for() -> None:
+    names: dict[str, Any] = {}
+    exec(repository.MODEL, names)
+    assert names["TritonPythonModel"] is model.TritonPythonModel
