@@ -42,6 +42,11 @@ py::dict metrics_dict(const Metrics& metrics) {
                   py::arg("scaled_down") = metrics.scaled_down, py::arg("waiting") = metrics.waiting);
   py::dict packs(py::arg("completed") = metrics.packs, py::arg("failed") = metrics.packs_failed,
                  py::arg("in_flight") = metrics.in_flight, py::arg("slots") = metrics.slots);
+  const CacheMetrics& cached = metrics.cache;
+  const py::dict cache(py::arg("hits") = cached.hits, py::arg("misses") = cached.misses,
+                       py::arg("coalesced") = cached.coalesced, py::arg("evictions") = cached.evictions,
+                       py::arg("entries") = cached.entries, py::arg("bytes") = cached.bytes,
+                       py::arg("most_bytes") = cached.most_bytes);
   py::dict all;
   all["uptime_s"] = metrics.uptime_s;
   all["broken"] = metrics.broken;
@@ -58,6 +63,7 @@ py::dict metrics_dict(const Metrics& metrics) {
                             py::arg("tokens") = device.tokens, py::arg("busy_s") = device.busy_s));
   }
   all["devices"] = devices;
+  all["cache"] = cache;
   all["callback_errors"] = metrics.callback_errors;
   all["queue_s"] = histogram_dict(metrics.queue);
   all["latency_s"] = histogram_dict(metrics.latency);

@@ -118,6 +118,9 @@ void bind_result(py::module_& module) {
           "pack", [](const PyResult& self) { return self.result.pack; },
           "Number of its pack: in its run, or among all packs of submitted images. -1: it was in none.")
       .def_property_readonly(
+          "cached", [](const PyResult& self) { return self.result.cached; },
+          "True if it was computed for another image of the same content (docs/cache.md): it was in no pack.")
+      .def_property_readonly(
           "first_token", [](const PyResult& self) { return self.result.first_token; },
           "Where the image begins in its pack: the row of its first token.")
       .def_property_readonly(

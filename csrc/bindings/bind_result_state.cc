@@ -43,7 +43,7 @@ py::dict state_of(const PyResult& self) {
                   py::arg("sizing") = sizing_words(self), py::arg("decoding") = self.decoding,
                   py::arg("index") = self.index, py::arg("tag") = self.tag, py::arg("labels") = self.classes.labels,
                   py::arg("scores") = word_of(self.classes.scores), py::arg("error") = self.error,
-                  py::arg("lost") = self.lost);
+                  py::arg("lost") = self.lost, py::arg("cached") = result.cached);
 }
 
 OutputView view_of(const py::object& values) {
@@ -83,6 +83,7 @@ PyResult from_state(const py::dict& state) {
   if (state.contains("scores")) self.classes.scores = parse_word<Scores>(state["scores"].cast<std::string>());
   self.error = state["error"];
   self.lost = state["lost"].cast<bool>();
+  if (state.contains("cached")) result.cached = state["cached"].cast<bool>();
   return self;
 }
 

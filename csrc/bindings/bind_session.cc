@@ -17,7 +17,8 @@ namespace navit_edge::bindings {
 PySession::PySession(std::unique_ptr<Session> opened)
     : session(std::move(opened)),
       result_queue(std::make_shared<ResultQueue>()),
-      classes{py::tuple(py::cast(session->manifest().labels)), session->manifest().scores} {}
+      classes{py::tuple(py::cast(session->manifest().labels)), session->manifest().scores},
+      caches(session->metrics().cache.most_bytes > 0) {}
 
 PySession::~PySession() {
   {
@@ -45,6 +46,25 @@ py::dict report_dict(const RunReport& report) {
                   py::arg("predicted_us") = report.predicted_us, py::arg("cost_measured") = report.cost_measured);
 }
 
+/// A list that `run` is given: what is there already, and what is to be run.
+struct Given {
+  explicit Given(const py::list& images) : results(images.size()) {
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      if (py::isinstance<PyResult>(images[i])) {
+        images[i].cast<PyResult&>().index = static_cast<std::int64_t>(i);
+        results[i] = images[i];
+        continue;
+      }
+      // None keeps its place, so that indices in messages are the caller's; it fails as an empty image does.
+      views.push_back(images[i].is_none() ? ImageView{} : image_view(images[i], "image " + std::to_string(i)));
+      places.push_back(i);
+    }
+  }
+  std::vector<ImageView> views;
+  std::vector<std::size_t> places;  // [views] in the list
+  py::list results;                 // [images]
+};
+
 /// How users of Python get what a backend needs.
 const std::map<std::string, std::string> kInstall = {
     {"openvino", "pip install \"navit-edge[openvino]\""},
@@ -66,7 +86,7 @@ void bind_session(py::module_& module) {
                        std::int32_t max_tokens_per_image, const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options, std::size_t queue_limit, std::uint64_t queue_bytes,
-                       double aging_us, double batch_wait_us, double stall_timeout_s,
+                       std::uint64_t cache_bytes, double aging_us, double batch_wait_us, double stall_timeout_s,
                        const std::optional<Policy>& policy) {
              SessionOptions session;
              session.device = parse_word_or_auto<DeviceKind>(device);
@@ -84,6 +104,7 @@ void bind_session(py::module_& module) {
              session.backend = std::move(options);
              session.queue_limit = queue_limit;
              session.queue_bytes = queue_bytes;
+             session.cache_bytes = cache_bytes;
              session.aging_us = aging_us;
              session.batch_wait_us = batch_wait_us;
              session.stall_timeout_s = stall_timeout_s;
@@ -98,40 +119,43 @@ void bind_session(py::module_& module) {
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("devices"), py::arg("engine"),
            py::arg("precision"), py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"),
            py::arg("strategy"), py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
-           py::arg("options"), py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("aging_us"),
-           py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
+           py::arg("options"), py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("cache_bytes"),
+           py::arg("aging_us"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
       .def(
           "run",
-          [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy) {
-            std::vector<ImageView> views;
-            views.reserve(images.size());
-            for (std::size_t i = 0; i < images.size(); ++i) {
-              // None keeps its place, so that indices in messages are the caller's; it fails as an empty image does.
-              views.push_back(images[i].is_none() ? ImageView{} : image_view(images[i], "image " + std::to_string(i)));
+          [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy,
+             const py::list& contents) {
+            Given given(images);
+            std::vector<std::optional<Content>> known;
+            for (std::size_t i = 0; contents.size() > 0 && i < given.places.size(); ++i) {
+              known.push_back(content_of(contents[given.places[i]]));
             }
+            const std::size_t there = images.size() - given.places.size();
             RunReport report;
             std::vector<Result> results;
             RunOptions run;
             run.policy = policy;
+            run.contents = known;
             run.progress = [&](std::size_t done, std::size_t total) {
               const py::gil_scoped_acquire acquire;
               if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-              if (!progress.is_none()) progress(done, total);
+              if (!progress.is_none()) progress(there + done, there + total);
             };
             run.look_up = &look_at_signals;
-            {
+            if (given.places.empty() && there > 0) {
+              run.progress(0, 0);
+            } else {
               py::gil_scoped_release release;
-              results = self.session->run(views, &report, run);
+              results = self.session->run(given.views, &report, run);
             }
-            py::list out(results.size());
             for (std::size_t i = 0; i < results.size(); ++i) {
               PyResult result = py_result(std::move(results[i]), self.classes);
-              result.index = static_cast<std::int64_t>(i);
-              out[i] = std::move(result);
+              result.index = static_cast<std::int64_t>(given.places[i]);
+              given.results[given.places[i]] = std::move(result);
             }
-            return py::make_tuple(out, report_dict(report));
+            return py::make_tuple(given.results, report_dict(report));
           },
-          py::arg("images"), py::arg("progress"), py::arg("policy"))
+          py::arg("images"), py::arg("progress"), py::arg("policy"), py::arg("contents"))
       .def_property_readonly("engine", [](const PySession& self) { return self.session->engine().id; })
       .def_property_readonly("precision",
                              [](const PySession& self) { return word_of(self.session->engine().precision); })

@@ -48,12 +48,13 @@ class PyStream {
   PyStream(const PyStream&) = delete;
   PyStream& operator=(const PyStream&) = delete;
 
-  const char* push(const py::object& image, std::uint64_t index) {
+  const char* push(const py::object& image, std::uint64_t index, const py::object& content) {
+    std::optional<Content> known = content_of(content);
     OwnedImage owned = owned_image(image, "image " + std::to_string(index), result_queue_);
     Pushed pushed = Pushed::kEnded;
     {
       const py::gil_scoped_release release;
-      pushed = stream_->push(std::move(owned), index);
+      pushed = stream_->push(std::move(owned), index, std::move(known));
     }
     result_queue_->let_go();
     return name_of(pushed);
@@ -72,6 +73,11 @@ class PyStream {
   const char* push_failed(std::uint64_t index) {
     const py::gil_scoped_release release;
     return name_of(stream_->push_failed(nullptr, index));
+  }
+
+  const char* push_recalled(const PyResult& result, std::uint64_t index) {
+    const py::gil_scoped_release release;
+    return name_of(stream_->push_recalled(result.result, index));
   }
 
   /// Up to `most` results, possibly none after `wait_ms`; None at the end.
@@ -141,8 +147,9 @@ void bind_stream(py::module_& module) {
            }),
            py::keep_alive<1, 2>(), py::arg("session"), py::kw_only(), py::arg("capacity"), py::arg("capacity_bytes"),
            py::arg("ordered"), py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"))
-      .def("push", &PyStream::push, py::arg("image"), py::arg("index"))
+      .def("push", &PyStream::push, py::arg("image"), py::arg("index"), py::arg("content"))
       .def("await_room", &PyStream::await_room, py::arg("bytes"))
+      .def("push_recalled", &PyStream::push_recalled, py::arg("result"), py::arg("index"))
       .def("push_failed", &PyStream::push_failed, py::arg("index"))
       .def("pop", &PyStream::pop, py::arg("most"), py::arg("wait_ms"))
       .def("finish", &PyStream::finish)

@@ -1,12 +1,15 @@
 // Session: images one by one. Results travel through the queue.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "bindings.h"
+#include "navit_edge/error.h"
 #include "py_session.h"
 
 namespace py = pybind11;
@@ -22,16 +25,38 @@ WaitOptions interruptible(std::optional<double> timeout_s) {
   return wait;
 }
 
+/// Whether hashing its pixels takes longer than it takes to hand over the GIL.
+bool hashes_much(const ImageView& image) {
+  return std::int64_t{image.height_px} * image.width_px * image.channels > (1 << 17);
+}
+
+/// The result that is remembered of a content; None if there is none.
+py::object recall(PySession& self, const py::object& content, const py::object& tag, double deadline_us,
+                  const std::optional<Policy>& policy) {
+  SubmitOptions options;
+  options.content = content_of(content);
+  options.policy = policy;
+  options.deadline_us = deadline_us;
+  std::string note;
+  std::optional<Result> found = self.session->recall(options, note);
+  if (!found) return py::none();
+  PyResult result = py_result(std::move(*found), self.classes);
+  result.tag = tag;
+  result.decoding = std::move(note);
+  return py::cast(std::move(result));
+}
+
 /// The id; none if there was no place in time.
 std::optional<std::uint64_t> submit(PySession& self, const py::object& image, const py::object& future,
                                     const py::object& tag, double deadline_us, std::int32_t priority,
                                     const std::optional<Policy>& policy, std::optional<double> timeout_s,
-                                    const py::object& look_up) {
+                                    const py::object& look_up, const py::object& content) {
   OwnedImage owned = owned_image(image, "image", self.result_queue);
   SubmitOptions options;
   options.deadline_us = deadline_us;
   options.priority = priority;
   options.policy = policy;
+  options.content = content_of(content);
   py::object place = py::cast(PyResult());
   auto& result = place.cast<PyResult&>();
   result.tag = tag;
@@ -45,8 +70,11 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   };
   std::optional<std::uint64_t> id;
   try {
-    // The GIL changes hands only if this has to wait. Callbacks take none, so they cannot wait for it.
+    // The GIL changes hands only if this has to wait, or to hash much. Callbacks take none, so they cannot wait for it.
+    std::optional<py::gil_scoped_release> hashing;
+    if (self.caches && !options.content && hashes_much(owned.view)) hashing.emplace();
     id = self.session->try_submit(owned, options, done);
+    hashing.reset();
     if (!id.has_value() && timeout_s != 0.0) {
       WaitOptions wait = interruptible(timeout_s);
       if (!look_up.is_none()) {
@@ -72,6 +100,17 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
 
 }  // namespace
 
+std::optional<Content> content_of(const py::object& content) {
+  if (content.is_none()) return std::nullopt;
+  const auto [digest, note] = content.cast<std::pair<py::bytes, std::string>>();
+  const std::string_view bytes = digest;
+  Content out;
+  if (bytes.size() != out.digest.size()) throw InvalidInput("the digest of a content has not 32 bytes");
+  std::copy(bytes.begin(), bytes.end(), out.digest.begin());
+  out.note = note;
+  return out;
+}
+
 void bind_submit(py::module_& module, py::class_<PySession>& session) {
   py::class_<ResultQueue, std::shared_ptr<ResultQueue>>(module, "ResultQueue",
                                                         "Results of a session on their way to Python.")
@@ -81,7 +120,9 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
       .def_property_readonly("here", &ResultQueue::here);
   session
       .def("submit", &submit, py::arg("image"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
-           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"))
+           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"), py::arg("content"))
+      .def("recall", &recall, py::arg("content"), py::arg("tag"), py::arg("deadline_us"), py::arg("policy"))
+      .def_readonly("caches", &PySession::caches, "Whether it remembers results.")
       .def(
           "cancel", [](PySession& self, std::uint64_t id) { return self.session->cancel(id); }, py::arg("id"))
       .def(

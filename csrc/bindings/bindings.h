@@ -3,10 +3,12 @@
 
 #include <pybind11/pybind11.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "navit_edge/content.h"
 #include "navit_edge/image.h"
 
 namespace navit_edge::bindings {
@@ -31,6 +33,9 @@ struct Pixels {
   ImageView view;
   std::vector<pybind11::object> owners;
 };
+
+/// What a session may know an image by: (32 bytes of a hash, what decoding did to it), or None.
+std::optional<Content> content_of(const pybind11::object& content);
 
 /// Sets matrix and range of `view` from their names.
 void set_colour(ImageView& view, const std::string& matrix, const std::string& range);

@@ -18,6 +18,7 @@ struct PySession {
   std::unique_ptr<Session> session;
   std::shared_ptr<ResultQueue> result_queue;
   PyClasses classes;
+  bool caches;  // it remembers results
 };
 
 void bind_submit(pybind11::module_& module, pybind11::class_<PySession>& session);

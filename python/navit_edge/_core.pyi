@@ -62,6 +62,9 @@ class Result:
     def pack(self) -> int:
         """Number of its pack: in its run, or among all packs of submitted images. -1: it was in none."""
     @property
+    def cached(self) -> bool:
+        """True if it was computed for another image of the same content (docs/cache.md): it was in no pack."""
+    @property
     def first_token(self) -> int:
         """Where the image begins in its pack: the row of its first token."""
     @property
@@ -250,6 +253,7 @@ class Session:
         options: dict[str, str],
         queue_limit: int,
         queue_bytes: int,
+        cache_bytes: int,
         aging_us: float,
         batch_wait_us: float,
         stall_timeout_s: float,
@@ -257,9 +261,10 @@ class Session:
     ) -> None: ...
     def run(
         self,
-        images: list[npt.NDArray[np.uint8] | Pixels | None],
+        images: list[npt.NDArray[np.uint8] | Pixels | Result | None],
         progress: Callable[[int, int], object] | None,
         policy: Policy | None,
+        contents: list[tuple[bytes, str] | None],
     ) -> tuple[list[Result], dict[str, Any]]: ...
     def submit(
         self,
@@ -271,7 +276,14 @@ class Session:
         policy: Policy | None,
         timeout_s: float | None,
         look_up: Callable[[], None] | None,
+        content: tuple[bytes, str] | None,
     ) -> int | None: ...
+    def recall(
+        self, content: tuple[bytes, str] | None, tag: Any, deadline_us: float, policy: Policy | None
+    ) -> Result | None: ...
+    @property
+    def caches(self) -> bool:
+        """Whether it remembers results."""
     def cancel(self, id: int) -> bool: ...
     def drain(self, timeout_s: float | None) -> bool: ...
     def close(self) -> None: ...
@@ -336,7 +348,10 @@ class Stream:
         priority: int,
         policy: Policy | None,
     ) -> None: ...
-    def push(self, image: npt.NDArray[np.uint8] | Pixels, index: int) -> Literal["taken", "dropped", "ended"]: ...
+    def push(
+        self, image: npt.NDArray[np.uint8] | Pixels, index: int, content: tuple[bytes, str] | None
+    ) -> Literal["taken", "dropped", "ended"]: ...
+    def push_recalled(self, result: Result, index: int) -> Literal["taken", "dropped", "ended"]: ...
     def await_room(self, bytes: int) -> bool: ...
     def push_failed(self, index: int) -> Literal["taken", "dropped", "ended"]: ...
     def pop(self, most: int, wait_ms: float) -> list[Result] | None: ...

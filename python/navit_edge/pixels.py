@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -55,11 +55,18 @@ PIL_FORMATS = {"RGB": "rgbx", "RGBX": "rgbx", "RGBA": "rgba", "L": "gray"}
 
 class Given(NamedTuple):
     """pixels: what C++ borrows. done: what decoding did to the image, in words; "" for nothing. new_bytes: of pixels
-    that were made for it; 0 if the caller's own are borrowed."""
+    that were made for it; 0 if the caller's own are borrowed. digest: of the file that it was, if the session remembers
+    results; else empty."""
 
     pixels: npt.NDArray[np.uint8] | Pixels
     done: str = ""
     new_bytes: int = 0
+    digest: bytes = b""
+
+    @property
+    def content(self) -> tuple[bytes, str] | None:
+        """As the core takes it."""
+        return (self.digest, self.done) if self.digest else None
 
 
 @functools.cache
@@ -84,8 +91,10 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None, la
     Raises InvalidInputError, whatever a decoder raises.
     """
     if isinstance(image, Given):  # a frame, which has been decoded
-        words = "; ".join(word for word in (image.done, _alpha_words(image.pixels, decoder)) if word)
-        return image if words == image.done else image._replace(done=words)
+        words = _alpha_words(image.pixels, decoder)
+        if not words or words in image.done.split("; "):  # it has been here before
+            return image
+        return image._replace(done=f"{image.done}; {words}" if image.done else words)
     checked_layout(layout)
     if isinstance(image, Pixels) or (isinstance(image, np.ndarray) and layout != "chw"):
         _core.check_image(image, who)
@@ -146,19 +155,27 @@ def checked_list(images: Any, call: str, stream: str = "") -> Sequence[Any]:
 
 
 def gathered(
-    images: Sequence[Any], decoder: Decoder, layout: Layout | None = None, *, on_error: OnError
-) -> tuple[list[Given | None], dict[int, NavitEdgeError]]:
+    images: Sequence[Any],
+    decoder: Decoder,
+    layout: Layout | None = None,
+    *,
+    on_error: OnError,
+    look: Callable[[Any, str], Given | _core.Result | None] | None = None,
+) -> tuple[list[Given | _core.Result | None], dict[int, NavitEdgeError]]:
     """The pixels of a list that is held as a whole, and what was wrong with each of which there are none.
 
+    look: asked for each image and its name first: its result, its pixels, or None if it knows neither.
     Raises InvalidInputError if what is decoded for it takes more than ``max_run_bytes``, and with ``on_error``
     "raise" the first error of an image.
     """
-    given: list[Given | None] = []
+    given: list[Given | _core.Result | None] = []
     refused: dict[int, NavitEdgeError] = {}
     room = decoder.options.max_run_bytes
     for index, image in enumerate(images):
         try:
-            one = as_pixels(image, f"image {index}", decoder, layout)
+            one = look(image, f"image {index}") if look else None
+            if one is None:
+                one = as_pixels(image, f"image {index}", decoder, layout)
         except NavitEdgeError as error:
             if on_error == "raise":
                 raise
@@ -166,7 +183,7 @@ def gathered(
             refused[index] = error
             continue
         given.append(one)
-        room -= one.new_bytes
+        room -= one.new_bytes if isinstance(one, Given) else 0
         if room < 0:
             raise InvalidInputError(
                 f"{len(images)} images: the first {index + 1} take more than {decoder.options.max_run_bytes:,} bytes "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
+from navit_edge.decode.recall import Recall
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
 from navit_edge.machine.libraries import package_directories, tensorrt_directories
@@ -26,7 +27,7 @@ from navit_edge.options import (
     checked_options,
     checked_text,
 )
-from navit_edge.pixels import checked_layout, checked_list, gathered, is_one_image
+from navit_edge.pixels import Given, checked_layout, checked_list, gathered, is_one_image
 from navit_edge.policy import Policy, checked
 from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
@@ -34,7 +35,7 @@ from navit_edge.text import without_halves
 from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, Layout, OnError, Overflow, Strategy
 
 if TYPE_CHECKING:
-    from navit_edge.pixels import Given, ImageLike
+    from navit_edge.pixels import ImageLike
 
 Result = _core.Result
 
@@ -67,6 +68,8 @@ class Session(Submitting):
     queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority has places
         of its own beyond them, up to twice as many (docs/runtime.md).
     queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
+    cache_bytes: results are remembered, as long as they take no more than so many bytes, and an image that was seen
+        before gets them again, without a run (docs/cache.md); 0, the default: none are.
     aging_ms: what has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority, 0
         to 3600000.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
@@ -99,6 +102,7 @@ class Session(Submitting):
         decode: DecodeOptions | None = None,
         queue_limit: int = 1024,
         queue_bytes: int = 1 << 30,
+        cache_bytes: int = 0,
         aging_ms: float = 1000.0,
         batch_wait_ms: float = 0.0,
         stall_timeout_s: float = 60.0,
@@ -123,6 +127,7 @@ class Session(Submitting):
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | checked_options(options),
             queue_limit=checked_int("queue_limit", queue_limit),
             queue_bytes=checked_int("queue_bytes", queue_bytes),
+            cache_bytes=checked_int("cache_bytes", cache_bytes),
             aging_us=checked_float("aging_ms", aging_ms) * 1000.0,
             batch_wait_us=checked_float("batch_wait_ms", batch_wait_ms) * 1000.0,
             stall_timeout_s=checked_float("stall_timeout_s", stall_timeout_s),
@@ -132,6 +137,9 @@ class Session(Submitting):
         self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
         self._decoder = Decoder(decode, Recorded(**self._core.decoding))
+        #: Most bytes of remembered results; 0: none are.
+        self.cache_bytes = checked_int("cache_bytes", cache_bytes)
+        self._recall = Recall.of(self._core, self._decoder)
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
         #: "cost_measured": ...}; of each pack also the engine, the device (its index) and the slot that ran it.
         self.last_report: dict[str, Any] = {
@@ -188,9 +196,12 @@ class Session(Submitting):
         checked_layout(layout)
         if len(images) == 0:
             raise InvalidInputError("images is empty; expected at least one image; skip the call if there is none")
-        given, refused = gathered(images, self._decoder, layout, on_error=on_error)
-        pixels = [None if one is None else one.pixels for one in given]
-        results, self.last_report = self._core.run(pixels, progress, checked(policy))
+        chosen = checked(policy)
+        look = self._recall.for_list(chosen) if self._recall else None
+        given, refused = gathered(images, self._decoder, layout, on_error=on_error, look=look)
+        pixels = [one.pixels if isinstance(one, Given) else one for one in given]
+        contents = [one.content if isinstance(one, Given) else None for one in given] if look else []
+        results, self.last_report = self._core.run(pixels, progress, chosen, contents)
         self._warn_of_fallbacks()
         _say_what_decoding_did(results, given)
         for index, refusal in refused.items():
@@ -254,6 +265,7 @@ class Session(Submitting):
             capacity=checked_int("capacity", capacity),
             drop=drop,
             decoder=self._decoder,
+            recall=self._recall,
             decoders=checked_int("decoders", decoders),
             deadline_us=checked_deadline_us(deadline_ms),
             priority=checked_int("priority", priority),
@@ -347,9 +359,9 @@ class Session(Submitting):
         return f"<navit_edge.Session engine={self.engine!r} device={self.device!r}>"
 
 
-def _say_what_decoding_did(results: list[_core.Result], given: list[Given | None]) -> None:
+def _say_what_decoding_did(results: list[_core.Result], given: list[Given | Result | None]) -> None:
     for result, one in zip(results, given, strict=True):
-        if one is not None and one.done:
+        if isinstance(one, Given) and one.done:
             result.decoding = one.done
 
 

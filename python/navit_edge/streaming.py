@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
@@ -23,6 +24,7 @@ from navit_edge.vocabulary import Drop, Layout, OnError
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
     from navit_edge.decode.ahead import Outcome
+    from navit_edge.decode.recall import Look, Recall
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
 
@@ -50,6 +52,7 @@ class Stream(Iterator[_core.Result]):
         capacity: int,
         drop: Drop,
         decoder: Decoder,
+        recall: Recall | None,
         decoders: int,
         deadline_us: float,
         priority: int,
@@ -74,7 +77,8 @@ class Stream(Iterator[_core.Result]):
         # If images are dropped each result stays in the stream until it is asked for, so that it can give way.
         self._at_once = max(1, min(RESULTS_AT_ONCE, self._core.capacity // 8)) if drop == "block" else 1
         self._raises = on_error == "raise"
-        self._feed = _Feed(self._core, iter(images), decoder, layout, decoders, ahead_bytes)
+        look = partial(recall.look, policy=policy, deadline_us=deadline_us) if recall else None
+        self._feed = _Feed(self._core, iter(images), decoder, look, layout, decoders, ahead_bytes)
         self._feeder: threading.Thread | None = None
         self._ready: deque[_core.Result] = deque()
         self._over = False
@@ -164,6 +168,7 @@ class _Feed:
         core: _core.Stream,
         source: Iterator[Any],
         decoder: Decoder,
+        look: Look | None,
         layout: Layout | None,
         decoders: int,
         ahead_bytes: int,
@@ -172,6 +177,7 @@ class _Feed:
         self._core = core
         self._source = source
         self._decoder = decoder
+        self._look = look
         self._layout = layout
         self._decoders = decoders
         self._ahead_bytes = ahead_bytes
@@ -207,14 +213,14 @@ class _Feed:
     def _run_alone(self) -> None:
         for index, item in enumerate(self._source):
             image, tag = _parts(item)
-            outcome = decode_in_room(image, index, self._decoder, self._layout, self._core.await_room)
+            outcome = decode_in_room(image, index, self._decoder, self._layout, self._core.await_room, self._look)
             if outcome is None or not self._push(index, tag, outcome):
                 return
             del item, image, tag, outcome  # not until the next one comes
 
     def _run_pool(self) -> None:
         """Files are decoded ahead and pushed in the order of the source."""
-        with Ahead(self._decoder, self._decoders, self._ahead_bytes, self._push, self._layout) as ahead:
+        with Ahead(self._decoder, self._decoders, self._ahead_bytes, self._push, self._layout, self._look) as ahead:
             for index, item in enumerate(self._source):
                 image, tag = _parts(item)
                 if not ahead.add(index, tag, image):
@@ -228,10 +234,14 @@ class _Feed:
         if isinstance(outcome, Exception):
             self._errors[index] = outcome
             pushed = self._core.push_failed(index)
+        elif isinstance(outcome, _core.Result):
+            if outcome.decoding:
+                self._done[index] = outcome.decoding
+            pushed = self._core.push_recalled(outcome, index)
         else:
             if outcome.done:
                 self._done[index] = outcome.done
-            pushed = self._core.push(outcome.pixels, index)
+            pushed = self._core.push(outcome.pixels, index, outcome.content)
         for gone in self._core.take_dropped():
             self._tags.pop(gone, None)
             self._errors.pop(gone, None)

@@ -15,6 +15,7 @@ from navit_edge.policy import Policy, checked
 if TYPE_CHECKING:
     from navit_edge import _core
     from navit_edge.decode import Decoder
+    from navit_edge.decode.recall import Recall
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
     from navit_edge.vocabulary import Layout
@@ -26,6 +27,7 @@ class Submitting:
     _core: _core.Session
     _delivery: Delivery
     _decoder: Decoder
+    _recall: Recall | None
 
     def submit(
         self,
@@ -130,18 +132,34 @@ class Submitting:
         delivery = self._delivery
         checked_layout(layout)
         future = Future(delivery, tag)
+        chosen = checked(policy)
+        recall = self._recall
         try:
-            given = as_pixels(image, decoder=self._decoder, layout=layout)
+            read = recall.read(image, "image") if recall else None
         except NavitEdgeError as error:
-            self._core.count_refused()
-            future._refuse(error)
-            return future
+            return self._refused(future, error)
+        if recall and read:
+            known = recall.result(read, chosen, tag, deadline_us)
+            if known is not None:
+                future._resolve(known)
+                return future
+        try:
+            given = recall.decoded(read) if recall and read else as_pixels(image, decoder=self._decoder, layout=layout)
+        except NavitEdgeError as error:
+            return self._refused(future, error)
         future._decoding = given.done
         delivery.start()
-        taken = self._core.submit(given.pixels, future, tag, deadline_us, priority, checked(policy), timeout, look_up)
+        taken = self._core.submit(
+            given.pixels, future, tag, deadline_us, priority, chosen, timeout, look_up, given.content
+        )
         if taken is None:
             return None
         future._id = taken
+        return future
+
+    def _refused(self, future: Future, error: NavitEdgeError) -> Future:
+        self._core.count_refused()
+        future._refuse(error)
         return future
 
     def drain(self, timeout: float | None = None) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 # The folders of csrc/src, of csrc/tests too: each includes only itself and those before it.
-STAGES = ("base", "bundle", "metrics", "pixels", "plan", "sizing", "pack", "engine", "session", "stream", "c_api")
+STAGES = (
+    "base", "bundle", "metrics", "pixels", "plan", "sizing", "pack", "engine", "cache", "session", "stream", "c_api",
+)  # fmt: skip
 KERNEL = re.compile(r"(\w+)_(?:portable|avx2|avx512|neon)")
 HEAVY = {
     "torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "polygraphy",
@@ -162,7 +164,8 @@ PYTHON_ORDER = (
     "errors", "vocabulary", "threads", "text", "tables", "options", "result", "files", "place", "picture", "machine",
     "bundle", "token_parts", "embeds", "video", "tiles", "pixels", "decode", "inputs", "future", "policy", "streaming",
     "submitting", "metrics", "session", "text_encoder", "zero_shot", "planning", "page", "memory", "oracle", "compile",
-    "quantize", "verify", "bench", "run", "evaluate", "doctor", "cmake", "demo", "serve", "triton", "cli", "__main__",
+    "quantize", "verify", "bench", "run", "ray", "evaluate", "doctor", "cmake", "demo", "serve", "triton", "cli",
+    "__main__",
 )  # fmt: skip
 #: Inside functions only: ``pixels`` is what a caller gives, and a file among it is decoded.
 BACKWARDS = {("pixels", "decode")}

@@ -27,6 +27,7 @@ SESSION = (
     "max_tokens_per_image",
     "queue_limit",
     "queue_bytes",
+    "cache_bytes",
     "aging_ms",
     "batch_wait_ms",
     "stall_timeout_s",

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as tc
-import trustme
+from certificates import Certificates
 from grpc_server import FOR_EVER_S, Served, serving, until
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
@@ -156,31 +156,23 @@ def test_without_a_key_only_alive_and_ready_are_told(job_bundle: Path, header: d
 
 
 def test_tls_shows_who_the_server_is_and_may_ask_who_the_client_is(job_bundle: Path, tmp_path: Path) -> None:
-    authority, other = trustme.CA(), trustme.CA()
-    pair = authority.issue_cert("localhost", "127.0.0.1")
-    paths = {
-        name: tmp_path / name for name in ("cert", "key", "ca", "client", "client-key", "stranger", "stranger-key")
-    }
-    pair.private_key_pem.write_to_path(str(paths["key"]))
-    paths["cert"].write_bytes(b"".join(blob.bytes() for blob in pair.cert_chain_pems))
-    authority.cert_pem.write_to_path(str(paths["ca"]))
-    for name, signer in (("client", authority), ("stranger", other)):
-        own = signer.issue_cert(f"{name}@example.org")
-        own.private_key_pem.write_to_path(str(paths[f"{name}-key"]))
-        own.cert_chain_pems[0].write_to_path(str(paths[name]))
+    certificates = Certificates(tmp_path)
 
     def live(url: str, who: str = "", **options: str) -> bool:
         if who:
-            options |= {"private_key": str(paths[f"{who}-key"]), "certificate_chain": str(paths[who])}
-        with tc.InferenceServerClient(url, ssl=True, root_certificates=str(paths["ca"]), **options) as client:
+            chain, key = str(certificates.path(who)), str(certificates.path(f"{who}.key"))
+            options |= {"private_key": key, "certificate_chain": chain}
+        root = str(certificates.path("ca"))
+        with tc.InferenceServerClient(url, ssl=True, root_certificates=root, **options) as client:
             return bool(client.is_server_live(client_timeout=FOR_EVER_S))
 
-    tls = Tls(certificate=paths["cert"], key=paths["key"])
+    pair = {"certificate": certificates.path("server"), "key": certificates.path("server.key")}
+    tls = Tls(**pair)
     with serving({"tiny": job_bundle}, security=Security(tls=tls)) as served:
         assert live(served.url)
         with tc.InferenceServerClient(served.url) as client, pytest.raises(InferenceServerException):
             client.is_server_live()
-    mutual = Tls(certificate=paths["cert"], key=paths["key"], client_ca=paths["ca"])
+    mutual = Tls(**pair, client_ca=certificates.path("ca"))
     with serving({"tiny": job_bundle}, security=Security(tls=mutual)) as served:
         assert live(served.url, "client")
         for who in ("", "stranger"):

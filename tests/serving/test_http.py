@@ -286,10 +286,15 @@ def test_a_body_that_is_packed_is_refused(http: httpx.Client) -> None:
 
 def test_the_page_of_another_site_cannot_change_anything(http: httpx.Client, server: Running) -> None:
     unload = "/v2/repository/models/second/unload"
-    for origin in ("https://elsewhere.example", "null", "http://127.0.0.1:1"):
+    for origin in ("https://elsewhere.example", "null", "http://127.0.0.1:1", "http://["):
         assert http.post(unload, headers={"Origin": origin}).status_code == 403
+    for site in ("cross-site", "same-site"):
+        assert http.post(unload, headers={"Sec-Fetch-Site": site}).status_code == 403
     assert server.model("second").ready
-    assert http.post("/v2/repository/index", headers={"Origin": server.url}).status_code == 200
+    index = "/v2/repository/index"
+    assert http.post(index, headers={"Origin": server.url}).status_code == 200
+    behind_a_proxy = {"Origin": "https://public.example", "Sec-Fetch-Site": "same-origin"}
+    assert http.post(index, headers=behind_a_proxy).status_code == 200
 
 
 def test_metrics_openapi_and_the_page_are_there(http: httpx.Client) -> None:

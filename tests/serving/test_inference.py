@@ -84,6 +84,26 @@ def images_stats(model: Model) -> dict[str, int]:
     return stats
 
 
+def test_a_server_with_a_cache_gives_the_bits_of_the_first_time_and_computes_once(job_bundle: Path) -> None:
+    rng = np.random.default_rng(4)
+    large = rng.integers(0, 256, (300, 300, 3), np.uint8)  # hashed by a worker
+    given = [*pictures(3), large, png(large), *map(png, pictures(3))]
+
+    async def ask() -> None:
+        async with loaded(job_bundle, cache_bytes=1 << 20) as model:
+            requests = [InferRequest(images=given) for _ in range(4)]
+            answers = await asyncio.gather(*(infer(model, request) for request in requests))
+            answers.append(await infer(model, requests[0]))
+            for place in range(len(given)):
+                assert len({answer.results[place].embedding.tobytes() for answer in answers}) == 1
+            assert all(result.cached for result in answers[-1].results)
+            assert model.session is not None
+            cache = model.session.metrics.stats()["cache"]
+            assert (cache["misses"], cache["hits"] + cache["coalesced"]) == (len(given), 4 * len(given))
+
+    asyncio.run(ask())
+
+
 def test_a_request_gives_what_a_session_gives_for_files_and_pixels_of_any_size(job_bundle: Path) -> None:
     images = pictures(5)
     with ne.Session(job_bundle) as session:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import navit_edge as ne
+from navit_edge.serve.inference import infer
+from navit_edge.serve.limits import Limits
+from navit_edge.serve.repository import Repository
+from navit_edge.serve.request import InferRequest
 from navit_edge.serve.tracing import ModelTracing, Spans, TraceContext, opentelemetry_spans, read_trace_context
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -72,6 +78,26 @@ def test_a_request_is_in_the_trace_of_its_session_with_its_images_and_who_asked(
     assert set(first["images"]) == set(queued)
     for at in queued.values():  # by the session's own clock, which began with the trace
         assert requests[0]["ts"] - 1e5 <= at <= requests[1]["ts"] + 1e5
+
+
+def test_a_model_that_is_closed_leaves_its_trace_in_a_file_and_of_several_each_has_its_own(
+    job_bundle: Path, tmp_path: Path
+) -> None:
+    async def ask(*names: str) -> None:
+        repository = Repository(dict.fromkeys(names, job_bundle), limits=Limits(), trace_file=tmp_path / "t.json")
+        await repository.load()
+        for name in names:
+            await infer(repository.model(name), InferRequest(images=[np.zeros((8, 8, 3), np.uint8)], trace=GIVEN))
+        await repository.close()
+
+    asyncio.run(ask("tiny"))
+    asyncio.run(ask("a", "b"))
+    for file in ("t.json", "t.a.json", "t.b.json"):
+        events = json.loads((tmp_path / file).read_text())["traceEvents"]
+        (request,) = [one for one in events if one["name"] == "request" and one["ph"] == "b"]
+        (queued,) = [one for one in events if one["name"] == "queue" and one["ph"] == "b"]
+        assert request["args"]["trace_id"] == TRACE
+        assert request["args"]["images"] == [queued["args"]["image"]]
 
 
 @pytest.mark.skipif(not HAS_SDK, reason="the SDK of OpenTelemetry is not installed")

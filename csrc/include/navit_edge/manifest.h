@@ -203,6 +203,7 @@ class NAVIT_EDGE_API Manifest {
   Scores scores = Scores::kSoftmax;  // of the classes
   std::optional<TextSpec> text;
   std::map<std::string, FileSpec> files;
+  std::string sha256;  // of manifest.json, lower-case hex; empty if it was no file
 };
 
 }  // namespace navit_edge

@@ -29,6 +29,17 @@ struct DeviceMetrics {
   double busy_s = 0;               // with packs in flight, of completed ones
 };
 
+/// Of results that a session remembers; all 0 if it remembers none (docs/cache.md).
+struct CacheMetrics {
+  std::uint64_t hits = 0;       // images whose result was there
+  std::uint64_t misses = 0;     // images that had to be computed
+  std::uint64_t coalesced = 0;  // images that waited for the result of another of the same content
+  std::uint64_t evictions = 0;  // results that gave way
+  std::int64_t entries = 0;     // results, now
+  std::int64_t bytes = 0;       // that they take, now
+  std::int64_t most_bytes = 0;  // that they may take
+};
+
 /// A snapshot. Each number was exact when it was read, and the numbers of an idle session agree: submitted is
 /// completed + failed + cancelled. While packs run, two numbers may be some images apart. Counters and
 /// histograms count from the session's opening and never go down.
@@ -61,6 +72,7 @@ struct Metrics {
   bool broken = false;         // takes no more images (Session::broken)
 
   std::vector<DeviceMetrics> devices;  // at least one
+  CacheMetrics cache;
 
   // Times in seconds.
   Histogram queue{Buckets::seconds()};    // of an image: from submission to the start of its pack

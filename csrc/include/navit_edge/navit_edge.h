@@ -3,6 +3,7 @@
 
 #include "navit_edge/choice.h"           // IWYU pragma: export
 #include "navit_edge/complexity.h"       // IWYU pragma: export
+#include "navit_edge/content.h"          // IWYU pragma: export
 #include "navit_edge/cores.h"            // IWYU pragma: export
 #include "navit_edge/cost.h"             // IWYU pragma: export
 #include "navit_edge/engine.h"           // IWYU pragma: export

@@ -87,6 +87,7 @@ typedef struct navit_edge_c_options {
   double stall_timeout_s; /* a pack held for longer is given up, and the session; 0: 60; below 0: never */
   uint64_t queue_bytes;   /* of their pixels that may wait, in the same way; 0: 1 GiB; UINT64_MAX: no limit */
   double aging_us;        /* what waits for longer gets every fourth pack; 0: 1e6; below 0: at once */
+  uint64_t cache_bytes;   /* that remembered results may take; 0: none are remembered */
   const char* devices;    /* several of a kind, parted by ';': "0;1", "cpu:0-3;cpu:4-7"; NULL: one */
 } navit_edge_c_options;
 
@@ -139,6 +140,8 @@ typedef struct navit_edge_c_result {
   navit_edge_c_view projected; /* [tokens of the language model, D] */
   navit_edge_c_view deepstack; /* [tokens of the language model, deepstack_layers * D] */
   int64_t deepstack_layers;    /* 0: there is no deepstack */
+  int32_t cached;              /* 1: computed for another image of the same pixels; it was in no pack */
+  int32_t reserved;            /* 0 */
 } navit_edge_c_result;
 
 /* Images done, failed ones among them, of all. Called on the thread that called navit_edge_c_run. */

@@ -53,6 +53,7 @@ struct NAVIT_EDGE_API Result {
   OutputView projected;          // [rows * cols / merge^2, D]: as a language model takes them
   OutputView deepstack;          // [rows * cols / merge^2, layers, D]: of middle blocks, for its first layers
   Reason reason;                 // why it has fewer tokens than its sizing rule gives; empty if it has them all
+  bool cached = false;           // computed for another image of the same content: it was in no pack (docs/cache.md)
   std::exception_ptr error;      // set instead of the outputs if this image failed
 
   [[nodiscard]] OutputView& output(GraphOutput kind) noexcept;

@@ -62,6 +62,7 @@ struct RunOptions {
   std::optional<Policy> policy;  // none: the session's
   /// As that of WaitOptions: what it throws ends the run as what `progress` throws.
   std::function<void()> look_up = nullptr;
+  std::span<const std::optional<Content>> contents = {};  // [images] as that of SubmitOptions; empty: none
 };
 
 /// Runs images of any size, many at once or one by one as they come. Every function may be called from any thread;
@@ -94,6 +95,11 @@ class NAVIT_EDGE_API Session {
   /// left as it was.
   std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                           const WaitOptions& wait = {.timeout_us = 0});
+
+  /// The result that is remembered of what `options.content` says, and what was noted with it; none if there is none,
+  /// or the policy is a latency target, with which it depends on more. Counts as an image that was submitted and
+  /// completed.
+  std::optional<Result> recall(const SubmitOptions& options, std::string& note);
 
   /// Takes a waiting image back: true, and its result carries Cancelled. False if it is unknown, in a pack already,
   /// or done.

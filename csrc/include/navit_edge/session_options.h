@@ -39,6 +39,9 @@ struct SessionOptions {
   /// How long an idle engine waits for more images after the oldest waiting one came, so that they share a pack. 0: not
   /// at all. Never past a deadline, and never once a pack is full. A busy engine makes them wait anyway.
   double batch_wait_us = 0;
+  /// Results are remembered, and an image whose pixels were seen before gets them again, as long as they take no more
+  /// than so many bytes (docs/cache.md). 0: none are.
+  std::uint64_t cache_bytes = 0;
   /// A pack that the engine holds for longer is given up, and the session with it (docs/runtime.md). 0: never.
   double stall_timeout_s = 60;
 };

@@ -57,8 +57,8 @@ class NAVIT_EDGE_API Stream {
 
   /// Puts an image into the stream. `image.owner` keeps the pixels alive and is released when they have been read, or
   /// the image was dropped or cancelled. What is wrong with an image is in its result. Throws what Session::submit does
-  /// if the session is closed or broken; the image is then not in the stream.
-  Pushed push(OwnedImage image, std::uint64_t tag = 0);
+  /// if the session is closed or broken; the image is then not in the stream. `content`: as that of SubmitOptions.
+  Pushed push(OwnedImage image, std::uint64_t tag = 0, std::optional<Content> content = std::nullopt);
 
   /// Waits until an image of so many bytes of pixels has room, for who decodes and then pushes, one thread: no pixels
   /// are held meanwhile. False if the stream has ended. If images are dropped it does not wait.
@@ -66,6 +66,9 @@ class NAVIT_EDGE_API Stream {
 
   /// Takes the place of an image that could not be read: its result carries `error` and leaves in its turn.
   Pushed push_failed(std::exception_ptr error, std::uint64_t tag = 0);
+
+  /// Takes the place of an image whose result Session::recall gave, which leaves in its turn.
+  Pushed push_recalled(Result result, std::uint64_t tag = 0);
 
   /// The next result; waits for it. Empty at the end: after `finish` when all results were handed out, after `cancel`
   /// at once. Results of dropped images are not handed out.
@@ -86,6 +89,7 @@ class NAVIT_EDGE_API Stream {
 
  private:
   struct State;
+  Pushed push_done(Result&& result, std::uint64_t tag);
   std::optional<std::uint64_t> submit_or_drop(OwnedImage& image, const SubmitOptions& submit, const Done& done);
 
   Session* session_;

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "navit_edge/content.h"
 #include "navit_edge/policy.h"
 #include "navit_edge/result.h"
 
@@ -21,6 +22,8 @@ struct SubmitOptions {
   std::int32_t priority = 0;
   std::uint64_t tag = 0;         // handed back in Result::tag
   std::optional<Policy> policy;  // none: the session's
+  /// What the image is known by, in place of its pixels, if the session remembers results.
+  std::optional<Content> content = std::nullopt;
 };
 
 inline constexpr double kForEver = std::numeric_limits<double>::infinity();

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <span>
 #include <system_error>
 
 #include "bundle/bundle_file.h"
 #include "bundle/regular_file.h"
+#include "bundle/sha256.h"
 #include "navit_edge/error.h"
 #include "navit_edge/manifest_text.h"
 
@@ -63,8 +65,12 @@ Manifest Manifest::load(const fs::path& bundle) {
   if (!fs::exists(fs::symlink_status(path, error))) {
     throw BundleError(path.string() + " is missing; expected a bundle made by `navit-edge export`");
   }
-  Manifest manifest = parse_manifest(read_regular_file(path, kMostManifestBytes, kRemedy), path.string());
+  const std::string text = read_regular_file(path, kMostManifestBytes, kRemedy);
+  Manifest manifest = parse_manifest(text, path.string());
   manifest.bundle = bundle;
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(text)));
+  manifest.sha256 = hash.finish();
   return manifest;
 }
 

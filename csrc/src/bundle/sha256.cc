@@ -74,46 +74,112 @@ bool has_sha_ni() noexcept {
 }
 
 // The instructions hold the state as (A,B,E,F) and (C,D,G,H), high word first. Each of the 16 steps does four rounds
-// and, ahead of its use, prepares the four schedule words of twelve rounds later.
-__attribute__((target("sha,sse4.1,ssse3"))) void compress_sha_ni(std::uint32_t* state, const std::uint8_t* blocks,
+// and, ahead of its use, prepares the four schedule words of twelve rounds later. A step waits for the one before: two
+// inputs in turn fill the gaps.
+template <int kInputs>
+__attribute__((target("sha,sse4.1,ssse3"))) void compress_sha_ni(std::uint32_t (*states)[8],
+                                                                 const std::uint8_t* const* blocks,
                                                                  std::size_t count) noexcept {
   const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
-  const __m128i dcba = _mm_loadu_si128(reinterpret_cast<const __m128i*>(state));
-  const __m128i hgfe = _mm_loadu_si128(reinterpret_cast<const __m128i*>(state + 4));
-  const __m128i cdab = _mm_shuffle_epi32(dcba, 0xB1);
-  const __m128i efgh = _mm_shuffle_epi32(hgfe, 0x1B);
-  __m128i abef = _mm_alignr_epi8(cdab, efgh, 8);
-  __m128i cdgh = _mm_blend_epi16(efgh, cdab, 0xF0);
-
-  for (; count != 0; --count, blocks += kBlockBytes) {
-    const __m128i abef_before = abef;
-    const __m128i cdgh_before = cdgh;
-    __m128i w[4];
-    for (int i = 0; i < 4; ++i) {
-      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks + 16 * i)), big_endian);
+  __m128i abef[kInputs];
+  __m128i cdgh[kInputs];
+  for (int n = 0; n < kInputs; ++n) {
+    const __m128i dcba = _mm_loadu_si128(reinterpret_cast<const __m128i*>(states[n]));
+    const __m128i hgfe = _mm_loadu_si128(reinterpret_cast<const __m128i*>(states[n] + 4));
+    const __m128i cdab = _mm_shuffle_epi32(dcba, 0xB1);
+    const __m128i efgh = _mm_shuffle_epi32(hgfe, 0x1B);
+    abef[n] = _mm_alignr_epi8(cdab, efgh, 8);
+    cdgh[n] = _mm_blend_epi16(efgh, cdab, 0xF0);
+  }
+  for (std::size_t block = 0; block < count; ++block) {
+    __m128i abef_before[kInputs];
+    __m128i cdgh_before[kInputs];
+    __m128i words[kInputs][4];
+    for (int n = 0; n < kInputs; ++n) {
+      abef_before[n] = abef[n];
+      cdgh_before[n] = cdgh[n];
+      const auto* const from = reinterpret_cast<const __m128i*>(blocks[n] + kBlockBytes * block);
+      for (int i = 0; i < 4; ++i) words[n][i] = _mm_shuffle_epi8(_mm_loadu_si128(from + i), big_endian);
     }
 #pragma GCC unroll 16
     for (int step = 0; step < 16; ++step) {
-      const __m128i now = w[step & 3];
-      const __m128i sum = _mm_add_epi32(now, _mm_load_si128(reinterpret_cast<const __m128i*>(kRound + 4 * step)));
-      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
-      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0E));
-      if (step < 12) {  // words of step + 4
-        const __m128i next1 = w[(step + 1) & 3];
-        const __m128i next2 = w[(step + 2) & 3];
-        const __m128i next3 = w[(step + 3) & 3];
-        const __m128i w_minus_7 = _mm_alignr_epi8(next3, next2, 4);
-        w[step & 3] = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(now, next1), w_minus_7), next3);
+#pragma GCC unroll 2
+      for (int n = 0; n < kInputs; ++n) {
+        __m128i* const w = words[n];
+        const __m128i now = w[step & 3];
+        const __m128i sum = _mm_add_epi32(now, _mm_load_si128(reinterpret_cast<const __m128i*>(kRound + 4 * step)));
+        cdgh[n] = _mm_sha256rnds2_epu32(cdgh[n], abef[n], sum);
+        abef[n] = _mm_sha256rnds2_epu32(abef[n], cdgh[n], _mm_shuffle_epi32(sum, 0x0E));
+        if (step < 12) {  // words of step + 4
+          const __m128i next1 = w[(step + 1) & 3];
+          const __m128i next2 = w[(step + 2) & 3];
+          const __m128i next3 = w[(step + 3) & 3];
+          const __m128i w_minus_7 = _mm_alignr_epi8(next3, next2, 4);
+          w[step & 3] = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(now, next1), w_minus_7), next3);
+        }
       }
     }
-    abef = _mm_add_epi32(abef, abef_before);
-    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    for (int n = 0; n < kInputs; ++n) {
+      abef[n] = _mm_add_epi32(abef[n], abef_before[n]);
+      cdgh[n] = _mm_add_epi32(cdgh[n], cdgh_before[n]);
+    }
   }
+  for (int n = 0; n < kInputs; ++n) {
+    const __m128i feba = _mm_shuffle_epi32(abef[n], 0x1B);
+    const __m128i dchg = _mm_shuffle_epi32(cdgh[n], 0xB1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(states[n]), _mm_blend_epi16(feba, dchg, 0xF0));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(states[n] + 4), _mm_alignr_epi8(dchg, feba, 8));
+  }
+}
 
-  const __m128i feba = _mm_shuffle_epi32(abef, 0x1B);
-  const __m128i dchg = _mm_shuffle_epi32(cdgh, 0xB1);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state), _mm_blend_epi16(feba, dchg, 0xF0));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+// Eight inputs, one in each lane: for processors without instructions of their own for it.
+using Lanes [[gnu::vector_size(32)]] = std::uint32_t;
+constexpr std::size_t kLanes = 8;
+
+__attribute__((target("avx2"))) void compress_avx2(std::uint32_t (*states)[8], const std::uint8_t* const* blocks,
+                                                   std::size_t count) noexcept {
+#define NAVIT_EDGE_ROTR(x, n) (((x) >> (n)) | ((x) << (32 - (n))))
+  Lanes state[8];
+  for (std::size_t i = 0; i < 8; ++i) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) state[i][lane] = states[lane][i];
+  }
+  for (std::size_t block = 0; block < count; ++block) {
+    std::uint32_t loaded[16][kLanes];
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const std::uint8_t* const from = blocks[lane] + kBlockBytes * block;
+      for (std::size_t i = 0; i < 16; ++i) loaded[i][lane] = load_be32(from + 4 * i);
+    }
+    Lanes w[16];
+    for (std::size_t i = 0; i < 16; ++i) std::memcpy(&w[i], loaded[i], sizeof(Lanes));
+    Lanes s[8];
+    for (std::size_t i = 0; i < 8; ++i) s[i] = state[i];
+#pragma GCC unroll 64
+    for (std::size_t i = 0; i < 64; ++i) {
+      if (i >= 16) {
+        const Lanes a = w[(i - 15) & 15];
+        const Lanes b = w[(i - 2) & 15];
+        w[i & 15] += (NAVIT_EDGE_ROTR(a, 7) ^ NAVIT_EDGE_ROTR(a, 18) ^ (a >> 3)) + w[(i - 7) & 15] +
+                     (NAVIT_EDGE_ROTR(b, 17) ^ NAVIT_EDGE_ROTR(b, 19) ^ (b >> 10));
+      }
+      const Lanes sum1 = NAVIT_EDGE_ROTR(s[4], 6) ^ NAVIT_EDGE_ROTR(s[4], 11) ^ NAVIT_EDGE_ROTR(s[4], 25);
+      const Lanes t1 = s[7] + sum1 + ((s[4] & s[5]) ^ (~s[4] & s[6])) + kRound[i] + w[i & 15];
+      const Lanes sum2 = NAVIT_EDGE_ROTR(s[0], 2) ^ NAVIT_EDGE_ROTR(s[0], 13) ^ NAVIT_EDGE_ROTR(s[0], 22);
+      const Lanes t2 = sum2 + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+      s[7] = s[6];
+      s[6] = s[5];
+      s[5] = s[4];
+      s[4] = s[3] + t1;
+      s[3] = s[2];
+      s[2] = s[1];
+      s[1] = s[0];
+      s[0] = t1 + t2;
+    }
+    for (std::size_t i = 0; i < 8; ++i) state[i] += s[i];
+  }
+  for (std::size_t i = 0; i < 8; ++i) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) states[lane][i] = state[i][lane];
+  }
+#undef NAVIT_EDGE_ROTR
 }
 
 #elif defined(__aarch64__) && defined(__linux__)
@@ -165,6 +231,42 @@ Sha256Kernel best_sha256_kernel() noexcept {
 #endif
 }
 
+std::size_t sha256_lanes(Sha256Kernel kernel) noexcept {
+#if defined(__x86_64__)
+  if (kernel == Sha256Kernel::kX86ShaNi) return 2;
+  static const bool wide = __builtin_cpu_supports("avx2") != 0;
+  if (wide) return kLanes;
+#endif
+  (void)kernel;
+  return 1;
+}
+
+void Sha256::update_together(std::span<Sha256> hashes, const std::uint8_t* const* bytes, std::size_t blocks) noexcept {
+  const std::size_t lanes = sha256_lanes(hashes[0].kernel_);
+  std::uint32_t states[kMostSha256Lanes][8] = {};
+  const std::uint8_t* from[kMostSha256Lanes] = {};
+  for (std::size_t n = 0; n < lanes; ++n) {  // a lane too many works for nobody
+    const std::size_t which = std::min(n, hashes.size() - 1);
+    std::copy_n(hashes[which].state_.data(), 8, states[n]);
+    from[n] = bytes[which];
+  }
+#if defined(__x86_64__)
+  if (hashes[0].kernel_ == Sha256Kernel::kX86ShaNi) {
+    compress_sha_ni<2>(states, from, blocks);
+  } else if (lanes == kLanes) {
+    compress_avx2(states, from, blocks);
+  }
+#endif
+  for (std::size_t n = 0; n < hashes.size(); ++n) {
+    if (lanes == 1) {
+      hashes[n].compress(bytes[n], blocks);
+    } else {
+      std::copy_n(states[n], 8, hashes[n].state_.data());
+    }
+    hashes[n].total_bytes_ += blocks * kBlockBytes;
+  }
+}
+
 Sha256::Sha256(Sha256Kernel kernel) noexcept
     : kernel_(kernel),
       state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
@@ -173,8 +275,10 @@ Sha256::Sha256(Sha256Kernel kernel) noexcept
 void Sha256::compress(const std::uint8_t* blocks, std::size_t count) noexcept {
   switch (kernel_) {
 #if defined(__x86_64__)
-    case Sha256Kernel::kX86ShaNi:
-      return compress_sha_ni(state_.data(), blocks, count);
+    case Sha256Kernel::kX86ShaNi: {
+      const std::uint8_t* const one[1] = {blocks};
+      return compress_sha_ni<1>(reinterpret_cast<std::uint32_t (*)[8]>(state_.data()), one, count);
+    }
 #elif defined(__aarch64__) && defined(__linux__)
     case Sha256Kernel::kArmV8:
       return compress_armv8(state_.data(), blocks, count);
@@ -203,7 +307,7 @@ void Sha256::update(std::span<const std::byte> bytes) noexcept {
   std::memcpy(tail_.data(), data + (left - rest), rest);
 }
 
-std::string Sha256::finish() {
+std::array<std::uint8_t, 32> Sha256::digest() noexcept {
   const std::uint64_t bits = total_bytes_ * 8;
   std::size_t held = total_bytes_ % kBlockBytes;
   tail_[held++] = 0x80;
@@ -216,11 +320,20 @@ std::string Sha256::finish() {
   for (int i = 0; i < 8; ++i) tail_[static_cast<std::size_t>(56 + i)] = static_cast<std::uint8_t>(bits >> (56 - 8 * i));
   compress(tail_.data(), 1);
 
+  std::array<std::uint8_t, 32> bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
+  }
+  return bytes;
+}
+
+std::string Sha256::finish() {
   constexpr char kHex[] = "0123456789abcdef";
   std::string hex;
   hex.reserve(64);
-  for (const std::uint32_t word : state_) {
-    for (int shift = 28; shift >= 0; shift -= 4) hex.push_back(kHex[(word >> shift) & 0xF]);
+  for (const std::uint8_t byte : digest()) {
+    hex.push_back(kHex[byte >> 4]);
+    hex.push_back(kHex[byte & 0xF]);
   }
   return hex;
 }

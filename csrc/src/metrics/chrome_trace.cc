@@ -98,6 +98,9 @@ void write(Writer& out, const TraceEvent& event) {
     case Kind::kInFlight:
       out.gauge("in flight", "packs", event.at_ns, event.id);
       break;
+    case Kind::kRecalled:
+      out.instant("recalled", kSessionThread, event.at_ns, "t", image);
+      break;
     case Kind::kCancelled:
       out.instant("cancelled", kSessionThread, event.at_ns, "t", image);
       break;

@@ -168,6 +168,14 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   out.counter("navit_edge_tokens_padding_total", "Tokens computed that were no image's, in completed packs.",
               [](M m) { return m.tokens_padding; });
 
+  out.counter("navit_edge_cache_hits_total", "Images whose result was remembered.", [](M m) { return m.cache.hits; });
+  out.counter("navit_edge_cache_misses_total", "Images of a session with a cache that had to be computed.",
+              [](M m) { return m.cache.misses; });
+  out.counter("navit_edge_cache_coalesced_total", "Images that waited for the result of another of the same content.",
+              [](M m) { return m.cache.coalesced; });
+  out.counter("navit_edge_cache_evictions_total", "Remembered results that gave way.",
+              [](M m) { return m.cache.evictions; });
+
   const auto as_number = [](auto value) { return static_cast<double>(value); };
   out.gauge("navit_edge_uptime_seconds", "Since the session was opened.", [](M m) { return m.uptime_s; });
   out.gauge("navit_edge_images_waiting", "Images submitted and in no pack yet.",
@@ -178,6 +186,9 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   out.gauge("navit_edge_broken", "1 if the session takes no more images.",
             [&](M m) { return as_number(m.broken ? 1 : 0); });
 
+  out.gauge("navit_edge_cache_entries", "Remembered results.", [&](M m) { return as_number(m.cache.entries); });
+  out.gauge("navit_edge_cache_bytes", "Bytes that remembered results take.",
+            [&](M m) { return as_number(m.cache.bytes); });
   using D = const DeviceMetrics&;
   out.devices("navit_edge_device_packs_total", "counter", "Packs completed by a device.", [](D d) { return d.packs; });
   out.devices("navit_edge_device_packs_failed_total", "counter",

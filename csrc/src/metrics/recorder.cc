@@ -55,7 +55,8 @@ std::int64_t Recorder::waiting() const noexcept {
   std::uint64_t left = 0;
   for (std::size_t i = 0; i < kShards; ++i) {
     const Shard& one = shards_[i];
-    left += one.joined.load(kRelaxed) + one.cancelled.load(kRelaxed) + one.failed_waiting.load(kRelaxed);
+    left += one.joined.load(kRelaxed) + one.recalled.load(kRelaxed) + one.cancelled.load(kRelaxed) +
+            one.failed_waiting.load(kRelaxed);
     came += one.submitted.load(kRelaxed);
   }
   return std::max<std::int64_t>(static_cast<std::int64_t>(came - left), 0);
@@ -107,6 +108,13 @@ void Recorder::completed(std::uint64_t id, Clock::time_point submitted, Clock::t
   event.id = id;
   event.spans_ns[0] = static_cast<std::int64_t>(-left_s * 1e9);
   trace_.push(event, now);
+}
+
+void Recorder::recalled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now,
+                        Clock::time_point deadline, bool scaled_down) noexcept {
+  count(shard().recalled);
+  completed(id, submitted, now, deadline, scaled_down);
+  left_queue(TraceEvent::Kind::kRecalled, id, ErrorCode::kOk, submitted, now);
 }
 
 void Recorder::left_queue(TraceEvent::Kind kind, std::uint64_t id, ErrorCode code, Clock::time_point submitted,

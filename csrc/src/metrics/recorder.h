@@ -48,8 +48,8 @@ struct PackRecord {
 /// Every function may be called from any thread at any time, and none of `submitted` to `broke` allocates, waits or
 /// throws while no trace is recorded; with one they share a lock that is held for some tens of nanoseconds.
 ///
-/// An image goes through `submitted`, then either `started` and one of `completed` and `failed`, or one of `failed` and
-/// `cancelled` with `waited`. A pack goes through `pack_begun`, then one of `pack_done` and
+/// An image goes through `submitted`, then either `started` and one of `completed` and `failed`, or `recalled`, or one
+/// of `failed` and `cancelled` with `waited`. A pack goes through `pack_begun`, then one of `pack_done` and
 /// `pack_failed`.
 class Recorder {
  public:
@@ -63,6 +63,9 @@ class Recorder {
   /// `waited`: it never joined a pack; with kCancelled it counts as cancelled.
   void failed(std::uint64_t id, ErrorCode code, Clock::time_point submitted, Clock::time_point now,
               bool waited) noexcept;
+  /// It never joined a pack, since its result was there, or was computed for another.
+  void recalled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, Clock::time_point deadline,
+                bool scaled_down) noexcept;
   void cancelled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept;
   /// A stream left an image out, whose tag this is. If the image had come here, its own end is told apart from this.
   void dropped(std::uint64_t tag) noexcept;
@@ -90,8 +93,9 @@ class Recorder {
   /// What one thread in kShards writes, so that threads seldom share a cache line. What a histogram counts anyway has
   /// no counter of its own.
   struct alignas(64) Shard {
-    Counter submitted{0}, joined{0}, cancelled{0}, dropped{0}, scaled_down{0};  // joined: a pack, failed ones included
-    Counter failed[kErrorCodes] = {}, failed_waiting{0};                        // the latter: before a pack
+    Counter submitted{0}, joined{0}, recalled{0};  // joined: a pack, failed ones included
+    Counter cancelled{0}, dropped{0}, scaled_down{0};
+    Counter failed[kErrorCodes] = {}, failed_waiting{0};  // the latter: before a pack
     Counter packs_failed{0}, tokens_used{0}, tokens_padding{0};
     AtomicHistogram queue, latency, preprocess, engine, unpack, pack, slack, overrun, fill, pack_images, image_tokens;
   };

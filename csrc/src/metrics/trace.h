@@ -23,6 +23,7 @@ struct TraceEvent {
     kWaiting,         // gauge: images waiting
     kInFlight,        // gauge: packs in flight
     kCancelled,       // an image
+    kRecalled,        // an image
     kDropped,         // an image; its tag
     kFailed,          // an image; code
     kDeadlineMissed,  // an image; by spans_ns[0]

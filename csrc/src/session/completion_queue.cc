@@ -16,6 +16,14 @@ void CompletionQueue::put(PendingImage& image) {
   changed_.notify_one();
 }
 
+void CompletionQueue::put_twins(PendingImage* first) {
+  while (first != nullptr) {
+    PendingImage& image = *first;
+    first = std::exchange(image.twin, nullptr);  // before the image is another thread's
+    put(image);
+  }
+}
+
 void CompletionQueue::release(const std::vector<PendingImage*>& images) noexcept {
   bool any = false;
   {
@@ -48,8 +56,7 @@ void CompletionQueue::deliver(PendingImage& image) noexcept {
   } catch (...) {
     ++threw_;
   }
-  image.done = nullptr;
-  image.result = {};
+  image.clear();
 }
 
 void CompletionQueue::serve(const TakeBack& take_back) {

@@ -23,6 +23,8 @@ class CompletionQueue {
 
   /// Has the callback of `image` called with its result. The queue's until it is taken back.
   void put(PendingImage& image);
+  /// The same of a list over `twin`, which may be empty.
+  void put_twins(PendingImage* first);
   /// Takes the owners of images that have been read; if memory has run out, with their results.
   void release(const std::vector<PendingImage*>& images) noexcept;
   /// Images that were put and not taken back.

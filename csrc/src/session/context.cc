@@ -18,6 +18,7 @@ SessionOptions checked(SessionOptions options) {
   check_option("max_tokens_per_image", options.max_tokens_per_image);
   check_option("queue_limit", static_cast<double>(options.queue_limit));
   check_option("queue_bytes", static_cast<double>(options.queue_bytes));
+  check_option("cache_bytes", static_cast<double>(options.cache_bytes));
   check_option("aging_us", options.aging_us);
   check_option("batch_wait_us", options.batch_wait_us);
   check_option("stall_timeout_s", options.stall_timeout_s);

@@ -27,6 +27,13 @@ void Faults::give_back(const ScheduledPack& pack, const std::exception_ptr& over
   if (over != nullptr) fail_all_waiting(over);
 }
 
+void Faults::complete(PendingImage& image) {
+  PendingImage* const twins = twins_.leave(image, observer_);
+  completions_.put(image);
+  completions_.put_twins(twins);
+  if (twins != nullptr) submissions_.let_in();
+}
+
 void Faults::fail_rest(RunJob& job, const std::exception_ptr& error) {
   observer_.rest_failed(job, error);
   job.fail_rest(error);
@@ -40,7 +47,7 @@ void Faults::fail_all_waiting(const std::exception_ptr& error) {
     queue.remove(image);
     observer_.failed_waiting(image, error);
     image.result.error = error;
-    completions_.put(image);
+    complete(image);
   }
   while (!scheduler_.runs().empty()) fail_rest(*scheduler_.runs().back(), error);
   submissions_.wake_submitters();  // they are refused
@@ -77,10 +84,11 @@ void Faults::abandon(Worker& worker, double stall_timeout_s, bool closing) {
     if (pack.job != nullptr) {
       PackRunner::fail(pack, error);
       pack.job->end_pack(*pack.plan);
+      observer_.twins_ended(*pack.job, *pack.plan);
     } else {
       for (PendingImage* image : pack.batch.images) {
         image->result.error = error;
-        completions_.put(*image);
+        complete(*image);
       }
     }
   }

@@ -9,6 +9,7 @@
 #include "session/metrics_observer.h"
 #include "session/scheduler.h"
 #include "session/submissions.h"
+#include "session/twins.h"
 #include "session/worker.h"
 
 namespace navit_edge {
@@ -18,11 +19,12 @@ namespace navit_edge {
 /// borrows what it is made from.
 class Faults {
  public:
-  Faults(Devices& devices, Scheduler& scheduler, Submissions& submissions, CompletionQueue& completions,
+  Faults(Devices& devices, Scheduler& scheduler, Submissions& submissions, Twins& twins, CompletionQueue& completions,
          MetricsObserver& observer)
       : devices_(devices),
         scheduler_(scheduler),
         submissions_(submissions),
+        twins_(twins),
         completions_(completions),
         observer_(observer) {}
 
@@ -37,6 +39,8 @@ class Faults {
   [[nodiscard]] bool may_run_again(const ScheduledPack& pack) const noexcept;
   /// It waits again. `over`: nothing is run any more, for this reason; null: it will be run.
   void give_back(const ScheduledPack& pack, const std::exception_ptr& over);
+  /// Its result is there, or its error: to the callback, and to those that wait for the same.
+  void complete(PendingImage& image);
   /// The packs of a run that have not begun will not.
   void fail_rest(RunJob& job, const std::exception_ptr& error);
   void fail_all_waiting(const std::exception_ptr& error);
@@ -49,6 +53,7 @@ class Faults {
   Devices& devices_;
   Scheduler& scheduler_;
   Submissions& submissions_;
+  Twins& twins_;
   CompletionQueue& completions_;
   MetricsObserver& observer_;
 };

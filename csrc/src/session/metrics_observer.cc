@@ -24,13 +24,37 @@ void MetricsObserver::failed_waiting(const PendingImage& image, const std::excep
   recorder_.failed(image.id, code_of(error), image.submitted, Clock::now(), true);
 }
 
+void MetricsObserver::recalled(const PendingImage& image) noexcept {
+  if (image.result.error != nullptr) return failed_waiting(image, image.result.error);
+  recorder_.recalled(image.id, image.submitted, Clock::now(), image.deadline, image.result.reason.fewer_tokens());
+}
+
+void MetricsObserver::recalled(const Result& result, double deadline_us) noexcept {
+  const Clock::time_point now = Clock::now();
+  const Clock::time_point deadline = deadline_us > 0 ? after(now, deadline_us) : Clock::time_point::max();
+  recorder_.submitted();
+  recorder_.recalled(result.id, now, now, deadline, result.reason.fewer_tokens());
+}
+
+void MetricsObserver::recalled(const RunJob& job, std::size_t image) noexcept {
+  const Result& result = job.results[image];
+  const std::uint64_t id = job.first_id + image;
+  const Clock::time_point now = Clock::now();
+  if (result.error != nullptr) return recorder_.failed(id, code_of(result.error), job.start, now, true);
+  recorder_.recalled(id, job.start, now, Clock::time_point::max(), result.reason.fewer_tokens());
+}
+
+void MetricsObserver::twins_ended(const RunJob& job, const PackPlan& pack) noexcept {
+  for (const std::int32_t image : pack.images) {
+    job.each_twin(static_cast<std::size_t>(image), [&](std::size_t twin) { recalled(job, twin); });
+  }
+}
+
 void MetricsObserver::run_submitted(const RunJob& job) {
   recorder_.submitted(job.images.size());
   if (job.images_done == 0) return;
-  const Clock::time_point now = Clock::now();
   for (std::size_t i = 0; i < job.results.size(); ++i) {
-    if (job.results[i].error == nullptr) continue;
-    recorder_.failed(job.first_id + i, code_of(job.results[i].error), job.start, now, true);
+    if (job.results[i].error != nullptr || job.recalled(i)) recalled(job, i);
   }
 }
 
@@ -40,7 +64,9 @@ void MetricsObserver::rest_failed(const RunJob& job, const std::exception_ptr& e
   for (const std::vector<std::size_t>& planned : job.waiting) {
     for (const std::size_t index : planned) {
       for (const std::int32_t image : job.plans[index].images) {
-        recorder_.failed(job.first_id + static_cast<std::size_t>(image), code, job.start, now, true);
+        const auto fail = [&](std::size_t one) { recorder_.failed(job.first_id + one, code, job.start, now, true); };
+        fail(static_cast<std::size_t>(image));
+        job.each_twin(static_cast<std::size_t>(image), fail);
       }
     }
   }

@@ -25,8 +25,14 @@ class MetricsObserver {
   void failed_waiting(const PendingImage& image, const std::exception_ptr& error) noexcept;
   void cancelled(const PendingImage& image) noexcept { recorder_.cancelled(image.id, image.submitted, Clock::now()); }
 
+  /// An image whose result was there, or has come for another of the same content; its error, if it has one.
+  void recalled(const PendingImage& image) noexcept;
+  /// One that was asked for by its content alone, and is handed out at once.
+  void recalled(const Result& result, double deadline_us) noexcept;
   /// All images of a run, before its packs can begin; some have failed already.
   void run_submitted(const RunJob& job);
+  /// Images of a run that waited for the results of others in `pack`, which has ended.
+  void twins_ended(const RunJob& job, const PackPlan& pack) noexcept;
   /// The packs of a run that have not begun will not.
   void rest_failed(const RunJob& job, const std::exception_ptr& error);
 
@@ -44,6 +50,8 @@ class MetricsObserver {
   [[nodiscard]] const Recorder& recorder() const noexcept { return recorder_; }
 
  private:
+  void recalled(const RunJob& job, std::size_t image) noexcept;
+
   Recorder recorder_;
 };
 

@@ -53,13 +53,17 @@ void Queue::push(PendingImage& image) {
 }
 
 void Queue::remove(PendingImage& image) noexcept {
+  set_aside(image);
+  places_.leave(image.priority, image.bytes);
+}
+
+void Queue::set_aside(PendingImage& image) noexcept {
   order_nodes_.push_back(order_.extract(&image));
   id_nodes_.push_back(ids_.extract(image.id));
   (image.before != nullptr ? image.before->behind : oldest_) = image.behind;
   (image.behind != nullptr ? image.behind->before : newest_) = image.before;
   image.before = image.behind = nullptr;
   work_us_ -= image.share_us;
-  places_.leave(image.priority, image.bytes);
 }
 
 void Queue::put_back(PendingImage& image, Clock::time_point due) noexcept {

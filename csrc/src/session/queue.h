@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
+#include "cache/result_key.h"
 #include "navit_edge/image.h"
 #include "navit_edge/submit.h"
 #include "session/places.h"
@@ -31,9 +34,21 @@ struct PendingImage {
   OwnedImage image;
   Result result;
   Done done;
+  std::optional<ResultKey> key;  // what its result is remembered by; none: by nothing
+  std::string note;              // the same of Content::note
+  PendingImage* twin = nullptr;  // the next that waits for the same result (Twins)
 
   PendingImage* before = nullptr;  // in the order of arrival
   PendingImage* behind = nullptr;  // the same; also the next of a list of finished or spare ones
+
+  /// Lets go of all that it was given.
+  void clear() noexcept {
+    image = {};
+    result = {};
+    done = nullptr;
+    key = std::nullopt;
+    note.clear();
+  }
 };
 
 /// Who leaves first: the higher priority, then who is due earlier, then the earlier submission.
@@ -63,6 +78,8 @@ class Queue {
   void push(PendingImage& image);
   /// Gives its place back.
   void remove(PendingImage& image) noexcept;
+  /// The same, but it keeps its place. One image can then be pushed without an allocation.
+  void set_aside(PendingImage& image) noexcept;
   /// Lets a waiting image step back to the place of one that is due at `due`. Once for each image.
   void put_back(PendingImage& image, Clock::time_point due) noexcept;
   [[nodiscard]] PendingImage* find(std::uint64_t id) const;

@@ -1,15 +1,54 @@
 #include "session/run_job.h"
 
 #include <algorithm>
+#include <string>
+#include <unordered_map>
+#include <utility>
 
+#include "base/thread_pool.h"
 #include "navit_edge/error.h"
 #include "plan/two_streams.h"
 #include "session/wait.h"
 
 namespace navit_edge {
 
+/// Keys of all images that can be run; results of those that are remembered; the first of each content leads.
+void RunJob::look_up(const SessionContext& context, const Policy& policy, SessionMemory& memory) {
+  keys.resize(images.size());
+  twins.resize(images.size(), -1);
+  follows.resize(images.size());
+  const auto count = static_cast<std::int64_t>(images.size());
+  const int threads_of_one = static_cast<int>(std::max<std::int64_t>(context.threads / count, 1));
+  parallel_for(images.size(), context.threads, [&](std::size_t i) {
+    if (results[i].error != nullptr) return;
+    const std::optional<Content> content = contents.empty() ? std::nullopt : contents[i];
+    keys[i] = memory.key_of(images[i], results[i].grid, policy, content, threads_of_one);
+  });
+  std::unordered_map<ResultKey, std::size_t, ResultKeyHash> last_of;  // of those that share a result
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    if (!keys[i]) continue;
+    if (memory.results().recall(*keys[i], results[i])) {
+      results[i].queue_us = microseconds_since(start);
+      continue;
+    }
+    const auto [place, first] = last_of.try_emplace(*keys[i], i);
+    if (first) {
+      memory.results().count_miss();
+      continue;
+    }
+    memory.results().count_coalesced();
+    results[i].cached = follows[i] = true;
+    twins[std::exchange(place->second, i)] = static_cast<std::int32_t>(i);
+  }
+}
+
 void RunJob::plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair,
-                  std::vector<PlanDevice> devices) {
+                  std::vector<PlanDevice> devices, SessionMemory* memory,
+                  std::span<const std::optional<Content>> known) {
+  if (!known.empty() && known.size() != images.size()) {
+    throw InvalidInput("there are " + std::to_string(known.size()) + " contents for " + std::to_string(images.size()) +
+                       " images; expected one for each, or none");
+  }
   std::vector<std::int32_t> token_counts;
   std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
   grids.resize(images.size());
@@ -20,11 +59,19 @@ void RunJob::plan(const SessionContext& context, const Policy& policy, const Loa
     try {
       context.size_image(images[i], i, policy, load, result);
       grids[i] = result.grid;
-      token_counts.push_back(result.tokens);
-      image_of.push_back(static_cast<std::int32_t>(i));
     } catch (const Error&) {
       result.error = std::current_exception();
     }
+  }
+  contents = known;
+  if (memory != nullptr) look_up(context, policy, *memory);
+  images_done = images.size();
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    if (waits(i)) --images_done;
+    if (results[i].error != nullptr || results[i].cached) continue;
+    --images_done;
+    token_counts.push_back(results[i].tokens);
+    image_of.push_back(static_cast<std::int32_t>(i));
   }
   PlanLimits limits = context.limits;
   limits.devices = std::move(devices);
@@ -37,7 +84,6 @@ void RunJob::plan(const SessionContext& context, const Policy& policy, const Loa
   }
   report.packs.resize(plans.size());
   deal(context.choice.devices.size());
-  images_done = images.size() - image_of.size();
   if (may_pair && plans.size() >= 2) {
     token_counts.clear();
     for (const PackPlan& pack : plans) token_counts.push_back(pack.tokens);
@@ -87,18 +133,31 @@ void RunJob::plan_again(std::size_t device, FunctionRef<void(std::size_t index)>
   waiting_us[device] = 0;
 }
 
+/// It has its result or its error, and so have those that wait for it.
+void RunJob::settle(std::int32_t image) {
+  ++images_done;
+  const Result& result = results[static_cast<std::size_t>(image)];
+  each_twin(static_cast<std::size_t>(image), [&](std::size_t i) {
+    ++images_done;
+    share_result(result, results[i]);
+    results[i].queue_us = microseconds_since(start);
+  });
+}
+
 void RunJob::end_pack(const PackPlan& pack) {
   --in_flight;
   ++ended;
-  images_done += pack.images.size();
+  for (const std::int32_t image : pack.images) settle(image);
   changed.notify_one();
 }
 
 void RunJob::fail_rest(const std::exception_ptr& error) {
   for (std::vector<std::size_t>& planned : waiting) {
     for (const std::size_t index : planned) {
-      for (const std::int32_t image : plans[index].images) results[static_cast<std::size_t>(image)].error = error;
-      images_done += plans[index].images.size();
+      for (const std::int32_t image : plans[index].images) {
+        results[static_cast<std::size_t>(image)].error = error;
+        settle(image);
+      }
       ++begun;
       ++ended;
     }

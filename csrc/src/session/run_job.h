@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "navit_edge/plan.h"
 #include "navit_edge/session.h"
 #include "session/context.h"
+#include "session/session_memory.h"
 
 namespace navit_edge {
 
@@ -21,12 +23,24 @@ namespace navit_edge {
 struct RunJob {
   RunJob(std::span<const ImageView> all, std::uint64_t first) : first_id(first), images(all) {}
 
-  /// Sizes the images and plans their packs; an image that cannot be run gets its error. `may_pair`: two packs may
+  /// Sizes the images and plans their packs; an image that cannot be run gets its error, one whose result `memory`
+  /// (null: none) has gets that, and of images of the same content the first is planned. `may_pair`: two packs may
   /// share a CPU. `devices`: as PlanLimits has them; none: the first one takes all packs.
   void plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair,
-            std::vector<PlanDevice> devices);
+            std::vector<PlanDevice> devices, SessionMemory* memory = nullptr,
+            std::span<const std::optional<Content>> contents = {});
   /// Deals the packs out to so many devices, as `plans` says.
   void deal(std::size_t devices);
+
+  /// Images that get the result of `image`.
+  template <class Twin>
+  void each_twin(std::size_t image, Twin&& twin) const {
+    for (std::int32_t i = twins.empty() ? -1 : twins[image]; i >= 0; i = twins[static_cast<std::size_t>(i)]) {
+      twin(static_cast<std::size_t>(i));
+    }
+  }
+  /// Whether its result was remembered: it is planned in no pack, nor waits for another's.
+  [[nodiscard]] bool recalled(std::size_t image) const noexcept { return results[image].cached && !waits(image); }
 
   // With the session's mutex held.
   /// A pack begins that was planned for `device`. `turn`: its number in packs of the session.
@@ -51,11 +65,15 @@ struct RunJob {
   Clock::time_point start = Clock::now();
   std::uint64_t first_id;  // of image 0; the others count up
   std::span<const ImageView> images;
-  std::vector<Grid> grids;       // [images], valid if the result has no error
-  std::vector<PackPlan> plans;   // image indices are the caller's
-  std::vector<Result> results;   // [images]
-  RunReport report;              // `packs`: [plans]
-  std::size_t paired_packs = 0;  // the first ones, on two streams of a CPU; the others one by one
+  std::vector<Grid> grids;                     // [images], valid if the result has no error
+  std::vector<std::optional<ResultKey>> keys;  // [images], of those that are planned; empty without a memory
+  std::vector<std::int32_t> twins;             // [images] the next image of the same content, -1: none; empty as above
+  std::vector<bool> follows;                   // [images] waits for the result of an earlier one; empty as above
+  std::span<const std::optional<Content>> contents;  // [images] or empty
+  std::vector<PackPlan> plans;                       // image indices are the caller's
+  std::vector<Result> results;                       // [images]
+  RunReport report;                                  // `packs`: [plans]
+  std::size_t paired_packs = 0;                      // the first ones, on two streams of a CPU; the others one by one
 
   // Guarded by the session's mutex.
   std::vector<std::vector<std::size_t>> waiting;  // [devices] packs that have not begun, the next one at the back
@@ -69,6 +87,11 @@ struct RunJob {
   std::uint64_t served = 0;       // when a pack of it was last started, in packs of the session; or when it came
   Clock::time_point waits_since;  // the same on the clock
   std::condition_variable changed;
+
+ private:
+  [[nodiscard]] bool waits(std::size_t image) const noexcept { return !follows.empty() && follows[image]; }
+  void look_up(const SessionContext& context, const Policy& policy, SessionMemory& memory);
+  void settle(std::int32_t image);
 };
 
 }  // namespace navit_edge

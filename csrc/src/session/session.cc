@@ -81,6 +81,10 @@ std::optional<std::uint64_t> Session::try_submit(OwnedImage& image, const Submit
   return opened(impl_).use().submit(image, options, std::move(done), wait);
 }
 
+std::optional<Result> Session::recall(const SubmitOptions& options, std::string& note) {
+  return opened(impl_).use().recall(options, note);
+}
+
 bool Session::cancel(std::uint64_t id) { return opened(impl_).use().cancel(id); }
 bool Session::drain(const WaitOptions& wait) { return opened(impl_).use().drain(wait); }
 void Session::close() {

@@ -25,9 +25,11 @@ SessionCore::SessionCore(const std::filesystem::path& bundle, SessionOptions opt
     : context_(bundle, std::move(options)),
       devices_(context_),
       submissions_(context_.options.queue_limit, context_.options.queue_bytes, most_completed(context_), completions_),
+      twins_(submissions_.queue()),
       scheduler_(context_.limits, {context_.options.aging_us, context_.options.batch_wait_us}, submissions_.queue(),
                  devices_.rules(context_)),
-      faults_(devices_, scheduler_, submissions_, completions_, observer_) {
+      faults_(devices_, scheduler_, submissions_, twins_, completions_, observer_) {
+  if (context_.options.cache_bytes > 0) memory_.emplace(context_);
   const bool one = devices_.size() == 1;
   context_.limits.streams = one && context_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
 }
@@ -92,7 +94,8 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
     const Lock lock(mutex_);
     devices = scheduler_.plan_devices(Clock::now());
   }
-  job.plan(context_, policy, load_for(policy, images.size()), devices_[0].host.may_pair(), std::move(devices));
+  job.plan(context_, policy, load_for(policy, images.size()), devices_[0].host.may_pair(), std::move(devices),
+           memory_ ? &*memory_ : nullptr, options.contents);
 
   std::exception_ptr stopped;
   {
@@ -118,75 +121,63 @@ std::optional<std::uint64_t> SessionCore::submit(OwnedImage& image, const Submit
   if (done == nullptr) throw InvalidInput("submit was given an empty callback; expected one that takes the result");
   check_option("deadline_us", options.deadline_us);
   check_option("timeout_us", wait.timeout_us);
-  const Clock::time_point now = Clock::now();
-  const std::uint64_t id = ++last_id_;
-  Result result;
-  result.image = image.view.size();
-  result.id = id;
-  result.tag = options.tag;
-  double share_us = 0;
-  try {
-    const Policy& policy = context_.policy_of(options.policy);
-    context_.size_image(image.view, id, policy, load_for(policy, 1), result);
-    share_us = scheduler_.share_us(result.tokens);
-  } catch (const Error&) {
-    result.error = std::current_exception();
-  }
-  const std::uint64_t bytes = result.error == nullptr ? bytes_of(image.view) : 0;
+  SubmitCall call(++last_id_, options, memory_ ? &*memory_ : nullptr);
+  const Policy& policy = context_.policy_of(options.policy);
+  call.size(context_, image.view, policy, load_for(policy, 1), scheduler_);
 
   Lock lock(mutex_);
   refuse_if_over();
+  const bool takes_place = !call.recall() || !submissions_.takes_results();
   const bool in_callback = lifecycle_.on_own_thread();  // a place may need it to return
-  if (!submissions_.enter(options.priority, bytes, in_callback && wait.timeout_us == kForEver)) {
+  if (takes_place && !submissions_.enter(options.priority, call.bytes, in_callback && wait.timeout_us == kForEver)) {
     if (in_callback || !(wait.timeout_us > 0)) return std::nullopt;
     wake_workers();  // while somebody waits for a place, images do not wait for company
-    const bool placed = submissions_.wait_for_place(lock, options.priority, bytes, wait, [&] { return over(); });
+    const bool placed = submissions_.wait_for_place(lock, options.priority, call.bytes, wait, [&] { return over(); });
     refuse_if_over();
     if (!placed) return std::nullopt;
+    call.recall();  // what has come meanwhile
   }
   PendingImage* pending = nullptr;
+  const bool waits = call.waits();
   try {
     pending = &submissions_.queue().blank();
-    pending->id = id;
-    pending->priority = options.priority;
-    pending->bytes = bytes;
-    pending->deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
-    pending->due = pending->deadline;
-    pending->submitted = now;
-    pending->share_us = share_us;
-    pending->failed_on = -1;
-    pending->image = std::move(image);
-    pending->result = std::move(result);
-    pending->done = std::move(done);
-    if (pending->result.error == nullptr) submissions_.queue().push(*pending);
+    call.fill(*pending, image, done);
+    if (waits) call.count(twins_.join(*pending));
   } catch (...) {  // memory has run out: it is the caller's, as if it had not been submitted
     if (pending != nullptr) {
       image = std::move(pending->image);
-      pending->result = {};
-      pending->done = nullptr;
+      pending->clear();
       submissions_.queue().recycle(*pending);
     }
-    submissions_.leave(options.priority, bytes);
+    if (takes_place) submissions_.leave(options.priority, call.bytes);
     throw;
   }
   submissions_.begun(*pending);
   observer_.submitted();
-  if (pending->result.error != nullptr) {
-    submissions_.leave(options.priority, bytes);
-    observer_.failed_waiting(*pending, pending->result.error);
-    completions_.put(*pending);
-  } else {
+  if (waits) {
     wake_workers();
+  } else {
+    if (takes_place) submissions_.leave(options.priority, call.bytes);
+    observer_.recalled(*pending);
+    completions_.put(*pending);
   }
-  return id;
+  return call.id;
+}
+
+std::optional<Result> SessionCore::recall(const SubmitOptions& options, std::string& note) {
+  if (!memory_ || !options.content) return std::nullopt;
+  {
+    const Lock lock(mutex_);
+    refuse_if_over();
+  }
+  return memory_->recall(options, context_.policy_of(options.policy), ++last_id_, note, observer_);
 }
 
 bool SessionCore::cancel(std::uint64_t id) {
   const Lock lock(mutex_);
-  PendingImage* const image = submissions_.queue().find(id);
-  if (image == nullptr) return false;
   const auto error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
-  submissions_.queue().remove(*image);
+  PendingImage* const image = twins_.take_back(id);
+  if (image == nullptr) return false;
   image->result.error = error;
   observer_.cancelled(*image);
   completions_.put(*image);
@@ -279,6 +270,7 @@ void SessionCore::carry_out(Worker& worker) {
     observer_.given_back(worker.pack, worker.runner, false, worker.runner.error());
   } else {
     worker.runner.finish(worker.pack);
+    if (memory_) memory_->remember(worker.pack);
     observer_.ended(worker.pack, worker.runner, false, worker.runner.error());
   }
   worker.pack.hand_back();
@@ -311,8 +303,9 @@ void SessionCore::end(Worker& worker) {
     }
     report.start_us = microseconds(worker.runner.started() - pack.job->start);
     pack.job->end_pack(*pack.plan);
+    observer_.twins_ended(*pack.job, *pack.plan);
   } else {
-    for (PendingImage* image : pack.batch.images) completions_.put(*image);
+    for (PendingImage* image : pack.batch.images) faults_.complete(*image);
   }
   if (broke) faults_.lose(device);
   wake_workers();
@@ -373,6 +366,7 @@ Metrics SessionCore::metrics() const {
   Metrics all = observer_.recorder().metrics();
   all.slots = slots();
   all.callback_errors = completions_.threw();
+  if (memory_) all.cache = memory_->results().metrics();
   const Lock lock(mutex_);
   all.devices = devices_.metrics();
   return all;

@@ -22,7 +22,10 @@
 #include "session/metrics_observer.h"
 #include "session/run_job.h"
 #include "session/scheduler.h"
+#include "session/session_memory.h"
 #include "session/submissions.h"
+#include "session/submit_call.h"
+#include "session/twins.h"
 #include "session/worker.h"
 
 namespace navit_edge {
@@ -41,7 +44,9 @@ namespace navit_edge {
 ///   its threads.
 /// * They are locked in this order: Lifecycle's, `mutex_`, CompletionQueue's or that of the turns. EngineHost's first
 ///   one is never held with others.
-/// * SessionContext does not change once the core is made; MetricsObserver and `last_id_` are atomic.
+/// * SessionContext does not change once the core is made; MetricsObserver and `last_id_` are atomic. SessionMemory has
+/// a
+///   mutex of its own, the last of all.
 class SessionCore : public std::enable_shared_from_this<SessionCore> {
  public:
   SessionCore(const std::filesystem::path& bundle, SessionOptions options);
@@ -55,6 +60,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   /// The id; none if there was no place before the time of `wait` had passed, and then `image` is as it was.
   std::optional<std::uint64_t> submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                       const WaitOptions& wait);
+  std::optional<Result> recall(const SubmitOptions& options, std::string& note);
   bool cancel(std::uint64_t id);
   /// False if the time of `wait` passed before.
   bool drain(const WaitOptions& wait);
@@ -96,10 +102,12 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   Devices devices_;
   CompletionQueue completions_;
   MetricsObserver observer_;
+  std::optional<SessionMemory> memory_;  // none: nothing is remembered
   std::atomic<std::uint64_t> last_id_{0};
 
   mutable std::mutex mutex_;
   Submissions submissions_;
+  Twins twins_;
   Scheduler scheduler_;
   Faults faults_;
   std::deque<Worker> workers_;

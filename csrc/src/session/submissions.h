@@ -35,6 +35,8 @@ class Submissions {
                       FunctionRef<bool()> over);
   /// Gives back the place of an image that is not in the queue.
   void leave(std::int32_t priority, std::uint64_t bytes) noexcept;
+  /// Whether a result that is there already may join those that wait for their callbacks, without a place.
+  [[nodiscard]] bool takes_results() const noexcept { return completions_->size() < most_completed_; }
   /// Places may have become free: lets those in who wait.
   void let_in() noexcept;
 

@@ -47,13 +47,14 @@ Stream& Stream::operator=(Stream&& other) noexcept {
   return *this;
 }
 
-Pushed Stream::push(OwnedImage image, std::uint64_t tag) {
+Pushed Stream::push(OwnedImage image, std::uint64_t tag, std::optional<Content> content) {
   std::uint64_t push = 0;
   const Pushed admitted = state_->admit(*session_, bytes_of(image.view), tag, push);
   if (admitted != Pushed::kTaken) return admitted;
 
   SubmitOptions submit = state_->options.submit;
   submit.tag = tag;
+  submit.content = std::move(content);
   const Done done = [state = state_, push](Result&& result) { state->complete(push, std::move(result)); };
   std::uint64_t id = 0;
   try {
@@ -119,13 +120,19 @@ bool Stream::await_room(std::size_t bytes) {
 }
 
 Pushed Stream::push_failed(std::exception_ptr error, std::uint64_t tag) {
+  Result result;
+  result.error = std::move(error);
+  return push_done(std::move(result), tag);
+}
+
+Pushed Stream::push_recalled(Result result, std::uint64_t tag) { return push_done(std::move(result), tag); }
+
+Pushed Stream::push_done(Result&& result, std::uint64_t tag) {
   std::uint64_t push = 0;
   const Pushed admitted = state_->admit(*session_, 0, tag, push);
   if (admitted != Pushed::kTaken) return admitted;
-  Result result;
+  if (!result.cached) session_->count_refused(ErrorCode::kInvalidInput);  // recall has counted the others
   result.tag = tag;
-  result.error = std::move(error);
-  session_->count_refused(ErrorCode::kInvalidInput);
   state_->complete(push, std::move(result));
   return Pushed::kTaken;
 }

@@ -1,6 +1,8 @@
 #include "bundle/sha256.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,7 +10,10 @@
 #include "support/check.h"
 #include "support/temp_dir.h"
 
+using navit_edge::best_sha256_kernel;
+using navit_edge::kMostSha256Lanes;
 using navit_edge::Sha256;
+using navit_edge::sha256_lanes;
 using navit_edge::Sha256Kernel;
 
 namespace {
@@ -79,6 +84,32 @@ TEST_CASE("the way a stream is cut does not change its hash") {
         hash.update(std::as_bytes(std::span(text).subspan(at, std::min(piece, text.size() - at))));
       }
       CHECK(hash.finish() == whole);
+    }
+  }
+}
+
+TEST_CASE("inputs that are hashed together have the digests of each alone, by every kernel") {
+  std::vector<Sha256Kernel> kernels{Sha256Kernel::kPortable};
+  if (best_sha256_kernel() != Sha256Kernel::kPortable) kernels.push_back(best_sha256_kernel());
+  for (const Sha256Kernel kernel : kernels) {
+    const std::size_t lanes = sha256_lanes(kernel);
+    REQUIRE(lanes <= kMostSha256Lanes);
+    for (std::size_t count = 1; count <= lanes; ++count) {
+      std::vector<std::vector<std::uint8_t>> inputs(count);
+      std::vector<const std::uint8_t*> bytes;
+      for (std::size_t i = 0; i < count; ++i) {
+        for (std::size_t at = 0; at < 64 * 5 + 9; ++at)
+          inputs[i].push_back(static_cast<std::uint8_t>(at * at + 31 * i));
+        bytes.push_back(inputs[i].data());
+      }
+      std::vector<Sha256> hashes(count, Sha256(kernel));
+      Sha256::update_together(hashes, bytes.data(), 5);
+      for (std::size_t i = 0; i < count; ++i) {
+        hashes[i].update(std::as_bytes(std::span(inputs[i]).subspan(64 * 5)));
+        Sha256 alone(kernel);
+        alone.update(std::as_bytes(std::span(inputs[i])));
+        CHECK(hashes[i].finish() == alone.finish());
+      }
     }
   }
 }

@@ -20,12 +20,14 @@ from navit_edge.cli.common import (
     err_console,
 )
 from navit_edge.cli.decoding import decoding
+from navit_edge.cli.on_ray import OnRay, job_on, on_ray
 from navit_edge.cli.run_output import (
     Format,
     check_files,
     check_output,
     end,
     format_of,
+    kept_arrays,
     open_output,
     place_of,
     to_terminal,
@@ -56,6 +58,7 @@ _TOKENS = "Tokens of an image"
 @command
 @decoding
 @text_classes
+@on_ray
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
@@ -241,6 +244,7 @@ def run(
     *,
     decode: DecodeOptions,
     by_text: TextClasses,
+    where: OnRay | None,
 ) -> None:
     """Run images of any size through a bundle. You get one result per image, in input order.
 
@@ -250,7 +254,6 @@ def run(
     """
     import navit_edge as ne
     from navit_edge.run import film
-    from navit_edge.run.feed import Feed
     from navit_edge.run.html import JobPage
     from navit_edge.run.job import run_job, traced
     from navit_edge.run.journal import fingerprint
@@ -264,6 +267,8 @@ def run(
     kind = format_of(place, form, as_json)
     check_output(place, kind, resume=resume, overwrite=overwrite)
     check_files(trace=trace, report=report, html=html)
+    if where is not None and trace is not None:
+        raise typer.BadParameter("actors write no trace; expected it without --ray", param_hint="--trace")
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
     try:
@@ -271,7 +276,7 @@ def run(
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     options = backend_options(backend_option)
-    kept = _kept(save, kind, bundle)
+    kept = kept_arrays(save, kind, bundle)
     classifier = by_text.classifier(bundle, threads=threads) if by_text else None
     classify = None if classifier is None else classifier.top_k
     if not math.isfinite(fps):
@@ -291,22 +296,24 @@ def run(
         raise typer.BadParameter(str(error), param_hint="IMAGES") from None
     sources.check()
     console = err_console()
-    with ne.Session(
-        bundle,
-        device=device,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        slots=slots,
-        max_tokens_per_image=max_tokens,
-        overflow=overflow,
-        decode=decode,
-        options=options,
-    ) as session:
+    asked = {
+        "device": device,
+        "engine": engine,
+        "precision": precision,
+        "threads": threads,
+        "slots": slots,
+        "max_tokens_per_image": max_tokens,
+        "overflow": overflow,
+        "decode": decode,
+        "options": options,
+    }
+    with job_on(where, bundle, asked, chosen, kept, top_k, by_text, decoders, with_results=html is not None) as (
+        session,
+        feed,
+    ):
         if not quiet:
             announce(session)
         layout = layout_of(bundle, labels=by_text.names or session.labels, top_k=top_k, save=kept, classify=classify)
-        feed = Feed(session, decoders=decoders, policy=chosen)
         mixed = kind == "jsonl" and to_terminal(place)  # lines would run into the bar
         progress = Progress(console, quiet=quiet, bar=not mixed, fill=feed.fill)
         job = fingerprint(
@@ -352,29 +359,6 @@ def _decoding_of(decode: DecodeOptions) -> dict[str, str]:
     """What of decoding changes results, where it is not the bundle's own."""
     said = {"orientation": decode.orientation, "icc": decode.icc}
     return {name: value for name, value in said.items() if value is not None}
-
-
-def _kept(save: str, kind: Format, bundle: Path) -> list[str]:
-    """What --save names; where it is not given, what the format is for."""
-    from navit_edge.run.rows import ARRAYS, offered_shapes
-
-    if not save:
-        if kind not in ("parquet", "numpy"):
-            return []
-        offered = offered_shapes(bundle)
-        wanted: tuple[str, ...] = ("embedding", "logits")
-        return [name for name in wanted if name in offered][:1]
-    names = [name.strip() for name in save.split(",")]
-    if names == ["none"]:
-        return []
-    for name in names:
-        if name not in ARRAYS:
-            raise typer.BadParameter(f"{name!r}; expected any of {', '.join(ARRAYS)}, or none", param_hint="--save")
-    if kind == "table":
-        raise typer.BadParameter(
-            "a table has no room for it; give --format jsonl, parquet or numpy", param_hint="--save"
-        )
-    return [name for name in ARRAYS if name in names]
 
 
 def announce(session: Any) -> None:

@@ -58,6 +58,29 @@ def format_of(place: Place | None, form: Format | None, as_json: bool) -> Format
     return form
 
 
+def kept_arrays(save: str, kind: Format, bundle: Path) -> list[str]:
+    """What --save names; where it is not given, what the format is for."""
+    from navit_edge.run.rows import ARRAYS, offered_shapes
+
+    if not save:
+        if kind not in ("parquet", "numpy"):
+            return []
+        offered = offered_shapes(bundle)
+        wanted: tuple[str, ...] = ("embedding", "logits")
+        return [name for name in wanted if name in offered][:1]
+    names = [name.strip() for name in save.split(",")]
+    if names == ["none"]:
+        return []
+    for name in names:
+        if name not in ARRAYS:
+            raise typer.BadParameter(f"{name!r}; expected any of {', '.join(ARRAYS)}, or none", param_hint="--save")
+    if kind == "table":
+        raise typer.BadParameter(
+            "a table has no room for it; give --format jsonl, parquet or numpy", param_hint="--save"
+        )
+    return [name for name in ARRAYS if name in names]
+
+
 def check_output(place: Place | None, form: Format, *, resume: bool, overwrite: bool) -> None:
     """Before anything is loaded: ends with usage, or raises OutputError, if results cannot go there."""
     hint = "--resume, --overwrite"

@@ -12,6 +12,7 @@ import typer
 from navit_edge.cli.byte_sizes import bytes_of
 from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
 from navit_edge.cli.run import SlotsOption
+from navit_edge.cli.run_output import check_files
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
 
@@ -115,6 +116,16 @@ def serve(
     queue_bytes: Annotated[
         str, typer.Option(help="The same of their pixels.", metavar="SIZE", rich_help_panel=_QUEUE)
     ] = "1GiB",
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="Remember results, so that images that come again are not computed again (navit-edge docs cache); "
+            "of each bundle.",
+            metavar="SIZE",
+            show_default="none",
+            rich_help_panel=_QUEUE,
+        ),
+    ] = "0",
     batch_wait_ms: Annotated[
         float,
         typer.Option(
@@ -152,6 +163,15 @@ def serve(
             rich_help_panel=_LISTEN,
         ),
     ] = "",
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="At the end write a trace of the session, for ui.perfetto.dev; of several bundles FILE.NAME.json.",
+            metavar="FILE.json",
+            show_default=False,
+            rich_help_panel=_LISTEN,
+        ),
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Serve bundles over HTTP and gRPC by the Open Inference Protocol (KServe v2).
@@ -177,6 +197,7 @@ def serve(
     addresses = _address("--http", http), _address("--grpc", grpc)
     if addresses == (None, None):
         raise typer.BadParameter("both are off; expected an address for one", param_hint="--http, --grpc")
+    check_files(trace=trace)
     security = read_security(api_key_file=api_key_file, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca)
     limits = Limits(
         max_body_bytes=bytes_of(max_body, "--max-body"),
@@ -197,13 +218,20 @@ def serve(
         overflow=overflow,
         queue_limit=queue_limit,
         queue_bytes=bytes_of(queue_bytes, "--queue-bytes"),
+        cache_bytes=bytes_of(cache, "--cache"),
         batch_wait_ms=batch_wait_ms,
         decode=ne.DecodeOptions(max_pixels=limits.max_pixels, max_file_bytes=limits.max_body_bytes),
     )
     bundles_by_name = named(bundles, name or ())
 
     def make() -> Server:
-        repository = Repository(bundles_by_name, limits=limits, open_session=open_session, spans=opentelemetry_spans())
+        repository = Repository(
+            bundles_by_name,
+            limits=limits,
+            open_session=open_session,
+            spans=opentelemetry_spans(),
+            trace_file=trace,
+        )
         service = Service(repository=repository, security=security, access_log=log)
         server = Server(service, http=addresses[0], grpc=addresses[1])
         for address in addresses:

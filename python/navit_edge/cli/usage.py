@@ -20,6 +20,9 @@ from navit_edge.text import shown
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
+#: Of a Ray cluster, as opposed to a file.
+_ADDRESS = re.compile(r"auto|local|[\w.\-]+:\d+|\[[0-9A-Fa-f:]+\]:\d+")
+
 #: Words of typer, and of pydantic in newer ones, and ours.
 _PLAIN = (
     (r" \(env var: '[^']*'\)", ""),  # of older ones
@@ -67,6 +70,8 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
+        if any("--ray" in parameter.opts for parameter in self.params):
+            args = _with_address(args)
         try:
             return super().parse_args(ctx, args)
         except _UsageError as error:
@@ -74,6 +79,16 @@ class Command(TyperCommand):
             if "unexpected extra argument" in message and "--json" in given:
                 vars(error)["message"] = f"{message}; --json takes no file: --json-file FILE writes one{_file(given)}"
             raise
+
+
+def _with_address(args: Sequence[str]) -> list[str]:
+    """``--ray`` may stand alone, which typer's options cannot: what follows is its value only if it can be one."""
+    made = list(args)
+    end = made.index("--") if "--" in made else len(made)
+    for place in reversed(range(end)):
+        if made[place] == "--ray" and not (place + 1 < end and _ADDRESS.fullmatch(made[place + 1])):
+            made.insert(place + 1, "auto")
+    return made
 
 
 def _file(given: Sequence[str]) -> str:

@@ -8,21 +8,25 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from navit_edge import _core
 from navit_edge.decode import Decoder
 from navit_edge.decode.decoder import Opened
 from navit_edge.decode.encoded import Encoded, held, is_encoded, name_of
 from navit_edge.decode.refusals import refusals
-from navit_edge.errors import NavitEdgeError
+from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.pixels import Given, as_pixels, given_by
 from navit_edge.threads import Workers
 from navit_edge.vocabulary import Layout
 
+if TYPE_CHECKING:
+    from navit_edge.decode.recall import Look
+
 #: Above so many bytes of pixels memory is given back to the system after each image.
 LARGE_BYTES = 16 << 20
-#: What became of an image: its pixels, or what is wrong with it.
-Outcome: TypeAlias = Given | Exception
+#: What became of an image: its pixels, its result if that was remembered, or what is wrong with it.
+Outcome: TypeAlias = Given | _core.Result | Exception
 
 
 def decode_here(image: Any, index: int, decoder: Decoder, layout: Layout | None) -> Outcome:
@@ -34,26 +38,48 @@ def decode_here(image: Any, index: int, decoder: Decoder, layout: Layout | None)
 
 
 def decode_in_room(
-    image: Any, index: int, decoder: Decoder, layout: Layout | None, await_room: Callable[[int], bool]
+    image: Any,
+    index: int,
+    decoder: Decoder,
+    layout: Layout | None,
+    await_room: Callable[[int], bool],
+    look: Look | None = None,
 ) -> Outcome | None:
     """In this thread. Of a file the header is read first, and then ``await_room`` asked for the bytes of its pixels;
-    None if it says that there will be none."""
+    None if it says that there will be none. ``look`` is asked before."""
     if not is_encoded(image):
         return decode_here(image, index, decoder, layout)
-    try:
-        opened = decoder.open(image, _who(index))
-    except NavitEdgeError as error:
-        return error
+    opened = _opened(decoder, image, _who(index), look)
+    if not isinstance(opened, Opened):
+        return opened
     if await_room(opened.pixel_bytes):
         return _decode(opened)
     opened.close()
     return None
 
 
+#: The header of a file; or what became of it without.
+Header: TypeAlias = Opened | _core.Result | NavitEdgeError
+
+
+def _opened(decoder: Decoder, source: Encoded, who: str, look: Look | None) -> Header:
+    try:
+        known = look(source, who) if look else None
+        if isinstance(known, _core.Result):
+            return known
+        if known is None:
+            return decoder.open(source, who)
+        opened = decoder.open(known.data, known.who)
+        opened.digest = known.digest
+        return opened
+    except InvalidInputError as error:
+        return error
+
+
 class _Opening(NamedTuple):
     place: int
     tag: Any
-    header: Future[Opened | NavitEdgeError] | Outcome
+    header: Future[Header] | Outcome
 
 
 class _Decoding(NamedTuple):
@@ -79,9 +105,11 @@ class Ahead:
         most_bytes: int,
         push: Callable[[int, Any, Outcome], bool],
         layout: Layout | None = None,
+        look: Look | None = None,
     ) -> None:
         self._decoder = decoder
         self._layout = layout
+        self._look = look
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._push = push
@@ -123,7 +151,7 @@ class Ahead:
                 if decoding.opened is not None:
                     decoding.opened.close()
 
-    def _open_ahead(self, source: Any, who: str) -> Future[Opened | NavitEdgeError] | Outcome:
+    def _open_ahead(self, source: Any, who: str) -> Future[Header] | Outcome:
         """What is open or may change is read at once: behind this call it is the source's again."""
         if not isinstance(source, (str, os.PathLike)):
             who = name_of(source, who)
@@ -132,21 +160,13 @@ class Ahead:
                     source = held(source, self._decoder.options.max_file_bytes)
             except NavitEdgeError as error:
                 return error
-        return self._workers.do(self._read_header, source, who)
-
-    def _read_header(self, source: Encoded, who: str) -> Opened | NavitEdgeError:
-        try:
-            return self._decoder.open(source, who)
-        except NavitEdgeError as error:
-            return error
+        return self._workers.do(_opened, self._decoder, source, who, self._look)
 
     def _decode_first(self) -> None:
         """Moves the oldest header on to decoding, when there is room for its pixels."""
         index, tag, header = self._opening.popleft()
         found = header.result() if isinstance(header, Future) else header
-        size = (
-            found.pixel_bytes if isinstance(found, Opened) else 0 if isinstance(found, Exception) else found.new_bytes
-        )
+        size = found.pixel_bytes if isinstance(found, Opened) else found.new_bytes if isinstance(found, Given) else 0
         opened = found if isinstance(found, Opened) else None
         try:
             while self._decoding and (
@@ -179,7 +199,7 @@ def _who(index: int) -> str:
 def _decode(opened: Opened) -> Outcome:
     large = opened.pixel_bytes > LARGE_BYTES
     try:
-        return given_by(opened.decode())
+        return given_by(opened.decode())._replace(digest=opened.digest)
     except NavitEdgeError as error:
         return error
     finally:

@@ -120,7 +120,9 @@ class Decoder:
 
 class Opened:
     """A file whose header was read. size: (height_px, width_px) of the decoded image. pixel_bytes: what its pixels take
-    when they are decoded."""
+    when they are decoded. digest: of the file, if it was asked for in a session's memory of results."""
+
+    digest = b""
 
     def __init__(self, decoder: Decoder, file: IO[bytes], name: str, *, cut: bool = False) -> None:
         self._decoder = decoder

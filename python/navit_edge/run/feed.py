@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from navit_edge.errors import BackendError, CancelledError
 from navit_edge.run.sources import Item
 
 if TYPE_CHECKING:
     from navit_edge.policy import Policy
+    from navit_edge.run.rows import Layout, Row
     from navit_edge.session import Result, Session
+
+
+class Done(NamedTuple):
+    """An image that is done. sizing: why it was scaled down; "" if it was not. result: None if nobody watches it."""
+
+    item: Item
+    row: Row
+    sizing: str
+    result: Result | None
 
 
 class Feed:
@@ -26,6 +36,12 @@ class Feed:
         self._decoders = decoders
         self._policy = policy
         self._stopped = False
+
+    def rows(self, items: Iterator[Item], layout: Layout) -> Generator[Done, None, None]:
+        """``results`` as rows of ``layout``."""
+        with closing(self.results(items)) as results:
+            for item, result in results:
+                yield Done(item, layout.row(item, result), result.sizing, result)
 
     def results(self, items: Iterator[Item]) -> Generator[tuple[Item, Result], None, None]:
         """Every image with its result, in order. An item that is an error itself has a result without an image.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from navit_edge.run.signals import Stop
 
 if TYPE_CHECKING:
     from navit_edge.inputs.entries import Skipped
-    from navit_edge.run.feed import Feed
+    from navit_edge.run.feed import Done
     from navit_edge.run.progress import Progress
     from navit_edge.run.rows import Layout
     from navit_edge.run.sinks import Sink
@@ -36,6 +36,17 @@ class Images(Protocol):
 
     def count(self) -> int | None:
         """How many there are, if that can be said."""
+
+
+class Feed(Protocol):
+    """The way of a job's images through what computes: a session (``run.feed``), or the actors of a Ray cluster."""
+
+    def rows(self, items: Iterator[Item], layout: Layout) -> Generator[Done, None, None]:
+        """Every image, in order. Ends early after ``stop``: what is in flight finishes, what waited is left out. Raises
+        BackendError if it cannot go on: images that were not done have no row."""
+
+    def stop(self) -> None:
+        """From any thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,25 +88,24 @@ def run_job(
     with Stop(on_stop=feed.stop, on_abort=progress.restore_terminal) as stop, progress:
         progress.count_with(sources.count, lambda: remaining.skipped)
         items = _until_stopped(remaining.of(sources.items(stop.fd)), stop)
-        results = feed.results(items)
+        rows = feed.rows(items, layout)
         try:
-            for item, result in results:
-                row = layout.row(item, result)
+            for item, row, sizing, result in rows:
                 sink.write(row)
                 written += 1
-                if watch is not None:
+                if watch is not None and result is not None:
                     watch(item, result)
                 if row.failed:
                     failed += 1
                     first_error = first_error or str(row.record["error"])
-                elif show_scaled and result.sizing:
+                elif show_scaled and sizing:
                     notes += 1
                     if notes <= _NOTES:
-                        progress.note(f"{item.name}: {result.sizing}", "yellow")
+                        progress.note(f"{item.name}: {sizing}", "yellow")
                 progress.add(row)
         finally:
             stop.wake()  # if a row cannot be written, the source may wait for a path that nobody needs any more
-            results.close()
+            rows.close()
             sink.flush()
         if notes > _NOTES:
             progress.note(f"and {notes - _NOTES} more were scaled down", "yellow")

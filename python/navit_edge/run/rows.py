@@ -52,19 +52,32 @@ class Layout:
     classify: Classify | None = None
 
     def row(self, item: Item, result: Result) -> Row:
-        record: dict[str, Any] = {"file": item.name.file}
-        if item.name.frame is not None:
-            record["frame"] = item.name.frame
-        if item.time_s is not None:
-            record["time_s"] = round(item.time_s, 6)
-        error = item.error or result.error
-        if error is not None:
-            return Row(record=record | error_values(error))
-        record |= values_of(result, self.labels, self.top_k, classify=self.classify)
+        return named(item, failed(item.error) if item.error is not None else self.values(result))
+
+    def values(self, result: Result) -> Row:
+        """What a row has of a result, whatever image it is of."""
+        if result.error is not None:
+            return failed(result.error)
         arrays = {array: getattr(result, name) for name, array in ARRAYS.items()}
         return Row(
-            record=record, arrays={name: a for name, a in arrays.items() if name in self.shapes and a is not None}
+            record=values_of(result, self.labels, self.top_k, classify=self.classify),
+            arrays={name: a for name, a in arrays.items() if name in self.shapes and a is not None},
         )
+
+
+def named(item: Item, values: Row) -> Row:
+    """The row of an image: its name, and what its result says."""
+    record: dict[str, Any] = {"file": item.name.file}
+    if item.name.frame is not None:
+        record["frame"] = item.name.frame
+    if item.time_s is not None:
+        record["time_s"] = round(item.time_s, 6)
+    return Row(record=record | values.record, arrays=values.arrays)
+
+
+def failed(error: Exception) -> Row:
+    """Of an image that has an error in place of a result."""
+    return Row(record=error_values(error))
 
 
 def offered_shapes(bundle: Path) -> dict[str, tuple[int, ...]]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from navit_edge.serve.request import Image, InferRequest, Parameters
     from navit_edge.session import Session
 
+#: Pixels of fewer bytes are hashed in the event loop: within 0.2 ms.
+HASHED_HERE_BYTES = 1 << 18
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -78,7 +81,8 @@ class _Submission:
         loop = asyncio.get_running_loop()
         decoding = []
         for index, image in enumerate(images):
-            if isinstance(image, np.ndarray):
+            # Pixels that a cache would hash are a worker's, too, if that takes longer than to hand them over.
+            if isinstance(image, np.ndarray) and (not self._session.cache_bytes or image.nbytes < HASHED_HERE_BYTES):
                 self._submit(index, image)
             else:
                 decoding.append(loop.run_in_executor(model.workers, self._submit, index, image))
@@ -94,7 +98,7 @@ class _Submission:
     @property
     def numbers(self) -> list[int]:
         """Of the images that were submitted, in the session's trace."""
-        return [future._id for future in self._futures.values()]
+        return [future._id for future in self._futures.values() if future._id]
 
     def take_back(self) -> None:
         """Cancels what is not done; what a worker has in hand is cancelled by it."""

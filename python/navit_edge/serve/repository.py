@@ -14,8 +14,9 @@ from enum import Enum
 from pathlib import Path
 
 from navit_edge.bundle import manifest as manifests
-from navit_edge.errors import InvalidInputError
+from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.machine.cores import usable_cores
+from navit_edge.metrics.trace import write as write_trace
 from navit_edge.serve.errors import Code, ServeError, served
 from navit_edge.serve.limits import Limits
 from navit_edge.serve.statistics import RequestStatistics
@@ -56,6 +57,7 @@ class Model:
         open_session: Callable[[Path], Session],
         workers: ThreadPoolExecutor,
         spans: Spans | None = None,
+        trace_file: Path | None = None,
     ) -> None:
         self.name = name
         self.version = VERSION
@@ -66,6 +68,7 @@ class Model:
         #: The requests for it: how many, how long; whose they were.
         self.statistics = RequestStatistics()
         self.tracing = ModelTracing(name, spans)
+        self._trace_file = trace_file
         self._path = path
         self._open_session = open_session
         self._opened: Opened | None = None
@@ -139,6 +142,8 @@ class Model:
             except BaseException as error:
                 self.state, self.reason = State.UNAVAILABLE, served(error).message
                 raise
+            if self._trace_file is not None:
+                self.tracing.start(self._opened.session)
             self.state, self.reason = State.READY, ""
 
     async def unload(self) -> None:
@@ -153,14 +158,23 @@ class Model:
     async def _close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            await asyncio.to_thread(opened.session.close)
+            await asyncio.to_thread(self._end, opened)
+
+    def _end(self, opened: Opened) -> None:
+        opened.session.close()
+        if self._trace_file is not None:
+            try:
+                write_trace(self.tracing.stop(opened.session), self._trace_file)
+            except NavitEdgeError as error:  # a full disk: everything else goes on
+                _log.error("the trace of %s cannot be written: %s", self.name, error)
 
     def _open(self) -> Opened:
         return Opened(manifest=manifests.load(self._path), session=self._open_session(self._path))
 
 
 class Repository:
-    """All models of a server. bundles: name -> bundle, as ``named`` gives it. spans: OpenTelemetry's, of requests."""
+    """All models of a server. bundles: name -> bundle, as ``named`` gives it. spans: OpenTelemetry's, of requests.
+    trace_file: gets a session's trace when the model is closed; of several models each has its own, t.NAME.json."""
 
     def __init__(
         self,
@@ -169,10 +183,16 @@ class Repository:
         limits: Limits,
         open_session: Callable[[Path], Session] = Session,
         spans: Spans | None = None,
+        trace_file: Path | None = None,
     ) -> None:
         self.limits = limits
         self.workers = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix="navit-edge decode")
-        self.models = {name: Model(name, path, open_session, self.workers, spans) for name, path in bundles.items()}
+        self.models = {
+            name: Model(
+                name, path, open_session, self.workers, spans, _of(trace_file, name if len(bundles) > 1 else "")
+            )
+            for name, path in bundles.items()
+        }
 
     def model(self, name: str, version: str = "") -> Model:
         """Raises ServeError. version: "" for the one there is."""
@@ -203,6 +223,14 @@ class Repository:
         for model in self.models.values():
             await model.unload()
         self.workers.shutdown(wait=False, cancel_futures=True)
+
+
+def _of(trace_file: Path | None, name: str) -> Path | None:
+    """A model's own, t.NAME.json for t.json."""
+    if trace_file is None or not name:
+        return trace_file
+    stem, dot, suffix = trace_file.name.partition(".")
+    return trace_file.with_name(f"{stem}.{name}{dot}{suffix}")
 
 
 def named(bundles: Sequence[Path], names: Sequence[str] = ()) -> dict[str, Path]:

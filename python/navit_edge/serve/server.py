@@ -179,7 +179,8 @@ def listen(address: Address) -> socket.socket:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         return socket.create_server((address.host, address.port), family=family, backlog=1024)
     except OSError as error:
-        why = error.strerror or str(error)
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror or str(error)  # not what create_server says
         raise InvalidInputError(
             f"cannot listen on {address}: {why}; end the program that does, or name another port with --http or --grpc "
             "(0: any free one)"

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from navit_edge.serve.accounting import current
 from navit_edge.serve.errors import Code, ServeError, bad_input, served
+from navit_edge.serve.grpc.wire import OF_INFER, check_parts
 from navit_edge.serve.limits import Limits, Room, Share
 from navit_edge.text import without_halves
 
@@ -120,6 +121,7 @@ class Calls:
         """Raises ServeError."""
         current().received_bytes += len(raw)
         share.grow_to(len(raw))
+        check_parts(raw, OF_INFER)
         message: M = request()
         try:
             message.ParseFromString(raw)

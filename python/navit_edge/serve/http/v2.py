@@ -6,7 +6,7 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,13 +20,14 @@ from navit_edge.serve.http.answers import json_answer
 from navit_edge.serve.http.body import Body, body_of, while_connected
 from navit_edge.serve.http.wire import HEADER_LENGTH, Parsed, compose, json_length, parse
 from navit_edge.serve.inference import Answer, infer
+from navit_edge.serve.limits import Limits
 from navit_edge.serve.repository import Model
-from navit_edge.serve.request import InferRequest, Parameters
+from navit_edge.serve.request import Image, InferRequest, Parameters
 from navit_edge.serve.service import Service
 from navit_edge.serve.statistics import statistics_of
 from navit_edge.serve.tensors import (
     IMAGES,
-    OutputTensor,
+    OF_PATCHES,
     Spec,
     images_of,
     inputs_offered,
@@ -39,9 +40,9 @@ from navit_edge.serve.tracing import read_trace_context
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 PLATFORM = "navit_edge"
-#: Longer JSON is read and written by a worker, while the event loop goes on.
+#: Longer JSON is read by a worker, and answers to more images are written by one, while the event loop goes on.
 _LONG_BYTES = 1 << 16
-_LONG_VALUES = 1 << 14
+_FEW_IMAGES = 4
 #: What JSON of numbers takes when it is read, for each of its bytes.
 _BYTES_OF_JSON = 8
 #: Of the requests that change the repository.
@@ -100,14 +101,13 @@ def routes(service: Service) -> APIRouter:
         manifest = model.opened.manifest  # what cannot be answered is refused before the body is read
         header = request.headers.get(HEADER_LENGTH)
         async with body_of(request, service) as body:
-            parsed = await _parsed(model, body, header, dict(request.query_params))
+            parsed, images = await _read(model, service.limits, body, header, dict(request.query_params))
             parameters = Parameters.of(parsed.parameters)
             wanted = outputs_wanted(parsed.outputs, manifest, parameters)
-            images = images_of(parsed.inputs, service.limits)
             trace = read_trace_context(request.headers.get("traceparent"), request.headers.get("tracestate"))
             work = infer(model, InferRequest(images=images, parameters=parameters, trace=trace))
             answer = await while_connected(request, work)
-            return await _answered(model, parsed, answer, outputs_of(answer.results, wanted, parameters))
+            return await _answered(model, parsed, answer, wanted, parameters)
 
     async def index(request: Request) -> Response:
         """All models that the server was started with, and their states."""
@@ -153,26 +153,36 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-async def _parsed(model: Model, body: Body, header: str | None, query: dict[str, str]) -> Parsed:
+async def _read(
+    model: Model, limits: Limits, body: Body, header: str | None, query: dict[str, str]
+) -> tuple[Parsed, list[Image]]:
+    def read() -> tuple[Parsed, list[Image]]:
+        parsed = parse(body.data, header, query)
+        return parsed, images_of(parsed.inputs, limits)
+
     length = json_length(body.data, header)
     if length <= _LONG_BYTES:
-        return parse(body.data, header, query)
+        return read()
     body.share.grow_to(len(body.data) + _BYTES_OF_JSON * length)
-    return await asyncio.get_running_loop().run_in_executor(model.workers, parse, body.data, header, query)
+    return await asyncio.get_running_loop().run_in_executor(model.workers, read)
 
 
-async def _answered(model: Model, parsed: Parsed, answer: Answer, outputs: list[OutputTensor]) -> Response:
+async def _answered(
+    model: Model, parsed: Parsed, answer: Answer, wanted: Sequence[str], parameters: Parameters
+) -> Response:
     head: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if parsed.id:
         head["id"] = parsed.id
     head["parameters"] = parameters_of(answer.results)
-    text = [one for one in outputs if parsed.binary is not None and one.name not in parsed.binary]
-    if sum(len(one.array) if isinstance(one.array, list) else one.array.size for one in text) <= _LONG_VALUES:
-        body, length = compose(head, outputs, parsed.binary)
+
+    def write() -> tuple[bytes, int]:
+        return compose(head, outputs_of(answer.results, wanted, parameters), parsed.binary)
+
+    if len(answer.results) <= _FEW_IMAGES and not set(wanted) & set(OF_PATCHES):
+        body, length = write()
     else:
-        loop = asyncio.get_running_loop()
-        body, length = await loop.run_in_executor(model.workers, compose, head, outputs, parsed.binary)
-    if len(text) == len(outputs):
+        body, length = await asyncio.get_running_loop().run_in_executor(model.workers, write)
+    if parsed.binary is not None and not parsed.binary & set(wanted):
         return Response(body, media_type="application/json")
     return Response(body, headers={HEADER_LENGTH: str(length)}, media_type="application/octet-stream")
 

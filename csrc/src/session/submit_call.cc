@@ -1,0 +1,59 @@
+#include "session/submit_call.h"
+
+#include <utility>
+
+#include "navit_edge/error.h"
+#include "pixels/image_check.h"
+
+namespace navit_edge {
+
+void SubmitCall::size(const SessionContext& context, const ImageView& image, const Policy& policy, const Load& load,
+                      const Scheduler& scheduler) {
+  result_.image = image.size();
+  result_.id = id;
+  result_.tag = options_->tag;
+  try {
+    context.size_image(image, id, policy, load, result_);
+    share_us_ = scheduler.share_us(result_.tokens);
+    bytes = bytes_of(image);
+    if (memory_ == nullptr) return;
+    key_ = memory_->key_of(image, result_.grid, policy, options_->content, context.threads);
+  } catch (const Error&) {
+    result_.error = std::current_exception();
+  }
+}
+
+bool SubmitCall::recall() {
+  if (!known_ && key_) known_ = memory_->results().recall(*key_, result_);
+  return known_;
+}
+
+void SubmitCall::fill(PendingImage& pending, OwnedImage& image, Done& done) {
+  const bool is_to_wait = waits();
+  pending.id = id;
+  pending.priority = options_->priority;
+  pending.bytes = bytes;
+  pending.deadline = options_->deadline_us > 0 ? after(now_, options_->deadline_us) : Clock::time_point::max();
+  pending.due = pending.deadline;
+  pending.submitted = now_;
+  pending.share_us = share_us_;
+  pending.failed_on = -1;
+  pending.image = std::move(image);
+  pending.result = std::move(result_);
+  if (known_) pending.result.queue_us = microseconds_since(now_);
+  pending.done = std::move(done);
+  if (!is_to_wait) return;
+  pending.key = key_;
+  if (key_ && options_->content) pending.note = options_->content->note;
+}
+
+void SubmitCall::count(bool follows) noexcept {
+  if (!key_) return;
+  if (follows) {
+    memory_->results().count_coalesced();
+  } else {
+    memory_->results().count_miss();
+  }
+}
+
+}  // namespace navit_edge

@@ -1,0 +1,60 @@
+"""A Ray cluster on this machine for the tests, a process of its own: ``python ray_cluster.py CPUS...``, a node each.
+
+It prints a line of JSON, {"address": ..., "raylets": [...]}, and then does what it reads, a line each: ``remove 0``
+ends a node at once, as if its plug was pulled, and ``add CPUS`` starts one. At the end of its input it ends the
+cluster. Everything listens on 127.0.0.1 only, without a dashboard or usage statistics.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+#: Of every process of the cluster, and of the drivers that connect to it. The second: 127.0.0.1 stays 127.0.0.1.
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+#: Of each node: results of these tests are small.
+STORE_BYTES = 80 << 20
+
+
+def main() -> None:
+    os.environ.update(ENVIRONMENT)
+    from ray.cluster_utils import Cluster
+
+    folder = tempfile.mkdtemp(prefix="ne-ray-")  # a short name: sockets lie in it
+    cluster = Cluster()
+    common = {"node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES, "include_log_monitor": False}
+    try:
+        cluster.add_node(
+            num_cpus=0,
+            include_dashboard=False,
+            temp_dir=folder,
+            _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False},
+            **common,
+        )
+        nodes = [cluster.add_node(num_cpus=int(cpus), wait=False, **common) for cpus in sys.argv[1:]]
+        cluster.wait_for_nodes(timeout=120)
+
+        def tell() -> None:
+            raylets = [info.process.pid for node in nodes if node for info in node.all_processes["raylet"]]
+            print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
+
+        tell()
+        for line in sys.stdin:
+            order, value = line.split()
+            if order == "remove":
+                cluster.remove_node(nodes[int(value)], allow_graceful=False)
+                nodes[int(value)] = None
+            else:
+                nodes.append(cluster.add_node(num_cpus=int(value), **common))
+            tell()
+    finally:
+        cluster.shutdown()
+        shutil.rmtree(Path(folder), ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

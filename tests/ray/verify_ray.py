@@ -1,0 +1,48 @@
+"""5,000 images over four actors on three nodes, of which an actor and a node are lost in the middle (minutes)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from several_nodes import RayCluster, check_lines, ended, eventually, feed, lines_of, make_images, started
+
+import navit_edge as ne
+
+pytest.importorskip("ray.cluster_utils", reason="needs navit-edge[ray]")
+
+COUNT = 5000
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[RayCluster]:
+    made = RayCluster(2, 1, 1)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_five_thousand_images_come_once_although_an_actor_and_a_node_are_lost(
+    large: RayCluster, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    paths = make_images(tmp_path / "images", COUNT)
+    paths[77].write_bytes(b"no image")
+    with ne.Session(tiny_bundle, engine="openvino-cpu-fp32", threads=1) as session:
+        alone = session.run(paths, on_error="return")
+    output = tmp_path / "out.jsonl"
+    job = started(large, tiny_bundle, output, "--ray-batch", "32")
+    feed(job, paths[:1500])
+    eventually(job, lambda: len(lines_of(output)) > 500 and len(large.actors()) == 4)
+    os.kill(large.actors()[-1], signal.SIGKILL)
+    feed(job, paths[1500:3000])
+    eventually(job, lambda: len(lines_of(output)) > 2000 and len(large.actors()) == 4)
+    large.order("remove 0")
+    feed(job, paths[3000:])
+    code, said = ended(job)
+    assert code == 1, said
+    assert f"1 of {COUNT:} images failed" in said
+    check_lines(lines_of(output), paths, alone)
