@@ -33,7 +33,7 @@ endif
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-fast test-cpp test-python compile-aarch64 test-sanitizers fuzz soak verify-families lint check-tools bench gpu-check wheels clean
+.PHONY: help demo test test-fast test-cpp test-python compile-aarch64 test-sanitizers fuzz soak verify-families test-serving lint check-tools bench gpu-check wheels clean
 .PHONY: tidy check-all check-gcc11 check-clang check-aarch64 check-docs check-python3.10 check-python3.12 check-python3.13
 
 help:  ## this list
@@ -116,7 +116,7 @@ soak: $(VENV)/.installed  ## minutes of ever new shapes through one session: not
 
 # What CI does not run. Needs, on Debian and Ubuntu: g++-11 clang g++-11-aarch64-linux-gnu qemu-user, and the two Pythons.
 check-all: test tidy test-sanitizers check-gcc11 check-clang check-aarch64  ## everything; hours
-check-all: check-python3.10 check-python3.12 check-python3.13 check-docs fuzz verify-families soak
+check-all: check-python3.10 check-python3.12 check-python3.13 check-docs fuzz verify-families test-serving soak
 check-all: export NAVIT_EDGE_TESTS_WHOLE = 1
 
 test-python: $(VENV)/.installed $(TRITON)
@@ -126,6 +126,13 @@ verify-families: $(VENV)/.installed  ## every case of every family of checkpoint
 	@mkdir -p build
 	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/families -o python_files="test_*.py verify_*.py" -o junit_family=xunit1 --junitxml=build/verify-families.xml
 	$(PY) scripts/families_table.py build/verify-families.xml  # the table of docs/families.md
+
+$(VENV)/.serving: requirements-serving.txt | $(VENV)/.packages
+	$(PIP) install --no-compile -r requirements-serving.txt
+	touch $@
+
+test-serving: $(VENV)/.installed $(TRITON) $(VENV)/.serving  ## the server with more clients: openai, a browser (needs Chromium), hadolint
+	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/serving -o python_files="test_*.py verify_*.py"
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure

@@ -282,7 +282,7 @@ def siglip2_bundle(made_once: MadeOnce) -> Path:
 
         make_folder(folder / "folder")
         bundle = folder / "model.navit"
-        options = ("--text", "--lowerings", "padded", "--processor", "pillow")
+        options = ("--text", "--lowerings", "masked,padded", "--processor", "pillow")
         command = ["export", "--checkpoint", str(folder / "folder"), *options, "-o", str(bundle)]
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.stderr

@@ -27,6 +27,7 @@ void bind_result(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 void bind_sizing(pybind11::module_& module);
 void bind_stream(pybind11::module_& module);
+void bind_text(pybind11::module_& module);
 
 /// navit_edge.Pixels: a view and what keeps its bytes alive.
 struct Pixels {

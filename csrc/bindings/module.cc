@@ -21,4 +21,5 @@ PYBIND11_MODULE(_core, module) {
   navit_edge::bindings::bind_metrics(module);
   navit_edge::bindings::bind_sizing(module);
   navit_edge::bindings::bind_stream(module);
+  navit_edge::bindings::bind_text(module);
 }

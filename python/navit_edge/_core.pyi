@@ -363,6 +363,16 @@ class Stream:
     @property
     def capacity(self) -> int: ...
 
+class TextEncoder:
+    def __init__(
+        self, bundle: str | PathLike[str], *, engine: str, threads: int = 0, vendor_dirs: Sequence[str]
+    ) -> None: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+    def embed(self, ids: npt.NDArray[np.int32], mask: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]: ...
+
 class Packer:
     def __init__(
         self,

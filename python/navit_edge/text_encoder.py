@@ -90,12 +90,7 @@ class TextEncoder:
 
         Raises InvalidInputError: no texts, or what is none.
         """
-        encodings = self._tokenizer.encode_batch(_checked(texts))
-        return TokenizedTexts(
-            ids=np.array([one.ids for one in encodings], np.int32),
-            mask=np.array([one.attention_mask for one in encodings], np.int32),
-            cut=tuple(index for index, one in enumerate(encodings) if one.overflowing),
-        )
+        return _tokenized(self._tokenizer, texts)
 
     def embed(self, texts: Sequence[str]) -> Array:
         """One embedding a text, float32 [N, D], of length 1; a RuntimeWarning names texts that were cut.
@@ -158,6 +153,20 @@ class TextEncoder:
         if values.ndim != 2 or values.shape[1] != self.width or not len(values):
             raise InvalidInputError(f"{name} have the shape {list(values.shape)}; expected [N, {self.width}]")
         return values
+
+
+def tokenize(bundle: Path, manifest: Manifest, texts: Sequence[str]) -> TokenizedTexts:
+    """As an encoder of the bundle does it; the tower is not opened. Raises as ``TextEncoder`` and its ``tokenize``."""
+    return _tokenized(_open_tokenizer(bundle, manifest, _tower_of(bundle, manifest)), texts)
+
+
+def _tokenized(tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
+    encodings = tokenizer.encode_batch(_checked(texts))
+    return TokenizedTexts(
+        ids=np.array([one.ids for one in encodings], np.int32),
+        mask=np.array([one.attention_mask for one in encodings], np.int32),
+        cut=tuple(index for index, one in enumerate(encodings) if one.overflowing),
+    )
 
 
 def unit(values: Array, name: str) -> Array:

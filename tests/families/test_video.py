@@ -14,13 +14,16 @@ import torch
 import transformers
 from engines import build_openvino
 from parity import TOLERANCE, draw_images, perturb
+from PIL import Image
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge import _core
 from navit_edge.bundle.sizing_rule import to_json
+from navit_edge.cli.main import app
 from navit_edge.embeds import for_vllm
 from navit_edge.verify import verify
 from navit_edge.video import make_clip
@@ -161,6 +164,22 @@ def test_the_order_of_the_frames_counts(tmp_path: Path) -> None:
         )
         assert (there - back).abs().max() > 1e-2
         assert torch.equal(still, model.forward_images([first])["tokens"])
+
+
+def test_the_command_refuses_a_film_for_a_bundle_of_pairs_and_says_how_to_run_it(
+    qwen3: tuple[Any, Any, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    Image.new("RGB", (64, 48)).save(tmp_path / "image.png")
+    result = CliRunner().invoke(
+        app, ["run", str(qwen3[2]), str(tmp_path / "film.mp4"), str(tmp_path / "image.png"), "--format", "jsonl"]
+    )
+    assert result.exit_code == 1, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert "takes frames in pairs, which this command does not make; in Python" in rows[0]["error"]
+    assert "navit_edge.video.make_clip" in rows[0]["error"]
+    assert len(rows) == 2
+    assert rows[1].get("error") is None
 
 
 def test_timestamps_are_those_of_the_processor(qwen3: tuple[Any, Any, Path]) -> None:

@@ -45,10 +45,11 @@ SHORT = {
     "evaluate": ["--duration", "0", "--timed-images", "2"],
     "tensorrt-rtx": ["--dry-run"],
 }
-#: Option -> the file that tests it, where a run takes seconds or another bundle.
+#: Option or command -> the file that tests it, where a run takes seconds, another bundle, or does not end.
 RUN_ELSEWHERE = {
     "--classes": "tests/families/test_zero_shot.py",
     "--calibrate": "tests/python/test_planning_commands.py",
+    "serve": "tests/serving/test_docs_serving.py",
 }
 
 

@@ -83,7 +83,7 @@ def test_the_readme_lists_every_extra_with_its_packages(readme: str, repository:
     shown = {name.strip("`"): set(packages.split(", ")) for name, packages in rows}
     project = (repository / "pyproject.toml").read_text(encoding="utf-8")
     optional = re.split(r"^\[.*\]$", project.partition("[project.optional-dependencies]\n")[2], flags=re.MULTILINE)[0]
-    lists = dict(re.findall(r"^([\w-]+) = \[(.*)\]$", optional, re.MULTILINE))
+    lists = dict(re.findall(r"^([\w-]+) = \[(.*?)\]$", optional, re.MULTILINE | re.DOTALL))
     lists["none"] = re.findall(r"^dependencies = \[(.*)\]$", project, re.MULTILINE)[0]
     wanted = {name: set(re.findall(r'"([\w-]+)', packages)) for name, packages in lists.items()}
     assert shown == wanted

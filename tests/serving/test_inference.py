@@ -18,6 +18,7 @@ from PIL import Image
 import navit_edge as ne
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.serve.backlog import Backlog
 from navit_edge.serve.errors import Code, ServeError, served
 from navit_edge.serve.inference import infer
 from navit_edge.serve.limits import Limits, Room
@@ -197,6 +198,29 @@ def test_a_full_queue_is_said_with_when_to_come_back(job_bundle: Path) -> None:
             assert caught.value.code is Code.QUEUE_FULL
             assert caught.value.retry_after_s == 1
             assert images_stats(model)["waiting"] == 0  # the two before it were taken back
+
+    asyncio.run(ask())
+
+
+def test_while_the_queue_is_full_no_file_is_decoded_to_find_that_out(job_bundle: Path) -> None:
+    async def ask() -> None:
+        async with loaded(job_bundle, batch_wait_ms=FOR_EVER_MS, queue_limit=1) as model:
+            model.backlog = Backlog(valid_s=3600.0)
+            waiting = asyncio.create_task(infer(model, InferRequest(images=pictures(1))))
+            await until(lambda: images_stats(model)["waiting"] == 1)
+
+            async def code_of(file: bytes, **parameters: Any) -> Code:
+                with pytest.raises(ServeError) as caught:
+                    await infer(model, InferRequest(images=[file], parameters=Parameters.of(parameters)))
+                return caught.value.code
+
+            assert await code_of(b"no image") is Code.BAD_INPUT  # nobody was refused yet
+            assert await code_of(png(pictures(1)[0])) is Code.QUEUE_FULL
+            assert await code_of(b"no image") is Code.QUEUE_FULL
+            assert await code_of(b"no image", priority=1) is Code.BAD_INPUT  # has places of its own
+            waiting.cancel()
+            await until(lambda: images_stats(model)["waiting"] == 0)
+            assert await code_of(b"no image") is Code.BAD_INPUT
 
     asyncio.run(ask())
 

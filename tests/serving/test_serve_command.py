@@ -146,6 +146,7 @@ def test_it_says_what_it_serves_and_that_it_is_open(job_bundle: Path) -> None:
         (["--max-body", "much"], "expected a size, as 64MiB"),
         (["--max-body", "0"], "max_body_bytes is 0; expected a number above 0"),
         (["--policy", "fastest"], "policy"),
+        (["--max-images", "2000"], "--max-images of at most --queue-limit"),
         (["--name", "a", "--name", "b"], "2 names for 1 bundles"),
         (["--name", "a/b"], "letters, digits, dots"),
         (["--http", "no.such.host.invalid:0"], "cannot listen on no.such.host.invalid:0"),

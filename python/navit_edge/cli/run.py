@@ -338,7 +338,7 @@ def run(
                 # A policy has a reason for every image.
                 scaled = overflow == "downscale" and policy == "native"
                 outcome = run_job(
-                    replace(sources, decoder=session.decoder),
+                    replace(sources, decoder=session.decoder, films=ne.load_manifest(bundle).frames == 1),
                     sink,
                     layout,
                     progress,

@@ -199,6 +199,12 @@ def serve(
         raise typer.BadParameter("both are off; expected an address for one", param_hint="--http, --grpc")
     check_files(trace=trace)
     security = read_security(api_key_file=api_key_file, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca)
+    if max_images > queue_limit:
+        raise typer.BadParameter(
+            f"a request may have {max_images} images, and {queue_limit} may wait: it would never be taken; expected "
+            "--max-images of at most --queue-limit",
+            param_hint="--max-images, --queue-limit",
+        )
     limits = Limits(
         max_body_bytes=bytes_of(max_body, "--max-body"),
         max_bodies_bytes=bytes_of(max_bodies, "--max-bodies"),

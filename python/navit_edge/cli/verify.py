@@ -61,6 +61,7 @@ def verify(
     a time. The exit code is 1 if an engine exceeds the tolerance that the
     manifest gives for its precision, or breaks another promise.
     """
+    from navit_edge.bundle import manifest as manifests
     from navit_edge.bundle.edit import unwritable
     from navit_edge.errors import NavitEdgeError
     from navit_edge.verify import keep
@@ -103,6 +104,9 @@ def verify(
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         remedy = "do not use this engine: build it in another precision, or with --fp32-trunk"
+        of_texts = {engine.id for engine in manifests.text_engines(manifests.load(bundle))}
+        if all(check.holds for one in certificate.engines for check in one.checks if one.engine not in of_texts):
+            remedy = "do not use this engine: export the model again, then build it again"
         if not all(check.holds for check in certificate.bundle):
             remedy = "do not use this bundle here: export the model again, with this version of navit-edge"
         if not all(check.holds for check in certificate.bundle if check.name == FINITE_WEIGHTS):

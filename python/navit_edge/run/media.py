@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 from navit_edge.decode.formats import FORMATS, looks_like
 from navit_edge.decode.videos import HEAD_BYTES, VIDEO_SUFFIXES, video_words
-from navit_edge.errors import MissingPackageError, NavitEdgeError
+from navit_edge.errors import InvalidInputError, MissingPackageError, NavitEdgeError
 from navit_edge.pixels import Given, default_decoder, size_of
 from navit_edge.run.piece import Piece
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
+
+_PAIRS = (
+    "is a film, and the bundle takes frames in pairs, which this command does not make; in Python a session runs the "
+    "pairs of navit_edge.video.make_clip (navit-edge docs families), or run its frames as images by a bundle that was "
+    "exported without --frames 2"
+)
 
 
 def pieces(
@@ -23,16 +29,20 @@ def pieces(
     every: int | None,
     fps: float,
     decoder: Decoder | None = None,
+    films: bool = True,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Piece]:
     """The images of a file.
 
     A film has all of its frames, or those of ``every`` and ``fps``. Anything else is one image, unless one of the two
     is given: then an animation has its frames, too, and with ``every`` a file of several pages its pages.
+    films: without, a film is an error: the bundle takes frames in pairs, which are not made here.
     ``stopped`` is asked between frames, those that are passed over among them, and ends it.
     What is damaged gives the images up to there, and then one that is an error. Raises MissingPackageError alone.
     """
     try:
+        if is_video(path) and not films:
+            raise InvalidInputError(_PAIRS)
         if is_video(path):
             yield from _of_film(path, every or 1, fps, decoder, stopped)
         elif every is not None or fps > 0:
@@ -48,9 +58,13 @@ def pieces(
         yield Piece(error=error)
 
 
-def count(path: str, *, every: int | None, fps: float, decoder: Decoder | None = None) -> int | None:
+def count(
+    path: str, *, every: int | None, fps: float, decoder: Decoder | None = None, films: bool = True
+) -> int | None:
     """How many images ``pieces`` will give, by what headers say; None if they do not say."""
     if is_video(path):
+        if not films:
+            return 1
         from navit_edge.run.video import count_frames
 
         return count_frames(path, every=every or 1, fps=fps, decoder=decoder)

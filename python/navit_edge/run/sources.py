@@ -64,6 +64,7 @@ class Sources:
     formats: of the decoder; by their suffixes folders are searched.
     every, fps: of a video every Nth frame, or so many a second; 1 and 0 take all. If one of them is given, of an
         animation or a file of several pages, too; else that is one image, its first.
+    films: without, a film is one image that is an error: the bundle takes frames in pairs.
     decoder: what decodes animations; what limits and turns videos. None: that of a call without a bundle.
     """
 
@@ -75,6 +76,7 @@ class Sources:
     stdin: BinaryIO | None = None
     decoder: Decoder | None = None
     formats: tuple[str, ...] = FORMATS
+    films: bool = True
     #: Entries that ``items`` has left out so far, by the rule.
     skipped: Skipped = field(default_factory=Skipped)
 
@@ -120,7 +122,7 @@ class Sources:
         for argument in self.arguments:
             for found in self._named(argument, Skipped()):
                 if isinstance(found, str):
-                    frames = media.count(found, every=self.every, fps=self.fps, decoder=self.decoder)
+                    frames = media.count(found, every=self.every, fps=self.fps, decoder=self.decoder, films=self.films)
                     if frames is None:
                         return None
                     total += frames
@@ -171,7 +173,9 @@ class Sources:
             yield found
         else:
             stopped = partial(_is_readable, stop_fd)
-            for piece in media.pieces(found, every=self.every, fps=self.fps, decoder=self.decoder, stopped=stopped):
+            for piece in media.pieces(
+                found, every=self.every, fps=self.fps, decoder=self.decoder, films=self.films, stopped=stopped
+            ):
                 name = Name(key_of(found), piece.frame)
                 yield Item(name=name, image=piece.image, time_s=piece.time_s, error=piece.error)
 

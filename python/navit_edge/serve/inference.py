@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from navit_edge._core import Result
     from navit_edge.bundle.manifest import Manifest
     from navit_edge.future import Future
+    from navit_edge.serve.backlog import Backlog
     from navit_edge.serve.repository import Model
     from navit_edge.serve.request import Image, InferRequest, Parameters
     from navit_edge.session import Session
@@ -43,7 +44,7 @@ async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answe
     first: index that errors give the first image, if the client's request is answered in parts.
     """
     with model.statistics.request(), model.tracing.request(request.trace) as span, model.using() as opened:
-        submission = _Submission(opened.session, request.parameters, first)
+        submission = _Submission(opened.session, request.parameters, first, model.backlog)
         timeout_us = request.parameters.timeout_us
         try:
             if timeout_us is None:
@@ -70,8 +71,9 @@ async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answe
 class _Submission:
     """The images of one request on their way through the session."""
 
-    def __init__(self, session: Session, parameters: Parameters, first: int) -> None:
+    def __init__(self, session: Session, parameters: Parameters, first: int, backlog: Backlog) -> None:
         self._session = session
+        self._backlog = backlog
         self._first = first
         self._parameters = parameters
         self._futures: dict[int, Future] = {}
@@ -112,6 +114,8 @@ class _Submission:
         if self._over:
             return
         parameters = self._parameters
+        if not isinstance(image, np.ndarray) and self._backlog.is_full(self._session, parameters.priority):
+            raise queue_full("the queue is full")  # decoding takes longer than this answer
         try:
             future = self._session.try_submit(
                 image,
@@ -122,6 +126,7 @@ class _Submission:
         except Exception as error:
             raise served(error, image=self._first + index) from error
         if future is None:
+            self._backlog.found_full(self._session, parameters.priority)
             raise queue_full("the queue is full")
         self._futures[index] = future
         if self._over:

@@ -17,6 +17,7 @@ from navit_edge.bundle import manifest as manifests
 from navit_edge.errors import InvalidInputError, NavitEdgeError
 from navit_edge.machine.cores import usable_cores
 from navit_edge.metrics.trace import write as write_trace
+from navit_edge.serve.backlog import Backlog
 from navit_edge.serve.errors import Code, ServeError, served
 from navit_edge.serve.limits import Limits
 from navit_edge.serve.statistics import RequestStatistics
@@ -67,6 +68,7 @@ class Model:
         self.workers = workers
         #: The requests for it: how many, how long; whose they were.
         self.statistics = RequestStatistics()
+        self.backlog = Backlog()
         self.tracing = ModelTracing(name, spans)
         self._trace_file = trace_file
         self._path = path

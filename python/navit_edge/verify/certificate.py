@@ -82,7 +82,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             for one in self.engines
             if (one.engine, one.device) not in newer and standing.get(one.engine) == one.sha256
         ]
-        return Certificate(bundle=other.bundle, engines=(*kept, *other.engines), not_run=other.not_run)
+        return Certificate(bundle=other.bundle or self.bundle, engines=(*kept, *other.engines), not_run=other.not_run)
 
 
 def load(bundle: Path, manifest: Manifest) -> Certificate:

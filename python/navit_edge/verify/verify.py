@@ -14,22 +14,24 @@ import msgspec
 
 from navit_edge.bundle import edit, hashing
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle.manifest import Engine, Graph, Manifest, Tolerance
+from navit_edge.bundle.manifest import Engine, Graph, Manifest, TextTower, Tolerance
 from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
-from navit_edge.errors import BackendError, BundleError, InvalidInputError, reason_here
+from navit_edge.errors import BackendError, BundleError, InvalidInputError, MissingPackageError, reason_here
 from navit_edge.oracle.graph import open_runner
 from navit_edge.oracle.interchange import inputs_json, outputs_json
 from navit_edge.oracle.reference import Grid, Reference, pack_each
 from navit_edge.place import check_file_place, write_file
 from navit_edge.session import Session
 from navit_edge.verify import certificate as certificates
-from navit_edge.verify.certificate import Certificate, Check, EngineCertificate
+from navit_edge.verify.certificate import Certificate, Check, EngineCertificate, WorstLayer
 from navit_edge.verify.checks import check_engine, check_graphs
+from navit_edge.verify.compare import Distance
 from navit_edge.verify.golden import mismatches
 from navit_edge.verify.images import count_of, drawn_images, images_of, that_fit
 from navit_edge.verify.layers import Subject, Trunk, find_graph, worst_layer
+from navit_edge.verify.texts import TEXTS, TextReference, check_text_engine
 from navit_edge.verify.weights import check_weights
 
 #: engine id, what is being done
@@ -83,7 +85,8 @@ def verify(
     """
     step = progress or (lambda engine, phase: None)
     manifest = manifests.load(bundle)
-    wanted = _wanted(bundle, manifest, engines)
+    texts = [engine for engine in manifests.text_engines(manifest) if not engines or engine.id in engines]
+    wanted = _wanted(bundle, manifest, engines, texts)
     decoder = Decoder(decode, Recorded.of(manifest.preprocess))
     pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images, decoder)
     source = "drawn" if images is None else "of the given folder"
@@ -93,12 +96,13 @@ def verify(
     examined: list[_Examined] = []
     not_run: dict[str, str] = {}
     bundle_checks: list[Check] = []
-    graphs = {name: file for name, file in manifest.files.items() if name.startswith("graphs/")}
+    folders = ("graphs/", f"{_text_folder(manifest)}/") if texts else ("graphs/",)
+    graphs = {name: file for name, file in manifest.files.items() if name.startswith(folders)}
     with hashing.snapshot(bundle, graphs) as sources, ExitStack() as opened:
         step("", "opening the graphs in ONNX Runtime")
         references: dict[str, Reference] = {
             graph.lowering: Reference(opened.enter_context(open_runner(sources / graph.file)), manifest, graph)
-            for graph in _float32_graphs(manifest)
+            for graph in (_float32_graphs(manifest) if wanted else ())
         }
         for engine in wanted:
             step(engine.id, "opening")
@@ -120,7 +124,13 @@ def verify(
             examined.append(_examine(subject, engine, session, references["masked"], words, step))
         if examined:
             _save(examined, save_inputs, save_outputs)
-    found = [one.certificate for one in examined]
+        found = [one.certificate for one in examined]
+        try:
+            found += _examine_texts(bundle, manifest, sources, texts, step)
+        except (BackendError, MissingPackageError) as error:
+            if engines:
+                raise
+            not_run |= {engine.id: reason_here(engine.id, error) for engine in texts}
     now = manifests.load(bundle)
     changed = [one.engine for one in found if _sha256(now, one.engine) != one.sha256]
     if changed:
@@ -146,7 +156,7 @@ def keep(bundle: Path, certificate: Certificate) -> None:
     Raises BundleError: the bundle takes no new files; it is as it was.
     """
     manifest = manifests.load(bundle)
-    names = [*_entries(manifest), *(engine.id for engine in manifest.engines)]
+    names = [*_entries(manifest), *(engine.id for engine in _all_engines(manifest))]
     standing = {name: _sha256(manifest, name) for name in names}
     merged = certificates.load(bundle, manifest).merged(certificate, standing)
     text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
@@ -164,16 +174,18 @@ def _most_patches(manifest: Manifest, engine: Engine) -> int:
     return min(budget - prefix, _MOST_TOKENS)
 
 
-def _wanted(bundle: Path, manifest: Manifest, ids: Sequence[str]) -> list[Engine]:
-    if not manifest.engines:
+def _wanted(bundle: Path, manifest: Manifest, ids: Sequence[str], texts: Sequence[Engine]) -> list[Engine]:
+    """Engines for images; ``texts``: those for texts that were asked for."""
+    if not manifest.engines and not texts:
         raise BackendError(
             f"the bundle {bundle} holds no engine; build one with `navit-edge build-engine {bundle} --backend openvino`"
         )
     for name in ids:
         if not _files(manifest, name):
-            known = dict.fromkeys([*_entries(manifest), *(engine.id for engine in manifest.engines)])
+            known = dict.fromkeys([*_entries(manifest), *(engine.id for engine in _all_engines(manifest))])
             raise InvalidInputError(f"the bundle has no engine {name!r}; it has {', '.join(known)}")
-    return [manifests.find_engine(manifest, name) for name in ids or _entries(manifest)]
+    of_texts = {engine.id for engine in texts}
+    return [manifests.find_engine(manifest, name) for name in ids or _entries(manifest) if name not in of_texts]
 
 
 def _entries(manifest: Manifest) -> list[str]:
@@ -182,11 +194,19 @@ def _entries(manifest: Manifest) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _all_engines(manifest: Manifest) -> tuple[Engine, ...]:
+    return (*manifest.engines, *manifests.text_engines(manifest))
+
+
+def _text_folder(manifest: Manifest) -> str:
+    return manifest.text.file.rpartition("/")[0] if isinstance(manifest.text, TextTower) else ""
+
+
 def _files(manifest: Manifest, name: str) -> list[str]:
     """The files of an engine, or of a group's engines."""
     return [
         engine.file
-        for engine in manifest.engines
+        for engine in _all_engines(manifest)
         if engine.id == name or (engine.group is not None and engine.group.id == name)
     ]
 
@@ -245,26 +265,83 @@ def _examine(
     subject: Subject, engine: Engine, session: Session, reference: Reference, words: str, step: Progress
 ) -> _Examined:
     manifest = subject.manifest
-    tolerance = manifest.tolerances.get(engine.precision) or TOLERANCES[engine.precision]
+    tolerance = _tolerance(manifest, engine)
     step(engine.id, "alone, packed, in another order, one image changed")
     findings = check_engine(session, manifest, reference, subject.images, tolerance)
     worst = None
     if any(found.relative > tolerance.max_relative for found in findings.distances.values()):
         note = partial(step, engine.id)
         worst = worst_layer(subject, engine, findings.grids, tolerance.max_relative, note)
-    made = EngineCertificate(
-        engine=engine.id,
-        sha256=_sha256(manifest, engine.id),
-        precision=engine.precision,
+    made = _certificate(
+        manifest,
+        engine,
         device=session.device,
-        host=host_description(),
-        versions={name: found for name in _PACKAGES if (found := package_version(name)) != "unknown"},
-        unix_time=round(time.time(), 3),
-        reference=f"onnxruntime {package_version('onnxruntime', 'onnxruntime-gpu')}, float32, each image alone",
-        images=words,
-        tolerance=tolerance,
+        judged="each image alone",
+        given=words,
         distances=findings.distances,
         checks=findings.checks,
         worst_layer=worst,
     )
     return _Examined(engine=engine, certificate=made, subject=subject, grids=findings.grids)
+
+
+def _examine_texts(
+    bundle: Path, manifest: Manifest, sources: Path, engines: Sequence[Engine], step: Progress
+) -> list[EngineCertificate]:
+    """Of the text tower's engines. Raises BackendError and MissingPackageError if they cannot be judged here."""
+    if not engines or not isinstance(manifest.text, TextTower):
+        return []
+    step("", "the text graph, by ONNX Runtime")
+    graph = sources / manifest.text.file
+    weights = check_weights(graph)
+    reference = TextReference(bundle, manifest, graph) if weights.holds else None
+    found = []
+    for engine in engines:
+        step(engine.id, "texts alone, together, one changed")
+        checks: tuple[Check, ...] = ()
+        distances: dict[str, Distance] = {}
+        if reference is not None:
+            checks, distances = check_text_engine(bundle, engine.id, reference, _tolerance(manifest, engine))
+        made = _certificate(
+            manifest,
+            engine,
+            device="cpu",
+            judged="each text alone",
+            given=f"{len(TEXTS)} texts",
+            distances=distances,
+            checks=(weights, *checks),
+        )
+        found.append(made)
+    return found
+
+
+def _tolerance(manifest: Manifest, engine: Engine) -> Tolerance:
+    return manifest.tolerances.get(engine.precision) or TOLERANCES[engine.precision]
+
+
+def _certificate(
+    manifest: Manifest,
+    engine: Engine,
+    *,
+    device: str,
+    judged: str,
+    given: str,
+    distances: dict[str, Distance],
+    checks: tuple[Check, ...],
+    worst_layer: WorstLayer | None = None,
+) -> EngineCertificate:
+    return EngineCertificate(
+        engine=engine.id,
+        sha256=_sha256(manifest, engine.id),
+        precision=engine.precision,
+        device=device,
+        host=host_description(),
+        versions={name: found for name in _PACKAGES if (found := package_version(name)) != "unknown"},
+        unix_time=round(time.time(), 3),
+        reference=f"onnxruntime {package_version('onnxruntime', 'onnxruntime-gpu')}, float32, {judged}",
+        images=given,
+        tolerance=_tolerance(manifest, engine),
+        distances=distances,
+        checks=checks,
+        worst_layer=worst_layer,
+    )
