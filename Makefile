@@ -131,8 +131,8 @@ $(VENV)/.serving: requirements-serving.txt | $(VENV)/.packages
 	$(PIP) install --no-compile -r requirements-serving.txt
 	touch $@
 
-test-serving: $(VENV)/.installed $(TRITON) $(VENV)/.serving  ## the server with more clients: openai, a browser (needs Chromium), hadolint
-	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/serving -o python_files="test_*.py verify_*.py"
+test-serving: $(VENV)/.installed $(TRITON) $(VENV)/.serving  ## the server with more clients: openai, a browser (needs Chromium), hadolint; a larger Ray cluster, Ray Serve
+	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/serving tests/ray -o python_files="test_*.py verify_*.py"
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure

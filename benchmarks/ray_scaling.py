@@ -1,11 +1,12 @@
 """How far a job on a Ray cluster scales: costs measured on this machine, more actors than it has simulated with them.
 
-    python benchmarks/ray_scaling.py BUNDLE [--images 512] [--json benchmarks/ray_scaling.json]
+    python benchmarks/ray_scaling.py BUNDLE [--images 512] [--json benchmarks/ray_scaling.json] [--page docs/ray.md]
 
-Measured: what an actor takes for a batch (a session with one thread, encoded images in, rows out); the bytes of an
-image and of its row on the way; what the driver takes for an image (processor time of its process, all threads), with
-actors that answer at once, so that nothing but the driver is busy; the same of a block of Ray Data. Simulated, event by
-event: batches, two for each actor at once, over one link, out of and into one driver, in the order of the input.
+Measured, in processor time, which depends little on what else the machine does: what an actor with one CPU takes for a
+batch (encoded images in, rows out), and what the driver's process takes for an image with actors that answer at once;
+the same of a block of Ray Data. Also the bytes of an image and of its row on the way, and the images/s of a real job
+with an actor for each core. Simulated, event by event: batches, two for each actor at once, over one link, out of and
+into one driver, in the order of the input. --page writes the figures into docs/ray.md.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import logging
 import os
 import pickle
 import random
+import re
 import statistics
 import tempfile
+import textwrap
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -29,15 +32,13 @@ from typing import Any
 
 from images import images_of, mixed_grids
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from navit_edge.decode import Decoder
 from navit_edge.errors import NavitEdgeError
 from navit_edge.ray.ahead import Load, loader
 from navit_edge.ray.feed import RayFeed
+from navit_edge.ray.job_actor import Answer, Described, JobActor, Sent, Task
 from navit_edge.ray.pool import DEPTH, Pool, Size, connected
-from navit_edge.ray.worker import Answer, Described, Sent, Task, Worker
 from navit_edge.run.rows import Layout, layout_of
 from navit_edge.run.sinks import open_sink
 from navit_edge.run.sources import Item, Name, Sources
@@ -46,6 +47,9 @@ BATCH = 128
 ACTORS = tuple(4**power for power in range(7))
 LINK_GBIT = 10.0
 JOB = 10**9
+
+
+BEGIN, END = "<!-- ray_scaling: begin -->", "<!-- ray_scaling: end -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512, help="that the actor's cost is measured with")
     parser.add_argument("--driver-images", type=int, default=20_000, help="that the driver's cost is measured with")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="page with the lines <!-- ray_scaling: begin --> and : end -->")
     options = parser.parse_args()
     bundle = options.bundle.resolve()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -122,9 +127,16 @@ def main() -> None:
         "evidence": "simulated with the measured costs",
         "simulated": rows,
     }
-    show(report, costs)
+    text = page_of(report, costs)
+    print(text)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.page:
+        page = options.page.read_text(encoding="utf-8")
+        found = re.sub(
+            rf"({re.escape(BEGIN)}\n).*?({re.escape(END)})", lambda m: m[1] + text + m[2], page, flags=re.DOTALL
+        )
+        options.page.write_text(found, encoding="utf-8")
 
 
 def pickled_bytes(value: Any) -> int:
@@ -146,16 +158,16 @@ def sent_of(paths: Sequence[Path]) -> list[Sent]:
 
 
 def actor_costs(bundle: Path, paths: Sequence[Path]) -> tuple[list[float], Answer, list[Sent]]:
-    """Seconds of each batch, and one batch with its answer."""
-    worker = Worker()
-    worker.open(Task(bundle=str(bundle), session={"threads": 1, "device": "cpu"}, save=("embedding",)))
+    """Seconds of a processor for each batch, and one batch with its answer."""
+    actor = JobActor()
+    actor.open(Task(bundle=str(bundle), session={"threads": 1, "device": "cpu"}, save=("embedding",)))
     batches = [sent_of(paths[start : start + BATCH]) for start in range(0, len(paths) - BATCH + 1, BATCH)]
-    worker.run(batches[0])  # warm
+    actor.run(batches[0])  # warm
     seconds = []
     for batch in batches:
-        begun = time.perf_counter()
-        answer = worker.run(batch)
-        seconds.append(time.perf_counter() - begun)
+        begun = time.process_time()
+        answer = actor.run(batch)
+        seconds.append(time.process_time() - begun)
     return seconds, answer, batches[-1]
 
 
@@ -258,7 +270,7 @@ def simulate(costs: Costs, actors: int, files: str) -> dict[str, float]:
     )  # of a batch, half when it is sent, half when it is back
     out_s = costs.sent_bytes[files] * BATCH * 8 / (LINK_GBIT * 1e9)
     back_s = costs.answer_bytes * BATCH * 8 / (LINK_GBIT * 1e9)
-    total = max(400, 24 * actors)
+    total = max(4000, 24 * actors)
     window = 2 * DEPTH * actors
     driver_s = link_free = driver_busy = link_busy = 0.0  # the driver's clock: it does one thing at a time
     actor_free = [0.0] * actors
@@ -299,31 +311,40 @@ def simulate(costs: Costs, actors: int, files: str) -> dict[str, float]:
     }
 
 
-def show(report: dict[str, Any], costs: Costs) -> None:
-    console = Console(width=120)
+def page_of(report: dict[str, Any], costs: Costs) -> str:
+    """The figures in Markdown."""
     alone = BATCH / statistics.fmean(costs.batch_s)
-    console.print(report["machine"], report["versions"])
-    console.print(
-        f"an actor with one CPU: {alone:.1f} images/s; here, measured: {report['measured']['images_per_s_here']}"
-    )
-    for name, value in costs.sent_bytes.items():
-        console.print(f"sent, {name}: {value:,.0f} bytes/image; a row back: {costs.answer_bytes:,.0f}")
-    for name, value in costs.driver_us.items():
-        limit = 1e6 / value
-        console.print(
-            f"driver, {name}: {value:.0f} us/image (raylet {costs.raylet_us[name]:.0f}): at most {limit:,.0f} "
-            f"images/s, or {limit / alone:,.0f} such actors; 10^9 images in {JOB / limit / 3600:.1f} h"
-        )
-    console.print(f"a name of a folder: {costs.names_us:.1f} us; a block of Ray Data: {costs.data_block_us:,.0f} us")
-    table = Table(title=f"simulated with these costs, {LINK_GBIT:g} Gbit/s at the driver")
-    for column in ("files", "actors", "images/s", "efficiency", "driver busy", "link busy", "days for 10^9"):
-        table.add_column(column, justify="right")
+    ((here, rate),) = report["measured"]["images_per_s_here"].items()
+    lines = [
+        f"`{report['bundle']}`, JPEG files of 32 to 1024 tokens, {BATCH} images a batch, embeddings kept; "
+        f"{report['machine']['cpu']}, {report['machine']['cores']} cores, Ray {report['versions']['ray']}.",
+        "",
+        "| measured | bytes of files | paths |",
+        "|---|---|---|",
+        f"| sent through the object store, bytes an image | {costs.sent_bytes['bytes']:,.0f} | "
+        f"{costs.sent_bytes['paths']:,.0f} |",
+        f"| a row that comes back, bytes | {costs.answer_bytes:,.0f} | {costs.answer_bytes:,.0f} |",
+    ]
+    for kind in ("jsonl", "parquet"):
+        both = [costs.driver_us[f"{files}, {kind}"] for files in ("bytes", "paths")]
+        lines.append(f"| driver, `{kind}`, µs of processor an image | " + " | ".join(f"{us:.0f}" for us in both) + " |")
+        lines.append(f"| so at most, `{kind}`, images/s | " + " | ".join(f"{1e6 / us:,.0f}" for us in both) + " |")
+    lines += [
+        "",
+        f"An actor with one CPU runs {alone:.1f} images/s by its processor time; a real job with {here} actors on this "
+        f"machine ran {rate:.1f}. Naming an image of a folder takes the driver {costs.names_us:.0f} µs more. A block "
+        f"of Ray Data takes its driver {costs.data_block_us / 1e3:.1f} ms, however many images are in it.",
+        "",
+        f"| simulated, {LINK_GBIT:g} Gbit/s at the driver: actors | files | images/s | each busy | driver busy "
+        "| link busy | days for 10^9 |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in report["simulated"]:
-        table.add_row(
-            row["files"], f"{row['actors']:,}", f"{row['images_per_s']:,.0f}", f"{row['efficiency']:.0%}",
-            f"{row['driver_busy']:.0%}", f"{row['link_busy']:.0%}", f"{row['days_for_1e9']:,.1f}",
-        )  # fmt: skip
-    console.print(table)
+        lines.append(
+            f"| {row['actors']:,} | {row['files']} | {row['images_per_s']:,.0f} | {min(row['efficiency'], 1):.0%} | "
+            f"{row['driver_busy']:.0%} | {row['link_busy']:.0%} | {row['days_for_1e9']:,.1f} |"
+        )
+    return "\n".join(textwrap.fill(line, 100) if not line.startswith("|") else line for line in lines) + "\n"
 
 
 def cpu() -> str:

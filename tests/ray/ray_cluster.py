@@ -14,8 +14,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: Of every process of the cluster, and of the drivers that connect to it. The second: 127.0.0.1 stays 127.0.0.1.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+#: Of every process of the cluster, and of the drivers that connect to it: 127.0.0.1 stays 127.0.0.1, and a machine that
+#: is short of memory or of disk for other reasons is none of Ray's business.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_local_fs_capacity_threshold": "1",
+}
+#: Of the whole cluster. A busy machine is not taken for a dead one.
+SYSTEM = {
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+    "health_check_failure_threshold": 100,
+}
 #: Of each node: results of these tests are small.
 STORE_BYTES = 80 << 20
 
@@ -32,11 +44,11 @@ def main() -> None:
             num_cpus=0,
             include_dashboard=False,
             temp_dir=folder,
-            _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False},
+            _system_config=SYSTEM,
             **common,
         )
         nodes = [cluster.add_node(num_cpus=int(cpus), wait=False, **common) for cpus in sys.argv[1:]]
-        cluster.wait_for_nodes(timeout=120)
+        cluster.wait_for_nodes(timeout=600)
 
         def tell() -> None:
             raylets = [info.process.pid for node in nodes if node for info in node.all_processes["raylet"]]

@@ -58,7 +58,14 @@ class RayCluster:
 
     def actors(self) -> list[int]:
         """The processes of actors that run jobs."""
-        return [pid for pid in processes() if command_of(pid).startswith("ray::Worker") and self._has(pid)]
+        return [pid for pid in processes() if command_of(pid).startswith("ray::JobActor") and self._has(pid)]
+
+    def wait_for_actors(self, count: int) -> list[int]:
+        """Until there are so many."""
+        while len(found := self.actors()) != count:
+            assert self.process.poll() is None
+            time.sleep(0.02)
+        return found
 
     def _has(self, pid: int) -> bool:
         return session_of(pid) == self.process.pid or parent_of(pid) in self.raylets
@@ -137,8 +144,12 @@ def started(cluster: RayCluster, bundle: Path, output: Path, *options: str) -> s
 
 def feed(job: subprocess.Popen[bytes], paths: list[Path]) -> None:
     assert job.stdin is not None
-    job.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in paths))
-    job.stdin.flush()
+    try:
+        job.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in paths))
+        job.stdin.flush()
+    except BrokenPipeError:
+        job.stdin = None
+        raise AssertionError(ended(job)) from None
 
 
 def ended(job: subprocess.Popen[bytes]) -> tuple[int, str]:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
 from navit_edge.ray.ahead import Loaded
 from navit_edge.ray.feed import RayFeed
+from navit_edge.ray.job_actor import Answer, Described, Sent, Task
 from navit_edge.ray.pool import Pool, Size
-from navit_edge.ray.worker import Answer, Described, Sent, Task
 from navit_edge.run.rows import Layout, Row, failed
 from navit_edge.run.sources import Item, Name
 

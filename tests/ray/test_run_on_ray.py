@@ -74,11 +74,12 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
     before = lines_of(output)
     assert [line["file"] for line in before] == [str(path) for path in paths[: len(before)]]
 
-    job = started(cluster, tiny_bundle, output, "--ray-batch", "8", "--resume")
+    cluster.wait_for_actors(0)  # of the first job
+    page = tmp_path / "page.html"
+    job = started(cluster, tiny_bundle, output, "--ray-batch", "8", "--resume", "--html", str(page))
     feed(job, paths[: COUNT // 2])
     eventually(job, lambda: len(lines_of(output)) > len(before))
-    actors = cluster.actors()
-    assert len(actors) == 2
+    actors = cluster.wait_for_actors(2)
     feed(job, paths[COUNT // 2 :])
     os.kill(actors[0], signal.SIGKILL)
     code, said = ended(job)
@@ -88,6 +89,7 @@ def test_a_job_that_is_stopped_and_loses_an_actor_has_every_image_once_with_the_
 
     check_lines(lines_of(output), paths, alone)
     assert [place for place, line in enumerate(lines_of(output)) if "error" in line] == [BAD]
+    assert "not an image in a format" in page.read_text("utf-8")  # results come along for it
 
 
 @pytest.mark.skipif(find_spec("pandas") is None, reason="needs ray[data]")

@@ -41,11 +41,14 @@ def test_replicas_answer_as_a_session_and_become_two_while_the_queue_is_predicte
     server = subprocess.Popen(
         [sys.executable, str(repository / "examples/serve_ray.py"), str(tiny_bundle), *options],
         env=os.environ | ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
+        stderr=(tmp_path / "stderr").open("wb"),
         start_new_session=True,
     )
     try:
         asyncio.run(ask(f"http://127.0.0.1:{port}/?top_k=3", paths, alone, server))
+    except BaseException:
+        print((tmp_path / "stderr").read_text(errors="replace"))
+        raise
     finally:
         server.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
@@ -62,7 +65,7 @@ async def ask(url: str, paths: list[Path], alone: list[ne.Result], server: subpr
     seen: set[int] = set()
     async with httpx.AsyncClient(timeout=60) as client:
         while True:  # until it is there
-            assert server.poll() is None
+            assert server.poll() is None, "the server ended"
             assert time.monotonic() < end
             with suppress(httpx.TransportError):
                 if (await client.post(url, content=paths[0].read_bytes())).status_code == 200:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge.bundle import hashing
+from navit_edge.bundle.manifest import Engine
 from navit_edge.cli.main import app
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.triton import ExportRequest, config, export_repository, model, repository
@@ -109,13 +110,17 @@ def test_any_path_comes_back_from_the_config_as_it_was(job_bundle: Path, value: 
     assert not read(text).model_transaction_policy.decoupled
 
 
-def test_engines_of_tensorrt_make_it_a_model_of_the_gpu(job_bundle: Path) -> None:
+def test_the_engines_say_where_the_model_runs(job_bundle: Path) -> None:
     manifest = ne.load_manifest(job_bundle)
-    engine = msgspec.structs.replace(manifest.engines[0], backend="tensorrt-rtx")
-    both = msgspec.structs.replace(manifest, engines=(*manifest.engines, engine))
-    assert (config.kind_of(manifest), config.kind_of(both)) == ("KIND_CPU", "KIND_GPU")
+    of_cpu = manifest.engines[0]
+    of_gpu = msgspec.structs.replace(of_cpu, backend="tensorrt-rtx")
+
+    def kind(*engines: Engine) -> str:
+        return config.kind_of(msgspec.structs.replace(manifest, engines=engines))
+
+    assert (kind(of_cpu), kind(of_gpu), kind(of_cpu, of_gpu)) == ("KIND_CPU", "KIND_GPU", "KIND_AUTO")
     with pytest.raises(BundleError, match=r"has no engine.*build-engine"):
-        config.kind_of(msgspec.structs.replace(manifest, engines=()))
+        kind()
 
 
 def test_a_model_that_is_there_is_replaced_only_if_it_is_said(job_bundle: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def job_on(
             yield here, Feed(here, decoders=decoders, policy=policy)
         return
     from navit_edge.ray.job import opened
-    from navit_edge.ray.worker import Task
+    from navit_edge.ray.job_actor import Task
 
     given = dict(session)
     threads, gpu = given.pop("threads"), given["device"] == "gpu"

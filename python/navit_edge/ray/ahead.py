@@ -17,7 +17,7 @@ from navit_edge.decode.encoded import held, name_of, open_encoded
 from navit_edge.decode.refusals import refusals
 from navit_edge.errors import NavitEdgeError
 from navit_edge.pixels import Given, Pixels, as_pixels
-from navit_edge.ray.worker import Sent
+from navit_edge.ray.job_actor import Sent
 from navit_edge.run.rows import Row, failed
 from navit_edge.run.sources import Item
 from navit_edge.threads import Workers, start_thread

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from navit_edge.errors import BackendError
 from navit_edge.ray.ahead import Ahead, Load
+from navit_edge.ray.job_actor import Answer, Sent
 from navit_edge.ray.pool import DEPTH, Lost, Pool
-from navit_edge.ray.worker import Answer, Sent
 from navit_edge.run.feed import Done
 from navit_edge.run.rows import Layout, Row, failed, named
 from navit_edge.run.sources import Item

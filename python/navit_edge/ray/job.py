@@ -11,8 +11,8 @@ from navit_edge.bundle import manifest as manifests
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.ray.ahead import loader
 from navit_edge.ray.feed import Batch, RayFeed
+from navit_edge.ray.job_actor import Task
 from navit_edge.ray.pool import Pool, Size, connected
-from navit_edge.ray.worker import Task
 
 
 class RayJob:

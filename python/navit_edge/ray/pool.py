@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from navit_edge.errors import BackendError, InvalidInputError, NavitEdgeError, import_or_explain
-from navit_edge.ray.worker import Answer, Described, Task, Worker
+from navit_edge.ray.job_actor import Answer, Described, JobActor, Task
 
 B = TypeVar("B")
 
@@ -99,11 +99,11 @@ class Lost(Generic[B]):
 class Pool(Generic[B]):
     """Actors that do one task. For one thread's use. A context manager, which ends the actors.
 
-    worker: their class; another one has the methods of ``Worker``."""
+    kind: their class; another one has the methods of ``JobActor``."""
 
-    def __init__(self, ray: Any, task: Task, size: Size, worker: type = Worker) -> None:
+    def __init__(self, ray: Any, task: Task, size: Size, kind: type = JobActor) -> None:
         self._ray = ray
-        self._class = ray.remote(worker).options(
+        self._class = ray.remote(kind).options(
             num_cpus=size.cpus, num_gpus=size.gpus, max_restarts=0, max_task_retries=0
         )
         self.actors: list[Actor[B]] = [Actor(self._class.remote()) for _ in range(size.actors)]

@@ -8,7 +8,7 @@ Inputs, one of two forms, N >= 1 images of any sizes:
 
 Outputs: those of the bundle by their names, ``embedding`` [N, D] and ``logits`` [N, classes]; ``tokens``, ``projected``
 and ``deepstack`` of all images one after the other, with ``rows`` [N], how many each image has; ``grid`` [N, 2] (rows,
-columns) and ``tokens_used`` [N]; with the parameter ``top_k`` also ``labels`` and ``scores`` [N, k].
+columns) and ``tokens_used`` [N]; ``labels`` and ``scores`` [N, k] by the parameter ``top_k``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ DTYPES = {"UINT8": "u1", "INT32": "<i4", "INT64": "<i8", "FP32": "<f4"}
 IMAGES, PIXELS, SHAPES = "images", "pixels", "shapes"
 #: Outputs with rows for the patches of an image; not given unless they are asked for.
 OF_PATCHES = ("tokens", "projected", "deepstack")
+#: Classes of ``labels`` and ``scores`` if they are asked for without ``top_k``, as tools do that ask for all there is.
+TOP_K = 5
 ROWS, GRID, TOKENS_USED, LABELS, SCORES = "rows", "grid", "tokens_used", "labels", "scores"
 
 
@@ -122,8 +124,6 @@ def outputs_wanted(asked: Sequence[str], manifest: Manifest, parameters: Paramet
     for name in asked:
         if name not in offered:
             raise bad_input(f"the output {name[:80]!r} is not there; expected some of {', '.join(offered)}")
-        if name in (LABELS, SCORES) and parameters.top_k is None:
-            raise bad_input(f'the output "{name}" needs the parameter top_k, how many classes; add it')
     wanted = list(dict.fromkeys(asked))
     if set(wanted) & set(OF_PATCHES) and ROWS not in wanted:
         wanted.append(ROWS)
@@ -284,8 +284,8 @@ def _flat(values: Sequence[Any], kinds: tuple[type, ...]) -> Iterator[Any]:
 
 def outputs_of(results: Sequence[Result], names: Sequence[str], parameters: Parameters) -> list[OutputTensor]:
     """The outputs of an answer. names: those of ``outputs_wanted``. Raises ServeError."""
-    k = parameters.top_k
-    classes = [result.top_k(k) for result in results] if k is not None and {LABELS, SCORES} & set(names) else []
+    k = parameters.top_k or TOP_K
+    classes = [result.top_k(k) for result in results] if {LABELS, SCORES} & set(names) else []
     count = len(results)
     outputs = []
     for name in names:

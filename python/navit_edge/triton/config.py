@@ -13,7 +13,7 @@ from navit_edge.bundle.manifest import Manifest
 from navit_edge.errors import BundleError
 from navit_edge.serve.tensors import PIXELS, Spec, inputs_offered, outputs_offered
 
-Kind = Literal["KIND_CPU", "KIND_GPU"]
+Kind = Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"]
 
 #: Which images of the request a response holds.
 INDEX = "index"
@@ -43,13 +43,17 @@ def outputs(manifest: Manifest) -> list[Spec]:
 
 
 def kind_of(manifest: Manifest) -> Kind:
-    """Where the bundle's engines run: on a GPU if one of them needs it. Raises BundleError if there is no engine."""
-    if not manifest.engines:
+    """Where the bundle's engines run; if there are some for both, Triton takes the GPU, or the CPU if there is none.
+    Raises BundleError if there is no engine."""
+    on_gpu = {engine.backend in _ON_GPU for engine in manifest.engines}
+    if not on_gpu:
         raise BundleError(
             f"the bundle {manifest.name} has no engine, so that Triton could not run it; make one first: navit-edge "
             "build-engine BUNDLE"
         )
-    return "KIND_GPU" if any(engine.backend in _ON_GPU for engine in manifest.engines) else "KIND_CPU"
+    if len(on_gpu) == 2:
+        return "KIND_AUTO"
+    return "KIND_GPU" if True in on_gpu else "KIND_CPU"
 
 
 def config_text(

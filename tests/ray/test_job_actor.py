@@ -14,7 +14,7 @@ from several_nodes import make_images
 import navit_edge as ne
 from navit_edge.errors import BundleError
 from navit_edge.ray.ahead import loader
-from navit_edge.ray.worker import Answer, Sent, Task, Worker
+from navit_edge.ray.job_actor import Answer, JobActor, Sent, Task
 from navit_edge.run.rows import Row, layout_of, named
 from navit_edge.run.sources import Item, Name
 
@@ -22,20 +22,20 @@ ENGINE = "openvino-cpu-fp32"
 
 
 @pytest.fixture(scope="module")
-def worker(tiny_bundle: Path) -> Iterator[Worker]:
-    made = Worker()
+def actor(tiny_bundle: Path) -> Iterator[JobActor]:
+    made = JobActor()
     made.open(Task(bundle=str(tiny_bundle), session={"engine": ENGINE}, save=("embedding",), with_results=True))
     yield made
     assert made._session is not None
     made._session.close()
 
 
-def sent_over(worker: Worker, items: Sequence[Item], session: ne.Session, *, shared: bool = False) -> list[Row]:
+def sent_over(actor: JobActor, items: Sequence[Item], session: ne.Session, *, shared: bool = False) -> list[Row]:
     """The rows that the driver writes; everything goes through a pickle, as between two machines."""
     load = loader(session.decoder, shared=shared)
     loaded = [load(item, place) for place, item in enumerate(items)]
     batch = pickle.loads(pickle.dumps([one.sent for one in loaded if isinstance(one.sent, Sent)]))
-    answer: Answer = pickle.loads(pickle.dumps(worker.run(batch)))
+    answer: Answer = pickle.loads(pickle.dumps(actor.run(batch)))
     rows = iter(answer.rows)
     return [named(one.item, one.sent if isinstance(one.sent, Row) else next(rows)) for one in loaded]
 
@@ -55,7 +55,7 @@ def frames() -> list[Any]:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_rows_are_those_of_a_job_in_one_process(
-    worker: Worker, tiny_bundle: Path, tmp_path: Path, shared: bool
+    actor: JobActor, tiny_bundle: Path, tmp_path: Path, shared: bool
 ) -> None:
     paths = make_images(tmp_path, 3)
     (tmp_path / "text.png").write_text("no image")
@@ -65,7 +65,7 @@ def test_rows_are_those_of_a_job_in_one_process(
     items += [Item(name=Name("film", place), image=image, time_s=0.5) for place, image in enumerate(frames())]
     with ne.Session(tiny_bundle, engine=ENGINE, threads=1) as session:
         layout = layout_of(tiny_bundle, labels=session.labels, top_k=3, save=["embedding"])
-        rows = sent_over(worker, items, session, shared=shared)
+        rows = sent_over(actor, items, session, shared=shared)
         images: list[Any] = [item.image for item in items]
         expected = [layout.row(*pair) for pair in zip(items, session.run(images, on_error="return"), strict=True)]
     for row, other in zip(rows, expected, strict=True):
@@ -77,19 +77,19 @@ def test_rows_are_those_of_a_job_in_one_process(
 
 
 def test_an_error_names_an_image_by_its_place_in_the_job(small_budget_bundle: Path) -> None:
-    worker = Worker()
-    worker.open(Task(bundle=str(small_budget_bundle), session={"engine": "openvino-cpu-fp32"}))
+    actor = JobActor()
+    actor.open(Task(bundle=str(small_budget_bundle), session={"engine": "openvino-cpu-fp32"}))
     large = np.zeros((200, 200, 3), np.uint8)
     batch = [Sent(ne.pixels.Given(image), "", place) for place, image in ((40, large[:16, :16]), (41, large))]
-    good, bad = worker.run(batch).rows
+    good, bad = actor.run(batch).rows
     assert not good.failed
     assert bad.record["error"].startswith("image 41 needs ")
     assert bad.record["error_type"] == "OverBudgetError"
 
 
-def test_results_come_along_if_somebody_looks_at_them(worker: Worker, tmp_path: Path) -> None:
+def test_results_come_along_if_somebody_looks_at_them(actor: JobActor, tmp_path: Path) -> None:
     (path,) = make_images(tmp_path, 1)
-    answer = worker.run([Sent(str(path), "", 0)])
+    answer = actor.run([Sent(str(path), "", 0)])
     assert answer.results is not None
     assert answer.results[0].grid == tuple(answer.rows[0].record["grid"])
     assert answer.used > 0
@@ -97,4 +97,4 @@ def test_results_come_along_if_somebody_looks_at_them(worker: Worker, tmp_path: 
 
 def test_a_bundle_that_is_not_there_is_an_error_of_opening(tmp_path: Path) -> None:
     with pytest.raises(BundleError):
-        Worker().open(Task(bundle=str(tmp_path / "none.navit")))
+        JobActor().open(Task(bundle=str(tmp_path / "none.navit")))

@@ -69,7 +69,7 @@ class Answer(NamedTuple):
     padding: int
 
 
-class Worker:
+class JobActor:
     """The actor. ``open`` comes first; a call at a time."""
 
     def __init__(self) -> None:
