@@ -54,6 +54,15 @@ py::dict metrics_dict(const Metrics& metrics) {
   all["packs"] = packs;
   all["tokens"] = py::dict(py::arg("used") = metrics.tokens_used, py::arg("padding") = metrics.tokens_padding);
   all["deadlines"] = py::dict(py::arg("met") = metrics.deadlines_met, py::arg("missed") = metrics.deadlines_missed);
+  py::list devices;
+  for (const DeviceMetrics& device : metrics.devices) {
+    devices.append(py::dict(py::arg("name") = device.name, py::arg("device") = text_of(device.device),
+                            py::arg("lost") = text_of(device.lost), py::arg("slots") = device.slots,
+                            py::arg("in_flight") = device.in_flight, py::arg("packs") = device.packs,
+                            py::arg("packs_failed") = device.packs_failed, py::arg("images") = device.images,
+                            py::arg("tokens") = device.tokens, py::arg("busy_s") = device.busy_s));
+  }
+  all["devices"] = devices;
   all["cache"] = cache;
   all["callback_errors"] = metrics.callback_errors;
   all["queue_s"] = histogram_dict(metrics.queue);

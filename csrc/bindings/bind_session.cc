@@ -39,7 +39,7 @@ py::dict report_dict(const RunReport& report) {
                           py::arg("start_us") = pack.start_us, py::arg("preprocess_us") = pack.preprocess_us,
                           py::arg("engine_us") = pack.engine_us, py::arg("unpack_us") = pack.unpack_us,
                           py::arg("predicted_us") = pack.predicted_us, py::arg("slot") = pack.slot,
-                          py::arg("engine") = pack.engine));
+                          py::arg("device") = pack.device, py::arg("engine") = pack.engine));
   }
   return py::dict(py::arg("packs") = packs, py::arg("most_in_flight") = report.most_in_flight,
                   py::arg("plan_us") = report.plan_us, py::arg("total_us") = report.total_us,
@@ -81,15 +81,16 @@ const std::map<std::string, std::string> kInstall = {
 void bind_session(py::module_& module) {
   py::class_<PySession> session_class(module, "Session");
   session_class
-      .def(py::init([](const std::filesystem::path& bundle, const std::string& device, const std::string& engine,
-                       const std::string& precision, int threads, int slots, std::int32_t max_tokens_per_image,
-                       const std::string& strategy, const std::string& overflow,
+      .def(py::init([](const std::filesystem::path& bundle, const std::string& device, std::vector<std::string> devices,
+                       const std::string& engine, const std::string& precision, int threads, int slots,
+                       std::int32_t max_tokens_per_image, const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options, std::size_t queue_limit, std::uint64_t queue_bytes,
                        std::uint64_t cache_bytes, double aging_us, double batch_wait_us, double stall_timeout_s,
                        const std::optional<Policy>& policy) {
              SessionOptions session;
              session.device = parse_word_or_auto<DeviceKind>(device);
+             session.devices = std::move(devices);
              session.engine = engine;
              session.precision = parse_word_or_auto<Precision>(precision);
              session.threads = threads;
@@ -115,11 +116,11 @@ void bind_session(py::module_& module) {
              }
              return std::make_unique<PySession>(std::move(opened));
            }),
-           py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("engine"), py::arg("precision"),
-           py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"), py::arg("strategy"),
-           py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"), py::arg("options"),
-           py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("cache_bytes"), py::arg("aging_us"),
-           py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
+           py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("devices"), py::arg("engine"),
+           py::arg("precision"), py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"),
+           py::arg("strategy"), py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
+           py::arg("options"), py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("cache_bytes"),
+           py::arg("aging_us"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
       .def(
           "run",
           [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy,

@@ -240,6 +240,7 @@ class Session:
         bundle: str,
         *,
         device: str,
+        devices: list[str],
         engine: str,
         precision: str,
         threads: int,

@@ -66,6 +66,14 @@ def checked_text(name: str, value: object) -> str:
     return value
 
 
+def checked_devices(devices: object) -> list[str]:
+    """The words of the core for numbers and texts. Raises InvalidInputError for what is no list of such."""
+    if isinstance(devices, (str, bytes)) or not isinstance(devices, Iterable):
+        raise InvalidInputError(f"devices is {devices!r}; expected a list, as [0, 1] or ['cpu:0-3', 'cpu:4-7']")
+    expected = "the number of a GPU or a text, as 'cpu:0-3'"
+    return [one if isinstance(one, str) else str(whole("a device", one, expected)) for one in devices]
+
+
 def whole_pair(name: str, value: object, expected: str) -> tuple[int, int]:
     """Two whole numbers. Raises InvalidInputError."""
     pair = tuple(value) if isinstance(value, Iterable) else ()

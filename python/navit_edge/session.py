@@ -19,7 +19,14 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
 from navit_edge.machine.libraries import package_directories, tensorrt_directories
 from navit_edge.metrics import SessionMetrics
-from navit_edge.options import checked_deadline_us, checked_float, checked_int, checked_options, checked_text
+from navit_edge.options import (
+    checked_deadline_us,
+    checked_devices,
+    checked_float,
+    checked_int,
+    checked_options,
+    checked_text,
+)
 from navit_edge.pixels import Given, checked_layout, checked_list, gathered, is_one_image
 from navit_edge.policy import Policy, checked
 from navit_edge.streaming import Stream
@@ -39,6 +46,9 @@ class Session(Submitting):
 
     bundle: the ``.navit`` directory.
     device: "auto" (a GPU if an engine can use one, else the CPU), "cpu", "gpu" or "npu".
+    devices: several of a kind, each with engines of its own: GPUs by their numbers, [0, 1]; cores of a CPU or NUMA
+        nodes, ["cpu:0-3", "cpu:4-7"] or ["numa:0", "numa:1"]. They share one queue; each pack goes to the one that is
+        predicted to end it first; one that fails is left out (docs/runtime.md). (): one device.
     engine: the id of one engine of the bundle, or of a group of engines (one for each token budget); never replaced by
         another.
     precision: "auto" or "fp32", "fp16", "bf16", "int8", "fp8": only engines of that precision.
@@ -80,6 +90,7 @@ class Session(Submitting):
         bundle: str | os.PathLike[str],
         *,
         device: Device = "auto",
+        devices: Sequence[int | str] = (),
         engine: str = "",
         precision: EnginePrecision = "auto",
         threads: int = 0,
@@ -103,6 +114,7 @@ class Session(Submitting):
         self._core = _core.Session(
             os.fspath(bundle),
             device=checked_text("device", device),
+            devices=checked_devices(devices),
             engine=without_halves(checked_text("engine", engine)),
             precision=checked_text("precision", precision),
             threads=checked_int("threads", threads),
@@ -129,7 +141,7 @@ class Session(Submitting):
         self.cache_bytes = checked_int("cache_bytes", cache_bytes)
         self._recall = Recall.of(self._core, self._decoder)
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
-        #: "cost_measured": ...}; of each pack also the engine and the slot that ran it.
+        #: "cost_measured": ...}; of each pack also the engine, the device (its index) and the slot that ran it.
         self.last_report: dict[str, Any] = {
             "packs": [],
             "most_in_flight": 0,
@@ -297,7 +309,8 @@ class Session(Submitting):
         """What the opened engine says of itself: library and version, device, slots, host memory, and for TensorRT the
         arena and the CUDA graph of each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO
         precisions, streams and threads. ``warnings`` lists what it does otherwise than it was meant to. Of a
-        group: {"engines": {id: report}, "warnings": [...]}."""
+        group: {"engines": {id: report}, "warnings": [...]}; of several devices {"devices": {name: report}, "warnings":
+        [...]}."""
         report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
         return report
 
@@ -318,8 +331,16 @@ class Session(Submitting):
 
     @property
     def device(self) -> str:
-        """What runs it, in words."""
+        """What runs it, in words; of several devices all."""
         return self._core.device
+
+    @property
+    def devices(self) -> list[dict[str, Any]]:
+        """What each device has done, as ``metrics.stats()["devices"]``: ``name`` ("gpu:1"), ``device`` (in words),
+        ``lost`` (why it takes no more packs; "" if it does), ``slots``, ``in_flight``, ``packs``, ``packs_failed``,
+        ``images``, ``tokens``, ``busy_s``."""
+        devices: list[dict[str, Any]] = self._core.metrics()["devices"]
+        return devices
 
     @property
     def labels(self) -> list[str]:

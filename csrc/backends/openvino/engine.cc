@@ -48,7 +48,10 @@ ov::AnyMap config_of(const navit_edge_engine_desc& desc, const Options& options)
     config[kCacheCapacity] = std::to_string(options.capacity_of_a_stream(desc.slots));
     config[ov::num_streams.name()] = ov::streams::Num(desc.slots);
     if (desc.threads > 0) config[ov::inference_num_threads.name()] = desc.threads;
-    config[ov::hint::enable_cpu_pinning.name()] = false;  // other threads of the process pack at the same time
+    // Other threads of the process pack at the same time. One thread needs no binding: it is the caller's, and bound.
+    const bool bound = options.own_cores && desc.threads > 1;
+    config[ov::hint::enable_cpu_pinning.name()] = bound;
+    if (bound) config[ov::hint::enable_cpu_reservation.name()] = true;  // cores that no other engine has reserved
   }
   return config;
 }

@@ -44,6 +44,7 @@ std::int32_t Options::capacity_of_a_stream(std::int32_t streams) const noexcept 
 
 Options parse_options(const navit_edge_engine_desc& desc) {
   Options options;
+  std::string index;
   if (desc.content != nullptr) options.cache_capacity = default_capacity(desc.content->size);  // none in `probe`
   for (std::size_t i = 0; i < desc.option_count; ++i) {
     const std::string_view key = desc.options[i].key;
@@ -51,6 +52,10 @@ Options parse_options(const navit_edge_engine_desc& desc) {
     if (key == "device") {
       if (value.empty()) throw InvalidInput("option device is empty; expected an OpenVINO device, as CPU");
       options.device = value;
+    } else if (key == "device_index") {  // of a session's `devices`
+      index = value;
+    } else if (key == "cores") {  // the same
+      options.own_cores = true;
     } else if (key == kCapacity) {
       options.cache_capacity = parse_capacity(value);
     } else if (std::find(kOfOthers.begin(), kOfOthers.end(), key) == kOfOthers.end()) {
@@ -58,6 +63,7 @@ Options parse_options(const navit_edge_engine_desc& desc) {
                          std::string(kCapacity) + ", shape_quantum");
     }
   }
+  if (!index.empty()) options.device += "." + index;
   return options;
 }
 

@@ -9,7 +9,8 @@
 namespace navit_edge::openvino {
 
 struct Options {
-  std::string device = "CPU";  // an OpenVINO device
+  std::string device = "CPU";  // an OpenVINO device; "GPU.1" if it is one of several
+  bool own_cores = false;      // the engine is to keep to cores of its own, as many as it has threads
   /// CPU_RUNTIME_CACHE_CAPACITY: for how many shapes of an operation, of each kind of operation, the streams of an
   /// engine keep what they have prepared, all streams together; the least recently used goes first. OpenVINO's own
   /// default, 5000 a stream, is a leak in all but name if shapes seldom repeat (docs/memory.md). Ours is one for

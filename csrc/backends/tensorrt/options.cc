@@ -42,7 +42,7 @@ Options parse_options(const navit_edge_engine_desc& desc) {
   for (std::size_t i = 0; i < desc.option_count; ++i) {
     const std::string key = desc.options[i].key;
     const std::string value = desc.options[i].value;
-    if (key == "cuda_device") {
+    if (key == "cuda_device" || key == "device_index") {  // the second: of a session's `devices`; it comes later
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), options.device);
       if (error != std::errc() || end != value.data() + value.size() || options.device < 0) {
         refuse(key, value, "the number of a CUDA device, as 0");

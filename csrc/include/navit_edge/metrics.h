@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "navit_edge/cxx20.h"
 #include "navit_edge/error.h"
@@ -12,6 +14,20 @@
 namespace navit_edge {
 
 inline constexpr std::size_t kErrorCodes = 6;  // values of ErrorCode
+
+/// What one device of a session has done.
+struct DeviceMetrics {
+  std::string name;    // as it was asked for, "gpu:1"; of the one that nobody named its kind: "cpu"
+  std::string device;  // what it is, in words
+  std::string lost;    // why it takes no more packs; empty: it takes them
+  std::int64_t slots = 0;
+  std::int64_t in_flight = 0;      // packs
+  std::uint64_t packs = 0;         // completed
+  std::uint64_t packs_failed = 0;  // those that were run again on another device among them
+  std::uint64_t images = 0;        // of completed packs
+  std::uint64_t tokens = 0;        // used, of completed packs
+  double busy_s = 0;               // with packs in flight, of completed ones
+};
 
 /// Of results that a session remembers; all 0 if it remembers none (docs/cache.md).
 struct CacheMetrics {
@@ -55,6 +71,7 @@ struct Metrics {
   std::int64_t slots = 0;      // packs that may be in flight at once
   bool broken = false;         // takes no more images (Session::broken)
 
+  std::vector<DeviceMetrics> devices;  // at least one
   CacheMetrics cache;
 
   // Times in seconds.

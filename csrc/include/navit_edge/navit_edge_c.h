@@ -88,6 +88,7 @@ typedef struct navit_edge_c_options {
   uint64_t queue_bytes;   /* of their pixels that may wait, in the same way; 0: 1 GiB; UINT64_MAX: no limit */
   double aging_us;        /* what waits for longer gets every fourth pack; 0: 1e6; below 0: at once */
   uint64_t cache_bytes;   /* that remembered results may take; 0: none are remembered */
+  const char* devices;    /* several of a kind, parted by ';': "0;1", "cpu:0-3;cpu:4-7"; NULL: one */
 } navit_edge_c_options;
 
 /* Pixels of one 8-bit image, (row, column, channel) order. In an array, images lie images[0].struct_size apart. */

@@ -12,6 +12,12 @@
 
 namespace navit_edge {
 
+/// One of several devices that share the packs of a run, each a whole pack at a time.
+struct PlanDevice {
+  double slowness = 1;  // the time of a pack there, in parts of what the cost model says; infinity: it takes none
+  double ready_us = 0;  // when it has done what it had before
+};
+
 /// What binds a plan, all at once.
 struct PlanLimits {
   std::vector<Budget> budgets;  // ascending in tokens
@@ -20,6 +26,7 @@ struct PlanLimits {
   Strategy base = Strategy::kFirstFitDecreasing;  // what kAuto keeps unless it finds something faster
   int streams = 1;                                // 2: two packs may run at once, each with half of the device
   std::vector<double> deadlines_us;               // from the start of the run: one for each image, or none
+  std::vector<PlanDevice> devices;                // two and more: the packs are spread over them; else one
 };
 
 struct PackPlan {
@@ -27,8 +34,9 @@ struct PackPlan {
   std::int32_t tokens = 0;           // used, prefix tokens included
   std::int32_t longest = 0;          // L
   std::int32_t budget = 0;           // index into PlanLimits::budgets: of those that hold the pack, the fastest
+  std::int32_t device = 0;           // index into PlanLimits::devices
   std::int64_t squares = 0;          // the sum of l^2
-  double predicted_us = 0;           // alone on the whole device
+  double predicted_us = 0;           // alone on the whole device, by the cost model
   double finish_us = 0;              // predicted, from the start of the run
 
   [[nodiscard]] PackShape shape() const noexcept {

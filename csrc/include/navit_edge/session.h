@@ -38,8 +38,9 @@ struct PackReport {
   double start_us = 0;  // when its preprocessing began, since the run did
   double preprocess_us = 0;
   double engine_us = 0;
-  double unpack_us = 0;  // part of no other
-  std::int32_t slot = 0;
+  double unpack_us = 0;     // part of no other
+  std::int32_t slot = 0;    // of its device
+  std::int32_t device = 0;  // index into Metrics::devices
   std::string engine;       // id of the engine that ran it; of a group that of its budget
   double predicted_us = 0;  // by the cost model, both together
 };
@@ -110,7 +111,8 @@ class NAVIT_EDGE_API Session {
   /// From a callback it returns at once, and the rest happens behind it. May be called again.
   void close();
   /// The first cause if three packs in a row failed, or one stalled; else empty. A broken session fails what waits
-  /// and takes no more; open another.
+  /// and takes no more; open another. Of several devices one that fails so is lost alone (Metrics::devices); the
+  /// session is broken when all are.
   [[nodiscard]] std::string broken() const;
 
   [[nodiscard]] const Manifest& manifest() const&;
@@ -118,8 +120,9 @@ class NAVIT_EDGE_API Session {
   [[nodiscard]] const EngineSpec& engine() const&;
   [[nodiscard]] int slots() const;  // packs that may be in flight at once
   [[nodiscard]] const std::vector<Candidate>& candidates() const&;
-  [[nodiscard]] std::string device() const;  // in words, as the backend says
-  /// What the opened engine says of itself, a JSON object: Engine::report.
+  [[nodiscard]] std::string device() const;  // in words, as the backend says; of several all (metrics has each)
+  /// What the opened engine says of itself, a JSON object: Engine::report. Of several devices {"devices": {name:
+  /// report}, "warnings": [all of theirs]}.
   [[nodiscard]] std::string engine_report() const;
 
   /// What it has done so far (docs/metrics.md); also of a session that is closed or broken.

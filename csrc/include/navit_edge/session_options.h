@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "navit_edge/engine.h"
 #include "navit_edge/policy.h"
@@ -14,7 +15,10 @@
 namespace navit_edge {
 
 struct SessionOptions {
-  std::optional<DeviceKind> device;    // none: any, accelerators first
+  std::optional<DeviceKind> device;  // none: any, accelerators first
+  /// Several of a kind, each with engines of its own: GPUs by their numbers ("0", "gpu:1"), cores of a CPU
+  /// ("cpu:0-3"), NUMA nodes ("numa:0"). Empty: one, which the backend chooses (docs/runtime.md).
+  std::vector<std::string> devices;
   std::string engine;                  // id of an engine or a group; empty: the first that can run on `device`
   std::optional<Precision> precision;  // none: any
   int threads = 0;                     // 0: all cores that this process can keep busy (cores.h)

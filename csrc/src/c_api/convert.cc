@@ -69,6 +69,11 @@ SessionOptions session_options(const navit_edge_c_options* given) {
   out.slots = options.slots;
   out.max_tokens_per_image = options.max_tokens_per_image;
   if (options.device != nullptr) out.device = parse_word_or_auto<DeviceKind>(options.device);
+  for (std::string_view rest = options.devices != nullptr ? options.devices : ""; !rest.empty();) {
+    const std::size_t end = std::min(rest.find(';'), rest.size());
+    out.devices.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
   if (options.engine != nullptr) out.engine = options.engine;
   if (options.precision != nullptr) out.precision = parse_word_or_auto<Precision>(options.precision);
   if (options.strategy != nullptr) out.strategy = parse_word<Strategy>(options.strategy);

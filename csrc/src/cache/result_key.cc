@@ -7,7 +7,8 @@ namespace navit_edge {
 
 KeyMaker::KeyMaker(const Manifest& manifest, const EngineChoice& choice, const SessionOptions& options) {
   FieldHash hash("session");
-  hash.text(manifest.sha256).text(choice.engine.id).text(choice.engine.graph).text(choice.probe.device);
+  hash.text(manifest.sha256).text(choice.engine.id).text(choice.engine.graph);
+  for (const DeviceSpec& device : choice.devices) hash.text(device.words);
   hash.number(static_cast<std::int64_t>(choice.engine.precision));
   hash.number(static_cast<std::int64_t>(choice.members.size()));
   for (const EngineSpec& member : choice.members) {

@@ -14,6 +14,12 @@ std::string mismatch(const EngineSpec& engine, const SessionOptions& options) {
   if (options.device && engine.device != *options.device) {
     return "it runs on " + text(engine.device) + "; device " + text(*options.device) + " was asked for";
   }
+  if (!options.devices.empty()) {
+    const bool cores = !devices_of(options).front().cores.empty();
+    if (cores != (engine.device == DeviceKind::kCpu)) {
+      return "it runs on " + text(engine.device) + "; device " + options.devices.front() + " was asked for";
+    }
+  }
   if (options.precision && engine.precision != *options.precision) {
     return "its precision is " + text(engine.precision) + "; " + text(*options.precision) + " was asked for";
   }
@@ -105,6 +111,24 @@ void take(const Entry& entry, const SessionOptions& options, EngineChoice& choic
   choice.engine.cost = std::move(cost);
 }
 
+/// Asks whether every member runs on every device. Returns the devices in words.
+std::string probe(EngineChoice& choice) {
+  std::string all;
+  for (DeviceSpec& device : choice.devices) {
+    for (EngineSpec member : choice.members) {
+      for (const auto& [key, value] : device.backend) member.options[key] = value;
+      try {
+        device.words = choice.backend->probe(member).device;
+      } catch (const Error& e) {
+        if (device.name.empty()) throw;
+        throw_error(e.code(), device.prefix() + e.what());
+      }
+    }
+    all += (all.empty() ? "" : "; ") + (device.name.empty() ? "" : device.name + ": ") + device.words;
+  }
+  return all;
+}
+
 /// "openvino-cpu-bf16 (cpu, bf16), ..." of the engines that the bundle has.
 std::string offered(const Manifest& manifest) {
   constexpr std::size_t kMost = 4;
@@ -131,13 +155,20 @@ std::string build_command(const Manifest& manifest, const SessionOptions& option
 /// No engine is for the device or of the precision that was asked for.
 std::string nothing_asked_for(const Manifest& manifest, const SessionOptions& options) {
   std::string asked = options.device ? "device " + std::string(word_of(*options.device)) : "";
+  SessionOptions kind = options;
+  if (!options.devices.empty()) {
+    asked = "device " + options.devices.front();
+    kind.device = devices_of(options).front().cores.empty() ? DeviceKind::kGpu : DeviceKind::kCpu;
+  }
   if (options.precision) {
     asked += (asked.empty() ? "" : " and ") + ("precision " + std::string(word_of(*options.precision)));
   }
-  const std::string build = build_command(manifest, options);
+  const std::string build = build_command(manifest, kind);
+  const char* const leave = !options.devices.empty() ? "devices out"
+                            : options.device         ? "device at auto"
+                                                     : "precision at auto";
   return "the bundle " + manifest.bundle.string() + " has no engine for " + asked + "; it has " + offered(manifest) +
-         "; leave " + (options.device ? "device" : "precision") + " at auto" +
-         (build.empty() ? "" : ", or build one: " + build);
+         "; leave " + leave + (build.empty() ? "" : ", or build one: " + build);
 }
 
 /// The reason of a candidate without its id in front, which the caller writes, and with the bundle in its commands.
@@ -189,6 +220,7 @@ std::string bare_reason(const Manifest& manifest, const Candidate& candidate) {
 
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options) {
   EngineChoice choice;
+  choice.devices = devices_of(options);
   std::vector<Candidate> fitting;         // what was asked for, and cannot run
   std::optional<Candidate> wrong_option;  // of the caller's: no engine that could be built would take it
   for (const Entry& entry : in_order_of_preference(manifest, options)) {
@@ -199,8 +231,7 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
         if (entry.is_group) check_group(entry);
         take(entry, options, choice);
         choice.backend = &Backend::load(choice.engine.backend, options.search);
-        for (const EngineSpec& member : choice.members) choice.probe = choice.backend->probe(member);
-        choice.candidates.push_back({entry.id, true, choice.probe.device});
+        choice.candidates.push_back({entry.id, true, probe(choice)});
         return choice;
       } catch (const Error& e) {
         reason = e.what();

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device_list.h"
 #include "navit_edge/session.h"
 
 namespace navit_edge {
@@ -14,13 +15,14 @@ struct EngineChoice {
   std::vector<EngineSpec> members;     // what is opened, largest budget last; the caller's backend options merged in
   std::vector<std::size_t> member_of;  // [budgets] index into `members`
   const Backend* backend = nullptr;    // of all members
-  Backend::Probe probe;
-  std::vector<Candidate> candidates;  // in the order they were considered; the last one is `engine`
+  std::vector<DeviceSpec> devices;     // each opens all members
+  std::vector<Candidate> candidates;   // in the order they were considered; the last one is `engine`
 };
 
 /// Walks the engines of the bundle: accelerators before CPUs, the manifest's order within; a group stands where its
-/// first engine does, and is whole or not taken. What `options.engine` names is the only candidate: an engine, of a
-/// group too, or a group. Throws BackendError listing every candidate and its reason if none can run.
+/// first engine does, and is whole or not taken. It must run on each of `options.devices`. What `options.engine` names
+/// is the only candidate: an engine, of a group too, or a group. Throws BackendError listing every candidate and its
+/// reason if none can run.
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options);
 
 }  // namespace navit_edge

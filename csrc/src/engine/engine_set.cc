@@ -100,7 +100,7 @@ std::string EngineSet::report() const {
   for (std::size_t i = 0; i < engines_.size(); ++i) {
     reports.push_back({choice_->members[i].id, engines_[i].report()});
   }
-  return report_of_all(reports);
+  return report_of_all("engines", reports);
 }
 
 EngineSet open_engines(const Manifest& manifest, EngineChoice& choice, const SessionOptions& options) {

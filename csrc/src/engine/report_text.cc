@@ -7,12 +7,12 @@ namespace navit_edge {
 
 using nlohmann::json;
 
-std::string report_of_all(std::span<const EngineReport> reports) {
-  json all = {{"engines", json::object()}, {"warnings", json::array()}};
+std::string report_of_all(const char* kind, std::span<const EngineReport> reports) {
+  json all = {{kind, json::object()}, {"warnings", json::array()}};
   for (const EngineReport& report : reports) {
     json one = json::parse(report.text);
     for (const json& warning : one.value("warnings", json::array())) all["warnings"].push_back(warning);
-    all["engines"][report.id] = std::move(one);
+    all[kind][report.id] = std::move(one);
   }
   return all.dump();
 }

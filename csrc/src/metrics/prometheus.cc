@@ -31,7 +31,7 @@ std::string escaped(const std::string& value) {
 }
 
 bool is_label_name(const std::string& name) {
-  if (name.empty() || name.starts_with("__") || name == "le" || name == "error") return false;
+  if (name.empty() || name.starts_with("__") || name == "le" || name == "error" || name == "device") return false;
   for (std::size_t i = 0; i < name.size(); ++i) {
     const char c = name[i];
     const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -48,7 +48,7 @@ std::string text_of(const Labels& labels) {
     if (!is_label_name(name)) {
       throw InvalidInput("\"" + name +
                          "\" is no name for a label; expected letters, digits and underscores, no digit "
-                         "first, no two underscores first, and neither le nor error, which are taken");
+                         "first, no two underscores first, and neither le, error nor device, which are taken");
     }
     if (!seen.insert(name).second) throw InvalidInput("the label " + name + " is given twice; name each once");
     text += (text.empty() ? "" : ",") + name + "=\"" + escaped(value) + "\"";
@@ -85,6 +85,17 @@ class Writer {
            {ErrorCode::kInvalidInput, ErrorCode::kOverBudget, ErrorCode::kBundle, ErrorCode::kBackend}) {
         line(name, i, std::string("error=\"") + label_of(code) + "\"",
              number(sessions_[i].metrics->failed[static_cast<std::size_t>(code)]));
+      }
+    }
+  }
+
+  /// Of each device of each session.
+  template <class Value>
+  void devices(const char* name, const char* type, const char* help, const Value& value) {
+    head(name, type, help);
+    for (std::size_t i = 0; i < sessions_.size(); ++i) {
+      for (const DeviceMetrics& device : sessions_[i].metrics->devices) {
+        line(name, i, "device=\"" + escaped(device.name) + "\"", number(value(device)));
       }
     }
   }
@@ -178,6 +189,23 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   out.gauge("navit_edge_cache_entries", "Remembered results.", [&](M m) { return as_number(m.cache.entries); });
   out.gauge("navit_edge_cache_bytes", "Bytes that remembered results take.",
             [&](M m) { return as_number(m.cache.bytes); });
+  using D = const DeviceMetrics&;
+  out.devices("navit_edge_device_packs_total", "counter", "Packs completed by a device.", [](D d) { return d.packs; });
+  out.devices("navit_edge_device_packs_failed_total", "counter",
+              "Packs that failed on a device, and may have been run again on another.",
+              [](D d) { return d.packs_failed; });
+  out.devices("navit_edge_device_images_total", "counter", "Images of the packs that a device completed.",
+              [](D d) { return d.images; });
+  out.devices("navit_edge_device_tokens_total", "counter", "Tokens of images, in packs that a device completed.",
+              [](D d) { return d.tokens; });
+  out.devices("navit_edge_device_busy_seconds_total", "counter", "Time of a device with the packs that it completed.",
+              [](D d) { return d.busy_s; });
+  out.devices("navit_edge_device_packs_in_flight", "gauge", "Packs that a device has.",
+              [&](D d) { return as_number(d.in_flight); });
+  out.devices("navit_edge_device_slots", "gauge", "Packs that a device may have at once.",
+              [&](D d) { return as_number(d.slots); });
+  out.devices("navit_edge_device_lost", "gauge", "1 if a device has failed and takes no more packs.",
+              [&](D d) { return as_number(d.lost.empty() ? 0 : 1); });
 
   out.histogram("navit_edge_image_queue_seconds", "From submission to the start of the image's pack.", &Metrics::queue);
   out.histogram("navit_edge_image_latency_seconds", "From submission to the result, of completed images.",

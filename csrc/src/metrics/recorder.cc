@@ -173,6 +173,11 @@ std::uint64_t Recorder::pack_begun(std::size_t images) noexcept {
   return pack_numbers_.fetch_add(1, kRelaxed) + 1;
 }
 
+void Recorder::pack_undone(std::size_t images) noexcept {
+  shard().joined.fetch_sub(images, kRelaxed);  // may fall below 0 here: all shards together count
+  if (trace_.on()) trace_waiting();
+}
+
 void Recorder::pack_done(const PackRecord& pack) noexcept {
   in_flight_.fetch_sub(1, kRelaxed);
   Shard& mine = shard();

@@ -72,13 +72,15 @@ class Recorder {
 
   /// `images` leave the queue for a pack. Its number, from 1 on.
   std::uint64_t pack_begun(std::size_t images) noexcept;
+  /// Its images wait again.
+  void pack_undone(std::size_t images) noexcept;
   void pack_done(const PackRecord& pack) noexcept;
   /// Stages that it did not reach end where they begin.
   void pack_failed(const PackRecord& pack, ErrorCode code) noexcept;
 
   void broke() noexcept;
 
-  /// All but `slots` and `callback_errors`.
+  /// All but `slots`, `devices` and `callback_errors`.
   [[nodiscard]] Metrics metrics() const;
   /// Throw InvalidInput if the trace is on already, or is not.
   void start_trace(const TraceOptions& options) { trace_.start(options); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "plan/spread.h"
 #include "plan/two_streams.h"
 
 namespace navit_edge {
@@ -23,6 +24,23 @@ void assign_budget(PackPlan& pack, const PlanLimits& limits) {
   const BudgetTime fastest = fastest_budget(pack.shape(), limits);
   pack.predicted_us = fastest.us;
   if (fastest.budget >= 0) pack.budget = fastest.budget;
+}
+
+double schedule(std::vector<PackPlan>& packs, const PlanLimits& limits) {
+  if (limits.devices.size() < 2) return schedule(packs, limits.streams);
+  std::vector<double> times;
+  times.reserve(packs.size());
+  for (const PackPlan& pack : packs) times.push_back(pack.predicted_us);
+  const std::vector<std::size_t> on = spread(times, limits.devices);
+  std::vector<double> ends;
+  for (const PlanDevice& device : limits.devices) ends.push_back(device.ready_us);
+  double last = 0;
+  for (std::size_t i = 0; i < packs.size(); ++i) {
+    packs[i].device = static_cast<std::int32_t>(on[i]);
+    packs[i].finish_us = ends[on[i]] += limits.devices[on[i]].slowness * packs[i].predicted_us;
+    last = std::max(last, packs[i].finish_us);
+  }
+  return last;
 }
 
 double schedule(std::vector<PackPlan>& packs, int streams) {

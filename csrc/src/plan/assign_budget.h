@@ -20,7 +20,10 @@ struct BudgetTime {
 /// Gives a pack its fastest budget, and that time.
 void assign_budget(PackPlan& pack, const PlanLimits& limits);
 
-/// Sets when each pack finishes, in the order given, on the streams of `limits`; returns when the last one does.
+/// Sets where each pack runs and when it finishes, in the order given, on the streams or the devices of `limits`;
+/// returns when the last one does.
+double schedule(std::vector<PackPlan>& packs, const PlanLimits& limits);
+/// The same on the streams of one device.
 double schedule(std::vector<PackPlan>& packs, int streams);
 
 }  // namespace navit_edge

@@ -14,6 +14,12 @@ constexpr double kWorthChanging = 0.99;
 /// A set that fits one pack is split only for more than a second stream alone would save (two_streams.h).
 constexpr double kWorthSplitting = 0.90;
 
+/// So that streams or devices end together.
+void sort_longest_first(std::vector<PackPlan>& packs) {
+  std::stable_sort(packs.begin(), packs.end(),
+                   [](const PackPlan& a, const PackPlan& b) { return a.predicted_us > b.predicted_us; });
+}
+
 /// The best plan so far.
 class BestPlan {
  public:
@@ -21,7 +27,8 @@ class BestPlan {
 
   void offer(std::vector<PackPlan> packs, Strategy strategy, double worth) {
     for (PackPlan& pack : packs) assign_budget(pack, limits_);
-    const double time = schedule(packs, limits_.streams);
+    if (limits_.devices.size() > 1) sort_longest_first(packs);
+    const double time = schedule(packs, limits_);
     if (!best_.packs.empty() && time >= worth * best_.predicted_us) return;
     best_ = {std::move(packs), {}, time, strategy};
   }
@@ -34,12 +41,11 @@ class BestPlan {
   Plan best_;
 };
 
-/// Long packs first, so that two streams end together.
+/// Long packs first on two streams.
 void longest_first(std::vector<PackPlan>& packs, const PlanLimits& limits) {
   if (limits.streams < 2) return;
   for (PackPlan& pack : packs) assign_budget(pack, limits);
-  std::stable_sort(packs.begin(), packs.end(),
-                   [](const PackPlan& a, const PackPlan& b) { return a.predicted_us > b.predicted_us; });
+  sort_longest_first(packs);
 }
 
 /// True if no plan of `images` has fewer packs.
@@ -125,6 +131,31 @@ void offer_fixed(BestPlan& best, ImageOrder decreasing, TokenCounts tokens, cons
   }
 }
 
+/// Several devices: packs that are so small that each device gets one, two or some more, of a size.
+void offer_parts(BestPlan& best, ImageOrder decreasing, TokenCounts tokens, const PlanLimits& limits) {
+  constexpr std::int64_t kMostParts = 4;  // of a device
+  if (decreasing.empty()) return;
+  const Budget& largest = limits.budgets.back();
+  std::int64_t total = 0;
+  for (const std::int32_t image : decreasing) total += tokens[static_cast<std::size_t>(image)];
+  const auto images = std::ssize(decreasing);
+  for (std::int64_t parts = 1; parts <= kMostParts; ++parts) {
+    const std::int64_t packs = parts * std::ssize(limits.devices);
+    if (packs > images) break;
+    Budget part = largest;
+    const std::int64_t share = (total + packs - 1) / packs;
+    part.target_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(fill_limit(largest), share));
+    part.images = static_cast<std::int32_t>(std::min<std::int64_t>(largest.images, (images + packs - 1) / packs));
+    best.offer(best_fit(decreasing, tokens, part), Strategy::kAuto, kWorthChanging);
+    part.images = largest.images;
+    best.offer(best_fit(decreasing, tokens, part), Strategy::kAuto, kWorthChanging);
+    if (limits.cost.dynamic_tokens && limits.cost.attention != AttentionCost::kSegments) {
+      best.offer(best_cut(decreasing, tokens, part, limits.budgets.size() - 1, limits.cost), Strategy::kAuto,
+                 kWorthChanging);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<PackPlan> named_packs(Strategy strategy, ImageOrder given, ImageOrder decreasing, TokenCounts tokens,
@@ -155,6 +186,7 @@ Plan choose_packs(ImageOrder given, ImageOrder decreasing, TokenCounts tokens, c
   } else {
     offer_fixed(best, decreasing, tokens, limits);
   }
+  if (limits.devices.size() > 1) offer_parts(best, decreasing, tokens, limits);
   return best.take();
 }
 

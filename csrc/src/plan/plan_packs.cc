@@ -79,6 +79,15 @@ void check_limits(std::size_t images, const PlanLimits& limits) {
       }
     }
   }
+  bool takes_packs = limits.devices.empty();
+  for (const PlanDevice& device : limits.devices) {
+    if (!(device.slowness > 0) || !(device.ready_us >= 0) || !std::isfinite(device.ready_us)) {
+      throw InvalidInput("a device has the slowness " + std::to_string(device.slowness) + " and is ready after " +
+                         std::to_string(device.ready_us) + " us; expected more than 0, and 0 and up");
+    }
+    takes_packs |= std::isfinite(device.slowness);
+  }
+  if (!takes_packs) throw InvalidInput("no device takes packs; give at least one a finite slowness");
   if (!limits.deadlines_us.empty() && limits.deadlines_us.size() != images) {
     throw InvalidInput("there are " + std::to_string(limits.deadlines_us.size()) + " deadlines for " +
                        std::to_string(images) + " images; give one for each, or none");
@@ -139,7 +148,7 @@ Plan plan_packs(std::span<const std::int32_t> token_counts, const PlanLimits& gi
     plan.packs = named_packs(limits.strategy, order, decreasing, token_counts, limits.budgets.back());
     plan.strategy = limits.strategy;
     for (PackPlan& pack : plan.packs) assign_budget(pack, limits);
-    plan.predicted_us = schedule(plan.packs, limits.streams);
+    plan.predicted_us = schedule(plan.packs, limits);
   }
   return limits.deadlines_us.empty() ? plan : meet_deadlines(std::move(plan), token_counts, limits);
 }

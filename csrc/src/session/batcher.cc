@@ -167,29 +167,36 @@ void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, con
   }
 }
 
-void Batcher::look_at(const Queue& queue, Clock::time_point elders) {
+void Batcher::look_at(const Queue& queue, const Whom& whom) {
   window_.clear();
   order_.clear();
+  double behind_us = whom.behind_us;
   const auto add = [&](PendingImage* image) {
+    if (image->failed_on >= 0 && image->failed_on == whom.not_failed_on) return;
     order_.push_back(static_cast<std::int32_t>(window_.size()));
     window_.push_back({image, image->result.tokens});
   };
-  for (PendingImage* image = queue.oldest(); image != nullptr && image->submitted < elders; image = image->behind) {
+  for (PendingImage* image = queue.oldest(); image != nullptr && image->submitted < whom.elders;
+       image = image->behind) {
     if (window_.size() == kWindow) break;
     add(image);
   }
   const std::size_t old = window_.size();
   for (PendingImage* image : queue.order()) {
     if (window_.size() == kWindow) break;
+    if (behind_us > 0) {
+      behind_us -= image->share_us;
+      continue;
+    }
     const auto end = window_.begin() + static_cast<std::ptrdiff_t>(old);
-    const bool there = image->submitted < elders &&
+    const bool there = image->submitted < whom.elders &&
                        std::any_of(window_.begin(), end, [&](const Candidate& one) { return one.image == image; });
     if (!there) add(image);
   }
 }
 
 Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const CostCorrection& correction) {
-  look_at(queue);
+  look_at(queue, {});
   draft(order_, by_urgency_);
   const Cut cut = best_cut_of(by_urgency_, Stake::kNone, now, correction);
   const double us = correction.safe_us(by_urgency_.steps[cut.count - 1].time_us) + kWakingUs;
@@ -200,10 +207,12 @@ Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, 
   return leaves;
 }
 
-void Batcher::take(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch,
-                   Clock::time_point elders) {
+void Batcher::pick(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch,
+                   const Whom& whom) {
   let_late_ones_step_back(queue, start, correction);
-  look_at(queue, elders);
+  look_at(queue, whom);
+  batch.images.clear();
+  if (window_.empty()) return;
   Stake stake = Stake::kNone;
   for (const Candidate& candidate : window_) {
     if (candidate.image->due == Clock::time_point::max()) continue;
@@ -229,7 +238,6 @@ void Batcher::take(Queue& queue, Clock::time_point start, const CostCorrection& 
     }
   }
 
-  batch.images.clear();
   for (std::size_t i = 0; i < cut.count; ++i) {
     batch.images.push_back(window_[static_cast<std::size_t>(chosen->picked[i])].image);
   }
@@ -238,9 +246,12 @@ void Batcher::take(Queue& queue, Clock::time_point start, const CostCorrection& 
   batch.plan.squares = 0;
   for (PendingImage* image : batch.images) {
     append(batch.plan, static_cast<std::int32_t>(batch.plan.images.size()), image->result.tokens);
-    queue.remove(*image);
   }
   assign_budget(batch.plan, *limits_);
+}
+
+void Batcher::take_out(Queue& queue, const Batch& batch) noexcept {
+  for (PendingImage* image : batch.images) queue.remove(*image);
 }
 
 }  // namespace navit_edge

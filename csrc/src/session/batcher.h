@@ -20,6 +20,14 @@ struct Batch {
   PackPlan plan;                      // its indices are 0 to N - 1
 };
 
+/// Which of those that wait are looked at. If they are none, nothing is picked.
+struct Whom {
+  /// Submitted before that: they go before the most urgent ones, in the order in which they came.
+  Clock::time_point elders = Clock::time_point::min();
+  std::int32_t not_failed_on = -1;  // a device; -1: any
+  double behind_us = 0;             // behind so much work of the most urgent ones
+};
+
 /// One for a session. `share_us` and `alone_us` may be called from any thread, the others by one at a time. Allocates
 /// nothing once its buffers have grown.
 class Batcher {
@@ -32,13 +40,19 @@ class Batcher {
   /// Predicted time of a pack of one image.
   [[nodiscard]] double alone_us(std::int32_t tokens) const;
 
-  /// Takes the images of the next pack out of `queue`, which is not empty: the most urgent one, and as many of those
+  /// Picks the images of the next pack out of `queue`, which is not empty: the most urgent one, and as many of those
   /// behind it as leave most images on time, in the pack and behind it, and then make the pack cheapest by image. An
   /// image that cannot even alone steps back, so that it makes no other late, until several times as much time has
   /// passed; then it goes before all. `correction`: of the slot that is free at `start`.
-  /// Images that were submitted before `elders` go before the most urgent ones, in the order in which they came.
+  void pick(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch, const Whom& whom);
+  /// Takes what was picked out of the queue.
+  static void take_out(Queue& queue, const Batch& batch) noexcept;
+  /// Both.
   void take(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch,
-            Clock::time_point elders = Clock::time_point::min());
+            Clock::time_point elders = Clock::time_point::min()) {
+    pick(queue, start, correction, batch, {elders});
+    take_out(queue, batch);
+  }
 
   /// Whether the waiting images fill a pack.
   [[nodiscard]] bool full(const Queue& queue) const;
@@ -72,7 +86,7 @@ class Batcher {
 
   [[nodiscard]] bool late(const PendingImage& image, Clock::time_point start, const CostCorrection& correction) const;
   void let_late_ones_step_back(Queue& queue, Clock::time_point start, const CostCorrection& correction) const;
-  void look_at(const Queue& queue, Clock::time_point elders = Clock::time_point::min());
+  void look_at(const Queue& queue, const Whom& whom);
   [[nodiscard]] double pack_us(const PackShape& shape) const;
   void draft(std::span<const std::int32_t> order, Draft& out) const;
   [[nodiscard]] int on_time(const Draft& draft, std::size_t count, Clock::time_point start,

@@ -52,7 +52,8 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       threads(options.threads > 0 ? options.threads : cpu_limits().cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(choice.engine.device == DeviceKind::kCpu),
-      may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots) {}
+      may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots &&
+               choice.devices.size() == 1) {}
 
 void SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                                 Result& result) const {

@@ -32,9 +32,10 @@ struct SessionContext {
   Sizer sizer;
   PackWriter writer;
   int threads;
-  PlanLimits limits;  // of every plan; deadlines apart
+  PlanLimits limits;  // of every plan; deadlines and devices apart
   bool on_cpu;        // the engine computes on the cores that preprocess, too
   /// Whether streams are for the session to choose: a CPU computes one pack on all its cores, or two on half of them.
+  /// Not of several devices: they are streams already.
   bool may_pair;
 };
 

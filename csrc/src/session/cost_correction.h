@@ -29,6 +29,9 @@ class CostCorrection {
     if (count_ < 1000) count_ += 1;
   }
 
+  /// Whether anything has been measured.
+  [[nodiscard]] bool known() const noexcept { return count_ > 0; }
+  [[nodiscard]] double ratio() const noexcept { return ratio_; }
   /// What to expect.
   [[nodiscard]] double expected_us(double predicted_us) const noexcept { return ratio_ * predicted_us; }
   /// The same with some room for how it scatters.

@@ -3,6 +3,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/core_list.h"
 #include "engine/report_text.h"
 #include "navit_edge/error.h"
 
@@ -27,11 +28,34 @@ void Turns::refuse(const std::exception_ptr& error) noexcept {
   changed_.notify_all();
 }
 
+namespace {
+
+EngineSet opened(SessionContext& context, const DeviceSpec& device, const SessionOptions& options) {
+  try {
+    const CoreBinding binding(device.cores);
+    return open_engines(context.manifest, context.choice, options);
+  } catch (const Error& e) {
+    if (device.name.empty()) throw;
+    throw_error(e.code(), device.prefix() + e.what());
+  }
+}
+
+}  // namespace
+
+EngineHost::EngineHost(SessionContext& context, const DeviceSpec& device)
+    : context_(&context),
+      options_(device.applied_to(context.options, context.choice.devices.size())),
+      engines_(opened(context, device, options_)),
+      slots_(engines_->slots()),
+      may_pair_(context.may_pair) {}
+
+int EngineHost::threads() const noexcept { return options_.threads > 0 ? options_.threads : context_->threads; }
+
 EngineSet* EngineHost::paired_set() {
   const std::lock_guard lock(mutex_);
   if (!paired_ && why_not_paired_.empty()) {
     try {
-      paired_.emplace(context_->manifest, context_->choice, context_->options, kPairedSlots);
+      paired_.emplace(context_->manifest, context_->choice, options_, kPairedSlots);
     } catch (const std::exception& e) {  // no memory among them: one stream goes on
       why_not_paired_ = e.what();
       may_pair_ = false;

@@ -29,8 +29,8 @@ class Turns {
   std::exception_ptr refused_;
 };
 
-/// Opens the engines of a session, and on a CPU a second set when two packs first want to share it; reports on them,
-/// and lets them go. Thread-safe, but packs must be out of the engines when they go.
+/// Opens the engines of a session on one of its devices, and on a CPU a second set when two packs first want to share
+/// it; reports on them, and lets them go. Thread-safe, but packs must be out of the engines when they go.
 class EngineHost {
  public:
   /// Where a pack runs.
@@ -40,13 +40,12 @@ class EngineHost {
     std::unique_lock<Turns> turn{};  // of a pack that was to share the device and cannot: one at a time
   };
 
-  /// Opens the first set. Borrows `context`, and adds to its candidates. Throws BackendError, BundleError.
-  explicit EngineHost(SessionContext& context)
-      : context_(&context),
-        engines_(open_engines(context.manifest, context.choice, context.options)),
-        slots_(engines_->slots()),
-        may_pair_(context.may_pair) {}
+  /// Opens the first set on `device`, one of the context's, by a thread that is bound to its cores. Borrows `context`,
+  /// and adds to its candidates. Throws BackendError, BundleError; of a device that was named, with its name.
+  EngineHost(SessionContext& context, const DeviceSpec& device);
 
+  /// CPU threads for a pack that has them for itself.
+  [[nodiscard]] int threads() const noexcept;
   /// Packs that may be in flight at once.
   [[nodiscard]] int slots() const noexcept { return may_pair() ? kPairedSlots : slots_; }
   /// Whether two packs may share the device; false for good once the second set did not open.
@@ -66,6 +65,7 @@ class EngineHost {
   EngineSet* paired_set();
 
   const SessionContext* context_;
+  SessionOptions options_;            // as this device opens engines
   std::optional<EngineSet> engines_;  // until they are let go
   int slots_;
   std::atomic<bool> may_pair_;

@@ -61,11 +61,13 @@ void MetricsObserver::run_submitted(const RunJob& job) {
 void MetricsObserver::rest_failed(const RunJob& job, const std::exception_ptr& error) {
   const ErrorCode code = code_of(error);
   const Clock::time_point now = Clock::now();
-  for (std::size_t i = job.next; i < job.plans.size(); ++i) {
-    for (const std::int32_t image : job.plans[i].images) {
-      const auto fail = [&](std::size_t one) { recorder_.failed(job.first_id + one, code, job.start, now, true); };
-      fail(static_cast<std::size_t>(image));
-      job.each_twin(static_cast<std::size_t>(image), fail);
+  for (const std::vector<std::size_t>& planned : job.waiting) {
+    for (const std::size_t index : planned) {
+      for (const std::int32_t image : job.plans[index].images) {
+        const auto fail = [&](std::size_t one) { recorder_.failed(job.first_id + one, code, job.start, now, true); };
+        fail(static_cast<std::size_t>(image));
+        job.each_twin(static_cast<std::size_t>(image), fail);
+      }
     }
   }
 }
@@ -78,12 +80,13 @@ void MetricsObserver::started(const ScheduledPack& pack) {
   }
 }
 
-void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner, bool stalled,
-                            const std::exception_ptr& error) {
-  const Clock::time_point now = Clock::now();
+namespace {
+
+PackRecord record_of(const ScheduledPack& pack, const PackRunner& runner, bool stalled, bool failed,
+                     Clock::time_point now) {
   PackRecord record;
   record.number = pack.number;
-  record.slot = pack.slot;
+  record.slot = pack.session_slot;
   record.images = static_cast<std::int32_t>(pack.plan->images.size());
   record.tokens = pack.plan->tokens;
   if (runner.started() < pack.claimed) {  // it failed before it could start
@@ -96,8 +99,23 @@ void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner,
     record.start = runner.started();
     record.written = report.preprocess_us > 0 ? record.start + span_of(report.preprocess_us) : now;
     record.ran = engine_us > 0 ? record.written + span_of(engine_us) : now;
-    record.done = error == nullptr ? record.ran + span_of(report.unpack_us) : now;
+    record.done = !failed ? record.ran + span_of(report.unpack_us) : now;
   }
+  return record;
+}
+
+}  // namespace
+
+void MetricsObserver::given_back(const ScheduledPack& pack, const PackRunner& runner, bool stalled,
+                                 const std::exception_ptr& error) {
+  recorder_.pack_failed(record_of(pack, runner, stalled, true, Clock::now()), code_of(error));
+  recorder_.pack_undone(pack.plan->images.size());
+}
+
+void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner, bool stalled,
+                            const std::exception_ptr& error) {
+  const Clock::time_point now = Clock::now();
+  const PackRecord record = record_of(pack, runner, stalled, error != nullptr, now);
   if (error == nullptr) {
     recorder_.pack_done(record);
   } else {

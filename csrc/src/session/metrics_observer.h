@@ -43,6 +43,9 @@ class MetricsObserver {
   /// thread may still write into `runner`.
   void ended(const ScheduledPack& pack, const PackRunner& runner, bool stalled, const std::exception_ptr& error);
 
+  /// A pack failed, and its images wait again.
+  void given_back(const ScheduledPack& pack, const PackRunner& runner, bool stalled, const std::exception_ptr& error);
+
   [[nodiscard]] Recorder& recorder() noexcept { return recorder_; }
   [[nodiscard]] const Recorder& recorder() const noexcept { return recorder_; }
 

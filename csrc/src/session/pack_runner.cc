@@ -75,6 +75,7 @@ void PackRunner::write(const ScheduledPack& pack, EngineHost& host, EngineHost::
     report_.budget_tokens = budget.tokens;
     report_.predicted_us = plan.predicted_us;
     report_.slot = slot_;
+    report_.device = static_cast<std::int32_t>(pack.device);
     report_.engine = on_->id_of(budget_);
     context_->writer.write_checked(plan, pack.images, pack.grids, pack.threads, *pack_);
     report_.capacity = pack_->tokens;
@@ -128,6 +129,11 @@ void PackRunner::finish(const ScheduledPack& pack) noexcept {
     }
   }
   if (error_ != nullptr) fail(pack, error_ = named(pack, error_));
+}
+
+void PackRunner::give_up(const ScheduledPack& pack) noexcept {
+  error_ = named(pack, error_);
+  outputs_.reset();
 }
 
 void PackRunner::fail(const ScheduledPack& pack, const std::exception_ptr& error) noexcept {

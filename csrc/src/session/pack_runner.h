@@ -27,6 +27,8 @@ class PackRunner {
   /// Outputs, placement and times into the results of its images, or the error. An image with a NaN or an infinity in
   /// its outputs gets an error in their place.
   void finish(const ScheduledPack& pack) noexcept;
+  /// In place of `finish`, of a pack that failed and is to be run again: its images know nothing of it.
+  void give_up(const ScheduledPack& pack) noexcept;
   /// `error` into every result of `pack`.
   static void fail(const ScheduledPack& pack, const std::exception_ptr& error) noexcept;
 

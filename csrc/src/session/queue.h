@@ -27,9 +27,10 @@ struct PendingImage {
   Clock::time_point due;       // the deadline, until it cannot be kept; then a later time, see Batcher::take
   bool stepped_back = false;   // `due` is that later time, though perhaps the same: deadlines may be no time ahead
   Clock::time_point submitted;
-  std::uint64_t epoch = 0;  // drains before it
-  std::uint64_t bytes = 0;  // of its pixels, as its place counts them
-  double share_us = 0;      // of a pack of images like it: what it adds to the work that waits
+  std::uint64_t epoch = 0;      // drains before it
+  std::uint64_t bytes = 0;      // of its pixels, as its place counts them
+  double share_us = 0;          // of a pack of images like it: what it adds to the work that waits
+  std::int32_t failed_on = -1;  // a device, by its index: it is run again, by another
   OwnedImage image;
   Result result;
   Done done;

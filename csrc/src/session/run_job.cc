@@ -43,7 +43,8 @@ void RunJob::look_up(const SessionContext& context, const Policy& policy, Sessio
 }
 
 void RunJob::plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair,
-                  SessionMemory* memory, std::span<const std::optional<Content>> known) {
+                  std::vector<PlanDevice> devices, SessionMemory* memory,
+                  std::span<const std::optional<Content>> known) {
   if (!known.empty() && known.size() != images.size()) {
     throw InvalidInput("there are " + std::to_string(known.size()) + " contents for " + std::to_string(images.size()) +
                        " images; expected one for each, or none");
@@ -72,15 +73,17 @@ void RunJob::plan(const SessionContext& context, const Policy& policy, const Loa
     token_counts.push_back(results[i].tokens);
     image_of.push_back(static_cast<std::int32_t>(i));
   }
-  Plan plan = plan_packs(token_counts, context.limits);
+  PlanLimits limits = context.limits;
+  limits.devices = std::move(devices);
+  Plan plan = plan_packs(token_counts, limits);
   plans = std::move(plan.packs);
   report.predicted_us = plan.predicted_us;
   report.cost_measured = context.limits.cost.measured;
   for (PackPlan& pack : plans) {
-    left_us += pack.predicted_us;
     for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];
   }
   report.packs.resize(plans.size());
+  deal(context.choice.devices.size());
   if (may_pair && plans.size() >= 2) {
     token_counts.clear();
     for (const PackPlan& pack : plans) token_counts.push_back(pack.tokens);
@@ -89,12 +92,45 @@ void RunJob::plan(const SessionContext& context, const Policy& policy, const Loa
   report.plan_us = microseconds_since(start);
 }
 
-std::size_t RunJob::begin_pack(std::uint64_t turn, Clock::time_point now) {
-  left_us -= plans[next].predicted_us;
+void RunJob::deal(std::size_t devices) {
+  waiting.assign(devices, {});
+  waiting_us.assign(devices, 0);
+  failed_on.assign(plans.size(), -1);
+  for (std::vector<std::size_t>& one : waiting) one.reserve(plans.size());  // nothing is allocated from here on
+  for (std::size_t i = plans.size(); i-- > 0;) {
+    plan_first(static_cast<std::size_t>(plans[i].device), i);
+    left_us += plans[i].predicted_us;
+  }
+}
+
+void RunJob::begin_pack(std::size_t device, std::size_t index, std::uint64_t turn, Clock::time_point now) {
+  std::vector<std::size_t>& planned = waiting[device];
+  planned.erase(std::find(planned.rbegin(), planned.rend(), index).base() - 1);
+  waiting_us[device] = planned.empty() ? 0 : waiting_us[device] - plans[index].predicted_us;
+  left_us -= plans[index].predicted_us;
   served = turn;
   waits_since = now;
   report.most_in_flight = std::max(report.most_in_flight, ++in_flight);
-  return next++;
+  ++begun;
+}
+
+void RunJob::unbegin_pack(std::size_t device, std::size_t index) {
+  --begun;
+  --in_flight;
+  left_us += plans[index].predicted_us;
+  failed_on[index] = static_cast<std::int32_t>(device);
+}
+
+void RunJob::plan_first(std::size_t device, std::size_t index) noexcept {
+  waiting[device].push_back(index);
+  waiting_us[device] += plans[index].predicted_us;
+}
+
+void RunJob::plan_again(std::size_t device, FunctionRef<void(std::size_t index)> plan) {
+  std::vector<std::size_t>& planned = waiting[device];
+  for (const std::size_t index : planned) plan(index);
+  planned.clear();
+  waiting_us[device] = 0;
 }
 
 /// It has its result or its error, and so have those that wait for it.
@@ -116,11 +152,16 @@ void RunJob::end_pack(const PackPlan& pack) {
 }
 
 void RunJob::fail_rest(const std::exception_ptr& error) {
-  for (; !all_begun(); ++next, ++ended) {
-    for (const std::int32_t image : plans[next].images) {
-      results[static_cast<std::size_t>(image)].error = error;
-      settle(image);
+  for (std::vector<std::size_t>& planned : waiting) {
+    for (const std::size_t index : planned) {
+      for (const std::int32_t image : plans[index].images) {
+        results[static_cast<std::size_t>(image)].error = error;
+        settle(image);
+      }
+      ++begun;
+      ++ended;
     }
+    planned.clear();
   }
   changed.notify_one();
 }

@@ -25,9 +25,12 @@ struct RunJob {
 
   /// Sizes the images and plans their packs; an image that cannot be run gets its error, one whose result `memory`
   /// (null: none) has gets that, and of images of the same content the first is planned. `may_pair`: two packs may
-  /// share a CPU.
+  /// share a CPU. `devices`: as PlanLimits has them; none: the first one takes all packs.
   void plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair,
-            SessionMemory* memory = nullptr, std::span<const std::optional<Content>> contents = {});
+            std::vector<PlanDevice> devices, SessionMemory* memory = nullptr,
+            std::span<const std::optional<Content>> contents = {});
+  /// Deals the packs out to so many devices, as `plans` says.
+  void deal(std::size_t devices);
 
   /// Images that get the result of `image`.
   template <class Twin>
@@ -40,8 +43,14 @@ struct RunJob {
   [[nodiscard]] bool recalled(std::size_t image) const noexcept { return results[image].cached && !waits(image); }
 
   // With the session's mutex held.
-  /// The next pack begins: its index. `turn`: its number in packs of the session.
-  std::size_t begin_pack(std::uint64_t turn, Clock::time_point now);
+  /// A pack begins that was planned for `device`. `turn`: its number in packs of the session.
+  void begin_pack(std::size_t device, std::size_t index, std::uint64_t turn, Clock::time_point now);
+  /// A pack that had begun has failed on `device` and is to be run again; `plan_first` says where.
+  void unbegin_pack(std::size_t device, std::size_t index);
+  /// The pack is the next one on `device`.
+  void plan_first(std::size_t device, std::size_t index) noexcept;
+  /// Gives all packs that were planned for `device` to `plan`, the last one first.
+  void plan_again(std::size_t device, FunctionRef<void(std::size_t index)> plan);
   /// A pack that had begun has ended.
   void end_pack(const PackPlan& pack);
   /// Packs that have not begun will not.
@@ -50,7 +59,7 @@ struct RunJob {
   /// and returned when the packs in flight have ended.
   std::exception_ptr wait(std::unique_lock<std::mutex>& lock, const RunOptions& options,
                           FunctionRef<void(const std::exception_ptr&)> stop);
-  [[nodiscard]] bool all_begun() const noexcept { return next >= plans.size(); }
+  [[nodiscard]] bool all_begun() const noexcept { return begun >= plans.size(); }
   [[nodiscard]] bool all_ended() const noexcept { return ended >= plans.size(); }
 
   Clock::time_point start = Clock::now();
@@ -67,10 +76,13 @@ struct RunJob {
   std::size_t paired_packs = 0;                      // the first ones, on two streams of a CPU; the others one by one
 
   // Guarded by the session's mutex.
-  std::size_t next = 0;         // the pack that starts next
-  double left_us = 0;           // predicted, of the packs that have not begun
-  std::size_t ended = 0;        // packs
-  std::size_t images_done = 0;  // failed ones among them
+  std::vector<std::vector<std::size_t>> waiting;  // [devices] packs that have not begun, the next one at the back
+  std::vector<double> waiting_us;                 // [devices] predicted, of these
+  std::vector<std::int32_t> failed_on;            // [plans] the device on which it has failed; -1: on none
+  std::size_t begun = 0;                          // packs
+  double left_us = 0;                             // predicted, of the packs that have not begun
+  std::size_t ended = 0;                          // packs
+  std::size_t images_done = 0;                    // failed ones among them
   std::int32_t in_flight = 0;
   std::uint64_t served = 0;       // when a pack of it was last started, in packs of the session; or when it came
   Clock::time_point waits_since;  // the same on the clock

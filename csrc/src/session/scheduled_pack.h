@@ -1,6 +1,7 @@
 // A pack from the scheduler to its results.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -42,6 +43,12 @@ struct ScheduledPack {
     if (job != nullptr) return {job->first_id + i, job->start, Clock::time_point::max()};
     return {batch.images[i]->id, batch.images[i]->submitted, batch.images[i]->deadline};
   }
+  /// Whether it has been run before, or an image of it, on a device that failed.
+  [[nodiscard]] bool failed_before() const {
+    if (job != nullptr) return job->failed_on[index] >= 0;
+    return std::any_of(batch.images.begin(), batch.images.end(),
+                       [](const PendingImage* image) { return image->failed_on >= 0; });
+  }
   /// The results into the submitted images, if it has such.
   void hand_back() {
     if (job != nullptr) return;
@@ -54,9 +61,11 @@ struct ScheduledPack {
   std::span<Result> results;
   std::size_t index = 0;     // in its run; of submitted images among the packs of such
   std::uint64_t number = 0;  // of all packs of the session
+  std::size_t device = 0;    // an index
   bool paired = false;
-  int slot = 0;
-  int threads = 1;  // that write it
+  int slot = 0;          // of the device
+  int session_slot = 0;  // of all devices
+  int threads = 1;       // that write it
   Clock::time_point claimed;
 
   RunJob* job = nullptr;  // null: submitted images

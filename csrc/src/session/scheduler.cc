@@ -1,6 +1,8 @@
 #include "session/scheduler.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -11,22 +13,141 @@ namespace {
 
 /// As many packs in a row may leave before what is overdue; then it has its turn.
 constexpr int kOvertakers = 3;
+/// A device that leaves a pack to another one does not look again sooner.
+constexpr double kLeastUs = 100;
+/// Of two predictions that are equal but for rounding neither is sooner.
+constexpr double kSooner = 1 - 1e-9;
 
 }  // namespace
 
-Scheduler::Scheduler(const PlanLimits& limits, const Rules& rules, Queue& queue)
-    : rules_(rules),
-      queue_(&queue),
-      batcher_(limits),
-      corrections_{CostCorrection(1), CostCorrection(2 / kOneStreamCost)} {}
+Scheduler::Scheduler(const PlanLimits& limits, const Rules& rules, Queue& queue, const std::vector<SlotRules>& devices)
+    : rules_(rules), queue_(&queue), batcher_(limits), devices_(devices.begin(), devices.end()) {}
+
+std::size_t Scheduler::devices_left() const noexcept {
+  return static_cast<std::size_t>(
+      std::count_if(devices_.begin(), devices_.end(), [](const DeviceLoad& one) { return !one.lost(); }));
+}
+
+/// Whether the device takes what has failed on `failed_on`: not if it was itself, unless it is the last.
+bool Scheduler::tries(std::size_t device, std::int32_t failed_on) const noexcept {
+  return failed_on != static_cast<std::int32_t>(device) || devices_left() == 1;
+}
+
+/// The time of a pack on the device in parts of what the cost model says; until one was measured there, that of the
+/// devices that are known.
+double Scheduler::pace(std::size_t device) const noexcept {
+  if (devices_[device].pace().known()) return devices_[device].pace().ratio();
+  double sum = 0;
+  int known = 0;
+  for (const DeviceLoad& one : devices_) {
+    if (!one.pace().known() || one.lost()) continue;
+    sum += one.pace().ratio();
+    ++known;
+  }
+  return known > 0 ? sum / known : devices_[device].pace().ratio();
+}
+
+double Scheduler::speed() const noexcept {
+  double fastest = 0;
+  double all = 0;
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    if (devices_[d].lost()) continue;
+    fastest = std::max(fastest, 1 / pace(d));
+    all += 1 / pace(d);
+  }
+  return fastest > 0 ? all / fastest : 1;
+}
+
+std::vector<PlanDevice> Scheduler::plan_devices(Clock::time_point now) const {
+  std::vector<PlanDevice> all;
+  if (devices_left() < 2) return all;
+  double fastest = std::numeric_limits<double>::infinity();
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    if (!devices_[d].lost()) fastest = std::min(fastest, pace(d));
+  }
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    const bool lost = devices_[d].lost();
+    all.push_back({lost ? std::numeric_limits<double>::infinity() : pace(d) / fastest,
+                   lost ? 0 : devices_[d].left_us(now) / fastest});
+  }
+  return all;
+}
+
+/// When `device` would have done what it has and `predicted_us` more, from now.
+double Scheduler::ends_us(std::size_t device, double predicted_us, Clock::time_point now) const noexcept {
+  return devices_[device].left_us(now) + pace(device) * predicted_us;
+}
+
+/// The same of all packs of `run` that were planned for it.
+double Scheduler::ends_planned_us(std::size_t device, const RunJob& run, Clock::time_point now) const noexcept {
+  return ends_us(device, run.waiting_us[device], now);
+}
+
+/// What the others can do of the work that waits in `until_us` from now, in the cost model's time.
+double Scheduler::others_do_us(std::size_t device, double until_us, Clock::time_point now) const noexcept {
+  double work_us = 0;
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    if (d == device || devices_[d].lost()) continue;
+    work_us += std::max(0.0, until_us - devices_[d].left_us(now)) / pace(d);
+  }
+  return work_us;
+}
+
+bool Scheduler::others_end_sooner(std::size_t device, double predicted_us, Clock::time_point now) const noexcept {
+  const double own_us = ends_us(device, predicted_us, now);
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    if (d != device && !devices_[d].lost() && ends_us(d, predicted_us, now) < kSooner * own_us) return true;
+  }
+  return false;
+}
 
 void Scheduler::add(RunJob& run, Clock::time_point now) {
   run.served = packs_started_ - std::min<std::uint64_t>(packs_started_, 1);
   run.waits_since = now;
   runs_.push_back(&run);
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    if (devices_[d].lost()) run.plan_again(d, [&](std::size_t index) { plan_for_another(run, index, now); });
+  }
 }
 
 void Scheduler::remove(RunJob& run) { std::erase(runs_, &run); }
+
+/// For the device that would end it first behind what was planned for it.
+void Scheduler::plan_for_another(RunJob& run, std::size_t index, Clock::time_point now) {
+  std::size_t best = 0;
+  double least_us = std::numeric_limits<double>::infinity();
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    if (devices_[d].lost() || !tries(d, run.failed_on[index])) continue;
+    const double us = ends_planned_us(d, run, now) + pace(d) * run.plans[index].predicted_us;
+    if (us < least_us) {
+      least_us = us;
+      best = d;
+    }
+  }
+  run.plan_first(best, index);
+}
+
+void Scheduler::lose(std::size_t device, Clock::time_point now) {
+  devices_[device].lose();
+  if (devices_left() == 0) return;
+  for (RunJob* run : runs_) run->plan_again(device, [&](std::size_t index) { plan_for_another(*run, index, now); });
+}
+
+void Scheduler::give_back(const ScheduledPack& pack, Clock::time_point now) {
+  if (pack.job == nullptr) {
+    for (PendingImage* image : pack.batch.images) {
+      image->failed_on = static_cast<std::int32_t>(pack.device);
+      image->due = image->deadline;
+      queue_->places().enter(image->priority, image->bytes);  // whether there is room or not
+      queue_->push(*image);
+    }
+    return;
+  }
+  RunJob& run = *pack.job;
+  if (run.all_begun()) runs_.push_back(&run);
+  run.unbegin_pack(pack.device, pack.index);
+  plan_for_another(run, pack.index, now);
+}
 
 double Scheduler::waiting_us() const {
   double waiting_us = queue_->work_us();
@@ -34,23 +155,86 @@ double Scheduler::waiting_us() const {
   return waiting_us;
 }
 
-RunJob* Scheduler::next_run() const {
-  const auto least = std::min_element(runs_.begin(), runs_.end(),
-                                      [](const RunJob* a, const RunJob* b) { return a->served < b->served; });
-  return least == runs_.end() ? nullptr : *least;
+/// Whether the device leaves this pack since another one would end it sooner, behind all that was planned for that. Not
+/// if the others have other work for so long.
+bool Scheduler::leave_to_planned(std::size_t device, const RunJob& run, std::size_t index, Clock::time_point now,
+                                 Clock::time_point& look_again) const noexcept {
+  const double predicted_us = run.plans[index].predicted_us;
+  const double own_us = ends_us(device, predicted_us, now);
+  if (others_do_us(device, own_us, now) < kSooner * waiting_us()) return false;
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    if (d == device || devices_[d].lost() || !tries(d, run.failed_on[index])) continue;
+    const double there_us = pace(d) * predicted_us;
+    if (ends_planned_us(d, run, now) + there_us >= kSooner * own_us) continue;
+    look_again = std::min(look_again, after(now, std::max(own_us - there_us, kLeastUs)));
+    return true;
+  }
+  return false;
+}
+
+/// Of those that were planned for the device: the next one, or the last if another device would end that one sooner.
+Scheduler::RunPack Scheduler::own_pack(std::size_t device, RunJob& run, Clock::time_point now,
+                                       Clock::time_point& look_again) const noexcept {
+  const std::vector<std::size_t>& own = run.waiting[device];
+  if (own.empty()) return {};
+  if (devices_.size() == 1 || !leave_to_planned(device, run, own.back(), now, look_again)) {
+    return {&run, device, own.back()};
+  }
+  if (own.size() > 1 && !leave_to_planned(device, run, own.front(), now, look_again)) {
+    return {&run, device, own.front()};
+  }
+  return {};
+}
+
+/// Of those that were planned for others, the one that gains most by ending here.
+Scheduler::RunPack Scheduler::pack_of_others(std::size_t device, RunJob& run, Clock::time_point now) const noexcept {
+  RunPack best;
+  double most_us = 0;
+  for (std::size_t d = 0; d < devices_.size(); ++d) {
+    const std::vector<std::size_t>& theirs = run.waiting[d];
+    if (d == device || theirs.empty()) continue;
+    const double next_us = ends_us(d, run.plans[theirs.back()].predicted_us, now);
+    if (!tries(device, run.failed_on[theirs.back()]) || !tries(device, run.failed_on[theirs.front()])) continue;
+    for (const auto& [index, there_us] :
+         {std::pair{theirs.front(), ends_planned_us(d, run, now)}, std::pair{theirs.back(), next_us}}) {
+      const double gain_us = kSooner * there_us - ends_us(device, run.plans[index].predicted_us, now);
+      if (gain_us > most_us) {
+        most_us = gain_us;
+        best = {&run, d, index};
+      }
+    }
+  }
+  return best;
+}
+
+Scheduler::RunPack Scheduler::pack_of(std::size_t device, RunJob& run, Clock::time_point now,
+                                      Clock::time_point& look_again) const noexcept {
+  if (!run.waiting[device].empty()) return own_pack(device, run, now, look_again);
+  return pack_of_others(device, run, now);
+}
+
+/// Of the run that was served longest ago of those that have a pack for the device.
+Scheduler::RunPack Scheduler::next_run(std::size_t device, Clock::time_point now, Clock::time_point& look_again) const {
+  RunPack next;
+  for (RunJob* run : runs_) {
+    if (next.run != nullptr && run->served >= next.run->served) continue;
+    const RunPack pack = pack_of(device, *run, now, look_again);
+    if (pack.run != nullptr) next = pack;
+  }
+  return next;
 }
 
 /// Whether submitted images go before the next pack of `run`. By turns; runs count as priority 0 without a deadline.
-bool Scheduler::queue_first(const RunJob* run, Clock::time_point now) const {
-  if (run == nullptr) return true;
+bool Scheduler::queue_first(const RunPack& run, std::size_t device, Clock::time_point now) {
+  if (run.run == nullptr) return true;
   const PendingImage& head = **queue_->order().begin();
   if (head.priority != 0) return head.priority > 0;
   if (head.due != Clock::time_point::max()) {
     const double own_us = batcher_.alone_us(head.result.tokens);
-    const double other_us = run->plans[run->next].predicted_us;
-    if (after(now, corrections_[0].safe_us(own_us + other_us)) > head.due) return true;
+    const double other_us = run.run->plans[run.index].predicted_us;
+    if (after(now, devices_[device].latency(false).safe_us(own_us + other_us)) > head.due) return true;
   }
-  return queue_served_ <= run->served;
+  return queue_served_ <= run.run->served;
 }
 
 /// Of what came longer ago than `aging_us`, what has waited longest, a run since its last pack.
@@ -69,49 +253,62 @@ Scheduler::Overdue Scheduler::overdue(bool images, Clock::time_point now) const 
   return found;
 }
 
-bool Scheduler::claim(ScheduledPack& pack, SlotGate& gate, bool hurry, Clock::time_point now,
+bool Scheduler::claim(ScheduledPack& pack, std::size_t device, bool hurry, Clock::time_point now,
                       Clock::time_point& look_again) {
-  if (!gate.open()) return false;
-  RunJob* run = next_run();
+  DeviceLoad& on = devices_[device];
+  const SlotGate& gate = on.gate();
+  if (!on.open()) return false;
+  RunPack run = next_run(device, now, look_again);
   bool images = !queue_->empty();
   if (images && rules_.batch_wait_us > 0 && !hurry && !batcher_.full(*queue_)) {
-    look_again = std::min(after(queue_->oldest()->submitted, rules_.batch_wait_us),
-                          batcher_.leaves_by(*queue_, now, corrections_[0]));
-    images = look_again <= now;
+    const Clock::time_point leaves = std::min(after(queue_->oldest()->submitted, rules_.batch_wait_us),
+                                              batcher_.leaves_by(*queue_, now, on.latency(false)));
+    look_again = std::min(look_again, leaves);
+    images = leaves <= now;
   }
-  if (!images && run == nullptr) return false;
+  if (!images && run.run == nullptr) return false;
   const Overdue late = overdue(images, now);
   const bool its_turn = overtaken_ >= kOvertakers;
   const bool old_images = its_turn && late.image != nullptr;
-  const bool late_run = its_turn && late.run != nullptr;
-  if (late_run) run = late.run;
+  bool late_run = its_turn && late.run != nullptr;
+  if (late_run) {
+    const RunPack its = pack_of(device, *late.run, now, look_again);
+    late_run = its.run != nullptr;
+    if (late_run) run = its;
+  }
   bool late_waits_on = late.image != nullptr || late.run != nullptr;
-  if (!late_run && images && (old_images || queue_first(run, now))) {
-    claim_images(pack, gate, now, old_images ? after(now, -rules_.aging_us) : Clock::time_point::min());
+  const bool images_first = !late_run && images && (old_images || queue_first(run, device, now));
+  if (images_first && pick_images(pack.batch, device, now,
+                                  old_images ? after(now, -rules_.aging_us) : Clock::time_point::min(), look_again)) {
+    claim_images(pack, on, run, now);
     if (late.image != nullptr) late_waits_on = queue_->oldest() == late.image;
-  } else {
-    const bool paired = gate.may_pair() && run->next < run->paired_packs;
+  } else if (run.run != nullptr) {
+    const bool paired = gate.may_pair() && run.run->begun < run.run->paired_packs;
     if (!gate.admits(paired)) {               // all cores are not free yet
       look_again = Clock::time_point::max();  // whoever frees them wakes this worker
       return false;
     }
     pack.paired = paired;
-    claim_run(pack, *run, gate, now);
-    if (late.run != nullptr) late_waits_on = run != late.run;
+    claim_run(pack, run, gate, now);
+    if (late.run != nullptr) late_waits_on = run.run != late.run;
+  } else {
+    return false;
   }
   overtaken_ = late_waits_on ? overtaken_ + 1 : 0;
   ++packs_started_;
-  pack.slot = gate.enter(pack.paired);
+  pack.device = device;
+  pack.slot = on.enter(pack.paired, pace(device) * pack.plan->predicted_us, now);
   pack.claimed = now;
   return true;
 }
 
-void Scheduler::claim_run(ScheduledPack& pack, RunJob& run, const SlotGate& gate, Clock::time_point now) {
-  const std::size_t index = run.begin_pack(packs_started_ + 1, now);
+void Scheduler::claim_run(ScheduledPack& pack, const RunPack& next, const SlotGate& gate, Clock::time_point now) {
+  RunJob& run = *next.run;
+  run.begin_pack(next.planned_for, next.index, packs_started_ + 1, now);
   if (run.all_begun()) remove(run);
   pack.job = &run;
-  pack.index = index;
-  pack.plan = &run.plans[index];
+  pack.index = next.index;
+  pack.plan = &run.plans[next.index];
   pack.images = run.images;
   pack.grids = run.grids;
   pack.results = run.results;
@@ -119,28 +316,52 @@ void Scheduler::claim_run(ScheduledPack& pack, RunJob& run, const SlotGate& gate
 }
 
 /// Whether two packs side by side, this one and what waits behind it, are faster than one after the other.
-bool Scheduler::pair_images(const Batch& batch, const SlotGate& gate, Clock::time_point now) const {
-  if (!gate.may_pair()) return false;
-  if (gate.busy()) return true;  // there is one already
-  const RunJob* const run = next_run();
+bool Scheduler::pair_images(const Batch& batch, DeviceLoad& on, const RunPack& run, Clock::time_point now) {
+  if (!on.gate().may_pair()) return false;
+  if (on.gate().busy()) return true;  // there is one already
   double other_us = queue_->work_us();
-  if (run != nullptr && run->next < run->paired_packs) other_us += run->plans[run->next].predicted_us;
+  if (run.run != nullptr && run.run->begun < run.run->paired_packs) other_us += run.run->plans[run.index].predicted_us;
   const std::array<double, 2> both{batch.plan.predicted_us, std::min(other_us, batch.plan.predicted_us)};
   if (packs_on_two_streams(std::span<const double>(both)) == 0) return false;
   // Half of the cores must do for the images that would be on time with all.
-  const Clock::time_point alone = after(now, corrections_[0].safe_us(batch.plan.predicted_us));
-  const Clock::time_point paired = after(now, corrections_[1].safe_us(batch.plan.predicted_us));
+  const Clock::time_point alone = after(now, on.latency(false).safe_us(batch.plan.predicted_us));
+  const Clock::time_point paired = after(now, on.latency(true).safe_us(batch.plan.predicted_us));
   return std::none_of(batch.images.begin(), batch.images.end(),
                       [&](const PendingImage* image) { return image->due >= alone && image->due < paired; });
 }
 
-void Scheduler::claim_images(ScheduledPack& pack, const SlotGate& gate, Clock::time_point now,
-                             Clock::time_point elders) {
-  batcher_.take(*queue_, now, corrections_[gate.shares_device() ? 1 : 0], pack.batch, elders);
+/// Takes images out of the queue. A device that others would outrun takes of those behind, which they would not have
+/// begun by then; false if there are none.
+bool Scheduler::pick_images(Batch& batch, std::size_t device, Clock::time_point now, Clock::time_point elders,
+                            Clock::time_point& look_again) {
+  DeviceLoad& on = devices_[device];
+  const CostCorrection& latency = on.latency(on.gate().shares_device());
+  const std::int32_t not_failed_on = devices_left() > 1 ? static_cast<std::int32_t>(device) : -1;
+  batcher_.pick(*queue_, now, latency, batch, {elders, not_failed_on, 0});
+  if (batch.images.empty()) return false;  // what waits has failed here
+  const bool again = std::any_of(batch.images.begin(), batch.images.end(),
+                                 [](const PendingImage* image) { return image->failed_on >= 0; });
+  if (devices_.size() > 1 && !again && elders == Clock::time_point::min() &&
+      others_end_sooner(device, batch.plan.predicted_us, now)) {
+    double own_us = ends_us(device, batch.plan.predicted_us, now);
+    const double runs_us = waiting_us() - queue_->work_us();
+    const double behind_us = others_do_us(device, own_us, now) - batch.plan.predicted_us - runs_us;
+    batcher_.pick(*queue_, now, latency, batch, {elders, not_failed_on, std::max(behind_us, 0.0)});
+    if (!batch.images.empty()) own_us = ends_us(device, batch.plan.predicted_us, now);
+    if (batch.images.empty() || others_do_us(device, own_us, now) >= kSooner * waiting_us()) {
+      look_again = std::min(look_again, after(now, std::max(own_us, kLeastUs)));
+      return false;
+    }
+  }
+  Batcher::take_out(*queue_, batch);
+  return true;
+}
+
+void Scheduler::claim_images(ScheduledPack& pack, DeviceLoad& on, const RunPack& run, Clock::time_point now) {
   queue_served_ = packs_started_ + 1;
   pack.job = nullptr;
-  pack.paired = pair_images(pack.batch, gate, now);
-  pack.threads = gate.threads(pack.paired, gate.busy() || !queue_->empty());
+  pack.paired = pair_images(pack.batch, on, run, now);
+  pack.threads = on.gate().threads(pack.paired, on.gate().busy() || !queue_->empty());
   pack.own_views.clear();
   pack.own_grids.clear();
   pack.own_results.clear();
@@ -155,6 +376,15 @@ void Scheduler::claim_images(ScheduledPack& pack, const SlotGate& gate, Clock::t
   pack.images = pack.own_views;
   pack.grids = pack.own_grids;
   pack.results = pack.own_results;
+}
+
+double Scheduler::end(const ScheduledPack& pack, bool good, double latency_us, Clock::time_point now) {
+  DeviceLoad& on = devices_[pack.device];
+  const double busy_us = on.leave(pack.slot, now);
+  if (!good) return busy_us;
+  on.latency(pack.paired).observe(pack.plan->predicted_us, latency_us);
+  on.pace().observe(pack.plan->predicted_us, busy_us);
+  return busy_us;
 }
 
 }  // namespace navit_edge

@@ -1,22 +1,24 @@
 // Which pack a free slot takes.
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "base/clock.h"
 #include "session/batcher.h"
-#include "session/cost_correction.h"
+#include "session/device_load.h"
 #include "session/queue.h"
 #include "session/run_job.h"
 #include "session/scheduled_pack.h"
-#include "session/slot_gate.h"
 
 namespace navit_edge {
 
 /// Lets runs and submitted images take turns: by priority, by deadlines, by who was served last; and what waits longer
-/// than `aging_us` gets every fourth pack. Not thread-safe, but `share_us` may be called from any thread.
+/// than `aging_us` gets every fourth pack. With several devices, a pack goes to the one that is predicted to end it
+/// first: a device that is free takes what no other would end sooner, and else leaves it. Not thread-safe, but
+/// `share_us` may be called from any thread.
 class Scheduler {
  public:
   struct Rules {
@@ -24,8 +26,19 @@ class Scheduler {
     double batch_wait_us = 0;
   };
 
-  /// Borrows `limits` and `queue`.
-  Scheduler(const PlanLimits& limits, const Rules& rules, Queue& queue);
+  /// `devices`: at least one. Borrows `limits` and `queue`.
+  Scheduler(const PlanLimits& limits, const Rules& rules, Queue& queue, const std::vector<SlotRules>& devices);
+
+  [[nodiscard]] DeviceLoad& device(std::size_t device) noexcept { return devices_[device]; }
+  [[nodiscard]] const DeviceLoad& device(std::size_t device) const noexcept { return devices_[device]; }
+  /// How many are not lost.
+  [[nodiscard]] std::size_t devices_left() const noexcept;
+  /// It takes no more packs; those of runs that were planned for it go to the others, if there are any.
+  void lose(std::size_t device, Clock::time_point now);
+  /// As the planner takes them: in parts of the fastest one's time. Empty if there is only one.
+  [[nodiscard]] std::vector<PlanDevice> plan_devices(Clock::time_point now) const;
+  /// Of all of them together, in parts of the fastest one.
+  [[nodiscard]] double speed() const noexcept;
 
   /// A run whose packs are to be taken. It is left out once all have begun.
   void add(RunJob& run, Clock::time_point now);
@@ -33,14 +46,15 @@ class Scheduler {
   void remove(RunJob& run);
   /// Those with packs that have not begun.
   [[nodiscard]] const std::vector<RunJob*>& runs() const noexcept { return runs_; }
+  /// A pack that failed on its device is to be taken again, by another one. It has left its slot.
+  void give_back(const ScheduledPack& pack, Clock::time_point now);
 
-  /// Takes the next pack into `pack`, with a slot of `gate`. False if there is none yet; `look_again` says when time
-  /// alone may change that. `hurry`: images do not wait for company.
-  bool claim(ScheduledPack& pack, SlotGate& gate, bool hurry, Clock::time_point now, Clock::time_point& look_again);
-  /// How long a pack really took.
-  void observe(const ScheduledPack& pack, double measured_us) noexcept {
-    corrections_[pack.paired ? 1 : 0].observe(pack.plan->predicted_us, measured_us);
-  }
+  /// Takes the next pack into `pack`, with a slot of `device`. False if there is none for it yet; `look_again` says
+  /// when time alone may change that. `hurry`: images do not wait for company.
+  bool claim(ScheduledPack& pack, std::size_t device, bool hurry, Clock::time_point now, Clock::time_point& look_again);
+  /// It leaves its slot. `latency_us`: how long it took, if it was `good`. Returns how long the device was busy with
+  /// it.
+  double end(const ScheduledPack& pack, bool good, double latency_us, Clock::time_point now);
 
   /// Predicted time of all that waits.
   [[nodiscard]] double waiting_us() const;
@@ -53,18 +67,40 @@ class Scheduler {
     const PendingImage* image = nullptr;
     RunJob* run = nullptr;
   };
+  /// A pack of a run, and for which device it was planned. No run: none.
+  struct RunPack {
+    RunJob* run = nullptr;
+    std::size_t planned_for = 0;
+    std::size_t index = 0;
+  };
 
-  [[nodiscard]] RunJob* next_run() const;
-  [[nodiscard]] bool queue_first(const RunJob* run, Clock::time_point now) const;
+  [[nodiscard]] bool tries(std::size_t device, std::int32_t failed_on) const noexcept;
+  [[nodiscard]] double pace(std::size_t device) const noexcept;
+  [[nodiscard]] double ends_us(std::size_t device, double predicted_us, Clock::time_point now) const noexcept;
+  [[nodiscard]] double ends_planned_us(std::size_t device, const RunJob& run, Clock::time_point now) const noexcept;
+  [[nodiscard]] double others_do_us(std::size_t device, double until_us, Clock::time_point now) const noexcept;
+  [[nodiscard]] bool others_end_sooner(std::size_t device, double predicted_us, Clock::time_point now) const noexcept;
+  [[nodiscard]] bool leave_to_planned(std::size_t device, const RunJob& run, std::size_t index, Clock::time_point now,
+                                      Clock::time_point& look_again) const noexcept;
+  [[nodiscard]] RunPack own_pack(std::size_t device, RunJob& run, Clock::time_point now,
+                                 Clock::time_point& look_again) const noexcept;
+  [[nodiscard]] RunPack pack_of_others(std::size_t device, RunJob& run, Clock::time_point now) const noexcept;
+  [[nodiscard]] RunPack pack_of(std::size_t device, RunJob& run, Clock::time_point now,
+                                Clock::time_point& look_again) const noexcept;
+  [[nodiscard]] RunPack next_run(std::size_t device, Clock::time_point now, Clock::time_point& look_again) const;
+  [[nodiscard]] bool queue_first(const RunPack& run, std::size_t device, Clock::time_point now);
   [[nodiscard]] Overdue overdue(bool images, Clock::time_point now) const;
-  void claim_run(ScheduledPack& pack, RunJob& run, const SlotGate& gate, Clock::time_point now);
-  void claim_images(ScheduledPack& pack, const SlotGate& gate, Clock::time_point now, Clock::time_point elders);
-  [[nodiscard]] bool pair_images(const Batch& batch, const SlotGate& gate, Clock::time_point now) const;
+  void plan_for_another(RunJob& run, std::size_t index, Clock::time_point now);
+  void claim_run(ScheduledPack& pack, const RunPack& next, const SlotGate& gate, Clock::time_point now);
+  bool pick_images(Batch& batch, std::size_t device, Clock::time_point now, Clock::time_point elders,
+                   Clock::time_point& look_again);
+  void claim_images(ScheduledPack& pack, DeviceLoad& on, const RunPack& run, Clock::time_point now);
+  [[nodiscard]] bool pair_images(const Batch& batch, DeviceLoad& on, const RunPack& run, Clock::time_point now);
 
   Rules rules_;
   Queue* queue_;
   Batcher batcher_;
-  std::array<CostCorrection, 2> corrections_;  // of packs alone on the device, and of those side by side on a CPU
+  std::deque<DeviceLoad> devices_;
   std::vector<RunJob*> runs_;
   int overtaken_ = 0;  // packs in a row that left before what was overdue
   std::uint64_t packs_started_ = 0;

@@ -96,7 +96,13 @@ const Manifest& Session::manifest() const& { return opened(impl_).core->context(
 const EngineSpec& Session::engine() const& { return opened(impl_).core->context().choice.engine; }
 int Session::slots() const { return opened(impl_).core->slots(); }
 const std::vector<Candidate>& Session::candidates() const& { return opened(impl_).core->context().choice.candidates; }
-std::string Session::device() const { return opened(impl_).core->context().choice.probe.device; }
+std::string Session::device() const {
+  std::string all;
+  for (const DeviceSpec& one : opened(impl_).core->context().choice.devices) {
+    all += (all.empty() ? "" : "; ") + (one.name.empty() ? "" : one.name + ": ") + one.words;
+  }
+  return all;
+}
 std::string Session::engine_report() const { return opened(impl_).use().report(); }
 
 Metrics Session::metrics() const { return opened(impl_).use().metrics(); }

@@ -1,9 +1,11 @@
 #include "session/session_core.h"
 
+#include <cmath>
 #include <new>
 #include <system_error>
 #include <utility>
 
+#include "base/core_list.h"
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
 #include "pixels/image_check.h"
@@ -11,15 +13,6 @@
 
 namespace navit_edge {
 namespace {
-
-/// std::bad_alloc if there is no memory for the words.
-std::exception_ptr broken_error(const std::string& why) noexcept {
-  try {
-    return std::make_exception_ptr(BackendError("the session is broken: " + why + "; open the session again"));
-  } catch (...) {
-    return std::current_exception();
-  }
-}
 
 /// As many results may wait for their callbacks: a queue and two packs. Beyond, they slow down who submits.
 std::size_t most_completed(const SessionContext& context) {
@@ -30,19 +23,23 @@ std::size_t most_completed(const SessionContext& context) {
 
 SessionCore::SessionCore(const std::filesystem::path& bundle, SessionOptions options)
     : context_(bundle, std::move(options)),
-      host_(context_),
+      devices_(context_),
       submissions_(context_.options.queue_limit, context_.options.queue_bytes, most_completed(context_), completions_),
       twins_(submissions_.queue()),
-      gate_({host_.slots(), context_.may_pair, context_.on_cpu, context_.threads}),
-      scheduler_(context_.limits, {context_.options.aging_us, context_.options.batch_wait_us}, submissions_.queue()) {
+      scheduler_(context_.limits, {context_.options.aging_us, context_.options.batch_wait_us}, submissions_.queue(),
+                 devices_.rules(context_)),
+      faults_(devices_, scheduler_, submissions_, twins_, completions_, observer_) {
   if (context_.options.cache_bytes > 0) memory_.emplace(context_);
-  context_.limits.streams = context_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
+  const bool one = devices_.size() == 1;
+  context_.limits.streams = one && context_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
 }
 
 void SessionCore::start() {
   const std::shared_ptr<SessionCore> self = shared_from_this();
   const auto count = static_cast<std::size_t>(slots());
-  for (std::size_t i = 0; i < count; ++i) workers_.emplace_back(context_);
+  for (Device& device : devices_) {
+    for (int i = 0; i < device.host.slots(); ++i) workers_.emplace_back(context_, device);
+  }
   lifecycle_.expect_workers(count);
   std::size_t started = 0;
   try {
@@ -69,7 +66,7 @@ void SessionCore::start() {
 }
 
 void SessionCore::refuse_if_over() const {
-  if (breaker_.broken()) std::rethrow_exception(broken_error(breaker_.why()));
+  if (faults_.broken()) std::rethrow_exception(faults_.broken_error());
   if (lifecycle_.closing()) throw Cancelled("the session is closed; open another");
 }
 
@@ -79,7 +76,9 @@ Load SessionCore::load_for(const Policy& policy, std::size_t images) const {
   double waiting_us = scheduler_.waiting_us();
   const Clock::time_point now = Clock::now();
   for (const Worker& worker : workers_) waiting_us += worker.left_us(now);
-  return {waiting_us, static_cast<std::int32_t>(images)};
+  // Devices beside each other: as one that is so much faster.
+  const double speed = scheduler_.speed();
+  return {waiting_us / speed, static_cast<std::int32_t>(std::ceil(static_cast<double>(images) / speed))};
 }
 
 std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
@@ -90,8 +89,13 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
   }
   RunJob job(images, last_id_.fetch_add(images.size()) + 1);
   const Policy& policy = context_.policy_of(options.policy);
-  job.plan(context_, policy, load_for(policy, images.size()), host_.may_pair(), memory_ ? &*memory_ : nullptr,
-           options.contents);
+  std::vector<PlanDevice> devices;
+  if (devices_.size() > 1) {
+    const Lock lock(mutex_);
+    devices = scheduler_.plan_devices(Clock::now());
+  }
+  job.plan(context_, policy, load_for(policy, images.size()), devices_[0].host.may_pair(), std::move(devices),
+           memory_ ? &*memory_ : nullptr, options.contents);
 
   std::exception_ptr stopped;
   {
@@ -102,7 +106,7 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
       scheduler_.add(job, Clock::now());
       wake_workers();
     }
-    stopped = job.wait(lock, options, [&](const std::exception_ptr& error) { fail_rest(job, error); });
+    stopped = job.wait(lock, options, [&](const std::exception_ptr& error) { faults_.fail_rest(job, error); });
   }
   if (stopped != nullptr) std::rethrow_exception(stopped);
   if (report != nullptr) {
@@ -194,9 +198,13 @@ bool SessionCore::drain(const WaitOptions& wait) {
 }
 
 bool SessionCore::claim(Worker& worker, Clock::time_point& look_again) {
-  if (!host_.may_pair()) gate_.stop_pairing();
-  if (!scheduler_.claim(worker.pack, gate_, submissions_.hurry(), Clock::now(), look_again)) return false;
+  Device& device = *worker.device;
+  if (!device.host.may_pair()) scheduler_.device(device.index).gate().stop_pairing();
+  if (!scheduler_.claim(worker.pack, device.index, submissions_.hurry(), Clock::now(), look_again)) return false;
+  worker.pack.session_slot = device.first_slot + worker.pack.slot;
   worker.phase = Worker::Phase::kWriting;
+  worker.again = false;
+  ++device.counts.in_flight;
   observer_.claimed(worker.pack);
   if (worker.pack.job == nullptr) submissions_.let_in();
   wake_workers();
@@ -205,18 +213,26 @@ bool SessionCore::claim(Worker& worker, Clock::time_point& look_again) {
 
 void SessionCore::wake_workers() {
   // A worker that could not take anything is not woken: on a CPU it would take a core from the engine.
-  if (idle_workers_ > 0 && gate_.open()) work_.notify_all();
+  for (Device& device : devices_) {
+    if (device.idle_workers > 0 && scheduler_.device(device.index).open()) device.work.notify_all();
+  }
 }
 
 void SessionCore::serve(Worker& worker) {
+  Device& device = *worker.device;
+  std::optional<CoreBinding> binding;
+  try {
+    binding.emplace(device.spec->cores);
+  } catch (const Error&) {  // they could be used when it was opened; it goes on without
+  }
   Lock lock(mutex_);
   for (;;) {
     Clock::time_point look_again = Clock::time_point::max();
     if (!claim(worker, look_again)) {
       if (lifecycle_.closing()) break;
-      ++idle_workers_;
-      wait_until(work_, lock, look_again);
-      --idle_workers_;
+      ++device.idle_workers;
+      wait_until(device.work, lock, look_again);
+      --device.idle_workers;
       continue;
     }
     lock.unlock();
@@ -232,41 +248,54 @@ void SessionCore::serve(Worker& worker) {
 void SessionCore::carry_out(Worker& worker) {
   observer_.started(worker.pack);
   EngineHost::Place place;
-  worker.runner.write(worker.pack, host_, place);
-  if (worker.pack.job == nullptr) completions_.release(worker.pack.batch.images);
+  worker.runner.write(worker.pack, worker.device->host, place);
+  // With several devices pixels stay until the result is there: another one may have to read them again.
+  if (worker.pack.job == nullptr && devices_.size() == 1) completions_.release(worker.pack.batch.images);
   {
     const Lock lock(mutex_);
     worker.phase = worker.runner.error() == nullptr ? Worker::Phase::kRunning : Worker::Phase::kEnding;
     worker.running_since = Clock::now();
     worker.held = {};
-    if (gate_.written()) wake_workers();
+    if (scheduler_.device(worker.device->index).gate().written()) wake_workers();
   }
   if (worker.runner.error() == nullptr) {
     worker.runner.run();
     const Lock lock(mutex_);
     if (worker.abandoned) return;
     worker.phase = Worker::Phase::kEnding;
+    worker.again = worker.runner.error() != nullptr && !over() && faults_.may_run_again(worker.pack);
   }
-  worker.runner.finish(worker.pack);
-  if (memory_) memory_->remember(worker.pack);
-  observer_.ended(worker.pack, worker.runner, false, worker.runner.error());
+  if (worker.again) {
+    worker.runner.give_up(worker.pack);
+    observer_.given_back(worker.pack, worker.runner, false, worker.runner.error());
+  } else {
+    worker.runner.finish(worker.pack);
+    if (memory_) memory_->remember(worker.pack);
+    observer_.ended(worker.pack, worker.runner, false, worker.runner.error());
+  }
   worker.pack.hand_back();
 }
 
 void SessionCore::end(Worker& worker) {
   const ScheduledPack& pack = worker.pack;
+  Device& device = *worker.device;
   worker.phase = Worker::Phase::kIdle;
-  gate_.leave(pack.slot);
   const PackRunner::Outcome outcome = worker.runner.outcome();
-  if (outcome == PackRunner::Outcome::kGood) {
-    breaker_.succeeded();
-    scheduler_.observe(pack, worker.runner.latency_us());
-  }
+  const bool good = outcome == PackRunner::Outcome::kGood;
+  const Clock::time_point now = Clock::now();
+  const double busy_us = scheduler_.end(pack, good, worker.runner.latency_us(), now);
+  device.count(pack, good, busy_us);
+  if (good) device.breaker.succeeded();
   const auto first = static_cast<std::size_t>(pack.plan->images.front());
-  const bool broke =
-      outcome == PackRunner::Outcome::kBad &&
-      breaker_.failed(pack.job != nullptr ? pack.results[first].error : pack.batch.images[first]->result.error);
-  if (pack.job != nullptr) {
+  const bool broke = outcome == PackRunner::Outcome::kBad &&
+                     device.breaker.failed(worker.again          ? worker.runner.error()
+                                           : pack.job != nullptr ? pack.results[first].error
+                                                                 : pack.batch.images[first]->result.error);
+  if (worker.again) {
+    faults_.give_back(pack, faults_.broken()       ? faults_.broken_error()
+                            : lifecycle_.closing() ? closed_error()
+                                                   : nullptr);
+  } else if (pack.job != nullptr) {
     PackReport& report = pack.job->report.packs[pack.index];
     try {
       report = worker.runner.report();
@@ -276,9 +305,9 @@ void SessionCore::end(Worker& worker) {
     pack.job->end_pack(*pack.plan);
     observer_.twins_ended(*pack.job, *pack.plan);
   } else {
-    for (PendingImage* image : pack.batch.images) complete(*image);
+    for (PendingImage* image : pack.batch.images) faults_.complete(*image);
   }
-  if (broke) break_down();
+  if (broke) faults_.lose(device);
   wake_workers();
 }
 
@@ -291,7 +320,10 @@ void SessionCore::watch() {
     for (Worker& worker : workers_) {
       if (!worker.stalls(now, gone, clock.timeout())) continue;
       try {
-        abandon(worker);
+        faults_.abandon(worker, context_.options.stall_timeout_s, lifecycle_.closing());
+        lifecycle_.leave_behind(worker.thread);
+        wake_workers();
+        finish_if_over();
       } catch (const std::bad_alloc&) {  // at the next look
       }
     }
@@ -299,82 +331,24 @@ void SessionCore::watch() {
   }
 }
 
-/// If memory runs out it throws, and nothing has changed.
-void SessionCore::abandon(Worker& worker) {
-  const ScheduledPack& pack = worker.pack;
-  const std::string what = pack.description() + " stalled: engine " + worker.runner.report().engine +
-                           " has not come back for " + std::to_string(context_.options.stall_timeout_s) + " s";
-  const auto error = std::make_exception_ptr(
-      BackendError(what + "; its thread is left behind; open the session again, in a new process if the device hangs, "
-                          "or raise stall_timeout_s"));
-  breaker_.stalled(what);
-  worker.abandoned = true;
-  observer_.ended(pack, worker.runner, true, error);
-  if (pack.job != nullptr) {
-    PackRunner::fail(pack, error);
-    pack.job->end_pack(*pack.plan);
-    observer_.twins_ended(*pack.job, *pack.plan);
-  } else {
-    for (PendingImage* image : pack.batch.images) {
-      image->result.error = error;
-      complete(*image);
-    }
-  }
-  break_down();
-  lifecycle_.leave_behind(worker.thread);
-  finish_if_over();
-}
-
-void SessionCore::complete(PendingImage& image) {
-  PendingImage* const twins = twins_.leave(image, observer_);
-  completions_.put(image);
-  completions_.put_twins(twins);
-  if (twins != nullptr) submissions_.let_in();
-}
-
-void SessionCore::fail_rest(RunJob& job, const std::exception_ptr& error) {
-  observer_.rest_failed(job, error);
-  job.fail_rest(error);
-  scheduler_.remove(job);
-}
-
-void SessionCore::fail_all_waiting(const std::exception_ptr& error) {
-  Queue& queue = submissions_.queue();
-  while (!queue.empty()) {
-    PendingImage& image = *queue.oldest();
-    queue.remove(image);
-    observer_.failed_waiting(image, error);
-    image.result.error = error;
-    complete(image);
-  }
-  while (!scheduler_.runs().empty()) fail_rest(*scheduler_.runs().back(), error);
-  submissions_.wake_submitters();  // they are refused
-}
-
-void SessionCore::break_down() {
-  recorder().broke();
-  const std::exception_ptr error = broken_error(breaker_.why());
-  host_.refuse_turns(error);
-  fail_all_waiting(error);
-}
-
 void SessionCore::finish_if_over() {
   if (lifecycle_.over()) completions_.finish();
 }
 
 void SessionCore::begin_close() {
-  const auto error = std::make_exception_ptr(Cancelled("the session was closed before this image was run"));
+  const std::exception_ptr error = closed_error();
   const Lock lock(mutex_);
   if (!lifecycle_.close()) return;
-  fail_all_waiting(error);
-  work_.notify_all();
+  faults_.fail_all_waiting(error);
+  for (Device& device : devices_) device.work.notify_all();
   finish_if_over();
 }
 
 void SessionCore::close() {
   begin_close();
   if (lifecycle_.on_own_thread()) return;
-  if (lifecycle_.join(mutex_)) host_.let_go();
+  (void)lifecycle_.join(mutex_);
+  devices_.let_go();
 }
 
 void SessionCore::leave() {
@@ -385,7 +359,7 @@ void SessionCore::leave() {
 
 std::string SessionCore::broken() const {
   const Lock lock(mutex_);
-  return breaker_.why();
+  return faults_.why();
 }
 
 Metrics SessionCore::metrics() const {
@@ -393,6 +367,8 @@ Metrics SessionCore::metrics() const {
   all.slots = slots();
   all.callback_errors = completions_.threw();
   if (memory_) all.cache = memory_->results().metrics();
+  const Lock lock(mutex_);
+  all.devices = devices_.metrics();
   return all;
 }
 

@@ -14,16 +14,15 @@
 #include <string>
 #include <vector>
 
-#include "session/circuit_breaker.h"
 #include "session/completion_queue.h"
 #include "session/context.h"
-#include "session/engine_host.h"
+#include "session/device.h"
+#include "session/faults.h"
 #include "session/lifecycle.h"
 #include "session/metrics_observer.h"
 #include "session/run_job.h"
 #include "session/scheduler.h"
 #include "session/session_memory.h"
-#include "session/slot_gate.h"
 #include "session/submissions.h"
 #include "session/submit_call.h"
 #include "session/twins.h"
@@ -32,13 +31,15 @@
 namespace navit_edge {
 
 /// Ties the parts together: callers give runs and images to the scheduler; workers take packs from it, bring them
-/// through the engines of the host, and give results to the runs and to the completion queue. Every thread keeps the
-/// core alive: one that an engine never gives back keeps all it may touch.
+/// through the engines of their device, and give results to the runs and to the completion queue. Every thread keeps
+/// the core alive: one that an engine never gives back keeps all it may touch.
 ///
 /// Which mutex guards what:
-/// * `mutex_`: submissions, scheduler, slot gate, circuit breaker, and what Lifecycle, Worker and RunJob name as
-///   guarded by the session's mutex. Nobody holds it while pixels are read, an engine runs or a callback is called.
-/// * EngineHost has one for opening, reporting on and letting go of engines, and one for whose turn it is among packs
+/// * `mutex_`: submissions, scheduler, faults, and what Lifecycle, Device, Worker and RunJob name as guarded by the
+/// session's
+///   mutex. Nobody holds it while pixels are read, an engine runs or a callback is called.
+/// * Each EngineHost has one for opening, reporting on and letting go of engines, and one for whose turn it is among
+/// packs
 ///   that cannot share the device. CompletionQueue has one for the results on their way to callbacks, Lifecycle one for
 ///   its threads.
 /// * They are locked in this order: Lifecycle's, `mutex_`, CompletionQueue's or that of the turns. EngineHost's first
@@ -70,8 +71,8 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
 
   [[nodiscard]] const SessionContext& context() const noexcept { return context_; }
   [[nodiscard]] const ProcessMark& process() const noexcept { return lifecycle_.process(); }
-  [[nodiscard]] int slots() const noexcept { return host_.slots(); }
-  [[nodiscard]] std::string report() { return host_.report(); }
+  [[nodiscard]] int slots() const noexcept { return devices_.slots(); }
+  [[nodiscard]] std::string report() { return devices_.report(); }
   [[nodiscard]] Metrics metrics() const;
   [[nodiscard]] Recorder& recorder() noexcept { return observer_.recorder(); }
   void count_refused(ErrorCode code) noexcept { observer_.refused(++last_id_, code); }
@@ -88,36 +89,27 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   void watch();
 
   // With the mutex held.
-  [[nodiscard]] bool over() const noexcept { return lifecycle_.closing() || breaker_.broken(); }
+  [[nodiscard]] bool over() const noexcept { return lifecycle_.closing() || faults_.broken(); }
   void refuse_if_over() const;
   bool claim(Worker& worker, Clock::time_point& look_again);
   void end(Worker& worker);
-  void abandon(Worker& worker);
   void wake_workers();
-  /// Its result is there, or its error: to the callback, and to those that wait for the same.
-  void complete(PendingImage& image);
-  void fail_rest(RunJob& job, const std::exception_ptr& error);
-  void fail_all_waiting(const std::exception_ptr& error);
-  void break_down();
   /// Nothing is put into the completion queue once the last worker has gone.
   void finish_if_over();
   void begin_close();  // locks it
 
   SessionContext context_;
-  EngineHost host_;
+  Devices devices_;
   CompletionQueue completions_;
   MetricsObserver observer_;
   std::optional<SessionMemory> memory_;  // none: nothing is remembered
   std::atomic<std::uint64_t> last_id_{0};
 
   mutable std::mutex mutex_;
-  std::condition_variable work_;  // idle workers wait
-  std::size_t idle_workers_ = 0;
   Submissions submissions_;
   Twins twins_;
-  SlotGate gate_;
   Scheduler scheduler_;
-  CircuitBreaker breaker_;
+  Faults faults_;
   std::deque<Worker> workers_;
   Lifecycle lifecycle_;
 };

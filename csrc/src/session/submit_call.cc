@@ -37,6 +37,7 @@ void SubmitCall::fill(PendingImage& pending, OwnedImage& image, Done& done) {
   pending.due = pending.deadline;
   pending.submitted = now_;
   pending.share_us = share_us_;
+  pending.failed_on = -1;
   pending.image = std::move(image);
   pending.result = std::move(result_);
   if (known_) pending.result.queue_us = microseconds_since(now_);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "session/context.h"
+#include "session/device.h"
 #include "session/pack_runner.h"
 #include "session/scheduled_pack.h"
 
@@ -15,9 +16,10 @@ namespace navit_edge {
 struct Worker {
   enum class Phase { kIdle, kWriting, kRunning, kEnding };
 
-  explicit Worker(const SessionContext& context)
-      : pack(static_cast<std::size_t>(context.limits.budgets.back().images)), runner(context) {}
+  Worker(const SessionContext& context, Device& of)
+      : device(&of), pack(static_cast<std::size_t>(context.limits.budgets.back().images)), runner(context) {}
 
+  Device* device;
   ScheduledPack pack;
   PackRunner runner;
 
@@ -26,6 +28,7 @@ struct Worker {
   Phase phase = Phase::kIdle;
   Clock::time_point running_since;
   Clock::duration held{};  // by the engine, as the watchdog counts it
+  bool again = false;      // its pack has failed, and is to be run again by another device
   bool abandoned = false;
 
   /// Whether its engine has held the pack for `timeout`, after a look of the watchdog that says that `gone` has passed.

@@ -18,7 +18,7 @@ struct Case {
     choice.engine.id = "cpu";
     choice.engine.graph = "padded";
     choice.engine.precision = Precision::kFp32;
-    choice.probe.device = "a processor";
+    choice.devices.emplace_back().words = "a processor";
     choice.members.resize(1);
     choice.members[0].id = "cpu";
     choice.members[0].options["a"] = "b";
@@ -48,7 +48,7 @@ const std::vector<Change> kOfTheSession = {
     [](Case& c) { c.choice.engine.id = "gpu"; },
     [](Case& c) { c.choice.engine.graph = "packed"; },
     [](Case& c) { c.choice.engine.precision = Precision::kBf16; },
-    [](Case& c) { c.choice.probe.device = "another processor"; },
+    [](Case& c) { c.choice.devices.front().words = "another processor"; },
     [](Case& c) { c.choice.members.resize(2); },
     [](Case& c) { c.choice.members[0].id = "gpu"; },
     [](Case& c) { c.choice.members[0].options["a"] = "c"; },

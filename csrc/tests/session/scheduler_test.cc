@@ -33,14 +33,14 @@ struct Run : RunJob {
       plan.predicted_us = predicted_us;
       plans.push_back(plan);
     }
-    left_us = predicted_us * static_cast<double>(packs);
+    deal(1);
   }
 };
 
 /// A scheduler over a queue, and the slots that its packs get.
 struct Desk {
   explicit Desk(const SlotRules& slots = {}, const Scheduler::Rules& rules = {})
-      : gate(slots), scheduler(plan_limits, rules, queue) {}
+      : scheduler(plan_limits, rules, queue, {slots}) {}
 
   void submit(std::int32_t tokens, std::int32_t priority = 0, double deadline_us = 0) {
     PendingImage& image = queue.blank();
@@ -55,19 +55,18 @@ struct Desk {
   }
   bool claim(ScheduledPack& into, bool hurry = false) {
     look_again = Clock::time_point::max();
-    return scheduler.claim(into, gate, hurry, now, look_again);
+    return scheduler.claim(into, 0, hurry, now, look_again);
   }
   /// A pack, done as soon as it is taken: "images", or "run".
   std::string next() {
     if (!claim(pack)) return "nothing";
-    (void)gate.written();
-    gate.leave(pack.slot);
+    (void)scheduler.device(0).gate().written();
+    (void)scheduler.end(pack, false, 0, now);
     return pack.job == nullptr ? "images" : "run";
   }
 
   PlanLimits plan_limits = limits();
   Queue queue;
-  SlotGate gate;
   Scheduler scheduler;
   ScheduledPack pack{16};
   Clock::time_point now{std::chrono::hours(1)};
@@ -151,8 +150,8 @@ TEST_CASE("runs and submitted images take turns, and two runs do") {
   int images = 0;
   for (int pack = 0; pack < 12; ++pack) {
     images += desk.next() == "images" ? 1 : 0;
-    CHECK(first.next <= second.next + 1);
-    CHECK(second.next <= first.next + 1);
+    CHECK(first.begun <= second.begun + 1);
+    CHECK(second.begun <= first.begun + 1);
   }
   CHECK(images == 4);
   CHECK(first.all_begun());
@@ -203,9 +202,9 @@ TEST_CASE("a pack knows its slot, its images and how long they waited, and a fai
   pack.results[0].pack = 7;
   pack.hand_back();
   CHECK(pack.batch.images[0]->result.pack == 7);
-  const bool busy = desk.gate.busy();
+  const bool busy = desk.scheduler.device(0).gate().busy();
   CHECK(!desk.claim(desk.pack));
-  CHECK(desk.gate.busy() == busy);
+  CHECK(desk.scheduler.device(0).gate().busy() == busy);
 }
 
 TEST_CASE("what waits is the sum of runs and images, and it shrinks as they begin") {

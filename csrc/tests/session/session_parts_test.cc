@@ -94,7 +94,7 @@ TEST_CASE("the host opens a second set when two packs first share the CPU, and k
   TestBundle bundle;
   SessionContext context(bundle.write(), options());
   (void)take_stats();
-  EngineHost host(context);
+  EngineHost host(context, context.choice.devices.front());
   CHECK(host.slots() == 2);
   CHECK(take_stats("libnavit_edge_fake.so", false).opened == 1);
   const EngineHost::Place alone = host.place(false, 1);
@@ -119,7 +119,7 @@ TEST_CASE(
   TestBundle bundle;
   bundle.json["engines"][0]["options"] = {{"most_slots", "1"}};
   SessionContext context(bundle.write(), options());
-  EngineHost host(context);
+  EngineHost host(context, context.choice.devices.front());
   CHECK(host.may_pair());
   {
     EngineHost::Place first = host.place(true, 0);
@@ -145,7 +145,7 @@ TEST_CASE("once turns are refused no pack waits for its turn any more, though th
   TestBundle bundle;
   bundle.json["engines"][0]["options"] = {{"most_slots", "1"}};
   SessionContext context(bundle.write(), options());
-  EngineHost host(context);
+  EngineHost host(context, context.choice.devices.front());
   const EngineHost::Place first = host.place(true, 0);
   std::thread other([&] { CHECK_THROWS_WITH_AS((void)host.place(true, 1), "broken", BackendError); });
   host.refuse_turns(std::make_exception_ptr(BackendError("broken")));
@@ -215,8 +215,9 @@ TEST_CASE("the metrics hear of every image once, whether it ran, failed with its
   RunJob run(images, 1);
   run.results.resize(3);
   for (std::int32_t i = 0; i < 3; ++i) run.plans.emplace_back().images = {i};  // a pack each
+  run.deal(1);
   observer.run_submitted(run);
-  (void)run.begin_pack(1, run.start);
+  run.begin_pack(0, 0, 1, run.start);
   const auto error = std::make_exception_ptr(BackendError("gone"));
   observer.rest_failed(run, error);
   run.fail_rest(error);

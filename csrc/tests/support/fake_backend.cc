@@ -93,6 +93,12 @@ using Options = std::map<std::string, std::string, std::less<>>;
 Options options_of(const navit_edge_engine_desc& desc) {
   Options options;
   for (std::size_t i = 0; i < desc.option_count; ++i) options[desc.options[i].key] = desc.options[i].value;
+  const std::string device = options["device_index"] + options["cores"];
+  for (const auto& [key, value] : Options(options)) {
+    if (const auto at = key.find('@'); at != std::string::npos && key.substr(at + 1) == device) {
+      options[key.substr(0, at)] = value;
+    }
+  }
   return options;
 }
 

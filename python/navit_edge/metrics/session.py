@@ -37,6 +37,8 @@ class SessionMetrics:
           ``preprocess_s``, ``engine_s``, ``unpack_s``, ``pack_s``, ``fill`` (used tokens / T), ``pack_images``. Each
           with ``count``, ``sum``, ``mean``, ``min``, ``max``, ``p50``, ``p90``, ``p99`` (within 1/8; docs/metrics.md
           says how); None if nothing was counted.
+        * ``devices``: of each its ``name``, ``device`` in words, ``lost`` (why it takes no more packs, else ""),
+          ``slots``, ``in_flight``, and counts ``packs``, ``packs_failed``, ``images``, ``tokens``, ``busy_s``.
         * ``uptime_s``, ``broken``, ``callback_errors``, and the labels ``bundle`` and ``engine``.
 
         Times are in seconds.

@@ -1,0 +1,84 @@
+// What a device has in hand, how fast it is, and who may come in.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "base/clock.h"
+#include "plan/two_streams.h"
+#include "session/cost_correction.h"
+#include "session/slot_gate.h"
+
+namespace navit_edge {
+
+/// One device as the scheduler knows it. Packs in several slots count as if it computed one after the other. Not
+/// thread-safe; allocates nothing.
+class DeviceLoad {
+ public:
+  explicit DeviceLoad(const SlotRules& rules) : gate_(rules), in_flight_(static_cast<std::size_t>(rules.slots)) {
+    order_.reserve(in_flight_.size());
+  }
+
+  [[nodiscard]] SlotGate& gate() noexcept { return gate_; }
+  [[nodiscard]] const SlotGate& gate() const noexcept { return gate_; }
+  /// From preprocessing to outputs against the cost model's word, of a pack alone on the device, or of two that share
+  /// a CPU.
+  [[nodiscard]] CostCorrection& latency(bool paired) noexcept { return latency_[paired ? 1 : 0]; }
+  /// How long the device is busy with a pack, in the same measure.
+  [[nodiscard]] CostCorrection& pace() noexcept { return pace_; }
+  [[nodiscard]] const CostCorrection& pace() const noexcept { return pace_; }
+
+  /// It has failed, and takes no more packs.
+  [[nodiscard]] bool lost() const noexcept { return lost_; }
+  void lose() noexcept { lost_ = true; }
+  [[nodiscard]] bool open() const noexcept { return !lost_ && gate_.open(); }
+
+  /// A pack comes in that is expected to take so long. Its slot.
+  int enter(bool paired, double expected_us, Clock::time_point now) {
+    const int slot = gate_.enter(paired);
+    if (order_.empty()) since_ = now;
+    order_.push_back(slot);
+    in_flight_[static_cast<std::size_t>(slot)] = {expected_us, now};
+    return slot;
+  }
+  /// How long the device was busy with it.
+  double leave(int slot, Clock::time_point now) {
+    gate_.leave(slot);
+    const double busy_us = microseconds(now - std::max(since_, in_flight_[static_cast<std::size_t>(slot)].entered));
+    std::erase(order_, slot);
+    since_ = now;
+    return busy_us;
+  }
+
+  /// When it is expected to have done what it has, from `now`. What takes longer than expected is expected to take as
+  /// long again as it is late.
+  [[nodiscard]] double left_us(Clock::time_point now) const noexcept {
+    if (order_.empty()) return 0;
+    double left_us = std::abs(expected_us(0) - microseconds(now - since_));
+    for (std::size_t i = 1; i < order_.size(); ++i) left_us += expected_us(i);
+    return left_us;
+  }
+
+ private:
+  struct InFlight {
+    double expected_us = 0;
+    Clock::time_point entered;
+  };
+
+  [[nodiscard]] double expected_us(std::size_t i) const noexcept {
+    return in_flight_[static_cast<std::size_t>(order_[i])].expected_us;
+  }
+
+  SlotGate gate_;
+  std::array<CostCorrection, 2> latency_{CostCorrection(1), CostCorrection(2 / kOneStreamCost)};
+  CostCorrection pace_{1};
+  bool lost_ = false;
+  std::vector<InFlight> in_flight_;  // [slots]
+  std::vector<int> order_;           // slots that are taken, in the order in which their packs came
+  Clock::time_point since_;          // the device works for the first of them, unless a pack left before it
+};
+
+}  // namespace navit_edge
