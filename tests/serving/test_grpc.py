@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,52 +9,21 @@ from typing import Any
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tritonclient.grpc as tc
+from grpc_requests import GOOD, RAW, Streamed, files, pictures, png, ragged, tensor
 from grpc_server import FOR_EVER_S, Served, serving, until
-from PIL import Image
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 import navit_edge as ne
 from navit_edge.serve.accounting import Record
-from navit_edge.serve.grpc.service import with_deadline
-from navit_edge.serve.request import Parameters
 from navit_edge.serve.security import ApiKeys, Security
 
-Pixels = npt.NDArray[np.uint8]
 FOR_EVER_MS = FOR_EVER_S * 1000
 KEY = "0123456789abcdef0123456789abcdef"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-
-
-def pictures(count: int) -> list[Pixels]:
-    rng = np.random.default_rng(count)
-    return [rng.integers(0, 256, (*rng.integers(8, 60, 2), 3), np.uint8) for _ in range(count)]
-
-
-def png(image: Pixels) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
-def tensor(name: str, values: npt.NDArray[Any], datatype: str) -> tc.InferInput:
-    made = tc.InferInput(name, list(values.shape), datatype)
-    made.set_data_from_numpy(values)
-    return made
-
-
-def files(*content: bytes) -> tc.InferInput:
-    return tensor("images", np.array(content, np.object_), "BYTES")
-
-
-def ragged(images: list[Pixels]) -> list[tc.InferInput]:
-    flat = np.concatenate([image.reshape(-1) for image in images])
-    shapes = np.array([image.shape for image in images], np.int64)
-    return [tensor("pixels", flat, "UINT8"), tensor("shapes", shapes, "INT64")]
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +37,6 @@ def served(job_bundle: Path) -> Iterator[Served]:
 def client(served: Served) -> Iterator[tc.InferenceServerClient]:
     with tc.InferenceServerClient(served.url) as client:
         yield client
-
-
-@pytest.fixture
-def waiting(job_bundle: Path) -> Iterator[Served]:
-    """Images without a deadline wait for company for as long as a test takes."""
-
-    def open_session(path: Path) -> ne.Session:
-        return ne.Session(path, threads=1, batch_wait_ms=FOR_EVER_MS, queue_limit=4)
-
-    with serving({"tiny": job_bundle}, open_session=open_session) as served:
-        yield served
 
 
 def test_a_client_learns_what_the_server_and_its_models_are(client: tc.InferenceServerClient) -> None:
@@ -169,10 +124,6 @@ def test_a_request_of_typed_contents_is_answered_in_typed_contents(served: Serve
             assert list(grid.contents.int_contents) == list(expected.grid)
 
 
-GOOD = pb.ModelInferRequest.InferInputTensor(name="pixels", datatype="UINT8", shape=[1, 2, 3])
-RAW = bytes(6)
-
-
 def shared_memory() -> pb.ModelInferRequest.InferInputTensor:
     made = pb.ModelInferRequest.InferInputTensor()
     made.CopyFrom(GOOD)
@@ -246,37 +197,6 @@ def test_bytes_that_are_no_message_are_bad_input(served: Served) -> None:
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-class Streamed:
-    """A stream of tritonclient's, its answers by the id of their request: a result or an error."""
-
-    def __init__(self, client: tc.InferenceServerClient, **more: Any) -> None:
-        self._answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
-        self._client = client
-        client.start_stream(lambda result, error: self._answers.put((result, error)), **more)
-
-    def send(self, request_id: str, inputs: list[tc.InferInput], **more: Any) -> None:
-        self._client.async_stream_infer("tiny", inputs, request_id=request_id, **more)
-
-    def next(self) -> tuple[str, Any]:
-        result, error = self._answers.get(timeout=FOR_EVER_S)
-        return ("", error) if error is not None else (result.get_response().id, result)
-
-
-def test_a_stream_gives_each_answer_as_soon_as_it_is_ready_and_errors_end_nothing(waiting: Served) -> None:
-    with tc.InferenceServerClient(waiting.url) as client:
-        stream = Streamed(client)
-        stream.send("first", ragged(pictures(1)))
-        until(lambda: waiting.stats()["images"]["waiting"] == 1)
-        stream.send("bad", [files(b"no image")])
-        assert "image 0" in str(stream.next()[1])  # while the first waits for company
-        stream.send("last", ragged(pictures(2)), parameters={"deadline_ms": 1.0})
-        answers = dict([stream.next(), stream.next()])
-        assert set(answers) == {"first", "last"}
-        assert answers["last"].as_numpy("embedding").shape == (2, 64)
-        assert answers["first"].get_response().parameters["triton_final_response"].bool_param
-        client.stop_stream()
-
-
 def test_a_stream_of_many_requests_answers_each_once(served: Served, client: tc.InferenceServerClient) -> None:
     images = pictures(7)
     expected = [one.logits for one in served.session().run(images)]
@@ -290,68 +210,6 @@ def test_a_stream_of_many_requests_answers_each_once(served: Served, client: tc.
     for number in range(count):
         found = answers[str(number)].as_numpy("logits")[0]
         np.testing.assert_allclose(found, expected[number % 7], rtol=2e-4, atol=2e-5)
-
-
-def test_a_call_or_a_stream_that_is_cancelled_takes_its_images_back(waiting: Served) -> None:
-    request = pb.ModelInferRequest(model_name="tiny", inputs=[GOOD], raw_input_contents=[RAW])
-    ended = threading.Event()
-
-    def requests() -> Iterator[pb.ModelInferRequest]:
-        yield request
-        yield request
-        ended.wait(FOR_EVER_S)
-
-    with grpc.insecure_channel(waiting.url) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        call, stream = stub.ModelInfer.future(request), stub.ModelStreamInfer(requests())
-        until(lambda: waiting.stats()["images"]["waiting"] == 3)
-        call.cancel()
-        stream.cancel()
-        until(lambda: waiting.stats()["images"]["cancelled"] == 3)
-        ended.set()
-    assert waiting.stats()["images"]["waiting"] == 0
-    until(lambda: waiting.room.held == 0)
-
-
-def test_a_client_that_is_gone_takes_its_images_back(waiting: Served) -> None:
-    request = pb.ModelInferRequest(model_name="tiny", inputs=[GOOD], raw_input_contents=[RAW])
-    channel = grpc.insecure_channel(waiting.url)
-    call = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer.future(request)
-    until(lambda: waiting.stats()["images"]["waiting"] == 1)
-    channel.close()
-    until(lambda: waiting.stats()["images"]["cancelled"] == 1)
-    assert not call.running()
-
-
-def test_the_deadline_of_a_call_is_that_of_its_images(waiting: Served) -> None:
-    with tc.InferenceServerClient(waiting.url) as client:
-        # The images would leave before it, had they no later one of their own.
-        for limits in ({"client_timeout": 0.05}, {"timeout": 50_000}):
-            with pytest.raises(InferenceServerException) as caught:
-                client.infer("tiny", ragged(pictures(1)), parameters={"deadline_ms": FOR_EVER_MS}, **limits)
-            assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
-    until(lambda: waiting.stats()["images"]["cancelled"] == 2)
-
-
-def test_the_deadline_of_a_call_leaves_time_for_the_answer_and_gives_way_to_an_earlier_one() -> None:
-    assert with_deadline(Parameters(), None) == Parameters()
-    assert with_deadline(Parameters(), 2.0) == Parameters(timeout_us=2e6)
-    assert with_deadline(Parameters(), 2.0).session_deadline_ms == 1800
-    assert with_deadline(Parameters(timeout_us=1e6, deadline_ms=5.0), 2.0) == Parameters(
-        timeout_us=1e6, deadline_ms=5.0
-    )
-    assert with_deadline(Parameters(timeout_us=3e6), -1.0).timeout_us == 1
-
-
-def test_a_full_queue_says_when_to_come_back(waiting: Served) -> None:
-    with grpc.insecure_channel(waiting.url) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        pixels = pb.ModelInferRequest.InferInputTensor(name="pixels", datatype="UINT8", shape=[5, 1, 2, 3])
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.ModelInfer(pb.ModelInferRequest(model_name="tiny", inputs=[pixels], raw_input_contents=[bytes(30)]))
-    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "1000"
-    assert waiting.stats()["images"]["waiting"] == 0
 
 
 def test_models_of_the_start_are_unloaded_and_loaded_and_no_others(client: tc.InferenceServerClient) -> None:
@@ -465,32 +323,3 @@ def test_many_clients_at_once_get_their_own_numbers(served: Served) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(8)))
-
-
-def refused(client: tc.InferenceServerClient) -> str:
-    """How, empty if it is not."""
-    try:
-        client.is_server_live()
-    except InferenceServerException as error:
-        return str(error.status())
-    return ""
-
-
-def test_draining_answers_what_was_taken_and_takes_no_more(job_bundle: Path) -> None:
-    open_session: Callable[[Path], ne.Session] = lambda path: ne.Session(path, threads=1, batch_wait_ms=FOR_EVER_MS)  # noqa: E731
-    with (
-        serving({"tiny": job_bundle}, open_session=open_session) as served,
-        tc.InferenceServerClient(served.url) as client,
-        tc.InferenceServerClient(served.url) as other,
-    ):
-        other.is_server_live()
-        taken: queue.Queue[Any] = queue.Queue()
-        client.async_infer("tiny", ragged(pictures(2)), lambda result, error: taken.put(error or result))
-        until(lambda: served.stats()["images"]["waiting"] == 2)
-        served.ready = False
-        assert not other.is_server_ready()
-        draining = served.begin(served.server.drain(FOR_EVER_S))
-        until(lambda: refused(other) == "StatusCode.UNAVAILABLE")
-        served.session().submit(pictures(1)[0], deadline_ms=1.0)  # the company that they waited for
-        assert taken.get(timeout=FOR_EVER_S).as_numpy("embedding").shape == (2, 64)
-        draining.result(FOR_EVER_S)
