@@ -49,10 +49,11 @@ $(TRITON): requirements-triton.txt | $(VENV)/bin/python
 	env -u PIP_CONSTRAINT $(PIP) install --no-compile --no-deps --upgrade --target $(@D) -r requirements-triton.txt
 	touch $@
 
-# Unpacking takes one core, compiling the other.
+# Unpacking takes one core, compiling the other; so do the checks of `make lint`.
 test:  ## the checks of `make lint`, the core compiled for 64-bit Arm, and every test, C++ and Python
 	$(MAKE) --no-print-directory --jobs 2 $(VENV)/.packages compile-aarch64 $(TRITON)
-	$(MAKE) --no-print-directory --jobs 1 lint test-cpp test-python
+	$(MAKE) --no-print-directory --jobs 2 lint test-cpp
+	$(MAKE) --no-print-directory test-python
 
 # cpp_tests PRESET,OPTIONS of cmake,OPTIONS of ctest: a preset configured and compiled, its tests run.
 with_tools = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
@@ -132,8 +133,8 @@ $(VENV)/.serving: requirements-serving.txt | $(VENV)/.packages
 	touch $@
 
 test-serving: export NAVIT_EDGE_FUZZ_REQUESTS ?= 10000
-test-serving: $(VENV)/.installed $(TRITON) $(VENV)/.serving  ## the server with more clients: openai, a browser (needs Chromium), hadolint; a larger Ray cluster, Ray Serve
-	NAVIT_EDGE_FUZZ_REQUESTS=10000 $(PY) -m pytest -n $(WORKERS) $(SHARED) tests/serving tests/ray -o python_files="test_*.py verify_*.py"
+test-serving: $(VENV)/.installed $(TRITON) $(VENV)/.serving  ## the server with more clients: openai, a browser (needs Chromium), hadolint; a larger Ray cluster
+	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/serving tests/ray -o python_files="test_*.py verify_*.py"
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, clang-format, codespell
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure
