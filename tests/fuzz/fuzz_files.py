@@ -213,7 +213,7 @@ def frames_of(path: Path, session: ne.Session) -> list[tuple[Any, Exception | No
 
 
 def check_error(error: Exception, path: Path) -> None:
-    if type(error) is not ne.InvalidInputError or not str(error).startswith(str(path)):
+    if not isinstance(error, ne.InvalidInputError) or not str(error).startswith(str(path)):
         raise Finding(f"{type(error).__name__}: {error}")
 
 

@@ -135,6 +135,7 @@ def draw_sizing(dice: Any, patch_px: int) -> Sizing:
         "fit": lambda: dice.PickValueInList(list(FITS)),
         "pad_rgb": lambda: (dice.ConsumeIntInRange(0, 255), 0, 255),
         "merge": lambda: dice.ConsumeIntInRange(0, 4),
+        "enlarge": lambda: dice.PickValueInList(["off", "floor", "nearest"]),
         "min_pixels": lambda: dice.ConsumeIntInRange(0, 2000),
         "max_pixels": lambda: dice.ConsumeIntInRange(0, 40000),
         "longest_px": lambda: dice.ConsumeIntInRange(0, 300),
