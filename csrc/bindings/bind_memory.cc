@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "navit_edge/cores.h"
+#include "navit_edge/engine_memory.h"
 #include "navit_edge/error.h"
 #include "navit_edge/memory.h"
 
@@ -29,6 +30,34 @@ void bind_memory(py::module_& module) {
       },
       py::arg("bundle"), py::arg("engine"), py::kw_only(), py::arg("threads"),
       "A tuple (tokens, images, inputs, scratch, outputs) for each budget of the engine, the last three in bytes.");
+  module.def(
+      "engine_memory",
+      [](const std::filesystem::path& bundle, const std::string& engine, int slots, std::int32_t tokens,
+         std::int32_t capacity) {
+        const Manifest manifest = Manifest::load(bundle);
+        const EngineNeed need = engine_memory(manifest, manifest.engine(engine), {slots, tokens, capacity, 0});
+        return py::make_tuple(need.library, need.weights, need.activations, need.shapes);
+      },
+      py::arg("bundle"), py::arg("engine"), py::kw_only(), py::arg("slots"), py::arg("tokens"), py::arg("capacity"),
+      "(library, weights, activations, shapes) that the engine itself takes, in bytes; tokens and capacity 0: as by "
+      "default.");
+  module.def(
+      "planned_memory",
+      [](const std::filesystem::path& bundle, const std::string& graph, const std::string& precision,
+         std::size_t file_bytes, std::int32_t tokens, std::int32_t images, std::int32_t target, int threads) {
+        const Manifest manifest = Manifest::load(bundle);
+        EngineSpec engine;
+        engine.backend = "openvino";
+        engine.precision = parse_word<Precision>(precision);
+        engine.graph = graph;
+        engine.dynamic_tokens = true;
+        engine.budgets = {Budget{tokens, images, target, 0}};
+        const EngineNeed need = engine_memory(manifest, engine, {1, 0, 0, file_bytes});
+        return need.total() + memory_plan(manifest, engine, threads).session_bytes(1);
+      },
+      py::arg("bundle"), py::arg("graph"), py::arg("precision"), py::arg("file_bytes"), py::kw_only(),
+      py::arg("tokens"), py::arg("images"), py::arg("target"), py::arg("threads"),
+      "Bytes by which a process grows that runs an engine for a CPU, which need not be built yet, with one slot.");
   module.def(
       "cpu_limits",
       [](const std::filesystem::path& root) {

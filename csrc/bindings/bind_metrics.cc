@@ -64,6 +64,9 @@ py::dict metrics_dict(const Metrics& metrics) {
   }
   all["devices"] = devices;
   all["cache"] = cache;
+  all["memory"] = py::dict(py::arg("resident_bytes") = metrics.memory.resident_bytes,
+                           py::arg("opened_bytes") = metrics.memory.opened_bytes,
+                           py::arg("most_bytes") = metrics.memory.most_bytes);
   all["callback_errors"] = metrics.callback_errors;
   all["queue_s"] = histogram_dict(metrics.queue);
   all["latency_s"] = histogram_dict(metrics.latency);

@@ -12,10 +12,12 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 namespace {
 
-/// "batch_wait_us" is "batch_wait_ms" in Python, in milliseconds.
+/// "batch_wait_us" is "batch_wait_ms" in Python, in milliseconds; "max_memory_bytes" is "max_memory", which takes
+/// texts.
 std::string python_name(const OptionRange& range) {
   std::string name(range.name);
   if (name.ends_with("_us")) name.replace(name.size() - 3, 3, "_ms");
+  if (name == "max_memory_bytes") name = "max_memory";
   return name;
 }
 

@@ -44,7 +44,7 @@ py::object array_of(const Result& result, GraphOutput kind) {
 PyResult py_result(Result&& result, PyClasses classes) {
   PyResult out;
   out.error = python_error(result.error);
-  result.own_rows();
+  result.own_outputs();
   out.result = std::move(result);
   out.classes = std::move(classes);
   return out;

@@ -86,8 +86,8 @@ void bind_session(py::module_& module) {
                        std::int32_t max_tokens_per_image, const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options, std::size_t queue_limit, std::uint64_t queue_bytes,
-                       std::uint64_t cache_bytes, double aging_us, double batch_wait_us, double stall_timeout_s,
-                       const std::optional<Policy>& policy) {
+                       std::uint64_t cache_bytes, std::uint64_t max_memory_bytes, double aging_us, double batch_wait_us,
+                       double stall_timeout_s, const std::optional<Policy>& policy) {
              SessionOptions session;
              session.device = parse_word_or_auto<DeviceKind>(device);
              session.devices = std::move(devices);
@@ -105,6 +105,7 @@ void bind_session(py::module_& module) {
              session.queue_limit = queue_limit;
              session.queue_bytes = queue_bytes;
              session.cache_bytes = cache_bytes;
+             session.max_memory_bytes = max_memory_bytes;
              session.aging_us = aging_us;
              session.batch_wait_us = batch_wait_us;
              session.stall_timeout_s = stall_timeout_s;
@@ -120,7 +121,8 @@ void bind_session(py::module_& module) {
            py::arg("precision"), py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"),
            py::arg("strategy"), py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
            py::arg("options"), py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("cache_bytes"),
-           py::arg("aging_us"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
+           py::arg("max_memory_bytes"), py::arg("aging_us"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"),
+           py::arg("policy"))
       .def(
           "run",
           [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy,

@@ -133,7 +133,7 @@ void ResultQueue::fill(Chain<PendingResult>& results, const py::list& into) {
     if (!place.lost) {
       try {
         place.error = python_error(pending.result.error);
-        pending.result.own_rows();
+        pending.result.own_outputs();
         place.result = std::move(pending.result);
       } catch (...) {  // for want of memory
         PyErr_Clear();

@@ -254,6 +254,7 @@ class Session:
         queue_limit: int,
         queue_bytes: int,
         cache_bytes: int,
+        max_memory_bytes: int,
         aging_us: float,
         batch_wait_us: float,
         stall_timeout_s: float,
@@ -433,6 +434,18 @@ most_manifest_bytes: int
 def check_manifest(text: bytes, *, source: str) -> None: ...
 def check_json(text: bytes, *, source: str, remedy: str) -> None: ...
 def stays_inside(name: str) -> bool: ...
+def engine_memory(bundle: str, engine: str, *, slots: int, tokens: int, capacity: int) -> tuple[int, int, int, int]: ...
+def planned_memory(
+    bundle: str,
+    graph: str,
+    precision: str,
+    file_bytes: int,
+    *,
+    tokens: int,
+    images: int,
+    target: int,
+    threads: int,
+) -> int: ...
 def memory_plan(bundle: str, engine: str, *, threads: int) -> list[tuple[int, int, int, int, int]]: ...
 def cpu_limits(root: str | PathLike[str] = "/") -> tuple[int, float | None, int]: ...
 

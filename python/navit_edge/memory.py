@@ -59,6 +59,44 @@ class EngineMemory:
         return slots * self.slot_bytes + _core.spare_outputs * self.budgets[-1].outputs
 
 
+#: What a process of Python with NumPy and navit_edge holds before it opens a session.
+PROCESS_BYTES = 37 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineNeed:
+    """Host bytes that an engine itself takes, beside what a session sets aside (docs/memory.md).
+
+    library: The vendor's libraries, once in a process; 0: not known.
+    weights: The engine's file, and the weights as the processor wants them.
+    activations: Of the largest packs of all slots.
+    shapes: Kept for shapes, when what may be kept is full.
+    """
+
+    library: int
+    weights: int
+    activations: int
+    shapes: int
+
+    @property
+    def total(self) -> int:
+        """All four."""
+        return self.library + self.weights + self.activations + self.shapes
+
+
+def engine_memory(bundle: str | Path, engine: str, *, slots: int = 1, tokens: int = 0, capacity: int = 0) -> EngineNeed:
+    """What the engine with the id `engine` takes itself: predicted, it is not opened.
+
+    tokens: T of the largest pack; 0: of the largest that can come. capacity: shapes that are kept; 0: the default.
+
+    Raises BundleError: the bundle holds no such engine.
+    """
+    library, weights, activations, shapes = _core.engine_memory(
+        str(bundle), engine, slots=checked_int("slots", slots) or 1, tokens=tokens, capacity=capacity
+    )
+    return EngineNeed(library=library, weights=weights, activations=activations, shapes=shapes)
+
+
 def memory_plan(bundle: str | Path, engine: str, *, threads: int = 0) -> EngineMemory:
     """Memory of the engine with the id `engine` in a session of `threads` threads (0: as many as it takes by itself).
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import numbers
+import re
 from collections.abc import Iterable, Mapping
 
 from navit_edge import _core
@@ -48,6 +49,29 @@ def checked_int(name: str, value: object) -> int:
     if not (least <= number <= most or (zero and number == 0)):
         raise InvalidInputError(f"{name} is {value!r}; expected {expected}")
     return number
+
+
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SIZE = re.compile(r"(\d{1,15})\s*([A-Za-z]*)\Z")
+
+
+def byte_count(text: str) -> int | None:
+    """The bytes of a size: "512MiB" -> 536870912; None if it is none."""
+    match = _SIZE.match(text.strip())
+    if match is None or match[2].lower() not in _UNITS:
+        return None
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def checked_bytes(name: str, value: object) -> int:
+    """The value of an option of the table that is a number of bytes, or a text such as "512MiB". Raises
+    InvalidInputError."""
+    if not isinstance(value, str):
+        return checked_int(name, value)
+    found = byte_count(value)
+    if found is None:
+        raise InvalidInputError(f"{name} is {value!r}; expected {_ranges()[name][4]}, or a size such as '512MiB'")
+    return checked_int(name, found)
 
 
 def checked_float(name: str, value: object) -> float:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
+from navit_edge.decode.options import within
 from navit_edge.decode.recall import Recall
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
 from navit_edge.machine.libraries import package_directories, tensorrt_directories
 from navit_edge.metrics import SessionMetrics
 from navit_edge.options import (
+    checked_bytes,
     checked_deadline_us,
     checked_devices,
     checked_float,
@@ -70,6 +72,9 @@ class Session(Submitting):
     queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
     cache_bytes: results are remembered, as long as they take no more than so many bytes, and an image that was seen
         before gets them again, without a run (docs/cache.md); 0, the default: none are.
+    max_memory: what the process may hold at most, as "512MiB" or a number of bytes: slots, the size of packs and caches
+        are chosen so that it stays under that, engine included; BackendError with the numbers if it cannot
+        (docs/memory.md). Of host memory. 0, the default: no limit.
     aging_ms: what has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority, 0
         to 3600000.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
@@ -103,6 +108,7 @@ class Session(Submitting):
         queue_limit: int = 1024,
         queue_bytes: int = 1 << 30,
         cache_bytes: int = 0,
+        max_memory: int | str = 0,
         aging_ms: float = 1000.0,
         batch_wait_ms: float = 0.0,
         stall_timeout_s: float = 60.0,
@@ -128,6 +134,7 @@ class Session(Submitting):
             queue_limit=checked_int("queue_limit", queue_limit),
             queue_bytes=checked_int("queue_bytes", queue_bytes),
             cache_bytes=checked_int("cache_bytes", cache_bytes),
+            max_memory_bytes=checked_bytes("max_memory", max_memory),
             aging_us=checked_float("aging_ms", aging_ms) * 1000.0,
             batch_wait_us=checked_float("batch_wait_ms", batch_wait_ms) * 1000.0,
             stall_timeout_s=checked_float("stall_timeout_s", stall_timeout_s),
@@ -136,6 +143,8 @@ class Session(Submitting):
         #: What the session has done so far: numbers, Prometheus text, traces (docs/metrics.md).
         self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
+        if checked_bytes("max_memory", max_memory):
+            decode = within(decode, self.engine_report["memory"]["left_bytes"])
         self._decoder = Decoder(decode, Recorded(**self._core.decoding))
         #: Most bytes of remembered results; 0: none are.
         self.cache_bytes = checked_int("cache_bytes", cache_bytes)

@@ -16,8 +16,12 @@ from typer.testing import CliRunner
 from navit_edge import compile as build_package
 from navit_edge.bundle import manifest as manifests
 from navit_edge.cli.main import app
+from navit_edge.compile import BuildRequest
+from navit_edge.compile.memory_budget import within_memory
+from navit_edge.doctor.finding import State
+from navit_edge.doctor.memory import memory_findings
 from navit_edge.errors import BackendError, BundleError, InvalidInputError
-from navit_edge.memory import memory_plan
+from navit_edge.memory import engine_memory, memory_plan
 from navit_edge.session import Session
 
 ITEM_BYTES = {"uint8": 1, "float16": 2, "int32": 4, "float32": 4}
@@ -160,3 +164,67 @@ def test_resident_memory_stays_flat_over_many_tiny_images(built: Path) -> None:
     before, after = map(int, ran.stdout.split())
     print(f"{count} images: {before / 2**20:.1f} MiB after warm-up, {after / 2**20:.1f} MiB at the end")
     assert after < 1.02 * before
+
+
+def test_an_engine_takes_its_file_and_its_copy_and_grows_with_tokens_slots_and_shapes(built: Path) -> None:
+    (engine,) = manifests.load(built).engines
+    file = manifests.load(built).files[engine.file].bytes
+    one = engine_memory(built, engine.id)
+    assert one.weights == pytest.approx(2.35 * file, abs=1)  # float32: as it was read, and as the CPU wants it
+    assert one.total == one.library + one.weights + one.activations + one.shapes
+    assert engine_memory(built, engine.id, slots=3).activations == pytest.approx(3 * one.activations, abs=2)
+    many = engine_memory(built, engine.id, tokens=512)
+    assert engine_memory(built, engine.id, tokens=1024).activations == pytest.approx(2 * many.activations, abs=2)
+    kept = [engine_memory(built, engine.id, capacity=capacity).shapes for capacity in (16, 32, 48)]
+    assert kept[2] - kept[1] == pytest.approx(kept[1] - kept[0], abs=2)
+
+
+def test_a_limit_that_cannot_hold_is_refused_with_the_numbers(built: Path) -> None:
+    with pytest.raises(BackendError, match=r"needs at least \d+ MiB \(\d+ MiB that the process holds") as caught:
+        Session(built, max_memory="20MiB")
+    text = str(caught.value)
+    assert "for weights" in text
+    assert "max_memory is 20 MiB; raise max_memory" in text
+
+
+def test_a_session_with_a_limit_says_what_it_needs_and_holds_less_pixels(built: Path) -> None:
+    (engine,) = manifests.load(built).engines
+    with Session(built, engine=engine.id) as free, Session(built, engine=engine.id, max_memory="4GiB") as limited:
+        memory = limited.engine_report["memory"]
+        assert memory["max_bytes"] == 4 << 30
+        assert memory["left_bytes"] == (4 << 30) - memory["predicted"]["total_bytes"]
+        assert memory["resident_bytes"] <= 4 << 30
+        assert limited.decoder.options.max_run_bytes == min(4 << 30, memory["left_bytes"] // 2)
+        assert "max_bytes" not in free.engine_report["memory"]
+        assert free.engine_report["memory"]["predicted"]["spare_bytes"] == 0
+
+
+@pytest.mark.parametrize("value", ["512 parrots", "", "MiB", "-1MiB", "1.5GiB"])
+def test_a_text_that_is_no_size_is_refused(built: Path, value: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"max_memory is .*; expected a number of bytes, .* as '512MiB'"):
+        Session(built, max_memory=value)
+
+
+def test_a_build_chooses_the_largest_budget_that_fits_into_the_memory(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.navit")
+    manifest = manifests.load(bundle)
+    budgets = []
+    for mib in (130, 140, 4096):
+        asked = BuildRequest(backend="openvino", precision=("fp32",), memory_bytes=mib << 20)
+        (tokens,) = within_memory(bundle, manifest, asked).token_budgets
+        budgets.append(tokens)
+    assert budgets[0] < budgets[1] < budgets[2] == 16384
+    with pytest.raises(InvalidInputError, match=r"memory 50 MiB; a process with an engine of 64 tokens needs \d+ MiB"):
+        within_memory(bundle, manifest, BuildRequest(backend="openvino", precision=("fp32",), memory_bytes=50 << 20))
+    with pytest.raises(InvalidInputError, match="--memory with tensorrt"):
+        BuildRequest(backend="tensorrt", memory_bytes=1 << 30)
+
+
+def test_doctor_compares_the_engines_with_what_the_process_may_have(built: Path) -> None:
+    manifest = manifests.load(built)
+    (enough,) = memory_findings(built, manifest, 1 << 30)
+    assert enough.state is State.FOUND
+    (little,) = memory_findings(built, manifest, 64 << 20)
+    assert little.state is State.PROBLEM
+    assert "this process may have 64 MiB" in little.text
+    assert little.remedy == (f"navit-edge build-engine {built} --backend openvino --memory 64MiB",)

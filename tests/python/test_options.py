@@ -28,6 +28,7 @@ SESSION = (
     "queue_limit",
     "queue_bytes",
     "cache_bytes",
+    "max_memory",
     "aging_ms",
     "batch_wait_ms",
     "stall_timeout_s",
@@ -48,7 +49,10 @@ def outside(name: str) -> list[Any]:
 @pytest.mark.parametrize("name", SESSION)
 def test_an_option_outside_of_its_range_is_refused_with_found_and_expected(tiny_bundle: Path, name: str) -> None:
     expected = _core.option_ranges()[name][4]
+    texts = name == "max_memory"  # "1" is a size there
     for value in outside(name):
+        if texts and isinstance(value, str):
+            continue
         with pytest.raises(ne.InvalidInputError) as refused:
             ne.Session(tiny_bundle, **{name: value})
         assert str(refused.value) == f"{name} is {value!r}; expected {expected}"

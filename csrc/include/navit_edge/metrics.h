@@ -40,6 +40,13 @@ struct CacheMetrics {
   std::int64_t most_bytes = 0;  // that they may take
 };
 
+/// Bytes of the process that a session is in (docs/memory.md).
+struct MemoryMetrics {
+  std::int64_t resident_bytes = 0;  // now, of the whole process; 0: the system does not say
+  std::int64_t opened_bytes = 0;    // the same when the engines were open
+  std::int64_t most_bytes = 0;      // SessionOptions::max_memory_bytes; 0: no limit
+};
+
 /// A snapshot. Each number was exact when it was read, and the numbers of an idle session agree: submitted is
 /// completed + failed + cancelled. While packs run, two numbers may be some images apart. Counters and
 /// histograms count from the session's opening and never go down.
@@ -73,6 +80,7 @@ struct Metrics {
 
   std::vector<DeviceMetrics> devices;  // at least one
   CacheMetrics cache;
+  MemoryMetrics memory;
 
   // Times in seconds.
   Histogram queue{Buckets::seconds()};    // of an image: from submission to the start of its pack

@@ -82,13 +82,14 @@ typedef struct navit_edge_c_options {
   const char* vendor_dirs;            /* of the vendor's libraries, parted by ':' */
   const navit_edge_c_option* backend; /* options for the backend */
   size_t backend_count;
-  uint64_t queue_limit;   /* submitted images of the lowest priority that may wait at once; 0: 1024 */
-  double batch_wait_us;   /* how long an idle engine waits for company for an image */
-  double stall_timeout_s; /* a pack held for longer is given up, and the session; 0: 60; below 0: never */
-  uint64_t queue_bytes;   /* of their pixels that may wait, in the same way; 0: 1 GiB; UINT64_MAX: no limit */
-  double aging_us;        /* what waits for longer gets every fourth pack; 0: 1e6; below 0: at once */
-  uint64_t cache_bytes;   /* that remembered results may take; 0: none are remembered */
-  const char* devices;    /* several of a kind, parted by ';': "0;1", "cpu:0-3;cpu:4-7"; NULL: one */
+  uint64_t queue_limit;      /* submitted images of the lowest priority that may wait at once; 0: 1024 */
+  double batch_wait_us;      /* how long an idle engine waits for company for an image */
+  double stall_timeout_s;    /* a pack held for longer is given up, and the session; 0: 60; below 0: never */
+  uint64_t queue_bytes;      /* of their pixels that may wait, in the same way; 0: 1 GiB; UINT64_MAX: no limit */
+  double aging_us;           /* what waits for longer gets every fourth pack; 0: 1e6; below 0: at once */
+  uint64_t cache_bytes;      /* that remembered results may take; 0: none are remembered */
+  const char* devices;       /* several of a kind, parted by ';': "0;1", "cpu:0-3;cpu:4-7"; NULL: one */
+  uint64_t max_memory_bytes; /* that the process stays under; 0: no limit */
 } navit_edge_c_options;
 
 /* Pixels of one 8-bit image, (row, column, channel) order. In an array, images lie images[0].struct_size apart. */

@@ -34,7 +34,7 @@ struct NAVIT_EDGE_API OutputView {
 };
 
 /// The result of one image. Its outputs are views of what its pack gave, and keep all of that: the rows of the other
-/// images, too. For what you keep long call `own_rows`, and `copied` of the others.
+/// images, too. For what you keep long call `own_outputs`.
 struct NAVIT_EDGE_API Result {
   Size image;                    // as given
   Grid grid;                     // as run: grid * P pixels
@@ -43,6 +43,7 @@ struct NAVIT_EDGE_API Result {
   std::int32_t pack = -1;        // which pass: of its run, or of all packs of submitted images
   std::int32_t first_token = 0;  // where it begins in its pack: the row of its first token, of a prefix or a patch
   std::int32_t pack_tokens = 0;  // T of its pack, padding included; 0: it was in none
+  std::size_t pack_bytes = 0;    // of all outputs of its pack: what a view of one keeps; 0: it was in none
   std::uint64_t id = 0;          // what submit returned; 0 in a run
   std::uint64_t tag = 0;         // SubmitOptions::tag
   double queue_us = 0;           // from submit, or from the start of the run, to the start of its pack's preprocessing
@@ -64,6 +65,9 @@ struct NAVIT_EDGE_API Result {
   /// Copies logits and embedding out of the pack, into one piece of memory of their own. Throws std::bad_alloc, and
   /// then they are as they were.
   void own_rows();
+  /// The same, and of the other outputs if they are less than half of what they keep of their pack. So a result holds
+  /// less than three times the bytes of its outputs, and one that has its pack for itself copies nothing large.
+  void own_outputs();
 };
 
 }  // namespace navit_edge

@@ -42,6 +42,9 @@ struct SessionOptions {
   /// Results are remembered, and an image whose pixels were seen before gets them again, as long as they take no more
   /// than so many bytes (docs/cache.md). 0: none are.
   std::uint64_t cache_bytes = 0;
+  /// The whole process stays under so many bytes, as far as can be predicted: engine, slots and caches are chosen so
+  /// that they fit, and the session does not open if they cannot (docs/memory.md). Of host memory. 0: no limit.
+  std::uint64_t max_memory_bytes = 0;
   /// A pack that the engine holds for longer is given up, and the session with it (docs/runtime.md). 0: never.
   double stall_timeout_s = 60;
 };

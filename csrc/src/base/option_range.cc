@@ -24,6 +24,7 @@ constexpr std::array kRanges{
     OptionRange{"queue_limit", "a number of images", 1, kWhole32, true, ""},
     OptionRange{"queue_bytes", "a number of bytes", 1, 1e18, true, "for no limit"},
     OptionRange{"cache_bytes", "a number of bytes", 1, 1e18, true, "for no cache"},
+    OptionRange{"max_memory_bytes", "a number of bytes", 1, 1e18, true, "for no limit"},
     OptionRange{"aging_us", "microseconds", 0, 3.6e9, false, ""},
     OptionRange{"batch_wait_us", "microseconds", 0, 3.6e9, false, ""},
     OptionRange{"stall_timeout_s", "seconds", 0.001, 604800, false, "for never"},

@@ -90,6 +90,7 @@ SessionOptions session_options(const navit_edge_c_options* given) {
   if (options.queue_limit > 0) out.queue_limit = options.queue_limit;
   if (options.queue_bytes > 0) out.queue_bytes = options.queue_bytes < UINT64_MAX ? options.queue_bytes : 0;
   out.cache_bytes = options.cache_bytes;
+  out.max_memory_bytes = options.max_memory_bytes;
   if (options.aging_us != 0) out.aging_us = options.aging_us < 0 ? 0 : options.aging_us;
   out.batch_wait_us = options.batch_wait_us;
   if (options.stall_timeout_s != 0) out.stall_timeout_s = options.stall_timeout_s < 0 ? 0 : options.stall_timeout_s;

@@ -27,7 +27,7 @@ struct navit_edge_c_results {
     results = std::move(given);
     texts.reserve(results.size());
     for (navit_edge::Result& result : results) {
-      result.own_rows();
+      result.own_outputs();
       texts.push_back(c_api::texts_of(result));
     }
   }
@@ -92,7 +92,7 @@ navit_edge::Done callback(std::shared_ptr<Answer> answer) {
   return [answer = std::move(answer)](navit_edge::Result&& result) {
     navit_edge_c_results& results = *answer->results;
     try {
-      result.own_rows();
+      result.own_outputs();
     } catch (const std::bad_alloc&) {  // then they stay views
     }
     results.texts.push_back(c_api::texts_of(result));

@@ -189,6 +189,10 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
   out.gauge("navit_edge_cache_entries", "Remembered results.", [&](M m) { return as_number(m.cache.entries); });
   out.gauge("navit_edge_cache_bytes", "Bytes that remembered results take.",
             [&](M m) { return as_number(m.cache.bytes); });
+  out.gauge("navit_edge_memory_resident_bytes", "Bytes that the process of the session holds.",
+            [&](M m) { return as_number(m.memory.resident_bytes); });
+  out.gauge("navit_edge_memory_limit_bytes", "Bytes that it is to stay under; 0: no limit.",
+            [&](M m) { return as_number(m.memory.most_bytes); });
   using D = const DeviceMetrics&;
   out.devices("navit_edge_device_packs_total", "counter", "Packs completed by a device.", [](D d) { return d.packs; });
   out.devices("navit_edge_device_packs_failed_total", "counter",

@@ -38,7 +38,9 @@ class SetList {
   SetList() = default;
   SetList(const SetList&) = delete;
   SetList& operator=(const SetList&) = delete;
-  ~SetList() {
+  ~SetList() { clear(); }
+
+  void clear() noexcept {
     while (first_ != nullptr) delete pop(&first_);
   }
 
@@ -133,6 +135,7 @@ struct OutputPool::State {
     const std::shared_ptr<State> state = std::move(set->pool);
     std::array<std::unique_ptr<OutputSet>, 2> gone;  // freed without the mutex
     const std::lock_guard lock(state->mutex);
+    if (state->closed) return gone[0].reset(set);
     if (set->reserved) return state->reserve.push(*set);
     --state->extra_out;
     state->extra_out_bytes -= set->memory.bytes();
@@ -143,6 +146,14 @@ struct OutputPool::State {
       gone[0].reset(set);
     }
     gone[1].reset(state->outdated());
+  }
+
+  /// No pack asks for a set any more.
+  void close() noexcept {
+    const std::lock_guard lock(mutex);
+    closed = true;
+    reserve.clear();
+    extra.clear();
   }
 
   /// An extra set that no pack has asked for in a long time.
@@ -162,6 +173,7 @@ struct OutputPool::State {
   std::size_t extra_out = 0;
   std::size_t extra_out_bytes = 0;
   std::uint64_t packs = 0;
+  bool closed = false;
 };
 
 namespace {
@@ -198,6 +210,15 @@ OutputPool::OutputPool(const GraphSpec& graph, const Budget& largest, std::size_
         *state_->make(true, [&](const TensorSpec& spec) { return most_bytes(spec, largest); }).release());
   }
   state_->reserved_bytes = state_->reserve.bytes();
+}
+
+OutputPool& OutputPool::operator=(OutputPool&& other) noexcept {
+  std::swap(state_, other.state_);
+  return *this;
+}
+
+OutputPool::~OutputPool() {
+  if (state_ != nullptr) state_->close();
 }
 
 OutputLease OutputPool::take(const Pack& pack) {

@@ -35,11 +35,15 @@ class OutputLease {
 /// allocation, counters of shared pointers included. If all are with results that are kept, or wait to be read,
 /// extra sets are allocated, of less than twice their pack's bytes: so the pool grows with what is kept. Of those that
 /// come back up to 32, and no more than the reserve in bytes, are kept for packs of about their size, until 1,000 packs
-/// have not needed them: so it shrinks to its reserve. Thread-safe. Results may outlive the pool.
+/// have not needed them: so it shrinks to its reserve. Thread-safe. Results may outlive the pool: then each
+/// keeps its own set, and no other.
 class OutputPool {
  public:
   /// Throws std::bad_alloc.
   OutputPool(const GraphSpec& graph, const Budget& largest, std::size_t reserve);
+  OutputPool(OutputPool&&) noexcept = default;
+  OutputPool& operator=(OutputPool&& other) noexcept;
+  ~OutputPool();
 
   /// Outputs for `pack`, of which T, N and L count. Throws std::bad_alloc.
   [[nodiscard]] OutputLease take(const Pack& pack);

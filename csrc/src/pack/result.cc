@@ -50,4 +50,18 @@ void Result::own_rows() {
   logits = moved_to(memory, 0, logits);
 }
 
+void Result::own_outputs() {
+  own_rows();
+  std::int64_t count = 0;
+  for (const OutputView* view : {&token_features, &projected, &deepstack}) count += view->count();
+  if (count == 0 || 2 * sizeof(float) * static_cast<std::size_t>(count) >= pack_bytes) return;
+  const std::shared_ptr<float[]> memory = floats(count);
+  std::int64_t at = 0;
+  for (OutputView* view : {&token_features, &projected, &deepstack}) {
+    const std::int64_t taken = view->count();
+    *view = moved_to(memory, at, *view);
+    at += taken;
+  }
+}
+
 }  // namespace navit_edge

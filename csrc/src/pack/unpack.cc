@@ -36,6 +36,8 @@ OutputView rows_of(const std::shared_ptr<const HostTensor>& output, std::int64_t
 
 void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>> outputs, const ModelSpec& model,
             std::span<Result> results) {
+  std::size_t pack_bytes = 0;
+  for (const auto& output : outputs) pack_bytes += output->bytes();
   for (const auto& output : outputs) {
     const std::optional<GraphOutput> kind = find_word<GraphOutput>(output->name());
     if (!kind) {
@@ -57,6 +59,7 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
       result.placement = segment.placement;
       result.first_token = segment.first_token;
       result.pack_tokens = pack.tokens;
+      result.pack_bytes = pack_bytes;
       if (per_token) expect_whole_blocks(segment.grid, merge);
       result.output(*kind) = per_token ? rows_of(output, (segment.first_token + model.prefix_tokens) / patches,
                                                  segment.grid.tokens() / patches)

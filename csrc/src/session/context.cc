@@ -19,6 +19,7 @@ SessionOptions checked(SessionOptions options) {
   check_option("queue_limit", static_cast<double>(options.queue_limit));
   check_option("queue_bytes", static_cast<double>(options.queue_bytes));
   check_option("cache_bytes", static_cast<double>(options.cache_bytes));
+  check_option("max_memory_bytes", static_cast<double>(options.max_memory_bytes));
   check_option("aging_us", options.aging_us);
   check_option("batch_wait_us", options.batch_wait_us);
   check_option("stall_timeout_s", options.stall_timeout_s);
@@ -46,14 +47,15 @@ PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, Strat
 SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptions session_options)
     : options(checked(std::move(session_options))),
       manifest(Manifest::load(bundle)),
+      process(Process::now()),
       choice(choose_engine(manifest, options)),
+      memory(keep_under(manifest, choice, options, process)),
       sizer(manifest, options, choice.engine),
       writer(pack_writer(manifest, choice.engine, sizer)),
       threads(options.threads > 0 ? options.threads : cpu_limits().cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(choice.engine.device == DeviceKind::kCpu),
-      may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots &&
-               choice.devices.size() == 1) {}
+      may_pair(pairs(choice, options)) {}
 
 void SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                                 Result& result) const {

@@ -9,6 +9,7 @@
 #include "navit_edge/pack_writer.h"
 #include "navit_edge/plan.h"
 #include "navit_edge/session.h"
+#include "session/memory_limit.h"
 #include "sizing/sizer.h"
 
 namespace navit_edge {
@@ -28,7 +29,9 @@ struct SessionContext {
 
   SessionOptions options;
   Manifest manifest;
+  Process process;  // before anything of the session was loaded
   EngineChoice choice;
+  MemoryLimit memory;  // before it, `options` and `choice` are changed so that they fit
   Sizer sizer;
   PackWriter writer;
   int threads;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/core_list.h"
+#include "base/process_memory.h"
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
 #include "pixels/image_check.h"
@@ -19,11 +20,23 @@ std::size_t most_completed(const SessionContext& context) {
   return context.options.queue_limit + 2 * static_cast<std::size_t>(context.limits.budgets.back().images);
 }
 
+/// What the process holds now. Throws BackendError if the engines, as they are open, are beyond the limit already.
+std::size_t opened(const SessionContext& context) {
+  const std::size_t bytes = resident_bytes();
+  Process::opened_an_engine();
+  const std::size_t most = context.memory.most;
+  if (most == 0 || bytes <= most) return bytes;
+  throw BackendError("the process holds " + std::to_string(whole_mib(bytes)) + " MiB with engine " +
+                     context.choice.engine.id + " open; max_memory is " + std::to_string(whole_mib(most)) +
+                     " MiB; raise it, or give the session a process of its own");
+}
+
 }  // namespace
 
 SessionCore::SessionCore(const std::filesystem::path& bundle, SessionOptions options)
     : context_(bundle, std::move(options)),
       devices_(context_),
+      opened_bytes_(opened(context_)),
       submissions_(context_.options.queue_limit, context_.options.queue_bytes, most_completed(context_), completions_),
       twins_(submissions_.queue()),
       scheduler_(context_.limits, {context_.options.aging_us, context_.options.batch_wait_us}, submissions_.queue(),
@@ -63,6 +76,13 @@ void SessionCore::start() {
     throw BackendError("the session cannot start its " + std::to_string(count + 2) + " threads: " + e.what() +
                        "; raise the limit on threads of the process, or ask for fewer slots");
   }
+}
+
+std::string SessionCore::report() {
+  const SessionContext& at = context_;
+  const SessionNeed need =
+      at.memory.most > 0 ? at.memory.need : need_of(at.manifest, at.choice, at.options, at.process);
+  return with_memory(devices_.report(), need, at.memory, opened_bytes_);
 }
 
 void SessionCore::refuse_if_over() const {
@@ -367,6 +387,8 @@ Metrics SessionCore::metrics() const {
   all.slots = slots();
   all.callback_errors = completions_.threw();
   if (memory_) all.cache = memory_->results().metrics();
+  all.memory = {static_cast<std::int64_t>(resident_bytes()), static_cast<std::int64_t>(opened_bytes_),
+                static_cast<std::int64_t>(context_.memory.most)};
   const Lock lock(mutex_);
   all.devices = devices_.metrics();
   return all;

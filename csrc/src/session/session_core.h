@@ -72,7 +72,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   [[nodiscard]] const SessionContext& context() const noexcept { return context_; }
   [[nodiscard]] const ProcessMark& process() const noexcept { return lifecycle_.process(); }
   [[nodiscard]] int slots() const noexcept { return devices_.slots(); }
-  [[nodiscard]] std::string report() { return devices_.report(); }
+  [[nodiscard]] std::string report();
   [[nodiscard]] Metrics metrics() const;
   [[nodiscard]] Recorder& recorder() noexcept { return observer_.recorder(); }
   void count_refused(ErrorCode code) noexcept { observer_.refused(++last_id_, code); }
@@ -100,6 +100,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
 
   SessionContext context_;
   Devices devices_;
+  std::size_t opened_bytes_;  // that the process held when they were opened
   CompletionQueue completions_;
   MetricsObserver observer_;
   std::optional<SessionMemory> memory_;  // none: nothing is remembered

@@ -166,6 +166,24 @@ TEST_CASE("results outlive the pool, and the last of them frees its memory") {
   CHECK(after == before);
 }
 
+TEST_CASE("a result that outlives its pool keeps its own set and no other") {
+  const std::int64_t before = counting::live_bytes();
+  std::vector<Result> kept(1);
+  std::int64_t one = 0;
+  {
+    OutputPool pool(graph(), kBudget, 1);
+    run(pool, pack_of(9), 3, kept);
+    one = counting::live_bytes() - before;
+  }
+  kept[0] = {};
+  {
+    OutputPool pool(graph(), kBudget, 8);
+    run(pool, pack_of(9), 3, kept);
+  }
+  CHECK(all_are(kept[0].token_features, 3));
+  CHECK(counting::live_bytes() - before <= one);
+}
+
 TEST_CASE("a weak pointer to the owner keeps no result alive and breaks nothing") {
   OutputPool pool(graph(), kBudget, 1);
   std::vector<Result> results(1);

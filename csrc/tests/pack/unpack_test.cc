@@ -82,6 +82,33 @@ TEST_CASE("a view outlives everything but itself") {
   CHECK(kept.owner.use_count() == 1);
 }
 
+TEST_CASE("a result of less than half of its pack owns all of its outputs, one of more keeps the pack") {
+  std::vector<Result> results(3);
+  std::weak_ptr<const HostTensor> pack;
+  {
+    const std::vector<std::shared_ptr<const HostTensor>> outputs{counting("embedding", 3, 2),
+                                                                 counting("tokens", 11, 2)};
+    pack = outputs[1];
+    unpack(two_images(), outputs, one_prefix_token(), results);
+  }
+  CHECK(results[0].pack_bytes == (3 * 2 + 11 * 2) * sizeof(float));
+  Result small = results[0];
+  Result large = results[2];
+  const float* const place = large.token_features.data;
+  small.own_outputs();
+  CHECK(std::ranges::equal(small.token_features.values(), results[0].token_features.values()));
+  CHECK(small.token_features.data != results[0].token_features.data);
+  results.clear();
+  CHECK(!pack.expired());
+  large.pack_bytes = 2 * sizeof(float) * static_cast<std::size_t>(large.token_features.count());
+  large.own_outputs();  // what it keeps is no more than twice its own
+  CHECK(large.token_features.data == place);
+  large.pack_bytes += sizeof(float);
+  large.own_outputs();
+  CHECK(large.token_features.data != place);
+  CHECK(pack.expired());
+}
+
 TEST_CASE("rows of its own let go of the pack, and tokens do where they are copied") {
   std::vector<Result> results(3);
   std::weak_ptr<const HostTensor> pack;

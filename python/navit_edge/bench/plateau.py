@@ -62,7 +62,7 @@ def measure(bundle: str | Path, engine: str, *, options: Mapping[str, str] | Non
     return Plateau(**json.loads(ran.stdout))
 
 
-def _batches(bundle: Path) -> Iterator[list[npt.NDArray[np.uint8]]]:
+def batches(bundle: Path) -> Iterator[list[npt.NDArray[np.uint8]]]:
     """One to eight images of any size below the cap of the sizing rule, sides of up to 2 : 1."""
     import numpy as np
 
@@ -86,7 +86,7 @@ def _until_flat(session: Session, bundle: Path) -> int:
     """How many packs it took."""
     end = time.monotonic() + _MOST_S
     packs, looks = 0, [resident_bytes() or 0]
-    for turn, batch in enumerate(_batches(bundle)):
+    for turn, batch in enumerate(batches(bundle)):
         if turn % 2:
             packs += len({future.result().pack for future in [session.submit(image) for image in batch]})
         else:

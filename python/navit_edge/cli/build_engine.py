@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from navit_edge.cli.build_output import BuildProgress, print_engines, print_plan
+from navit_edge.cli.byte_sizes import bytes_of
 from navit_edge.cli.common import DebugOption, JsonOption, command, err_console, make_progress
 from navit_edge.errors import InvalidInputError
 
@@ -30,6 +31,15 @@ def build_engine(
             help="Largest number of tokens in a pack; for TensorRT, one optimization profile each.",
             show_default="16384 for openvino, else 256,1024,4096",
             metavar="LIST",
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="OpenVINO: the largest budget that keeps a process of one session under this much memory, as 512MiB "
+            "(navit-edge docs memory).",
+            metavar="SIZE",
+            show_default="no limit",
         ),
     ] = None,
     max_images: Annotated[
@@ -199,6 +209,7 @@ def build_engine(
             precision=() if precision is None else parse_words(precision),
             targets=() if target is None else parse_words(target),
             lowering=lowering,
+            memory_bytes=0 if memory is None else bytes_of(memory, "--memory"),
             force=force,
             engine_per_budget=engine_per_budget,
             strict=strict,

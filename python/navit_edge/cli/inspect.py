@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from navit_edge.bench.plateau import Plateau
     from navit_edge.bundle.manifest import Manifest
-    from navit_edge.memory import EngineMemory
+    from navit_edge.memory import EngineMemory, EngineNeed
 
 
 @command
@@ -58,17 +58,18 @@ def inspect(
     The exit code is 1 if a file is missing or, with --verify, altered.
     """
     from navit_edge.bundle import manifest as manifests
-    from navit_edge.memory import memory_plan
+    from navit_edge.memory import engine_memory, memory_plan
 
     options = backend_options(backend_option)
     manifest = manifests.load(bundle)
     memory = {engine.id: memory_plan(bundle, engine.id) for engine in manifest.engines}
+    needs = {engine.id: engine_memory(bundle, engine.id) for engine in manifest.engines}
     problems = _problems(bundle, manifest, verify)
     plateaus = _plateaus(bundle, manifest, options) if plateau else {}
     if as_json:
-        echo_json(describe(manifest, problems, verify, memory, plateaus))
+        echo_json(describe(manifest, problems, verify, memory, plateaus, needs))
     else:
-        _print(bundle, manifest, problems, verify, memory)
+        _print(bundle, manifest, problems, verify, memory, needs)
         for one in plateaus.values():
             out_console().print(_plateau_text(one), soft_wrap=True, markup=False)
     if problems:
@@ -120,6 +121,7 @@ def describe(
     verified: bool,
     memory: dict[str, EngineMemory],
     plateaus: dict[str, Plateau],
+    needs: dict[str, EngineNeed],
 ) -> dict[str, Any]:
     """The manifest as JSON, with the size and the memory of each engine and the state of each file."""
     import dataclasses
@@ -129,7 +131,7 @@ def describe(
     content: dict[str, Any] = msgspec.to_builtins(manifest)
     for engine in content["engines"]:
         engine["bytes"] = content["files"][engine["file"]]["bytes"]
-        engine["memory"] = _memory_json(memory[engine["id"]])
+        engine["memory"] = _memory_json(memory[engine["id"]], needs[engine["id"]])
         if engine["id"] in plateaus:
             engine["memory"]["plateau"] = dataclasses.asdict(plateaus[engine["id"]])
     for name, file in content["files"].items():
@@ -137,7 +139,7 @@ def describe(
     return content
 
 
-def _memory_json(memory: EngineMemory) -> dict[str, Any]:
+def _memory_json(memory: EngineMemory, need: EngineNeed) -> dict[str, Any]:
     import dataclasses
 
     return {
@@ -145,11 +147,18 @@ def _memory_json(memory: EngineMemory) -> dict[str, Any]:
         "budgets": [{**dataclasses.asdict(budget), "total": budget.total} for budget in memory.budgets],
         "slot_bytes": memory.slot_bytes,
         "session_bytes": {str(slots): memory.session_bytes(slots) for slots in (1, 2)},
+        "engine": {**dataclasses.asdict(need), "total": need.total},
+        "process_bytes": need.total + memory.session_bytes(1),
     }
 
 
 def _print(
-    bundle: Path, manifest: Manifest, problems: dict[str, str], verified: bool, memory: dict[str, EngineMemory]
+    bundle: Path,
+    manifest: Manifest,
+    problems: dict[str, str],
+    verified: bool,
+    memory: dict[str, EngineMemory],
+    needs: dict[str, EngineNeed],
 ) -> None:
     from rich.text import Text
 
@@ -204,6 +213,7 @@ def _print(
         _print_engines(console, manifest)
         console.print()
         _print_memory(console, list(memory.values()))
+        _print_needs(console, manifest, memory, needs)
     else:
         console.print(
             f"no engines; build one: navit-edge build-engine {shlex.quote(str(bundle))} --backend openvino",
@@ -276,3 +286,24 @@ def _print_memory(console: Console, engines: list[EngineMemory]) -> None:
                 for budget in memory.budgets
             ],
         )
+
+
+def _print_needs(
+    console: Console, manifest: Manifest, memory: dict[str, EngineMemory], needs: dict[str, EngineNeed]
+) -> None:
+    """What the engines of a CPU take themselves; of a GPU's nothing is known but the file."""
+    rows = [
+        (
+            engine.id,
+            *(size_text(part) for part in (need.library, need.weights, need.activations, need.shapes)),
+            size_text(need.total + memory[engine.id].session_bytes(1)),
+        )
+        for engine in manifest.engines
+        if engine.target.startswith("cpu")
+        for need in (needs[engine.id],)
+    ]
+    if not rows:
+        return
+    console.print()
+    columns = ("libraries", "weights", "activations", "shapes", "a process grows by")
+    print_table(console, "engines themselves, one slot", [Column("engine"), *map(number, columns)], rows)

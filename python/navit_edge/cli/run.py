@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from navit_edge.cli.byte_sizes import bytes_of
 from navit_edge.cli.common import (
     ENGINE_PANEL,
     BackendOptions,
@@ -45,6 +46,15 @@ SlotsOption = Annotated[
         help="Packs in flight at once.",
         metavar="N",
         show_default="the engine decides, 2 on a GPU",
+        rich_help_panel=ENGINE_PANEL,
+    ),
+]
+MaxMemoryOption = Annotated[
+    str,
+    typer.Option(
+        help="Keep the process under this much memory (navit-edge docs memory).",
+        metavar="SIZE",
+        show_default="no limit",
         rich_help_panel=ENGINE_PANEL,
     ),
 ]
@@ -210,6 +220,7 @@ def run(
         int, typer.Option(min=0, help="CPU threads.", show_default="all cores", rich_help_panel=ENGINE_PANEL)
     ] = 0,
     slots: SlotsOption = 0,
+    max_memory: MaxMemoryOption = "0",
     backend_option: BackendOptions = None,
     decoders: Annotated[
         int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=_INPUT)
@@ -302,6 +313,7 @@ def run(
         "precision": precision,
         "threads": threads,
         "slots": slots,
+        "max_memory": bytes_of(max_memory, "--max-memory"),
         "max_tokens_per_image": max_tokens,
         "overflow": overflow,
         "decode": decode,

@@ -11,7 +11,7 @@ import typer
 
 from navit_edge.cli.byte_sizes import bytes_of
 from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
-from navit_edge.cli.run import SlotsOption
+from navit_edge.cli.run import MaxMemoryOption, SlotsOption
 from navit_edge.cli.run_output import check_files
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
@@ -126,6 +126,7 @@ def serve(
             rich_help_panel=_QUEUE,
         ),
     ] = "0",
+    max_memory: MaxMemoryOption = "0",
     batch_wait_ms: Annotated[
         float,
         typer.Option(
@@ -225,6 +226,7 @@ def serve(
         queue_limit=queue_limit,
         queue_bytes=bytes_of(queue_bytes, "--queue-bytes"),
         cache_bytes=bytes_of(cache, "--cache"),
+        max_memory=bytes_of(max_memory, "--max-memory"),
         batch_wait_ms=batch_wait_ms,
         decode=ne.DecodeOptions(max_pixels=limits.max_pixels, max_file_bytes=limits.max_body_bytes),
     )

@@ -51,7 +51,7 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
     tokens = max(request.token_budgets, default=DEFAULT_MAX_TOKENS)
     images = max(request.max_images, default=min(DEFAULT_MAX_IMAGES, tokens))
     budget = Budget(tokens=tokens, images=images, target_tokens=min(TARGET_TOKENS, tokens))
-    lowering = "padded" if request.lowering == "auto" else request.lowering
+    lowering = lowering_of(request)
     stem = "openvino-cpu" if lowering == "padded" else f"openvino-cpu-{lowering}"
     jobs = [
         Job(
@@ -84,6 +84,10 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
     if isinstance(manifest.text, TextTower):
         jobs.append(_text_job(manifest, manifest.text))
     return jobs
+
+
+def lowering_of(request: BuildRequest) -> str:
+    return "padded" if request.lowering == "auto" else request.lowering
 
 
 def _text_job(manifest: Manifest, tower: TextTower) -> Job:

@@ -35,6 +35,7 @@ class BuildRequest:
         graph.
     targets: "cpu" for OpenVINO; "sm75" … "sm121", or "native", for TensorRT-RTX; "native" for TensorRT.
     lowering: "auto", or "masked", "padded", "packed".
+    memory_bytes: The largest budget whose engine runs in a process of so much memory (OpenVINO only); 0: no limit.
     force: Build even if the bundle holds an engine built from the same graph with the same options.
 
     For TensorRT and TensorRT-RTX only:
@@ -52,6 +53,7 @@ class BuildRequest:
     precision: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     lowering: str = "auto"
+    memory_bytes: int = 0
     force: bool = False
     engine_per_budget: bool = False
     strict: bool = False
@@ -118,6 +120,11 @@ class BuildRequest:
                 raise InvalidInputError(
                     "lowering packed for openvino, which has no such kernel; it can do padded, masked"
                 )
+        elif self.memory_bytes:
+            raise InvalidInputError(
+                f"--memory with {self.backend}, whose activations only its builder knows; it is for openvino; take "
+                "--workspace and smaller --token-budgets"
+            )
         elif self.lowering == "padded":
             raise InvalidInputError(
                 f"lowering padded for {self.backend}: its gathers to the longest image need a third extent beside "

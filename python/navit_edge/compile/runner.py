@@ -25,6 +25,7 @@ from navit_edge.bundle.staging import staging_directory
 from navit_edge.compile.common import worker_environment
 from navit_edge.compile.fusion import Fusion
 from navit_edge.compile.job import EnginePlan, Event, Job, Outcome, Preview, Task
+from navit_edge.compile.memory_budget import within_memory
 from navit_edge.compile.report import BuildReport, ProfileReport, host_description
 from navit_edge.compile.request import BACKENDS, BuildRequest
 from navit_edge.errors import InvalidInputError
@@ -116,6 +117,7 @@ def plan_builds(bundle: Path, request: BuildRequest) -> list[PlannedBuild]:
     manifest = manifests.load(bundle)
     manifests.require_writable(manifest, source=str(bundle))
     builder = cast(Builder, importlib.import_module(BACKENDS[request.backend]))
+    request = within_memory(bundle, manifest, request)
     jobs = builder.plan(manifest, request)
     _check_prefix(manifest, jobs)
     inputs = {job.graph.id: _inputs(manifest, job) for job in jobs}

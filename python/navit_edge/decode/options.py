@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from navit_edge.decode.formats import FORMATS, checked_formats
@@ -71,6 +71,17 @@ class DecodeOptions:
                 raise InvalidInputError(f"{name} is {value!r}; expected one of {', '.join(known)}, or None")
         for name in ("max_pixels", "max_file_bytes", "max_frames", "max_bytes_in_flight", "max_run_bytes"):
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
+
+
+def within(options: DecodeOptions | None, left_bytes: int) -> DecodeOptions:
+    """Options that hold at most half of ``left_bytes`` of decoded pixels: the other half is for those that wait."""
+    given = options or DecodeOptions()
+    most = max(1, left_bytes // 2)
+    return replace(
+        given,
+        max_bytes_in_flight=min(given.max_bytes_in_flight, most),
+        max_run_bytes=min(given.max_run_bytes, most),
+    )
 
 
 def _whole(name: str, value: object) -> int:

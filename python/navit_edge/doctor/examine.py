@@ -10,6 +10,7 @@ from navit_edge.doctor.board import board_findings, jetson_findings
 from navit_edge.doctor.engines import Machine, engine_findings, usable
 from navit_edge.doctor.finding import Finding, Report, Section, State
 from navit_edge.doctor.host import host_findings, limit_findings, storage_findings
+from navit_edge.doctor.memory import memory_findings
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.runtime import openvino_findings, plugin_files, runtime_findings
 from navit_edge.machine.board import Board
@@ -74,6 +75,7 @@ def examine(
     )
     on_step("the engines")
     engines = engine_findings(bundle, manifest, machine, probe)
+    memory = memory_findings(bundle, manifest, host.memory_bytes)
     runs = usable(engines)
     broken = ""
     if not engines:
@@ -86,5 +88,5 @@ def examine(
         broken = (
             f"no engine of the bundle {bundle} runs here ({ids}); fix one as described above, or build one: {command}"
         )
-    sections.append(Section(name=f"bundle {bundle.name}", findings=engines))
+    sections.append(Section(name=f"bundle {bundle.name}", findings=(*engines, *memory)))
     return Report(sections=tuple(sections), bundle=str(bundle), usable=runs, broken=broken)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from io import BufferedWriter
 from pathlib import Path
 
-from navit_edge.files import write_whole
+from navit_edge.files import sync_folder
 from navit_edge.place import OutputError
 from navit_edge.text import shown
 
@@ -77,12 +78,39 @@ class AppendFile:
             view, offset = view[written:], offset + written
 
 
-def publish(path: Path, data: bytes) -> None:
-    """Writes ``path`` at once: it is there whole, on the disk, or not at all. Raises OutputError."""
-    try:
-        write_whole(path, data, beside=f".{path.name}.tmp")
-    except OSError as error:
-        raise cannot_write(path, error) from error
+class StagedFile:
+    """A file that is written piece by piece beside ``path``, and has the name once it is whole and on the disk.
+
+    file: To write to. Its errors are OSError: ``cannot_write`` says what to do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._staged = path.with_name(f".{path.name}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._staged.unlink(missing_ok=True)  # of a killed process
+            self.file: BufferedWriter = open(os.open(self._staged, flags, 0o666), "wb")  # noqa: SIM115
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def publish(self) -> None:
+        """Raises OutputError; then nothing is left beside."""
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            self._staged.replace(self._path)
+            with suppress(PermissionError):  # a folder that may be written to and not read
+                sync_folder(self._path.parent)
+        except OSError as error:
+            self.drop()
+            raise cannot_write(self._path, error) from error
+
+    def drop(self) -> None:
+        with suppress(OSError):
+            self.file.close()
+        self._staged.unlink(missing_ok=True)
 
 
 def remove_new(path: Path) -> None:

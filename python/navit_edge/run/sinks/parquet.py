@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from navit_edge.errors import InvalidInputError, import_or_explain
-from navit_edge.run.durable import publish
+from navit_edge.run.durable import StagedFile, cannot_write
 from navit_edge.run.journal import Journal
 from navit_edge.run.rows import VECTORS
 from navit_edge.run.sinks import claim_folder, opening
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from navit_edge.run.rows import Layout, Row
 
 _PART = re.compile(r"part-(\d{6,})\.parquet")
+#: Rows wait in memory until there are so many, or so many bytes of arrays: then they go to the file of their part.
+GROUP_ROWS = 256
+GROUP_BYTES = 4 << 20
 #: A part is published when it has ``part_rows`` rows, so many bytes of arrays, or rows that have waited so long.
 PART_BYTES = 64 << 20
 PART_S = 60.0
@@ -28,7 +32,8 @@ _TEXTS = ("file", "reason", "error_type", "error")
 
 
 class ParquetSink:
-    """``part-000000.parquet``, … in the order of the images. Rows wait in memory until their part is published."""
+    """``part-000000.parquet``, … in the order of the images. Rows go to a file beside, a group after the other, which
+    is renamed to the part when it is full: so memory does not grow with the images."""
 
     def __init__(
         self, path: Path, layout: Layout, job: Mapping[str, Any], *, resume: bool, overwrite: bool, part_rows: int
@@ -38,7 +43,10 @@ class ParquetSink:
         self._layout = layout
         self._part_rows = part_rows
         self._rows: list[Row] = []
-        self._bytes = 0
+        self._bytes = 0  # of the rows that wait
+        self._written = self._written_bytes = 0  # rows and bytes of arrays in the file of the part
+        self._staged: StagedFile | None = None
+        self._writer: Any = None
         self._since = 0.0
         self.journal: Journal | None = None
         self.found = self.found_failed = 0
@@ -68,27 +76,64 @@ class ParquetSink:
                 yield Name(file, frame)
 
     def write(self, row: Row) -> None:
-        if not self._rows:
+        if not self._rows and self._staged is None:
             self._since = time.monotonic()
         arrays = {name: np.array(array, np.float32) for name, array in row.arrays.items()}  # results may be lent
         self._rows.append(type(row)(record=row.record, arrays=arrays))
         self._bytes += sum(array.nbytes for array in arrays.values())
-        full = len(self._rows) >= self._part_rows or self._bytes >= PART_BYTES
-        if full or time.monotonic() - self._since > PART_S:
+        rows, held = self._written + len(self._rows), self._written_bytes + self._bytes
+        if rows >= self._part_rows or held >= PART_BYTES or time.monotonic() - self._since > PART_S:
             self.flush()
+        elif len(self._rows) >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._write_group()
 
     def flush(self) -> None:
-        if not self._rows:
+        if self._rows:
+            self._write_group()
+        if self._staged is None:
             return
-        pq = _pyarrow("pyarrow.parquet")
-        buffer = self._pa.BufferOutputStream()
-        pq.write_table(self._table(), buffer, compression="zstd", use_dictionary=list(_TEXTS))
-        publish(self.path / f"part-{self._next:06}.parquet", buffer.getvalue().to_pybytes())
+        staged, writer = self._staged, self._writer
+        self._staged = self._writer = None
+        with self._told(staged):
+            writer.close()
+        staged.publish()
         self._next += 1
+        self._written = self._written_bytes = 0
+
+    def _write_group(self) -> None:
+        pq = _pyarrow("pyarrow.parquet")
+        if self._staged is None:
+            self._staged = StagedFile(self._part())
+            self._writer = pq.ParquetWriter(
+                self._staged.file,
+                self._schema,
+                compression="zstd",
+                use_dictionary=list(_TEXTS),
+                memory_pool=self._pa.system_memory_pool(),  # arrow's own keeps what it once had
+            )
+        with self._told(self._staged):
+            self._writer.write_table(self._table())
+        self._written += len(self._rows)
+        self._written_bytes += self._bytes
         self._rows.clear()
         self._bytes = 0
 
+    def _part(self) -> Path:
+        return self.path / f"part-{self._next:06}.parquet"
+
+    @contextmanager
+    def _told(self, staged: StagedFile) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._staged = self._writer = None
+            staged.drop()
+            raise cannot_write(self._part(), error) from error
+
     def close(self) -> None:
+        if self._staged is not None:  # a job that ended by an error
+            self._staged.drop()
+            self._staged = self._writer = None
         if self.journal is not None:
             self.journal.close()
 
