@@ -173,7 +173,7 @@ def test_what_is_missing_has_a_command_that_exists(built: Path) -> None:
     assert {"verify", "bench", "evaluate"} <= {one.command.split()[1] for one in made.missing}
     commands: Any = typer.main.get_command(app)
     for one in made.missing:
-        assert one.command.split()[1] in {*commands.commands, "tune"}
+        assert one.command.split()[1] in commands.commands
     read = Reader(render(report_file(made)))
     assert "there is no certificate" in read.text
     for one in made.missing:
