@@ -122,6 +122,20 @@ TEST_CASE("every pixel format is read as C++ reads it") {
   CHECK(contains(error.message, "field format of an image is 10"));
 }
 
+TEST_CASE("a limit that the process is beyond already is refused with the numbers") {
+  TestBundle bundle;
+  bundle.write();
+  navit_edge_c_options options{};
+  options.struct_size = sizeof(options);
+  options.backend_dirs = kFakes.c_str();
+  options.max_memory_bytes = std::uint64_t{1} << 20;
+  navit_edge_c_error error{};
+  navit_edge_c_session* session = nullptr;
+  CHECK(navit_edge_c_open(bundle.path().c_str(), &options, &session, &error) == NAVIT_EDGE_C_BACKEND);
+  CHECK(contains(error.message, "that the process holds already"));
+  CHECK(contains(error.message, "max_memory is 1 MiB"));
+}
+
 TEST_CASE("NULL is refused with a message where it makes no sense, and left alone where it is to be freed") {
   navit_edge_c_error error{};
   navit_edge_c_session* session = nullptr;

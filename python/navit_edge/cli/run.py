@@ -35,6 +35,7 @@ from navit_edge.cli.run_output import (
     write_report,
 )
 from navit_edge.cli.text_classes import TextClasses, text_classes
+from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
@@ -69,6 +70,7 @@ _TOKENS = "Tokens of an image"
 @decoding
 @text_classes
 @on_ray
+@with_profile
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
@@ -235,14 +237,15 @@ def run(
         ),
     ] = 0,
     policy: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content (navit-edge "
             "docs policies).",
             metavar="POLICY",
+            show_default="native, or the profile's",
             rich_help_panel=_TOKENS,
         ),
-    ] = "native",
+    ] = None,
     overflow: Annotated[
         Overflow,
         typer.Option(
@@ -256,6 +259,7 @@ def run(
     decode: DecodeOptions,
     by_text: TextClasses,
     where: OnRay | None,
+    tuned: FromProfile,
 ) -> None:
     """Run images of any size through a bundle. You get one result per image, in input order.
 
@@ -282,8 +286,17 @@ def run(
         raise typer.BadParameter("actors write no trace; expected it without --ray", param_hint="--trace")
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
+    applied = tuned.applied(
+        bundle,
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+        slots=slots,
+        policy=policy or "",
+    )
     try:
-        chosen = ne.Policy.parse(policy)
+        chosen = ne.Policy.parse(applied.policy or "native")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     options = backend_options(backend_option)
@@ -309,10 +322,10 @@ def run(
     console = err_console()
     asked = {
         "device": device,
-        "engine": engine,
+        "engine": applied.engine,
         "precision": precision,
-        "threads": threads,
-        "slots": slots,
+        "threads": applied.threads,
+        "slots": applied.slots,
         "max_memory": bytes_of(max_memory, "--max-memory"),
         "max_tokens_per_image": max_tokens,
         "overflow": overflow,
@@ -348,7 +361,7 @@ def run(
         try:
             with traced(session, trace):
                 # A policy has a reason for every image.
-                scaled = overflow == "downscale" and policy == "native"
+                scaled = overflow == "downscale" and str(chosen) == "native"
                 outcome = run_job(
                     replace(sources, decoder=session.decoder, films=ne.load_manifest(bundle).frames == 1),
                     sink,
