@@ -73,9 +73,8 @@ class Session(Submitting):
     queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
     cache_bytes: results are remembered, as long as they take no more than so many bytes, and an image that was seen
         before gets them again, without a run (docs/cache.md); 0, the default: none are.
-    max_memory: what the process may hold at most, as "512MiB" or a number of bytes: slots, the size of packs and caches
-        are chosen so that it stays under that, engine included; BackendError with the numbers if it cannot
-        (docs/memory.md). Of host memory. 0, the default: no limit.
+    max_memory: bytes, or a text such as "512MiB", that the process stays under, engine included: slots, packs and caches
+        are chosen so, or BackendError has the numbers (docs/memory.md). 0, the default: no limit.
     aging_ms: what has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority, 0
         to 3600000.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
@@ -175,13 +174,8 @@ class Session(Submitting):
         self._recall = Recall.of(self._core, self._decoder)
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
         #: "cost_measured": ...}; of each pack also the engine, the device (its index) and the slot that ran it.
-        self.last_report: dict[str, Any] = {
-            "packs": [],
-            "most_in_flight": 0,
-            "total_us": 0.0,
-            "predicted_us": 0.0,
-            "cost_measured": False,
-        }
+        self.last_report: dict[str, Any] = {"packs": [], "most_in_flight": 0, "total_us": 0.0, "predicted_us": 0.0,
+                                            "cost_measured": False}  # fmt: skip
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
@@ -341,9 +335,8 @@ class Session(Submitting):
     def engine_report(self) -> dict[str, Any]:
         """What the opened engine says of itself: library and version, device, slots, host memory, and for TensorRT the
         arena and the CUDA graph of each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO
-        precisions, streams and threads. ``warnings`` lists what it does otherwise than it was meant to. Of a
-        group: {"engines": {id: report}, "warnings": [...]}; of several devices {"devices": {name: report}, "warnings":
-        [...]}."""
+        precisions, streams and threads. ``warnings``: what it does otherwise than meant. ``memory``: docs/memory.md. Of
+        a group {"engines": {id: report}, ...}; of several devices {"devices": {name: report}, ...}."""
         report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
         return report
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from navit_edge.cli.common import ENGINE_PANEL
 from navit_edge.options import byte_count
+
+MaxMemoryOption = Annotated[
+    str,
+    typer.Option(
+        help="Keep the process under this much memory (navit-edge docs memory).",
+        metavar="SIZE",
+        show_default="no limit",
+        rich_help_panel=ENGINE_PANEL,
+    ),
+]
 
 
 def bytes_of(text: str, option: str) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from navit_edge.cli.byte_sizes import bytes_of
+from navit_edge.cli.byte_sizes import MaxMemoryOption, bytes_of
 from navit_edge.cli.common import (
     ENGINE_PANEL,
     BackendOptions,
@@ -47,15 +47,6 @@ SlotsOption = Annotated[
         help="Packs in flight at once.",
         metavar="N",
         show_default="the engine decides, 2 on a GPU",
-        rich_help_panel=ENGINE_PANEL,
-    ),
-]
-MaxMemoryOption = Annotated[
-    str,
-    typer.Option(
-        help="Keep the process under this much memory (navit-edge docs memory).",
-        metavar="SIZE",
-        show_default="no limit",
         rich_help_panel=ENGINE_PANEL,
     ),
 ]

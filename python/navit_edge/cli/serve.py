@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from navit_edge.cli.byte_sizes import bytes_of
+from navit_edge.cli.byte_sizes import MaxMemoryOption, bytes_of
 from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
-from navit_edge.cli.run import MaxMemoryOption, SlotsOption
+from navit_edge.cli.run import SlotsOption
 from navit_edge.cli.run_output import check_files
 from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.errors import InvalidInputError
