@@ -73,8 +73,8 @@ class Session(Submitting):
     queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
     cache_bytes: results are remembered, as long as they take no more than so many bytes, and an image that was seen
         before gets them again, without a run (docs/cache.md); 0, the default: none are.
-    max_memory: bytes, or a text such as "512MiB", that the process stays under, engine included: slots, packs and caches
-        are chosen so, or BackendError has the numbers (docs/memory.md). 0, the default: no limit.
+    max_memory: bytes, or a text such as "512MiB", that the process stays under, engine included: slots, packs and
+        caches are chosen so, or BackendError has the numbers (docs/memory.md). 0, the default: no limit.
     aging_ms: what has waited for longer, an image or a run, gets at least every fourth pack, whatever its priority, 0
         to 3600000.
     batch_wait_ms: how long an idle engine waits for more images after the oldest waiting one came, so that they share a
