@@ -21,6 +21,7 @@ from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
 from navit_edge.cli.profile import profile
 from navit_edge.cli.quantize import quantize
+from navit_edge.cli.report import report
 from navit_edge.cli.run import run
 from navit_edge.cli.serve import serve
 from navit_edge.cli.streams import open_closed_streams
@@ -100,6 +101,7 @@ app.command("plan", cls=Command)(plan)
 app.command("plan-budgets", cls=Command)(plan_budgets)
 app.command("bench", cls=Command)(bench)
 app.command("evaluate", cls=Command)(evaluate)
+app.command("report", cls=Command)(report)
 app.command("tune", cls=Command)(tune)
 app.command("profile", cls=Command)(profile)
 app.command("doctor", cls=Command)(doctor)
