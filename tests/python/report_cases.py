@@ -10,12 +10,12 @@ import msgspec
 
 from navit_edge.bench.measure import BenchOptions, Measurement
 from navit_edge.bench.suite import BenchReport
+from navit_edge.bundle.identity import model_hash
 from navit_edge.evaluate.metrics import share
 from navit_edge.evaluate.report import Images, Report, Row, Timing, with_front
 from navit_edge.machine.host import Host
 from navit_edge.report import ReportFile, compare, report_of
 from navit_edge.report.content import Choice, Quantized, Tuned
-from navit_edge.run.journal import model_hash
 from navit_edge.verify.certificate import Certificate, Check, EngineCertificate, Tolerance
 from navit_edge.verify.compare import Distance
 

@@ -10,11 +10,11 @@ import msgspec
 
 from navit_edge import _core
 from navit_edge.bench.suite import BenchReport
+from navit_edge.bundle.identity import model_hash
 from navit_edge.bundle.manifest import Manifest
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.evaluate.report import Report as Evaluation
 from navit_edge.files import read_text
-from navit_edge.run.journal import model_hash
 from navit_edge.text import shown
 
 T = TypeVar("T")
