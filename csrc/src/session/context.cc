@@ -55,10 +55,10 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots &&
                choice.devices.size() == 1) {}
 
-void SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
-                                Result& result) const {
+double SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                                  Result& result) const {
   check_image(image, "image " + std::to_string(index), sizer.preprocess());
-  sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+  return sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
 }
 
 }  // namespace navit_edge
