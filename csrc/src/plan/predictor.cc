@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace navit_edge {
 namespace {
@@ -15,7 +16,8 @@ constexpr double kRoom = 0.1;
 /// Another speed, in logarithms and in standard deviations of a pack: nearer, the half-life follows by itself.
 constexpr double kChange = 0.15;
 constexpr double kChangeScatters = 3;
-constexpr double kNormal = 1.4826;  // standard deviation / median of deviations, of a normal distribution
+constexpr std::size_t kBefore = 12;  // packs that tell of the speed before a change
+constexpr double kNormal = 1.4826;   // standard deviation / median of deviations, of a normal distribution
 /// What a budget is told by one pack, at least; the first packs count for more.
 constexpr double kLearn = 1.0 / 16;
 /// A pack that differs by more, in logarithms and in standard deviations, counts as one that differs by that.
@@ -34,6 +36,7 @@ void Predictor::observe(std::size_t budget, double model_us, double measured_us)
   if (!std::isfinite(ratio)) return;  // of a model that predicts next to nothing, or of a clock that went mad
   const std::size_t b = std::min(budget, kBudgets - 1);
   packs_[next_] = {ratio, std::log(model_us), static_cast<std::uint32_t>(b)};
+  budgets_ = std::max(budgets_, b + 1);
   next_ = (next_ + 1) % kKept;
   kept_ = std::min(kept_ + 1, kKept);
   ++count_;
@@ -49,10 +52,10 @@ double Predictor::speed(std::size_t age) const noexcept {
   return one.ratio - on_top(one.budget) - slope_ * one.size;
 }
 
-/// At most kWindow.
-double Predictor::median_of_newest(std::size_t count) const noexcept {
-  std::array<double, kWindow> values{};
-  for (std::size_t i = 0; i < count; ++i) values[i] = speed(i);
+/// Of `count` packs from age `from` on; at most kBefore.
+double Predictor::median_of(std::size_t count, std::size_t from) const noexcept {
+  std::array<double, kBefore> values{};
+  for (std::size_t i = 0; i < count; ++i) values[i] = speed(from + i);
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>((count - 1) / 2);
   std::nth_element(values.begin(), middle, values.begin() + static_cast<std::ptrdiff_t>(count));
   return *middle;
@@ -64,7 +67,7 @@ void Predictor::learn_differences() noexcept {
   if (kept_ < kWindow) return;
   constexpr std::size_t kMiddle = kWindow / 2;
   const Pack& one = pack(kMiddle);
-  const double rest = speed(kMiddle) - median_of_newest(kWindow);
+  const double rest = speed(kMiddle) - median_of(kWindow);
   const double most = std::max(kDiffers, kDiffersScatters * scatter_);
   const double difference = std::clamp(rest, -most, most);
 
@@ -93,9 +96,8 @@ void Predictor::learn_differences() noexcept {
 /// If most of the last kRecent packs lie elsewhere than those before, only what came since counts.
 void Predictor::forget_before_a_change() noexcept {
   if (kept_ <= kRecent) return;
-  const double recent = median_of_newest(kRecent);
-  sort_speeds(kHalfLife, kRecent);
-  const double before = quantile(total_ / 2);
+  const double recent = median_of(kRecent);
+  const double before = median_of(std::min(kept_ - kRecent, kBefore), kRecent);
   if (std::abs(recent - before) <= std::max(kChange, kChangeScatters * scatter_)) return;
   // How many have come since; one in between may be an outlier.
   std::size_t since = 0;
@@ -108,48 +110,56 @@ void Predictor::forget_before_a_change() noexcept {
   ++changes_;
 }
 
-/// Of packs from age `from` on.
-void Predictor::sort_speeds(double half_life, std::size_t from) noexcept {
-  const double fade = std::exp2(-1 / half_life);
-  double weight = 1;
-  total_ = 0;
-  speeds_ = 0;
-  for (std::size_t age = from; age < kept_; ++age) {
-    sorted_[speeds_++] = {speed(age), weight};
-    total_ += weight;
-    weight *= fade;
-  }
-  sort();
-}
-
-void Predictor::sort() noexcept {
-  std::sort(sorted_.begin(), sorted_.begin() + static_cast<std::ptrdiff_t>(speeds_),
-            [](const Weighted& a, const Weighted& b) { return a.value < b.value; });
-}
-
-/// The highest value with more than `above` of the weight at or above it.
-double Predictor::quantile(double above) const noexcept {
-  double weight = 0;
-  for (std::size_t i = speeds_; i-- > 0;) {
-    weight += sorted_[i].weight;
-    if (weight > above) return sorted_[i].value;
+/// The highest speed with more than `above` of the weight at or above it.
+double Predictor::quantile(double Weighted::* weight, double above) const noexcept {
+  double sum = 0;
+  for (std::size_t i = kept_; i-- > 0;) {
+    sum += sorted_[i].*weight;
+    if (sum > above) return sorted_[i].value;
   }
   return sorted_[0].value;
 }
 
+/// The least distance from `center` within which more than `within` of the weight lies.
+double Predictor::deviation(double center, double within) const noexcept {
+  std::size_t above = 0;  // the first speed that is not below
+  while (above < kept_ && sorted_[above].value < center) ++above;
+  std::size_t below = above;  // one more than the next one
+  double sum = 0;
+  double distance = 0;
+  while (sum <= within && (below > 0 || above < kept_)) {
+    const double down = below > 0 ? center - sorted_[below - 1].value : std::numeric_limits<double>::infinity();
+    const double up = above < kept_ ? sorted_[above].value - center : std::numeric_limits<double>::infinity();
+    distance = std::min(down, up);
+    sum += down < up ? sorted_[--below].of_promises : sorted_[above++].of_promises;
+  }
+  return distance;
+}
+
 void Predictor::conclude() noexcept {
-  sort_speeds(kHalfLife);
-  const double center = quantile(total_ / 2);
-  sort_speeds(kSafeHalfLife);
-  const double above = std::max(center, quantile(std::max(kAbove * total_, 1.0)));
-  for (std::size_t i = 0; i < speeds_; ++i) sorted_[i].value = std::abs(sorted_[i].value - center);
-  sort();
-  scatter_ = kNormal * quantile(total_ / 2);
+  static const double plans_fade = std::exp2(-1 / kHalfLife);
+  static const double promises_fade = std::exp2(-1 / kSafeHalfLife);
+  Weighted next{0, 1, 1};
+  double plans = 0;  // weight
+  double promises = 0;
+  for (std::size_t age = 0; age < kept_; ++age) {
+    next.value = speed(age);
+    sorted_[age] = next;
+    plans += next.of_plans;
+    promises += next.of_promises;
+    next.of_plans *= plans_fade;
+    next.of_promises *= promises_fade;
+  }
+  std::sort(sorted_.begin(), sorted_.begin() + static_cast<std::ptrdiff_t>(kept_),
+            [](const Weighted& a, const Weighted& b) { return a.value < b.value; });
+  const double center = quantile(&Weighted::of_plans, plans / 2);
+  const double above = quantile(&Weighted::of_promises, std::max(kAbove * promises, 1.0));
+  scatter_ = kNormal * deviation(center, promises / 2);
 
   center_.factor = std::exp(center);
   center_.slope = slope_;
   center_.known = true;
-  for (std::size_t b = 0; b < kBudgets; ++b) center_.budget[b] = std::exp(on_top(b));
+  for (std::size_t b = 0; b < budgets_; ++b) center_.budget[b] = std::exp(on_top(b));
   safe_ = center_;
   const double room = kRoom / std::sqrt(static_cast<double>(count_));
   safe_.factor = std::exp(std::max(above, center + std::min(room, 2 * scatter_)));

@@ -53,7 +53,7 @@ class Predictor {
   [[nodiscard]] double scatter() const noexcept { return scatter_; }
 
  private:
-  static constexpr std::size_t kKept = 48;   // packs
+  static constexpr std::size_t kKept = 32;   // packs
   static constexpr std::size_t kWindow = 7;  // packs in which those beside the middle one are compared with it
   static constexpr std::size_t kRecent = 5;  // that tell of a change
   static constexpr std::size_t kBudgets = LearnedCost::kMostBudgets;
@@ -63,10 +63,11 @@ class Predictor {
     double size = 0;
     std::uint32_t budget = 0;
   };
-  /// A value and how much it counts.
+  /// A speed and how much it counts, for plans and for promises.
   struct Weighted {
     double value = 0;
-    double weight = 0;
+    double of_plans = 0;
+    double of_promises = 0;
   };
 
   /// `age` 0: the newest.
@@ -74,11 +75,10 @@ class Predictor {
   /// The logarithm of the ratio without what its budget and its size explain.
   [[nodiscard]] double speed(std::size_t age) const noexcept;
   [[nodiscard]] double on_top(std::size_t budget) const noexcept;
-  [[nodiscard]] double median_of_newest(std::size_t count) const noexcept;
+  [[nodiscard]] double median_of(std::size_t count, std::size_t from = 0) const noexcept;
   void learn_differences() noexcept;
-  void sort_speeds(double half_life, std::size_t from = 0) noexcept;
-  void sort() noexcept;
-  [[nodiscard]] double quantile(double above) const noexcept;
+  [[nodiscard]] double deviation(double center, double within) const noexcept;
+  [[nodiscard]] double quantile(double Weighted::* weight, double above) const noexcept;
   void forget_before_a_change() noexcept;
   void conclude() noexcept;
 
@@ -94,9 +94,8 @@ class Predictor {
   double size_squares_ = 0;
   double slope_ = 0;
 
-  std::array<Weighted, kKept> sorted_{};  // [speeds_]
-  std::size_t speeds_ = 0;
-  double total_ = 0;  // weight
+  std::array<Weighted, kKept> sorted_{};  // [kept_]
+  std::size_t budgets_ = 0;               // one more than the largest that was seen
   double scatter_ = 0;
   double ratio_ = 1;
   LearnedCost center_;
