@@ -15,6 +15,12 @@
 
 namespace navit_edge {
 
+/// Until a pack has been alone on the device, or two have shared it, one way of running tells of the other.
+inline void assume_each_other(Predictor& alone, Predictor& paired) noexcept {
+  if (alone.known()) paired.assume(2 / kOneStreamCost * alone.ratio());
+  if (paired.known()) alone.assume(kOneStreamCost / 2 * paired.ratio());
+}
+
 /// Assumed of reading, resizing and writing an image: a nanosecond for each of its pixels.
 inline double assumed_prepare_us(std::int64_t pixels, int threads) noexcept {
   return 1e-3 * static_cast<double>(pixels) / std::max(1, threads);

@@ -76,7 +76,7 @@ void learn_pack(DeviceLoad& on, const ScheduledPack& pack, double prepare_us, do
   }
   on.prepare().observe(0, assumed_prepare_us(pixels, pack.threads), prepare_us);
   on.engine(pack.paired).observe(static_cast<std::size_t>(pack.plan->budget), pack.plan->predicted_us, engine_us);
-  on.engine(true).assume(2 / kOneStreamCost * on.engine(false).ratio());
+  assume_each_other(on.engine(false), on.engine(true));
 }
 
 }  // namespace navit_edge

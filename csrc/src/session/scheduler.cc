@@ -366,8 +366,7 @@ double Scheduler::end(const ScheduledPack& pack, bool good, double latency_us, C
   if (!good) return busy_us;
   const auto budget = static_cast<std::size_t>(pack.plan->budget);
   on.latency(pack.paired).observe(budget, pack.plan->predicted_us, latency_us);
-  // Until two have shared the device, they are expected to by what one alone takes.
-  on.latency(true).assume(2 / kOneStreamCost * on.latency(false).ratio());
+  assume_each_other(on.latency(false), on.latency(true));
   on.pace().observe(budget, pack.plan->predicted_us, busy_us);
   return busy_us;
 }
