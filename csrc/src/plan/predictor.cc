@@ -10,7 +10,7 @@ namespace {
 /// Promises look at more packs than plans do: the tail of a distribution needs them.
 constexpr double kSafeHalfLife = 2 * Predictor::kHalfLife;
 /// As much of the weight may lie above a promise, and always the highest pack.
-constexpr double kAbove = 0.06;
+constexpr double kAbove = 0.05;
 /// Until packs have told how they scatter, a promise leaves this much room, divided by the root of their number.
 constexpr double kRoom = 0.1;
 /// Another speed, in logarithms and in standard deviations of a pack: nearer, the half-life follows by itself.
