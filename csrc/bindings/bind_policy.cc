@@ -97,10 +97,13 @@ void bind_class(py::module_& module) {
           py::arg("target_ms"), py::kw_only(), py::arg("min_tokens") = kLeastTokens,
           "The most tokens with which the result is predicted to be there ``target_ms`` milliseconds after the image "
           "was "
-          "given, what\nwaits before it included; at least ``min_tokens``, also if the target cannot be met so "
+          "given, what\nwaits before it and decoding included; at least ``min_tokens``, also if the target cannot be "
+          "met so "
           "(``result.reason`` then\nsays that). All images of one ``run`` should be done by the target.\n\nThe "
           "prediction "
-          "is the engine's cost model: measured by ``navit-edge bench --calibrate``, or assumed. Raises "
+          "is what the session has learned from its packs, before that the engine's cost model: measured by\n"
+          "``navit-edge bench --calibrate``, or assumed. A result that was late says so (\"missed by 12.0 ms\"). "
+          "Raises "
           "InvalidInputError.")
       .def_static(
           "content",

@@ -126,7 +126,7 @@ void bind_session(py::module_& module) {
       .def(
           "run",
           [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy,
-             const py::list& contents) {
+             const py::list& contents, double spent_us) {
             Given given(images);
             std::vector<std::optional<Content>> known;
             for (std::size_t i = 0; contents.size() > 0 && i < given.places.size(); ++i) {
@@ -138,6 +138,7 @@ void bind_session(py::module_& module) {
             RunOptions run;
             run.policy = policy;
             run.contents = known;
+            run.spent_us = spent_us;
             run.progress = [&](std::size_t done, std::size_t total) {
               const py::gil_scoped_acquire acquire;
               if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -157,7 +158,7 @@ void bind_session(py::module_& module) {
             }
             return py::make_tuple(given.results, report_dict(report));
           },
-          py::arg("images"), py::arg("progress"), py::arg("policy"), py::arg("contents"))
+          py::arg("images"), py::arg("progress"), py::arg("policy"), py::arg("contents"), py::arg("spent_us") = 0.0)
       .def_property_readonly("engine", [](const PySession& self) { return self.session->engine().id; })
       .def_property_readonly("precision",
                              [](const PySession& self) { return word_of(self.session->engine().precision); })

@@ -50,11 +50,12 @@ py::object recall(PySession& self, const py::object& content, const py::object& 
 std::optional<std::uint64_t> submit(PySession& self, const py::object& image, const py::object& future,
                                     const py::object& tag, double deadline_us, std::int32_t priority,
                                     const std::optional<Policy>& policy, std::optional<double> timeout_s,
-                                    const py::object& look_up, const py::object& content) {
+                                    const py::object& look_up, const py::object& content, double spent_us) {
   OwnedImage owned = owned_image(image, "image", self.result_queue);
   SubmitOptions options;
   options.deadline_us = deadline_us;
   options.priority = priority;
+  options.spent_us = spent_us;
   options.policy = policy;
   options.content = content_of(content);
   py::object place = py::cast(PyResult());
@@ -120,7 +121,8 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
       .def_property_readonly("here", &ResultQueue::here);
   session
       .def("submit", &submit, py::arg("image"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
-           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"), py::arg("content"))
+           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"), py::arg("content"),
+           py::arg("spent_us") = 0.0)
       .def("recall", &recall, py::arg("content"), py::arg("tag"), py::arg("deadline_us"), py::arg("policy"))
       .def_readonly("caches", &PySession::caches, "Whether it remembers results.")
       .def(

@@ -266,6 +266,7 @@ class Session:
         progress: Callable[[int, int], object] | None,
         policy: Policy | None,
         contents: list[tuple[bytes, str] | None],
+        spent_us: float = 0.0,
     ) -> tuple[list[Result], dict[str, Any]]: ...
     def submit(
         self,
@@ -278,6 +279,7 @@ class Session:
         timeout_s: float | None,
         look_up: Callable[[], None] | None,
         content: tuple[bytes, str] | None,
+        spent_us: float = 0.0,
     ) -> int | None: ...
     def recall(
         self, content: tuple[bytes, str] | None, tag: Any, deadline_us: float, policy: Policy | None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from policy_cases import ENGINE, under_rule
 
 import navit_edge as ne
@@ -239,18 +240,32 @@ def test_more_time_never_gives_fewer_tokens_and_more_work_never_more(
 def test_a_run_under_a_latency_target_is_predicted_to_be_done_by_it(
     tiny_bundle: Path, photographs: Photographs
 ) -> None:
-    session = ne.Session(tiny_bundle, precision="fp32")
     images = list(photographs.values())
-    session.run(images)
-    alone_ms = session.last_report["predicted_us"] / 1e3
+    with ne.Session(tiny_bundle, precision="fp32") as other:
+        other.run(images)
+        alone_ms = other.last_report["predicted_us"] / 1e3
+    session = ne.Session(tiny_bundle, precision="fp32")  # which has measured nothing
     results = session.run(images, policy=ne.Policy.latency(0.6 * alone_ms, min_tokens=1))
     assert session.last_report["predicted_us"] / 1e3 <= 0.6 * alone_ms
     reduced = [result for result in results if result.reason]
     assert reduced
     for result in reduced:
         assert re.fullmatch(
-            r"latency [\d.]+ ms: \d+ of \d+ tokens \(predicted [\d.]+ ms for 8 images, cost assumed\)", result.reason
+            r"latency [\d.]+ ms: \d+ of \d+ tokens \(predicted [\d.]+ ms for 8 images, cost assumed\)"
+            r"(; missed by [\d.]+ ms)?",
+            result.reason,
         )
+
+
+def test_a_missed_latency_target_is_said_and_counted(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
+    with ne.Session(tiny_bundle, precision="fp32") as session:
+        late = session.run([path], policy=ne.Policy.latency(1e-3))[0]
+        assert re.search(r"; missed by [\d.]+ ms$", late.sizing)
+        assert "missed by" in session.submit(path, policy=ne.Policy.latency(1e-3)).result().reason
+        assert session.submit(path, policy=ne.Policy.latency(3.6e6)).result().sizing == ""
+        assert session.metrics.stats()["targets"] == {"met": 1, "missed": 2}
 
 
 # --- sessions

@@ -7,6 +7,7 @@
 #include "navit_edge/complexity.h"  // IWYU pragma: export
 #include "navit_edge/cost.h"
 #include "navit_edge/image.h"
+#include "navit_edge/learned_cost.h"
 #include "navit_edge/manifest.h"
 #include "navit_edge/policy.h"
 #include "navit_edge/reason.h"
@@ -18,6 +19,10 @@ namespace navit_edge {
 struct Load {
   double queued_us = 0;     // predicted time of what was given before and is not done
   std::int32_t images = 1;  // given together, this one among them: all shall be done by the target
+  double spent_us = 0;      // since the user began to wait: decoding
+  double prepare_us = 0;    // predicted, of resizing and moving the pixels of all of them
+  LearnedCost engine;       // of a pack in the engine, against the cost model's word
+  LearnedCost whole;        // of all that is predicted, against what it took before
 };
 
 /// What a choice must know of the engine.
@@ -29,13 +34,15 @@ struct NAVIT_EDGE_API EngineLimits {
   static EngineLimits of(const Manifest& manifest, const EngineSpec& engine);
 
   /// Predicted time of `images` images of `patches` patches each, in packs of the budget that is fastest; of one image
-  /// the time of its pack. Never falls as either grows. Infinity if no budget holds one.
-  [[nodiscard]] double predicted_us(std::int64_t patches, std::int32_t images) const noexcept;
+  /// the time of its pack. Never falls as either grows. Infinity if no budget holds one. `learned`: as Load::engine.
+  [[nodiscard]] double predicted_us(std::int64_t patches, std::int32_t images,
+                                    const LearnedCost& learned = {}) const noexcept;
 };
 
 struct Choice {
   Grid grid;
   Reason reason;
+  double expected_us = 0;  // latency: as it was predicted, before Load::spent_us and Load::whole
 };
 
 /// The grid of an image under a policy. `pixels`: the image's own, read by a content policy only, which throws

@@ -36,8 +36,12 @@ struct NAVIT_EDGE_API CostModel {
 };
 
 /// Coefficients from the model's sizes alone: FLOPs of the linear layers and of attention at a stated rate, and a fixed
-/// time a layer. Right in proportion, not in size.
+/// time a layer. Of two cores with AVX-512 and bf16, or of a GPU in 16 bits: right in proportion, not in size.
 NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device) noexcept;
+
+/// The same for the instructions and cores of this machine, or a GPU, in a precision. The proportions stay, so that
+/// plans are the same everywhere.
+NAVIT_EDGE_API BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device, Precision precision) noexcept;
 
 /// The engine's measured coefficients, or `assumed_cost`.
 NAVIT_EDGE_API CostModel cost_model(const Manifest& manifest, const EngineSpec& engine);

@@ -64,6 +64,8 @@ struct Metrics {
   std::uint64_t scaled_down = 0;    // completed with fewer tokens than the bundle's sizing rule gives: budget or policy
   std::uint64_t deadlines_met = 0;  // completed in time, of those that had a deadline
   std::uint64_t deadlines_missed = 0;  // completed, but late
+  std::uint64_t targets_met = 0;       // completed within the target of their latency policy
+  std::uint64_t targets_missed = 0;    // completed, but later (Reason::missed_by_us)
   std::uint64_t callback_errors = 0;   // exceptions that callbacks of submit let out
 
   // Packs.

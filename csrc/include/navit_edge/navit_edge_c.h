@@ -153,6 +153,7 @@ typedef struct navit_edge_c_run_options {
   const char* policy; /* NULL: the session's */
   navit_edge_c_progress progress;
   void* user;
+  double spent_us; /* what the user has waited before the call, for decoding, say: a latency target counts it */
 } navit_edge_c_run_options;
 
 /* The pixels have been read, or never will be. From any thread, perhaps before navit_edge_c_submit returns. It must not
@@ -172,6 +173,7 @@ typedef struct navit_edge_c_submit_options {
   const char* policy; /* NULL: the session's */
   int32_t no_wait;    /* not 0: if the queue is full for wait_us, nothing is taken and the id is 0 */
   double wait_us;     /* 0 and up; 0: not at all. Only with no_wait */
+  double spent_us;    /* as that of navit_edge_c_run_options */
 } navit_edge_c_submit_options;
 
 /* NAVIT_EDGE_C_ABI_VERSION of the library that was loaded. Another than the header's: do not go on. */

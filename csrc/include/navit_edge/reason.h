@@ -19,8 +19,9 @@ struct NAVIT_EDGE_API Reason {
   bool missed = false;          // latency: also these tokens are predicted to take longer than the target
   bool measured = false;        // latency: the prediction rests on `bench --calibrate`
   std::int32_t images = 1;      // latency: given together, this one among them
-  double predicted_us = 0;      // latency: from now to the result, `waiting_us` included
+  double predicted_us = 0;      // latency: from when the user began to wait to the result, `waiting_us` included
   double waiting_us = 0;        // latency: of what was given before
+  double missed_by_us = 0;      // latency: it took so much longer than the target
   double complexity = 0;        // content
 
   // What did not fit the engine (SessionOptions::overflow); {0, 0} if all did.

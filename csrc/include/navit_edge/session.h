@@ -62,6 +62,7 @@ struct RunOptions {
   std::optional<Policy> policy;  // none: the session's
   /// As that of WaitOptions: what it throws ends the run as what `progress` throws.
   std::function<void()> look_up = nullptr;
+  double spent_us = 0;                                    // as that of SubmitOptions
   std::span<const std::optional<Content>> contents = {};  // [images] as that of SubmitOptions; empty: none
 };
 

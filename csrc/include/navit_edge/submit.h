@@ -20,6 +20,8 @@ struct SubmitOptions {
   /// Higher leaves first, and has places in the queue that lower ones cannot fill; then the earlier deadline, then the
   /// earlier submission.
   std::int32_t priority = 0;
+  /// What the user has waited before the call, for decoding, say: a latency target counts it.
+  double spent_us = 0;
   std::uint64_t tag = 0;         // handed back in Result::tag
   std::optional<Policy> policy;  // none: the session's
   /// What the image is known by, in place of its pixels, if the session remembers results.

@@ -29,6 +29,7 @@ constexpr std::array kRanges{
     OptionRange{"batch_wait_us", "microseconds", 0, 3.6e9, false, ""},
     OptionRange{"stall_timeout_s", "seconds", 0.001, 604800, false, "for never"},
     OptionRange{"deadline_us", "microseconds from the call", kDenormal, kForEver, false, "for none"},
+    OptionRange{"spent_us", "microseconds before the call", 0, 3.6e9, false, ""},
     OptionRange{"timeout_us", "microseconds", 0, kForEver, false, ""},
     OptionRange{"priority", "a whole number, higher leaves first", -kWhole32 - 1, kWhole32, true, ""},
     OptionRange{"decoders", "a number of threads", 1, 256, true, ""},

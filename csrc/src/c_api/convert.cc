@@ -139,6 +139,7 @@ RunOptions run_options(const navit_edge_c_run_options* given) {
   if (given == nullptr) return out;
   const auto options = read_sized<navit_edge_c_run_options>(given, "navit_edge_c_run_options");
   out.policy = policy(options.policy);
+  out.spent_us = options.spent_us;
   if (options.progress != nullptr) {
     out.progress = [progress = options.progress, user = options.user](std::size_t done, std::size_t total) {
       progress(user, done, total);
@@ -155,6 +156,7 @@ SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_
   out.deadline_us = options.deadline_us;
   out.priority = options.priority;
   out.tag = options.tag;
+  out.spent_us = options.spent_us;
   out.policy = policy(options.policy);
   no_wait = options.no_wait != 0;
   if (no_wait) wait.timeout_us = options.wait_us;

@@ -159,6 +159,10 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
               [](M m) { return m.deadlines_met; });
   out.counter("navit_edge_deadlines_missed_total", "Images completed after their deadline.",
               [](M m) { return m.deadlines_missed; });
+  out.counter("navit_edge_latency_targets_met_total", "Images completed within the target of their latency policy.",
+              [](M m) { return m.targets_met; });
+  out.counter("navit_edge_latency_targets_missed_total", "Images completed after the target of their latency policy.",
+              [](M m) { return m.targets_missed; });
   out.counter("navit_edge_callback_errors_total", "Exceptions that callbacks let out.",
               [](M m) { return m.callback_errors; });
   out.counter("navit_edge_packs_total", "Packs completed.", [](M m) { return m.packs; });

@@ -90,6 +90,8 @@ void Recorder::started(std::uint64_t id, Clock::time_point submitted, Clock::tim
   trace_.push(event, submitted);
 }
 
+void Recorder::target(bool met) noexcept { count(met ? shard().targets_met : shard().targets_missed); }
+
 void Recorder::completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now,
                          Clock::time_point deadline, bool scaled_down) noexcept {
   Shard& mine = shard();
@@ -234,6 +236,8 @@ Metrics Recorder::metrics() const {
     all.cancelled += one.cancelled.load(kRelaxed);
     all.dropped += one.dropped.load(kRelaxed);
     all.scaled_down += one.scaled_down.load(kRelaxed);
+    all.targets_met += one.targets_met.load(kRelaxed);
+    all.targets_missed += one.targets_missed.load(kRelaxed);
     all.packs_failed += one.packs_failed.load(kRelaxed);
     all.tokens_used += one.tokens_used.load(kRelaxed);
     all.tokens_padding += one.tokens_padding.load(kRelaxed);

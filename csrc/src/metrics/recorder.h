@@ -60,6 +60,8 @@ class Recorder {
   /// `deadline`: max() if there is none.
   void completed(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, Clock::time_point deadline,
                  bool scaled_down) noexcept;
+  /// Whether a completed image kept its latency target.
+  void target(bool met) noexcept;
   /// `waited`: it never joined a pack; with kCancelled it counts as cancelled.
   void failed(std::uint64_t id, ErrorCode code, Clock::time_point submitted, Clock::time_point now,
               bool waited) noexcept;
@@ -94,7 +96,7 @@ class Recorder {
   /// no counter of its own.
   struct alignas(64) Shard {
     Counter submitted{0}, joined{0}, recalled{0};  // joined: a pack, failed ones included
-    Counter cancelled{0}, dropped{0}, scaled_down{0};
+    Counter cancelled{0}, dropped{0}, scaled_down{0}, targets_met{0}, targets_missed{0};
     Counter failed[kErrorCodes] = {}, failed_waiting{0};  // the latter: before a pack
     Counter packs_failed{0}, tokens_used{0}, tokens_padding{0};
     AtomicHistogram queue, latency, preprocess, engine, unpack, pack, slack, overrun, fill, pack_images, image_tokens;

@@ -8,16 +8,35 @@
 
 namespace navit_edge {
 
-BudgetTime fastest_budget(const PackShape& pack, const PlanLimits& limits) noexcept {
+namespace {
+
+/// `time(budget, us)`: what is compared.
+template <class Time>
+BudgetTime fastest_by(const PackShape& pack, const PlanLimits& limits, Time time) noexcept {
   BudgetTime fastest;
+  double least = std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < limits.budgets.size(); ++i) {
     const Budget& budget = limits.budgets[i];
     if (pack.tokens > budget.tokens || pack.images > budget.images) continue;
     if (budget.longest != 0 && pack.longest > budget.longest) continue;
     const double us = limits.cost.pack_us(i, budget.tokens, pack);
-    if (fastest.budget < 0 || us < fastest.us) fastest = {static_cast<std::int32_t>(i), us};
+    const double compared = time(i, us);
+    if (fastest.budget >= 0 && !(compared < least)) continue;
+    fastest = {static_cast<std::int32_t>(i), us};
+    least = compared;
   }
   return fastest;
+}
+
+}  // namespace
+
+BudgetTime fastest_budget(const PackShape& pack, const PlanLimits& limits) noexcept {
+  return fastest_by(pack, limits, [](std::size_t, double us) { return us; });
+}
+
+BudgetTime fastest_budget(const PackShape& pack, const PlanLimits& limits, const LearnedCost& learned) noexcept {
+  if (limits.budgets.size() == 1) return fastest_budget(pack, limits);
+  return fastest_by(pack, limits, [&](std::size_t budget, double us) { return learned.us(budget, us); });
 }
 
 void assign_budget(PackPlan& pack, const PlanLimits& limits) {

@@ -5,17 +5,22 @@
 #include <limits>
 #include <vector>
 
+#include "navit_edge/learned_cost.h"
 #include "navit_edge/plan.h"
 #include "plan/bin_packing.h"
 
 namespace navit_edge {
 
-/// The budget that holds a pack and is predicted fastest (of equals the smallest); -1 if none holds it.
+/// The budget that holds a pack and is predicted fastest (of equals the smallest), and the cost model's time of the
+/// pack there; -1 if none holds it.
 struct BudgetTime {
   std::int32_t budget = -1;
   double us = std::numeric_limits<double>::infinity();
 };
 [[nodiscard]] BudgetTime fastest_budget(const PackShape& pack, const PlanLimits& limits) noexcept;
+/// The same by what measuring has taught.
+[[nodiscard]] BudgetTime fastest_budget(const PackShape& pack, const PlanLimits& limits,
+                                        const LearnedCost& learned) noexcept;
 
 /// Gives a pack its fastest budget, and that time.
 void assign_budget(PackPlan& pack, const PlanLimits& limits);

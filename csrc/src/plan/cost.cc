@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "navit_edge/cores.h"
+#include "plan/assumed_rates.h"
+
 namespace navit_edge {
 namespace {
 
@@ -13,7 +16,7 @@ struct Rates {
   double attention_flops_per_us;  // softmax and memory take their share
   double fixed_us_per_layer;      // launches, and what else does not grow with the pack
 };
-constexpr Rates kCpu{300e3, 225e3, 150};  // 300 GFLOP/s: two cores with bf16
+constexpr Rates kCpu{300e3, 225e3, 150};  // 300 GFLOP/s: two cores with AVX-512 and bf16
 constexpr Rates kGpu{20e6, 15e6, 40};     // 20 TFLOP/s
 
 }  // namespace
@@ -46,6 +49,21 @@ BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device) noexcept {
   return {rates.fixed_us_per_layer * depth, linear / rates.linear_flops_per_us, score / rates.attention_flops_per_us};
 }
 
+BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device, Precision precision) noexcept {
+  BudgetCost cost = assumed_cost(model, device);
+  double slowness = 1;
+  if (device == DeviceKind::kCpu) {
+    const double gflops = core_gflops(precision, cpu_features()) * std::max(1, cpu_limits().cores());
+    slowness = kCpu.linear_flops_per_us / (1e3 * gflops);
+  } else if (device == DeviceKind::kGpu) {
+    slowness = gpu_slowness(precision);
+  }
+  cost.fixed_us *= slowness;
+  cost.us_per_token *= slowness;
+  cost.us_per_score *= slowness;
+  return cost;
+}
+
 CostModel cost_model(const Manifest& manifest, const EngineSpec& engine) {
   CostModel model;
   const Lowering lowering = manifest.graph(engine.graph).lowering;
@@ -56,7 +74,9 @@ CostModel cost_model(const Manifest& manifest, const EngineSpec& engine) {
                                                   : AttentionCost::kSegments;
   model.dynamic_tokens = engine.dynamic_tokens;
   model.measured = !engine.cost.empty();
-  model.budgets = model.measured ? engine.cost : std::vector<BudgetCost>{assumed_cost(manifest.model, engine.device)};
+  model.budgets = model.measured
+                      ? engine.cost
+                      : std::vector<BudgetCost>{assumed_cost(manifest.model, engine.device, engine.precision)};
   return model;
 }
 

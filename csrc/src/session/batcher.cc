@@ -36,6 +36,10 @@ PackShape grown(PackShape shape, std::int64_t tokens) {
   return shape;
 }
 
+double promised_us(const BudgetTime& time, const Predictor& predictor) {
+  return time.budget < 0 ? kNever : predictor.safe_us(static_cast<std::size_t>(time.budget), time.us);
+}
+
 }  // namespace
 
 Batcher::Batcher(const PlanLimits& limits)
@@ -58,8 +62,19 @@ double Batcher::pack_us(const PackShape& shape) const {
   return fastest.us < kMostUs ? fastest.us : kMostUs;
 }
 
+/// The budget on which it is expected to be fastest, and the model's time there; kNever fits none.
+BudgetTime Batcher::pack_on(const PackShape& shape, const Predictor& predictor) const {
+  BudgetTime fastest = fastest_budget(shape, *limits_, predictor.center());
+  if (fastest.budget >= 0 && !(fastest.us < kMostUs)) fastest.us = kMostUs;
+  return fastest;
+}
+
 double Batcher::alone_us(std::int32_t tokens) const {
   return pack_us({tokens, 1, tokens, std::int64_t{tokens} * tokens});
+}
+
+double Batcher::promised_alone_us(std::int32_t tokens, const Predictor& predictor) const {
+  return promised_us(pack_on({tokens, 1, tokens, std::int64_t{tokens} * tokens}, predictor), predictor);
 }
 
 double Batcher::share_us(std::int32_t tokens) const {
@@ -85,7 +100,7 @@ bool Batcher::full(const Queue& queue) const {
 }
 
 /// Fills a pack in `order`, an order of the window; an image that does not fit is passed over.
-void Batcher::draft(std::span<const std::int32_t> order, Draft& out) const {
+void Batcher::draft(std::span<const std::int32_t> order, const Predictor& predictor, Draft& out) const {
   out.picked.clear();
   out.steps.clear();
   PackShape shape;
@@ -95,23 +110,22 @@ void Batcher::draft(std::span<const std::int32_t> order, Draft& out) const {
     const Candidate& candidate = window_[static_cast<std::size_t>(i)];
     const PackShape with = grown(shape, candidate.tokens);
     if (shape.images > 0 && with.tokens > most_tokens_) continue;
-    const double time = pack_us(with);
-    if (time == kNever) continue;
+    const BudgetTime time = pack_on(with, predictor);
+    if (time.budget < 0) continue;
     shape = with;
     shares += candidate.image->share_us;
     out.picked.push_back(i);
-    out.steps.push_back({time, time / shares});
+    out.steps.push_back({promised_us(time, predictor), time.us / shares});
   }
 }
 
 /// How many of the window's images are on time if the first `count` of `draft` leave now, and the others after them
 /// in packs of as many.
-int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const CostCorrection& correction) {
+int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Predictor& predictor) {
   left_.assign(std::min(window_.size(), kForesight), true);
   const auto keeps = [&](const Candidate& candidate, double us) {
     const PendingImage& image = *candidate.image;  // one that has stepped back is not counted: it was late once
-    return !image.stepped_back && image.due != Clock::time_point::max() &&
-           after(start, correction.safe_us(us)) <= image.due;
+    return !image.stepped_back && image.due != Clock::time_point::max() && after(start, us) <= image.due;
   };
   double us = draft.steps[count - 1].time_us;
   int kept = 0;
@@ -129,7 +143,7 @@ int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point st
       if (shape.images > 0 && with.tokens > most_tokens_) break;
       shape = with;
     }
-    if (shape.images > 0) us += pack_us(shape);
+    if (shape.images > 0) us += promised_us(pack_on(shape, predictor), predictor);
     for (; begin < end; ++begin) kept += left_[begin] && keeps(window_[begin], us) ? 1 : 0;
   }
   return kept;
@@ -137,7 +151,7 @@ int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point st
 
 /// The best cut of a draft: most images on time if deadlines are at stake, then the least waste.
 Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_point start,
-                                  const CostCorrection& correction) {
+                                  const Predictor& predictor) {
   Cut best;
   double most_waste = kNever;
   if (stake == Stake::kBehind) {
@@ -147,22 +161,24 @@ Batcher::Cut Batcher::best_cut_of(const Draft& draft, Stake stake, Clock::time_p
   for (std::size_t count = 1; count <= draft.picked.size(); ++count) {
     const double waste = draft.steps[count - 1].waste;
     if (waste > most_waste) continue;
-    const Cut cut{count, stake == Stake::kNone ? 0 : on_time(draft, count, start, correction), waste};
+    const Cut cut{count, stake == Stake::kNone ? 0 : on_time(draft, count, start, predictor), waste};
     if (best.count == 0 || cut.on_time > best.on_time || (cut.on_time == best.on_time && cut.waste <= best.waste))
       best = cut;
   }
   return best;
 }
 
-bool Batcher::late(const PendingImage& image, Clock::time_point start, const CostCorrection& correction) const {
+bool Batcher::late(const PendingImage& image, Clock::time_point start, const Predictor& predictor) const {
   if (image.due == Clock::time_point::max()) return false;
-  return after(start, correction.expected_us(alone_us(image.result.tokens))) > image.due;
+  const std::int32_t tokens = image.result.tokens;
+  const BudgetTime alone = pack_on({tokens, 1, tokens, std::int64_t{tokens} * tokens}, predictor);
+  return after(start, predictor.expected_us(static_cast<std::size_t>(std::max(alone.budget, 0)), alone.us)) > image.due;
 }
 
-void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, const CostCorrection& correction) const {
+void Batcher::let_late_ones_step_back(Queue& queue, Clock::time_point start, const Predictor& predictor) const {
   for (;;) {
     PendingImage* const head = *queue.order().begin();
-    if (head->stepped_back || !late(*head, start, correction)) return;  // once only: it does not wait for ever
+    if (head->stepped_back || !late(*head, start, predictor)) return;  // once only: it does not wait for ever
     queue.put_back(*head, after(head->due, (kPatience - 1) * microseconds(head->due - head->submitted)));
   }
 }
@@ -195,11 +211,11 @@ void Batcher::look_at(const Queue& queue, const Whom& whom) {
   }
 }
 
-Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const CostCorrection& correction) {
+Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, const Predictor& predictor) {
   look_at(queue, {});
-  draft(order_, by_urgency_);
-  const Cut cut = best_cut_of(by_urgency_, Stake::kNone, now, correction);
-  const double us = correction.safe_us(by_urgency_.steps[cut.count - 1].time_us) + kWakingUs;
+  draft(order_, predictor, by_urgency_);
+  const Cut cut = best_cut_of(by_urgency_, Stake::kNone, now, predictor);
+  const double us = by_urgency_.steps[cut.count - 1].time_us + kWakingUs;
   Clock::time_point leaves = Clock::time_point::max();
   for (const Candidate& candidate : window_) {  // one that is late already, too: waiting longer helps nobody
     if (candidate.image->due != Clock::time_point::max()) leaves = std::min(leaves, after(candidate.image->due, -us));
@@ -207,21 +223,20 @@ Clock::time_point Batcher::leaves_by(const Queue& queue, Clock::time_point now, 
   return leaves;
 }
 
-void Batcher::pick(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch,
-                   const Whom& whom) {
-  let_late_ones_step_back(queue, start, correction);
+void Batcher::pick(Queue& queue, Clock::time_point start, const Predictor& predictor, Batch& batch, const Whom& whom) {
+  let_late_ones_step_back(queue, start, predictor);
   look_at(queue, whom);
   batch.images.clear();
   if (window_.empty()) return;
   Stake stake = Stake::kNone;
   for (const Candidate& candidate : window_) {
     if (candidate.image->due == Clock::time_point::max()) continue;
-    const bool missed = candidate.image->stepped_back || late(*candidate.image, start, correction);
+    const bool missed = candidate.image->stepped_back || late(*candidate.image, start, predictor);
     stake = std::max(stake, missed ? Stake::kBehind : Stake::kDeadlines);
   }
-  draft(order_, by_urgency_);
+  draft(order_, predictor, by_urgency_);
   const Draft* chosen = &by_urgency_;
-  Cut cut = best_cut_of(by_urgency_, stake, start, correction);
+  Cut cut = best_cut_of(by_urgency_, stake, start, predictor);
   // Lengths matter if attention pads to the longest image. A waste of 1 cannot be bettered.
   if (kWorthwhile * cut.waste > 1 && window_.size() > cut.count) {
     const std::int32_t length = window_.front().tokens;
@@ -230,8 +245,8 @@ void Batcher::pick(Queue& queue, Clock::time_point start, const CostCorrection& 
       const std::int32_t right = std::abs(window_[static_cast<std::size_t>(b)].tokens - length);
       return left != right ? left < right : a < b;
     });
-    draft(order_, by_length_);
-    const Cut other = best_cut_of(by_length_, stake, start, correction);
+    draft(order_, predictor, by_length_);
+    const Cut other = best_cut_of(by_length_, stake, start, predictor);
     if (other.on_time > cut.on_time || (other.on_time == cut.on_time && other.waste < kWorthwhile * cut.waste)) {
       chosen = &by_length_;
       cut = other;
@@ -247,7 +262,9 @@ void Batcher::pick(Queue& queue, Clock::time_point start, const CostCorrection& 
   for (PendingImage* image : batch.images) {
     append(batch.plan, static_cast<std::int32_t>(batch.plan.images.size()), image->result.tokens);
   }
-  assign_budget(batch.plan, *limits_);
+  const BudgetTime on = pack_on(batch.plan.shape(), predictor);
+  batch.plan.budget = std::max(on.budget, 0);
+  batch.plan.predicted_us = on.us;
 }
 
 void Batcher::take_out(Queue& queue, const Batch& batch) noexcept {

@@ -9,7 +9,8 @@
 
 #include "base/clock.h"
 #include "navit_edge/plan.h"
-#include "session/cost_correction.h"
+#include "plan/assign_budget.h"
+#include "plan/predictor.h"
 #include "session/queue.h"
 
 namespace navit_edge {
@@ -35,22 +36,24 @@ class Batcher {
   /// Borrows `limits`.
   explicit Batcher(const PlanLimits& limits);
 
-  /// Predicted time of an image's share in a full pack of images like it.
+  /// The cost model's time of an image's share in a full pack of images like it.
   [[nodiscard]] double share_us(std::int32_t tokens) const;
-  /// Predicted time of a pack of one image.
+  /// The cost model's time of a pack of one image.
   [[nodiscard]] double alone_us(std::int32_t tokens) const;
+  /// What such a pack is promised to take.
+  [[nodiscard]] double promised_alone_us(std::int32_t tokens, const Predictor& predictor) const;
 
   /// Picks the images of the next pack out of `queue`, which is not empty: the most urgent one, and as many of those
   /// behind it as leave most images on time, in the pack and behind it, and then make the pack cheapest by image. An
   /// image that cannot even alone steps back, so that it makes no other late, until several times as much time has
-  /// passed; then it goes before all. `correction`: of the slot that is free at `start`.
-  void pick(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch, const Whom& whom);
+  /// passed; then it goes before all. `predictor`: of the slot that is free at `start`.
+  void pick(Queue& queue, Clock::time_point start, const Predictor& predictor, Batch& batch, const Whom& whom);
   /// Takes what was picked out of the queue.
   static void take_out(Queue& queue, const Batch& batch) noexcept;
   /// Both.
-  void take(Queue& queue, Clock::time_point start, const CostCorrection& correction, Batch& batch,
+  void take(Queue& queue, Clock::time_point start, const Predictor& predictor, Batch& batch,
             Clock::time_point elders = Clock::time_point::min()) {
-    pick(queue, start, correction, batch, {elders});
+    pick(queue, start, predictor, batch, {elders});
     take_out(queue, batch);
   }
 
@@ -58,8 +61,7 @@ class Batcher {
   [[nodiscard]] bool full(const Queue& queue) const;
 
   /// When the next pack must start for those of its images to be on time that can be; max() if none has a deadline.
-  [[nodiscard]] Clock::time_point leaves_by(const Queue& queue, Clock::time_point now,
-                                            const CostCorrection& correction);
+  [[nodiscard]] Clock::time_point leaves_by(const Queue& queue, Clock::time_point now, const Predictor& predictor);
 
  private:
   struct Candidate {
@@ -69,8 +71,8 @@ class Batcher {
   /// A pack as it would be after each image that is put into it.
   struct Draft {
     struct Step {
-      double time_us;
-      double waste;  // time over the shares of its images
+      double time_us;  // promised: Predictor::safe
+      double waste;    // the cost model's time over the shares of its images
     };
     std::vector<std::int32_t> picked;  // of window_
     std::vector<Step> steps;           // [picked]
@@ -84,15 +86,14 @@ class Batcher {
     double waste = 0;
   };
 
-  [[nodiscard]] bool late(const PendingImage& image, Clock::time_point start, const CostCorrection& correction) const;
-  void let_late_ones_step_back(Queue& queue, Clock::time_point start, const CostCorrection& correction) const;
+  [[nodiscard]] bool late(const PendingImage& image, Clock::time_point start, const Predictor& predictor) const;
+  void let_late_ones_step_back(Queue& queue, Clock::time_point start, const Predictor& predictor) const;
   void look_at(const Queue& queue, const Whom& whom);
   [[nodiscard]] double pack_us(const PackShape& shape) const;
-  void draft(std::span<const std::int32_t> order, Draft& out) const;
-  [[nodiscard]] int on_time(const Draft& draft, std::size_t count, Clock::time_point start,
-                            const CostCorrection& correction);
-  [[nodiscard]] Cut best_cut_of(const Draft& draft, Stake stake, Clock::time_point start,
-                                const CostCorrection& correction);
+  [[nodiscard]] BudgetTime pack_on(const PackShape& shape, const Predictor& predictor) const;
+  void draft(std::span<const std::int32_t> order, const Predictor& predictor, Draft& out) const;
+  [[nodiscard]] int on_time(const Draft& draft, std::size_t count, Clock::time_point start, const Predictor& predictor);
+  [[nodiscard]] Cut best_cut_of(const Draft& draft, Stake stake, Clock::time_point start, const Predictor& predictor);
 
   const PlanLimits* limits_;
   std::int32_t most_tokens_;  // from which on a pack is full

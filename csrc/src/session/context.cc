@@ -57,10 +57,10 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       on_cpu(choice.engine.device == DeviceKind::kCpu),
       may_pair(pairs(choice, options)) {}
 
-void SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
-                                Result& result) const {
+double SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                                  Result& result) const {
   check_image(image, "image " + std::to_string(index), sizer.preprocess());
-  sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+  return sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
 }
 
 }  // namespace navit_edge

@@ -23,9 +23,9 @@ struct SessionContext {
     return asked ? *asked : sizer.policy();
   }
   /// The one place where an image is checked and gets its grid, for `run` and `submit`. Throws InvalidInput,
-  /// OverBudget.
-  void size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
-                  Result& result) const;
+  /// OverBudget. Returns what Sizer::size does.
+  double size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
+                    Result& result) const;
 
   SessionOptions options;
   Manifest manifest;

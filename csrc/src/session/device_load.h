@@ -5,14 +5,26 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "base/clock.h"
+#include "plan/predictor.h"
 #include "plan/two_streams.h"
-#include "session/cost_correction.h"
 #include "session/slot_gate.h"
 
 namespace navit_edge {
+
+/// Until a pack has been alone on the device, or two have shared it, one way of running tells of the other.
+inline void assume_each_other(Predictor& alone, Predictor& paired) noexcept {
+  if (alone.known()) paired.assume(2 / kOneStreamCost * alone.ratio());
+  if (paired.known()) alone.assume(kOneStreamCost / 2 * paired.ratio());
+}
+
+/// Assumed of reading, resizing and writing an image: a nanosecond for each of its pixels.
+inline double assumed_prepare_us(std::int64_t pixels, int threads) noexcept {
+  return 1e-3 * static_cast<double>(pixels) / std::max(1, threads);
+}
 
 /// One device as the scheduler knows it. Packs in several slots count as if it computed one after the other. Not
 /// thread-safe; allocates nothing.
@@ -26,10 +38,16 @@ class DeviceLoad {
   [[nodiscard]] const SlotGate& gate() const noexcept { return gate_; }
   /// From preprocessing to outputs against the cost model's word, of a pack alone on the device, or of two that share
   /// a CPU.
-  [[nodiscard]] CostCorrection& latency(bool paired) noexcept { return latency_[paired ? 1 : 0]; }
+  [[nodiscard]] Predictor& latency(bool paired) noexcept { return latency_[paired ? 1 : 0]; }
+  /// In the engine alone.
+  [[nodiscard]] Predictor& engine(bool paired) noexcept { return engine_[paired ? 1 : 0]; }
+  [[nodiscard]] const Predictor& engine(bool paired) const noexcept { return engine_[paired ? 1 : 0]; }
+  /// Resizing and moving of pixels, against `prepare_us`.
+  [[nodiscard]] Predictor& prepare() noexcept { return prepare_; }
+  [[nodiscard]] const Predictor& prepare() const noexcept { return prepare_; }
   /// How long the device is busy with a pack, in the same measure.
-  [[nodiscard]] CostCorrection& pace() noexcept { return pace_; }
-  [[nodiscard]] const CostCorrection& pace() const noexcept { return pace_; }
+  [[nodiscard]] Predictor& pace() noexcept { return pace_; }
+  [[nodiscard]] const Predictor& pace() const noexcept { return pace_; }
 
   /// It has failed, and takes no more packs.
   [[nodiscard]] bool lost() const noexcept { return lost_; }
@@ -73,8 +91,10 @@ class DeviceLoad {
   }
 
   SlotGate gate_;
-  std::array<CostCorrection, 2> latency_{CostCorrection(1), CostCorrection(2 / kOneStreamCost)};
-  CostCorrection pace_{1};
+  std::array<Predictor, 2> latency_{Predictor(1), Predictor(2 / kOneStreamCost)};
+  std::array<Predictor, 2> engine_{Predictor(1), Predictor(2 / kOneStreamCost)};
+  Predictor prepare_;
+  Predictor pace_;
   bool lost_ = false;
   std::vector<InFlight> in_flight_;  // [slots]
   std::vector<int> order_;           // slots that are taken, in the order in which their packs came

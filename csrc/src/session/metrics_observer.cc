@@ -129,6 +129,7 @@ void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner,
     if (cause != nullptr) {
       recorder_.failed(image.id, code_of(cause), image.submitted, now, false);
     } else {
+      if (image.promise->made()) recorder_.target(!(result.reason.missed_by_us > 0));
       recorder_.completed(image.id, image.submitted, now, image.deadline, result.reason.fewer_tokens());
     }
   }

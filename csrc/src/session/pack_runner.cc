@@ -100,12 +100,15 @@ void PackRunner::run() noexcept {
 std::size_t PackRunner::unpack(const ScheduledPack& pack) {
   navit_edge::unpack(*pack_, outputs_->shared(), context_->manifest.model, pack.results);
   outputs_.reset();  // the results hold them from here on
+  const Clock::time_point now = Clock::now();
   std::size_t failed = 0;
   for (const std::int32_t image : pack.plan->images) {
     Result& result = pack.results[static_cast<std::size_t>(image)];
     result.pack = static_cast<std::int32_t>(pack.index & 0x7fffffffU);
     result.latency_us = latency_us();
     if (pack.job != nullptr) result.queue_us = microseconds(start_ - pack.job->start);
+    const ScheduledPack::Image given = pack.image(static_cast<std::size_t>(image));
+    given.promise->judge(result, given.submitted, now);
     const std::string_view bad = not_finite(result, context_->on_cpu);
     if (bad.empty()) continue;
     ++failed;

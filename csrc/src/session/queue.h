@@ -1,6 +1,7 @@
 // Submitted images that wait for a pack.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -16,6 +17,7 @@
 #include "navit_edge/image.h"
 #include "navit_edge/submit.h"
 #include "session/places.h"
+#include "session/promise.h"
 
 namespace navit_edge {
 
@@ -24,7 +26,8 @@ struct PendingImage {
   std::uint64_t id = 0;
   std::int32_t priority = 0;
   Clock::time_point deadline;  // max(): none
-  Clock::time_point due;       // the deadline, until it cannot be kept; then a later time, see Batcher::take
+  Promise promise;             // of a latency target
+  Clock::time_point due;       // `wanted`, until it cannot be kept; then a later time, see Batcher::take
   bool stepped_back = false;   // `due` is that later time, though perhaps the same: deadlines may be no time ahead
   Clock::time_point submitted;
   std::uint64_t epoch = 0;      // drains before it
@@ -41,6 +44,8 @@ struct PendingImage {
   PendingImage* before = nullptr;  // in the order of arrival
   PendingImage* behind = nullptr;  // the same; also the next of a list of finished or spare ones
 
+  /// By its deadline and its latency target, the earlier one.
+  [[nodiscard]] Clock::time_point wanted() const noexcept { return std::min(deadline, promise.due(submitted)); }
   /// Lets go of all that it was given.
   void clear() noexcept {
     image = {};

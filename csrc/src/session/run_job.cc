@@ -7,6 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "navit_edge/error.h"
+#include "plan/learned_plan.h"
 #include "plan/two_streams.h"
 #include "session/wait.h"
 
@@ -42,7 +43,7 @@ void RunJob::look_up(const SessionContext& context, const Policy& policy, Sessio
   }
 }
 
-void RunJob::plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair,
+void RunJob::plan(const SessionContext& context, const Load& load, const LearnedCost& learned, bool may_pair,
                   std::vector<PlanDevice> devices, SessionMemory* memory,
                   std::span<const std::optional<Content>> known) {
   if (!known.empty() && known.size() != images.size()) {
@@ -53,18 +54,21 @@ void RunJob::plan(const SessionContext& context, const Policy& policy, const Loa
   std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
   grids.resize(images.size());
   results.resize(images.size());
+  std::size_t sized = 0;
   for (std::size_t i = 0; i < images.size(); ++i) {
     Result& result = results[i];
     result.image = images[i].size();
     try {
-      context.size_image(images[i], i, policy, load, result);
+      promise.expected_us += context.size_image(images[i], i, promise.policy, load, result);
+      ++sized;
       grids[i] = result.grid;
     } catch (const Error&) {
       result.error = std::current_exception();
     }
   }
+  if (sized > 0) promise.expected_us /= static_cast<double>(sized);  // each would have all as large as itself
   contents = known;
-  if (memory != nullptr) look_up(context, policy, *memory);
+  if (memory != nullptr) look_up(context, promise.policy, *memory);
   images_done = images.size();
   for (std::size_t i = 0; i < images.size(); ++i) {
     if (waits(i)) --images_done;
@@ -75,9 +79,14 @@ void RunJob::plan(const SessionContext& context, const Policy& policy, const Loa
   }
   PlanLimits limits = context.limits;
   limits.devices = std::move(devices);
+  const std::vector<double> slowness = relative_slowness(limits, learned);
+  slow_down(limits.cost, slowness);
   Plan plan = plan_packs(token_counts, limits);
   plans = std::move(plan.packs);
   report.predicted_us = plan.predicted_us;
+  if (!slowness.empty()) {
+    for (PackPlan& pack : plans) pack.predicted_us /= slowness[static_cast<std::size_t>(pack.budget)];
+  }
   report.cost_measured = context.limits.cost.measured;
   for (PackPlan& pack : plans) {
     for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];

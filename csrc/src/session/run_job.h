@@ -15,6 +15,7 @@
 #include "navit_edge/plan.h"
 #include "navit_edge/session.h"
 #include "session/context.h"
+#include "session/promise.h"
 #include "session/session_memory.h"
 
 namespace navit_edge {
@@ -26,7 +27,8 @@ struct RunJob {
   /// Sizes the images and plans their packs; an image that cannot be run gets its error, one whose result `memory`
   /// (null: none) has gets that, and of images of the same content the first is planned. `may_pair`: two packs may
   /// share a CPU. `devices`: as PlanLimits has them; none: the first one takes all packs.
-  void plan(const SessionContext& context, const Policy& policy, const Load& load, bool may_pair,
+  /// `learned`: of the engine; budgets that turned out slower than the cost model says are used less.
+  void plan(const SessionContext& context, const Load& load, const LearnedCost& learned, bool may_pair,
             std::vector<PlanDevice> devices, SessionMemory* memory = nullptr,
             std::span<const std::optional<Content>> contents = {});
   /// Deals the packs out to so many devices, as `plans` says.
@@ -65,6 +67,7 @@ struct RunJob {
   Clock::time_point start = Clock::now();
   std::uint64_t first_id;  // of image 0; the others count up
   std::span<const ImageView> images;
+  Promise promise;                             // of all images; its policy is theirs
   std::vector<Grid> grids;                     // [images], valid if the result has no error
   std::vector<std::optional<ResultKey>> keys;  // [images], of those that are planned; empty without a memory
   std::vector<std::int32_t> twins;             // [images] the next image of the same content, -1: none; empty as above

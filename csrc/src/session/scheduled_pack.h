@@ -21,6 +21,7 @@ struct ScheduledPack {
     std::uint64_t id;
     Clock::time_point submitted;
     Clock::time_point deadline;  // max(): none
+    const Promise* promise;      // never null
   };
 
   explicit ScheduledPack(std::size_t most_images) {
@@ -40,8 +41,8 @@ struct ScheduledPack {
   }
   /// Of index `i` in `images`.
   [[nodiscard]] Image image(std::size_t i) const {
-    if (job != nullptr) return {job->first_id + i, job->start, Clock::time_point::max()};
-    return {batch.images[i]->id, batch.images[i]->submitted, batch.images[i]->deadline};
+    if (job != nullptr) return {job->first_id + i, job->start, Clock::time_point::max(), &job->promise};
+    return {batch.images[i]->id, batch.images[i]->submitted, batch.images[i]->deadline, &batch.images[i]->promise};
   }
   /// Whether it has been run before, or an image of it, on a device that failed.
   [[nodiscard]] bool failed_before() const {

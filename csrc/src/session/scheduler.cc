@@ -33,30 +33,9 @@ bool Scheduler::tries(std::size_t device, std::int32_t failed_on) const noexcept
   return failed_on != static_cast<std::int32_t>(device) || devices_left() == 1;
 }
 
-/// The time of a pack on the device in parts of what the cost model says; until one was measured there, that of the
-/// devices that are known.
-double Scheduler::pace(std::size_t device) const noexcept {
-  if (devices_[device].pace().known()) return devices_[device].pace().ratio();
-  double sum = 0;
-  int known = 0;
-  for (const DeviceLoad& one : devices_) {
-    if (!one.pace().known() || one.lost()) continue;
-    sum += one.pace().ratio();
-    ++known;
-  }
-  return known > 0 ? sum / known : devices_[device].pace().ratio();
-}
-
-double Scheduler::speed() const noexcept {
-  double fastest = 0;
-  double all = 0;
-  for (std::size_t d = 0; d < devices_.size(); ++d) {
-    if (devices_[d].lost()) continue;
-    fastest = std::max(fastest, 1 / pace(d));
-    all += 1 / pace(d);
-  }
-  return fastest > 0 ? all / fastest : 1;
-}
+double Scheduler::speed() const noexcept { return speed_of(devices_); }
+std::uint64_t Scheduler::changes() const noexcept { return changes_of(devices_); }
+double Scheduler::pace(std::size_t device) const noexcept { return pace_of(devices_, device); }
 
 std::vector<PlanDevice> Scheduler::plan_devices(Clock::time_point now) const {
   std::vector<PlanDevice> all;
@@ -137,7 +116,7 @@ void Scheduler::give_back(const ScheduledPack& pack, Clock::time_point now) {
   if (pack.job == nullptr) {
     for (PendingImage* image : pack.batch.images) {
       image->failed_on = static_cast<std::int32_t>(pack.device);
-      image->due = image->deadline;
+      image->due = image->wanted();
       queue_->places().enter(image->priority, image->bytes);  // whether there is room or not
       queue_->push(*image);
     }
@@ -230,9 +209,11 @@ bool Scheduler::queue_first(const RunPack& run, std::size_t device, Clock::time_
   const PendingImage& head = **queue_->order().begin();
   if (head.priority != 0) return head.priority > 0;
   if (head.due != Clock::time_point::max()) {
-    const double own_us = batcher_.alone_us(head.result.tokens);
-    const double other_us = run.run->plans[run.index].predicted_us;
-    if (after(now, devices_[device].latency(false).safe_us(own_us + other_us)) > head.due) return true;
+    const PackPlan& other = run.run->plans[run.index];
+    const Predictor& latency = devices_[device].latency(false);
+    const double both_us = latency.safe_us(static_cast<std::size_t>(other.budget), other.predicted_us) +
+                           batcher_.promised_alone_us(head.result.tokens, latency);
+    if (after(now, both_us) > head.due) return true;
   }
   return queue_served_ <= run.run->served;
 }
@@ -324,8 +305,9 @@ bool Scheduler::pair_images(const Batch& batch, DeviceLoad& on, const RunPack& r
   const std::array<double, 2> both{batch.plan.predicted_us, std::min(other_us, batch.plan.predicted_us)};
   if (packs_on_two_streams(std::span<const double>(both)) == 0) return false;
   // Half of the cores must do for the images that would be on time with all.
-  const Clock::time_point alone = after(now, on.latency(false).safe_us(batch.plan.predicted_us));
-  const Clock::time_point paired = after(now, on.latency(true).safe_us(batch.plan.predicted_us));
+  const auto budget = static_cast<std::size_t>(batch.plan.budget);
+  const Clock::time_point alone = after(now, on.latency(false).safe_us(budget, batch.plan.predicted_us));
+  const Clock::time_point paired = after(now, on.latency(true).safe_us(budget, batch.plan.predicted_us));
   return std::none_of(batch.images.begin(), batch.images.end(),
                       [&](const PendingImage* image) { return image->due >= alone && image->due < paired; });
 }
@@ -335,7 +317,7 @@ bool Scheduler::pair_images(const Batch& batch, DeviceLoad& on, const RunPack& r
 bool Scheduler::pick_images(Batch& batch, std::size_t device, Clock::time_point now, Clock::time_point elders,
                             Clock::time_point& look_again) {
   DeviceLoad& on = devices_[device];
-  const CostCorrection& latency = on.latency(on.gate().shares_device());
+  const Predictor& latency = on.latency(on.gate().shares_device());
   const std::int32_t not_failed_on = devices_left() > 1 ? static_cast<std::int32_t>(device) : -1;
   batcher_.pick(*queue_, now, latency, batch, {elders, not_failed_on, 0});
   if (batch.images.empty()) return false;  // what waits has failed here
@@ -382,8 +364,10 @@ double Scheduler::end(const ScheduledPack& pack, bool good, double latency_us, C
   DeviceLoad& on = devices_[pack.device];
   const double busy_us = on.leave(pack.slot, now);
   if (!good) return busy_us;
-  on.latency(pack.paired).observe(pack.plan->predicted_us, latency_us);
-  on.pace().observe(pack.plan->predicted_us, busy_us);
+  const auto budget = static_cast<std::size_t>(pack.plan->budget);
+  on.latency(pack.paired).observe(budget, pack.plan->predicted_us, latency_us);
+  assume_each_other(on.latency(false), on.latency(true));
+  on.pace().observe(budget, pack.plan->predicted_us, busy_us);
   return busy_us;
 }
 

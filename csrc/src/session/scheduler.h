@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "session/batcher.h"
-#include "session/device_load.h"
+#include "session/device_loads.h"
 #include "session/queue.h"
 #include "session/run_job.h"
 #include "session/scheduled_pack.h"
@@ -56,7 +56,23 @@ class Scheduler {
   /// it.
   double end(const ScheduledPack& pack, bool good, double latency_us, Clock::time_point now);
 
-  /// Predicted time of all that waits.
+  /// How long its pixels and its engine took, of a good pack.
+  void learn(const ScheduledPack& pack, double prepare_us, double engine_us) noexcept {
+    learn_pack(devices_[pack.device], pack, prepare_us, engine_us);
+  }
+  /// How often engines were found to have another speed.
+  [[nodiscard]] std::uint64_t changes() const noexcept;
+  /// What a latency target must know of what was given before, and of `pixels` of `images` images given now.
+  [[nodiscard]] Load load(std::int64_t pixels, std::size_t images, const Governor& governor,
+                          Clock::time_point now) const noexcept {
+    return load_of(devices_, waiting_us(), pixels, images, governor, now);
+  }
+  /// What the engine was found to take, against the cost model's word.
+  [[nodiscard]] const LearnedCost& learned() const noexcept {
+    return devices_[fastest_of(devices_)].engine(false).center();
+  }
+
+  /// Predicted time of all that waits, by the cost model.
   [[nodiscard]] double waiting_us() const;
   /// As Batcher::share_us.
   [[nodiscard]] double share_us(std::int32_t tokens) const { return batcher_.share_us(tokens); }

@@ -1,6 +1,5 @@
 #include "session/session_core.h"
 
-#include <cmath>
 #include <new>
 #include <system_error>
 #include <utility>
@@ -90,19 +89,22 @@ void SessionCore::refuse_if_over() const {
   if (lifecycle_.closing()) throw Cancelled("the session is closed; open another");
 }
 
-Load SessionCore::load_for(const Policy& policy, std::size_t images) const {
+Load SessionCore::load_for(const Policy& policy, std::span<const ImageView> images, double spent_us) const {
   if (policy.kind() != Policy::Kind::kLatency) return {};
+  std::int64_t pixels = 0;
+  for (const ImageView& image : images) {
+    const Size size = image.size();
+    if (size.height_px > 0 && size.width_px > 0) pixels += std::int64_t{size.height_px} * size.width_px;
+  }
   const Lock lock(mutex_);
-  double waiting_us = scheduler_.waiting_us();
-  const Clock::time_point now = Clock::now();
-  for (const Worker& worker : workers_) waiting_us += worker.left_us(now);
-  // Devices beside each other: as one that is so much faster.
-  const double speed = scheduler_.speed();
-  return {waiting_us / speed, static_cast<std::int32_t>(std::ceil(static_cast<double>(images) / speed))};
+  Load load = scheduler_.load(pixels, images.size(), governor_, Clock::now());
+  load.spent_us = spent_us;
+  return load;
 }
 
 std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
   if (images.empty()) throw InvalidInput("the list of images is empty; expected at least one image");
+  check_option("spent_us", options.spent_us);
   {
     const Lock lock(mutex_);
     refuse_if_over();
@@ -110,12 +112,15 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
   RunJob job(images, last_id_.fetch_add(images.size()) + 1);
   const Policy& policy = context_.policy_of(options.policy);
   std::vector<PlanDevice> devices;
-  if (devices_.size() > 1) {
+  LearnedCost learned;
+  {
     const Lock lock(mutex_);
-    devices = scheduler_.plan_devices(Clock::now());
+    if (devices_.size() > 1) devices = scheduler_.plan_devices(Clock::now());
+    learned = scheduler_.learned();
   }
-  job.plan(context_, policy, load_for(policy, images.size()), devices_[0].host.may_pair(), std::move(devices),
-           memory_ ? &*memory_ : nullptr, options.contents);
+  job.promise = {policy, options.spent_us, 0};
+  job.plan(context_, load_for(policy, images, options.spent_us), learned, devices_[0].host.may_pair(),
+           std::move(devices), memory_ ? &*memory_ : nullptr, options.contents);
 
   std::exception_ptr stopped;
   {
@@ -127,6 +132,9 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
       wake_workers();
     }
     stopped = job.wait(lock, options, [&](const std::exception_ptr& error) { faults_.fail_rest(job, error); });
+    if (stopped == nullptr && !job.plans.empty() && job.promise.made()) {
+      governor_.observe(job.promise.expected_us, job.start, Clock::now());
+    }
   }
   if (stopped != nullptr) std::rethrow_exception(stopped);
   if (report != nullptr) {
@@ -141,9 +149,10 @@ std::optional<std::uint64_t> SessionCore::submit(OwnedImage& image, const Submit
   if (done == nullptr) throw InvalidInput("submit was given an empty callback; expected one that takes the result");
   check_option("deadline_us", options.deadline_us);
   check_option("timeout_us", wait.timeout_us);
+  check_option("spent_us", options.spent_us);
   SubmitCall call(++last_id_, options, memory_ ? &*memory_ : nullptr);
   const Policy& policy = context_.policy_of(options.policy);
-  call.size(context_, image.view, policy, load_for(policy, 1), scheduler_);
+  call.size(context_, image.view, policy, load_for(policy, {&image.view, 1}, options.spent_us), scheduler_);
 
   Lock lock(mutex_);
   refuse_if_over();
@@ -303,10 +312,19 @@ void SessionCore::end(Worker& worker) {
   const PackRunner::Outcome outcome = worker.runner.outcome();
   const bool good = outcome == PackRunner::Outcome::kGood;
   const Clock::time_point now = Clock::now();
+  const auto first = static_cast<std::size_t>(pack.plan->images.front());
+  if (good) {
+    const PackReport& took = worker.runner.report();
+    scheduler_.learn(pack, took.preprocess_us, took.engine_us);
+    governor_.follow(scheduler_.changes(), now);
+    const ScheduledPack::Image oldest = pack.image(first);
+    if (pack.job == nullptr && oldest.promise->made()) {
+      governor_.observe(oldest.promise->expected_us, oldest.submitted, now);
+    }
+  }
   const double busy_us = scheduler_.end(pack, good, worker.runner.latency_us(), now);
   device.count(pack, good, busy_us);
   if (good) device.breaker.succeeded();
-  const auto first = static_cast<std::size_t>(pack.plan->images.front());
   const bool broke = outcome == PackRunner::Outcome::kBad &&
                      device.breaker.failed(worker.again          ? worker.runner.error()
                                            : pack.job != nullptr ? pack.results[first].error

@@ -35,8 +35,8 @@ namespace navit_edge {
 /// the core alive: one that an engine never gives back keeps all it may touch.
 ///
 /// Which mutex guards what:
-/// * `mutex_`: submissions, scheduler, faults, and what Lifecycle, Device, Worker and RunJob name as guarded by the
-/// session's
+/// * `mutex_`: submissions, scheduler, governor, faults, and what Lifecycle, Device, Worker and RunJob name as guarded
+/// by the session's
 ///   mutex. Nobody holds it while pixels are read, an engine runs or a callback is called.
 /// * Each EngineHost has one for opening, reporting on and letting go of engines, and one for whose turn it is among
 /// packs
@@ -81,7 +81,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   using Lock = std::unique_lock<std::mutex>;
 
   /// What a policy must know of the rest: nothing but for a latency target.
-  [[nodiscard]] Load load_for(const Policy& policy, std::size_t images) const;
+  [[nodiscard]] Load load_for(const Policy& policy, std::span<const ImageView> images, double spent_us) const;
 
   // On the threads; without the mutex.
   void serve(Worker& worker);
@@ -110,6 +110,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   Submissions submissions_;
   Twins twins_;
   Scheduler scheduler_;
+  Governor governor_;
   Faults faults_;
   std::deque<Worker> workers_;
   Lifecycle lifecycle_;

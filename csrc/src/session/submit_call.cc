@@ -13,7 +13,8 @@ void SubmitCall::size(const SessionContext& context, const ImageView& image, con
   result_.id = id;
   result_.tag = options_->tag;
   try {
-    context.size_image(image, id, policy, load, result_);
+    promise_ = {policy, options_->spent_us, 0};
+    promise_.expected_us = context.size_image(image, id, policy, load, result_);
     share_us_ = scheduler.share_us(result_.tokens);
     bytes = bytes_of(image);
     if (memory_ == nullptr) return;
@@ -34,8 +35,9 @@ void SubmitCall::fill(PendingImage& pending, OwnedImage& image, Done& done) {
   pending.priority = options_->priority;
   pending.bytes = bytes;
   pending.deadline = options_->deadline_us > 0 ? after(now_, options_->deadline_us) : Clock::time_point::max();
-  pending.due = pending.deadline;
   pending.submitted = now_;
+  pending.promise = promise_;
+  pending.due = pending.wanted();
   pending.share_us = share_us_;
   pending.failed_on = -1;
   pending.image = std::move(image);

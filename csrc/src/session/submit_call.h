@@ -39,6 +39,7 @@ class SubmitCall {
   SessionMemory* memory_;  // null: nothing is remembered
   Clock::time_point now_ = Clock::now();
   Result result_;
+  Promise promise_;
   double share_us_ = 0;
   std::optional<ResultKey> key_;
   bool known_ = false;

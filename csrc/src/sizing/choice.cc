@@ -33,13 +33,23 @@ std::int64_t content_tokens(const Policy& policy, double complexity, std::int64_
   return least + std::llround(share * static_cast<double>(most - least));
 }
 
+/// The cost model's time of a pack of images of `length` tokens that is as full as it may be.
+double full_pack_us(const EngineLimits& engine, std::size_t b, std::int64_t length) noexcept {
+  const Budget& budget = engine.budgets[b];
+  const auto target = static_cast<double>(std::max<std::int64_t>(budget.target_tokens, length));
+  const double tokens = engine.cost.dynamic_tokens ? target : static_cast<double>(budget.tokens);
+  const bool whole = engine.cost.attention == AttentionCost::kWhole;
+  return engine.cost.total_us(b, 1, tokens, whole ? tokens * tokens : target * static_cast<double>(length));
+}
+
 }  // namespace
 
 EngineLimits EngineLimits::of(const Manifest& manifest, const EngineSpec& engine) {
   return {engine.budgets, cost_model(manifest, engine), manifest.model.prefix_tokens};
 }
 
-double EngineLimits::predicted_us(std::int64_t patches, std::int32_t images) const noexcept {
+double EngineLimits::predicted_us(std::int64_t patches, std::int32_t images,
+                                  const LearnedCost& learned) const noexcept {
   const std::int64_t length = patches + prefix_tokens;
   double fastest = std::numeric_limits<double>::infinity();
   for (std::size_t b = 0; b < budgets.size(); ++b) {
@@ -59,7 +69,10 @@ double EngineLimits::predicted_us(std::int64_t patches, std::int32_t images) con
       scores = cost.dynamic_tokens ? all * std::min(all, static_cast<double>(target))
                                    : tokens * static_cast<double>(budget.tokens);
     }
-    fastest = std::min(fastest, cost.total_us(b, times, tokens, scores));
+    const double all_us = cost.total_us(b, times, tokens, scores);
+    // What is learned is of a pack. Of several that of a full one, so that it grows with the images.
+    const double pack_us = packs == 1 ? all_us : std::min(all_us, full_pack_us(*this, b, length));
+    fastest = std::min(fastest, pack_us > 0 ? all_us * (learned.us(b, pack_us) / pack_us) : all_us);
   }
   return fastest;
 }
@@ -86,7 +99,7 @@ Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& p
 
 Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy& policy, const EngineLimits& engine,
                       const Load& load, const ImageView* pixels) {
-  Choice choice{resize_target(image, preprocess), {}};
+  Choice choice{resize_target(image, preprocess), {}, 0};
   if (policy.kind() == Kind::kNative || policy.kind() == Kind::kQuality) return choice;
   check_policy(policy, preprocess);
   const std::int64_t all = choice.grid.tokens();
@@ -130,10 +143,11 @@ Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy
   }
   reason.tokens = choice.grid.tokens();
   if (policy.kind() == Kind::kLatency) {
+    choice.expected_us = expected_us(reason.tokens, engine, load);
     reason.predicted_us = time_to_result_us(reason.tokens, engine, load);
     reason.waiting_us = load.queued_us;
     reason.images = load.images;
-    reason.measured = engine.cost.measured;
+    reason.measured = engine.cost.measured || load.engine.known;
     reason.missed = reason.predicted_us > policy.target_us();
   }
   if (reason.tokens < all || reason.missed) {

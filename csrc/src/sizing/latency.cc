@@ -4,8 +4,12 @@
 
 namespace navit_edge {
 
+double expected_us(std::int64_t patches, const EngineLimits& engine, const Load& load) noexcept {
+  return load.queued_us + load.prepare_us + engine.predicted_us(patches, std::max(1, load.images), load.engine);
+}
+
 double time_to_result_us(std::int64_t patches, const EngineLimits& engine, const Load& load) noexcept {
-  return load.queued_us + engine.predicted_us(patches, std::max(1, load.images));
+  return load.spent_us + load.whole.us(0, expected_us(patches, engine, load));
 }
 
 std::int64_t patches_in_time(double target_us, std::int64_t least, std::int64_t all, const EngineLimits& engine,

@@ -7,7 +7,10 @@
 
 namespace navit_edge {
 
-/// From now to the result of an image of `patches` patches.
+/// From now to the result of an image of `patches` patches, as it is predicted.
+double expected_us(std::int64_t patches, const EngineLimits& engine, const Load& load) noexcept;
+
+/// From when the user began to wait to the result, as predictions have turned out.
 double time_to_result_us(std::int64_t patches, const EngineLimits& engine, const Load& load) noexcept;
 
 /// The most patches in [least, all] whose result is predicted to be there in time: one more would be late. `least`

@@ -28,13 +28,14 @@ std::string choice_of(const Reason& reason) {
   text += ' ';
   text += std::to_string(reason.all_tokens) + " tokens";
   if (reason.policy.kind() == Kind::kContent) text += " (complexity " + rounded(reason.complexity, 3) + ")";
-  if (reason.policy.kind() == Kind::kLatency) {
+  if (reason.policy.kind() == Kind::kLatency && reason.predicted_us > 0) {
     text += " (predicted " + ms(reason.predicted_us);
     if (reason.images > 1) text += " for " + std::to_string(reason.images) + " images";
     if (reason.waiting_us > 0) text += " with " + ms(reason.waiting_us) + " waiting";
     if (!reason.measured) text += ", cost assumed";
     text += ")";
   }
+  if (reason.missed_by_us > 0) text += "; missed by " + ms(reason.missed_by_us);
   return text;
 }
 

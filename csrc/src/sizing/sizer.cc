@@ -37,11 +37,11 @@ Sizer::Sizer(const Manifest& manifest, const SessionOptions& options, const Engi
   check_policy(policy_, preprocess_);
 }
 
-void Sizer::size(std::size_t index, Result& result, const Policy& policy, const Load& load,
-                 const ImageView* pixels) const {
+double Sizer::size(std::size_t index, Result& result, const Policy& policy, const Load& load,
+                   const ImageView* pixels) const {
   const std::int32_t prefix = engine_.prefix_tokens;
   const std::int32_t most = longest_image(engine_.budgets);
-  auto [grid, reason] = choose_checked(result.image, preprocess_, policy, engine_, load, pixels);
+  auto [grid, reason, expected_us] = choose_checked(result.image, preprocess_, policy, engine_, load, pixels);
   if (grid.tokens() + prefix > most) {
     const std::string message = over_budget_message(index, grid.tokens() + prefix, engine_.budgets);
     if (!downscale_ || most - prefix < 1) throw OverBudget(message);
@@ -56,10 +56,12 @@ void Sizer::size(std::size_t index, Result& result, const Policy& policy, const 
     reason.fitted = grid;
     reason.prefix_tokens = prefix;
     reason.most_tokens = most;
+    expected_us = 0;
   }
   result.grid = grid;
   result.reason = reason;
   result.tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
+  return expected_us;
 }
 
 }  // namespace navit_edge

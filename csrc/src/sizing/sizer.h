@@ -24,8 +24,9 @@ class Sizer {
 
   /// Sets grid, tokens and reason from `result.image`. `index` names the image in messages; `pixels` are the image's
   /// own, checked before. Allocates only to throw. Throws OverBudget, and InvalidInput for an image that the rule
-  /// refuses and for a policy that the rule does not allow.
-  void size(std::size_t index, Result& result, const Policy& policy, const Load& load, const ImageView* pixels) const;
+  /// refuses and for a policy that the rule does not allow. Returns Choice::expected_us; 0 if it was scaled down after
+  /// that.
+  double size(std::size_t index, Result& result, const Policy& policy, const Load& load, const ImageView* pixels) const;
 
  private:
   EngineLimits engine_;

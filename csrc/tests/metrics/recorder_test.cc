@@ -75,6 +75,9 @@ TEST_CASE("totals are exact under many threads, with a reader and a trace among 
         recorder.pack_done(pack_of(pack, thread, kImages - 1, 48));
       }
       recorder.completed(2, kEpoch, kEpoch + 10ms, kNever, false);
+      recorder.target(true);
+      recorder.target(false);
+      recorder.target(false);
       recorder.completed(3, kEpoch, kEpoch + 20ms, kEpoch + 30ms, true);
       recorder.completed(4, kEpoch, kEpoch + 40ms, kEpoch + 30ms, false);
       recorder.failed(5, ErrorCode::kBackend, kEpoch, kEpoch + 20ms, false);
@@ -92,6 +95,8 @@ TEST_CASE("totals are exact under many threads, with a reader and a trace among 
   CHECK(now.cancelled == kAll);
   CHECK(now.submitted == now.completed + now.failures() + now.cancelled);
   CHECK(now.scaled_down == kAll);
+  CHECK(now.targets_met == kAll);
+  CHECK(now.targets_missed == 2 * kAll);
   CHECK(now.deadlines_met == kAll);
   CHECK(now.deadlines_missed == kAll);
   CHECK(now.packs == kAll * 3 / 4);

@@ -44,7 +44,7 @@ struct Desk {
   }
   /// Ids of the next pack.
   std::vector<std::uint64_t> take() {
-    batcher.take(queue, now, correction, batch);
+    batcher.take(queue, now, predictor, batch);
     std::vector<std::uint64_t> ids;
     for (PendingImage* image : batch.images) {
       ids.push_back(image->id);
@@ -57,7 +57,7 @@ struct Desk {
   Batcher batcher;
   Queue queue;
   Batch batch;
-  CostCorrection correction{1};
+  Predictor predictor;
   Clock::time_point now{std::chrono::hours(1)};
   std::uint64_t last = 0;
 };
@@ -156,7 +156,7 @@ TEST_CASE("every deadline that a double can hold is one: none locks the batcher 
     std::set<std::uint64_t> waiting;
     for (const double deadline : deadlines) waiting.insert(desk.push(100, deadline));
     while (!desk.queue.empty()) {
-      (void)desk.batcher.leaves_by(desk.queue, desk.now, desk.correction);
+      (void)desk.batcher.leaves_by(desk.queue, desk.now, desk.predictor);
       for (const std::uint64_t id : desk.take()) CHECK(waiting.erase(id) == 1);
     }
     CHECK(waiting.empty());
@@ -185,7 +185,7 @@ TEST_CASE("a model that predicts next to nothing, or too much for a double, stop
     made.cost.budgets = {{us, us, us}};
     Desk desk(made);
     for (int i = 0; i < 40; ++i) desk.push(100, i % 3 == 0 ? 5 * kMillisecond : 0);
-    desk.correction.observe(us, 1000);
+    desk.predictor.observe(0, us, 1000);
     std::size_t left = 0;
     for (int pack = 0; pack < 40 && !desk.queue.empty(); ++pack) left += desk.take().size();
     CHECK(left == 40);
@@ -214,7 +214,7 @@ TEST_CASE("where it is the turn of what is old, it goes in the order it came, be
   desk.push(50, 0, 2);
   desk.now += std::chrono::seconds(1);
   for (int i = 0; i < 300; ++i) desk.push(100, 0, 1);
-  desk.batcher.take(desk.queue, desk.now, desk.correction, desk.batch, desk.now);
+  desk.batcher.take(desk.queue, desk.now, desk.predictor, desk.batch, desk.now);
   Ids ids;
   for (const PendingImage* image : desk.batch.images) ids.push_back(image->id);
   CHECK(ids == Ids{1, 2, 3, 4});  // 450 tokens of 512
@@ -225,21 +225,21 @@ TEST_CASE("where it is the turn of what is old, it goes in the order it came, be
 TEST_CASE("a pack that waits for more leaves in time for its deadlines, and at once where one is missed already") {
   Desk desk(limits());
   desk.push(100);
-  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.correction) == Clock::time_point::max());
+  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.predictor) == Clock::time_point::max());
   desk.push(100, 20 * kMillisecond);
-  const Clock::time_point leaves = desk.batcher.leaves_by(desk.queue, desk.now, desk.correction);
+  const Clock::time_point leaves = desk.batcher.leaves_by(desk.queue, desk.now, desk.predictor);
   CHECK(leaves > after(desk.now, 10 * kMillisecond));
   CHECK(leaves <= after(desk.now, 17 * kMillisecond));  // both take 3 ms
   desk.push(100, 1 * kMillisecond);
-  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.correction) <= desk.now);
+  CHECK(desk.batcher.leaves_by(desk.queue, desk.now, desk.predictor) <= desk.now);
 }
 
-TEST_CASE("a correction slower than the model makes packs smaller, and one that scatters still smaller") {
+TEST_CASE("a machine slower than the model says makes packs smaller, and one that scatters still smaller") {
   Desk desk(limits());
-  for (int i = 0; i < 100; ++i) desk.correction.observe(1000, 2000);
+  for (int i = 0; i < 100; ++i) desk.predictor.observe(0, 1000, 2000);
   for (int i = 0; i < 5; ++i) desk.push(100, 8.1 * kMillisecond);
   CHECK(desk.take().size() == 3);  // 2 * (1 + 3) ms
-  for (int i = 0; i < 100; ++i) desk.correction.observe(1000, i % 2 == 0 ? 1500 : 2500);
+  for (int i = 0; i < 100; ++i) desk.predictor.observe(0, 1000, i % 2 == 0 ? 1500 : 2500);
   for (int i = 0; i < 5; ++i) desk.push(100, 8.1 * kMillisecond);
   CHECK(desk.take().size() < 3);
 }
@@ -321,7 +321,7 @@ Served serve(double fixed_us, double load, std::size_t count, double noise = 0, 
     }
     const Ids ids = desk.take();
     const double took = desk.batch.plan.predicted_us * (noise > 0 ? std::max(0.5, jitter(random)) : 1);
-    desk.correction.observe(desk.batch.plan.predicted_us, took);
+    desk.predictor.observe(static_cast<std::size_t>(desk.batch.plan.budget), desk.batch.plan.predicted_us, took);
     desk.now = after(desk.now, took);
     for (const std::uint64_t id : ids) {
       const double latency = microseconds(desk.now - came[id - 1]);

@@ -48,7 +48,7 @@ class Machine {
     for (std::size_t d = 0; d < slowness.size(); ++d) {
       packs_.emplace_back(16);
       ends_.emplace_back();
-      if (known) scheduler_.device(d).pace().observe(1000, 1000 * slowness[d]);
+      if (known) scheduler_.device(d).pace().observe(0, 1000, 1000 * slowness[d]);
     }
   }
 

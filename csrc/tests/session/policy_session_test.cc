@@ -111,6 +111,52 @@ TEST_CASE("a latency target counts what waits in the queue and in the engine") {
   CHECK(results.back().grid.tokens() == 16);
 }
 
+TEST_CASE("an engine that is slower than its cost model gets fewer tokens once a pack has told of it") {
+  const Picture picture(1, 32, 32);
+  TestBundle bundle;
+  price_tokens(bundle);
+  bundle.json["engines"][0]["options"] = {{"stall_us", "0"}, {"us_per_token", "4000"}};  // at least: four times as long
+  for (const bool by_run : {false, true}) {
+    Session session(bundle.write(), options());
+    RunOptions run_options;
+    SubmitOptions submit_options;
+    run_options.policy = submit_options.policy = Policy::latency(70000, 4);
+    for (int i = 0; i < 3; ++i) {
+      const Result result = by_run ? std::move(session.run({&picture.view, 1}, nullptr, run_options)[0])
+                                   : session.submit({picture.view, nullptr}, submit_options).result.get();
+      CHECK((i == 0 ? result.grid.tokens() == 64 : result.grid.tokens() <= 16));
+    }
+  }
+}
+
+TEST_CASE("a latency target that was missed is said and counted, and what was spent before counts") {
+  const Picture picture(1, 32, 32);
+  TestBundle bundle;
+  bundle.json["engines"][0]["options"] = {{"stall_us", "20000"}};
+  Session session(bundle.write(), options());
+  const auto asked = [](double target_us, double spent_us) {
+    SubmitOptions submit_options;
+    submit_options.policy = Policy::latency(target_us, 64);
+    submit_options.spent_us = spent_us;
+    return submit_options;
+  };
+  const auto given = [&](const SubmitOptions& one) {
+    return session.submit({picture.view, nullptr}, one).result.get().reason;
+  };
+  CHECK(given(asked(3e9, 0)).empty());
+  const Reason late = given(asked(10000, 0));
+  CHECK(late.missed_by_us > 10000);
+  CHECK(late.to_string().find("; missed by ") != std::string::npos);
+  CHECK(given(asked(3e9, 3.1e9)).missed_by_us >= 100e6);
+  RunOptions run_options;
+  run_options.policy = Policy::latency(10000, 64);
+  const std::vector<ImageView> views(3, picture.view);
+  for (const Result& result : session.run(views, nullptr, run_options)) CHECK(result.reason.missed_by_us > 0);
+  CHECK(session.metrics().targets_met == 1);
+  CHECK(session.metrics().targets_missed == 5);
+  CHECK_THROWS_WITH_AS(given(asked(10000, -1)), "spent_us is -1", InvalidInput);
+}
+
 TEST_CASE("all images of a run share a latency target") {
   const std::vector<Picture> pictures(5, Picture(1, 32, 32));
   TestBundle bundle;

@@ -97,6 +97,7 @@ TEST_CASE("images that are submitted allocate nothing once the session has warme
   for (const int slots : {1, 2}) {
     SessionOptions session_options = options(2);
     session_options.slots = slots;
+    if (slots == 1) session_options.policy = Policy::latency(60e6);  // and what is learned of it
     Session session(bundle().path(), session_options);
     Submitter submitter(session);
     submitter.submit(2000, 200);  // busier than what follows
