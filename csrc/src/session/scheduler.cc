@@ -149,6 +149,13 @@ void Scheduler::give_back(const ScheduledPack& pack, Clock::time_point now) {
   plan_for_another(run, pack.index, now);
 }
 
+bool Scheduler::in_time(std::int32_t tokens, Clock::time_point deadline, Clock::time_point now) {
+  const double own_us = batcher_.alone_us(tokens);
+  return std::any_of(devices_.begin(), devices_.end(), [&](DeviceLoad& one) {
+    return !one.lost() && after(now, one.latency(false).safe_us(own_us)) <= deadline;
+  });
+}
+
 double Scheduler::waiting_us() const {
   double waiting_us = queue_->work_us();
   for (const RunJob* run : runs_) waiting_us += run->left_us;

@@ -35,7 +35,8 @@ void SubmitCall::fill(PendingImage& pending, OwnedImage& image, Done& done) {
   pending.bytes = bytes;
   pending.deadline = options_->deadline_us > 0 ? after(now_, options_->deadline_us) : Clock::time_point::max();
   pending.due = pending.deadline;
-  pending.submitted = now_;
+  pending.submitted = pending.waits_since = now_;
+  pending.read_again = result_.reason.step == CascadeStep::kFirst;
   pending.share_us = share_us_;
   pending.failed_on = -1;
   pending.image = std::move(image);

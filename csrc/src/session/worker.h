@@ -39,7 +39,7 @@ struct Worker {
   }
   /// Predicted, of the pack that it has.
   [[nodiscard]] double left_us(Clock::time_point now) const noexcept {
-    if (phase != Phase::kWriting && phase != Phase::kRunning) return 0;
+    if (abandoned || (phase != Phase::kWriting && phase != Phase::kRunning)) return 0;
     return std::max(0.0, pack.plan->predicted_us - (phase == Phase::kRunning ? microseconds(now - running_since) : 0));
   }
 };
