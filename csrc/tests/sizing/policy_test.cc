@@ -86,10 +86,29 @@ TEST_CASE("a policy is what its text says, and its text what it is") {
 }
 
 TEST_CASE("texts and values that make no sense are refused with what is expected") {
-  for (const char* text : {"", "slow", "native:3", "fast:2", "token-cap", "token-cap:", "token-cap:x", "token-cap:2x",
-                           "token-cap:99999999999", "latency", "latency:20", "latency:ms", "latency:20ms,max_tokens=3",
-                           "latency:20ms,min_tokens=", "content:detail=3", "content:flat", "content:flat=x", "cascade:x", "cascade:1,x",
-                           "cascade:1,0.5,9", "cascade:least=3", "cascade:then=", "Fast"}) {
+  for (const char* text : {"",
+                           "slow",
+                           "native:3",
+                           "fast:2",
+                           "token-cap",
+                           "token-cap:",
+                           "token-cap:x",
+                           "token-cap:2x",
+                           "token-cap:99999999999",
+                           "latency",
+                           "latency:20",
+                           "latency:ms",
+                           "latency:20ms,max_tokens=3",
+                           "latency:20ms,min_tokens=",
+                           "content:detail=3",
+                           "content:flat",
+                           "content:flat=x",
+                           "cascade:x",
+                           "cascade:1,x",
+                           "cascade:1,0.5,9",
+                           "cascade:least=3",
+                           "cascade:then=",
+                           "Fast"}) {
     CHECK_THROWS_WITH_AS(Policy::parse(text), "expected native, token-cap:256, fast", InvalidInput);
   }
   CHECK_THROWS_WITH_AS(Policy::parse("token-cap:0"), "max_tokens of a policy is 0; expected at least 1", InvalidInput);
