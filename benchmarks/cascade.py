@@ -65,7 +65,7 @@ def main() -> None:
     files = sorted(path for path in args.data.glob("*/*") if path.is_file())
     labels = [path.parent.name for path in files]
     with ne.Session(args.bundle, precision=args.precision) as session:
-        images = [session.decoder.decode(path).pixels for path in files]
+        images = [session.decoder.decode(path).image for path in files]
         chosen = policies(args.first, args.by)
         times: list[list[float]] = [[] for _ in chosen]
         rows = [row_of(policy, session.run(images, policy=policy), labels) for policy in chosen]
