@@ -54,6 +54,8 @@ py::dict metrics_dict(const Metrics& metrics) {
   all["packs"] = packs;
   all["tokens"] = py::dict(py::arg("used") = metrics.tokens_used, py::arg("padding") = metrics.tokens_padding);
   all["targets"] = py::dict(py::arg("met") = metrics.targets_met, py::arg("missed") = metrics.targets_missed);
+  all["cascade"] = py::dict(py::arg("accepted") = metrics.cascade_accepted, py::arg("kept") = metrics.cascade_kept,
+                            py::arg("again") = metrics.cascade_again);
   all["deadlines"] = py::dict(py::arg("met") = metrics.deadlines_met, py::arg("missed") = metrics.deadlines_missed);
   py::list devices;
   for (const DeviceMetrics& device : metrics.devices) {

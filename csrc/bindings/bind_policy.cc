@@ -35,6 +35,8 @@ const char* kind_name(const Policy& policy) {
       return "latency";
     case Kind::kContent:
       return "content";
+    case Kind::kCascade:
+      return "cascade";
   }
   return "";
 }
@@ -45,6 +47,7 @@ std::optional<Value> only_of(bool has, Value value) {
 }
 
 bool is_content(const Policy& policy) { return policy.kind() == Kind::kContent; }
+bool is_cascade(const Policy& policy) { return policy.kind() == Kind::kCascade; }
 bool is_latency(const Policy& policy) { return policy.kind() == Kind::kLatency; }
 
 PreprocessSpec preprocess_of(const std::string& alpha, const Rgb& background) {
@@ -118,10 +121,23 @@ void bind_class(py::module_& module) {
           "and below,\n``max_tokens`` (None: all that the rule gives) from ``busy`` on, in proportion "
           "between.\n\nRaises "
           "InvalidInputError.")
+      .def_static(
+          "cascade",
+          [](std::int32_t first, double accept, const std::string& by, std::optional<std::int32_t> then) {
+            if (then == 0) throw InvalidInput("then of a cascade is 0; expected more tokens than first, or None");
+            return Policy::cascade({first, accept, parse_word<CascadeScore>(by), then.value_or(0)});
+          },
+          py::arg("first") = CascadeOptions{}.first, py::arg("accept") = CascadeOptions{}.accept,
+          py::arg("by") = word_of(CascadeOptions{}.by), py::kw_only(), py::arg("then") = py::none(),
+          "Every image runs with at most ``first`` tokens. If the probability of its best class (``by=\"margin\"``: "
+          "how far that is\nabove the second) is at least ``accept``, the result stands; else the image runs again, "
+          "with all tokens that the rule\ngives, or at most ``then``. A bundle with logits only. Raises "
+          "InvalidInputError.")
       .def_static("parse", &Policy::parse, py::arg("text"),
                   "\"native\", \"token-cap:256\", \"fast\", \"balanced\", \"quality\", \"latency:20ms\" (ms, us or s), "
-                  "\"content\";\n\"latency:20ms,min_tokens=128\", "
-                  "\"content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12\".\n\nRaises InvalidInputError.")
+                  "\"content\", \"cascade:128,0.8\";\n\"latency:20ms,min_tokens=128\", "
+                  "\"content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12\",\n"
+                  "\"cascade:128,0.3,by=margin,then=576\".\n\nRaises InvalidInputError.")
       .def_property_readonly("kind", &kind_name, "\"native\", \"token-cap\", \"fast\", ...")
       .def_property_readonly(
           "max_tokens",
@@ -141,6 +157,21 @@ void bind_class(py::module_& module) {
           "flat", [](const Policy& self) { return only_of(is_content(self), self.flat()); }, "Of content; else None.")
       .def_property_readonly(
           "busy", [](const Policy& self) { return only_of(is_content(self), self.busy()); }, "Of content; else None.")
+      .def_property_readonly(
+          "first", [](const Policy& self) { return only_of(is_cascade(self), self.cascade_options().first); },
+          "Most tokens of a cascade's first pass; else None.")
+      .def_property_readonly(
+          "accept", [](const Policy& self) { return only_of(is_cascade(self), self.cascade_options().accept); },
+          "Of a cascade; else None.")
+      .def_property_readonly(
+          "by", [](const Policy& self) { return only_of(is_cascade(self), word_of(self.cascade_options().by)); },
+          "Of a cascade, \"probability\" or \"margin\"; else None.")
+      .def_property_readonly(
+          "then",
+          [](const Policy& self) {
+            return only_of(is_cascade(self) && self.cascade_options().then != 0, self.cascade_options().then);
+          },
+          "Most tokens of a cascade's second pass, if it was given; else None.")
       .def(py::self == py::self)
       .def("__hash__", [](const Policy& self) { return std::hash<std::string>{}(self.to_string()); })
       .def("__str__", &Policy::to_string)

@@ -115,6 +115,9 @@ void bind_result(py::module_& module) {
           "token_count", [](const PyResult& self) { return self.result.tokens; },
           "Tokens that the image took in its pack, prefix tokens included.")
       .def_property_readonly(
+          "total_token_count", [](const PyResult& self) { return self.result.total_tokens; },
+          "The same of all passes: more than ``token_count`` if a cascade ran the image twice.")
+      .def_property_readonly(
           "pack", [](const PyResult& self) { return self.result.pack; },
           "Number of its pack: in its run, or among all packs of submitted images. -1: it was in none.")
       .def_property_readonly(

@@ -43,7 +43,8 @@ py::dict state_of(const PyResult& self) {
                   py::arg("sizing") = sizing_words(self), py::arg("decoding") = self.decoding,
                   py::arg("index") = self.index, py::arg("tag") = self.tag, py::arg("labels") = self.classes.labels,
                   py::arg("scores") = word_of(self.classes.scores), py::arg("error") = self.error,
-                  py::arg("lost") = self.lost, py::arg("cached") = result.cached);
+                  py::arg("lost") = self.lost, py::arg("cached") = result.cached,
+                  py::arg("total_token_count") = result.total_tokens);
 }
 
 OutputView view_of(const py::object& values) {
@@ -72,6 +73,8 @@ PyResult from_state(const py::dict& state) {
   std::tie(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x) =
       state["placement"].cast<std::tuple<bool, std::int32_t, std::int32_t, double, double>>();
   result.tokens = state["token_count"].cast<std::int32_t>();
+  result.total_tokens = result.tokens;
+  if (state.contains("total_token_count")) result.total_tokens = state["total_token_count"].cast<std::int32_t>();
   result.pack = state["pack"].cast<std::int32_t>();
   std::tie(result.first_token, result.pack_tokens) = state["pack_rows"].cast<std::pair<std::int32_t, std::int32_t>>();
   std::tie(result.latency_us, result.queue_us) = state["times_us"].cast<std::pair<double, double>>();

@@ -59,6 +59,9 @@ class Result:
     def token_count(self) -> int:
         """Tokens that the image took in its pack, prefix tokens included."""
     @property
+    def total_token_count(self) -> int:
+        """The same of all passes: more than ``token_count`` if a cascade ran the image twice."""
+    @property
     def pack(self) -> int:
         """Number of its pack: in its run, or among all packs of submitted images. -1: it was in none."""
     @property
@@ -210,9 +213,19 @@ class Policy:
         """
 
     @staticmethod
+    def cascade(first: int = 128, accept: float = 0.8, by: str = "probability", *, then: int | None = None) -> Policy:
+        """Every image runs with at most ``first`` tokens. If the probability of its best class (``by="margin"``: how
+        far that is above the second) is at least ``accept``, the result stands; else the image runs again, with all
+        tokens that the rule gives, or at most ``then``. A bundle with logits only.
+
+        Raises InvalidInputError.
+        """
+
+    @staticmethod
     def parse(text: str) -> Policy:
-        """ "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content";
-        "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12".
+        """ "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content",
+        "cascade:128,0.8"; "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12",
+        "cascade:128,0.3,by=margin,then=576".
 
         Raises InvalidInputError.
         """
@@ -229,6 +242,14 @@ class Policy:
     def flat(self) -> float | None: ...
     @property
     def busy(self) -> float | None: ...
+    @property
+    def first(self) -> int | None: ...
+    @property
+    def accept(self) -> float | None: ...
+    @property
+    def by(self) -> str | None: ...
+    @property
+    def then(self) -> int | None: ...
     def __eq__(self, other: object) -> bool: ...
     def __hash__(self) -> int: ...
     def __getstate__(self) -> str: ...

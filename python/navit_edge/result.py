@@ -103,6 +103,8 @@ def values_of(result: Result, labels: Sequence[str], top_k: int, *, classify: Cl
         "pack": int(result.pack),
         "latency_ms": round(float(result.latency_ms), 3),
     }
+    if result.total_token_count != result.token_count:
+        values["total_tokens"] = int(result.total_token_count)
     if result.reason:
         values["reason"] = without_halves(result.reason)
     if classify is not None:

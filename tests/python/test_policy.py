@@ -64,6 +64,8 @@ POLICIES = [
     ne.Policy.preset("quality"),
     ne.Policy.latency(12.5, min_tokens=32),
     ne.Policy.content(min_tokens=32, max_tokens=512, flat=0.01, busy=0.2),
+    ne.Policy.cascade(),
+    ne.Policy.cascade(64, 0.25, "margin", then=576),
 ]
 
 
@@ -76,6 +78,9 @@ def test_policies_compare_hash_pickle_and_print_as_what_they_are() -> None:
         assert str(policy) in repr(policy)
     assert (POLICIES[5].target_ms, POLICIES[5].min_tokens, POLICIES[5].max_tokens) == (12.5, 32, None)
     assert (POLICIES[6].min_tokens, POLICIES[6].max_tokens, POLICIES[6].flat, POLICIES[6].busy) == (32, 512, 0.01, 0.2)
+    assert (POLICIES[7].first, POLICIES[7].accept, POLICIES[7].by, POLICIES[7].then) == (128, 0.8, "probability", None)
+    assert (POLICIES[8].first, POLICIES[8].accept, POLICIES[8].by, POLICIES[8].then) == (64, 0.25, "margin", 576)
+    assert (POLICIES[8].kind, str(POLICIES[7])) == ("cascade", "cascade:128,0.8")
     with pytest.raises(AttributeError):
         POLICIES[1].max_tokens = 3  # type: ignore[misc]
 
@@ -89,6 +94,9 @@ def test_policies_compare_hash_pickle_and_print_as_what_they_are() -> None:
         (lambda: ne.Policy.latency(math.nan), "expected a time above 0"),
         (lambda: ne.Policy.content(max_tokens=0), "max_tokens of a policy is 0"),
         (lambda: ne.Policy.content(flat=0.3), "flat 0.3 and busy 0.12; expected"),
+        (lambda: ne.Policy.cascade(64, 1.5), "accept of a cascade is 1.5; expected a probability or a margin, 0 to 1"),
+        (lambda: ne.Policy.cascade(64, by="luck"), "luck.*probability"),
+        (lambda: ne.Policy.cascade(64, then=32), "first 64 and then 32; expected the second pass to have more"),
         (lambda: ne.Policy.parse("latency:20"), 'policy "latency:20": .*unit.*expected native, token-cap:256'),
     ],
 )

@@ -61,8 +61,12 @@ struct Metrics {
   /// By a stream's drop policy: the image, which then also counts as cancelled if it had been submitted, or its
   /// result, if nobody had fetched it.
   std::uint64_t dropped = 0;
-  std::uint64_t scaled_down = 0;    // completed with fewer tokens than the bundle's sizing rule gives: budget or policy
-  std::uint64_t deadlines_met = 0;  // completed in time, of those that had a deadline
+  std::uint64_t scaled_down = 0;  // completed with fewer tokens than the bundle's sizing rule gives: budget or policy
+  // Of first passes of cascades: results that stood, those that stood for want of time, images that ran again.
+  std::uint64_t cascade_accepted = 0;
+  std::uint64_t cascade_kept = 0;
+  std::uint64_t cascade_again = 0;
+  std::uint64_t deadlines_met = 0;     // completed in time, of those that had a deadline
   std::uint64_t deadlines_missed = 0;  // completed, but late
   std::uint64_t targets_met = 0;       // completed within the target of their latency policy
   std::uint64_t targets_missed = 0;    // completed, but later (Reason::missed_by_us)
@@ -85,7 +89,8 @@ struct Metrics {
   MemoryMetrics memory;
 
   // Times in seconds.
-  Histogram queue{Buckets::seconds()};    // of an image: from submission to the start of its pack
+  // Of an image: from submission to the start of its pack; of one that runs again once more, from its first result.
+  Histogram queue{Buckets::seconds()};
   Histogram latency{Buckets::seconds()};  // of a completed image: from submission to its result
   Histogram preprocess{Buckets::seconds()};
   Histogram engine{Buckets::seconds()};
@@ -94,9 +99,9 @@ struct Metrics {
   Histogram slack{Buckets::seconds()};    // what was left of a deadline that was met
   Histogram overrun{Buckets::seconds()};  // by how much one was missed
 
-  Histogram fill{Buckets::ratio()};          // of a completed pack: used tokens / T
-  Histogram pack_images{Buckets::images()};  // of a completed pack
-  Histogram image_tokens{Buckets::tokens()};
+  Histogram fill{Buckets::ratio()};           // of a completed pack: used tokens / T
+  Histogram pack_images{Buckets::images()};   // of a completed pack
+  Histogram image_tokens{Buckets::tokens()};  // of each pass
 
   /// Of all codes.
   [[nodiscard]] std::uint64_t failures() const noexcept {

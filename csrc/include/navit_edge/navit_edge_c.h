@@ -142,7 +142,7 @@ typedef struct navit_edge_c_result {
   navit_edge_c_view deepstack; /* [tokens of the language model, deepstack_layers * D] */
   int64_t deepstack_layers;    /* 0: there is no deepstack */
   int32_t cached;              /* 1: computed for another image of the same pixels; it was in no pack */
-  int32_t reserved;            /* 0 */
+  int32_t total_tokens;        /* of all passes: more than `tokens` if a cascade ran the image twice */
 } navit_edge_c_result;
 
 /* Images done, failed ones among them, of all. Called on the thread that called navit_edge_c_run. */

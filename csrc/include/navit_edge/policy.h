@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "navit_edge/cxx20.h"
+#include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
 
@@ -22,11 +23,21 @@ struct ContentOptions {
   friend bool operator==(const ContentOptions&, const ContentOptions&) = default;
 };
 
+/// Of a cascade: every image runs with at most `first` patches. If its score is at least `accept`, that result stands;
+/// else the image runs again, with all that the sizing rule gives or at most `then`. A bundle with logits only.
+struct CascadeOptions {
+  std::int32_t first = 128;
+  double accept = 0.8;
+  CascadeScore by = CascadeScore::kProbability;
+  std::int32_t then = 0;  // 0: what the bundle's sizing rule gives
+  friend bool operator==(const CascadeOptions&, const CascadeOptions&) = default;
+};
+
 /// Chooses the tokens of an image: patches, prefix tokens not counted. Never more than the bundle's sizing rule gives,
 /// the aspect kept. A value: always valid, cheap to copy.
 class NAVIT_EDGE_API Policy {
  public:
-  enum class Kind : std::uint8_t { kNative, kTokenCap, kFast, kBalanced, kQuality, kLatency, kContent };
+  enum class Kind : std::uint8_t { kNative, kTokenCap, kFast, kBalanced, kQuality, kLatency, kContent, kCascade };
 
   /// What the sizing rule gives; what a default Policy is.
   static Policy native() noexcept { return {}; }
@@ -38,10 +49,12 @@ class NAVIT_EDGE_API Policy {
   /// before it included; at least `min_tokens`, also if the target cannot be met so.
   static Policy latency(double target_us, std::int32_t min_tokens = kLeastTokens);
   static Policy content(const ContentOptions& options = {});
+  static Policy cascade(const CascadeOptions& options = {});
   // The functions above throw InvalidInput for values that make no sense.
 
-  /// "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content";
-  /// "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12". Throws InvalidInput.
+  /// "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content",
+  /// "cascade:128,0.8"; "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12",
+  /// "cascade:128,0.3,by=margin,then=576". Throws InvalidInput.
   static Policy parse(std::string_view text);
   /// What `parse` takes; equal policies give equal texts.
   [[nodiscard]] std::string to_string() const;
@@ -52,6 +65,9 @@ class NAVIT_EDGE_API Policy {
   [[nodiscard]] double target_us() const noexcept { return target_us_; }                  // latency
   [[nodiscard]] double flat() const noexcept { return content_.flat; }                    // content
   [[nodiscard]] double busy() const noexcept { return content_.busy; }                    // content
+  [[nodiscard]] const CascadeOptions& cascade_options() const noexcept { return cascade_; }
+  /// Of a cascade: what the images follow that run again, native or a token cap.
+  [[nodiscard]] Policy second_pass() const;
 
   friend bool operator==(const Policy&, const Policy&) = default;
 
@@ -59,6 +75,7 @@ class NAVIT_EDGE_API Policy {
   Kind kind_ = Kind::kNative;
   double target_us_ = 0;
   ContentOptions content_;
+  CascadeOptions cascade_;
 };
 
 }  // namespace navit_edge

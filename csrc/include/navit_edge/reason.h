@@ -10,6 +10,16 @@
 
 namespace navit_edge {
 
+/// How far a cascade is with an image.
+enum class CascadeStep : std::uint8_t {
+  kNone,      // no cascade, or one that has nothing to choose: the image is small
+  kFirst,     // the first pass waits or runs
+  kAccepted,  // its result stands
+  kKept,      // it stands since the deadline leaves no time for the second pass
+  kAgain,     // the second pass waits or runs
+  kSecond,    // its result stands
+};
+
 /// Empty if the image got what the rule gives. Holds no memory of its own.
 struct NAVIT_EDGE_API Reason {
   // What a policy chose.
@@ -23,6 +33,8 @@ struct NAVIT_EDGE_API Reason {
   double waiting_us = 0;        // latency: of what was given before
   double missed_by_us = 0;      // latency: it took so much longer than the target
   double complexity = 0;        // content
+  CascadeStep step = CascadeStep::kNone;
+  double score = 0;  // cascade, from kAccepted on: the first pass's
 
   // What did not fit the engine (SessionOptions::overflow); {0, 0} if all did.
   Grid wanted;

@@ -36,26 +36,27 @@ struct NAVIT_EDGE_API OutputView {
 /// The result of one image. Its outputs are views of what its pack gave, and keep all of that: the rows of the other
 /// images, too. For what you keep long call `own_outputs`.
 struct NAVIT_EDGE_API Result {
-  Size image;                    // as given
-  Grid grid;                     // as run: grid * P pixels
-  Placement placement;           // where the image lies on them
-  std::int32_t tokens = 0;       // prefix tokens included
-  std::int32_t pack = -1;        // which pass: of its run, or of all packs of submitted images
-  std::int32_t first_token = 0;  // where it begins in its pack: the row of its first token, of a prefix or a patch
-  std::int32_t pack_tokens = 0;  // T of its pack, padding included; 0: it was in none
-  std::size_t pack_bytes = 0;    // of all outputs of its pack: what a view of one keeps; 0: it was in none
-  std::uint64_t id = 0;          // what submit returned; 0 in a run
-  std::uint64_t tag = 0;         // SubmitOptions::tag
-  double queue_us = 0;           // from submit, or from the start of the run, to the start of its pack's preprocessing
-  double latency_us = 0;         // from the start of its pack's preprocessing to its pack's outputs
-  OutputView logits;             // [1, classes]
-  OutputView embedding;          // [1, D]
-  OutputView token_features;     // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
-  OutputView projected;          // [rows * cols / merge^2, D]: as a language model takes them
-  OutputView deepstack;          // [rows * cols / merge^2, layers, D]: of middle blocks, for its first layers
-  Reason reason;                 // why it has fewer tokens than its sizing rule gives; empty if it has them all
-  bool cached = false;           // computed for another image of the same content: it was in no pack (docs/cache.md)
-  std::exception_ptr error;      // set instead of the outputs if this image failed
+  Size image;                     // as given
+  Grid grid;                      // as run: grid * P pixels
+  Placement placement;            // where the image lies on them
+  std::int32_t tokens = 0;        // prefix tokens included
+  std::int32_t total_tokens = 0;  // of all passes: more than `tokens` if a cascade ran it twice
+  std::int32_t pack = -1;         // which pass: of its run, or of all packs of submitted images
+  std::int32_t first_token = 0;   // where it begins in its pack: the row of its first token, of a prefix or a patch
+  std::int32_t pack_tokens = 0;   // T of its pack, padding included; 0: it was in none
+  std::size_t pack_bytes = 0;     // of all outputs of its pack: what a view of one keeps; 0: it was in none
+  std::uint64_t id = 0;           // what submit returned; 0 in a run
+  std::uint64_t tag = 0;          // SubmitOptions::tag
+  double queue_us = 0;            // from submit, or from the start of the run, to the start of its pack's preprocessing
+  double latency_us = 0;          // from the start of its pack's preprocessing to its pack's outputs; the last pass's
+  OutputView logits;              // [1, classes]
+  OutputView embedding;           // [1, D]
+  OutputView token_features;      // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
+  OutputView projected;           // [rows * cols / merge^2, D]: as a language model takes them
+  OutputView deepstack;           // [rows * cols / merge^2, layers, D]: of middle blocks, for its first layers
+  Reason reason;                  // why it has fewer tokens than its sizing rule gives; empty if it has them all
+  bool cached = false;            // computed for another image of the same content: it was in no pack (docs/cache.md)
+  std::exception_ptr error;       // set instead of the outputs if this image failed
 
   [[nodiscard]] OutputView& output(GraphOutput kind) noexcept;
   [[nodiscard]] const OutputView& output(GraphOutput kind) const noexcept;

@@ -150,6 +150,11 @@ template <>
 inline constexpr Words<5> kWords<GraphOutput>{"output", {"logits", "embedding", "tokens", "projected", "deepstack"}};
 
 /// What the score of a class is: the softmax of all logits, or the sigmoid of its own.
+/// What a cascade accepts a result by: the probability of the best class, or how far it is above the second one.
+enum class CascadeScore : std::int32_t { kProbability, kMargin };
+template <>
+inline constexpr Words<2> kWords<CascadeScore>{"by", {"probability", "margin"}};
+
 enum class Scores : std::int32_t { kSoftmax, kSigmoid };
 template <>
 inline constexpr Words<2> kWords<Scores>{"scores", {"softmax", "sigmoid"}};

@@ -36,6 +36,12 @@ std::uint64_t own_outputs(Result& result) {
 
 void share_result(const Result& from, Result& to) noexcept {
   to.placement = from.placement;
+  if (from.reason.step != CascadeStep::kNone) {
+    to.grid = from.grid;
+    to.tokens = from.tokens;
+    to.total_tokens = from.total_tokens;
+    to.reason = from.reason;
+  }
   for (std::size_t i = 0; i < kWords<GraphOutput>.words.size(); ++i) {
     to.output(value_at<GraphOutput>(i)) = from.output(value_at<GraphOutput>(i));
   }
@@ -65,6 +71,7 @@ bool ResultCache::recall(const ResultKey& key, Result& result, std::string* note
     result.image = entry.result.image;
     result.grid = entry.result.grid;
     result.tokens = entry.result.tokens;
+    result.total_tokens = entry.result.total_tokens;
     result.reason = entry.result.reason;
   }
   share_result(entry.result, result);

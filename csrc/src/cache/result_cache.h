@@ -71,7 +71,8 @@ class ResultCache {
   std::atomic<std::uint64_t> coalesced_{0};
 };
 
-/// What a result that was computed for another image of the same content shares with it. `to` keeps what is its own.
+/// What a result that was computed for another image of the same content shares with it. `to` keeps what is its own;
+/// of a cascade also grid, tokens and reason are what the other's result has.
 void share_result(const Result& from, Result& to) noexcept;
 
 }  // namespace navit_edge

@@ -28,6 +28,7 @@ ResultKey KeyMaker::of(const ImageView& image, Grid grid, const Policy& policy, 
   hash.digest(session_);
   hash.digest(content != nullptr ? content->digest : pixel_digest(image, preprocess, threads));
   hash.number(image.height_px).number(image.width_px).number(grid.rows).number(grid.cols);
+  if (policy.kind() == Policy::Kind::kCascade) hash.text(policy.to_string());  // the grid is the first pass's
   return hash.finish();
 }
 

@@ -101,6 +101,9 @@ void write(Writer& out, const TraceEvent& event) {
     case Kind::kRecalled:
       out.instant("recalled", kSessionThread, event.at_ns, "t", image);
       break;
+    case Kind::kRunsAgain:
+      out.instant("runs again", kSessionThread, event.at_ns, "t", image);
+      break;
     case Kind::kCancelled:
       out.instant("cancelled", kSessionThread, event.at_ns, "t", image);
       break;

@@ -155,6 +155,12 @@ std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
               [](M m) { return m.dropped; });
   out.counter("navit_edge_images_scaled_down_total", "Images completed with fewer tokens than the bundle's rule gives.",
               [](M m) { return m.scaled_down; });
+  out.counter("navit_edge_cascade_accepted_total", "Results of a cascade's first pass that stood.",
+              [](M m) { return m.cascade_accepted; });
+  out.counter("navit_edge_cascade_kept_total", "Those that stood since a deadline left no time for a second pass.",
+              [](M m) { return m.cascade_kept; });
+  out.counter("navit_edge_cascade_again_total", "Images that a cascade ran again.",
+              [](M m) { return m.cascade_again; });
   out.counter("navit_edge_deadlines_met_total", "Images completed within their deadline.",
               [](M m) { return m.deadlines_met; });
   out.counter("navit_edge_deadlines_missed_total", "Images completed after their deadline.",

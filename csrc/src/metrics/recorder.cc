@@ -151,6 +151,21 @@ void Recorder::failed(std::uint64_t id, ErrorCode code, Clock::time_point submit
   }
 }
 
+void Recorder::runs_again(std::uint64_t id, Clock::time_point now) noexcept {
+  count(shard().again);
+  pack_undone(1);
+  if (!trace_.on()) return;
+  TraceEvent event;
+  event.kind = TraceEvent::Kind::kRunsAgain;
+  event.id = id;
+  trace_.push(event, now);
+}
+
+void Recorder::cascaded(CascadeStep step) noexcept {
+  if (step == CascadeStep::kAccepted) count(shard().accepted);
+  if (step == CascadeStep::kKept) count(shard().kept);
+}
+
 void Recorder::cancelled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept {
   count(shard().cancelled);
   left_queue(TraceEvent::Kind::kCancelled, id, ErrorCode::kCancelled, submitted, now);
@@ -238,6 +253,9 @@ Metrics Recorder::metrics() const {
     all.scaled_down += one.scaled_down.load(kRelaxed);
     all.targets_met += one.targets_met.load(kRelaxed);
     all.targets_missed += one.targets_missed.load(kRelaxed);
+    all.cascade_accepted += one.accepted.load(kRelaxed);
+    all.cascade_kept += one.kept.load(kRelaxed);
+    all.cascade_again += one.again.load(kRelaxed);
     all.packs_failed += one.packs_failed.load(kRelaxed);
     all.tokens_used += one.tokens_used.load(kRelaxed);
     all.tokens_padding += one.tokens_padding.load(kRelaxed);

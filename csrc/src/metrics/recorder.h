@@ -13,6 +13,7 @@
 #include "metrics/trace.h"
 #include "navit_edge/error.h"
 #include "navit_edge/metrics.h"
+#include "navit_edge/reason.h"
 
 namespace navit_edge {
 
@@ -49,8 +50,8 @@ struct PackRecord {
 /// throws while no trace is recorded; with one they share a lock that is held for some tens of nanoseconds.
 ///
 /// An image goes through `submitted`, then either `started` and one of `completed` and `failed`, or `recalled`, or one
-/// of `failed` and `cancelled` with `waited`. A pack goes through `pack_begun`, then one of `pack_done` and
-/// `pack_failed`.
+/// of `failed` and `cancelled` with `waited`; between, `started` and `runs_again` for each pass but the last. A pack
+/// goes through `pack_begun`, then one of `pack_done` and `pack_failed`.
 class Recorder {
  public:
   void submitted(std::uint64_t count = 1) noexcept;
@@ -68,6 +69,10 @@ class Recorder {
   /// It never joined a pack, since its result was there, or was computed for another.
   void recalled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now, Clock::time_point deadline,
                 bool scaled_down) noexcept;
+  /// It has joined a pack, and waits again: for the second pass of a cascade.
+  void runs_again(std::uint64_t id, Clock::time_point now) noexcept;
+  /// Of a completed image: how its cascade ended.
+  void cascaded(CascadeStep step) noexcept;
   void cancelled(std::uint64_t id, Clock::time_point submitted, Clock::time_point now) noexcept;
   /// A stream left an image out, whose tag this is. If the image had come here, its own end is told apart from this.
   void dropped(std::uint64_t tag) noexcept;
@@ -97,6 +102,7 @@ class Recorder {
   struct alignas(64) Shard {
     Counter submitted{0}, joined{0}, recalled{0};  // joined: a pack, failed ones included
     Counter cancelled{0}, dropped{0}, scaled_down{0}, targets_met{0}, targets_missed{0};
+    Counter accepted{0}, kept{0}, again{0};               // by cascades
     Counter failed[kErrorCodes] = {}, failed_waiting{0};  // the latter: before a pack
     Counter packs_failed{0}, tokens_used{0}, tokens_padding{0};
     AtomicHistogram queue, latency, preprocess, engine, unpack, pack, slack, overrun, fill, pack_images, image_tokens;

@@ -24,6 +24,7 @@ struct TraceEvent {
     kInFlight,        // gauge: packs in flight
     kCancelled,       // an image
     kRecalled,        // an image
+    kRunsAgain,       // an image, by a cascade
     kDropped,         // an image; its tag
     kFailed,          // an image; code
     kDeadlineMissed,  // an image; by spans_ns[0]

@@ -29,7 +29,7 @@ void CompletionQueue::release(const std::vector<PendingImage*>& images) noexcept
   {
     const std::lock_guard lock(mutex_);
     for (PendingImage* image : images) {
-      if (image->image.owner == nullptr) continue;
+      if (image->image.owner == nullptr || image->read_again) continue;
       try {
         owners_.push_back(std::move(image->image.owner));
       } catch (const std::bad_alloc&) {  // it goes with its result

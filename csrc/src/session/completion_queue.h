@@ -25,7 +25,7 @@ class CompletionQueue {
   void put(PendingImage& image);
   /// The same of a list over `twin`, which may be empty.
   void put_twins(PendingImage* first);
-  /// Takes the owners of images that have been read; if memory has run out, with their results.
+  /// Takes the owners of images that have been read for the last time; if memory has run out, with their results.
   void release(const std::vector<PendingImage*>& images) noexcept;
   /// Images that were put and not taken back.
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }

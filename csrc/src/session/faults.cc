@@ -1,6 +1,7 @@
 #include "session/faults.h"
 
 #include "navit_edge/error.h"
+#include "session/cascade.h"
 
 namespace navit_edge {
 
@@ -27,6 +28,25 @@ void Faults::give_back(const ScheduledPack& pack, const std::exception_ptr& over
   if (over != nullptr) fail_all_waiting(over);
 }
 
+void Faults::end_images(const ScheduledPack& pack, const std::exception_ptr& over) {
+  Queue& queue = submissions_.queue();
+  bool any = false;
+  for (PendingImage* image : pack.batch.images) {
+    if (runs_again(image->result)) {
+      any = true;
+      image->begin_second_pass(scheduler_.share_us(image->result.tokens));
+      queue.places().enter(image->priority, image->bytes);  // whether there is room or not
+      queue.push(*image);
+    } else if (image->result.reason.step == CascadeStep::kKept) {
+      twins_.part(*image);
+      completions_.put(*image);
+    } else {
+      complete(*image);
+    }
+  }
+  if (any && over != nullptr) fail_all_waiting(over);
+}
+
 void Faults::complete(PendingImage& image) {
   PendingImage* const twins = twins_.leave(image, observer_);
   completions_.put(image);
@@ -38,6 +58,11 @@ void Faults::fail_rest(RunJob& job, const std::exception_ptr& error) {
   observer_.rest_failed(job, error);
   job.fail_rest(error);
   scheduler_.remove(job);
+}
+
+void Faults::fail_again(RunJob& job, const std::exception_ptr& error) {
+  observer_.again_failed(job, error);
+  job.fail_again(error);
 }
 
 void Faults::fail_all_waiting(const std::exception_ptr& error) {

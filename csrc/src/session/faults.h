@@ -39,10 +39,15 @@ class Faults {
   [[nodiscard]] bool may_run_again(const ScheduledPack& pack) const noexcept;
   /// It waits again. `over`: nothing is run any more, for this reason; null: it will be run.
   void give_back(const ScheduledPack& pack, const std::exception_ptr& over);
+  /// Submitted images whose pack has ended: to their callbacks, or into the queue again for a cascade's second pass.
+  /// `over` as that of give_back.
+  void end_images(const ScheduledPack& pack, const std::exception_ptr& over);
   /// Its result is there, or its error: to the callback, and to those that wait for the same.
   void complete(PendingImage& image);
   /// The packs of a run that have not begun will not.
   void fail_rest(RunJob& job, const std::exception_ptr& error);
+  /// Its images that would have a second pass have none.
+  void fail_again(RunJob& job, const std::exception_ptr& error);
   void fail_all_waiting(const std::exception_ptr& error);
   void lose(Device& device);
   /// The device of the pack is lost: it does not come back from the engine. If memory runs out it throws, and nothing

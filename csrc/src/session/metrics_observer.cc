@@ -1,6 +1,7 @@
 #include "session/metrics_observer.h"
 
 #include "navit_edge/error.h"
+#include "session/cascade.h"
 
 namespace navit_edge {
 
@@ -46,6 +47,7 @@ void MetricsObserver::recalled(const RunJob& job, std::size_t image) noexcept {
 
 void MetricsObserver::twins_ended(const RunJob& job, const PackPlan& pack) noexcept {
   for (const std::int32_t image : pack.images) {
+    if (runs_again(job.results[static_cast<std::size_t>(image)])) continue;
     job.each_twin(static_cast<std::size_t>(image), [&](std::size_t twin) { recalled(job, twin); });
   }
 }
@@ -72,11 +74,21 @@ void MetricsObserver::rest_failed(const RunJob& job, const std::exception_ptr& e
   }
 }
 
+void MetricsObserver::again_failed(const RunJob& job, const std::exception_ptr& error) {
+  const ErrorCode code = code_of(error);
+  const Clock::time_point now = Clock::now();
+  for (std::size_t i = 0; i < job.results.size(); ++i) {
+    if (!runs_again(job.results[i])) continue;
+    recorder_.failed(job.first_id + i, code, job.start, now, true);
+    job.each_twin(i, [&](std::size_t twin) { recorder_.failed(job.first_id + twin, code, job.start, now, true); });
+  }
+}
+
 void MetricsObserver::started(const ScheduledPack& pack) {
   for (const std::int32_t index : pack.plan->images) {
     const auto i = static_cast<std::size_t>(index);
     const ScheduledPack::Image image = pack.image(i);
-    recorder_.started(image.id, image.submitted, pack.claimed, pack.results[i].tokens, pack.number);
+    recorder_.started(image.id, image.waits_since, pack.claimed, pack.results[i].tokens, pack.number);
   }
 }
 
@@ -128,8 +140,11 @@ void MetricsObserver::ended(const ScheduledPack& pack, const PackRunner& runner,
     const std::exception_ptr& cause = error != nullptr ? error : result.error;
     if (cause != nullptr) {
       recorder_.failed(image.id, code_of(cause), image.submitted, now, false);
+    } else if (runs_again(result)) {
+      recorder_.runs_again(image.id, now);
     } else {
       if (image.promise->made()) recorder_.target(!(result.reason.missed_by_us > 0));
+      recorder_.cascaded(result.reason.step);
       recorder_.completed(image.id, image.submitted, now, image.deadline, result.reason.fewer_tokens());
     }
   }

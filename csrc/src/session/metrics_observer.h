@@ -35,6 +35,8 @@ class MetricsObserver {
   void twins_ended(const RunJob& job, const PackPlan& pack) noexcept;
   /// The packs of a run that have not begun will not.
   void rest_failed(const RunJob& job, const std::exception_ptr& error);
+  /// Images of a run that would have a second pass have none.
+  void again_failed(const RunJob& job, const std::exception_ptr& error);
 
   /// Gives the pack its number.
   void claimed(ScheduledPack& pack) noexcept { pack.number = recorder_.pack_begun(pack.plan->images.size()); }

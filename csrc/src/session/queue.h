@@ -30,10 +30,12 @@ struct PendingImage {
   Clock::time_point due;       // `wanted`, until it cannot be kept; then a later time, see Batcher::take
   bool stepped_back = false;   // `due` is that later time, though perhaps the same: deadlines may be no time ahead
   Clock::time_point submitted;
-  std::uint64_t epoch = 0;      // drains before it
-  std::uint64_t bytes = 0;      // of its pixels, as its place counts them
-  double share_us = 0;          // of a pack of images like it: what it adds to the work that waits
-  std::int32_t failed_on = -1;  // a device, by its index: it is run again, by another
+  Clock::time_point waits_since;  // the same; of a second pass the end of the first
+  bool read_again = false;        // its pixels may be needed for a second pass
+  std::uint64_t epoch = 0;        // drains before it
+  std::uint64_t bytes = 0;        // of its pixels, as its place counts them
+  double share_us = 0;            // of a pack of images like it: what it adds to the work that waits
+  std::int32_t failed_on = -1;    // a device, by its index: it is run again, by another
   OwnedImage image;
   Result result;
   Done done;
@@ -46,6 +48,14 @@ struct PendingImage {
 
   /// By its deadline and its latency target, the earlier one.
   [[nodiscard]] Clock::time_point wanted() const noexcept { return std::min(deadline, promise.due(submitted)); }
+  /// Its first pass has ended: it is to be pushed again.
+  void begin_second_pass(double share) noexcept {
+    due = wanted();
+    waits_since = Clock::now();
+    read_again = false;
+    share_us = share;
+    failed_on = -1;
+  }
   /// Lets go of all that it was given.
   void clear() noexcept {
     image = {};

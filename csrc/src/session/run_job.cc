@@ -9,6 +9,7 @@
 #include "navit_edge/error.h"
 #include "plan/learned_plan.h"
 #include "plan/two_streams.h"
+#include "session/cascade.h"
 #include "session/wait.h"
 
 namespace navit_edge {
@@ -50,8 +51,7 @@ void RunJob::plan(const SessionContext& context, const Load& load, const Learned
     throw InvalidInput("there are " + std::to_string(known.size()) + " contents for " + std::to_string(images.size()) +
                        " images; expected one for each, or none");
   }
-  std::vector<std::int32_t> token_counts;
-  std::vector<std::int32_t> image_of;  // index among the runnable -> index among all
+  std::vector<std::int32_t> runnable;
   grids.resize(images.size());
   results.resize(images.size());
   std::size_t sized = 0;
@@ -74,39 +74,58 @@ void RunJob::plan(const SessionContext& context, const Load& load, const Learned
     if (waits(i)) --images_done;
     if (results[i].error != nullptr || results[i].cached) continue;
     --images_done;
-    token_counts.push_back(results[i].tokens);
-    image_of.push_back(static_cast<std::int32_t>(i));
+    runnable.push_back(static_cast<std::int32_t>(i));
   }
+  plan_images(runnable, context, learned, may_pair, std::move(devices));
+  report.plan_us = microseconds_since(start);
+}
+
+bool RunJob::plan_second_pass(const SessionContext& context, const LearnedCost& learned, bool may_pair,
+                              std::vector<PlanDevice> devices) {
+  pass_start = Clock::now();
+  std::vector<std::int32_t> again;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (runs_again(results[i])) again.push_back(static_cast<std::int32_t>(i));
+  }
+  if (again.empty()) return false;
+  plan_images(again, context, learned, may_pair, std::move(devices));
+  report.plan_us += microseconds_since(pass_start);
+  return true;
+}
+
+/// Packs behind those that there are.
+void RunJob::plan_images(std::span<const std::int32_t> which, const SessionContext& context, const LearnedCost& learned,
+                         bool may_pair, std::vector<PlanDevice> devices) {
+  std::vector<std::int32_t> token_counts;
+  token_counts.reserve(which.size());
+  for (const std::int32_t image : which) token_counts.push_back(results[static_cast<std::size_t>(image)].tokens);
   PlanLimits limits = context.limits;
   limits.devices = std::move(devices);
   const std::vector<double> slowness = relative_slowness(limits, learned);
   slow_down(limits.cost, slowness);
   Plan plan = plan_packs(token_counts, limits);
-  plans = std::move(plan.packs);
-  report.predicted_us = plan.predicted_us;
-  if (!slowness.empty()) {
-    for (PackPlan& pack : plans) pack.predicted_us /= slowness[static_cast<std::size_t>(pack.budget)];
-  }
+  report.predicted_us += plan.predicted_us;
   report.cost_measured = context.limits.cost.measured;
-  for (PackPlan& pack : plans) {
-    for (std::int32_t& image : pack.images) image = image_of[static_cast<std::size_t>(image)];
+  token_counts.clear();
+  const std::size_t first = plans.size();
+  for (PackPlan& pack : plan.packs) {
+    if (!slowness.empty()) pack.predicted_us /= slowness[static_cast<std::size_t>(pack.budget)];
+    for (std::int32_t& image : pack.images) image = which[static_cast<std::size_t>(image)];
+    token_counts.push_back(pack.tokens);
+    plans.push_back(std::move(pack));
   }
   report.packs.resize(plans.size());
-  deal(context.choice.devices.size());
-  if (may_pair && plans.size() >= 2) {
-    token_counts.clear();
-    for (const PackPlan& pack : plans) token_counts.push_back(pack.tokens);
-    paired_packs = packs_on_two_streams(token_counts);
-  }
-  report.plan_us = microseconds_since(start);
+  deal(context.choice.devices.size(), first);
+  if (may_pair && token_counts.size() >= 2) paired_packs = first + packs_on_two_streams(token_counts);
 }
 
-void RunJob::deal(std::size_t devices) {
+void RunJob::deal(std::size_t devices, std::size_t first) {
   waiting.assign(devices, {});
   waiting_us.assign(devices, 0);
   failed_on.assign(plans.size(), -1);
   for (std::vector<std::size_t>& one : waiting) one.reserve(plans.size());  // nothing is allocated from here on
-  for (std::size_t i = plans.size(); i-- > 0;) {
+  left_us = 0;
+  for (std::size_t i = plans.size(); i-- > first;) {
     plan_first(static_cast<std::size_t>(plans[i].device), i);
     left_us += plans[i].predicted_us;
   }
@@ -156,8 +175,18 @@ void RunJob::settle(std::int32_t image) {
 void RunJob::end_pack(const PackPlan& pack) {
   --in_flight;
   ++ended;
-  for (const std::int32_t image : pack.images) settle(image);
+  for (const std::int32_t image : pack.images) {
+    if (!runs_again(results[static_cast<std::size_t>(image)])) settle(image);
+  }
   changed.notify_one();
+}
+
+void RunJob::fail_again(const std::exception_ptr& error) {
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (!runs_again(results[i])) continue;
+    results[i].error = error;
+    settle(static_cast<std::int32_t>(i));
+  }
 }
 
 void RunJob::fail_rest(const std::exception_ptr& error) {

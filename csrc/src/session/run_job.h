@@ -31,8 +31,11 @@ struct RunJob {
   void plan(const SessionContext& context, const Load& load, const LearnedCost& learned, bool may_pair,
             std::vector<PlanDevice> devices, SessionMemory* memory = nullptr,
             std::span<const std::optional<Content>> contents = {});
-  /// Deals the packs out to so many devices, as `plans` says.
-  void deal(std::size_t devices);
+  /// Plans the images that run again, once all packs have ended. False if there are none.
+  bool plan_second_pass(const SessionContext& context, const LearnedCost& learned, bool may_pair,
+                        std::vector<PlanDevice> devices);
+  /// Deals the packs from `first` on out to so many devices, as `plans` says.
+  void deal(std::size_t devices, std::size_t first = 0);
 
   /// Images that get the result of `image`.
   template <class Twin>
@@ -57,6 +60,8 @@ struct RunJob {
   void end_pack(const PackPlan& pack);
   /// Packs that have not begun will not.
   void fail_rest(const std::exception_ptr& error);
+  /// Images that would have a second pass, and no pack yet, have none.
+  void fail_again(const std::exception_ptr& error);
   /// Waits until all packs have ended, and tells of the progress meanwhile. What `options` throws is given to `stop`,
   /// and returned when the packs in flight have ended.
   std::exception_ptr wait(std::unique_lock<std::mutex>& lock, const RunOptions& options,
@@ -65,7 +70,8 @@ struct RunJob {
   [[nodiscard]] bool all_ended() const noexcept { return ended >= plans.size(); }
 
   Clock::time_point start = Clock::now();
-  std::uint64_t first_id;  // of image 0; the others count up
+  Clock::time_point pass_start = start;  // of a second pass the end of the first
+  std::uint64_t first_id;                // of image 0; the others count up
   std::span<const ImageView> images;
   Promise promise;                             // of all images; its policy is theirs
   std::vector<Grid> grids;                     // [images], valid if the result has no error
@@ -92,6 +98,8 @@ struct RunJob {
   std::condition_variable changed;
 
  private:
+  void plan_images(std::span<const std::int32_t> which, const SessionContext& context, const LearnedCost& learned,
+                   bool may_pair, std::vector<PlanDevice> devices);
   [[nodiscard]] bool waits(std::size_t image) const noexcept { return !follows.empty() && follows[image]; }
   void look_up(const SessionContext& context, const Policy& policy, SessionMemory& memory);
   void settle(std::int32_t image);

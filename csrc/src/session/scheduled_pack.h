@@ -20,8 +20,9 @@ struct ScheduledPack {
   struct Image {
     std::uint64_t id;
     Clock::time_point submitted;
-    Clock::time_point deadline;  // max(): none
-    const Promise* promise;      // never null
+    Clock::time_point waits_since;  // the same; of a second pass the end of the first
+    Clock::time_point deadline;     // max(): none
+    const Promise* promise;         // never null
   };
 
   explicit ScheduledPack(std::size_t most_images) {
@@ -41,8 +42,10 @@ struct ScheduledPack {
   }
   /// Of index `i` in `images`.
   [[nodiscard]] Image image(std::size_t i) const {
-    if (job != nullptr) return {job->first_id + i, job->start, Clock::time_point::max(), &job->promise};
-    return {batch.images[i]->id, batch.images[i]->submitted, batch.images[i]->deadline, &batch.images[i]->promise};
+    if (job != nullptr)
+      return {job->first_id + i, job->start, job->pass_start, Clock::time_point::max(), &job->promise};
+    const PendingImage& image = *batch.images[i];
+    return {image.id, image.submitted, image.waits_since, image.deadline, &image.promise};
   }
   /// Whether it has been run before, or an image of it, on a device that failed.
   [[nodiscard]] bool failed_before() const {

@@ -128,6 +128,12 @@ void Scheduler::give_back(const ScheduledPack& pack, Clock::time_point now) {
   plan_for_another(run, pack.index, now);
 }
 
+bool Scheduler::in_time(std::int32_t tokens, Clock::time_point deadline, Clock::time_point now) {
+  return std::any_of(devices_.begin(), devices_.end(), [&](DeviceLoad& one) {
+    return !one.lost() && after(now, batcher_.promised_alone_us(tokens, one.latency(false))) <= deadline;
+  });
+}
+
 double Scheduler::waiting_us() const {
   double waiting_us = queue_->work_us();
   for (const RunJob* run : runs_) waiting_us += run->left_us;

@@ -49,6 +49,9 @@ class Scheduler {
   /// A pack that failed on its device is to be taken again, by another one. It has left its slot.
   void give_back(const ScheduledPack& pack, Clock::time_point now);
 
+  /// Whether an image of so many tokens is predicted to be done by `deadline`, if a device begins with it now.
+  [[nodiscard]] bool in_time(std::int32_t tokens, Clock::time_point deadline, Clock::time_point now);
+
   /// Takes the next pack into `pack`, with a slot of `device`. False if there is none for it yet; `look_again` says
   /// when time alone may change that. `hurry`: images do not wait for company.
   bool claim(ScheduledPack& pack, std::size_t device, bool hurry, Clock::time_point now, Clock::time_point& look_again);

@@ -9,6 +9,7 @@
 #include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
 #include "pixels/image_check.h"
+#include "session/cascade.h"
 #include "session/stall_clock.h"
 
 namespace navit_edge {
@@ -102,6 +103,10 @@ Load SessionCore::load_for(const Policy& policy, std::span<const ImageView> imag
   return load;
 }
 
+std::exception_ptr SessionCore::over_error() const noexcept {
+  return faults_.broken() ? faults_.broken_error() : lifecycle_.closing() ? closed_error() : nullptr;
+}
+
 std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunReport* report, const RunOptions& options) {
   if (images.empty()) throw InvalidInput("the list of images is empty; expected at least one image");
   check_option("spent_us", options.spent_us);
@@ -135,13 +140,41 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
     if (stopped == nullptr && !job.plans.empty() && job.promise.made()) {
       governor_.observe(job.promise.expected_us, job.start, Clock::now());
     }
+    if (stopped != nullptr) faults_.fail_again(job, stopped);
   }
+  if (stopped == nullptr && policy.kind() == Policy::Kind::kCascade) stopped = run_again(job, options);
   if (stopped != nullptr) std::rethrow_exception(stopped);
   if (report != nullptr) {
     *report = std::move(job.report);
     report->total_us = microseconds_since(job.start);
   }
   return std::move(job.results);
+}
+
+std::exception_ptr SessionCore::run_again(RunJob& job, const RunOptions& options) {
+  std::vector<PlanDevice> devices;
+  LearnedCost learned;
+  {
+    const Lock lock(mutex_);
+    if (devices_.size() > 1) devices = scheduler_.plan_devices(Clock::now());
+    learned = scheduler_.learned();
+  }
+  bool any = true;
+  std::exception_ptr error;
+  try {
+    any = job.plan_second_pass(context_, learned, devices_[0].host.may_pair(), std::move(devices));
+  } catch (const std::bad_alloc&) {
+    error = std::current_exception();
+  }
+  if (!any) return nullptr;
+  Lock lock(mutex_);
+  if (error != nullptr || over()) {
+    faults_.fail_again(job, error != nullptr ? error : over_error());
+    return error;
+  }
+  scheduler_.add(job, Clock::now());
+  wake_workers();
+  return job.wait(lock, options, [&](const std::exception_ptr& stop) { faults_.fail_rest(job, stop); });
 }
 
 std::optional<std::uint64_t> SessionCore::submit(OwnedImage& image, const SubmitOptions& options, Done done,
@@ -299,6 +332,10 @@ void SessionCore::carry_out(Worker& worker) {
     observer_.given_back(worker.pack, worker.runner, false, worker.runner.error());
   } else {
     worker.runner.finish(worker.pack);
+    judge_cascades(context_, worker.pack, [&](std::int32_t tokens, Clock::time_point deadline) {
+      const Lock lock(mutex_);
+      return scheduler_.in_time(tokens, deadline, Clock::now());
+    });
     if (memory_) memory_->remember(worker.pack);
     observer_.ended(worker.pack, worker.runner, false, worker.runner.error());
   }
@@ -330,9 +367,7 @@ void SessionCore::end(Worker& worker) {
                                            : pack.job != nullptr ? pack.results[first].error
                                                                  : pack.batch.images[first]->result.error);
   if (worker.again) {
-    faults_.give_back(pack, faults_.broken()       ? faults_.broken_error()
-                            : lifecycle_.closing() ? closed_error()
-                                                   : nullptr);
+    faults_.give_back(pack, over_error());
   } else if (pack.job != nullptr) {
     PackReport& report = pack.job->report.packs[pack.index];
     try {
@@ -343,7 +378,7 @@ void SessionCore::end(Worker& worker) {
     pack.job->end_pack(*pack.plan);
     observer_.twins_ended(*pack.job, *pack.plan);
   } else {
-    for (PendingImage* image : pack.batch.images) faults_.complete(*image);
+    faults_.end_images(pack, over_error());
   }
   if (broke) faults_.lose(device);
   wake_workers();

@@ -80,6 +80,8 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
  private:
   using Lock = std::unique_lock<std::mutex>;
 
+  /// The images of a run that a cascade runs again. Why the run was stopped, if it was.
+  std::exception_ptr run_again(RunJob& job, const RunOptions& options);
   /// What a policy must know of the rest: nothing but for a latency target.
   [[nodiscard]] Load load_for(const Policy& policy, std::span<const ImageView> images, double spent_us) const;
 
@@ -91,6 +93,8 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   // With the mutex held.
   [[nodiscard]] bool over() const noexcept { return lifecycle_.closing() || faults_.broken(); }
   void refuse_if_over() const;
+  /// Why nothing is run any more; null: it is.
+  [[nodiscard]] std::exception_ptr over_error() const noexcept;
   bool claim(Worker& worker, Clock::time_point& look_again);
   void end(Worker& worker);
   void wake_workers();

@@ -1,5 +1,6 @@
 #include "session/session_memory.h"
 
+#include "session/cascade.h"
 #include "session/metrics_observer.h"
 #include "session/scheduled_pack.h"
 
@@ -21,7 +22,7 @@ void SessionMemory::remember(const ScheduledPack& pack) noexcept {
   for (const std::int32_t index : pack.plan->images) {
     const auto i = static_cast<std::size_t>(index);
     const Result& result = pack.results[i];
-    if (result.error != nullptr) continue;
+    if (!is_lasting(result)) continue;
     if (pack.job == nullptr) {
       results_.remember(*pack.batch.images[i]->key, result, pack.batch.images[i]->note);
     } else {

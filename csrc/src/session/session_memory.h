@@ -32,7 +32,7 @@ class SessionMemory {
   /// What is remembered of `options.content`, and what was noted with it, as the result of the image `id`.
   std::optional<Result> recall(const SubmitOptions& options, const Policy& policy, std::uint64_t id, std::string& note,
                                MetricsObserver& observer);
-  /// The results of a pack that has ended, but for those with an error.
+  /// The results of a pack that has ended, but for errors, and cascades that another image might run again.
   void remember(const ScheduledPack& pack) noexcept;
 
   [[nodiscard]] ResultCache& results() noexcept { return results_; }

@@ -35,9 +35,10 @@ void SubmitCall::fill(PendingImage& pending, OwnedImage& image, Done& done) {
   pending.priority = options_->priority;
   pending.bytes = bytes;
   pending.deadline = options_->deadline_us > 0 ? after(now_, options_->deadline_us) : Clock::time_point::max();
-  pending.submitted = now_;
+  pending.submitted = pending.waits_since = now_;
   pending.promise = promise_;
   pending.due = pending.wanted();
+  pending.read_again = result_.reason.step == CascadeStep::kFirst;
   pending.share_us = share_us_;
   pending.failed_on = -1;
   pending.image = std::move(image);

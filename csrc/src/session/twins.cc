@@ -59,7 +59,7 @@ void Twins::unlink(Flight& flight, PendingImage& follower) noexcept {
   if (flight.last == &follower) flight.last = before;
 }
 
-/// The leader has left the queue for good: the most urgent of those behind it takes its turn.
+/// The leader does not go on: the most urgent of those behind it takes its turn.
 void Twins::replace(Flight& flight) noexcept {
   PendingImage& old = *flight.leader;
   PendingImage* next = old.twin;
@@ -74,14 +74,18 @@ void Twins::replace(Flight& flight) noexcept {
   queue_->push(*next);
 }
 
+void Twins::part(PendingImage& image) noexcept {
+  if (image.twin != nullptr) {
+    replace(flights_.find(*image.key)->second);
+  } else if (image.key) {
+    flights_.erase(*image.key);
+  }
+}
+
 PendingImage* Twins::take_back(std::uint64_t id) noexcept {
   if (PendingImage* const image = queue_->find(id)) {
     queue_->remove(*image);
-    if (image->twin != nullptr) {
-      replace(flights_.find(*image->key)->second);
-    } else if (image->key) {
-      flights_.erase(*image->key);
-    }
+    part(*image);
     return image;
   }
   const auto found = followers_.find(id);

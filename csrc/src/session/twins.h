@@ -24,6 +24,8 @@ class Twins {
   /// The result of an image is there, or its error: those that wait for it, a list over `twin` in the order in which
   /// they came, with the same result. Their places are free then.
   PendingImage* leave(PendingImage& image, MetricsObserver& observer) noexcept;
+  /// The result of an image is there, but is not for those that wait for it: they go on without it.
+  void part(PendingImage& image) noexcept;
   /// An image that waits, in the queue or behind another, is taken out and gives its place back; null if there is none
   /// of this id.
   PendingImage* take_back(std::uint64_t id) noexcept;

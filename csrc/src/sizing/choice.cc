@@ -83,11 +83,17 @@ void check_policy(const Policy& policy, const PreprocessSpec& preprocess) {
   if (policy.kind() == Kind::kTokenCap) {
     const std::string fault = cap_fault(rule, preprocess.patch_px, policy.max_tokens());
     if (!fault.empty()) throw InvalidInput(named(policy) + fault);
-  } else if (const auto* fixed = std::get_if<Fixed>(&rule)) {
+    return;
+  }
+  if (const auto* fixed = std::get_if<Fixed>(&rule)) {
     throw InvalidInput(named(policy) + "the bundle's sizing rule fixed gives every image " +
                        std::to_string(fixed->height_px) + " x " + std::to_string(fixed->width_px) +
                        " pixels, so that there is nothing to choose; take the policy native, or export with another "
                        "sizing rule");
+  }
+  if (policy.kind() == Kind::kCascade) {
+    const std::string fault = cap_fault(rule, preprocess.patch_px, policy.cascade_options().first);
+    if (!fault.empty()) throw InvalidInput(named(policy) + fault);
   }
 }
 
@@ -109,6 +115,9 @@ Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy
   switch (policy.kind()) {
     case Kind::kTokenCap:
       cap = policy.max_tokens();
+      break;
+    case Kind::kCascade:  // the first pass
+      cap = policy.cascade_options().first;
       break;
     case Kind::kFast:
       cap = std::max(least, (all + 3) / 4);
@@ -133,7 +142,8 @@ Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy
   if (cap < all) {
     const auto most = static_cast<std::int32_t>(std::min<std::int64_t>(cap, std::numeric_limits<std::int32_t>::max()));
     const Grid grid = grid_under_cap(image, preprocess, most);
-    if (policy.kind() == Kind::kTokenCap && grid.tokens() > cap) {  // a long image under smart-resize
+    const bool strict = policy.kind() == Kind::kTokenCap || policy.kind() == Kind::kCascade;
+    if (strict && grid.tokens() > cap) {  // a long image under smart-resize
       throw InvalidInput(
           named(policy) + "an image of " + std::to_string(image.height_px) + " x " + std::to_string(image.width_px) +
           " pixels (height x width) needs " + std::to_string(grid.tokens()) + " patches under the sizing rule " +
@@ -152,6 +162,7 @@ Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy
   }
   if (reason.tokens < all || reason.missed) {
     reason.policy = policy;
+    if (policy.kind() == Kind::kCascade) reason.step = CascadeStep::kFirst;
     reason.all_tokens = all;
     choice.reason = reason;
   }

@@ -17,7 +17,8 @@ using Kind = Policy::Kind;
 constexpr std::array<std::pair<std::string_view, Kind>, 3> kPresets{
     {{"fast", Kind::kFast}, {"balanced", Kind::kBalanced}, {"quality", Kind::kQuality}}};
 constexpr const char* kExample =
-    "native, token-cap:256, fast, balanced, quality, latency:20ms or content:min_tokens=64,max_tokens=1024";
+    "native, token-cap:256, fast, balanced, quality, latency:20ms, content:min_tokens=64,max_tokens=1024 or "
+    "cascade:128,0.8";
 
 void check_tokens(const char* name, std::int32_t value) {
   if (value < 1) {
@@ -102,6 +103,29 @@ Policy parse_content(std::string_view text, std::string_view rest) {
   return Policy::content(options);
 }
 
+Policy parse_cascade(std::string_view text, std::string_view rest) {
+  CascadeOptions options;
+  std::size_t place = 0;
+  each_item(rest, [&](std::string_view item) {
+    const std::size_t equals = item.find('=');
+    const bool named = equals != std::string_view::npos;
+    const std::string_view name = named ? item.substr(0, equals) : place == 0 ? "first" : place == 1 ? "accept" : "";
+    const std::string_view value = named ? item.substr(equals + 1) : item;
+    ++place;
+    const auto read = [&](auto& out) {
+      const auto found = number<std::remove_reference_t<decltype(out)>>(value);
+      if (!found) refuse(text, quoted(item) + " has no number");
+      out = *found;
+    };
+    if (name == "first") return read(options.first);
+    if (name == "accept") return read(options.accept);
+    if (name == "then") return read(options.then);
+    if (name != "by") refuse(text, quoted(item) + " is no field of cascade, which has first, accept, by, then");
+    options.by = parse_word<CascadeScore>(value);
+  });
+  return Policy::cascade(options);
+}
+
 }  // namespace
 
 Policy Policy::token_cap(std::int32_t max_tokens) {
@@ -152,6 +176,25 @@ Policy Policy::content(const ContentOptions& options) {
   return policy;
 }
 
+Policy Policy::cascade(const CascadeOptions& options) {
+  check_tokens("first", options.first);
+  if (!(options.accept >= 0 && options.accept <= 1)) {
+    throw InvalidInput("accept of a cascade is " + shortest(options.accept) +
+                       "; expected a probability or a margin, 0 to 1");
+  }
+  if (options.then != 0 && options.then <= options.first) {
+    throw InvalidInput("a cascade has first " + std::to_string(options.first) + " and then " +
+                       std::to_string(options.then) +
+                       "; expected the second pass to have more tokens, or 0 for what the sizing rule gives");
+  }
+  Policy policy;
+  policy.kind_ = Kind::kCascade;
+  policy.cascade_ = options;
+  return policy;
+}
+
+Policy Policy::second_pass() const { return cascade_.then == 0 ? native() : token_cap(cascade_.then); }
+
 Policy Policy::parse(std::string_view text) {
   const std::size_t colon = text.find(':');
   const std::string_view name = text.substr(0, colon);
@@ -164,6 +207,7 @@ Policy Policy::parse(std::string_view text) {
   }
   if (name == "latency") return parse_latency(text, rest);
   if (name == "content") return parse_content(text, rest);
+  if (name == "cascade") return parse_cascade(text, rest);
   if (alone && name == "native") return native();
   for (const auto& preset_name : kPresets) {
     if (alone && name == preset_name.first) return preset(name);
@@ -195,6 +239,12 @@ std::string Policy::to_string() const {
       std::string text = "content:min_tokens=" + std::to_string(content_.min_tokens);
       if (content_.max_tokens != 0) text += ",max_tokens=" + std::to_string(content_.max_tokens);
       return text + ",flat=" + shortest(content_.flat) + ",busy=" + shortest(content_.busy);
+    }
+    case Kind::kCascade: {
+      std::string text = "cascade:" + std::to_string(cascade_.first) + "," + shortest(cascade_.accept);
+      if (cascade_.by != CascadeScore::kProbability) text += ",by=" + std::string(word_of(cascade_.by));
+      if (cascade_.then != 0) text += ",then=" + std::to_string(cascade_.then);
+      return text;
     }
   }
   return {};

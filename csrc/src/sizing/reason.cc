@@ -22,7 +22,21 @@ std::string name_of(const Reason& reason) {
   }
 }
 
+/// "accepted at 120 tokens (0.931)".
+std::string cascade_of(const Reason& reason) {
+  const std::string tokens = std::to_string(reason.tokens) + " tokens";
+  if (reason.step == CascadeStep::kFirst) {
+    return "cascade: " + std::to_string(reason.tokens) + " of " + std::to_string(reason.all_tokens) + " tokens first";
+  }
+  const bool margin = reason.policy.cascade_options().by == CascadeScore::kMargin;
+  const std::string score = std::string(" (") + (margin ? "margin " : "") + rounded(reason.score, 3) + ")";
+  if (reason.step == CascadeStep::kAccepted) return "accepted at " + tokens + score;
+  if (reason.step == CascadeStep::kKept) return "kept at " + tokens + score + ": the deadline leaves no second pass";
+  return "run again at " + tokens + score;
+}
+
 std::string choice_of(const Reason& reason) {
+  if (reason.policy.kind() == Kind::kCascade) return cascade_of(reason);
   std::string text = name_of(reason) + ": ";
   text += reason.tokens == reason.all_tokens ? "all" : std::to_string(reason.tokens) + " of";
   text += ' ';

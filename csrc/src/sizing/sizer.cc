@@ -27,18 +27,62 @@ bool downscales(Overflow overflow, const Manifest& manifest) {
   return overflow == Overflow::kDownscale;
 }
 
+/// "embedding, tokens"; empty if logits are among them.
+std::string outputs_without_logits(const GraphSpec& graph) {
+  std::string names;
+  for (const TensorSpec& output : graph.outputs) {
+    if (output.name == word_of(GraphOutput::kLogits)) return {};
+    names += (names.empty() ? "" : ", ") + output.name;
+  }
+  return names.empty() ? "nothing" : names;
+}
+
 }  // namespace
 
 Sizer::Sizer(const Manifest& manifest, const SessionOptions& options, const EngineSpec& engine)
     : engine_(EngineLimits::of(manifest, engine)),
       preprocess_(with_cap(manifest.preprocess, options.max_tokens_per_image)),
       downscale_(downscales(options.overflow, manifest)),
+      without_logits_(outputs_without_logits(manifest.graph(engine.graph))),
       policy_(options.policy) {
   check_policy(policy_, preprocess_);
+  check_cascade(policy_);
+}
+
+void Sizer::check_cascade(const Policy& policy) const {
+  if (policy.kind() != Policy::Kind::kCascade || without_logits_.empty()) return;
+  throw InvalidInput("policy " + policy.to_string() + ": the bundle gives " + without_logits_ +
+                     " and no logits, by which a first result could be accepted; export it with --outputs logits, or "
+                     "with classes of texts (docs/zero-shot.md), or take another policy");
 }
 
 double Sizer::size(std::size_t index, Result& result, const Policy& policy, const Load& load,
                    const ImageView* pixels) const {
+  if (policy.kind() != Policy::Kind::kCascade) return size_pass(index, result, policy, load, pixels);
+  check_cascade(policy);
+  size_pass(index, result, policy.second_pass(), {}, nullptr);
+  const Grid second = result.grid;
+  const Reason only = result.reason;
+  const double expected_us = size_pass(index, result, policy, {}, nullptr);
+  if (result.grid == second) result.reason = only;  // there is nothing to run again
+  return expected_us;
+}
+
+void Sizer::size_again(std::size_t index, Result& result) const {
+  const Reason first = result.reason;
+  const std::int32_t before = result.total_tokens;
+  size_pass(index, result, first.policy.second_pass(), {}, nullptr);
+  Reason& reason = result.reason;
+  reason.policy = first.policy;
+  reason.step = CascadeStep::kAgain;
+  reason.score = first.score;
+  reason.tokens = result.grid.tokens();
+  reason.all_tokens = first.all_tokens;
+  result.total_tokens += before;
+}
+
+double Sizer::size_pass(std::size_t index, Result& result, const Policy& policy, const Load& load,
+                        const ImageView* pixels) const {
   const std::int32_t prefix = engine_.prefix_tokens;
   const std::int32_t most = longest_image(engine_.budgets);
   auto [grid, reason, expected_us] = choose_checked(result.image, preprocess_, policy, engine_, load, pixels);
@@ -60,7 +104,7 @@ double Sizer::size(std::size_t index, Result& result, const Policy& policy, cons
   }
   result.grid = grid;
   result.reason = reason;
-  result.tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
+  result.tokens = result.total_tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
   return expected_us;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "navit_edge/choice.h"
 #include "navit_edge/manifest.h"
@@ -28,10 +29,19 @@ class Sizer {
   /// that.
   double size(std::size_t index, Result& result, const Policy& policy, const Load& load, const ImageView* pixels) const;
 
+  /// The same for the second pass of a cascade, of a result that `size` gave its first one. Throws nothing: `size` has
+  /// thrown what this would.
+  void size_again(std::size_t index, Result& result) const;
+
  private:
+  void check_cascade(const Policy& policy) const;
+  double size_pass(std::size_t index, Result& result, const Policy& policy, const Load& load,
+                   const ImageView* pixels) const;
+
   EngineLimits engine_;
   PreprocessSpec preprocess_;
   bool downscale_;
+  std::string without_logits_;  // what the engine's graph gives; empty: logits, too
   Policy policy_;
 };
 

@@ -202,7 +202,8 @@ TEST_CASE("choosing allocates nothing, whatever the rule and the policy") {
         nlohmann::json::array({{{"tokens", 20000}, {"images", 6}, {"target_tokens", 20000}}});
     const Manifest manifest = Manifest::load(bundle.write());
     const Sizer sizer(manifest, {}, manifest.engines[0]);
-    for (const char* text : {"native", "token-cap:100", "fast", "balanced", "quality", "latency:5ms", "content"}) {
+    for (const char* text :
+         {"native", "token-cap:100", "fast", "balanced", "quality", "latency:5ms", "content", "cascade:50"}) {
       const Policy policy = Policy::parse(text);
       Result result;
       result.image = picture.view.size();

@@ -64,12 +64,21 @@ TEST_CASE("a policy is what its text says, and its text what it is") {
   CHECK(Policy::parse("latency:250us") == Policy::latency(250));
   CHECK(Policy::parse("content") == Policy::content());
   CHECK(Policy::parse("content:max_tokens=90,min_tokens=10,busy=0.5,flat=0") == Policy::content({10, 90, 0, 0.5}));
+  CHECK(Policy::parse("cascade") == Policy::cascade());
+  CHECK(Policy::parse("cascade:128,0.8") == Policy::cascade());
+  CHECK(Policy::parse("cascade:64") == Policy::cascade({64, 0.8, CascadeScore::kProbability, 0}));
+  CHECK(Policy::parse("cascade:64,0.25,by=margin,then=576") == Policy::cascade({64, 0.25, CascadeScore::kMargin, 576}));
+  CHECK(Policy::parse("cascade:then=576,accept=1,first=64") ==
+        Policy::cascade({64, 1, CascadeScore::kProbability, 576}));
+  CHECK(Policy::cascade().second_pass() == Policy::native());
+  CHECK(Policy::cascade({64, 1, CascadeScore::kMargin, 576}).second_pass() == Policy::token_cap(576));
   std::mt19937 random(3);
   std::uniform_real_distribution<double> real(1e-3, 1e6);
   for (int i = 0; i < 2000; ++i) {
     const double a = real(random);
     const auto tokens = static_cast<std::int32_t>(random() % 5000 + 1);
     for (const Policy& policy : {Policy::token_cap(tokens), Policy::latency(a, tokens),
+                                 Policy::cascade({tokens, a / 1e6, CascadeScore::kMargin, tokens + 1}),
                                  Policy::content({tokens, tokens + 7, a, a + real(random)})}) {
       CHECK(Policy::parse(policy.to_string()) == policy);
     }
@@ -77,9 +86,29 @@ TEST_CASE("a policy is what its text says, and its text what it is") {
 }
 
 TEST_CASE("texts and values that make no sense are refused with what is expected") {
-  for (const char* text : {"", "slow", "native:3", "fast:2", "token-cap", "token-cap:", "token-cap:x", "token-cap:2x",
-                           "token-cap:99999999999", "latency", "latency:20", "latency:ms", "latency:20ms,max_tokens=3",
-                           "latency:20ms,min_tokens=", "content:detail=3", "content:flat", "content:flat=x", "Fast"}) {
+  for (const char* text : {"",
+                           "slow",
+                           "native:3",
+                           "fast:2",
+                           "token-cap",
+                           "token-cap:",
+                           "token-cap:x",
+                           "token-cap:2x",
+                           "token-cap:99999999999",
+                           "latency",
+                           "latency:20",
+                           "latency:ms",
+                           "latency:20ms,max_tokens=3",
+                           "latency:20ms,min_tokens=",
+                           "content:detail=3",
+                           "content:flat",
+                           "content:flat=x",
+                           "cascade:x",
+                           "cascade:1,x",
+                           "cascade:1,0.5,9",
+                           "cascade:least=3",
+                           "cascade:then=",
+                           "Fast"}) {
     CHECK_THROWS_WITH_AS(Policy::parse(text), "expected native, token-cap:256, fast", InvalidInput);
   }
   CHECK_THROWS_WITH_AS(Policy::parse("token-cap:0"), "max_tokens of a policy is 0; expected at least 1", InvalidInput);
@@ -91,6 +120,12 @@ TEST_CASE("texts and values that make no sense are refused with what is expected
   CHECK_THROWS_WITH_AS(Policy::content({64, 32, 0, 1}), "min_tokens 64 and max_tokens 32", InvalidInput);
   CHECK_THROWS_WITH_AS(Policy::content({64, 0, 0.2, 0.2}), "0 <= flat < busy", InvalidInput);
   CHECK_THROWS_WITH_AS(Policy::content({64, 0, -0.1, 0.2}), "0 <= flat < busy", InvalidInput);
+  CHECK_THROWS_WITH_AS(Policy::parse("cascade:0"), "first of a policy is 0; expected at least 1", InvalidInput);
+  CHECK_THROWS_WITH_AS(Policy::parse("cascade:9,1.5"), "accept of a cascade is 1.5; expected", InvalidInput);
+  CHECK_THROWS_WITH_AS(Policy::parse("cascade:9,-1"), "accept of a cascade is -1; expected", InvalidInput);
+  CHECK_THROWS_WITH_AS(Policy::cascade({9, std::nan(""), CascadeScore::kMargin, 0}), "0 to 1", InvalidInput);
+  CHECK_THROWS_WITH_AS(Policy::parse("cascade:9,by=luck"), "probability", InvalidInput);
+  CHECK_THROWS_WITH_AS(Policy::parse("cascade:9,then=9"), "first 9 and then 9; expected the second", InvalidInput);
   CHECK_THROWS_WITH_AS(Policy::preset("best"), "known: fast, balanced, quality", InvalidInput);
 }
 

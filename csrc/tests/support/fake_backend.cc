@@ -190,6 +190,7 @@ struct navit_edge_engine {
     }
     count_lent(slot, inputs);
     for (std::size_t i = 0; i < output_count; ++i) compute(inputs, outputs[i], sums[static_cast<std::size_t>(slot)]);
+    divide_logits(outputs, output_count);
     if (chosen("nan_on_run", "nan_every", run)) spoil(outputs, output_count);
     const int from = number("fail_from", std::numeric_limits<int>::max());
     if (chosen("fail_on_run", "fail_every", run) ||
@@ -202,6 +203,15 @@ struct navit_edge_engine {
   [[nodiscard]] bool chosen(std::string_view on_run, std::string_view each, int run) const {
     const int every = number(each, 0);
     return run == number(on_run, -1) || (every > 0 && run % every == every - 1);
+  }
+
+  void divide_logits(const navit_edge_tensor* outputs, std::size_t count) const {
+    const auto divisor = static_cast<float>(number("logit_divisor", 1));
+    for (std::size_t i = 0; i < count; ++i) {
+      if (std::string_view(outputs[i].name) != "logits") continue;
+      auto* out = static_cast<float*>(outputs[i].data);
+      for (std::int64_t at = 0; at < outputs[i].shape[0] * outputs[i].shape[1]; ++at) out[at] /= divisor;
+    }
   }
 
   void spoil(const navit_edge_tensor* outputs, std::size_t count) const {

@@ -17,6 +17,7 @@
 //   wrong_shape_on_run: K  the engine finds another shape than its own, and refuses
 //   nan_on_run: K       the run gives NaN in all images, or in that of option nan_image; in all outputs, or in that of
 //                       option nan_output; nan_every: N for every N-th run
+//   logit_divisor: N    logits are divided by N, a power of 2, so that their softmax is not 0 or 1
 //   NAME@D: VALUE       the option NAME for device D of a session only: the number of a GPU, or a list of cores
 //   tokens: T           T of the only packs it takes, as an engine with one fixed profile
 #pragma once

@@ -53,8 +53,8 @@ def plan(
     policy: Annotated[
         str,
         typer.Option(
-            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content (navit-edge "
-            "docs policies).",
+            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms, cascade:N,0.8 or "
+            "content (navit-edge docs policies).",
             metavar="POLICY",
         ),
     ] = "native",

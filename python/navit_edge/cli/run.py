@@ -230,8 +230,8 @@ def run(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content (navit-edge "
-            "docs policies).",
+            help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms, cascade:N,0.8 or "
+            "content (navit-edge docs policies).",
             metavar="POLICY",
             show_default="native, or the profile's",
             rich_help_panel=_TOKENS,

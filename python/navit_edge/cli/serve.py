@@ -103,7 +103,7 @@ def serve(
         str | None,
         typer.Option(
             help="Tokens per image, if a request does not say: native, fast, balanced, quality, token-cap:N, "
-            "latency:20ms or content (navit-edge docs policies).",
+            "latency:20ms, cascade:N,0.8 or content (navit-edge docs policies).",
             metavar="POLICY",
             show_default="native, or the profile's",
         ),

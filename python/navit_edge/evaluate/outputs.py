@@ -38,8 +38,8 @@ class InterruptedEvaluation(NavitEdgeError):  # noqa: N818  # what happened, as 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """In the order of the examples. ok: [n], whether an image has outputs. tokens: [n], 0 if it has none.
-    errors: why not, of each that has none. logits, embedding: [n, width]; None if the bundle gives none."""
+    """In the order of the examples. ok: [n], whether an image has outputs. tokens: [n], of all passes, 0 if it has
+    none. errors: why not, of each that has none. logits, embedding: [n, width]; None if the bundle gives none."""
 
     ok: npt.NDArray[np.bool_]
     tokens: npt.NDArray[np.int64]
@@ -51,6 +51,7 @@ class Outputs:
 class _Line(msgspec.Struct, kw_only=True):
     file: str
     tokens: int = 0
+    total_tokens: int | None = None  # if there are more: of a cascade
     error: str | None = None
 
 
@@ -94,7 +95,7 @@ def read_outputs(folder: Path, names: Sequence[str]) -> Outputs:
     rows = [place[name] for name in names]
     return Outputs(
         ok=np.array([lines[row].error is None for row in rows], np.bool_),
-        tokens=np.array([lines[row].tokens for row in rows], np.int64),
+        tokens=np.array([lines[row].total_tokens or lines[row].tokens for row in rows], np.int64),
         errors=tuple(error for row in rows if (error := lines[row].error) is not None),
         logits=_rows_of(folder / "logits.npy", rows),
         embedding=_rows_of(folder / "embedding.npy", rows),

@@ -33,6 +33,7 @@ class SessionMetrics:
         * ``tokens``: ``used`` by images, and ``padding``, in completed packs.
         * ``deadlines``: completed images that ``met`` or ``missed`` theirs; ``targets``: the same of the target of a
           latency policy.
+        * ``cascade``: first results that were ``accepted`` or, for want of time, ``kept``; images that ran ``again``.
         * Of images: ``queue_s`` (submission to the start of the pack), ``latency_s`` (submission to result),
           ``slack_s`` (left of a deadline), ``overrun_s`` (past one), ``image_tokens``. Of completed packs:
           ``preprocess_s``, ``engine_s``, ``unpack_s``, ``pack_s``, ``fill`` (used tokens / T), ``pack_images``. Each

@@ -64,7 +64,7 @@ async def infer(model: Model, request: InferRequest, *, first: int = 0) -> Answe
             span.images += submission.numbers
         span.attributes |= parameters_of(results)
         record.images += len(results)
-        record.tokens += sum(result.token_count for result in results)
+        record.tokens += sum(result.total_token_count for result in results)
         return Answer(results=results, manifest=opened.manifest)
 
 

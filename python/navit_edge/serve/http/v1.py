@@ -221,5 +221,5 @@ def _how_it_ran(result: Result) -> dict[str, Any]:
 
 def _usage(answer: Answer) -> dict[str, int]:
     """Tokens of the images, as OpenAI's servers count those of a text."""
-    tokens = sum(result.token_count for result in answer.results)
+    tokens = sum(result.total_token_count for result in answer.results)
     return {"prompt_tokens": tokens, "total_tokens": tokens}
