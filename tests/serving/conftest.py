@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,12 @@ from tiny_bundle import make_job_bundle
 def job_bundle(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """One layer, width 64, patches of 4 pixels, 5 classes; an OpenVINO engine in float32."""
     return made_once("job", make_job_bundle) / "tiny.navit"
+
+
+@pytest.fixture
+def own_copy(job_bundle: Path, tmp_path: Path) -> Path:
+    """To be damaged."""
+    return Path(shutil.copytree(job_bundle, tmp_path / "copy.navit"))
 
 
 @pytest.fixture(scope="module")

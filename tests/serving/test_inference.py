@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
+from samples import error_of, pictures, png
 
 import navit_edge as ne
 from navit_edge.decode import DecodeOptions
@@ -21,7 +19,7 @@ from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.serve.backlog import Backlog
 from navit_edge.serve.errors import Code, ServeError, served
 from navit_edge.serve.inference import infer
-from navit_edge.serve.limits import Limits, Room
+from navit_edge.serve.limits import Limits
 from navit_edge.serve.repository import Model, Repository, State, named
 from navit_edge.serve.request import InferRequest, Parameters
 from navit_edge.serve.tensors import (
@@ -34,25 +32,9 @@ from navit_edge.serve.tensors import (
     parameters_of,
 )
 
-Pixels = npt.NDArray[np.uint8]
 LIMITS = Limits()
 #: An hour: what waits for more images waits for as long as a test takes.
 FOR_EVER_MS = 3_600_000.0
-
-
-def pictures(count: int) -> list[Pixels]:
-    rng = np.random.default_rng(count)
-    return [rng.integers(0, 256, (*rng.integers(8, 60, 2), 3), np.uint8) for _ in range(count)]
-
-
-def png(image: Pixels) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
-def joined(files: list[bytes]) -> bytes:
-    return b"".join(struct.pack("<I", len(file)) + file for file in files)
 
 
 @asynccontextmanager
@@ -63,12 +45,6 @@ async def loaded(path: Path, **options: Any) -> AsyncIterator[Model]:
         yield repository.model("tiny")
     finally:
         await repository.close()
-
-
-def error_of(call: Callable[[], object]) -> ServeError:
-    with pytest.raises(ServeError) as caught:
-        call()
-    return caught.value
 
 
 async def until(what: Callable[[], bool]) -> None:
@@ -319,119 +295,6 @@ def test_a_bundle_that_cannot_be_opened_says_no_path_to_clients(tmp_path: Path) 
     asyncio.run(ask())
 
 
-def test_every_layout_of_pixels_gives_the_images() -> None:
-    images = pictures(3)
-    ragged = [
-        InputTensor(name="pixels", datatype="UINT8", shape=(sum(image.size for image in images),),
-                    raw=b"".join(image.tobytes() for image in images)),
-        InputTensor(name="shapes", datatype="INT64", shape=(3, 3), values=[list(image.shape) for image in images]),
-    ]  # fmt: skip
-    for found, expected in zip(images_of(ragged, LIMITS), images, strict=True):
-        np.testing.assert_array_equal(found, expected)  # type: ignore[arg-type]
-    image = images[0]
-    one = InputTensor(name="pixels", datatype="UINT8", shape=image.shape, values=image.tolist())
-    np.testing.assert_array_equal(images_of([one], LIMITS), [image])  # type: ignore[arg-type]
-    gray = InputTensor(name="pixels", datatype="UINT8", shape=(2, 4, 5, 1), raw=bytes(range(40)))
-    np.testing.assert_array_equal(images_of([gray], LIMITS), np.arange(40).reshape(2, 4, 5))  # type: ignore[arg-type]
-
-
-def test_files_are_read_from_bytes_with_lengths_and_from_values() -> None:
-    files = [b"ab", b"c" * 300]
-    for tensor in (
-        InputTensor(name="images", datatype="BYTES", shape=(2,), raw=joined(files)),
-        InputTensor(name="images", datatype="BYTES", shape=(2, 1), values=[[b"ab"], [b"c" * 300]]),
-    ):
-        assert [bytes(file) for file in images_of([tensor], LIMITS)] == files
-
-
-GOOD = {"name": "images", "datatype": "BYTES", "shape": (1,), "raw": joined([b"x"])}
-PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": (1, 1, 3), "raw": b"xyz"}
-
-
-@pytest.mark.parametrize(
-    ("change", "of"),
-    [
-        ({"shape": (2,)}, GOOD),
-        ({"shape": (0,)}, GOOD),
-        ({"shape": (-1,)}, GOOD),
-        ({"shape": ()}, GOOD),
-        ({"shape": (1 << 62, 1 << 62)}, GOOD),
-        ({"datatype": "FP32"}, GOOD),
-        ({"name": "image"}, GOOD),
-        ({"raw": joined([b""])}, GOOD),
-        ({"raw": joined([b"x"])[:-1]}, GOOD),
-        ({"raw": joined([b"x"]) + b"y"}, GOOD),
-        ({"raw": struct.pack("<I", 1 << 31)}, GOOD),
-        ({"raw": None, "values": ["text"]}, GOOD),
-        ({"raw": None, "values": [b"x", b"y"]}, GOOD),
-        ({"shape": (1, 1, 2)}, PIXELS),
-        ({"shape": (3,)}, PIXELS),
-        ({"shape": (1, 3)}, PIXELS),
-        ({"raw": b"xy"}, PIXELS),
-        ({"raw": None, "values": [1, 2, 300]}, PIXELS),
-        ({"raw": None, "values": [1, 2, 1.5]}, PIXELS),
-        ({"raw": None, "values": [1, 2, -1]}, PIXELS),
-        ({"raw": None, "values": [1, [2], 3]}, PIXELS),
-        ({"raw": None, "values": [True, True, True]}, PIXELS),
-        ({"raw": None, "values": None}, PIXELS),
-    ],
-)
-def test_a_tensor_that_is_not_what_it_says_is_refused(change: dict[str, Any], of: dict[str, Any]) -> None:
-    images_of([InputTensor(**of)], LIMITS)
-    error = error_of(lambda: images_of([InputTensor(**(of | change))], LIMITS))
-    assert error.code in (Code.BAD_INPUT, Code.TOO_LARGE)
-    assert len(error.message) < 400
-
-
-def test_more_images_than_allowed_are_refused() -> None:
-    many = InputTensor(name="images", datatype="BYTES", shape=(65,), raw=joined([b"x"] * 65))
-    assert error_of(lambda: images_of([many], LIMITS)).code is Code.TOO_LARGE
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"deadline_ms": 0},
-        {"deadline_ms": -1},
-        {"deadline_ms": "soon"},
-        {"deadline_ms": float("nan")},
-        {"deadline_ms": float("inf")},
-        {"timeout": True},
-        {"timeout": [1]},
-        {"priority": 1.5},
-        {"priority": 1 << 40},
-        {"priority": "x" * 1000},
-        {"top_k": 0},
-        {"top_k": "two"},
-        {"policy": 7},
-        {"policy": "fastest"},
-        {"policy": "x" * 1000},
-    ],
-)
-def test_a_parameter_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    assert error_of(lambda: Parameters.of(wrong)).code is Code.BAD_INPUT
-
-
-def test_parameters_are_read_by_the_names_of_the_protocol() -> None:
-    found = Parameters.of({"timeout": 500, "priority": "-2", "policy": "fast", "top_k": 2.0, "sequence_id": 1})
-    assert found == Parameters(timeout_us=500, priority=-2, policy=ne.Policy("fast"), top_k=2)
-    assert found.session_deadline_ms == 0.45
-    assert Parameters.of({"timeout": 0, "deadline_ms": 7}).session_deadline_ms == 7
-
-
-def test_requests_share_a_number_of_bytes_and_one_always_fits() -> None:
-    room = Room(100)
-    with room.holding() as first:
-        first.grow_to(500)  # alone
-        with room.holding() as second:
-            assert error_of(lambda: second.grow_to(1)).code is Code.QUEUE_FULL
-    assert room.held == 0
-    with room.holding() as first, room.holding() as second:
-        first.grow_to(60)
-        second.grow_to(40)
-        assert room.held == 100
-
-
 def test_files_that_wait_to_be_decoded_are_bounded_and_one_request_always_fits() -> None:
     backlog = Backlog(most_files=10)
     with backlog.decoding(50):
@@ -449,9 +312,3 @@ def test_bundles_are_named_by_their_folders_or_as_they_are_told(tmp_path: Path) 
     for bundles, names in (([a, a], []), ([a], ["x/y"]), ([a], ["", "y"]), ([a], ["x", "y"])):
         with pytest.raises(InvalidInputError, match=r"expected|--name"):
             named(bundles, names)
-
-
-def test_limits_are_numbers_above_none() -> None:
-    for name in ("max_body_bytes", "idle_timeout_s", "max_images"):
-        with pytest.raises(InvalidInputError, match=name):
-            Limits(**{name: 0})

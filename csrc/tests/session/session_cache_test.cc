@@ -12,54 +12,12 @@
 #include "navit_edge/stream.h"
 #include "support/check.h"
 #include "support/held_session.h"
+#include "support/remembering_session.h"
 #include "support/session_fixture.h"
 
 using namespace navit_edge;
 
 namespace {
-
-using Options = std::map<std::string, std::string>;
-
-SessionOptions remembering(int threads = 1, std::uint64_t bytes = 1 << 20) {
-  SessionOptions session_options = options(threads);
-  session_options.cache_bytes = bytes;
-  return session_options;
-}
-
-struct Faulty : TestBundle {
-  explicit Faulty(const Options& engine_options, int images_of_a_pack = 6) {
-    json["engines"][0]["options"] = engine_options;
-    json["engines"][0]["budgets"][0]["images"] = images_of_a_pack;
-    write();
-  }
-};
-
-/// Results of images submitted while the engine was held, by tag.
-struct Waiting {
-  void submit(Session& session, const Picture& picture, std::uint64_t tag, std::int32_t priority = 0) {
-    SubmitOptions submit_options;
-    submit_options.tag = tag;
-    submit_options.priority = priority;
-    ids.push_back(session.submit(borrowed(picture), submit_options, collector.done()));
-  }
-  std::map<std::uint64_t, Result> results(Session& session) {
-    release_stalls();
-    session.drain();
-    std::map<std::uint64_t, Result> all;
-    for (Result& result : collector.take()) {
-      order.push_back(result.tag);
-      all[result.tag] = std::move(result);
-    }
-    return all;
-  }
-  std::vector<std::uint64_t> ids;
-  std::vector<std::uint64_t> order;
-  Collector collector;
-};
-
-bool balanced(const Metrics& metrics) {
-  return metrics.submitted == metrics.completed + metrics.failures() + metrics.cancelled && metrics.waiting == 0;
-}
 
 /// What the session remembers of a content.
 std::optional<Result> recall(Session& session, const std::optional<ContentDigest>& digest, std::string& note,

@@ -12,23 +12,12 @@
 
 #include "navit_edge/error.h"
 #include "support/check.h"
+#include "support/held_session.h"
 #include "support/session_fixture.h"
 
 using namespace navit_edge;
 
 namespace {
-
-using Options = std::map<std::string, std::string>;
-
-struct Faulty : TestBundle {
-  explicit Faulty(const Options& engine_options, int images_of_a_pack = 6) {
-    json["engines"][0]["options"] = engine_options;
-    json["engines"][0]["budgets"][0]["images"] = images_of_a_pack;
-    write();
-  }
-};
-
-OwnedImage borrowed(const Picture& picture) { return {picture.view, nullptr}; }
 
 std::string error_of(std::future<Result>& future) {
   try {
@@ -144,7 +133,7 @@ TEST_CASE("packs that are NaN throughout break the session as failures do") {
 
 TEST_CASE("an engine that finds another shape than its own fails the pack with both") {
   const std::vector<Picture> pictures = some_pictures(2);
-  const Faulty bundle(Options{{"wrong_shape_on_run", "0"}});
+  const Faulty bundle(FakeOptions{{"wrong_shape_on_run", "0"}});
   Session session(bundle.path(), options(1));
   const std::vector<Result> results = session.run(views_of(pictures));
   CHECK(contains(message_of(results[0].error), "has the shape [7, 7]; expected ["));

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <future>
+#include <map>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,17 @@ namespace navit_edge {
 struct Held : TestBundle {
   explicit Held(int images_of_a_pack = 6) {
     json["engines"][0]["options"] = {{"stall_on_run", "0"}};
+    json["engines"][0]["budgets"][0]["images"] = images_of_a_pack;
+    write();
+  }
+};
+
+using FakeOptions = std::map<std::string, std::string>;
+
+/// A bundle whose engine has options of the fake backend.
+struct Faulty : TestBundle {
+  explicit Faulty(const FakeOptions& engine_options, int images_of_a_pack = 6) {
+    json["engines"][0]["options"] = engine_options;
     json["engines"][0]["budgets"][0]["images"] = images_of_a_pack;
     write();
   }
