@@ -10,7 +10,7 @@ import pytest
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.manifest import Manifest
-from navit_edge.compile import worth
+from navit_edge.quantize import worth
 
 BUNDLE = Path("model.navit")
 BASE = json.loads((Path(__file__).parents[1] / "data/manifests/corpus.json").read_text())["base"]

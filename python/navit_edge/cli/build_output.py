@@ -46,7 +46,7 @@ def print_note(console: Console, note: str) -> None:
 def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None:
     """The engines as they stand in the bundle, with what their reports say."""
     from navit_edge.bundle import manifest as manifests
-    from navit_edge.compile.worth import advise
+    from navit_edge.quantize.worth import advise
 
     manifest = manifests.load(bundle)
     reports = [_read_report(bundle, manifest, engine) for engine in engines]

@@ -11,6 +11,7 @@ from navit_edge.bundle.manifest import Engine, Manifest
 from navit_edge.errors import BundleError
 from navit_edge.files import decode_json
 from navit_edge.machine.host import Host, native_precisions
+from navit_edge.quantize.report import QuantizeReport
 
 #: Speed over fp32 of S/16 on a CPU with the instructions, one thread (docs/quantize.md, "Engines").
 _OVER_FP32 = {"bf16": 1.8, "int8 beside bf16": 2.3, "int8 beside fp32": 1.7}
@@ -62,8 +63,6 @@ def advise(bundle: Path, manifest: Manifest, flags: tuple[str, ...] | None = Non
 
 def least_cosine(bundle: Path, manifest: Manifest) -> float | None:
     """Of the worst output of the int8 graphs, on held-out images if there were any; None: not recorded."""
-    from navit_edge.quantize.report import QuantizeReport
-
     name = next((name for name in manifest.files if edit.is_version_of(name, "reports/quantize-int8.json")), None)
     if name is None:
         return None
