@@ -34,6 +34,7 @@ from navit_edge.cli.run_output import (
     write_report,
 )
 from navit_edge.cli.text_classes import TextClasses, text_classes
+from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
@@ -59,6 +60,7 @@ _TOKENS = "Tokens of an image"
 @decoding
 @text_classes
 @on_ray
+@with_profile
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
@@ -224,14 +226,15 @@ def run(
         ),
     ] = 0,
     policy: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content (navit-edge "
             "docs policies).",
             metavar="POLICY",
+            show_default="native, or the profile's",
             rich_help_panel=_TOKENS,
         ),
-    ] = "native",
+    ] = None,
     overflow: Annotated[
         Overflow,
         typer.Option(
@@ -245,6 +248,7 @@ def run(
     decode: DecodeOptions,
     by_text: TextClasses,
     where: OnRay | None,
+    tuned: FromProfile,
 ) -> None:
     """Run images of any size through a bundle. You get one result per image, in input order.
 
@@ -271,8 +275,17 @@ def run(
         raise typer.BadParameter("actors write no trace; expected it without --ray", param_hint="--trace")
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
+    applied = tuned.applied(
+        bundle,
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+        slots=slots,
+        policy=policy or "",
+    )
     try:
-        chosen = ne.Policy.parse(policy)
+        chosen = ne.Policy.parse(applied.policy or "native")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     options = backend_options(backend_option)
@@ -298,10 +311,10 @@ def run(
     console = err_console()
     asked = {
         "device": device,
-        "engine": engine,
+        "engine": applied.engine,
         "precision": precision,
-        "threads": threads,
-        "slots": slots,
+        "threads": applied.threads,
+        "slots": applied.slots,
         "max_tokens_per_image": max_tokens,
         "overflow": overflow,
         "decode": decode,
@@ -336,7 +349,7 @@ def run(
         try:
             with traced(session, trace):
                 # A policy has a reason for every image.
-                scaled = overflow == "downscale" and policy == "native"
+                scaled = overflow == "downscale" and str(chosen) == "native"
                 outcome = run_job(
                     replace(sources, decoder=session.decoder, films=ne.load_manifest(bundle).frames == 1),
                     sink,

@@ -13,6 +13,7 @@ from navit_edge.cli.byte_sizes import bytes_of
 from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
 from navit_edge.cli.run import SlotsOption
 from navit_edge.cli.run_output import check_files
+from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
 
@@ -26,6 +27,7 @@ _QUEUE = "Queue"
 
 
 @command
+@with_profile
 def serve(
     bundles: Annotated[
         list[Path], typer.Argument(help="Bundles with an engine.", metavar="BUNDLE...", show_default=False)
@@ -98,13 +100,14 @@ def serve(
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
     policy: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Tokens per image, if a request does not say: native, fast, balanced, quality, token-cap:N, "
             "latency:20ms or content (navit-edge docs policies).",
             metavar="POLICY",
+            show_default="native, or the profile's",
         ),
-    ] = "native",
+    ] = None,
     overflow: Annotated[
         Overflow,
         typer.Option(help="If an image is larger than every token budget: refuse it, or scale it down (downscale)."),
@@ -173,6 +176,8 @@ def serve(
         ),
     ] = None,
     debug: DebugOption = False,
+    *,
+    tuned: FromProfile,
 ) -> None:
     """Serve bundles over HTTP and gRPC by the Open Inference Protocol (KServe v2).
 
@@ -190,8 +195,19 @@ def serve(
     from navit_edge.serve.service import Service
     from navit_edge.serve.tracing import opentelemetry_spans
 
+    if tuned.path is not None and len(bundles) > 1:
+        raise typer.BadParameter(f"it is for one bundle, and {len(bundles)} are served", param_hint="--profile")
+    applied = tuned.applied(
+        bundles[0],
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+        slots=slots,
+        policy=policy or "",
+    )
     try:
-        chosen = ne.Policy.parse(policy)
+        chosen = ne.Policy.parse(applied.policy or "native")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     addresses = _address("--http", http), _address("--grpc", grpc)
@@ -215,10 +231,10 @@ def serve(
     open_session = partial(
         ne.Session,
         device=device,
-        engine=engine,
+        engine=applied.engine,
         precision=precision,
-        threads=threads,
-        slots=slots,
+        threads=applied.threads,
+        slots=applied.slots,
         options=backend_options(backend_option),
         policy=chosen,
         overflow=overflow,
