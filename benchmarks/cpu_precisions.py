@@ -26,6 +26,7 @@ from typing import Any
 
 import images as image_sets
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -52,7 +53,8 @@ def weights_alone(graph: Path) -> Any:
         low = round_to(weight / np.expand_dims(scales, 1 - layer.axis), "int8").astype(np.int8)
         names = [f"{layer.name}.{part}" for part in ("low", "scale", "zero", "weight")]
         zeros = np.zeros(scales.shape, np.int8)
-        for name, value in zip(names, (low, scales, zeros), strict=False):
+        values: tuple[npt.NDArray[Any], ...] = (low, scales, zeros)
+        for name, value in zip(names, values, strict=False):
             model.graph.initializer.append(numpy_helper.from_array(value, name))
         added[layer.node] = helper.make_node("DequantizeLinear", names[:3], [names[3]], axis=layer.axis)
         nodes[layer.node].input[1] = names[3]

@@ -45,13 +45,13 @@ def by_pillow(session: ne.Session, paths: Sequence[Path], threads: int) -> Embed
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(paths), BATCH):
             batch = list(pool.map(pixels, paths[start : start + BATCH]))
-            embeddings += [result.embedding for result in session.run(batch)]
+            embeddings += [np.asarray(result.embedding, np.float32) for result in session.run(batch)]
     return embeddings
 
 
 def by_stream(session: ne.Session, paths: Sequence[Path], decoders: int) -> Embeddings:
     with session.stream(paths, decoders=decoders) as stream:
-        return [result.embedding for result in stream]
+        return [np.asarray(result.embedding, np.float32) for result in stream]
 
 
 def main() -> None:
