@@ -165,8 +165,9 @@ def test_a_tuning_that_was_interrupted_goes_on_where_it_was(bundle: Path, data: 
     keys = [(one.setup, one.policies, one.together, one.seconds) for one in asked if not one.make_reference]
     assert len(keys) == len(set(keys))
     assert read_profile(output) == profile
-    with pytest.raises(InvalidInputError, match="--overwrite replaces it"):
-        tune(bundle, data, output, request, ask=fake)
+    for resume in (False, True):
+        with pytest.raises(InvalidInputError, match="--overwrite replaces it"):
+            tune(bundle, data, output, request, resume=resume, ask=fake)
     tune(bundle, data, output, request, overwrite=True, ask=fake)
 
 
