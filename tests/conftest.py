@@ -74,7 +74,7 @@ SLOW = {
     "test_quantize_layers", "test_quantize_runs", "test_readme", "test_results", "test_run_interrupted",
     "test_run_outputs", "test_run_places", "test_run_resume", "test_session_slots", "test_shipped_model",
     "test_soak", "test_stream", "test_stubs", "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated",
-    "test_tensorrt_slots", "test_up",
+    "test_tensorrt_slots", "test_tune_command", "test_up",
 }  # fmt: skip
 #: What a Python that PyTorch is not installed for does without: files that import any of these are left out.
 OF_TORCH = re.compile(r"^(?:import|from) (?:torch|timm|transformers|navit_edge_export)\b", re.MULTILINE)

@@ -32,7 +32,7 @@ from navit_edge.options import (
 )
 from navit_edge.pixels import Given, checked_layout, checked_list, gathered, is_one_image
 from navit_edge.policy import Policy, checked
-from navit_edge.profile import Profile, apply_profile
+from navit_edge.profile import Profile, applied_to_session
 from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
@@ -82,9 +82,8 @@ class Session(Submitting):
         pack, 0 to 3600000; 0: not at all. Never past a deadline.
     stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it, 0.001 to 604800; 0:
         never.
-    profile: what `navit-edge tune` wrote: the engine, threads, slots and policy that it recommends for ``use``
-        ("balanced", "fast" or "best"), in place of those that are not given here (docs/tune.md). A RuntimeWarning if it
-        was made on another machine or for another bundle.
+    profile, use: what `navit-edge tune` wrote; the engine, threads, slots and policy that it recommends for "balanced",
+        "fast" or "best", if they are not given here (docs/tune.md).
     backend_dirs: searched for backend libraries before the usual places.
     options: of the engine's backend, name to value; names and values that it does not have are refused. For OpenVINO
         "device", "CPU_RUNTIME_CACHE_CAPACITY" and "shape_quantum" (docs/memory.md); for TensorRT those of
@@ -123,24 +122,11 @@ class Session(Submitting):
     ) -> None:
         if isinstance(backend_dirs, (str, bytes, os.PathLike)):
             raise InvalidInputError(f"backend_dirs is {backend_dirs!r}; expected a list of folders")
-        if profile is not None:
-            applied = apply_profile(
-                profile,
-                bundle,
-                use,
-                engine=checked_text("engine", engine),
-                precision=precision,
-                device=device,
-                devices=devices,
-                threads=checked_int("threads", threads),
-                slots=checked_int("slots", slots),
-            )
+        if profile is not None or use is not None:
+            given = {"engine": engine, "precision": precision, "device": device, "devices": devices}
+            applied = applied_to_session(profile, use, bundle, **given, threads=threads, slots=slots)
             engine, threads, slots = applied.engine, applied.threads, applied.slots
-            policy = Policy.parse(applied.policy) if policy is None else policy
-            for text in applied.warnings:
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
-        elif use is not None:
-            raise InvalidInputError(f"use is {use!r} and there is no profile that says what it is; give profile=")
+            policy = policy or Policy.parse(applied.policy)
         self._core = _core.Session(
             os.fspath(bundle),
             device=checked_text("device", device),

@@ -1,6 +1,6 @@
 """Profiles: what `navit-edge tune` found for a bundle on a machine, and presets for boards that nobody tuned."""
 
-from navit_edge.profile.apply import DEFAULT_USE, Applied, apply_profile
+from navit_edge.profile.apply import DEFAULT_USE, Applied, applied_to_session, apply_profile
 from navit_edge.profile.machine import Machine, differences, this_machine
 from navit_edge.profile.schema import Profile, Trial, read_profile
 
@@ -10,6 +10,7 @@ __all__ = [
     "Machine",
     "Profile",
     "Trial",
+    "applied_to_session",
     "apply_profile",
     "differences",
     "read_profile",

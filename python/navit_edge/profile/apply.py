@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from navit_edge import _core
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.identity import hashes_of, model_hash
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.files import shown
+from navit_edge.options import checked_int
 from navit_edge.profile.machine import Machine, differences, this_machine
 from navit_edge.profile.schema import Profile, read_profile
 from navit_edge.vocabulary import USES, Use
@@ -59,10 +62,10 @@ def apply_profile(
     found = profile if isinstance(profile, Profile) else read_profile(profile)
     manifest = manifests.load(Path(bundle))
     trial = found.trial(use)
-    warnings = []
+    said = []
     other = model_hash(Path(bundle)) != found.bundle.model
     if other:
-        warnings.append(
+        said.append(
             f"{name} was made for another bundle, {shown(found.bundle.name)}; its settings may not suit this one: run "
             "navit-edge tune"
         )
@@ -79,10 +82,10 @@ def apply_profile(
             )
         facts = next((one for one in found.measured.engines if one.id == chosen), None)
         if not other and facts is not None and facts.sha256 != hashes_of(manifest, chosen):
-            warnings.append(f"engine {chosen} was built anew since {name} was made; run navit-edge tune again")
+            said.append(f"engine {chosen} was built anew since {name} was made; run navit-edge tune again")
     machine = this_machine(gpu=bool(found.machine.gpu)) if here is None else here
     if changed := differences(found.machine, machine):
-        warnings.append(
+        said.append(
             f"{name} was made on another machine ({'; '.join(changed)}); its times do not hold here: run navit-edge "
             "tune"
         )
@@ -91,5 +94,27 @@ def apply_profile(
         threads=threads or trial.setup.threads,
         slots=slots or trial.setup.slots,
         policy=policy or str(_core.Policy.parse(trial.policy)),
-        warnings=tuple(warnings),
+        warnings=tuple(said),
     )
+
+
+def applied_to_session(
+    profile: str | os.PathLike[str] | Profile | None,
+    use: Use | None,
+    bundle: str | os.PathLike[str],
+    *,
+    threads: int,
+    slots: int,
+    **given: Any,
+) -> Applied:
+    """``apply_profile`` for a session, whose caller gets the warnings as RuntimeWarning.
+
+    Raises InvalidInputError if there is a use and no profile.
+    """
+    if profile is None:
+        raise InvalidInputError(f"use is {use!r} and there is no profile that says what it is; give profile=")
+    threads, slots = checked_int("threads", threads), checked_int("slots", slots)
+    applied = apply_profile(profile, bundle, use, threads=threads, slots=slots, **given)
+    for text in applied.warnings:
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return applied

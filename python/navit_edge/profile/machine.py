@@ -84,6 +84,6 @@ def differences(tuned: Machine, here: Machine) -> list[str]:
             found.append(f"{words} was {before or 'none'} and is {now or 'none'}")
     if tuned.cores != here.cores:
         found.append(f"cores were {tuned.cores} and are {here.cores}")
-    if tuned.power != here.power:
-        found.append(f"power mode was {tuned.power or 'not known'} and is {here.power or 'not known'}")
+    if tuned.power and here.power and tuned.power != here.power:
+        found.append(f"power mode was {tuned.power} and is {here.power}")
     return found

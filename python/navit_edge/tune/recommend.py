@@ -126,12 +126,12 @@ def _figures(measured: Measured, place: int) -> str:
 
 
 def quality_text(trial: Trial, kind: Quality) -> str:
-    """ "top-1 81.5 %", "97.0 % of the reference's answers", "0.993 of the reference's embeddings"."""
+    """ "top-1 81.5 % (75.5 to 86.3)", "97.0 % of the reference's answers", "cosine 0.993"."""
     value = quality_of(trial, kind)
     if value is None:
         return ""
-    if kind == "top1":
-        return f"top-1 {value * 100:.1f} %"
+    if kind == "top1" and trial.top1 is not None:
+        return f"top-1 {value * 100:.1f} % ({trial.top1.low * 100:.1f} to {trial.top1.high * 100:.1f})"
     return f"{value * 100:.1f} % of the reference's answers" if kind == "agreement" else f"cosine {value:.3f}"
 
 

@@ -76,9 +76,9 @@ def tune(
     if request.power:
         Power.read(probe=run_probe).require(request.power)
     check_file_place(output)
-    if output.exists() and not (resume or overwrite):
-        raise InvalidInputError(f"{shown(output)} is there already; --overwrite replaces it, or name another file")
     state = output.with_name(output.name + STATE_SUFFIX)
+    if output.exists() and not overwrite and not (resume and state.exists()):
+        raise InvalidInputError(f"{shown(output)} is there already; --overwrite replaces it, or name another file")
     pixels = _pixels(manifest, images, request, on_refused)
     names = [name_of(engine) for engine in engines]
     model = model_hash(bundle)
