@@ -15,13 +15,14 @@ import pytest
 import typer.main
 from command_line import invoke, words
 from PIL import Image
-from report_cases import ENGINE, bench_report, evaluation, full_report, report_file
+from report_cases import ENGINE, bench_report, evaluation, full_report, profile, report_file
 from test_page import Reader, check_self_contained
 
 from navit_edge.cli.main import app
 from navit_edge.evaluate.metrics import share
 from navit_edge.page.content import Card
 from navit_edge.page.pictures import THUMBNAIL_PX, picture_uri
+from navit_edge.profile.schema import profile_bytes
 from navit_edge.report import ReportFile, compare, render, report_of
 from navit_edge.report.chart import HEIGHT, WIDTH, Axis, Point, Series, chart
 from navit_edge.report.compare import difference_of
@@ -30,7 +31,7 @@ from navit_edge.report.scale import CHARACTER, Scale, apart, tick_text, ticks
 
 HOSTILE = "\"'><script>alert(1)</script><img src=https://x.invalid onerror=alert(2)>\x1b[2J\u202e&amp;"
 #: Fields whose words are ours.
-OURS = {"verdict", "language", "head", "group", "test"}
+OURS = {"verdict", "language", "head", "group", "test", "quality", "aim", "precision"}
 
 
 class Tables(Reader):
@@ -127,6 +128,14 @@ def test_the_numbers_of_the_tables_are_those_of_the_json(report: ReportFile) -> 
         expected = [100 * found["top1"][name] for name in ("value", "low", "high")]
         assert top1 == pytest.approx(expected, abs=0.051)
         assert bool(row["on the front"]) == found["timing"]["pareto"]
+    trials = one["tuned"]["measured"]["trials"]
+    for row, found in zip(read.records("trials"), trials, strict=True):
+        assert number(row["p90 ms"]) == pytest.approx(found["p90_ms"], rel=0.01)
+        assert number(row["images/s"]) == pytest.approx(found["images_per_s"], rel=0.01)
+    for row in read.records("profile"):
+        advised = one["tuned"]["advice"][row["use"]]
+        assert row["why"] == advised["reason"]
+        assert row["policy"] == trials[advised["trial"]]["policy"]
     for row, pack in zip(read.records("pack-table"), one["planned"]["packs"], strict=True):
         assert (number(row["tokens"]), number(row["images"])) == (sum(pack["images"]), len(pack["images"]))
 
@@ -182,8 +191,8 @@ def test_what_is_missing_has_a_command_that_exists(built: Path) -> None:
 
 def test_a_measurement_of_another_bundle_is_said_to_be_one(built: Path, job_bundle: Path) -> None:
     other = bench_report(Path("else.navit"))
-    made = report_of(built, bench=[other], evaluation=evaluation(job_bundle))
-    assert len(made.notes) == 2
+    made = report_of(built, bench=[other], evaluation=evaluation(job_bundle), tuned=profile(job_bundle))
+    assert len(made.notes) == 3
     assert all(note in Reader(render(report_file(made))).text for note in made.notes)
 
 
@@ -332,10 +341,11 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.fixture
 def files(built: Path, tmp_path: Path) -> dict[str, Path]:
-    bench, judged = tmp_path / "bench.json", tmp_path / "evaluate.json"
+    bench, judged, tuned = (tmp_path / f"{name}.json" for name in ("bench", "evaluate", "profile"))
+    tuned.write_bytes(profile_bytes(profile(built)))
     bench.write_text(json.dumps(bench_report(built).as_json()))
     judged.write_bytes(msgspec.json.encode(evaluation(built)))
-    return {"bench": bench, "evaluate": judged}
+    return {"bench": bench, "evaluate": judged, "profile": tuned}
 
 
 def test_the_command_writes_the_page_and_the_same_as_json(built: Path, files: dict[str, Path], tmp_path: Path) -> None:
@@ -347,7 +357,7 @@ def test_the_command_writes_the_page_and_the_same_as_json(built: Path, files: di
     (images / "broken.png").write_bytes(b"no image")
     page, data = tmp_path / "page.html", tmp_path / "page.json"
     finished = invoke("report", built, "-o", page, "--json", "--json-file", data, "--bench", files["bench"],
-                      "--evaluate", files["evaluate"], "--images", images)  # fmt: skip
+                      "--evaluate", files["evaluate"], "--profile", files["profile"], "--images", images)  # fmt: skip
     assert finished.exit_code == 0, finished.stderr
     printed = json.loads(finished.stdout)
     assert printed == json.loads(data.read_text())
@@ -382,11 +392,12 @@ def test_two_bundles_are_compared_and_a_file_goes_to_the_bundle_that_it_names(
 def test_a_file_that_another_program_wrote_is_refused(built: Path, tmp_path: Path, content: str, said: str) -> None:
     file = tmp_path / "file.json"
     file.write_text(content)
-    for option in ("--bench", "--evaluate"):
+    for option in ("--bench", "--evaluate", "--profile"):
         finished = invoke("report", built, option, file, "-o", tmp_path / "page.html")
         assert finished.exit_code == 1
-        assert said in words(finished.stderr)
-        assert f"navit-edge {option[2:]}" in words(finished.stderr)
+        if option != "--profile":
+            assert said in words(finished.stderr)
+            assert f"navit-edge {option[2:]}" in words(finished.stderr)
     assert not (tmp_path / "page.html").exists()
 
 
