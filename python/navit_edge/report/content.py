@@ -78,6 +78,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     graph: str
     bytes: int
+    sha256: str  # of its file
     dynamic_tokens: bool
     budgets: tuple[Budget, ...]
     builder: dict[str, str]
