@@ -20,7 +20,8 @@ from navit_edge.report.parts import (
     table,
     words,
 )
-from navit_edge.vocabulary import USES
+from navit_edge.tune.recommend import time_of
+from navit_edge.vocabulary import USES, Aim
 
 _QUALITY: dict[Quality, str] = {
     "top1": "top-1",
@@ -28,13 +29,18 @@ _QUALITY: dict[Quality, str] = {
     "similarity": "embeddings alike to the reference's",
 }
 
-_HEADS = ["use", "engine", "policy", "threads →", "slots →", "tokens an image →", "p50 ms →", "p90 ms →", "p99 ms →",
-          "images/s →", "memory →", "quality →", "why"]  # fmt: skip
+_TIME: dict[Aim, str] = {
+    "latency": "milliseconds an image alone, p90; decoding not counted",
+    "throughput": "milliseconds an image, many in one run; decoding not counted",
+}
+_HEADS = ["engine", "policy", "threads →", "slots →", "tokens an image →", "p50 ms →", "p90 ms →", "p99 ms →",
+          "images/s →", "memory →", "quality →"]  # fmt: skip
 
 
 def suited_section(profile: Profile, place: Place) -> Element:
     measured = profile.measured
-    rows = [_row(use, profile.trial(use), measured.quality, profile.advice.of(use).reason) for use in USES]
+    rows = [_row(use, profile.trial(use), measured.quality) for use in USES]
+    reasons = [tag("li", tag("b", use), f": {profile.advice.of(use).reason}") for use in USES]
     limits = [
         "" if measured.target_ms is None else f"p90 within {measured.target_ms:g} ms",
         "" if measured.memory_limit_bytes is None else f"memory of at most {bytes_text(measured.memory_limit_bytes)}",
@@ -54,22 +60,23 @@ def suited_section(profile: Profile, place: Place) -> Element:
             ]
         ),
         None if measured.complete else tag("p", "Time was up before everything was measured.", cls="warning"),
-        table(place.id("profile"), "Recommendations by use", _HEADS, rows),
+        table(place.id("profile"), "Recommendations by use", ["use", *_HEADS], rows),
+        tag("ul", *reasons),
         _front(profile, place),
         table(
             place.id("trials"),
             "All that was compared",
-            _HEADS[:-1],
-            [_row(_named(at, profile), trial, measured.quality, "")[:-1] for at, trial in enumerate(measured.trials)],
+            ["trial", *_HEADS],
+            [_row(_named(at, profile), trial, measured.quality) for at, trial in enumerate(measured.trials)],
         ),
     )
 
 
-def _row(use: str, trial: Trial, quality: Quality, reason: str) -> tuple[str, ...]:
+def _row(name: str, trial: Trial, quality: Quality) -> tuple[str, ...]:
     setup = trial.setup
     good = quality_of(trial, quality)
     return (
-        use,
+        name,
         setup.engine,
         trial.policy,
         f"{setup.threads:,}" if setup.threads else "all",
@@ -81,7 +88,6 @@ def _row(use: str, trial: Trial, quality: Quality, reason: str) -> tuple[str, ..
         rate_text(trial.images_per_s),
         bytes_text(trial.memory_bytes),
         "" if good is None else f"{good:.4f}" if quality == "similarity" else percent_text(good),
-        reason,
     )
 
 
@@ -94,7 +100,7 @@ def quality_of(trial: Trial, quality: Quality) -> float | None:
 def _named(at: int, profile: Profile) -> str:
     uses = [use for use in USES if profile.advice.of(use).trial == at]
     front = ["on the front"] if at in profile.advice.front else []
-    return ", ".join([f"trial {at}", *uses, *front])
+    return ", ".join([str(at), *uses, *front])
 
 
 def _front(profile: Profile, place: Place) -> Element | None:
@@ -110,7 +116,7 @@ def _front(profile: Profile, place: Place) -> Element | None:
         scale = 100 if percent else 1
         around = trial.top1 if measured.quality == "top1" else None
         point = Point(
-            x=trial.p90_ms,
+            x=time_of(trial, measured),
             y=scale * good,
             low=None if around is None else scale * around.low,
             high=None if around is None else scale * around.high,
@@ -126,9 +132,9 @@ def _front(profile: Profile, place: Place) -> Element | None:
         shown.append(Series(name="Pareto front", points=ordered, marks=False, quiet=True))
     drawn = chart(
         place.id("tuned-front"),
-        "Quality against the time of an image alone",
+        "Quality against time",
         "A point for each row of the table below.",
-        Axis(label="milliseconds an image alone, p90; decoding not counted", log=True),
+        Axis(label=_TIME[measured.aim], log=True),
         Axis(label=f"{_QUALITY[measured.quality]}{', %' if percent else ''}", zoomed=True),
         shown,
     )
