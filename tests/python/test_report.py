@@ -165,6 +165,26 @@ def test_text_of_others_is_nothing_but_text(both: ReportFile) -> None:
     assert "<script>alert(1)</script>" in read.text
 
 
+def numbers(value: Any, put: float) -> Any:
+    """Every number replaced."""
+    if isinstance(value, (list, dict)):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        made = {key: one if key in ("options", "reference") else numbers(one, put) for key, one in pairs}
+        return made if isinstance(value, dict) else list(made.values())
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return put if isinstance(value, float) else int(put)
+
+
+@pytest.mark.parametrize("put", [0, -1, 1e-300, 1e308])
+def test_numbers_that_nobody_measured_make_a_page_all_the_same(report: ReportFile, put: float) -> None:
+    changed = as_json(report)
+    for one in changed["bundles"]:
+        for part in ("bench", "evaluation", "certificate", "planned", "quantized"):
+            one[part] = numbers(one[part], put)
+    check_self_contained(render(msgspec.convert(changed, ReportFile)))
+
+
 def test_a_page_stays_small_and_says_what_it_leaves_out(report: ReportFile) -> None:
     (one,) = report.bundles
     many = tuple(msgspec.structs.replace(one.engines[0], id=f"{k}" + "x" * 5000) for k in range(2000))
