@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tune_cases import measured, setup, trial
 
 from navit_edge.bench.measure import BenchOptions, Measurement
 from navit_edge.bench.suite import BenchReport
@@ -14,8 +15,12 @@ from navit_edge.bundle.identity import model_hash
 from navit_edge.evaluate.metrics import share
 from navit_edge.evaluate.report import Images, Report, Row, Timing, with_front
 from navit_edge.machine.host import Host
+from navit_edge.profile import Machine, Profile
+from navit_edge.profile.schema import SCHEMA_VERSION as PROFILE_VERSION
+from navit_edge.profile.schema import BundleFacts
 from navit_edge.report import ReportFile, compare, report_of
-from navit_edge.report.content import Choice, Quantized, Tuned
+from navit_edge.report.content import Quantized
+from navit_edge.tune import recommend
 from navit_edge.verify.certificate import Certificate, Check, EngineCertificate, Tolerance
 from navit_edge.verify.compare import Distance
 
@@ -82,13 +87,28 @@ def certificate() -> Certificate:
     return Certificate(bundle=(found,), engines=(one,), not_run={"tensorrt-sm87-fp16": "no GPU"})
 
 
+def profile(bundle: Path) -> Profile:
+    """best: all tokens; balanced and fast: capped ones."""
+    rows = [
+        trial(1.00, 40, setup=setup(ENGINE, threads=2)),
+        trial(0.99, 20, setup=setup(ENGINE, threads=1), policy="token-cap:100"),
+        trial(0.92, 10, setup=setup(ENGINE, threads=1), policy="token-cap:64"),
+    ]
+    table = measured(rows, reference=ENGINE)
+    machine = Machine(cpu="a CPU", arch="x86_64", cores=2, flags=("avx2",), memory_bytes=8 << 30)
+    return Profile(
+        schema_version=PROFILE_VERSION, created_by="1", bundle=BundleFacts(name="tiny", model=model_hash(bundle)),
+        machine=machine, measured=table, advice=recommend(table),
+    )  # fmt: skip
+
+
 def full_report(bundle: Path, *, factor: float = 1.0, right: int = 700, **options: Any) -> Any:
     """A report of one bundle in which nothing is missing but examples."""
     made = report_of(
         bundle,
         bench=[bench_report(bundle, factor=factor, **options)],
         evaluation=evaluation(bundle, right),
-        tuned=Tuned(made_on="a CPU", choices=(Choice(use="fast", settings={"policy": "fast"}, reason="It is."),)),
+        tuned=profile(bundle),
     )
     quantized = Quantized(
         precision="int8", method="minmax", calibration_images=8, held_out_images=8, layers=12, kept_in_float=("a",),

@@ -15,14 +15,15 @@ import pytest
 import typer.main
 from command_line import invoke, words
 from PIL import Image
-from report_cases import ENGINE, bench_report, evaluation, full_report, report_file
+from report_cases import ENGINE, bench_report, evaluation, full_report, profile, report_file
 from test_page import Reader, check_self_contained
 
 from navit_edge.cli.main import app
 from navit_edge.evaluate.metrics import share
 from navit_edge.page.content import Card
 from navit_edge.page.pictures import THUMBNAIL_PX, picture_uri
-from navit_edge.report import ReportFile, compare, render, report_of
+from navit_edge.profile.schema import profile_bytes
+from navit_edge.report import BundleReport, ReportFile, compare, render, report_of
 from navit_edge.report.chart import HEIGHT, WIDTH, Axis, Point, Series, chart
 from navit_edge.report.compare import difference_of
 from navit_edge.report.content import MOST_EXAMPLES, SCHEMA_VERSION, Examples
@@ -30,7 +31,7 @@ from navit_edge.report.scale import CHARACTER, Scale, apart, tick_text, ticks
 
 HOSTILE = "\"'><script>alert(1)</script><img src=https://x.invalid onerror=alert(2)>\x1b[2J\u202e&amp;"
 #: Fields whose words are ours.
-OURS = {"verdict", "language", "head", "group", "test"}
+OURS = {"verdict", "language", "head", "group", "test", "quality", "aim", "precision"}
 
 
 class Tables(Reader):
@@ -76,7 +77,7 @@ def report(built: Path) -> ReportFile:
 @pytest.fixture(scope="module")
 def both(built: Path) -> ReportFile:
     """The second bundle takes half of the time, and has as many answers right as chance may explain."""
-    return report_file(full_report(built), full_report(built, factor=0.5, right=705))
+    return report_file(full_report(built), rebuilt(full_report(built, factor=0.5, right=705)))
 
 
 def test_the_page_is_made_of_the_json_and_of_nothing_else(report: ReportFile, both: ReportFile) -> None:
@@ -127,6 +128,14 @@ def test_the_numbers_of_the_tables_are_those_of_the_json(report: ReportFile) -> 
         expected = [100 * found["top1"][name] for name in ("value", "low", "high")]
         assert top1 == pytest.approx(expected, abs=0.051)
         assert bool(row["on the front"]) == found["timing"]["pareto"]
+    trials = one["tuned"]["measured"]["trials"]
+    for row, found in zip(read.records("trials"), trials, strict=True):
+        assert number(row["p90 ms"]) == pytest.approx(found["p90_ms"], rel=0.01)
+        assert number(row["images/s"]) == pytest.approx(found["images_per_s"], rel=0.01)
+    for row in read.records("profile"):
+        advised = one["tuned"]["advice"][row["use"]]
+        assert f"{row['use']}: {advised['reason']}" in read.text
+        assert row["policy"] == trials[advised["trial"]]["policy"]
     for row, pack in zip(read.records("pack-table"), one["planned"]["packs"], strict=True):
         assert (number(row["tokens"]), number(row["images"])) == (sum(pack["images"]), len(pack["images"]))
 
@@ -156,6 +165,26 @@ def test_text_of_others_is_nothing_but_text(both: ReportFile) -> None:
     assert "<script>alert(1)</script>" in read.text
 
 
+def numbers(value: Any, put: float) -> Any:
+    """Every number replaced."""
+    if isinstance(value, (list, dict)):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        made = {key: one if key in ("options", "reference") else numbers(one, put) for key, one in pairs}
+        return made if isinstance(value, dict) else list(made.values())
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return put if isinstance(value, float) else int(put)
+
+
+@pytest.mark.parametrize("put", [0, -1, 1e-300, 1e308])
+def test_numbers_that_nobody_measured_make_a_page_all_the_same(report: ReportFile, put: float) -> None:
+    changed = as_json(report)
+    for one in changed["bundles"]:
+        for part in ("bench", "evaluation", "certificate", "planned", "quantized"):
+            one[part] = numbers(one[part], put)
+    check_self_contained(render(msgspec.convert(changed, ReportFile)))
+
+
 def test_a_page_stays_small_and_says_what_it_leaves_out(report: ReportFile) -> None:
     (one,) = report.bundles
     many = tuple(msgspec.structs.replace(one.engines[0], id=f"{k}" + "x" * 5000) for k in range(2000))
@@ -182,8 +211,8 @@ def test_what_is_missing_has_a_command_that_exists(built: Path) -> None:
 
 def test_a_measurement_of_another_bundle_is_said_to_be_one(built: Path, job_bundle: Path) -> None:
     other = bench_report(Path("else.navit"))
-    made = report_of(built, bench=[other], evaluation=evaluation(job_bundle))
-    assert len(made.notes) == 2
+    made = report_of(built, bench=[other], evaluation=evaluation(job_bundle), tuned=profile(job_bundle))
+    assert len(made.notes) == 3
     assert all(note in Reader(render(report_file(made))).text for note in made.notes)
 
 
@@ -198,7 +227,7 @@ def test_the_interval_of_a_difference_is_that_of_newcombe() -> None:
 
 def test_one_is_called_faster_only_if_the_ranges_of_times_are_apart(built: Path) -> None:
     for factor, verdict, better in ((0.5, "lower", 1), (2.0, "higher", 0), (0.95, "not shown", None)):
-        found = compare(full_report(built), full_report(built, factor=factor)).differences
+        found = compare(full_report(built), rebuilt(full_report(built, factor=factor))).differences
         speeds = [one for one in found if one.group == "speed"]
         assert len(speeds) == 5
         assert {(one.verdict, one.better) for one in speeds} == {(verdict, better)}
@@ -206,6 +235,19 @@ def test_one_is_called_faster_only_if_the_ranges_of_times_are_apart(built: Path)
             assert one.low is not None
             assert one.high is not None
             assert one.low <= one.value <= one.high
+
+
+def rebuilt(report: BundleReport) -> BundleReport:
+    """With engines of other files."""
+    engines = tuple(msgspec.structs.replace(one, sha256="1" * 64) for one in report.engines)
+    return msgspec.structs.replace(report, engines=engines)
+
+
+def test_of_the_same_file_none_is_called_faster(built: Path) -> None:
+    found = compare(full_report(built), full_report(built, factor=0.1)).differences
+    speeds = [one for one in found if one.group == "speed"]
+    assert {(one.verdict, one.better) for one in speeds} == {("not shown", None)}
+    assert {"what differs is the machine" in one.why for one in speeds} == {True}
 
 
 def test_answers_are_better_only_if_the_interval_leaves_out_zero(built: Path) -> None:
@@ -228,7 +270,7 @@ def test_both_bundles_stand_side_by_side_with_the_sign_of_the_difference(both: R
     speeds = [one for one in both.comparison.differences if one.group == "speed"]
     for row, one in zip(read.records("compare-speed"), speeds, strict=True):
         assert row["difference"].startswith("\N{MINUS SIGN}")
-        assert "tiny.navit (2) is faster" in row["in words"]
+        assert "tiny.navit (2) was faster" in row["in words"]
         assert number(row["tiny.navit (1)"].removesuffix(" ms")) == pytest.approx(one.first, rel=0.01)
     assert "no difference shown" in read.records("compare-accuracy")[0]["in words"]
 
@@ -332,10 +374,11 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.fixture
 def files(built: Path, tmp_path: Path) -> dict[str, Path]:
-    bench, judged = tmp_path / "bench.json", tmp_path / "evaluate.json"
+    bench, judged, tuned = (tmp_path / f"{name}.json" for name in ("bench", "evaluate", "profile"))
+    tuned.write_bytes(profile_bytes(profile(built)))
     bench.write_text(json.dumps(bench_report(built).as_json()))
     judged.write_bytes(msgspec.json.encode(evaluation(built)))
-    return {"bench": bench, "evaluate": judged}
+    return {"bench": bench, "evaluate": judged, "profile": tuned}
 
 
 def test_the_command_writes_the_page_and_the_same_as_json(built: Path, files: dict[str, Path], tmp_path: Path) -> None:
@@ -347,7 +390,7 @@ def test_the_command_writes_the_page_and_the_same_as_json(built: Path, files: di
     (images / "broken.png").write_bytes(b"no image")
     page, data = tmp_path / "page.html", tmp_path / "page.json"
     finished = invoke("report", built, "-o", page, "--json", "--json-file", data, "--bench", files["bench"],
-                      "--evaluate", files["evaluate"], "--images", images)  # fmt: skip
+                      "--evaluate", files["evaluate"], "--profile", files["profile"], "--images", images)  # fmt: skip
     assert finished.exit_code == 0, finished.stderr
     printed = json.loads(finished.stdout)
     assert printed == json.loads(data.read_text())
@@ -382,11 +425,12 @@ def test_two_bundles_are_compared_and_a_file_goes_to_the_bundle_that_it_names(
 def test_a_file_that_another_program_wrote_is_refused(built: Path, tmp_path: Path, content: str, said: str) -> None:
     file = tmp_path / "file.json"
     file.write_text(content)
-    for option in ("--bench", "--evaluate"):
+    for option in ("--bench", "--evaluate", "--profile"):
         finished = invoke("report", built, option, file, "-o", tmp_path / "page.html")
         assert finished.exit_code == 1
-        assert said in words(finished.stderr)
-        assert f"navit-edge {option[2:]}" in words(finished.stderr)
+        if option != "--profile":
+            assert said in words(finished.stderr)
+            assert f"navit-edge {option[2:]}" in words(finished.stderr)
     assert not (tmp_path / "page.html").exists()
 
 

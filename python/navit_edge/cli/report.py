@@ -39,6 +39,10 @@ def report(
             show_default=False,
         ),
     ] = None,
+    profile: Annotated[
+        list[Path] | None,
+        typer.Option(help="What tune wrote; with OTHER, once for each bundle.", metavar="FILE", show_default=False),
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +59,7 @@ def report(
     """Write one page on a bundle, or on two side by side: what it is, whether it is right, how fast, how good.
 
     It takes what the bundle records (build, verify, quantize, bench
-    --calibrate) and what files of bench and evaluate say, runs nothing without
+    --calibrate) and what files of bench, evaluate and tune say, runs nothing without
     --images, and says what is missing and which command makes it. The page
     needs no script and loads nothing; --json has the same as data.
     """
@@ -64,7 +68,8 @@ def report(
     for place in (output, json_file):
         if place is not None:
             check_file_place(place)
-    made = _made([one for one in (bundle, other) if one is not None], bench or [], evaluate or [], images)
+    bundles = [one for one in (bundle, other) if one is not None]
+    made = _made(bundles, bench or [], evaluate or [], profile or [], images)
     from navit_edge.report import render
 
     write_file(output, render(made).encode())
@@ -85,12 +90,22 @@ def report(
         typer.launch(str(output))
 
 
-def _made(bundles: list[Path], bench: list[Path], evaluate: list[Path], images: Path | None) -> ReportFile:
+def _made(
+    bundles: list[Path], bench: list[Path], evaluate: list[Path], profiles: list[Path], images: Path | None
+) -> ReportFile:
     import navit_edge as ne
     from navit_edge.errors import InvalidInputError
+    from navit_edge.profile.schema import read_profile
     from navit_edge.report import ReportFile, compare, report_of
     from navit_edge.report.content import SCHEMA_VERSION
-    from navit_edge.report.given import assigned, is_bench_of, is_evaluation_of, read_bench, read_evaluation
+    from navit_edge.report.given import (
+        assigned,
+        is_bench_of,
+        is_evaluation_of,
+        is_profile_of,
+        read_bench,
+        read_evaluation,
+    )
 
     manifests = {bundle: ne.load_manifest(bundle) for bundle in bundles}
     measured = assigned(
@@ -100,11 +115,20 @@ def _made(bundles: list[Path], bench: list[Path], evaluate: list[Path], images: 
         lambda found, bundle: is_bench_of(found, bundle, manifests[bundle]),
     )
     evaluated = assigned("--evaluate", [(path, read_evaluation(path)) for path in evaluate], bundles, is_evaluation_of)
-    if any(len(found) > 1 for found in evaluated):
-        raise InvalidInputError("several --evaluate of one bundle; expected one for each bundle")
+    tuned = assigned("--profile", [(path, read_profile(path)) for path in profiles], bundles, is_profile_of)
+    for option, given in (("--evaluate", evaluated), ("--profile", tuned)):
+        if any(len(found) > 1 for found in given):
+            raise InvalidInputError(f"several {option} of one bundle; expected one for each bundle")
     reports = tuple(
-        report_of(path, bench=rows, evaluation=found[0] if found else None, images=images, on_session=announce)
-        for path, rows, found in zip(bundles, measured, evaluated, strict=True)
+        report_of(
+            path,
+            bench=rows,
+            evaluation=found[0] if found else None,
+            tuned=best[0] if best else None,
+            images=images,
+            on_session=announce,
+        )
+        for path, rows, found, best in zip(bundles, measured, evaluated, tuned, strict=True)
     )
     return ReportFile(
         schema_version=SCHEMA_VERSION,

@@ -31,23 +31,23 @@ def render(page: Page) -> str:
     return document(page.title, style, [_header(page), *sections(page.groups, page.left_out)])
 
 
-def sections(groups: Sequence[Group], left_out: int = 0, *, first: int = 0) -> list[Element]:
+def sections(groups: Sequence[Group], left_out: int = 0, *, first: int = 0, level: int = 2) -> list[Element]:
     """The packs that the cards were in, the cards, and how many images are left out.
 
-    first: number of the first card; a document that has several of these gives each its own.
+    first: number of the first card; a document that has several of these gives each its own. level: of their headings.
     """
     cards = [card for group in groups for card in group.cards]
     sides = [side for card in cards for side in card.grid]
     cell = min(max(_SIDE_PX / max(sides, default=1), _CELL_PX[0]), _CELL_PX[1])
     made = []
     if any(card.pack_tokens for card in cards):
-        made.append(_packs(cards, left_out, first))
+        made.append(_packs(cards, left_out, first, level))
     for group in groups:
-        numbered = [_card(card, first + place) for place, card in enumerate(group.cards)]
+        numbered = [_card(card, first + place, level + 1) for place, card in enumerate(group.cards)]
         first += len(group.cards)
         text = [tag("p", group.text)] if group.text else []
         laid = tag("div", *numbered, cls="cards", style=f"--cell:{cell:.2f}px")
-        made.append(tag("section", tag("h2", group.title), *text, laid))
+        made.append(tag("section", tag(f"h{level}", group.title), *text, laid))
     if left_out:
         made.append(tag("p", f"{left_out:,} more images ran and are not shown.", cls="quiet"))
     return made
@@ -62,7 +62,7 @@ def _header(page: Page) -> Element:
 # --- packs
 
 
-def _packs(cards: Sequence[Card], left_out: int, first: int) -> Element:
+def _packs(cards: Sequence[Card], left_out: int, first: int, level: int) -> Element:
     """A bar for each pack: where each image lies in it, and what no image fills."""
     packs: dict[int, list[tuple[int, Card]]] = defaultdict(list)
     for number, card in enumerate(cards, first):
@@ -75,7 +75,7 @@ def _packs(cards: Sequence[Card], left_out: int, first: int) -> Element:
         "A bar is one pass of the engine, a block one image, as wide as its tokens, at its place in the pass. "
         f"Hatched: {rest}."
     )
-    return tag("section", tag("h2", "Packs"), tag("p", text), *bars, cls="packs")
+    return tag("section", tag(f"h{level}", "Packs"), tag("p", text), *bars, cls="packs")
 
 
 def _bar(pack: int, members: Sequence[tuple[int, Card]], widest: int, *, told: bool) -> Element:
@@ -105,8 +105,8 @@ def _bar(pack: int, members: Sequence[tuple[int, Card]], widest: int, *, told: b
 # --- images
 
 
-def _card(card: Card, number: int) -> Element:
-    inside: list[Element] = [tag("h3", card.name, title=card.name)]
+def _card(card: Card, number: int, level: int) -> Element:
+    inside: list[Element] = [tag(f"h{level}", card.name, title=card.name)]
     if card.picture and not card.error:
         pictures = [_picture(card, f"{card.name}, {_times(card.grid)} patches", "grid")]
         if card.map:

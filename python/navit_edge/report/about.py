@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from navit_edge.bundle.manifest import Budget
 from navit_edge.page.elements import tag
-from navit_edge.report.content import BundleReport, EngineFacts, Missing, ModelFacts, Tuned, Use
+from navit_edge.report.content import BundleReport, EngineFacts, Missing, ModelFacts, Use
 from navit_edge.report.parts import Place, bytes_text, count_text, date_text, facts, table, words
 
 
@@ -165,19 +165,6 @@ def needs_section(report: BundleReport, place: Place) -> Element:
                 *((f"measured on, {', '.join(names)}", where) for where, names in hosts.items()),
             ]
         ),
-    )
-
-
-def tuned_section(tuned: Tuned, place: Place) -> Element:
-    rows = [
-        (one.use, ", ".join(f"{key}={value}" for key, value in one.settings.items()), one.reason)
-        for one in tuned.choices
-    ]
-    return place.section(
-        "tuned",
-        "Which settings",
-        tag("p", f"Recommended by a profile made on {tuned.made_on}."),
-        table(place.id("profile"), "Recommendations by use", ["use", "settings", "why"], rows),
     )
 
 

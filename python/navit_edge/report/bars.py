@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from navit_edge.page.elements import tag
-from navit_edge.report.chart import HUES, LETTERS_PX, WIDTH, picture
+from navit_edge.report.chart import HUES, LETTERS_PX, MOST, WIDTH, picture
 from navit_edge.report.scale import CHARACTER, Scale, apart, tick_text, ticks
 
 _ROW, _BAR = 26, 18
@@ -33,13 +33,13 @@ class Row:
 
     @property
     def width(self) -> float:
-        return sum(max(0.0, block.width) for block in self.blocks)
+        return sum(min(max(0.0, block.width), 2 * MOST) for block in self.blocks)
 
 
 def bars(name: str, title: str, says: str, unit: str, rows: Sequence[Row]) -> Element | None:
     """name: an id of the page. unit: name of the axis. None if there is nothing to be drawn."""
     widest = max((row.width for row in rows), default=0.0)
-    if widest <= 0:
+    if not 0 < widest <= MOST:
         return None
     names = [row.name if len(row.name) <= _LONGEST else row.name[: _LONGEST - 1] + "…" for row in rows]
     letter = CHARACTER * LETTERS_PX

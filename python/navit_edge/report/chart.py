@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
@@ -15,6 +14,8 @@ LETTERS_PX = 12
 HUES = 6  #: of style.css
 _TOP, _BOTTOM, _RIGHT = 12, 44, 18
 _MARK = 4.2
+#: Larger values, and smaller ones on a logarithmic axis, are no measurements.
+MOST = 1e15
 #: One for each series beside its colour, around (0, 0), for those who see few colours.
 _MARKS = (
     "M-4.2 0a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0-8.4 0Z",
@@ -107,12 +108,12 @@ def legend(series: Sequence[Series]) -> Element:
 
 
 def _drawable(series: Series, x: Axis, y: Axis) -> Series:
-    """Without points that have no place on the axes: no finite numbers, or 0 and less on a logarithmic one."""
+    """Without points that have no place on the axes: no numbers, beyond MOST, or 0 and less on a logarithmic one."""
 
     def has_a_place(point: Point) -> bool:
         heights = [one for one in (point.y, point.low, point.high) if one is not None]
-        finite = all(math.isfinite(one) for one in (point.x, *heights))
-        return finite and (not x.log or point.x > 0) and (not y.log or min(heights) > 0)
+        small = all(abs(one) <= MOST for one in (point.x, *heights))  # no NaN
+        return small and (not x.log or point.x >= 1 / MOST) and (not y.log or min(heights) >= 1 / MOST)
 
     kept = [point for point in series.points if has_a_place(point)]
     return Series(name=series.name, points=kept, line=series.line, marks=series.marks, quiet=series.quiet)

@@ -3,8 +3,8 @@
 Answers: the interval of the difference of two shares of separate samples, by Newcombe's hybrid score method (Newcombe
 1998, method 10) from the Wilson intervals of both. Both evaluations may have seen the same images; the interval of
 paired answers, which takes both sets of answers, would be narrower.
-Speed: a run's times from the fastest run to the highest percentile that both know; if the two ranges have a value in
-common, nothing is said.
+Speed: a run's times from the fastest run to the highest percentile that both know; if the two ranges overlap, nothing
+is said, nor if the engine is the same file in both.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def _certificates(first: BundleReport, second: BundleReport) -> Iterator[Differe
 
 def _speeds(first: BundleReport, second: BundleReport, notes: list[str]) -> Iterator[Difference]:
     its = {one.engine: one for one in second.bench}
+    files = [{one.id: one.sha256 for one in report.engines} for report in (first, second)]
     for mine in first.bench:
         other = its.get(mine.engine)
         if other is None:
@@ -71,12 +72,13 @@ def _speeds(first: BundleReport, second: BundleReport, notes: list[str]) -> Iter
         if _machine(mine) != _machine(other):
             notes.append(f"{mine.engine}: {_OFF}: {' / '.join(_machine(mine))} and {' / '.join(_machine(other))}")
             continue
+        same = mine.engine in files[0] and files[0][mine.engine] == files[1].get(mine.engine)
         packs = {one.tokens: one for one in other.packs}
         for pack in mine.packs:
             if pack.tokens in packs:
-                yield _speed(f"{mine.engine}: a pack of {pack.tokens:,} tokens", pack, packs[pack.tokens])
+                yield _speed(f"{mine.engine}: a pack of {pack.tokens:,} tokens", pack, packs[pack.tokens], same)
         if mine.source == other.source and mine.end_to_end.images == other.end_to_end.images:
-            yield _speed(f"{mine.engine}: end to end, {mine.source}", mine.end_to_end, other.end_to_end)
+            yield _speed(f"{mine.engine}: end to end, {mine.source}", mine.end_to_end, other.end_to_end, same)
         else:
             notes.append(f"{mine.engine}: end to end, other images ran: {mine.source}; {other.source}")
     measured = [{one.engine for one in report.bench} for report in (first, second)]
@@ -89,13 +91,15 @@ def _machine(report: BenchReport) -> tuple[str, ...]:
     return (report.device, host.cpu, f"{host.cores} cores", f"{report.threads} threads", f"{report.slots} slots")
 
 
-def _speed(what: str, mine: Measurement, other: Measurement) -> Difference:
+def _speed(what: str, mine: Measurement, other: Measurement, same: bool) -> Difference:
+    """same: the engine's file is the same in both bundles, so that a difference is not of the bundles."""
     common = [name for name in mine.latency_ms if name in other.latency_ms]
     middle = "p50" if "p50" in common else "mean"
     high = max((name for name in common if name[0] == "p"), key=lambda name: float(name[1:]), default="max")
     first, second = mine.latency_ms, other.latency_ms
     low, top = second["min"] - first[high], second[high] - first["min"]
-    verdict: Verdict = "lower" if top < 0 else "higher" if low > 0 else "not shown"
+    verdict: Verdict = "not shown" if same else "lower" if top < 0 else "higher" if low > 0 else "not shown"
+    ranges = "the ranges overlap" if verdict == "not shown" else "the ranges do not overlap"
     return Difference(
         group="speed",
         what=what,
@@ -106,8 +110,7 @@ def _speed(what: str, mine: Measurement, other: Measurement) -> Difference:
         high=top,
         verdict=verdict,
         better={"lower": 1, "higher": 0}.get(verdict),
-        why=f"{middle}; the times from the fastest run to {high} "
-        + ("have values in common" if verdict == "not shown" else "have no value in common"),
+        why="both have the same file, so what differs is the machine" if same else f"{middle}; {ranges}, to {high}",
     )
 
 
@@ -156,7 +159,7 @@ def _accuracy(row: Row, other: Row) -> Difference:
         high=100 * high,
         verdict=verdict,
         better={"higher": 1, "lower": 0}.get(verdict),
-        why=f"{row.top1.of:,} and {other.top1.of:,} images; the interval of the difference "
+        why=f"of {row.top1.of:,} and {other.top1.of:,} images, the interval "
         + ("holds 0" if verdict == "not shown" else "leaves out 0"),
     )
 

@@ -10,6 +10,7 @@ from navit_edge.bench.suite import BenchReport
 from navit_edge.bundle.manifest import Budget, Cost, TensorSpec
 from navit_edge.evaluate.report import Report as Evaluation
 from navit_edge.page.content import Card
+from navit_edge.profile.schema import Profile
 from navit_edge.quantize.report import LayerCost, OutputAccuracy
 from navit_edge.verify.certificate import Certificate
 
@@ -77,6 +78,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     graph: str
     bytes: int
+    sha256: str  # of its file
     dynamic_tokens: bool
     budgets: tuple[Budget, ...]
     builder: dict[str, str]
@@ -130,21 +132,6 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What a profile recommends for a use ("fast"). settings: as options of a session; reason: one sentence."""
-
-    use: str
-    settings: dict[str, str]
-    reason: str
-
-
-class Tuned(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a profile that `navit-edge tune` wrote."""
-
-    made_on: str
-    choices: tuple[Choice, ...]
-
-
 #: In which language a way to run it is written.
 Language: TypeAlias = Literal["shell", "python", "cpp"]
 
@@ -175,7 +162,7 @@ class BundleReport(msgspec.Struct, frozen=True, kw_only=True):
     quantized: tuple[Quantized, ...]
     bench: tuple[BenchReport, ...]
     evaluation: Evaluation | None
-    tuned: Tuned | None
+    tuned: Profile | None
     planned: Planned | None
     examples: Examples | None
     use: tuple[Use, ...]

@@ -128,6 +128,10 @@ def _one(report: BenchReport, place: Place, at: int) -> list[Element | None]:
         f"{options.duration_s:g} s a row; the session opened in {report.open_ms:,.0f} ms"
     )
     source = "measured" if report.cost_measured else "assumed from the model's sizes"
+    try:
+        predicted = f"{percent_text(report.prediction_error)} off in the mean; costs {source}"
+    except (ZeroDivisionError, OverflowError):  # of times that nothing took
+        predicted = ""
     return [
         tag("p", in_words(report)),
         facts(
@@ -135,7 +139,7 @@ def _one(report: BenchReport, place: Place, at: int) -> list[Element | None]:
                 ("device", f"{report.device}; {report.host.words}"),
                 ("measured", measured),
                 ("end to end", f"{report.source}; decoding not counted"),
-                ("predictions", f"{percent_text(report.prediction_error)} off in the mean; costs {source}"),
+                ("predictions", predicted),
             ]
         ),
         stages,

@@ -16,6 +16,7 @@ from navit_edge.evaluate.report import Report as Evaluation
 from navit_edge.inputs.images import image_files
 from navit_edge.page.cards import make_card
 from navit_edge.planning import PlanLimits, plan_packs
+from navit_edge.profile.schema import Profile
 from navit_edge.report.content import (
     MOST_EXAMPLES,
     BundleReport,
@@ -24,9 +25,8 @@ from navit_edge.report.content import (
     Missing,
     Planned,
     PlannedPack,
-    Tuned,
 )
-from navit_edge.report.given import is_bench_of, is_evaluation_of
+from navit_edge.report.given import is_bench_of, is_evaluation_of, is_profile_of
 from navit_edge.report.recorded import engine_of, model_of, quantized_of
 from navit_edge.report.use import ways_to_use
 from navit_edge.session import Session
@@ -38,7 +38,7 @@ def report_of(
     *,
     bench: Sequence[BenchReport] = (),
     evaluation: Evaluation | None = None,
-    tuned: Tuned | None = None,
+    tuned: Profile | None = None,
     images: Path | None = None,
     on_session: Callable[[Session], None] = lambda _: None,
 ) -> BundleReport:
@@ -62,6 +62,8 @@ def report_of(
     ]
     if evaluation is not None and not is_evaluation_of(evaluation, bundle):
         notes.append(f"the evaluation is of another model than this bundle holds: it names {evaluation.bundle}")
+    if tuned is not None and not is_profile_of(tuned, bundle):
+        notes.append(f"the profile is of another model than this bundle holds: it names {tuned.bundle.name}")
     return BundleReport(
         name=name,
         bytes=sum(file.bytes for file in manifest.files.values()) + (bundle / MANIFEST).stat().st_size,
@@ -146,7 +148,7 @@ def _missing(
     found: certificate.Certificate,
     bench: Sequence[BenchReport],
     evaluation: Evaluation | None,
-    tuned: Tuned | None,
+    tuned: Profile | None,
     examples: Examples | None,
 ) -> tuple[Missing, ...]:
     """What no report says, and the command that would."""

@@ -15,6 +15,7 @@ from navit_edge.bundle.manifest import Manifest
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.evaluate.report import Report as Evaluation
 from navit_edge.files import read_text
+from navit_edge.profile.schema import Profile
 from navit_edge.text import shown
 
 T = TypeVar("T")
@@ -39,6 +40,11 @@ def _read(path: Path, type_: type[T], expected: str) -> T:
         raise InvalidInputError(f"{shown(path)} is not what was expected: {error}; expected {expected}") from None
 
 
+def is_profile_of(profile: Profile, bundle: Path) -> bool:
+    """Whether it was made for what the bundle computes."""
+    return _computes(bundle, profile.bundle.model)
+
+
 def is_bench_of(report: BenchReport, bundle: Path, manifest: Manifest) -> bool:
     """Whether it names this bundle, and an engine that the bundle has."""
     names = {engine.id for engine in manifest.engines} | {one.group.id for one in manifest.engines if one.group}
@@ -47,7 +53,14 @@ def is_bench_of(report: BenchReport, bundle: Path, manifest: Manifest) -> bool:
 
 def is_evaluation_of(report: Evaluation, bundle: Path) -> bool:
     """Whether the bundle computes what the evaluated one did."""
-    return report.model == model_hash(bundle)
+    return _computes(bundle, report.model)
+
+
+def _computes(bundle: Path, model: str) -> bool:
+    try:
+        return model == model_hash(bundle)
+    except BundleError:  # no graphs
+        return False
 
 
 def assigned(

@@ -13,7 +13,6 @@ from navit_edge.report.about import (
     missing_section,
     model_section,
     needs_section,
-    tuned_section,
     use_section,
 )
 from navit_edge.report.content import BundleReport, ReportFile
@@ -23,6 +22,7 @@ from navit_edge.report.packed import examples_section, packs_section
 from navit_edge.report.parts import Place, bytes_text, clipped, count_text, date_text, share_text
 from navit_edge.report.right import quantized_section, right_section, verdict_of
 from navit_edge.report.side_by_side import comparison_section, names_of
+from navit_edge.report.suited import suited_section
 
 _STYLE = Path(__file__).with_name("style.css")
 
@@ -70,7 +70,7 @@ def _sections(report: BundleReport, place: Place) -> Iterator[Element]:
     yield fast_section(report.bench, report.engines, place)
     yield good_section(report.evaluation, place)
     if report.tuned is not None:
-        yield tuned_section(report.tuned, place)
+        yield suited_section(report.tuned, place)
     yield needs_section(report, place)
     if report.planned is not None:
         yield packs_section(report.planned, place)

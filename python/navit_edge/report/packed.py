@@ -70,7 +70,9 @@ def packs_section(planned: Planned, place: Place) -> Element:
 def examples_section(examples: Examples, place: Place) -> Element:
     """Packs and cards as on a page of ``run --html``."""
     text = f"Ran for this report with {examples.engine} on {examples.device}."
-    found = sections([Group(title="Pictures", cards=examples.cards)], examples.left_out, first=_first(place))
+    found = sections(
+        [Group(title="Pictures", cards=examples.cards)], examples.left_out, first=_first(place), level=place.level + 1
+    )
     return place.section("examples", "Examples", tag("p", text), *found)
 
 

@@ -52,9 +52,11 @@ def clipped(text: str) -> str:
 def table(name: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Element:
     """name: an id. columns: heads; one that ends in " →" has numbers, which stand at the right.
 
-    Columns that no row fills are left out. The first cell of a row names it.
+    Columns that no row fills are left out. The first cell of a row names it. Without rows, words in its place.
     """
-    kept = [k for k, _ in enumerate(columns) if any(row[k] != "" for row in rows)] if rows else []
+    kept = [k for k, _ in enumerate(columns) if any(row[k] != "" for row in rows)]
+    if not kept:
+        return tag("p", f"{caption}: nothing recorded.", cls="quiet", id=name)
     right = {k for k in kept if columns[k].endswith(" →")}
     head = tag(
         "tr",

@@ -64,6 +64,7 @@ def engine_of(bundle: Path, manifest: Manifest, engine: Engine, found: certifica
         precision=engine.precision,
         graph=engine.graph,
         bytes=manifest.files[engine.file].bytes,
+        sha256=sha256,
         dynamic_tokens=engine.dynamic_tokens,
         budgets=engine.budgets,
         builder=engine.builder,

@@ -22,8 +22,9 @@ _READING = {
     "size": "Exact numbers: of a smaller one nothing follows but that it is smaller.",
     "certificate": "Each engine against the float32 graph of its own bundle. A smaller difference is no better model.",
     "speed": "Medians. In brackets: the range of the difference, from the fastest run of one against the slowest "
-    "percentile of the other. One is called faster only if the two ranges of times have no value in common. Both were "
-    "measured apart, so a machine that was busier for one of them shows as a difference.",
+    "percentile of the other. One is said to have been faster only if its times, from the fastest run to that "
+    "percentile, and those of the other do not overlap. Both were measured apart: a machine that was busier for one "
+    "of them looks the same.",
     "accuracy": "In brackets: the interval of the difference at 95 % (Newcombe), which takes the two for separate "
     "samples. One is called better only if the interval leaves out 0.",
 }
@@ -37,7 +38,7 @@ def comparison_section(found: Comparison, bundles: Sequence[BundleReport], place
         rows = [one for one in found.differences if one.group == group]
         listed = table(
             place.id(f"compare-{group}"),
-            _TITLES[group],
+            f"{_TITLES[group]} of both",
             ["figure", f"{names[0]} →", f"{names[1]} →", "difference →", "in words"],
             [_row(one, names) for one in rows],
         )
@@ -54,7 +55,7 @@ def comparison_section(found: Comparison, bundles: Sequence[BundleReport], place
             )  # fmt: skip
         inside.append(place.part(_TITLES[group], tag("p", _READING[group]), *drawn, listed))
     if found.notes:
-        inside.append(place.part("Not compared", tag("ul", *(tag("li", clipped(note)) for note in found.notes))))
+        inside.append(place.part("Notes", tag("ul", *(tag("li", clipped(note)) for note in found.notes))))
     return place.section("comparison", f"{names[0]} and {names[1]} side by side", *inside)
 
 
@@ -84,7 +85,8 @@ def _facts(bundles: Sequence[BundleReport], names: Sequence[str], place: Place) 
 def _row(one: Difference, names: Sequence[str]) -> tuple[str, ...]:
     around = ""
     if one.low is not None and one.high is not None:
-        around = f" ({_signed(one.low, one.unit)} to {_signed(one.high, one.unit)})"
+        low = _signed(one.low, one.unit).removesuffix(f" {one.unit}")
+        around = f" ({low} to {_signed(one.high, one.unit)})"
     return (
         one.what,
         _value(one.first, one.unit),
@@ -114,7 +116,7 @@ def _signed(value: float, unit: str) -> str:
 
 def _words(one: Difference, names: Sequence[str]) -> str:
     if one.better is not None:
-        return f"{names[one.better]} is {'faster' if one.group == 'speed' else 'better'}: {one.why}"
+        return f"{names[one.better]} {'was faster' if one.group == 'speed' else 'is better'}: {one.why}"
     if one.verdict == "not shown":
         return f"no difference shown: {one.why}"
     if one.verdict == "no interval":
