@@ -11,6 +11,7 @@ import typer
 
 from navit_edge.cli.byte_sizes import bytes_of
 from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
+from navit_edge.cli.devices import DevicesOption, devices_of
 from navit_edge.cli.run import SlotsOption
 from navit_edge.cli.run_output import check_files
 from navit_edge.errors import InvalidInputError
@@ -80,6 +81,7 @@ def serve(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
+    devices: DevicesOption = "",
     engine: Annotated[
         str,
         typer.Option(
@@ -215,6 +217,7 @@ def serve(
     open_session = partial(
         ne.Session,
         device=device,
+        devices=devices_of(devices),
         engine=engine,
         precision=precision,
         threads=threads,
