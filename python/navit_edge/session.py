@@ -29,10 +29,11 @@ from navit_edge.options import (
 )
 from navit_edge.pixels import Given, checked_layout, checked_list, gathered, is_one_image
 from navit_edge.policy import Policy, checked
+from navit_edge.profile import Profile, apply_profile
 from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
-from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, Layout, OnError, Overflow, Strategy
+from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, Layout, OnError, Overflow, Strategy, Use
 
 if TYPE_CHECKING:
     from navit_edge.pixels import ImageLike
@@ -76,6 +77,9 @@ class Session(Submitting):
         pack, 0 to 3600000; 0: not at all. Never past a deadline.
     stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it, 0.001 to 604800; 0:
         never.
+    profile: what `navit-edge tune` wrote: the engine, threads, slots and policy that it recommends for ``use``
+        ("balanced", "fast" or "best"), in place of those that are not given here (docs/tune.md). A RuntimeWarning if it
+        was made on another machine or for another bundle.
     backend_dirs: searched for backend libraries before the usual places.
     options: of the engine's backend, name to value; names and values that it does not have are refused. For OpenVINO
         "device", "CPU_RUNTIME_CACHE_CAPACITY" and "shape_quantum" (docs/memory.md); for TensorRT those of
@@ -106,11 +110,31 @@ class Session(Submitting):
         aging_ms: float = 1000.0,
         batch_wait_ms: float = 0.0,
         stall_timeout_s: float = 60.0,
+        profile: str | os.PathLike[str] | Profile | None = None,
+        use: Use | None = None,
         backend_dirs: Sequence[str | os.PathLike[str]] = (),
         options: Mapping[str, str | int] | None = None,
     ) -> None:
         if isinstance(backend_dirs, (str, bytes, os.PathLike)):
             raise InvalidInputError(f"backend_dirs is {backend_dirs!r}; expected a list of folders")
+        if profile is not None:
+            applied = apply_profile(
+                profile,
+                bundle,
+                use,
+                engine=checked_text("engine", engine),
+                precision=precision,
+                device=device,
+                devices=devices,
+                threads=checked_int("threads", threads),
+                slots=checked_int("slots", slots),
+            )
+            engine, threads, slots = applied.engine, applied.threads, applied.slots
+            policy = Policy.parse(applied.policy) if policy is None else policy
+            for text in applied.warnings:
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+        elif use is not None:
+            raise InvalidInputError(f"use is {use!r} and there is no profile that says what it is; give profile=")
         self._core = _core.Session(
             os.fspath(bundle),
             device=checked_text("device", device),

@@ -74,6 +74,16 @@ def without_halves(text: str) -> str:
     return text
 
 
+def size_text(count: int) -> str:
+    """12345678 -> "11.8 MiB"."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
 def safe_json(text: str) -> str:
     """JSON of the same value in which what a terminal would obey is written ``\\uNNNN``, and halves of characters,
     which most readers of JSON refuse, as by ``without_halves``. ``text``: JSON, as ``json.dumps`` writes it."""

@@ -110,3 +110,12 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 #: What attention costs: N * L^2, the sum of l^2, or T^2 (docs/planning.md).
 AttentionCost: TypeAlias = Literal["padded", "segments", "whole"]
+
+# --- tuning ---------------------------------------------------------------------------------------------------------
+
+#: What a profile has a recommendation for (docs/tune.md).
+Use: TypeAlias = Literal["fast", "balanced", "best"]
+USES: tuple[Use, ...] = get_args(Use)
+
+#: What `navit-edge tune` compares settings by: the time of one image alone, or of many given at once.
+Aim: TypeAlias = Literal["latency", "throughput"]

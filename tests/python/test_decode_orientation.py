@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 import navit_edge as ne
 from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.identity import model_hash
 from navit_edge.cli.main import app
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
-from navit_edge.run.journal import model_hash
 
 UPRIGHT = Decoder()
 AS_DECODED = Decoder(recorded=Recorded(orientation="as-decoded"))

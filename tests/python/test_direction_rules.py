@@ -163,9 +163,9 @@ def test_nothing_heavy_is_imported_with_navit_edge(repository: Path) -> None:
 PYTHON_ORDER = (
     "errors", "vocabulary", "threads", "text", "tables", "options", "result", "files", "place", "picture", "machine",
     "bundle", "token_parts", "embeds", "video", "tiles", "pixels", "decode", "inputs", "future", "policy", "streaming",
-    "submitting", "metrics", "session", "text_encoder", "zero_shot", "planning", "page", "memory", "oracle", "compile",
-    "quantize", "verify", "bench", "run", "ray", "evaluate", "doctor", "cmake", "demo", "serve", "triton", "cli",
-    "__main__",
+    "submitting", "metrics", "profile", "session", "text_encoder", "zero_shot", "planning", "page", "memory", "oracle",
+    "compile", "quantize", "verify", "bench", "run", "ray", "evaluate", "tune", "doctor", "cmake", "demo", "report",
+    "serve", "triton", "cli", "__main__",
 )  # fmt: skip
 #: Inside functions only: ``pixels`` is what a caller gives, and a file among it is decoded.
 BACKWARDS = {("pixels", "decode")}

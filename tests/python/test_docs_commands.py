@@ -50,6 +50,8 @@ RUN_ELSEWHERE = {
     "--classes": "tests/families/test_zero_shot.py",
     "--calibrate": "tests/python/test_planning_commands.py",
     "serve": "tests/serving/test_docs_serving.py",
+    "tune": "tests/python/test_tune_command.py",
+    "--profile": "tests/python/test_tune_command.py",
 }
 
 

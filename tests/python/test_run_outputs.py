@@ -18,9 +18,10 @@ from command_line import words
 from typer.testing import CliRunner
 
 import navit_edge as ne
+from navit_edge.bundle.identity import model_hash
 from navit_edge.cli.main import app
 from navit_edge.errors import InvalidInputError
-from navit_edge.run.journal import Journal, fingerprint, model_hash
+from navit_edge.run.journal import Journal, fingerprint
 from navit_edge.run.sinks.arrays import HEADER_BYTES, npy_header
 
 COMMAND = [sys.executable, "-m", "navit_edge.cli.main", "run"]

@@ -24,6 +24,7 @@ from navit_edge.cli.common import (
 from navit_edge.cli.decoding import decoding
 from navit_edge.cli.devices import DevicesOption, devices_of
 from navit_edge.cli.run import SlotsOption, announce
+from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
 from navit_edge.errors import InvalidInputError
 from navit_edge.place import check_file_place, write_file
@@ -40,6 +41,7 @@ _TRTEXEC = "Measuring (names and meanings as in trtexec)"
 
 @command
 @decoding
+@with_profile
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     engine: Annotated[
@@ -121,6 +123,7 @@ def bench(
     debug: DebugOption = False,
     *,
     decode: DecodeOptions,
+    tuned: FromProfile,
 ) -> None:
     """Measure an engine on this machine: packs of growing size, then a set of images end to end.
 
@@ -165,6 +168,16 @@ def bench(
     if json_file is not None:
         check_file_place(json_file)
     manifest = ne.load_manifest(bundle)
+    applied = tuned.applied(
+        bundle,
+        engine=names[0] if names else "",
+        precision=precision,
+        device=device,
+        threads=threads,
+        slots=slots,
+    )
+    threads, slots = applied.threads, applied.slots
+    names = names or ([applied.engine] if applied.engine else [])
     if calibrate:
         from navit_edge.cli.calibrate import calibrate_engine
 

@@ -19,6 +19,7 @@ import typer
 
 from navit_edge.errors import NavitEdgeError
 from navit_edge.text import safe_json, shown, shown_lines
+from navit_edge.text import size_text as size_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -231,16 +232,6 @@ def make_progress(console: Console) -> Progress:
 def short_version(version: str) -> str:
     """``2026.4.1-22982-e213a147257-releases/2026/4`` -> ``2026.4.1``: the JSON has the rest."""
     return version.partition("-")[0]
-
-
-def size_text(count: int) -> str:
-    """12345678 -> "11.8 MiB"."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> Table:

@@ -19,10 +19,13 @@ from navit_edge.cli.export_triton import export_triton
 from navit_edge.cli.inspect import inspect
 from navit_edge.cli.plan import plan
 from navit_edge.cli.plan_budgets import plan_budgets
+from navit_edge.cli.profile import profile
 from navit_edge.cli.quantize import quantize
+from navit_edge.cli.report import report
 from navit_edge.cli.run import run
 from navit_edge.cli.serve import serve
 from navit_edge.cli.streams import open_closed_streams
+from navit_edge.cli.tune import tune
 from navit_edge.cli.up import up
 from navit_edge.cli.usage import Command, Commands
 from navit_edge.cli.verify import verify
@@ -98,6 +101,9 @@ app.command("plan", cls=Command)(plan)
 app.command("plan-budgets", cls=Command)(plan_budgets)
 app.command("bench", cls=Command)(bench)
 app.command("evaluate", cls=Command)(evaluate)
+app.command("report", cls=Command)(report)
+app.command("tune", cls=Command)(tune)
+app.command("profile", cls=Command)(profile)
 app.command("doctor", cls=Command)(doctor)
 app.command("docs", cls=Command)(docs)
 

@@ -35,6 +35,7 @@ from navit_edge.cli.run_output import (
     write_report,
 )
 from navit_edge.cli.text_classes import TextClasses, text_classes
+from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.decode import DecodeOptions
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
@@ -60,6 +61,7 @@ _TOKENS = "Tokens of an image"
 @decoding
 @text_classes
 @on_ray
+@with_profile
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle with an engine.", metavar="BUNDLE", show_default=False)],
     images: Annotated[
@@ -226,14 +228,15 @@ def run(
         ),
     ] = 0,
     policy: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms or content (navit-edge "
             "docs policies).",
             metavar="POLICY",
+            show_default="native, or the profile's",
             rich_help_panel=_TOKENS,
         ),
-    ] = "native",
+    ] = None,
     overflow: Annotated[
         Overflow,
         typer.Option(
@@ -247,6 +250,7 @@ def run(
     decode: DecodeOptions,
     by_text: TextClasses,
     where: OnRay | None,
+    tuned: FromProfile,
 ) -> None:
     """Run images of any size through a bundle. You get one result per image, in input order.
 
@@ -275,8 +279,17 @@ def run(
         raise typer.BadParameter("each actor has a device of its own; leave it out", param_hint="--devices")
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
+    applied = tuned.applied(
+        bundle,
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+        slots=slots,
+        policy=policy or "",
+    )
     try:
-        chosen = ne.Policy.parse(policy)
+        chosen = ne.Policy.parse(applied.policy or "native")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     options = backend_options(backend_option)
@@ -303,10 +316,10 @@ def run(
     asked = {
         "device": device,
         "devices": devices_of(devices),
-        "engine": engine,
+        "engine": applied.engine,
         "precision": precision,
-        "threads": threads,
-        "slots": slots,
+        "threads": applied.threads,
+        "slots": applied.slots,
         "max_tokens_per_image": max_tokens,
         "overflow": overflow,
         "decode": decode,
@@ -341,7 +354,7 @@ def run(
         try:
             with traced(session, trace):
                 # A policy has a reason for every image.
-                scaled = overflow == "downscale" and policy == "native"
+                scaled = overflow == "downscale" and str(chosen) == "native"
                 outcome = run_job(
                     replace(sources, decoder=session.decoder, films=ne.load_manifest(bundle).frames == 1),
                     sink,

@@ -14,6 +14,7 @@ from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, bac
 from navit_edge.cli.devices import DevicesOption, devices_of
 from navit_edge.cli.run import SlotsOption
 from navit_edge.cli.run_output import check_files
+from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import Device, EnginePrecision, Overflow
 
@@ -27,6 +28,7 @@ _QUEUE = "Queue"
 
 
 @command
+@with_profile
 def serve(
     bundles: Annotated[
         list[Path], typer.Argument(help="Bundles with an engine.", metavar="BUNDLE...", show_default=False)
@@ -100,13 +102,14 @@ def serve(
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
     policy: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Tokens per image, if a request does not say: native, fast, balanced, quality, token-cap:N, "
             "latency:20ms or content (navit-edge docs policies).",
             metavar="POLICY",
+            show_default="native, or the profile's",
         ),
-    ] = "native",
+    ] = None,
     overflow: Annotated[
         Overflow,
         typer.Option(help="If an image is larger than every token budget: refuse it, or scale it down (downscale)."),
@@ -175,6 +178,8 @@ def serve(
         ),
     ] = None,
     debug: DebugOption = False,
+    *,
+    tuned: FromProfile,
 ) -> None:
     """Serve bundles over HTTP and gRPC by the Open Inference Protocol (KServe v2).
 
@@ -192,8 +197,19 @@ def serve(
     from navit_edge.serve.service import Service
     from navit_edge.serve.tracing import opentelemetry_spans
 
+    if tuned.path is not None and len(bundles) > 1:
+        raise typer.BadParameter(f"it is for one bundle, and {len(bundles)} are served", param_hint="--profile")
+    applied = tuned.applied(
+        bundles[0],
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+        slots=slots,
+        policy=policy or "",
+    )
     try:
-        chosen = ne.Policy.parse(policy)
+        chosen = ne.Policy.parse(applied.policy or "native")
     except InvalidInputError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     addresses = _address("--http", http), _address("--grpc", grpc)
@@ -218,10 +234,10 @@ def serve(
         ne.Session,
         device=device,
         devices=devices_of(devices),
-        engine=engine,
+        engine=applied.engine,
         precision=precision,
-        threads=threads,
-        slots=slots,
+        threads=applied.threads,
+        slots=applied.slots,
         options=backend_options(backend_option),
         policy=chosen,
         overflow=overflow,

@@ -137,16 +137,6 @@ def precision_of(manifest: Manifest, name: str) -> str:
     raise InvalidInputError(f"the bundle has no engine {name!r}; it has {', '.join(engine_names(manifest)) or 'none'}")
 
 
-def hashes_of(manifest: Manifest, name: str) -> str:
-    """Of the files of an engine, or of a group's."""
-    files = [
-        engine.file
-        for engine in manifest.engines
-        if engine.id == name or (engine.group is not None and engine.group.id == name)
-    ]
-    return ",".join(manifest.files[file].sha256 for file in files)
-
-
 def engines_of(manifest: Manifest, request: EvaluateRequest) -> list[tuple[str, str]]:
     """(name, precision) of the engines that are asked for, in order. Raises InvalidInputError and BundleError."""
     names = list(dict.fromkeys(request.engines)) or engine_names(manifest)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.identity import hashes_of
 from navit_edge.bundle.manifest import Manifest
 from navit_edge.compile.common import package_version
 from navit_edge.compile.report import host_description
@@ -42,7 +43,6 @@ from navit_edge.evaluate.request import (
     Variant,
     chosen_head,
     engines_of,
-    hashes_of,
     reference_engines,
 )
 from navit_edge.evaluate.timing import TimedImages, measure_timing

@@ -1,7 +1,4 @@
-"""A page as HTML: one file, no script, nothing from elsewhere.
-
-Built as a tree of elements, so that text of others (names of files, labels, errors) can be nothing but text.
-"""
+"""A page of results as HTML."""
 
 from __future__ import annotations
 
@@ -9,15 +6,14 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 
-from navit_edge.page.content import Card, Page
+from navit_edge.page.content import Card, Group, Page
+from navit_edge.page.elements import document, tag
 from navit_edge.place import write_file
-from navit_edge.text import shown
 
-#: A browser that keeps it loads nothing, whatever a page says.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_STYLE = Path(__file__).with_name("style.css")
+#: Of what is on a page of results; a report that shows some takes it, too.
+STYLE = Path(__file__).with_name("style.css")
 #: CSS pixels that a patch takes on the page: the same for all images, chosen so that the largest fits.
 _CELL_PX = (4, 16)
 _SIDE_PX = 352
@@ -31,65 +27,45 @@ def write_page(page: Page, path: str | os.PathLike[str]) -> None:
 
 def render(page: Page) -> str:
     """The document."""
-    cards = [card for group in page.groups for card in group.cards]
-    sections = []
-    if any(card.pack_tokens for card in cards):
-        sections.append(_packs(cards, page.left_out))
-    first = 0
-    for group in page.groups:
-        numbered = [_card(card, first + place) for place, card in enumerate(group.cards)]
-        first += len(group.cards)
-        text = [_tag("p", group.text)] if group.text else []
-        sections.append(_tag("section", _tag("h2", group.title), *text, _tag("div", *numbered, cls="cards")))
-    if page.left_out:
-        sections.append(_tag("p", f"{page.left_out:,} more images ran and are not shown.", cls="quiet"))
+    style = STYLE.read_text(encoding="utf-8")
+    return document(page.title, style, [_header(page), *sections(page.groups, page.left_out)])
+
+
+def sections(groups: Sequence[Group], left_out: int = 0, *, first: int = 0) -> list[Element]:
+    """The packs that the cards were in, the cards, and how many images are left out.
+
+    first: number of the first card; a document that has several of these gives each its own.
+    """
+    cards = [card for group in groups for card in group.cards]
     sides = [side for card in cards for side in card.grid]
     cell = min(max(_SIDE_PX / max(sides, default=1), _CELL_PX[0]), _CELL_PX[1])
-    body = _tag("body", _header(page), *sections, style=f"--cell:{cell:.2f}px")
-    head = _tag(
-        "head",
-        _tag("meta", charset="utf-8"),
-        _tag("meta", **{"http-equiv": "Content-Security-Policy", "content": _POLICY}),
-        _tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        _tag("title", page.title),
-        _tag("style", _STYLE.read_text(encoding="utf-8")),
-    )
-    document = tostring(_tag("html", head, body, lang="en"), encoding="unicode", method="html")
-    return f"<!doctype html>\n{document}\n"
-
-
-def _tag(name: str, /, *inside: Element | str, cls: str = "", **attributes: str) -> Element:
-    """An element; text is escaped when the tree is written, and shows what it would hide."""
-    if cls:
-        attributes["class"] = cls
-    element = Element(name, {key: value if key == "style" else shown(value) for key, value in attributes.items()})
-    last: Element | None = None
-    for part in inside:
-        if isinstance(part, Element):
-            element.append(part)
-            last = part
-        else:
-            text = part if name == "style" else shown(part)
-            if last is None:
-                element.text = (element.text or "") + text
-            else:
-                last.tail = (last.tail or "") + text
-    return element
+    made = []
+    if any(card.pack_tokens for card in cards):
+        made.append(_packs(cards, left_out, first))
+    for group in groups:
+        numbered = [_card(card, first + place) for place, card in enumerate(group.cards)]
+        first += len(group.cards)
+        text = [tag("p", group.text)] if group.text else []
+        laid = tag("div", *numbered, cls="cards", style=f"--cell:{cell:.2f}px")
+        made.append(tag("section", tag("h2", group.title), *text, laid))
+    if left_out:
+        made.append(tag("p", f"{left_out:,} more images ran and are not shown.", cls="quiet"))
+    return made
 
 
 def _header(page: Page) -> Element:
-    text = [_tag("p", page.text)] if page.text else []
-    facts = [_tag("div", _tag("dt", name), _tag("dd", value)) for name, value in page.facts]
-    return _tag("header", _tag("h1", page.title), *text, *([_tag("dl", *facts)] if facts else []))
+    text = [tag("p", page.text)] if page.text else []
+    facts = [tag("div", tag("dt", name), tag("dd", value)) for name, value in page.facts]
+    return tag("header", tag("h1", page.title), *text, *([tag("dl", *facts)] if facts else []))
 
 
 # --- packs
 
 
-def _packs(cards: Sequence[Card], left_out: int) -> Element:
+def _packs(cards: Sequence[Card], left_out: int, first: int) -> Element:
     """A bar for each pack: where each image lies in it, and what no image fills."""
     packs: dict[int, list[tuple[int, Card]]] = defaultdict(list)
-    for number, card in enumerate(cards):
+    for number, card in enumerate(cards, first):
         if card.pack_tokens:
             packs[card.pack].append((number, card))
     widest = max(card.pack_tokens for card in cards)
@@ -99,7 +75,7 @@ def _packs(cards: Sequence[Card], left_out: int) -> Element:
         "A bar is one pass of the engine, a block one image, as wide as its tokens, at its place in the pass. "
         f"Hatched: {rest}."
     )
-    return _tag("section", _tag("h2", "Packs"), _tag("p", text), *bars, cls="packs")
+    return tag("section", tag("h2", "Packs"), tag("p", text), *bars, cls="packs")
 
 
 def _bar(pack: int, members: Sequence[tuple[int, Card]], widest: int, *, told: bool) -> Element:
@@ -108,10 +84,10 @@ def _bar(pack: int, members: Sequence[tuple[int, Card]], widest: int, *, told: b
     segments = []
     for place, (number, card) in enumerate(sorted(members, key=lambda one: one[1].first_token)):
         where = f"left:{card.first_token / capacity:.3%};width:{card.tokens / capacity:.3%}"
-        inside = [_tag("img", src=card.thumbnail, alt="")] if card.thumbnail else []
+        inside = [tag("img", src=card.thumbnail, alt="")] if card.thumbnail else []
         says = f"{card.name}: {_times(card.grid)} patches, {_count(card.tokens, 'token')}"
         segments.append(
-            _tag(
+            tag(
                 "a", *inside, cls=f"segment hue{place % _HUES}", href=f"#image-{number}", title=says, style=where,
                 **{"aria-label": says},
             )
@@ -119,10 +95,10 @@ def _bar(pack: int, members: Sequence[tuple[int, Card]], widest: int, *, told: b
     words = f"{_count(len(members), 'image')}, {used} of {capacity} tokens, {used / capacity:.0%} full"
     if not told:
         words = f"{capacity} tokens"
-    return _tag(
+    return tag(
         "div",
-        _tag("p", _tag("b", f"Pack {pack}"), f" {words}, {members[0][1].latency_ms:.1f} ms"),
-        _tag("div", *segments, cls="bar", style=f"width:{capacity / widest:.3%}"),
+        tag("p", tag("b", f"Pack {pack}"), f" {words}, {members[0][1].latency_ms:.1f} ms"),
+        tag("div", *segments, cls="bar", style=f"width:{capacity / widest:.3%}"),
     )
 
 
@@ -130,22 +106,22 @@ def _bar(pack: int, members: Sequence[tuple[int, Card]], widest: int, *, told: b
 
 
 def _card(card: Card, number: int) -> Element:
-    inside: list[Element] = [_tag("h3", card.name, title=card.name)]
+    inside: list[Element] = [tag("h3", card.name, title=card.name)]
     if card.picture and not card.error:
         pictures = [_picture(card, f"{card.name}, {_times(card.grid)} patches", "grid")]
         if card.map:
             pictures.append(_picture(card, f"weights of the patches of {card.name}", "map"))
-        inside.append(_tag("div", *pictures, cls="pictures"))
+        inside.append(tag("div", *pictures, cls="pictures"))
     elif card.picture:
-        inside.append(_tag("img", src=card.picture, alt=card.name, cls="whole"))
+        inside.append(tag("img", src=card.picture, alt=card.name, cls="whole"))
     if card.error:
-        return _tag("article", *inside, _tag("p", card.error, cls="error"), id=f"image-{number}")
+        return tag("article", *inside, tag("p", card.error, cls="error"), id=f"image-{number}")
     if card.classes:
         inside.append(_classes(card))
     if card.map:
-        inside.append(_tag("p", f"largest weight of a patch: {card.peak:.1f} × the mean", cls="quiet"))
+        inside.append(tag("p", f"largest weight of a patch: {card.peak:.1f} × the mean", cls="quiet"))
     inside.append(
-        _tag(
+        tag(
             "p",
             f"{_times(card.pixels)} pixels → {_times(card.grid)} patches, {_count(card.tokens, 'token')}; "
             f"pack {card.pack}, from token {card.first_token}; {card.latency_ms:.1f} ms",
@@ -153,34 +129,34 @@ def _card(card: Card, number: int) -> Element:
         )
     )
     if card.note:
-        inside.append(_tag("p", card.note, cls="quiet"))
-    return _tag("article", *inside, id=f"image-{number}")
+        inside.append(tag("p", card.note, cls="quiet"))
+    return tag("article", *inside, id=f"image-{number}")
 
 
 def _picture(card: Card, alt: str, kind: str) -> Element:
     """The image where it lies on its grid, below lines or weights."""
     rows, columns = card.grid
     box = card.box
-    image = _tag(
+    image = tag(
         "img", src=card.picture, alt=alt,
         style=f"left:{box.left:.3%};top:{box.top:.3%};width:{box.width:.3%};height:{box.height:.3%}",
     )  # fmt: skip
-    over = _tag("img", src=card.map, alt="", cls="weights") if kind == "map" else _tag("div", cls="lines")
-    return _tag("div", image, over, cls=f"picture {kind}", style=f"--rows:{rows};--columns:{columns}")
+    over = tag("img", src=card.map, alt="", cls="weights") if kind == "map" else tag("div", cls="lines")
+    return tag("div", image, over, cls=f"picture {kind}", style=f"--rows:{rows};--columns:{columns}")
 
 
 def _classes(card: Card) -> Element:
     bars = []
     for name, probability in card.classes:
         right = " right" if card.truth and name == card.truth else ""
-        fill = _tag("i", style=f"width:{probability:.2%}")
-        bars.append(_tag("li", _tag("span", name), _tag("b", f"{probability:.1%}"), fill, cls=f"class{right}"))
-    listed = _tag("ol", *bars, cls="classes")
+        fill = tag("i", style=f"width:{probability:.2%}")
+        bars.append(tag("li", tag("span", name), tag("b", f"{probability:.1%}"), fill, cls=f"class{right}"))
+    listed = tag("ol", *bars, cls="classes")
     if not card.truth:
         return listed
     best = card.classes[0][0]
     verdict = "right" if best == card.truth else f"wrong: it is {card.truth}"
-    return _tag("div", listed, _tag("p", verdict, cls="verdict" if best == card.truth else "verdict wrong"))
+    return tag("div", listed, tag("p", verdict, cls="verdict" if best == card.truth else "verdict wrong"))
 
 
 def _times(sides: tuple[int, int]) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.bundle.identity import model_hash
+from navit_edge.errors import InvalidInputError
 from navit_edge.files import sync_folder
 from navit_edge.run.durable import cannot_write
 from navit_edge.run.sources import Item, Name
@@ -115,28 +116,6 @@ class Journal:
 def fingerprint(bundle: Path, **options: Any) -> dict[str, Any]:
     """What makes results those of one job: the model and every option that changes a result."""
     return {"model": model_hash(bundle), "model_as_written": model_hash(bundle, as_written=True), **options}
-
-
-def model_hash(bundle: Path, *, as_written: bool = False) -> str:
-    """Of what a bundle computes: its model, its weights and its preprocessing. Engines may have been added since.
-
-    Objects are compared as values: the order of their fields does not count. ``as_written``: it does, as in journals of
-    versions up to 0.1.
-    """
-    from navit_edge.bundle import manifest as manifests
-
-    content = manifests.load(bundle)
-    files = {name: file.sha256 for name, file in content.files.items() if name.startswith("graphs/")}
-    if not files:
-        raise BundleError(f"{bundle} holds no graphs; export it again")
-    import msgspec
-
-    preprocess = msgspec.to_builtins(content.preprocess)
-    for name, before in (("orientation", "as-decoded"), ("icc", "ignore")):  # what outputs of older versions go without
-        if preprocess[name] == before:
-            del preprocess[name]
-    parts = [content.model, preprocess, sorted(files.items()), content.labels]
-    return hashlib.sha256(msgspec.json.encode(parts, order=None if as_written else "sorted")).hexdigest()
 
 
 class Remaining:
