@@ -26,7 +26,7 @@ INSTANCES = 2
 @pytest.fixture(scope="module")
 def server(repository: Path, job_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("triton")
-    for name, decoupled in (("all", False), ("each", True)):
+    for name, decoupled in (("together", False), ("singly", True)):
         request = ExportRequest(name=name, decoupled=decoupled, link=True, instances=INSTANCES)
         export_repository(job_bundle, folder / "models", request)
     with triton_server(repository / "build" / "triton", folder / "models", folder) as running:
@@ -92,7 +92,7 @@ def requests(client: Any, model: str) -> int:
 
 
 def test_every_instance_is_a_process_and_all_requests_get_their_own_images(client: Any, job_bundle: Path) -> None:
-    assert len(stubs("all")) == len(stubs("each")) == INSTANCES
+    assert len(stubs("together")) == len(stubs("singly")) == INSTANCES
     rng = np.random.default_rng(5)
     images = [rng.integers(0, 256, (*rng.integers(8, 60, 2), 3), np.uint8) for _ in range(6)]
     with ne.Session(job_bundle) as session:
@@ -101,7 +101,7 @@ def test_every_instance_is_a_process_and_all_requests_get_their_own_images(clien
     for request in range(60):
         which = request % len(images)
         client.async_infer(
-            "all",
+            "together",
             pixels([images[which]]),
             callback=lambda result, error, which=which: came.put((which, result, error)),
         )
@@ -111,7 +111,7 @@ def test_every_instance_is_a_process_and_all_requests_get_their_own_images(clien
         np.testing.assert_allclose(result.as_numpy("embedding"), [expected[which].embedding], rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("model", ["all", "each"])
+@pytest.mark.parametrize("model", ["together", "singly"])
 def test_a_request_that_its_client_cancels_is_not_computed_to_its_end(client: Any, model: str) -> None:
     count = 100
     file = io.BytesIO()
@@ -121,7 +121,7 @@ def test_a_request_that_its_client_cancels_is_not_computed_to_its_end(client: An
     whole_s = count * (time.thread_time() - began)  # of all files, to decode them alone
     before_s, answered = processor_s(model), requests(client, model)
     came: queue.Queue[tuple[Any, Any]] = queue.Queue()
-    if model == "all":
+    if model == "together":
         call = client.async_infer(
             model, files([file.getvalue()] * count), callback=lambda result, error: came.put((result, error))
         )
@@ -137,6 +137,6 @@ def test_a_request_that_its_client_cancels_is_not_computed_to_its_end(client: An
         client.stop_stream(cancel_requests=True)
     until(lambda: requests(client, model) > answered)  # Triton counts it when it has ended, as a success
     assert processor_s(model) - before_s < whole_s / 2
-    if model == "all":  # the model goes on
+    if model == "together":  # the model goes on
         short = pixels([np.zeros((20, 30, 3), np.uint8)])
         assert client.infer(model, short).as_numpy("embedding").shape == (1, 64)
