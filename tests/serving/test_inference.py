@@ -256,29 +256,6 @@ def test_unloading_waits_for_what_was_taken_and_refuses_the_rest(job_bundle: Pat
     asyncio.run(ask())
 
 
-def test_a_model_whose_engine_failed_takes_nothing_until_it_is_loaded_again(job_bundle: Path) -> None:
-    class Broken(ne.Session):
-        broken = "three packs in a row failed: /secret/libplugin.so"  # type: ignore[assignment]
-
-    opened: list[type[ne.Session]] = [Broken, ne.Session]
-
-    async def ask() -> None:
-        repository = Repository({"m": job_bundle}, limits=LIMITS, open_session=lambda path: opened.pop(0)(path))
-        await repository.load()
-        model = repository.model("m")
-        assert not repository.ready
-        with pytest.raises(ServeError) as caught:
-            await infer(model, InferRequest(images=pictures(1)))
-        assert caught.value.code is Code.BROKEN
-        assert "/" not in caught.value.message
-        await model.load()
-        assert repository.ready
-        await infer(model, InferRequest(images=pictures(1)))
-        await repository.close()
-
-    asyncio.run(ask())
-
-
 def test_a_bundle_that_cannot_be_opened_says_no_path_to_clients(tmp_path: Path) -> None:
     async def ask() -> None:
         repository = Repository({"m": tmp_path / "none.navit"}, limits=LIMITS)

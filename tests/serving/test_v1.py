@@ -228,6 +228,15 @@ def test_a_model_that_is_not_there_is_404_and_too_many_images_413(ask: Ask) -> N
     check_refused(answer, 413, "the form has more than 64 files", "too_large")
 
 
+def test_classify_is_also_where_vllm_has_it(ask: Ask) -> None:
+    request = {"model": "tiny", "input": data_url(FILES[0])}
+    found, known = (ask("POST", path, json=request).json()["data"] for path in ("/classify", "/v1/classify"))
+    assert found[0]["label"] == known[0]["label"]
+    np.testing.assert_allclose(found[0]["probs"], known[0]["probs"], rtol=1e-3)
+    check_refused(ask("POST", "/classify", json={"input": JUST, "top_k": 0}), 400, "top_k", "bad_input")
+    assert "/classify" not in ask("GET", "/openapi.json").json()["paths"]
+
+
 def test_classify_refuses_top_k_below_one(ask: Ask) -> None:
     check_refused(ask("POST", "/v1/classify", json={"input": JUST, "top_k": 0}), 400, "top_k", "bad_input")
 

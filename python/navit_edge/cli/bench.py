@@ -22,6 +22,7 @@ from navit_edge.cli.common import (
     make_progress,
 )
 from navit_edge.cli.decoding import decoding
+from navit_edge.cli.devices import DevicesOption, devices_of
 from navit_edge.cli.run import SlotsOption, announce
 from navit_edge.cli.with_profile import FromProfile, with_profile
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
@@ -62,6 +63,7 @@ def bench(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
+    devices: DevicesOption = "",
     precision: Annotated[
         EnginePrecision, typer.Option(help="Precision of the engine.", rich_help_panel=ENGINE_PANEL)
     ] = "auto",
@@ -158,6 +160,9 @@ def bench(
             "--calibrate with --images, --sizes, --plot or several engines; it times packs of its own, of one engine; "
             "leave the others out"
         )
+    if calibrate and devices:
+        raise typer.BadParameter("--calibrate times one engine; leave it out", param_hint="--devices")
+    several = devices_of(devices)
     if plot_file is not None:
         check_picture(plot_file, purpose="bench --plot")
     if json_file is not None:
@@ -197,7 +202,9 @@ def bench(
         console.print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
 
     def open_engine(name: str) -> ne.Session:
-        return ne.Session(bundle, device=device, engine=name, precision=precision, threads=threads, slots=slots)
+        return ne.Session(
+            bundle, device=device, devices=several, engine=name, precision=precision, threads=threads, slots=slots
+        )
 
     with make_progress(console) as progress:
         task = progress.add_task("opening", total=None, phase="")

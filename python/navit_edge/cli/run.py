@@ -21,6 +21,7 @@ from navit_edge.cli.common import (
     err_console,
 )
 from navit_edge.cli.decoding import decoding
+from navit_edge.cli.devices import DevicesOption, devices_of
 from navit_edge.cli.on_ray import OnRay, job_on, on_ray
 from navit_edge.cli.run_output import (
     Format,
@@ -197,6 +198,7 @@ def run(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
+    devices: DevicesOption = "",
     engine: Annotated[
         str,
         typer.Option(
@@ -275,6 +277,8 @@ def run(
     check_files(trace=trace, report=report, html=html)
     if where is not None and trace is not None:
         raise typer.BadParameter("actors write no trace; expected it without --ray", param_hint="--trace")
+    if where is not None and devices:
+        raise typer.BadParameter("each actor has a device of its own; leave it out", param_hint="--devices")
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
     applied = tuned.applied(
@@ -313,6 +317,7 @@ def run(
     console = err_console()
     asked = {
         "device": device,
+        "devices": devices_of(devices),
         "engine": applied.engine,
         "precision": precision,
         "threads": applied.threads,

@@ -11,6 +11,7 @@ import typer
 
 from navit_edge.cli.byte_sizes import MaxMemoryOption, bytes_of
 from navit_edge.cli.common import ENGINE_PANEL, BackendOptions, DebugOption, backend_options, command, err_console
+from navit_edge.cli.devices import DevicesOption, devices_of
 from navit_edge.cli.run import SlotsOption
 from navit_edge.cli.run_output import check_files
 from navit_edge.cli.with_profile import FromProfile, with_profile
@@ -82,6 +83,7 @@ def serve(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
+    devices: DevicesOption = "",
     engine: Annotated[
         str,
         typer.Option(
@@ -232,6 +234,7 @@ def serve(
     open_session = partial(
         ne.Session,
         device=device,
+        devices=devices_of(devices),
         engine=applied.engine,
         precision=precision,
         threads=applied.threads,

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from navit_edge.errors import import_or_explain
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Counter, Histogram
 
 #: Upper bounds in seconds of the histogram of a request's time.
 _TIMES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -93,13 +94,19 @@ class RequestMetrics:
             "navit_edge_access_log_lost_lines", "Lines that the access log had no room for.", registry=self._registry
         )
         self._text = client.generate_latest
+        #: Looking labels up takes longer than counting.
+        self._counted = lru_cache(maxsize=1024)(self._found)
 
     def add(self, record: Record) -> None:
         """Counts a finished request."""
-        self._requests.labels(record.protocol, record.method, record.route, record.model, record.status).inc()
-        self._times.labels(record.protocol, record.route).observe(record.duration_s)
+        requests, times = self._counted(record.protocol, record.method, record.route, record.model, record.status)
+        requests.inc()
+        times.observe(record.duration_s)
         self._received.labels(record.protocol).inc(record.received_bytes)
         self._sent.labels(record.protocol).inc(record.sent_bytes)
+
+    def _found(self, protocol: str, method: str, route: str, model: str, status: str) -> tuple[Counter, Histogram]:
+        return self._requests.labels(protocol, method, route, model, status), self._times.labels(protocol, route)
 
     def lost_line(self) -> None:
         """Counts a line that the access log dropped."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from navit_edge.session import Session
 
 
+#: How long what waited at a refusal stands for refusals that follow: counting it costs as much as a refusal.
+_RECOUNT_S = 0.05
 #: Files of a model that wait to be decoded, or are; more would only wait longer, where no queue's limit counts them.
 MOST_FILES = 128
 
@@ -41,7 +43,9 @@ class Backlog:
 
     def found_full(self, session: Session, priority: int) -> None:
         """The session has just refused an image of ``priority``. Any thread."""
-        self._refused = (priority, _waiting(session), time.monotonic() + self._valid_s)
+        now, refused = time.monotonic(), self._refused
+        if refused is None or refused[0] != priority or now >= refused[2] - self._valid_s + _RECOUNT_S:
+            self._refused = (priority, _waiting(session), now + self._valid_s)
 
     def is_full(self, session: Session, priority: int) -> bool:
         """Whether as many images wait as when one like it was refused, which was not long ago. Any thread."""

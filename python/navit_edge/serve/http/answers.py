@@ -11,7 +11,7 @@ from starlette.responses import Response
 from navit_edge.serve.errors import Code, ServeError
 
 #: Where errors have the shape that OpenAI's clients read, and the codes that these know.
-_OPENAI = "/v1/"
+_OPENAI = ("/v1/", "/classify")
 _OPENAI_CODES = {Code.UNAUTHORIZED: "invalid_api_key", Code.NOT_FOUND: "model_not_found"}
 
 
@@ -20,7 +20,7 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
 
 
 def error_answer(error: ServeError, path: str) -> Response:
-    """{"error": "what was found; what was expected; remedy"}; below /v1 in the shape of OpenAI's errors."""
+    """{"error": "what was found; what was expected; remedy"}; of /v1 and /classify in the shape of OpenAI's errors."""
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)

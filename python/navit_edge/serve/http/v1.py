@@ -53,8 +53,8 @@ _MOST_FIELDS = 16
 
 
 def routes(service: Service) -> APIRouter:
-    """All of /v1."""
-    router = APIRouter(prefix="/v1", tags=["images"])
+    """All of /v1, and /classify, where vLLM has it."""
+    router = APIRouter(tags=["images"])
     repository = service.repository
     began = int(time.time())
 
@@ -91,9 +91,10 @@ def routes(service: Service) -> APIRouter:
         return json_answer({**head, "model": model.name, "data": data, "usage": _usage(answer)})
 
     for path, endpoint, method, more in (
-        ("/models", models, "GET", {}),
-        ("/embeddings", embeddings, "POST", openapi.of_images(EmbeddingsAsked)),
-        ("/classify", classify, "POST", openapi.of_images(ClassifyAsked)),
+        ("/v1/models", models, "GET", {}),
+        ("/v1/embeddings", embeddings, "POST", openapi.of_images(EmbeddingsAsked)),
+        ("/v1/classify", classify, "POST", openapi.of_images(ClassifyAsked)),
+        ("/classify", classify, "POST", {**openapi.of_images(ClassifyAsked), "include_in_schema": False}),
     ):
         router.add_api_route(path, endpoint, methods=[method], response_class=Response, **more)
     return router

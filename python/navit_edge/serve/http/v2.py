@@ -140,7 +140,7 @@ def routes(service: Service) -> APIRouter:
     add("", server_metadata, tags=["server"])
     add("/health/live", live, tags=["server"])
     add("/health/ready", ready, tags=["server"], responses=openapi.NOT_READY)
-    add("/models/stats", statistics, tags=["models"])
+    add("/models/stats", statistics, tags=["models"], responses=openapi.MODEL)
     for prefix in ("/models/{name}", "/models/{name}/versions/{version}"):
         add(prefix, metadata, tags=["models"], responses=openapi.MODEL)
         add(f"{prefix}/config", configuration, tags=["models"], responses=openapi.MODEL)
