@@ -1,6 +1,6 @@
 """What a precision is worth on a CPU: fp32, bf16, int8 and int8 weights alone, on this CPU and as on lesser ones.
 
-    python benchmarks/cpu_precisions.py BUNDLE [--threads 1] [--rounds 7] [--output benchmarks/cpu_precisions.json]
+    python benchmarks/cpu_precisions.py BUNDLE [--threads 1] [--rounds 7] [--images 12] [--machines LIST]
 
 BUNDLE has int8 graphs (`navit-edge quantize`). OpenVINO compiles its padded graph for each precision, and runs the same
 packs in turn; a ratio is the median over rounds of the ratio within a round, of the process's own CPU time, which other
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -73,8 +74,8 @@ def compiled(bundle: Path, threads: int, scratch: Path) -> dict[str, Any]:
 
     core = ov.Core()
     graphs = bundle / "graphs"
-    (scratch / "weights.bin").symlink_to((graphs / "weights.bin").resolve())
-    (scratch / "padded.onnx").symlink_to((graphs / "padded.onnx").resolve())
+    for file in ("weights.bin", "padded.onnx"):  # onnx follows no links
+        shutil.copyfile(graphs / file, scratch / file)
     alone = weights_alone(scratch / "padded.onnx")
     int8 = next(graphs.glob("padded-int8*.onnx"))
     found = {}
@@ -101,12 +102,12 @@ def layers_of(model: Any) -> dict[str, int]:
     return counts
 
 
-def measure(bundle: Path, threads: int, rounds: int, scratch: Path) -> dict[str, Any]:
+def measure(bundle: Path, threads: int, rounds: int, count: int, scratch: Path) -> dict[str, Any]:
     """Of this process, whatever its environment limits."""
     import navit_edge as ne
     from navit_edge_export.preprocess import pack
 
-    grids = image_sets.mixed_grids(12, most=512)
+    grids = image_sets.mixed_grids(count, most=512)
     images = image_sets.images_of(grids)
     packs = ne.plan([rows * columns for rows, columns in grids], token_budget=PACK_TOKENS, max_images=len(grids))
     models = compiled(bundle, threads, scratch)
@@ -147,11 +148,13 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--machines", default=",".join(MACHINES), help="of " + ", ".join(MACHINES))
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:
-        found = measure(arguments.bundle, arguments.threads, arguments.rounds, arguments.child)
+        found = measure(arguments.bundle, arguments.threads, arguments.rounds, arguments.images, arguments.child)
         (arguments.child / "found.json").write_text(json.dumps(found))
         return
     import tempfile
@@ -166,7 +169,8 @@ def main() -> None:
         "machines": {},
     }
     table = Table("machine", "engine", "CPU seconds", "over fp32", "embedding error", "linear layers")
-    for machine, isa in MACHINES.items():
+    for machine in arguments.machines.split(","):
+        isa = MACHINES[machine]
         with tempfile.TemporaryDirectory() as scratch:
             command = [sys.executable, *sys.argv, "--child", scratch]
             subprocess.run(command, check=True, env={**os.environ, **({"ONEDNN_MAX_CPU_ISA": isa} if isa else {})})

@@ -1,6 +1,6 @@
 """Threads under a true CPU quota: what a session takes by itself, against other numbers. Linux, as root.
 
-    sudo python benchmarks/cpu_quota.py BUNDLE [--quotas 1,1.5,2] [--threads 1,2] [--rounds 5] [--nice 0]
+    sudo python benchmarks/cpu_quota.py BUNDLE [--quotas 1,1.5,2] [--threads 1,2] [--rounds 5] [--first]
 
 Makes a control group below this process's own (version 1 or 2), gives it each quota, runs a child in it, and removes
 it. The child opens a session for each number of threads and one by default, and runs the same images in turn; a ratio
@@ -30,8 +30,8 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 @contextlib.contextmanager
-def group(quota: float) -> Iterator[Path]:
-    """A control group with this quota, in cores."""
+def group(quota: float, *, first: bool) -> Iterator[Path]:
+    """A control group with this quota, in cores; with a far larger share of the processors than others if `first`."""
     second = (ROOT / "cgroup.controllers").exists()
     folder = (ROOT if second else ROOT / "cpu") / f"navit-edge-quota-{os.getpid()}"
     folder.mkdir()
@@ -41,17 +41,18 @@ def group(quota: float) -> Iterator[Path]:
         else:
             (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
             (folder / "cpu.cfs_quota_us").write_text(str(round(quota * PERIOD_US)))
+        if first:
+            (folder / ("cpu.weight" if second else "cpu.shares")).write_text("10000" if second else "262144")
         yield folder
     finally:
         folder.rmdir()
 
 
-def child(folder: Path, bundle: Path, threads: list[int], rounds: int, nice: int) -> dict[str, Any]:
+def child(folder: Path, bundle: Path, threads: list[int], rounds: int) -> dict[str, Any]:
     (folder / "cgroup.procs").write_text(str(os.getpid()))  # before any library counts cores
-    os.nice(nice)
     import navit_edge as ne
 
-    images = image_sets.images_of(image_sets.mixed_grids(8, most=512))
+    images = image_sets.images_of(image_sets.mixed_grids(24, most=512))
     sessions = {"default": ne.Session(bundle, device="cpu")}
     sessions |= {str(count): ne.Session(bundle, device="cpu", threads=count) for count in threads}
     seconds: dict[str, list[float]] = {name: [] for name in sessions}
@@ -78,13 +79,13 @@ def main() -> None:
     parser.add_argument("--quotas", default="1,1.5,2")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--nice", type=int, default=0, help="of the child: below 0 on a busy machine")
+    parser.add_argument("--first", action="store_true", help="before all other work, on a machine that is busy")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     threads = [int(word) for word in arguments.threads.split(",")]
     if arguments.child is not None:
-        found = child(arguments.child, arguments.bundle, threads, arguments.rounds, arguments.nice)
+        found = child(arguments.child, arguments.bundle, threads, arguments.rounds)
         print(json.dumps(found))
         return
     from end_to_end import hardware
@@ -92,7 +93,7 @@ def main() -> None:
     report: dict[str, Any] = {"hardware": hardware(), "rounds": arguments.rounds, "load": os.getloadavg()[0]}
     table = Table("quota", "threads", "images/s", "over the default")
     for quota in (float(word) for word in arguments.quotas.split(",")):
-        with group(quota) as folder:
+        with group(quota, first=arguments.first) as folder:
             command = [sys.executable, *sys.argv, "--child", str(folder)]
             found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         report[f"quota {quota:g}"] = found

@@ -17,9 +17,9 @@ struct NAVIT_EDGE_API CpuLimits {
   int machine = 0;   // processors of the machine that are online. 0: not known
   std::vector<int> nodes{};  // NUMA nodes that those processors lie in, ascending. Empty: not known
 
-  /// At least 1. Hyper-threads share the units that multiply, so an engine takes a core once. A quota is rounded down:
-  /// threads that share what is left of a period are stopped in its middle, each with a part of the work that the
-  /// others wait for (docs/runtime.md).
+  /// At least 1. Hyper-threads share the units that multiply, so an engine takes a core once. A quota is rounded up:
+  /// threads that share it are stopped together when a period's time is used up, and until then run side by side
+  /// (measured: docs/runtime.md).
   [[nodiscard]] int cores() const noexcept;
   /// The quota is less than the cores are.
   [[nodiscard]] bool bound_by_quota() const noexcept;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -164,6 +165,9 @@ std::string with_a_decimal(double value) {
   return words;
 }
 
+/// Of a quota, what is no thread worth: a share that was rounded on its way through an orchestrator.
+constexpr double kNoCore = 0.05;
+
 int whole_cores(const CpuLimits& limits) noexcept {
   return std::max(1, limits.physical > 0 ? std::min(limits.physical, limits.affinity) : limits.affinity);
 }
@@ -173,7 +177,8 @@ int whole_cores(const CpuLimits& limits) noexcept {
 bool CpuLimits::bound_by_quota() const noexcept { return quota_cores && *quota_cores < whole_cores(*this); }
 
 int CpuLimits::cores() const noexcept {
-  return bound_by_quota() ? std::max(1, static_cast<int>(*quota_cores)) : whole_cores(*this);
+  if (!bound_by_quota()) return whole_cores(*this);
+  return std::max(1, static_cast<int>(std::ceil(*quota_cores - kNoCore)));  // at most whole_cores: it is less
 }
 
 std::string CpuLimits::words(int threads) const {

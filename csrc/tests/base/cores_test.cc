@@ -140,12 +140,14 @@ TEST_CASE("a group outside of the namespace and files full of nonsense limit not
   CHECK(machine.quota() == 1.0);
 }
 
-TEST_CASE("a quota is rounded down to whole cores, at least one, and never beyond the affinity") {
+TEST_CASE("a quota is rounded up to whole cores, but for what is no thread worth, and never beyond the affinity") {
   CHECK(cores_of(8, std::nullopt) == 8);
   CHECK(cores_of(8, 1.0) == 1);
-  CHECK(cores_of(8, 1.99) == 1);
+  CHECK(cores_of(8, 1.04) == 1);
+  CHECK(cores_of(8, 1.2) == 2);
+  CHECK(cores_of(8, 1.99) == 2);
   CHECK(cores_of(8, 2.0) == 2);
-  CHECK(cores_of(8, 7.5) == 7);
+  CHECK(cores_of(8, 7.5) == 8);
   CHECK(cores_of(8, 0.1) == 1);
   CHECK(cores_of(8, 8.0) == 8);
   CHECK(cores_of(2, 64.0) == 2);

@@ -66,8 +66,6 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
         parts.append(f"memory limited to {gib(limits.memory_bytes)}; a process that takes more is killed")
     if limits.cpu_quota is not None:
         parts.append(f"CPU time limited to that of {limits.cpu_quota:g} cores")
-        if limits.cpu_quota < limits.physical and limits.cpu_quota != limits.cores:
-            parts.append("a quota of whole cores would waste none")
     if limits.cpu_quota is None and limits.memory_bytes is None:
         parts.append("neither CPU time nor memory limited")
     return (Finding("limits", State.FOUND, "; ".join(parts), facts=facts),)

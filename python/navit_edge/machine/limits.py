@@ -17,7 +17,7 @@ class Limits:
     """affinity: processors that this process may be scheduled on, by its mask and its cpuset.
     cpu_quota: CPU time in cores, as 1.5, or None if none is set.
     cores: that can be kept busy, which a session counts: of the affinity with hyper-threads counted once a core, or
-        the quota rounded down if that is less.
+        the quota rounded up if that is less.
     physical: cores that the processors of the affinity belong to.
     numa_nodes: that they lie in; empty if the system does not say.
     why: "2 threads: cgroup quota 2.0 of 64 cores".
