@@ -177,7 +177,8 @@ MemoryLimit keep_under(const Manifest& manifest, EngineChoice& choice, SessionOp
 std::string with_memory(const std::string& report, const SessionNeed& need, const MemoryLimit& limit,
                         std::size_t opened) {
   using nlohmann::json;
-  json all = json::parse(report);
+  json all = json::parse(report, nullptr, false);
+  if (!all.is_object()) return report;  // a backend's that is none
   const EngineNeed& engine = need.engine;
   all["memory"] = {{"predicted",
                     {{"process_before_bytes", need.process},
