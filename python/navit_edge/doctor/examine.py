@@ -9,12 +9,8 @@ from pathlib import Path
 from navit_edge.doctor.board import board_findings, jetson_findings
 from navit_edge.doctor.engines import Machine, engine_findings, usable
 from navit_edge.doctor.finding import Finding, Report, Section, State
-<<<<<<< HEAD
-from navit_edge.doctor.host import host_findings, limit_findings, storage_findings
-from navit_edge.doctor.memory import memory_findings
-=======
 from navit_edge.doctor.host import host_findings, limit_findings, storage_findings, thread_findings
->>>>>>> main
+from navit_edge.doctor.memory import memory_findings
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.runtime import openvino_findings, plugin_files, runtime_findings
 from navit_edge.machine.board import Board
