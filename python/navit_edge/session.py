@@ -333,9 +333,9 @@ class Session(Submitting):
     @property
     def engine_report(self) -> dict[str, Any]:
         """What the opened engine says of itself: library, device, slots, for TensorRT the arena and the CUDA graph of
-        each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO precisions, streams, threads. ``cpu``:
-        how many threads, and why; ``choice``: why this engine; ``memory``: docs/memory.md; ``warnings``: what it does
-        otherwise than meant. Of a group {"engines": {id: report}, ...}, of devices {"devices": {name: report}, ...}."""
+        each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO precisions, streams and threads;
+        ``cpu``: how many threads, and why; ``choice``: why this engine; ``memory``: docs/memory.md; ``warnings``: what
+        it does otherwise than meant. Of a group {"engines": {id: ...}}, of devices {"devices": {name: ...}}."""
         report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
         return report
 
