@@ -60,7 +60,7 @@ SessionNeed need_of(const Manifest& manifest, const EngineChoice& choice, const 
       need.engine.weights += one.weights;
       need.engine.activations += one.activations;
       need.engine.shapes += one.shapes;
-      need.session += memory_plan(manifest, member, threads).session_bytes(slots);
+      need.session += written_bytes(manifest, member, slots, threads);
     }
   }
   const std::size_t devices = choice.devices.size();
