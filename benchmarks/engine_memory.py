@@ -20,7 +20,7 @@ from navit_edge.bundle.manifest import load
 from navit_edge.errors import NavitEdgeError
 from navit_edge.machine.host import Host
 from navit_edge.machine.process_memory import PeakMemory, resident_bytes
-from navit_edge.memory import engine_memory, memory_plan
+from navit_edge.memory import engine_memory
 from navit_edge.options import byte_count
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     for bundle in given.bundles:
         for engine in (one.id for one in load(bundle).engines if one.target.startswith("cpu")):
             found = in_a_process(str(bundle), engine, given.packs, 0)
-            predicted = engine_memory(bundle, engine).total + memory_plan(bundle, engine).session_bytes(1)
+            predicted = engine_memory(bundle, engine).process_bytes
             grown = found["peak_bytes"] - found["before_bytes"]
             error = predicted / grown - 1
             rows.append({"bundle": bundle.name, "engine": engine, "predicted": predicted, **found})

@@ -36,10 +36,12 @@ void bind_memory(py::module_& module) {
          std::int32_t capacity) {
         const Manifest manifest = Manifest::load(bundle);
         const EngineNeed need = engine_memory(manifest, manifest.engine(engine), {slots, tokens, capacity, 0});
-        return py::make_tuple(need.library, need.weights, need.activations, need.shapes);
+        const std::size_t written = written_bytes(manifest, manifest.engine(engine), slots, cpu_limits().cores());
+        return py::make_tuple(need.library, need.weights, need.activations, need.shapes, written);
       },
       py::arg("bundle"), py::arg("engine"), py::kw_only(), py::arg("slots"), py::arg("tokens"), py::arg("capacity"),
-      "(library, weights, activations, shapes) that the engine itself takes, in bytes; tokens and capacity 0: as by "
+      "(library, weights, activations, shapes, written) that the engine itself takes, and its session writes to, in "
+      "bytes; tokens and capacity 0: as by "
       "default.");
   module.def(
       "planned_memory",
@@ -53,7 +55,7 @@ void bind_memory(py::module_& module) {
         engine.dynamic_tokens = true;
         engine.budgets = {Budget{tokens, images, target, 0}};
         const EngineNeed need = engine_memory(manifest, engine, {1, 0, 0, file_bytes});
-        return need.total() + memory_plan(manifest, engine, threads).session_bytes(1);
+        return need.total() + written_bytes(manifest, engine, 1, threads);
       },
       py::arg("bundle"), py::arg("graph"), py::arg("precision"), py::arg("file_bytes"), py::kw_only(),
       py::arg("tokens"), py::arg("images"), py::arg("target"), py::arg("threads"),

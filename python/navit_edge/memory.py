@@ -71,17 +71,24 @@ class EngineNeed:
     weights: The engine's file, and the weights as the processor wants them.
     activations: Of the largest packs of all slots.
     shapes: Kept for shapes, when what may be kept is full.
+    written: What the session writes to of the memory that it sets aside: that of the largest pack that can come.
     """
 
     library: int
     weights: int
     activations: int
     shapes: int
+    written: int
 
     @property
     def total(self) -> int:
-        """All four."""
+        """Of the engine itself: the first four."""
         return self.library + self.weights + self.activations + self.shapes
+
+    @property
+    def process_bytes(self) -> int:
+        """By how much a process grows that runs one session."""
+        return self.total + self.written
 
 
 def engine_memory(bundle: str | Path, engine: str, *, slots: int = 1, tokens: int = 0, capacity: int = 0) -> EngineNeed:
@@ -91,10 +98,10 @@ def engine_memory(bundle: str | Path, engine: str, *, slots: int = 1, tokens: in
 
     Raises BundleError: the bundle holds no such engine.
     """
-    library, weights, activations, shapes = _core.engine_memory(
+    library, weights, activations, shapes, written = _core.engine_memory(
         str(bundle), engine, slots=checked_int("slots", slots) or 1, tokens=tokens, capacity=capacity
     )
-    return EngineNeed(library=library, weights=weights, activations=activations, shapes=shapes)
+    return EngineNeed(library=library, weights=weights, activations=activations, shapes=shapes, written=written)
 
 
 def memory_plan(bundle: str | Path, engine: str, *, threads: int = 0) -> EngineMemory:

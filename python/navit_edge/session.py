@@ -153,9 +153,8 @@ class Session(Submitting):
         #: What the session has done so far: numbers, Prometheus text, traces (docs/metrics.md).
         self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
-        if checked_bytes("max_memory", max_memory):
-            decode = within(decode, self.engine_report["memory"]["left_bytes"])
-        self._decoder = Decoder(decode, Recorded(**self._core.decoding))
+        left = self.engine_report["memory"]["left_bytes"] if checked_bytes("max_memory", max_memory) else None
+        self._decoder = Decoder(within(decode, left), Recorded(**self._core.decoding))
         #: Most bytes of remembered results; 0: none are.
         self.cache_bytes = checked_int("cache_bytes", cache_bytes)
         self._recall = Recall.of(self._core, self._decoder)
@@ -322,11 +321,10 @@ class Session(Submitting):
 
     @property
     def engine_report(self) -> dict[str, Any]:
-        """What the opened engine says of itself: library and version, device, slots, host memory, and for TensorRT the
-        arena and the CUDA graph of each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO
-        precisions, streams and threads. ``cpu`` says how many threads the session takes, and why; ``choice`` why it
-        is this engine; ``warnings`` what it does otherwise than meant. ``memory``: docs/memory.md. Of a group
-        {"engines": {id: report}, ...}; of several devices {"devices": {name: report}, ...}."""
+        """What the opened engine says of itself: library, device, slots, for TensorRT the arena and the CUDA graph of
+        each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO precisions, streams and threads;
+        ``cpu``: how many threads, and why; ``choice``: why this engine; ``memory``: docs/memory.md; ``warnings``: what
+        it does otherwise than meant. Of a group {"engines": {id: ...}}, of devices {"devices": {name: ...}}."""
         report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
         return report
 

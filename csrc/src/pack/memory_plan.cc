@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "navit_edge/engine_memory.h"
 #include "navit_edge/memory.h"
 #include "navit_edge/pack.h"
 #include "navit_edge/plan.h"
@@ -15,6 +16,17 @@ namespace {
 
 /// What is said of tensors that are larger: no machine has it, and sums of it do not wrap.
 constexpr std::size_t kMostTensorBytes = std::size_t{1} << 50;
+
+/// `engine` with its budget lowered to the largest pack that can come: more of what is set aside takes no memory of the
+/// machine's.
+EngineSpec of_largest_pack(const Manifest& manifest, EngineSpec engine) {
+  if (!engine.dynamic_tokens) return engine;
+  Budget& budget = engine.budgets.back();
+  budget.tokens = largest_pack(manifest, engine);
+  budget.images = std::min(budget.images, budget.tokens);
+  budget.longest = std::min(budget.longest, budget.tokens);
+  return engine;
+}
 
 }  // namespace
 
@@ -93,6 +105,10 @@ EngineMemory memory_plan(const Manifest& manifest, const EngineSpec& engine, int
                               arena_bytes(graph.outputs, largest)});
   }
   return memory;
+}
+
+std::size_t written_bytes(const Manifest& manifest, const EngineSpec& engine, int slots, int threads) {
+  return memory_plan(manifest, of_largest_pack(manifest, engine), threads).session_bytes(slots);
 }
 
 std::size_t EngineMemory::session_bytes(int slots) const noexcept {

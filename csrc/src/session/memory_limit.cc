@@ -60,7 +60,7 @@ SessionNeed need_of(const Manifest& manifest, const EngineChoice& choice, const 
       need.engine.weights += one.weights;
       need.engine.activations += one.activations;
       need.engine.shapes += one.shapes;
-      need.session += memory_plan(manifest, member, threads).session_bytes(slots);
+      need.session += written_bytes(manifest, member, slots, threads);
     }
   }
   const std::size_t devices = choice.devices.size();
@@ -177,7 +177,8 @@ MemoryLimit keep_under(const Manifest& manifest, EngineChoice& choice, SessionOp
 std::string with_memory(const std::string& report, const SessionNeed& need, const MemoryLimit& limit,
                         std::size_t opened) {
   using nlohmann::json;
-  json all = json::parse(report);
+  json all = json::parse(report, nullptr, false);
+  if (!all.is_object()) return report;  // a backend's that is none
   const EngineNeed& engine = need.engine;
   all["memory"] = {{"predicted",
                     {{"process_before_bytes", need.process},

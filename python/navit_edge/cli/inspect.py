@@ -148,7 +148,7 @@ def _memory_json(memory: EngineMemory, need: EngineNeed) -> dict[str, Any]:
         "slot_bytes": memory.slot_bytes,
         "session_bytes": {str(slots): memory.session_bytes(slots) for slots in (1, 2)},
         "engine": {**dataclasses.asdict(need), "total": need.total},
-        "process_bytes": need.total + memory.session_bytes(1),
+        "process_bytes": need.process_bytes,
     }
 
 
@@ -213,7 +213,7 @@ def _print(
         _print_engines(console, manifest)
         console.print()
         _print_memory(console, list(memory.values()))
-        _print_needs(console, manifest, memory, needs)
+        _print_needs(console, manifest, needs)
     else:
         console.print(
             f"no engines; build one: navit-edge build-engine {shlex.quote(str(bundle))} --backend openvino",
@@ -288,15 +288,13 @@ def _print_memory(console: Console, engines: list[EngineMemory]) -> None:
         )
 
 
-def _print_needs(
-    console: Console, manifest: Manifest, memory: dict[str, EngineMemory], needs: dict[str, EngineNeed]
-) -> None:
+def _print_needs(console: Console, manifest: Manifest, needs: dict[str, EngineNeed]) -> None:
     """What the engines of a CPU take themselves; of a GPU's nothing is known but the file."""
     rows = [
         (
             engine.id,
             *(size_text(part) for part in (need.library, need.weights, need.activations, need.shapes)),
-            size_text(need.total + memory[engine.id].session_bytes(1)),
+            size_text(need.process_bytes),
         )
         for engine in manifest.engines
         if engine.target.startswith("cpu")

@@ -73,8 +73,11 @@ class DecodeOptions:
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
 
 
-def within(options: DecodeOptions | None, left_bytes: int) -> DecodeOptions:
-    """Options that hold at most half of ``left_bytes`` of decoded pixels: the other half is for those that wait."""
+def within(options: DecodeOptions | None, left_bytes: int | None) -> DecodeOptions | None:
+    """Options that hold at most half of ``left_bytes`` of decoded pixels: the other half is for those that wait.
+    None: as they are."""
+    if left_bytes is None:
+        return options
     given = options or DecodeOptions()
     most = max(1, left_bytes // 2)
     return replace(

@@ -16,12 +16,10 @@ def memory_findings(bundle: Path, manifest: Manifest, most_bytes: int | None) ->
 
     most_bytes: of the machine, or of the control group if that is less; None if nobody knows.
     """
-    from navit_edge.memory import PROCESS_BYTES, engine_memory, memory_plan
+    from navit_edge.memory import PROCESS_BYTES, engine_memory
 
     needed = {
-        engine.id: PROCESS_BYTES
-        + engine_memory(bundle, engine.id).total
-        + memory_plan(bundle, engine.id).session_bytes(1)
+        engine.id: PROCESS_BYTES + engine_memory(bundle, engine.id).process_bytes
         for engine in manifest.engines
         if engine.target.startswith("cpu")
     }
