@@ -21,8 +21,8 @@ struct Load {
   std::int32_t images = 1;  // given together, this one among them: all shall be done by the target
   double spent_us = 0;      // since the user began to wait: decoding
   double prepare_us = 0;    // predicted, of resizing and moving the pixels of all of them
-  LearnedCost engine;       // of a pack in the engine, against the cost model's word
-  LearnedCost whole;        // of all that is predicted, against what it took before
+  LearnedCost engine{};     // of a pack in the engine, against the cost model's word
+  LearnedCost whole{};      // of all that is predicted, against what it took before
 };
 
 /// What a choice must know of the engine.

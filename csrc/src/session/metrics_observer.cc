@@ -27,6 +27,7 @@ void MetricsObserver::failed_waiting(const PendingImage& image, const std::excep
 
 void MetricsObserver::recalled(const PendingImage& image) noexcept {
   if (image.result.error != nullptr) return failed_waiting(image, image.result.error);
+  if (image.promise.made()) recorder_.target(!(image.result.reason.missed_by_us > 0));
   recorder_.recalled(image.id, image.submitted, Clock::now(), image.deadline, image.result.reason.fewer_tokens());
 }
 
@@ -42,6 +43,7 @@ void MetricsObserver::recalled(const RunJob& job, std::size_t image) noexcept {
   const std::uint64_t id = job.first_id + image;
   const Clock::time_point now = Clock::now();
   if (result.error != nullptr) return recorder_.failed(id, code_of(result.error), job.start, now, true);
+  if (job.promise.made()) recorder_.target(!(result.reason.missed_by_us > 0));
   recorder_.recalled(id, job.start, now, Clock::time_point::max(), result.reason.fewer_tokens());
 }
 

@@ -168,6 +168,7 @@ void RunJob::settle(std::int32_t image) {
   each_twin(static_cast<std::size_t>(image), [&](std::size_t i) {
     ++images_done;
     share_result(result, results[i]);
+    promise.judge(results[i], start, Clock::now());
     results[i].queue_us = microseconds_since(start);
   });
 }

@@ -47,6 +47,7 @@ PendingImage* Twins::leave(PendingImage& image, MetricsObserver& observer) noexc
     queue_->places().leave(twin->priority, twin->bytes);
     share_result(image.result, twin->result);
     twin->result.queue_us = microseconds_since(twin->submitted);
+    twin->promise.judge(twin->result, twin->submitted, Clock::now());
     observer.recalled(*twin);
   }
   return twins;
