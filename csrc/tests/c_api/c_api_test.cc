@@ -41,6 +41,7 @@ TEST_CASE("a caller in C99 gets the numbers of the C++ session, by run and by su
 TEST_CASE("a policy, as text, is that of C++; one that is none is refused") {
   const Picture picture(3, 60, 60);
   TestBundle bundle;
+  bundle.json["engines"][0]["options"] = {{"logit_divisor", "4194304"}};
   CSession opened(bundle.write());
   const navit_edge_c_image image = c_image(picture.view);
   navit_edge_c_run_options run{};
@@ -58,6 +59,13 @@ TEST_CASE("a policy, as text, is that of C++; one that is none is refused") {
   CHECK(result.grid_cols == expected.grid.cols);
   CHECK(std::string(result.reason) == expected.reason.to_string());
   CHECK(!std::string(result.reason).empty());
+  CHECK(result.total_tokens == result.tokens);
+  navit_edge_c_free_results(results);
+  run.policy = "cascade:4,1";  // accepts nothing: both passes count
+  REQUIRE(navit_edge_c_run(opened.session, &image, 1, &run, &results, nullptr) == 0);
+  REQUIRE(navit_edge_c_get(results, 0, &result, nullptr) == 0);
+  CHECK((result.tokens == 64 && result.total_tokens == expected.tokens + 64));
+  CHECK(contains(result.reason, "run again at 64 tokens (0."));
   navit_edge_c_free_results(results);
   run.policy = "frugal";
   navit_edge_c_error error{};
