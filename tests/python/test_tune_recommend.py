@@ -80,6 +80,12 @@ def test_accuracy_on_labels_counts_in_the_place_of_agreement() -> None:
     assert "top-1 81.0 %" in advice.best.reason
 
 
+def test_answers_on_few_images_are_not_compared_with_answers_on_many() -> None:
+    rows = [trial(0.9, 10, answered=40), trial(1.0, 5, answered=8)]
+    assert recommend(measured(rows)).best.trial == 0
+    assert recommend(measured(rows)).front == (0,)
+
+
 def test_throughput_compares_by_images_per_second() -> None:
     rows = [trial(1.0, 10, images_per_s=50.0), trial(1.0, 30, images_per_s=90.0)]
     assert recommend(measured(rows, aim="latency")).best.trial == 0

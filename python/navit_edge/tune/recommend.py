@@ -76,6 +76,9 @@ def _point(measured: Measured, place: int) -> tuple[float, float]:
 
 def _within_memory(measured: Measured) -> list[int]:
     known = [place for place, trial in enumerate(measured.trials) if quality_of(trial, measured.quality) is not None]
+    if measured.quality != "top1":  # a share of few images says little beside one of many
+        most = max((measured.trials[place].answered for place in known), default=0)
+        known = [place for place in known if measured.trials[place].answered * 2 >= most]
     if not known:
         raise InvalidInputError(f"no setting has a {measured.quality}, so none can be recommended; give more --minutes")
     limit = measured.memory_limit_bytes
