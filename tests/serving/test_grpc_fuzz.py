@@ -53,9 +53,8 @@ def served(job_bundle: Path) -> Iterator[Served]:
         yield served
         assert answer_of(served) == before
         until(lambda: served.room.held == 0)
-        stats = served.stats()
-        assert stats["images"]["waiting"] == stats["packs"]["in_flight"] == 0
-        assert not stats["broken"]
+        until(lambda: served.stats()["images"]["waiting"] == served.stats()["packs"]["in_flight"] == 0)
+        assert not served.stats()["broken"]
 
 
 @pytest.fixture(scope="module")
