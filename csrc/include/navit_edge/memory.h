@@ -36,7 +36,8 @@ inline constexpr int kSpareOutputs = 2;
 /// Memory for `engine` in a session of `threads` threads. Throws BundleError if its graph is not in the manifest.
 NAVIT_EDGE_API EngineMemory memory_plan(const Manifest& manifest, const EngineSpec& engine, int threads);
 
-/// What of that a session of `slots` slots ever writes to: as much as the largest pack that can come.
+/// What of that a session of `slots` slots ever writes to: as much as the largest pack that can come, of
+/// images of 16 tokens or more.
 NAVIT_EDGE_API std::size_t written_bytes(const Manifest& manifest, const EngineSpec& engine, int slots, int threads);
 
 }  // namespace navit_edge

@@ -17,13 +17,15 @@ namespace {
 /// What is said of tensors that are larger: no machine has it, and sums of it do not wrap.
 constexpr std::size_t kMostTensorBytes = std::size_t{1} << 50;
 
+constexpr std::int32_t kTokensOfAnImage = 16;  // at the least, on average: 4 x 4 patches
+
 /// `engine` with its budget lowered to the largest pack that can come: more of what is set aside takes no memory of the
 /// machine's.
 EngineSpec of_largest_pack(const Manifest& manifest, EngineSpec engine) {
   if (!engine.dynamic_tokens) return engine;
   Budget& budget = engine.budgets.back();
   budget.tokens = largest_pack(manifest, engine);
-  budget.images = std::min(budget.images, budget.tokens);
+  budget.images = std::min(budget.images, std::max(kTokensOfAnImage, budget.tokens / kTokensOfAnImage));
   budget.longest = std::min(budget.longest, budget.tokens);
   return engine;
 }
