@@ -1,6 +1,6 @@
 """Images per second of a session against what a user would pick instead, in one run, as ratios.
 
-    python benchmarks/end_to_end.py [--rounds 5] [--bundle DIR] [--output benchmarks/end_to_end.json]
+    python benchmarks/end_to_end.py [--rounds 5] [--bundle DIR] [--compiled] [--output benchmarks/end_to_end.json]
 
 Every round times each contender once, in turn; a ratio is the median over rounds of the ratio within a round, so that
 a machine whose speed drifts does not favour anyone. Peers get their patches cut beforehand; the session starts from
@@ -61,7 +61,7 @@ def hardware() -> dict[str, Any]:
 
 
 def contenders(
-    model: NaViT, bundle: Path, dense: Path, images: peers.Images, precisions: list[Precision]
+    model: NaViT, bundle: Path, dense: Path, images: peers.Images, precisions: list[Precision], *, compiled: bool
 ) -> dict[str, peers.Run]:
     """Everyone who runs a set, by name."""
     patch_px = model.config.patch_px
@@ -78,6 +78,9 @@ def contenders(
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         runs[f"pytorch alone {name}"] = peers.pytorch_alone(model, images, dtype)
         runs[f"pytorch padded {name}"] = peers.pytorch_padded(model, images, dtype)
+    if compiled:
+        for how, padded in (("alone", False), ("padded", True)):
+            runs[f"pytorch compiled {how} bf16"] = peers.pytorch_compiled(model, images, torch.bfloat16, padded=padded)
     runs["onnxruntime masked fp32"] = peers.onnxruntime_masked(bundle, images, packs, patch_px, THREADS)
     for precision in precisions:
         for streams in (1, 2):
@@ -158,6 +161,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bundle", type=Path, help="an S/16 bundle (seed 0) with OpenVINO engines; made if not given")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("end_to_end.json"))
+    parser.add_argument("--compiled", action="store_true", help="torch.compile in bf16, too; takes minutes more")
     arguments = parser.parse_args()
     console = Console()
     torch.set_num_threads(THREADS)
@@ -177,7 +181,7 @@ def main() -> None:
         report: dict[str, Any] = {"hardware": hardware(), "rounds": arguments.rounds, "session": ours, "sets": {}}
         for set_name, grids in (("mixed", image_sets.mixed_grids()), ("small", image_sets.small_grids())):
             images = image_sets.images_of(grids)
-            runs = contenders(model, bundle, dense, images, precisions)
+            runs = contenders(model, bundle, dense, images, precisions, compiled=arguments.compiled)
             errors = check(runs)  # also the warm-up
             seconds = measure(runs, arguments.rounds, console)
             for precision in precisions:

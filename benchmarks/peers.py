@@ -119,6 +119,21 @@ def pytorch_padded(model: NaViT, images: Images, dtype: torch.dtype) -> Run:
     return run
 
 
+def pytorch_compiled(model: NaViT, images: Images, dtype: torch.dtype, *, padded: bool) -> Run:
+    """(a) and (b) by torch.compile: one graph for images of any size alone, or one of the batch's own shape. The first
+    pass compiles, which takes a C++ compiler and a minute."""
+    dense = DenseNaViT(model).to(dtype)
+    compiled = torch.compile(dense, dynamic=not padded)
+    patch_px = model.config.patch_px
+    inputs = [_padded(images, patch_px)] if padded else [_alone(image, patch_px) for image in images]
+
+    def run() -> list[npt.NDArray[np.float32]]:
+        with torch.inference_mode():
+            return [row for one in inputs for row in compiled(**one, padded=padded).float().numpy()]
+
+    return run
+
+
 def onnxruntime_masked(bundle: Path, images: Images, packs: list[list[int]], patch_px: int, threads: int) -> Run:
     """(c) ONNX Runtime on the bundle's masked graph, in packs planned first-fit-decreasing."""
     import onnxruntime as ort

@@ -33,11 +33,12 @@ void bind_memory(py::module_& module) {
       "cpu_limits",
       [](const std::filesystem::path& root) {
         const CpuLimits limits = cpu_limits(root);
-        return py::make_tuple(limits.affinity, limits.quota_cores, limits.cores());
+        return py::make_tuple(limits.affinity, limits.quota_cores, limits.cores(), limits.physical, limits.nodes,
+                              limits.words());
       },
       py::arg("root") = "/",
-      "(cores of the affinity mask, CPU time that control groups allow in cores or None, cores that can be kept "
-      "busy).");
+      "(processors of the affinity mask, CPU time that control groups allow in cores or None, cores that can be kept "
+      "busy, cores that the processors belong to or 0, their NUMA nodes, why so many can be kept busy).");
 }
 
 }  // namespace navit_edge::bindings

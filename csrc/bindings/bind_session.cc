@@ -161,6 +161,7 @@ void bind_session(py::module_& module) {
       .def_property_readonly("precision",
                              [](const PySession& self) { return word_of(self.session->engine().precision); })
       .def_property_readonly("slots", [](const PySession& self) { return self.session->slots(); })
+      .def_property_readonly("threads", [](const PySession& self) { return self.session->threads(); })
       .def_property_readonly("device", [](const PySession& self) { return text_of(self.session->device()); })
       .def("engine_report", [](const PySession& self) { return py::bytes(self.session->engine_report()); })
       .def_property_readonly("labels", [](const PySession& self) { return self.session->manifest().labels; })

@@ -335,9 +335,9 @@ class Session(Submitting):
     def engine_report(self) -> dict[str, Any]:
         """What the opened engine says of itself: library and version, device, slots, host memory, and for TensorRT the
         arena and the CUDA graph of each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO
-        precisions, streams and threads. ``warnings`` lists what it does otherwise than it was meant to. Of a
-        group: {"engines": {id: report}, "warnings": [...]}; of several devices {"devices": {name: report}, "warnings":
-        [...]}."""
+        precisions, streams and threads. ``cpu`` says how many threads the session takes, and why; ``choice`` why it
+        is this engine. ``warnings`` lists what the engine does otherwise than it was meant to. Of a group: {"engines":
+        {id: report}, ...}; of several devices {"devices": {name: report}, ...}."""
         report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
         return report
 
@@ -350,6 +350,11 @@ class Session(Submitting):
     def precision(self) -> str:
         """Precision of the engine in use."""
         return self._core.precision
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that the session takes; ``engine_report["cpu"]["why"]`` says why so many."""
+        return self._core.threads
 
     @property
     def slots(self) -> int:

@@ -153,10 +153,9 @@ def test_cgroup_v2_limits_of_any_group_above_count(tmp_path: Path) -> None:
     write(tmp_path, "sys/fs/cgroup/system.slice/memory.max", "max\n")
     limits = Limits.read(tmp_path)
     assert (limits.affinity, limits.cpu_quota, limits.memory_bytes, limits.cores) == (CORES, 1.5, 4 * 2**30, 1)
-    (one,) = limit_findings(replace(limits, affinity=8))
+    (one,) = limit_findings(replace(limits, physical=8))
     assert (one.state, one.remedy) == (State.FOUND, ())  # sessions see to it themselves
-    assert "CPU time limited to that of 1.5 cores; sessions take 1 thread by themselves, not the 8" in one.text
-    assert "a quota of whole cores would waste none" in one.text
+    assert "CPU time limited to that of 1.5 cores; a quota of whole cores would waste none" in one.text
 
 
 def test_cgroup_v1_limits_are_found_inside_a_container_whose_path_is_the_hosts(tmp_path: Path) -> None:
@@ -185,7 +184,7 @@ def test_a_quota_that_covers_the_affinity_is_no_hint(tmp_path: Path) -> None:
     limits = Limits.read(tmp_path)
     (one,) = limit_findings(limits)
     assert (one.state, one.remedy, limits.cores) == (State.FOUND, (), CORES)
-    assert "sessions take" not in one.text
+    assert "whole cores" not in one.text
 
 
 # --- processor and disk

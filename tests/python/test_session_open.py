@@ -62,6 +62,7 @@ def test_the_session_says_which_engine_it_took_and_why(tiny_bundle: Path) -> Non
     name, usable, detail = session.candidates[-1]
     assert (name, usable) == (session.engine, True)
     assert "CPU" in detail
+    assert session.engine_report["choice"] == {"engine": session.engine, "why": detail}
     assert session.engine in repr(session)
 
 
@@ -258,6 +259,8 @@ def test_the_engine_says_what_it_is_and_how_it_runs(tiny_bundle: Path) -> None:
         assert report["library"] == "OpenVINO"
         assert report["device"] == session.device
         assert (report["slots"], report["streams"], report["threads"]) == (1, 1, threads)
+        why = f"{threads} thread{'' if threads == 1 else 's'}: as asked for"
+        assert (session.threads, report["cpu"]["threads"], report["cpu"]["why"]) == (threads, threads, why)
         assert report["precision"] == "f32"
         assert report["operations_by_precision"]["f32"] > 0
         assert "bf16" not in report["operations_by_precision"]

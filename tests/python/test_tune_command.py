@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import json
 import platform
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -31,18 +33,21 @@ SECRET = "Frau-Holles-Garten"
 
 @pytest.fixture(scope="module")
 def tuned(bundle: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, Path]:
-    """One real tuning, with labels, of one setup and two token caps, as short as one can be; (profile, folder)."""
+    """One real tuning, with labels, of one setup and two policies, as short as one can be, whose time is never up;
+    (profile, folder)."""
     folder = tmp_path_factory.mktemp(SECRET)
     images = folder / "images"
     images.mkdir()
     for place in range(4):
         pixels = np.random.default_rng(place).integers(0, 256, (64 + 8 * place, 64, 3), np.uint8)
         Image.fromarray(pixels).save(images / f"{SECRET}-{place}.png")
-    arguments = ["--threads", "0", "--slots", "0", "--tokens", "64", "--policy", "native", "--minutes", "0.5"]
-    result = invoke(
-        "tune", bundle, "--images", images, "--labels", data, *arguments,
-        "-o", folder / "profile.json", "--share", folder / "shared.json",
-    )  # fmt: skip
+    arguments = ["--threads", "0", "--slots", "0", "--tokens", "64", "--policy", "native", "--minutes", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("navit_edge.tune.tune", partial(tune, clock=lambda: 0.0))
+        result = invoke(
+            "tune", bundle, "--images", images, "--labels", data, *arguments,
+            "-o", folder / "profile.json", "--share", folder / "shared.json",
+        )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert "look at it before you send it" in result.stderr
     for use in USES:
@@ -87,6 +92,31 @@ def test_sessions_and_commands_run_what_the_profile_says(
     assert invoke("run", bundle, folder / "images", "--use", "fast").exit_code == 2
     two = invoke("serve", bundle, bundle, "--profile", path)
     assert "it is for one bundle, and 2 are served" in words(two.stderr)
+
+
+def test_serve_opens_its_bundle_as_the_profile_says(
+    tuned: tuple[Profile, Path], bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    from navit_edge.serve import server
+
+    profile, folder = tuned
+    images = sorted((folder / "images").iterdir())
+    counts: list[int] = []
+
+    async def load(make: Callable[[], server.Server]) -> None:
+        (model,) = make().service.repository.models.values()
+        await model.load()
+        assert model.session is not None
+        assert model.session.engine == profile.trial("fast").setup.engine
+        counts.extend(result.token_count for result in model.session.run(images))
+        await model.unload()
+
+    monkeypatch.setattr(server, "run", lambda make, *_: asyncio.run(load(make)))
+    served = invoke("serve", bundle, "--profile", folder / "profile.json", "--use", "fast", "--http", "127.0.0.1:0")
+    assert served.exit_code == 0, served.stderr
+    with ne.Session(bundle, policy=ne.Policy.parse(profile.trial("fast").policy)) as session:
+        assert [result.token_count for result in session.run(images)] == counts
 
 
 def test_what_can_be_sent_names_nobody_and_no_file(tuned: tuple[Profile, Path], bundle: Path) -> None:

@@ -74,20 +74,29 @@ def test_what_takes_more_memory_than_allowed_is_not_recommended() -> None:
 
 def test_labels_are_used_for_what_is_on_the_front_first_and_as_long_as_there_is_time() -> None:
     machine = MadeUpMachine()
-    asked: list[Trial] = []
+    asked: list[tuple[Trial, int]] = []
 
-    def judge(one: Trial, seconds: float) -> Accuracy | None:
-        asked.append(one)
-        machine.seconds += 60
-        return Accuracy(value=0.5, low=0.4, high=0.6, images=100)
+    def judge(one: Trial, count: int) -> Accuracy | None:
+        asked.append((one, count))
+        machine.seconds += 4 * count / one.images_per_s  # slower than it was foreseen
+        return Accuracy(value=0.5, low=0.4, high=0.6, images=count)
 
     found = search(machine, TuneRequest(minutes=5, aim="latency"), judge=judge).run()
     assert found.quality == "top1"
     assert not found.complete
     without = search(MadeUpMachine(), TuneRequest(minutes=5, aim="latency")).run()
     front = {without.trials[place].policy for place in recommend(without).front}
-    assert asked[0].policy in front
+    assert asked[0][0].policy in front
     assert sum(one.top1 is not None for one in found.trials) == len(asked) < len(found.trials)
+    assert len({count for _, count in asked}) == 1
+    slowest = max(4 * count / one.images_per_s for one, count in asked)
+    assert machine.seconds <= 300 + slowest
+
+
+def test_without_time_for_labels_agreement_is_what_counts() -> None:
+    found = search(MadeUpMachine(), TuneRequest(aim="latency"), judge=lambda trial, count: None).run()
+    assert found.quality == "agreement"
+    assert not found.complete
 
 
 class KilledError(Exception):
@@ -98,7 +107,7 @@ def with_journal(machine: MadeUpMachine, journal: TuneJournal, *, most: int = 10
     """Searches, and is killed after ``most`` measurements; what was measured now."""
     measured_now: list[What] = []
 
-    def measure(what: What, seconds: float) -> Answer:
+    def measure(what: What, seconds: float, limit_s: float = 1e9) -> Answer:
         known = journal.known(what)
         if known is not None:
             return known[0]
@@ -130,7 +139,7 @@ def test_a_killed_tuning_goes_on_and_measures_nothing_twice(tmp_path: Path) -> N
     with_journal(machine, again)
     assert len(machine.asked) == len(whole.asked) - 17
     assert again.count == len(whole.asked)
-    assert search(whole, measure=lambda what, seconds: again.known(what)[0]).run().trials == found.trials  # type: ignore[index]
+    assert search(whole, measure=lambda what, seconds, limit_s: again.known(what)[0]).run().trials == found.trials  # type: ignore[index]
     again.finish()
     assert not folder.exists()
 

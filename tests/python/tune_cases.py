@@ -40,6 +40,7 @@ def trial(quality: float | None = 1.0, p90_ms: float = 10.0, **fields: Any) -> T
         "p90_ms": p90_ms,
         "p99_ms": p90_ms,
         "timed": 10,
+        "answered": 10,
         "memory_bytes": 100 << 20,
         "streams": 1,
         "agreement": quality,
@@ -105,7 +106,7 @@ class MadeUpMachine:
         contention = 1 + 0.15 * abs(threads - 3)
         return (2 + tokens * 0.1 / speed) * contention * (1.1 if one.slots == 2 else 1.0)
 
-    def measure(self, what: What, seconds: float) -> Answer:
+    def measure(self, what: What, seconds: float, limit_s: float = 1e9) -> Answer:
         self.asked.append(what)
         self.seconds += self.opening_s
         if what.setup.engine in self.broken:
@@ -139,6 +140,7 @@ def figures_of(policy: str, ms: float, one: Setup) -> Figures:
         p90_ms=ms,
         p99_ms=ms,
         timed=10,
+        answered=10,
         memory_bytes=(200 if one.precision == "fp32" else 120) * 2**20,
         agreement=quality_of(policy, one.precision),
     )
@@ -152,7 +154,7 @@ def all_setups() -> list[Setup]:
 def search(
     machine: MadeUpMachine,
     request: TuneRequest | None = None,
-    measure: Callable[[What, float], Answer] | None = None,
+    measure: Callable[[What, float, float], Answer] | None = None,
     **fields: Any,
 ) -> Search:
     values: dict[str, Any] = {

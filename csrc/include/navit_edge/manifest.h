@@ -71,6 +71,8 @@ struct EngineSpec {
   bool dynamic_tokens = false;   // true: T is the pack's own token count; false: T is padded to the budget
   std::vector<Budget> budgets;   // ascending in tokens
   std::vector<BudgetCost> cost;  // [budgets], measured by `navit-edge bench --calibrate`; empty: not measured
+  std::string cost_device;       // that it was measured on, in the backend's words
+  std::int32_t cost_threads = 0;
   std::string file;
   std::map<std::string, std::string> builder;  // library -> version it was built with
   std::map<std::string, std::string> options;  // handed to the backend as they are

@@ -120,10 +120,12 @@ class NAVIT_EDGE_API Session {
   /// What runs. For a group: its id, the budgets of all its engines, and the rest as its largest engine has it.
   [[nodiscard]] const EngineSpec& engine() const&;
   [[nodiscard]] int slots() const;  // packs that may be in flight at once
+  /// CPU threads that it takes; engine_report says why so many. Of devices with cores of their own: without these.
+  [[nodiscard]] int threads() const;
   [[nodiscard]] const std::vector<Candidate>& candidates() const&;
   [[nodiscard]] std::string device() const;  // in words, as the backend says; of several all (metrics has each)
   /// What the opened engine says of itself, a JSON object: Engine::report. Of several devices {"devices": {name:
-  /// report}, "warnings": [all of theirs]}.
+  /// report}, "warnings": [all of theirs]}. "cpu": how many threads the session takes, and why (cores.h).
   [[nodiscard]] std::string engine_report() const;
 
   /// What it has done so far (docs/metrics.md); also of a session that is closed or broken.

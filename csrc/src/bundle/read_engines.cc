@@ -152,8 +152,8 @@ std::vector<Budget> read_budgets(const JsonReader& json) {
   return budgets;
 }
 
-/// The coefficients that `bench --calibrate` measured, one set for each budget.
-std::vector<BudgetCost> read_cost(const JsonReader& json, std::size_t budgets) {
+/// The coefficients that `bench --calibrate` measured, one set for each budget, and on what.
+void read_cost(const JsonReader& json, EngineSpec& engine) {
   json.only({"budgets", "packs", "r_squared", "mean_error", "threads", "device"});
   std::vector<BudgetCost> cost;
   for (const JsonReader& item : json.at("budgets").array(kLimits.budgets)) {
@@ -161,13 +161,13 @@ std::vector<BudgetCost> read_cost(const JsonReader& json, std::size_t budgets) {
     cost.push_back({item.at("fixed_us").positive_number(), item.at("us_per_token").positive_number(),
                     item.at("us_per_score").positive_number()});
   }
-  if (cost.size() != budgets) json.at("budgets").fail("as many entries as the engine has budgets");
+  if (cost.size() != engine.budgets.size()) json.at("budgets").fail("as many entries as the engine has budgets");
   (void)json.at("packs").integer(0, kMostInteger);
   (void)json.at("r_squared").number();
   (void)json.at("mean_error").number();
-  (void)json.at("threads").int32(0);
-  (void)json.at("device").string();
-  return cost;
+  engine.cost_threads = json.at("threads").int32(0);
+  engine.cost_device = json.at("device").string();
+  engine.cost = std::move(cost);
 }
 
 /// Lower-case letters, digits, '-' and '_': the name becomes part of a library's file name.
@@ -226,7 +226,7 @@ EngineSpec read_engine(const JsonReader& json, const Manifest& manifest) {
   engine.strategy = json.at("strategy").word<Strategy>();
   engine.dynamic_tokens = json.at("dynamic_tokens").boolean();
   engine.budgets = read_budgets(json.at("budgets"));
-  if (json.has_value("cost")) engine.cost = read_cost(json.at("cost"), engine.budgets.size());
+  if (json.has_value("cost")) read_cost(json.at("cost"), engine);
   engine.file = read_listed_file(json.at("file"), manifest);
   engine.builder = json.at("builder").string_map();
   if (json.has("options")) engine.options = read_options(json.at("options"));

@@ -79,9 +79,10 @@ Engine::Engine(const Backend& backend, const Manifest& manifest, const EngineSpe
   desc.file = file.c_str();
   desc.precision = word_of(spec.float_precision.value_or(spec.precision)).data();  // a literal: it ends with a zero
   desc.slots = options.slots;
-  // Affinity a vendor's library sees for itself, and knows better which cores are worth it; a quota it does not.
+  // Affinity, hyper-threads and sockets a vendor's library sees for itself, and knows better which cores are worth it;
+  // a quota it does not.
   const CpuLimits limits = cpu_limits();
-  desc.threads = options.threads == 0 && limits.cores() < limits.affinity ? limits.cores() : options.threads;
+  desc.threads = options.threads == 0 && limits.bound_by_quota() ? limits.cores() : options.threads;
   desc.options = pairs.data();
   desc.option_count = pairs.size();
   navit_edge_error error{};

@@ -1,8 +1,12 @@
 #include "engine/engine_choice.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <optional>
+#include <span>
+#include <utility>
 
+#include "engine/measured_choice.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
@@ -129,6 +133,64 @@ std::string probe(EngineChoice& choice) {
   return all;
 }
 
+std::string times(double speed) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f x", speed);
+  return text;
+}
+
+/// `entry` in place of what `choice` has, or nothing if it does not run on the same devices.
+std::optional<EngineChoice> instead(const SessionOptions& options, const Entry& entry, const EngineChoice& choice) {
+  EngineChoice other = choice;
+  try {
+    if (entry.is_group) check_group(entry);
+    take(entry, options, other);
+    other.backend = &Backend::load(other.engine.backend, options.search);
+    other.candidates.push_back({entry.id, true, probe(other)});
+    return other;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+/// Of the entries behind the one that was chosen, the fastest that is clearly faster by measurement and exact enough,
+/// if there is one; else the choice as it is. Its candidates say why.
+EngineChoice fastest(const Manifest& manifest, const SessionOptions& options, std::span<const Entry> behind,
+                     EngineChoice chosen) {
+  const std::string device = chosen.devices.front().words;
+  if (chosen.engine.cost.empty()) return chosen;
+  std::optional<EngineChoice> best;
+  double best_speed = kClearlyFaster;
+  std::string why = chosen.candidates.back().detail;
+  std::string best_why;
+  for (const Entry& entry : behind) {
+    const EngineSpec& member = *entry.members.front();
+    if (!mismatch(member, options).empty() || member.device != chosen.engine.device) continue;
+    if (!comparable(member, chosen.engine, device)) continue;  // before its backend is loaded
+    std::optional<EngineChoice> other = instead(options, entry, chosen);
+    if (!other || !comparable(other->engine, chosen.engine, device)) continue;
+    const double speed = speed_over(manifest, other->engine, chosen.engine);
+    if (speed < best_speed) continue;
+    const Verdict verdict = verdict_of(manifest, other->engine);
+    const std::string measured = times(speed) + " as fast by bench --calibrate";
+    if (!verdict.exact_enough) {
+      why += "; " + entry.id + " is " + measured + ", and not taken: " + verdict.words;
+      continue;
+    }
+    best_speed = speed;
+    best_why = measured + (verdict.words.empty() ? "" : ", " + verdict.words);
+    best = std::move(other);
+  }
+  chosen.candidates.back().detail = why;
+  if (!best) return chosen;
+  Candidate taken = std::move(best->candidates.back());
+  best->candidates = std::move(chosen.candidates);
+  best->candidates.back().detail += "; " + taken.engine + " is faster";
+  taken.detail += "; in place of " + chosen.engine.id + ": " + best_why;
+  best->candidates.push_back(std::move(taken));
+  return std::move(*best);
+}
+
 /// "openvino-cpu-bf16 (cpu, bf16), ..." of the engines that the bundle has.
 std::string offered(const Manifest& manifest) {
   constexpr std::size_t kMost = 4;
@@ -223,7 +285,8 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
   choice.devices = devices_of(options);
   std::vector<Candidate> fitting;         // what was asked for, and cannot run
   std::optional<Candidate> wrong_option;  // of the caller's: no engine that could be built would take it
-  for (const Entry& entry : in_order_of_preference(manifest, options)) {
+  const std::vector<Entry> entries = in_order_of_preference(manifest, options);
+  for (const Entry& entry : entries) {
     std::string reason = mismatch(*entry.members.front(), options);
     const bool fits = reason.empty();
     if (fits) {
@@ -232,7 +295,8 @@ EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& optio
         take(entry, options, choice);
         choice.backend = &Backend::load(choice.engine.backend, options.search);
         choice.candidates.push_back({entry.id, true, probe(choice)});
-        return choice;
+        const std::span<const Entry> behind(&entry + 1, entries.data() + entries.size());
+        return fastest(manifest, options, behind, std::move(choice));
       } catch (const Error& e) {
         reason = e.what();
         if (e.code() == ErrorCode::kInvalidInput && !wrong_option) wrong_option = Candidate{entry.id, false, reason};

@@ -20,9 +20,10 @@ struct EngineChoice {
 };
 
 /// Walks the engines of the bundle: accelerators before CPUs, the manifest's order within; a group stands where its
-/// first engine does, and is whole or not taken. It must run on each of `options.devices`. What `options.engine` names
-/// is the only candidate: an engine, of a group too, or a group. Throws BackendError listing every candidate and its
-/// reason if none can run.
+/// first engine does, and is whole or not taken. If it and others of its kind of device were measured on the device
+/// (`bench --calibrate`), the fastest of them is taken, a quantized one if the bundle says that it loses little. It
+/// must run on each of `options.devices`. What `options.engine` names is the only candidate: an engine, of a group too,
+/// or a group. Throws BackendError listing every candidate and its reason if none can run.
 EngineChoice choose_engine(const Manifest& manifest, const SessionOptions& options);
 
 }  // namespace navit_edge

@@ -4,6 +4,8 @@
 #include <span>
 #include <string>
 
+#include "navit_edge/cores.h"
+
 namespace navit_edge {
 
 /// An engine of a group, or the engines of a device, and the object that its backend reports.
@@ -17,5 +19,18 @@ std::string report_of_all(const char* kind, std::span<const EngineReport> report
 
 /// The report with one more of its "warnings".
 std::string with_warning(const std::string& report, const std::string& warning);
+
+/// What a session adds of itself: how many threads it takes, which engine, and why.
+struct ChoiceReport {
+  CpuLimits limits;
+  int threads = 1;          // that the session takes
+  int asked = 0;            // that somebody named; 0: nobody did
+  bool one_of_cpu = false;  // one engine, on a CPU: it takes the cores of one socket
+  std::string engine;       // that runs
+  std::string why;          // it was taken, as its candidate says
+};
+
+/// The report with "cpu": threads, limits, "why" in words, and a "hint" if there is one; and "choice": engine and why.
+std::string with_choice(const std::string& report, const ChoiceReport& choice);
 
 }  // namespace navit_edge

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "bundle/graph_check.h"
-#include "navit_edge/cores.h"
 #include "navit_edge/option_range.h"
 #include "pack/shape_quantum.h"
 #include "pixels/image_check.h"
@@ -49,7 +48,8 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       choice(choose_engine(manifest, options)),
       sizer(manifest, options, choice.engine),
       writer(pack_writer(manifest, choice.engine, sizer)),
-      threads(options.threads > 0 ? options.threads : cpu_limits().cores()),
+      cpu(cpu_limits()),
+      threads(options.threads > 0 ? options.threads : cpu.cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(choice.engine.device == DeviceKind::kCpu),
       may_pair(options.slots == 0 && choice.engine.dynamic_tokens && threads >= kPairedSlots &&

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "engine/engine_choice.h"
+#include "navit_edge/cores.h"
 #include "navit_edge/pack_writer.h"
 #include "navit_edge/plan.h"
 #include "navit_edge/session.h"
@@ -31,6 +32,7 @@ struct SessionContext {
   EngineChoice choice;
   Sizer sizer;
   PackWriter writer;
+  CpuLimits cpu;  // when it was opened
   int threads;
   PlanLimits limits;  // of every plan; deadlines and devices apart
   bool on_cpu;        // the engine computes on the cores that preprocess, too

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "engine/report_text.h"
 #include "navit_edge/error.h"
 #include "session/session_core.h"
 
@@ -103,7 +104,14 @@ std::string Session::device() const {
   }
   return all;
 }
-std::string Session::engine_report() const { return opened(impl_).use().report(); }
+int Session::threads() const { return opened(impl_).core->context().threads; }
+std::string Session::engine_report() const {
+  SessionCore& core = opened(impl_).use();
+  const SessionContext& context = core.context();
+  const bool one_of_cpu = context.on_cpu && context.options.devices.empty() && context.options.threads == 0;
+  return with_choice(core.report(), {context.cpu, context.threads, context.options.threads, one_of_cpu,
+                                     context.choice.engine.id, context.choice.candidates.back().detail});
+}
 
 Metrics Session::metrics() const { return opened(impl_).use().metrics(); }
 Labels Session::metric_labels() const {

@@ -3,9 +3,13 @@
 
 #include <sched.h>
 
+#include <cstdio>
 #include <fstream>
+#include <sstream>
 #include <string>
+#include <vector>
 
+#include "nlohmann/json.hpp"
 #include "support/check.h"
 #include "support/temp_dir.h"
 
@@ -26,6 +30,40 @@ int cores_of(int affinity, std::optional<double> quota) { return CpuLimits{affin
 
 }  // namespace
 
+TEST_CASE("recorded machines: containers, slices, cpusets, hyper-threads, NUMA nodes, broken files") {
+  const auto corpus = nlohmann::json::parse(std::ifstream(NAVIT_EDGE_MACHINES));
+  for (const auto& one : corpus["machines"]) {
+    const Machine machine;
+    for (const auto& [file, text] : one["files"].items()) machine.with(file, text.get<std::string>());
+    for (const std::string siblings : one["siblings"]) {
+      std::stringstream list(siblings);
+      const char separator = siblings.find('-') == std::string::npos ? ',' : '-';  // of two, each stands in the list
+      for (std::string processor; std::getline(list, processor, separator);) {
+        machine.with("sys/devices/system/cpu/cpu" + processor + "/topology/thread_siblings_list", siblings + "\n");
+      }
+    }
+    const CpuLimits limits = cpu_limits(machine.path());
+    nlohmann::json found = {{"affinity", limits.affinity}, {"quota_cores", nullptr},  {"physical", limits.physical},
+                            {"numa_nodes", limits.nodes},  {"cores", limits.cores()}, {"words", limits.words()}};
+    if (limits.quota_cores) found["quota_cores"] = *limits.quota_cores;
+    // Told by name: the check itself does not say which machine it is of.
+    if (found != one["expect"]) std::printf("%s: %s\n", one["name"].dump().c_str(), found.dump().c_str());
+    CHECK(found == one["expect"]);
+  }
+}
+
+TEST_CASE("the topology's newer name counts, too") {
+  const Machine machine;
+  machine.with("proc/self/status", "Cpus_allowed_list:\t0-1\n");
+  machine.with("sys/devices/system/cpu/cpu0/topology/core_cpus_list", "0-1\n");
+  CHECK(cpu_limits(machine.path()).physical == 1);
+}
+
+TEST_CASE("a number that somebody named is the reason for itself") {
+  CHECK(CpuLimits{64, 2.0}.words(3) == "3 threads: as asked for");
+  CHECK(CpuLimits{1, 0.25}.words() == "1 thread: cgroup quota 0.25 of 1 core");
+}
+
 TEST_CASE("without control groups, or with groups that set nothing, the affinity is all there is") {
   CHECK(!Machine().quota());
   const Machine machine;
@@ -37,7 +75,7 @@ TEST_CASE("without control groups, or with groups that set nothing, the affinity
   CPU_ZERO(&set);
   REQUIRE(::sched_getaffinity(0, sizeof(set), &set) == 0);
   CHECK(cpu_limits(machine.path()).affinity == CPU_COUNT(&set));
-  CHECK(cpu_limits(machine.path()).cores() == CPU_COUNT(&set));
+  CHECK(cpu_limits(machine.path()).cores() <= CPU_COUNT(&set));  // hyper-threads count once
 }
 
 TEST_CASE("the least quota of a group and of all above it counts, in version 2") {

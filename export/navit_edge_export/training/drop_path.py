@@ -32,6 +32,8 @@ class DropPath:
 
     def draw(self, segment_ids: Tensor, images: int, seed: int) -> None:
         """For the next passes: which branches each image leaves out. segment_ids [T] int32."""
+        if not any(self.rates):
+            return
         rng = torch.Generator().manual_seed(seed)
         factors = []
         for rate in self.rates:

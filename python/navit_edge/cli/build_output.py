@@ -46,10 +46,15 @@ def print_note(console: Console, note: str) -> None:
 def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None:
     """The engines as they stand in the bundle, with what their reports say."""
     from navit_edge.bundle import manifest as manifests
+    from navit_edge.quantize.worth import advise
 
     manifest = manifests.load(bundle)
     reports = [_read_report(bundle, manifest, engine) for engine in engines]
+    on_cpu = any(engine.backend == "openvino" and engine.target == "cpu" for engine in engines)
+    advice = advise(bundle, manifest) if on_cpu else None
     if as_json:
+        from dataclasses import asdict
+
         import msgspec
 
         records = [
@@ -66,7 +71,7 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
             }
             for engine, report in zip(engines, reports, strict=True)
         ]
-        echo_json({"bundle": str(bundle), "engines": records})
+        echo_json({"bundle": str(bundle), "engines": records, "advice": None if advice is None else asdict(advice)})
         return
     rows = []
     for engine, report in zip(engines, reports, strict=True):
@@ -75,7 +80,10 @@ def print_engines(bundle: Path, engines: list[Engine], *, as_json: bool) -> None
         fused = {True: "yes", False: "no", None: "-"}[report.fused]
         rows.append((engine.id, engine.precision, fused, budgets, engine.file, size))
     heads = ("engine", "precision", "fused", "budgets (tokens × images)", "file", "size")
-    print_table(out_console(), "", list(map(Column, heads)), rows)
+    console = out_console()
+    print_table(console, "", list(map(Column, heads)), rows)
+    if advice is not None:
+        console.print(f"{advice.text}{f': {advice.command}' if advice.command else ''}", markup=False, soft_wrap=True)
 
 
 def print_plan(engines: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -139,42 +139,14 @@ def plan_budgets(
 
 def _cost(bundle: Path, manifest: Manifest, engine: str) -> tuple[tuple[float, float, float], str]:
     """(fixed_us, us_per_token, us_per_score) of a pack by its budget, and where that is from."""
+    from navit_edge.bench.budget_cost import assumed_cost, measured_cost
     from navit_edge.cli.plan import engine_of
-    from navit_edge.errors import InvalidInputError
-    from navit_edge.planning import CostModel
 
     if not engine:
-        assumed = CostModel.assumed(manifest, "gpu", attention="segments", dynamic_tokens=False)
-        return assumed.budgets[0], "assumed from the model's sizes: only their proportions count"
+        return assumed_cost(manifest), "assumed from the model's sizes: only their proportions count"
     found = engine_of(manifest, engine, bundle=str(bundle))
-    if found.cost is None:
-        raise InvalidInputError(
-            f"engine {engine} has no measured cost; measure it: "
-            f"navit-edge bench {shlex.quote(str(bundle))} --engine {engine} --calibrate"
-        )
-    costs = found.cost.budgets
-    if found.dynamic_tokens or len(costs) == 1:
-        one = costs[-1]
-        if not found.dynamic_tokens:
-            raise InvalidInputError(
-                f"engine {engine} has one budget: how time grows with the budget cannot be read from it; "
-                "leave out --engine, or build one with several budgets"
-            )
-        return (one.fixed_us, one.us_per_token, one.us_per_score), f"measured of {engine}"
-    line = _line_through([budget.tokens for budget in found.budgets], [one.fixed_us for one in costs])
-    per_score = sum(one.us_per_score for one in costs) / len(costs)
-    return (*line, per_score), f"measured of {engine}, a line through its budgets"
-
-
-def _line_through(tokens: list[int], times: list[float]) -> tuple[float, float]:
-    """(at 0 tokens, per token), 0 and up, by least squares of relative errors."""
-    import numpy as np
-
-    from navit_edge.bench.calibration import non_negative_least_squares
-
-    columns = [np.ones(len(tokens)), np.array(tokens, float)]
-    fixed, per_token = non_negative_least_squares(columns, np.array(times))
-    return fixed, per_token
+    through = "" if found.dynamic_tokens else ", a line through its budgets"
+    return measured_cost(found, str(bundle)), f"measured of {engine}{through}"
 
 
 def _print(rows: dict[str, BudgetChoice], chosen: BudgetChoice) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from navit_edge.doctor.board import board_findings, jetson_findings
 from navit_edge.doctor.engines import Machine, engine_findings, usable
 from navit_edge.doctor.finding import Finding, Report, Section, State
-from navit_edge.doctor.host import host_findings, limit_findings, storage_findings
+from navit_edge.doctor.host import host_findings, limit_findings, storage_findings, thread_findings
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.runtime import openvino_findings, plugin_files, runtime_findings
 from navit_edge.machine.board import Board
@@ -51,7 +51,9 @@ def examine(
     runtime = runtime_findings(
         probe, jetson=board is not None, nvidia=nvidia, openvino=f"OpenVINO {openvino.get('version', '')}".strip()
     )
-    machine_findings = [*host_findings(host), *limit_findings(Limits.read(root)), *storage_findings(bundle)]
+    limits = Limits.read(root)
+    machine_findings = [*host_findings(host), *thread_findings(limits), *limit_findings(limits)]
+    machine_findings += storage_findings(bundle)
     if board is not None:
         machine_findings += [*jetson_findings(board), *board_findings(Board.read(probe, root), host.memory_bytes)]
     sections = [

@@ -66,16 +66,31 @@ def limit_findings(limits: Limits) -> tuple[Finding, ...]:
         parts.append(f"memory limited to {gib(limits.memory_bytes)}; a process that takes more is killed")
     if limits.cpu_quota is not None:
         parts.append(f"CPU time limited to that of {limits.cpu_quota:g} cores")
-        if limits.cores < limits.affinity:
-            parts.append(
-                f"sessions take {limits.cores} thread{'' if limits.cores == 1 else 's'} by themselves, not the "
-                f"{limits.affinity} of the affinity"
-            )
-            if limits.cpu_quota != limits.cores:
-                parts.append("a quota of whole cores would waste none")
+        if limits.cpu_quota < limits.physical and limits.cpu_quota != limits.cores:
+            parts.append("a quota of whole cores would waste none")
     if limits.cpu_quota is None and limits.memory_bytes is None:
         parts.append("neither CPU time nor memory limited")
     return (Finding("limits", State.FOUND, "; ".join(parts), facts=facts),)
+
+
+def thread_findings(limits: Limits) -> tuple[Finding, ...]:
+    """How many threads a session takes by itself, and why; and the NUMA nodes if there are several."""
+    facts = {
+        "threads": limits.cores,
+        "affinity": limits.affinity,
+        "cores": limits.physical,
+        "cpu_quota": limits.cpu_quota,
+        "numa_nodes": list(limits.numa_nodes),
+    }
+    threads = Finding("threads", State.FOUND, f"a session takes {limits.why}", facts=facts)
+    if len(limits.numa_nodes) < 2:
+        return (threads,)
+    nodes = ", ".join(f'"numa:{node}"' for node in limits.numa_nodes)
+    text = (
+        f"{len(limits.numa_nodes)} NUMA nodes, and one engine computes on one socket; "
+        f"Session(devices=[{nodes}]) opens one on each node"
+    )
+    return threads, Finding("NUMA", State.HINT, text, facts={"numa_nodes": list(limits.numa_nodes)})
 
 
 def storage_findings(bundle: Path | None, temporary: Path | None = None) -> tuple[Finding, ...]:

@@ -6,6 +6,6 @@ from navit_edge import _core
 
 
 def usable_cores() -> int:
-    """What a session takes if nobody names a number of threads: the cores of the affinity mask, or the CPU time that
-    control groups allow, rounded down and at least 1, if that is less."""
+    """What a session takes if nobody names a number of threads: the cores of the affinity mask, hyper-threads counted
+    once, or the CPU time that control groups allow, rounded down and at least 1, if that is less."""
     return _core.cpu_limits()[2]

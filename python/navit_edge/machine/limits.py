@@ -14,9 +14,13 @@ _UNLIMITED = 1 << 60
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """affinity: cores that this process may be scheduled on.
+    """affinity: processors that this process may be scheduled on, by its mask and its cpuset.
     cpu_quota: CPU time in cores, as 1.5, or None if none is set.
-    cores: that can be kept busy, which a session counts: affinity, or the quota rounded down if that is less.
+    cores: that can be kept busy, which a session counts: of the affinity with hyper-threads counted once a core, or
+        the quota rounded down if that is less.
+    physical: cores that the processors of the affinity belong to.
+    numa_nodes: that they lie in; empty if the system does not say.
+    why: "2 threads: cgroup quota 2.0 of 64 cores".
     memory_bytes: or None if none is set.
     container: "docker", "podman", "kubernetes", "a container", or "".
     """
@@ -24,21 +28,28 @@ class Limits:
     affinity: int
     cpu_quota: float | None
     cores: int
+    physical: int
+    numa_nodes: tuple[int, ...]
+    why: str
     memory_bytes: int | None
     container: str
 
     @classmethod
     def read(cls, root: Path = Path("/")) -> Limits:
-        """root: where /proc, /sys and /run are looked for; the affinity is always this process's own."""
+        """root: where /proc, /sys and /run are looked for; the affinity is this process's own, unless
+        another root says (``csrc/src/base/cores.cc``)."""
         from navit_edge import _core
 
         groups = read_text(root / "proc/self/cgroup")
-        affinity, cpu_quota, cores = _core.cpu_limits(root)
+        affinity, cpu_quota, cores, physical, nodes, why = _core.cpu_limits(root)
         memory = [*_memory_v2(root, groups), *_memory_v1(root, groups)]
         return cls(
             affinity=affinity,
             cpu_quota=cpu_quota,
             cores=cores,
+            physical=physical or affinity,
+            numa_nodes=tuple(nodes),
+            why=why,
             memory_bytes=min(memory, default=None),
             container=_container(root, groups),
         )

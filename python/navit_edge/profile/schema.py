@@ -66,6 +66,7 @@ class Trial(_Strict, frozen=True, kw_only=True):
     p90_ms: Positive
     p99_ms: Positive
     timed: Some  # images alone that the percentiles are of
+    answered: Some  # images that were run, whose answers were compared with the reference's
     memory_bytes: Count | None
     streams: Some  # packs in flight at once
     agreement: Unit | None

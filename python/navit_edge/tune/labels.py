@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from navit_edge.errors import BackendError
-from navit_edge.evaluate import EvaluateRequest, evaluate
+from navit_edge.evaluate import EvaluateRequest, InterruptedEvaluation, evaluate
 from navit_edge.evaluate.data import LABEL, PATH, Examples, read_examples
 from navit_edge.place import write_file
 from navit_edge.profile.schema import Accuracy, Trial
@@ -22,7 +22,7 @@ LEAST_IMAGES = 20
 class Labels:
     """data: what `navit-edge evaluate` takes. folder: keeps outputs, so that an engine's are computed once.
 
-    How many images are evaluated is decided once, when it is known how fast they are; all trials get the same.
+    All trials get the same images.
     """
 
     def __init__(self, bundle: Path, data: Path, folder: Path) -> None:
@@ -32,9 +32,9 @@ class Labels:
         self._table = folder.with_name(f"{folder.name}.csv")
         self._head: Head = "auto" if "logits" in offered_shapes(bundle) else "retrieval"
 
-    def judge(self, trial: Trial, seconds: float) -> Accuracy | None:
-        """None if an engine cannot run, or there is no time for a number of images that says something."""
-        if not self._table.exists() and not self._write_table(int(seconds * trial.images_per_s / 2)):
+    def judge(self, trial: Trial, count: int) -> Accuracy | None:
+        """count: images; the first call decides. None if an engine cannot run, or so few images say nothing."""
+        if not self._table.exists() and not self._write_table(count):
             return None
         request = EvaluateRequest(
             engines=(trial.setup.engine,),
@@ -49,11 +49,13 @@ class Labels:
             report = evaluate(self._bundle, self._table, request, folder=self._folder, resume=True)
         except BackendError:
             return None
+        except InterruptedEvaluation:
+            raise KeyboardInterrupt from None
         row = next(one for one in report.rows if (one.engine, one.policy) == (trial.setup.engine, trial.policy))
         return Accuracy(value=row.top1.value, low=row.top1.low, high=row.top1.high, images=row.images)
 
     def _write_table(self, count: int) -> bool:
-        """Evenly spread over the data, as many as there is time for."""
+        """Evenly spread over the data."""
         total = self._examples.count()
         if count < min(total, LEAST_IMAGES):
             return False

@@ -102,7 +102,7 @@ def tune(
             judge = None if labels is None else Labels(bundle, labels, state / "labels").judge
             reference = str(reference_path(folder))
 
-            def measure(what: What, seconds: float) -> Answer:
+            def measure(what: What, seconds: float, limit_s: float) -> Answer:
                 known = journal.known(what)
                 if known is not None and not what.make_reference:
                     return known[0]
@@ -114,12 +114,14 @@ def tune(
                         setup=what.setup,
                         policies=what.policies,
                         seconds=seconds,
+                        limit_s=limit_s,
                         together=what.together,
                         reference=reference if what.stage in ("reference", "policy") else "",
                         make_reference=what.make_reference,
                     )
                 )
-                journal.add(what, answer, time.monotonic() - begin)
+                if answer.complete:
+                    journal.add(what, answer, time.monotonic() - begin)
                 return answer
 
             search = Search(

@@ -38,6 +38,8 @@ POLICIES_UNTIL = 0.7
 ROUND_S = 0.4
 POLICY_S = 3.0
 TOGETHER_S = 1.0
+#: Of the time that is left, what accuracy may take if decoding took nothing.
+JUDGED = 0.4
 _OPENING_S = 3.0  # until it is known how long a session takes to open here
 
 
@@ -53,12 +55,13 @@ class What(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measure(Protocol):
-    def __call__(self, what: What, seconds: float) -> Answer:
-        """Measures each policy for so long; never raises for what an engine does."""
+    def __call__(self, what: What, seconds: float, limit_s: float) -> Answer:
+        """Measures each policy for about so long, and begins none after the limit; never raises for what an engine
+        does."""
 
 
-#: The accuracy of a setup with a policy on labelled images, in at most so many seconds; None: no time for it.
-Judge = Callable[[Trial, float], Accuracy | None]
+#: The accuracy of a setup with a policy on so many labelled images; None: it cannot be had.
+Judge = Callable[[Trial, int], Accuracy | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,7 @@ class Search:
         for setup in self.references:
             self._say(f"reference: {setup.engine}")
             what = What(stage="reference", round=0, setup=setup, policies=("native",), make_reference=True)
-            answer = self._measure(what, self._policy_s / 4)
+            answer = self._measure(what, self._policy_s)
             (one,) = answer.figures or (None,)
             if one is None or one.error:
                 self._not_run[setup.engine] = answer.error or (one.error if one else "no answer")
@@ -187,6 +190,7 @@ class Search:
         answer = self._measure(What(stage="policy", round=0, setup=setup, policies=tuple(asked)), self._policy_s)
         if answer.error:
             self._not_run[setup.engine] = answer.error
+        self._complete = self._complete and answer.complete
         for one in answer.figures:
             if one.error:
                 self._not_run[f"{setup.engine}, {one.policy}"] = one.error
@@ -201,6 +205,7 @@ class Search:
                     p90_ms=one.p90_ms,
                     p99_ms=one.p99_ms,
                     timed=one.timed,
+                    answered=one.answered,
                     memory_bytes=one.memory_bytes,
                     streams=answer.streams,
                     agreement=one.agreement,
@@ -214,17 +219,18 @@ class Search:
         front = pareto_front(measured, range(len(measured.trials)))
         order = [*front, *(place for place in range(len(measured.trials)) if place not in front)]
         trials = list(measured.trials)
+        slowness = sum(1 / trial.images_per_s for trial in trials)
+        count = int(JUDGED * (self._seconds - self._passed()) / slowness)  # images of which all trials are judged
         for number, place in enumerate(order):
-            left = self._seconds - self._passed()
-            if left <= 0:
-                self._complete = False
-                break
             trial = trials[place]
+            if count < 1 or not self._fits(count / trial.images_per_s, 1.0):
+                self._complete = False
+                continue
             self._say(f"accuracy, {number + 1} of {len(order)}: {trial.setup.engine}, {trial.policy}")
-            found = judge(trial, left / (len(order) - number))
+            found = judge(trial, count)
             if found is None:
                 self._complete = False
-                break
+                continue
             trials[place] = msgspec.structs.replace(trial, top1=found)
         quality: Quality = "top1" if any(trial.top1 is not None for trial in trials) else measured.quality
         return msgspec.structs.replace(measured, trials=tuple(trials), quality=quality)
@@ -243,7 +249,7 @@ class Search:
 
     def _measure(self, what: What, seconds: float) -> Answer:
         begin = self.clock()
-        answer = self.measure(what, seconds)
+        answer = self.measure(what, seconds, max(1.0, self._seconds - self._passed()))
         took = self.clock() - begin
         asked = seconds * (len(what.policies) + len(what.together))
         if took > asked / 2 and not answer.error:  # else it was known from before

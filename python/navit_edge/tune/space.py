@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from navit_edge import _core
+from navit_edge.bench.budget_cost import assumed_cost, measured_cost
 from navit_edge.bundle.identity import hashes_of
 from navit_edge.bundle.manifest import Engine, Manifest
 from navit_edge.errors import BundleError, InvalidInputError
-from navit_edge.planning import CostModel
 from navit_edge.profile.schema import EngineFacts, Setup
 from navit_edge.vocabulary import Aim
 
@@ -133,10 +133,12 @@ def facts_of(manifest: Manifest, engine: Engine) -> EngineFacts:
         precision=engine.precision,  # type: ignore[arg-type]
         dynamic_tokens=engine.dynamic_tokens,
         sha256=hashes_of(manifest, name),
-        cost=None if engine.dynamic_tokens else _cost_of(manifest),
+        cost=None if engine.dynamic_tokens else _cost_of(manifest, engine),
     )
 
 
-def _cost_of(manifest: Manifest) -> tuple[float, float, float]:
-    """As plan-budgets assumes it for engines that pad: only proportions count."""
-    return CostModel.assumed(manifest, "gpu", attention="segments", dynamic_tokens=False).budgets[0]
+def _cost_of(manifest: Manifest, engine: Engine) -> tuple[float, float, float]:
+    """As of plan-budgets: measured if `bench --calibrate` did it at several budgets, else assumed."""
+    if engine.cost is not None and len(engine.cost.budgets) > 1:
+        return measured_cost(engine, manifest.name)
+    return assumed_cost(manifest)

@@ -29,11 +29,13 @@ GRACE_S = 120.0
 #: Without the current directory in the path, where a file may bear a module's name.
 _MAIN = "import sys; sys.path[:] = filter(None, sys.path); from navit_edge.tune.trial import main; main()"
 _FEWEST_ALONE = 5
+_FEW = 4
 _PERCENTILES = (50.0, 90.0, 99.0)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """seconds: of the measurement of each policy. together: images a run, each measured with the first policy.
+    """seconds: of the measurement of each policy, about; slow engines get fewer of the images for it. limit_s: no
+    policy is begun after so long. together: images a run, each measured with the first policy.
     reference: a file of answers to compare with; written if ``make_reference``."""
 
     bundle: str
@@ -41,6 +43,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     setup: Setup
     policies: tuple[str, ...]
     seconds: float
+    limit_s: float = 3600.0
     together: tuple[int, ...] = ()
     reference: str = ""
     make_reference: bool = False
@@ -57,17 +60,19 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     p90_ms: float = 0.0
     p99_ms: float = 0.0
     timed: int = 0
+    answered: int = 0  # images that were run, whose answers were compared
     memory_bytes: Annotated[int, Meta(ge=0)] | None = None
     agreement: float | None = None
     similarity: float | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """error: why the session did not open, or what became of the process."""
+    """error: why the session did not open, or what became of the process. complete: all policies were measured."""
 
     error: str = ""
     device: str = ""
     streams: int = 1
+    complete: bool = True
     figures: tuple[Figures, ...] = ()
     together: tuple[tuple[int, float], ...] = ()  # (images a run, images/s)
 
@@ -75,7 +80,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def ask_a_process(ask: Ask) -> Answer:
     """Starts the process, and waits for it. Never raises for what an engine does."""
     count = len(ask.policies) + len(ask.together)
-    timeout = GRACE_S + 4 * count * (ask.seconds + 1)
+    timeout = GRACE_S + min(ask.limit_s, 10 * count * (ask.seconds + 1))
     try:
         done = subprocess.run(
             [sys.executable, "-c", _MAIN],
@@ -118,17 +123,23 @@ def answer_to(ask: Ask) -> Answer:
     pixels = sum(image.nbytes for image in images)
     setup = ask.setup
     with ne.Session(ask.bundle, engine=setup.engine, threads=setup.threads, slots=setup.slots) as session:
-        figures = tuple(_figures(session, images, pixels, policy, ask) for policy in ask.policies)
+        begin = time.perf_counter()
+        figures: list[Figures] = []
         together: list[tuple[int, float]] = []
-        if ask.together and not figures[0].error:
+        for policy in ask.policies:
+            if figures and time.perf_counter() - begin > ask.limit_s:
+                break
+            figures.append(_figures(session, images, pixels, policy, ask))
+        for count in ask.together if not figures[0].error else ():
+            if time.perf_counter() - begin > ask.limit_s:
+                break
             chosen = ne.Policy.parse(ask.policies[0])
-            together = [
-                (count, _throughput(session, images, chosen, ask.seconds, at_once=count)) for count in ask.together
-            ]
+            together.append((count, _throughput(session, images, chosen, ask.seconds, at_once=count)))
         return Answer(
             device=session.device,
             streams=max(1, session.slots),
-            figures=figures,
+            complete=len(figures) == len(ask.policies) and (len(together) == len(ask.together) or not figures),
+            figures=tuple(figures),
             together=tuple(together),
         )
 
@@ -141,8 +152,9 @@ def _figures(session: Session, images: Sequence[npt.NDArray[np.uint8]], pixels: 
     chosen = ne.Policy.parse(policy)
     memory = PeakMemory()
     try:
-        results = session.run(images, policy=chosen)  # the first run of these shapes, which is not timed
-        images_per_s = _throughput(session, images, chosen, ask.seconds / 2)
+        count = _how_many(session, images, chosen, ask.seconds)
+        results = session.run(images[:count], policy=chosen)  # the first run of these shapes, which is not timed
+        images_per_s = _throughput(session, images[:count], chosen, ask.seconds / 2)
         alone: list[float] = []
         start = time.perf_counter()
         while len(alone) < _FEWEST_ALONE or time.perf_counter() - start < ask.seconds / 2:
@@ -162,10 +174,21 @@ def _figures(session: Session, images: Sequence[npt.NDArray[np.uint8]], pixels: 
         p90_ms=percentiles["p90"],
         p99_ms=percentiles["p99"],
         timed=len(alone),
+        answered=len(results),
         memory_bytes=None if peak is None else max(0, peak - pixels),
         agreement=agreement,
         similarity=similarity,
     )
+
+
+def _how_many(session: Session, images: Sequence[Any], policy: Any, seconds: float) -> int:
+    """Of the images, so many as run once in about ``seconds``; they are in no order that means anything."""
+    few = images[:_FEW]
+    session.run(few, policy=policy)
+    begin = time.perf_counter()
+    session.run(few, policy=policy)
+    each = max(1e-6, (time.perf_counter() - begin) / len(few))
+    return min(len(images), max(len(few), int(seconds / each)))
 
 
 def _throughput(session: Session, images: Sequence[Any], policy: Any, seconds: float, *, at_once: int = 0) -> float:
@@ -196,6 +219,9 @@ def _against_reference(results: Sequence[Any], ask: Ask) -> tuple[float | None, 
     else:
         with np.load(ask.reference) as kept:
             reference = {name: kept[name] for name in kept.files}
+    both = min(len(rows) for rows in (*found.values(), *reference.values()))
+    found = {name: rows[:both] for name, rows in found.items()}
+    reference = {name: rows[:both] for name, rows in reference.items()}
     agreement = similarity = None
     if "logits" in found and "logits" in reference:
         agreement = float(np.mean(found["logits"].argmax(axis=1) == reference["logits"].argmax(axis=1)))
