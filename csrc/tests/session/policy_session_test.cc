@@ -171,7 +171,8 @@ TEST_CASE("all images of a run share a latency target") {
   const std::vector<Result> results = session.run(views_of(pictures), &report, run_options);
   for (const Result& result : results) {
     CHECK(result.grid.tokens() == 25);  // of 26 each
-    CHECK(result.reason.to_string() == "latency 130 ms: 25 of 64 tokens (predicted 125.0 ms for 5 images)");
+    // Behind it by how much it was missed, on a machine that is busy.
+    CHECK(result.reason.to_string().starts_with("latency 130 ms: 25 of 64 tokens (predicted 125.0 ms for 5 images)"));
   }
   CHECK(report.predicted_us <= 130000);
 }
