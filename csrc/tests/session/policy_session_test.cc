@@ -76,12 +76,15 @@ TEST_CASE("a latency target counts what waits in the queue and in the engine") {
   const Picture picture(1, 32, 32);
   TestBundle bundle;
   price_tokens(bundle);
-  bundle.json["engines"][0]["options"] = {{"stall_us", "400000"}};
+  bundle.json["engines"][0]["options"] = {{"stall_on_run", "0"}};  // nothing is learned before all are submitted
+  (void)take_stats();
   Session session(bundle.write(), options());
   SubmitOptions submit_options;
   submit_options.policy = Policy::latency(150000, 16);
   std::vector<Submitted> submitted;
   for (int i = 0; i < 6; ++i) submitted.push_back(session.submit({picture.view, nullptr}, submit_options));
+  REQUIRE(eventually([] { return take_stats("libnavit_edge_fake.so", false).runs >= 1; }));
+  release_stalls();
   EngineLimits engine;
   engine.budgets = {{128, 6, 96, 0}};
   engine.cost.dynamic_tokens = true;
@@ -94,11 +97,10 @@ TEST_CASE("a latency target counts what waits in the queue and in the engine") {
   for (Submitted& one : submitted) results.push_back(one.result.get());
   CHECK(results[0].grid.tokens() == 64);
   CHECK(!results[0].reason.fewer_tokens());
-  CHECK(results[0].reason.missed_by_us > 0);  // nobody could know of the stall
   int reduced = 0;
   double waited_before = 0;
   for (const Result& result : results) {
-    if (!result.reason.fewer_tokens()) continue;
+    if (!result.reason.fewer_tokens()) continue;  // one that is late has a reason, too
     ++reduced;
     // 64 ms each, but for what has run of them: the first one waits for nobody.
     CHECK(result.reason.waiting_us > waited_before - 64000);
@@ -169,7 +171,8 @@ TEST_CASE("all images of a run share a latency target") {
   const std::vector<Result> results = session.run(views_of(pictures), &report, run_options);
   for (const Result& result : results) {
     CHECK(result.grid.tokens() == 25);  // of 26 each
-    CHECK(result.reason.to_string() == "latency 130 ms: 25 of 64 tokens (predicted 125.0 ms for 5 images)");
+    // Behind it by how much it was missed, on a machine that is busy.
+    CHECK(result.reason.to_string().starts_with("latency 130 ms: 25 of 64 tokens (predicted 125.0 ms for 5 images)"));
   }
   CHECK(report.predicted_us <= 130000);
 }
