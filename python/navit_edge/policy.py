@@ -39,6 +39,8 @@ def checked(policy: Policy | None) -> Policy | None:
 class Choice:
     """What a policy chooses for one image.
 
+    Of a cascade it is the first pass.
+
     grid: (rows, columns) in patches. tokens: rows * columns and the model's prefix tokens.
     reason: what was chosen and why, as in ``Result.reason``; "" if the image gets what the sizing rule gives.
     """
