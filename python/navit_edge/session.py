@@ -82,8 +82,8 @@ class Session(Submitting):
         pack, 0 to 3600000; 0: not at all. Never past a deadline.
     stall_timeout_s: a pack that the engine holds for longer is given up, and the session with it, 0.001 to 604800; 0:
         never.
-    profile, use: what `navit-edge tune` wrote; the engine, threads, slots and policy that it recommends for "balanced",
-        "fast" or "best", if they are not given here (docs/tune.md).
+    profile, use: what `navit-edge tune` wrote; the engine, threads, slots, policy and limit of memory that it
+        recommends for "balanced", "fast" or "best", if they are not given here (docs/tune.md).
     backend_dirs: searched for backend libraries before the usual places.
     options: of the engine's backend, name to value; names and values that it does not have are refused. For OpenVINO
         "device", "CPU_RUNTIME_CACHE_CAPACITY" and "shape_quantum" (docs/memory.md); for TensorRT those of
@@ -123,9 +123,9 @@ class Session(Submitting):
         if isinstance(backend_dirs, (str, bytes, os.PathLike)):
             raise InvalidInputError(f"backend_dirs is {backend_dirs!r}; expected a list of folders")
         if profile is not None or use is not None:
-            given = {"engine": engine, "precision": precision, "device": device, "devices": devices}
-            applied = applied_to_session(profile, use, bundle, **given, threads=threads, slots=slots)
-            engine, threads, slots = applied.engine, applied.threads, applied.slots
+            by_engine = {"engine": engine, "precision": precision, "device": device, "devices": devices}
+            applied = applied_to_session(profile, use, bundle, threads, slots, max_memory, **by_engine)
+            engine, threads, slots, max_memory = applied.engine, applied.threads, applied.slots, applied.max_memory
             policy = policy or Policy.parse(applied.policy)
         self._core = _core.Session(
             os.fspath(bundle),

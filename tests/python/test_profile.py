@@ -140,6 +140,15 @@ def test_what_is_given_explicitly_comes_before_the_profile(job_bundle: Path, fil
     for given in ({"precision": "fp32"}, {"device": "cpu"}, {"devices": ["cpu:0"]}):
         assert apply_profile(file, job_bundle, **given).engine == ""  # type: ignore[arg-type]
     assert apply_profile(file, job_bundle, engine="other").engine == "other"
+    assert applied.max_memory == 0
+
+
+def test_the_limit_of_memory_that_was_tuned_for_is_the_sessions(job_bundle: Path, made: Profile) -> None:
+    limited = msgspec.structs.replace(made, measured=msgspec.structs.replace(made.measured, memory_limit_bytes=8 << 30))
+    assert apply_profile(limited, job_bundle).max_memory == 8 << 30
+    assert apply_profile(limited, job_bundle, max_memory=9 << 30).max_memory == 9 << 30
+    with ne.Session(job_bundle, profile=limited) as session:
+        assert session.engine_report["memory"]["max_bytes"] == 8 << 30
 
 
 def test_another_machine_is_warned_of_with_what_differs(job_bundle: Path, made: Profile, here: Machine) -> None:

@@ -168,6 +168,9 @@ def test_policies_are_token_caps_below_the_largest_image_and_then_those_without_
     assert any(text.startswith("latency:50") for text in policies(300, TuneRequest(target_ms=50), resizes=True))
     assert policies(300, TuneRequest(tokens=(100, 999)), resizes=True)[0] == "token-cap:100"
     assert policies(300, TuneRequest(), resizes=False) == ["native"]
+    cascades = [[one for one in policies(300, TuneRequest(), resizes=True, classes=had) if one.startswith("cascade")]
+                for had in (False, True)]  # fmt: skip
+    assert [len(found) for found in cascades] == [0, 1]
 
 
 def test_the_same_setup_is_asked_for_by_its_defaults_first() -> None:

@@ -289,6 +289,7 @@ def run(
         threads=threads,
         slots=slots,
         policy=policy or "",
+        max_memory=bytes_of(max_memory, "--max-memory"),
     )
     try:
         chosen = ne.Policy.parse(applied.policy or "native")
@@ -322,7 +323,7 @@ def run(
         "precision": precision,
         "threads": applied.threads,
         "slots": applied.slots,
-        "max_memory": bytes_of(max_memory, "--max-memory"),
+        "max_memory": applied.max_memory,
         "max_tokens_per_image": max_tokens,
         "overflow": overflow,
         "decode": decode,

@@ -208,6 +208,7 @@ def serve(
         threads=threads,
         slots=slots,
         policy=policy or "",
+        max_memory=bytes_of(max_memory, "--max-memory"),
     )
     try:
         chosen = ne.Policy.parse(applied.policy or "native")
@@ -245,7 +246,7 @@ def serve(
         queue_limit=queue_limit,
         queue_bytes=bytes_of(queue_bytes, "--queue-bytes"),
         cache_bytes=bytes_of(cache, "--cache"),
-        max_memory=bytes_of(max_memory, "--max-memory"),
+        max_memory=applied.max_memory,
         batch_wait_ms=batch_wait_ms,
         decode=ne.DecodeOptions(max_pixels=limits.max_pixels, max_file_bytes=limits.max_body_bytes),
     )

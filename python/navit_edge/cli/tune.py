@@ -127,7 +127,7 @@ def tune(
         typer.Option(
             help="Policy beside the token caps, as of run; repeat for more.",
             metavar="POLICY",
-            show_default="native, content, and latency with --target-ms",
+            show_default="native, content, a cascade if there are classes, and latency with --target-ms",
             rich_help_panel=_SPACE,
         ),
     ] = None,

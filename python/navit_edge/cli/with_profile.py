@@ -36,13 +36,16 @@ class FromProfile:
         threads: int = 0,
         slots: int = 0,
         policy: str = "",
+        max_memory: int = 0,
     ) -> Applied:
         """The options of a command, those of the profile in the place of what is not given. Says on standard error
         why a profile may not hold here."""
         from navit_edge.profile import Applied, apply_profile
 
         if self.path is None:
-            return Applied(engine=engine, threads=threads, slots=slots, policy=policy, warnings=())
+            return Applied(
+                engine=engine, threads=threads, slots=slots, policy=policy, max_memory=max_memory, warnings=()
+            )
         found = apply_profile(
             self.path,
             bundle,
@@ -53,6 +56,7 @@ class FromProfile:
             threads=threads,
             slots=slots,
             policy=policy,
+            max_memory=max_memory,
         )
         for text in found.warnings:
             err_console().print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)

@@ -14,7 +14,7 @@ from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.identity import hashes_of, model_hash
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.files import shown
-from navit_edge.options import checked_int
+from navit_edge.options import checked_bytes, checked_int
 from navit_edge.profile.machine import Machine, differences, this_machine
 from navit_edge.profile.schema import Profile, read_profile
 from navit_edge.vocabulary import USES, Use
@@ -25,12 +25,14 @@ DEFAULT_USE: Use = "balanced"
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """Options of a session. policy: as text; "": the session's default. warnings: why the profile may not hold here."""
+    """Options of a session. policy: as text; "": the session's default. max_memory: bytes that its process may hold; 0:
+    no limit. warnings: why the profile may not hold here."""
 
     engine: str
     threads: int
     slots: int
     policy: str
+    max_memory: int
     warnings: tuple[str, ...]
 
 
@@ -46,6 +48,7 @@ def apply_profile(
     threads: int = 0,
     slots: int = 0,
     policy: str = "",
+    max_memory: int = 0,
     here: Machine | None = None,
 ) -> Applied:
     """The options of a profile for ``use``, with what is given in their place.
@@ -94,6 +97,7 @@ def apply_profile(
         threads=threads or trial.setup.threads,
         slots=slots or trial.setup.slots,
         policy=policy or str(_core.Policy.parse(trial.policy)),
+        max_memory=max_memory or found.measured.memory_limit_bytes or 0,
         warnings=tuple(said),
     )
 
@@ -102,9 +106,9 @@ def applied_to_session(
     profile: str | os.PathLike[str] | Profile | None,
     use: Use | None,
     bundle: str | os.PathLike[str],
-    *,
     threads: int,
     slots: int,
+    max_memory: int | str,
     **given: Any,
 ) -> Applied:
     """``apply_profile`` for a session, whose caller gets the warnings as RuntimeWarning.
@@ -113,8 +117,15 @@ def applied_to_session(
     """
     if profile is None:
         raise InvalidInputError(f"use is {use!r} and there is no profile that says what it is; give profile=")
-    threads, slots = checked_int("threads", threads), checked_int("slots", slots)
-    applied = apply_profile(profile, bundle, use, threads=threads, slots=slots, **given)
+    applied = apply_profile(
+        profile,
+        bundle,
+        use,
+        threads=checked_int("threads", threads),
+        slots=checked_int("slots", slots),
+        max_memory=checked_bytes("max_memory", max_memory),
+        **given,
+    )
     for text in applied.warnings:
         warnings.warn(text, RuntimeWarning, stacklevel=3)
     return applied

@@ -8,7 +8,7 @@ from contextlib import suppress
 from io import BufferedWriter
 from pathlib import Path
 
-from navit_edge.files import sync_folder
+from navit_edge.files import sync_folder, write_whole
 from navit_edge.place import OutputError
 from navit_edge.text import shown
 
@@ -76,6 +76,14 @@ class AppendFile:
         while view:
             written = os.pwrite(self._handle, view, offset)
             view, offset = view[written:], offset + written
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Writes ``path`` at once: it is there whole, on the disk, or not at all. Raises OutputError."""
+    try:
+        write_whole(path, data, beside=f".{path.name}.tmp")
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 class StagedFile:

@@ -32,6 +32,7 @@ from navit_edge.pixels import load_image
 from navit_edge.place import check_file_place, write_file
 from navit_edge.profile.machine import this_machine
 from navit_edge.profile.schema import SCHEMA_VERSION, BundleFacts, Profile, Setup, profile_bytes
+from navit_edge.run.rows import offered_shapes
 from navit_edge.text import shown
 from navit_edge.tune.journal import TuneJournal
 from navit_edge.tune.labels import Labels
@@ -115,6 +116,7 @@ def tune(
                         policies=what.policies,
                         seconds=seconds,
                         limit_s=limit_s,
+                        max_memory=0 if what.make_reference else request.memory_bytes or 0,
                         together=what.together,
                         reference=reference if what.stage in ("reference", "policy") else "",
                         make_reference=what.make_reference,
@@ -128,7 +130,12 @@ def tune(
                 request=request,
                 setups=setups(engines, usable_cores(), request),
                 references=_references(manifest, names),
-                policies=policies(largest, request, resizes=manifest.preprocess.sizing.rule != "fixed"),
+                policies=policies(
+                    largest,
+                    request,
+                    resizes=manifest.preprocess.sizing.rule != "fixed",
+                    classes="logits" in offered_shapes(bundle),
+                ),
                 engines=[facts_of(manifest, engine) for engine in engines],
                 tokens=tuple(sorted(tokens.items())),
                 images=len(pixels),

@@ -16,6 +16,8 @@ from navit_edge.vocabulary import Aim
 
 #: Token caps that are tried: powers of two from here.
 LEAST_TOKENS = 64
+#: Of the cascade that is tried: tokens of the first pass, and the probability from which its answer is taken.
+CASCADE_FIRST, CASCADE_ACCEPT = 128, 0.8
 #: Images given at once, to see how many are worth it.
 TOGETHER = (1, 2, 4, 8, 16, 32)
 
@@ -99,16 +101,19 @@ def _fewer(cores: int) -> list[int]:
     return [2**power for power in range(12, -1, -1) if 2**power < cores][:3]
 
 
-def policies(largest: int, request: TuneRequest, *, resizes: bool) -> list[str]:
+def policies(largest: int, request: TuneRequest, *, resizes: bool, classes: bool = False) -> list[str]:
     """Ascending token caps below ``largest``, the most tokens of an image, then the policies without one.
 
-    resizes: False if the bundle's rule keeps every image as it is: then only "native" goes.
+    resizes: False if the bundle's rule keeps every image as it is: then only "native" goes. classes: whether it gives
+        logits, which a cascade needs.
     """
     if not resizes:
         return [str(_core.Policy.native())]
     caps = sorted(set(request.tokens)) or _powers(largest)
     texts = [f"token-cap:{cap}" for cap in caps if cap < largest]
     more = list(request.policies) or ["native", "content"]
+    if classes and largest > CASCADE_FIRST and not request.policies:
+        more.append(f"cascade:{CASCADE_FIRST},{CASCADE_ACCEPT:g}")
     if request.target_ms is not None and not request.policies:
         more.append(f"latency:{request.target_ms:g}ms")
     return list(dict.fromkeys(str(_core.Policy.parse(text)) for text in [*texts, *more]))

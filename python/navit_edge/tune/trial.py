@@ -36,7 +36,8 @@ _PERCENTILES = (50.0, 90.0, 99.0)
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """seconds: of the measurement of each policy, about; slow engines get fewer of the images for it. limit_s: no
-    policy is begun after so long. together: images a run, each measured with the first policy.
+    policy is begun after so long. max_memory: of the session, without the images' pixels; 0: no
+    limit. together: images a run, each measured with the first policy.
     reference: a file of answers to compare with; written if ``make_reference``."""
 
     bundle: str
@@ -45,6 +46,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     policies: tuple[str, ...]
     seconds: float
     limit_s: float = 3600.0
+    max_memory: int = 0
     together: tuple[int, ...] = ()
     reference: str = ""
     make_reference: bool = False
@@ -123,7 +125,10 @@ def answer_to(ask: Ask) -> Answer:
     images = [np.load(path) for path in ask.images]
     pixels = sum(image.nbytes for image in images)
     setup = ask.setup
-    with ne.Session(ask.bundle, engine=setup.engine, threads=setup.threads, slots=setup.slots) as session:
+    limit = ask.max_memory + pixels if ask.max_memory else 0
+    with ne.Session(
+        ask.bundle, engine=setup.engine, threads=setup.threads, slots=setup.slots, max_memory=limit
+    ) as session:
         begin = time.perf_counter()
         figures: list[Figures] = []
         together: list[tuple[int, float]] = []
