@@ -181,7 +181,7 @@ TEST_CASE("a result that outlives its pool keeps its own set and no other") {
     run(pool, pack_of(9), 3, kept);
   }
   CHECK(all_are(kept[0].token_features, 3));
-  CHECK(counting::live_bytes() - before <= one);
+  CHECK(counting::live_bytes() - before < one + one / 2);
 }
 
 TEST_CASE("a weak pointer to the owner keeps no result alive and breaks nothing") {
