@@ -32,7 +32,6 @@ from navit_edge.options import (
 )
 from navit_edge.pixels import Given, checked_layout, checked_list, gathered, is_one_image
 from navit_edge.policy import Policy, checked
-from navit_edge.profile import Profile, applied_to_session
 from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
@@ -40,6 +39,7 @@ from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, Layout, 
 
 if TYPE_CHECKING:
     from navit_edge.pixels import ImageLike
+    from navit_edge.profile import Profile
 
 Result = _core.Result
 
@@ -123,6 +123,8 @@ class Session(Submitting):
         if isinstance(backend_dirs, (str, bytes, os.PathLike)):
             raise InvalidInputError(f"backend_dirs is {backend_dirs!r}; expected a list of folders")
         if profile is not None or use is not None:
+            from navit_edge.profile import applied_to_session  # not without: it asks what the machine is
+
             by_engine = {"engine": engine, "precision": precision, "device": device, "devices": devices}
             applied = applied_to_session(profile, use, bundle, threads, slots, max_memory, **by_engine)
             engine, threads, slots, max_memory = applied.engine, applied.threads, applied.slots, applied.max_memory

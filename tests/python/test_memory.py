@@ -209,15 +209,25 @@ def test_a_build_chooses_the_largest_budget_that_fits_into_the_memory(tmp_path: 
     bundle = make_bundle(tmp_path / "tiny.navit")
     manifest = manifests.load(bundle)
 
-    def tokens_for(mib: int) -> int:
-        asked = BuildRequest(backend="openvino", precision=("fp32",), memory_bytes=mib << 20)
+    def tokens_for(memory_bytes: int) -> int:
+        asked = BuildRequest(backend="openvino", precision=("fp32",), memory_bytes=memory_bytes)
         (tokens,) = within_memory(bundle, manifest, asked).token_budgets
         return tokens
 
-    with pytest.raises(InvalidInputError, match=r"memory 50 MiB; a process with an engine of 64 tokens") as refused:
-        tokens_for(50)
-    least = int(str(refused.value).split(" needs ")[1].split()[0])
-    assert 64 <= tokens_for(least) < tokens_for(least + 8) < tokens_for(least + 4096) == 16384
+    def fits(memory_bytes: int) -> bool:
+        try:
+            return tokens_for(memory_bytes) >= 64
+        except InvalidInputError:
+            return False
+
+    with pytest.raises(InvalidInputError, match=r"memory 50 MiB; a process with an engine of \d+ tokens") as refused:
+        tokens_for(50 << 20)
+    most = int(str(refused.value).split(" needs ")[1].split()[0]) << 20
+    least = most - (1 << 20)
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if fits(middle) else (middle, most)
+    assert 64 <= tokens_for(most) < tokens_for(most + (1 << 20)) < tokens_for(most + (4 << 30)) == 16384
     with pytest.raises(InvalidInputError, match="--memory with tensorrt"):
         BuildRequest(backend="tensorrt", memory_bytes=1 << 30)
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstddef>
 
+#include "navit_edge/cxx20.h"
+
 namespace navit_edge {
 
 /// Microseconds from those of a CostModel: factor * budget[b] * model^(1 + slope). As it is made: the model's own word.

@@ -10,7 +10,7 @@ namespace navit_edge {
 namespace {
 
 /// Budgets are used by other rules if one is off by more than this against the others.
-constexpr double kWorthwhile = 0.1;
+constexpr double kWorthwhile = 0.25;
 
 double slowness_of(const PlanLimits& limits, const LearnedCost& learned, std::size_t b) noexcept {
   const Budget& budget = limits.budgets[b];

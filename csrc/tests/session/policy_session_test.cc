@@ -106,8 +106,10 @@ TEST_CASE("a latency target counts what waits in the queue and in the engine") {
     CHECK(result.reason.waiting_us > waited_before - 64000);
     waited_before = result.reason.waiting_us;
     const Load load{result.reason.waiting_us, 1};
-    CHECK(result.grid ==
-          choose_grid(result.image, preprocess, Policy::latency(150000, 16), engine, load, nullptr).grid);
+    // No more than the wait leaves time for; on a busy machine fewer, by what the first one's resize has taken.
+    const Grid chosen = choose_grid(result.image, preprocess, Policy::latency(150000, 16), engine, load, nullptr).grid;
+    CHECK(result.grid.tokens() <= chosen.tokens());
+    CHECK(result.grid.tokens() >= 16);
   }
   CHECK(reduced >= 3);
   CHECK(results.back().reason.missed);

@@ -49,16 +49,19 @@ def within_memory(bundle: Path, manifest: Manifest, request: BuildRequest) -> Bu
             for precision in request.precision or cpu_precisions()
         )
 
-    low, high = _LEAST_TOKENS, max(request.token_budgets, default=DEFAULT_MAX_TOKENS)
-    least = needed(min(low, high))
-    if least > most:
+    highest = max(request.token_budgets, default=DEFAULT_MAX_TOKENS)
+    tried = [min(_LEAST_TOKENS << k, highest) for k in range(highest.bit_length())]
+    need = {tokens: needed(tokens) for tokens in tried}  # it may fall, too: smaller packs resize by other rules
+    fitting = [tokens for tokens in tried if need[tokens] <= most]
+    if not fitting:
+        least = min(tried, key=lambda tokens: need[tokens])
         raise InvalidInputError(
-            f"memory {most >> 20} MiB; a process with an engine of {min(low, high)} tokens needs "
-            f"{-(-least >> 20)} MiB, "
+            f"memory {most >> 20} MiB; a process with an engine of {least} tokens needs {-(-need[least] >> 20)} MiB, "
             "libraries and weights among them; expected at least that, or --precision with fewer bytes per weight"
         )
-    while high - low > 16:
-        middle = (low + high) // 32 * 16
-        low, high = (middle, high) if needed(middle) <= most else (low, middle)
-    tokens = high if needed(high) <= most else low
+    tokens = fitting[-1]
+    high = min((one for one in tried if one > tokens), default=tokens)
+    while high - tokens > 16:
+        middle = (tokens + high) // 32 * 16
+        tokens, high = (middle, high) if needed(middle) <= most else (tokens, middle)
     return dataclasses.replace(request, token_budgets=(tokens,), memory_bytes=0)
