@@ -127,8 +127,10 @@ def needs_section(report: BundleReport, place: Place) -> Element:
             (
                 one.id,
                 bytes_text(one.bytes),
+                bytes_text(one.memory.engine),
                 bytes_text(one.memory.one_slot),
                 bytes_text(one.memory.two_slots),
+                bytes_text(one.memory.process),
                 bytes_text(max(device)) if device else "",
                 bytes_text(max(known)) if known else "",
                 "" if one.build is None else bytes_text(one.build.peak_memory_bytes),
@@ -136,7 +138,8 @@ def needs_section(report: BundleReport, place: Place) -> Element:
         )
     threads = report.engines[0].memory.threads if report.engines else 0
     heads = [
-        "engine", "file →", "session, one slot →", "session, two slots →", "device, activations →",
+        "engine", "file →", "the engine, predicted →", "session, one slot →", "session, two slots →",
+        "process, predicted →", "device, activations →",
         "measured peak of the process →", "peak of the build →",
     ]  # fmt: skip
     hosts: dict[str, list[str]] = {}

@@ -50,12 +50,18 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostBytes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session sets aside beside the engine, with one slot and with two (docs/memory.md)."""
+    """What a session sets aside beside the engine, with one slot and with two (docs/memory.md).
+
+    engine: what the engine itself takes with one slot, predicted; None of one for a GPU. process: all of a process of
+    one session with one slot, predicted.
+    """
 
     threads: int
     slot: int
     one_slot: int
     two_slots: int
+    engine: int | None
+    process: int | None
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):

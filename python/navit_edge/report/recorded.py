@@ -9,7 +9,7 @@ from navit_edge.bundle.manifest import SOURCE_PREFIX, Engine, Manifest, TextTowe
 from navit_edge.compile.report import BuildReport
 from navit_edge.errors import BundleError
 from navit_edge.files import decode_json
-from navit_edge.memory import memory_plan
+from navit_edge.memory import PROCESS_BYTES, engine_memory, memory_plan
 from navit_edge.quantize.report import QuantizeReport
 from navit_edge.report.content import Build, EngineFacts, HostBytes, ModelFacts, Quantized
 from navit_edge.verify import certificate
@@ -56,6 +56,7 @@ def model_of(manifest: Manifest) -> ModelFacts:
 
 def engine_of(bundle: Path, manifest: Manifest, engine: Engine, found: certificate.Certificate) -> EngineFacts:
     memory = memory_plan(bundle, engine.id)
+    need = engine_memory(bundle, engine.id).total if engine.target.startswith("cpu") else None
     sha256 = manifest.files[engine.file].sha256
     return EngineFacts(
         id=engine.id,
@@ -75,6 +76,8 @@ def engine_of(bundle: Path, manifest: Manifest, engine: Engine, found: certifica
             slot=memory.slot_bytes,
             one_slot=memory.session_bytes(1),
             two_slots=memory.session_bytes(2),
+            engine=need,
+            process=None if need is None else PROCESS_BYTES + need + memory.session_bytes(1),
         ),
         standing=any(one.engine == engine.id and one.sha256 == sha256 for one in found.engines),
     )
