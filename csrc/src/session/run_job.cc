@@ -7,7 +7,6 @@
 
 #include "base/thread_pool.h"
 #include "navit_edge/error.h"
-#include "plan/learned_plan.h"
 #include "plan/two_streams.h"
 #include "session/cascade.h"
 #include "session/wait.h"
@@ -44,9 +43,8 @@ void RunJob::look_up(const SessionContext& context, const Policy& policy, Sessio
   }
 }
 
-void RunJob::plan(const SessionContext& context, const Load& load, const LearnedCost& learned, bool may_pair,
-                  std::vector<PlanDevice> devices, SessionMemory* memory,
-                  std::span<const std::optional<Content>> known) {
+void RunJob::plan(const SessionContext& context, const Load& load, bool may_pair, std::vector<PlanDevice> devices,
+                  SessionMemory* memory, std::span<const std::optional<Content>> known) {
   if (!known.empty() && known.size() != images.size()) {
     throw InvalidInput("there are " + std::to_string(known.size()) + " contents for " + std::to_string(images.size()) +
                        " images; expected one for each, or none");
@@ -76,40 +74,36 @@ void RunJob::plan(const SessionContext& context, const Load& load, const Learned
     --images_done;
     runnable.push_back(static_cast<std::int32_t>(i));
   }
-  plan_images(runnable, context, learned, may_pair, std::move(devices));
+  plan_images(runnable, context, may_pair, std::move(devices));
   report.plan_us = microseconds_since(start);
 }
 
-bool RunJob::plan_second_pass(const SessionContext& context, const LearnedCost& learned, bool may_pair,
-                              std::vector<PlanDevice> devices) {
+bool RunJob::plan_second_pass(const SessionContext& context, bool may_pair, std::vector<PlanDevice> devices) {
   pass_start = Clock::now();
   std::vector<std::int32_t> again;
   for (std::size_t i = 0; i < results.size(); ++i) {
     if (runs_again(results[i])) again.push_back(static_cast<std::int32_t>(i));
   }
   if (again.empty()) return false;
-  plan_images(again, context, learned, may_pair, std::move(devices));
+  plan_images(again, context, may_pair, std::move(devices));
   report.plan_us += microseconds_since(pass_start);
   return true;
 }
 
 /// Packs behind those that there are.
-void RunJob::plan_images(std::span<const std::int32_t> which, const SessionContext& context, const LearnedCost& learned,
-                         bool may_pair, std::vector<PlanDevice> devices) {
+void RunJob::plan_images(std::span<const std::int32_t> which, const SessionContext& context, bool may_pair,
+                         std::vector<PlanDevice> devices) {
   std::vector<std::int32_t> token_counts;
   token_counts.reserve(which.size());
   for (const std::int32_t image : which) token_counts.push_back(results[static_cast<std::size_t>(image)].tokens);
   PlanLimits limits = context.limits;
   limits.devices = std::move(devices);
-  const std::vector<double> slowness = relative_slowness(limits, learned);
-  slow_down(limits.cost, slowness);
   Plan plan = plan_packs(token_counts, limits);
   report.predicted_us += plan.predicted_us;
   report.cost_measured = context.limits.cost.measured;
   token_counts.clear();
   const std::size_t first = plans.size();
   for (PackPlan& pack : plan.packs) {
-    if (!slowness.empty()) pack.predicted_us /= slowness[static_cast<std::size_t>(pack.budget)];
     for (std::int32_t& image : pack.images) image = which[static_cast<std::size_t>(image)];
     token_counts.push_back(pack.tokens);
     plans.push_back(std::move(pack));

@@ -27,13 +27,10 @@ struct RunJob {
   /// Sizes the images and plans their packs; an image that cannot be run gets its error, one whose result `memory`
   /// (null: none) has gets that, and of images of the same content the first is planned. `may_pair`: two packs may
   /// share a CPU. `devices`: as PlanLimits has them; none: the first one takes all packs.
-  /// `learned`: of the engine; budgets that turned out slower than the cost model says are used less.
-  void plan(const SessionContext& context, const Load& load, const LearnedCost& learned, bool may_pair,
-            std::vector<PlanDevice> devices, SessionMemory* memory = nullptr,
-            std::span<const std::optional<Content>> contents = {});
+  void plan(const SessionContext& context, const Load& load, bool may_pair, std::vector<PlanDevice> devices,
+            SessionMemory* memory = nullptr, std::span<const std::optional<Content>> contents = {});
   /// Plans the images that run again, once all packs have ended. False if there are none.
-  bool plan_second_pass(const SessionContext& context, const LearnedCost& learned, bool may_pair,
-                        std::vector<PlanDevice> devices);
+  bool plan_second_pass(const SessionContext& context, bool may_pair, std::vector<PlanDevice> devices);
   /// Deals the packs from `first` on out to so many devices, as `plans` says.
   void deal(std::size_t devices, std::size_t first = 0);
 
@@ -98,8 +95,8 @@ struct RunJob {
   std::condition_variable changed;
 
  private:
-  void plan_images(std::span<const std::int32_t> which, const SessionContext& context, const LearnedCost& learned,
-                   bool may_pair, std::vector<PlanDevice> devices);
+  void plan_images(std::span<const std::int32_t> which, const SessionContext& context, bool may_pair,
+                   std::vector<PlanDevice> devices);
   [[nodiscard]] bool waits(std::size_t image) const noexcept { return !follows.empty() && follows[image]; }
   void look_up(const SessionContext& context, const Policy& policy, SessionMemory& memory);
   void settle(std::int32_t image);

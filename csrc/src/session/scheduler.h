@@ -70,21 +70,12 @@ class Scheduler {
                           Clock::time_point now) const noexcept {
     return load_of(devices_, waiting_us(), pixels, images, governor, now);
   }
-  /// What the engine was found to take, against the cost model's word, for plans. Nothing before kPacksOfPlans packs: a
-  /// session that has run few plans as one that has run none.
-  [[nodiscard]] LearnedCost learned() const noexcept {
-    const Predictor& engine = devices_[fastest_of(devices_)].engine(false);
-    return engine.count() >= kPacksOfPlans ? engine.center() : LearnedCost{};
-  }
-
   /// Predicted time of all that waits, by the cost model.
   [[nodiscard]] double waiting_us() const;
   /// As Batcher::share_us.
   [[nodiscard]] double share_us(std::int32_t tokens) const { return batcher_.share_us(tokens); }
 
  private:
-  static constexpr std::uint64_t kPacksOfPlans = 64;
-
   /// What has waited longest of what waits too long: an image, a run or nothing.
   struct Overdue {
     const PendingImage* image = nullptr;

@@ -117,15 +117,13 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
   RunJob job(images, last_id_.fetch_add(images.size()) + 1);
   const Policy& policy = context_.policy_of(options.policy);
   std::vector<PlanDevice> devices;
-  LearnedCost learned;
-  {
+  if (devices_.size() > 1) {
     const Lock lock(mutex_);
-    if (devices_.size() > 1) devices = scheduler_.plan_devices(Clock::now());
-    learned = scheduler_.learned();
+    devices = scheduler_.plan_devices(Clock::now());
   }
   job.promise = {policy, options.spent_us, 0};
-  job.plan(context_, load_for(policy, images, options.spent_us), learned, devices_[0].host.may_pair(),
-           std::move(devices), memory_ ? &*memory_ : nullptr, options.contents);
+  job.plan(context_, load_for(policy, images, options.spent_us), devices_[0].host.may_pair(), std::move(devices),
+           memory_ ? &*memory_ : nullptr, options.contents);
 
   std::exception_ptr stopped;
   {
@@ -153,16 +151,14 @@ std::vector<Result> SessionCore::run(std::span<const ImageView> images, RunRepor
 
 std::exception_ptr SessionCore::run_again(RunJob& job, const RunOptions& options) {
   std::vector<PlanDevice> devices;
-  LearnedCost learned;
-  {
+  if (devices_.size() > 1) {
     const Lock lock(mutex_);
-    if (devices_.size() > 1) devices = scheduler_.plan_devices(Clock::now());
-    learned = scheduler_.learned();
+    devices = scheduler_.plan_devices(Clock::now());
   }
   bool any = true;
   std::exception_ptr error;
   try {
-    any = job.plan_second_pass(context_, learned, devices_[0].host.may_pair(), std::move(devices));
+    any = job.plan_second_pass(context_, devices_[0].host.may_pair(), std::move(devices));
   } catch (const std::bad_alloc&) {
     error = std::current_exception();
   }

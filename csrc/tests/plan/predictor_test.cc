@@ -5,10 +5,8 @@
 #include <cmath>
 #include <functional>
 #include <random>
-#include <utility>
 #include <vector>
 
-#include "plan/learned_plan.h"
 #include "support/check.h"
 #include "support/counting_allocator.h"
 
@@ -184,30 +182,4 @@ TEST_CASE("what makes no sense teaches nothing, and nothing is allocated") {
   CHECK(made == 0);
   CHECK(std::isinf(predictor.expected_us(0, INFINITY)));
   CHECK(predictor.expected_us(0, 0) == 0);
-}
-
-TEST_CASE(
-    "a budget that turned out slower than the model says is left to the other, and a small difference changes "
-    "nothing") {
-  PlanLimits of_two;
-  of_two.budgets = {{100, 8, 100, 100}, {200, 8, 200, 200}};
-  of_two.cost.budgets = {{10, 1, 0}};
-  of_two.cost.measured = true;
-  const std::vector<std::int32_t> tokens{60, 60};
-  LearnedCost learned;
-  CHECK(relative_slowness(of_two, learned).empty());  // nothing was measured
-  learned.known = true;
-  learned.factor = 4;  // a slow machine: all budgets alike
-  learned.budget[0] = 1.05;
-  CHECK(relative_slowness(of_two, learned).empty());
-  for (const auto& [slower, budget] : {std::pair{0.25, 0}, std::pair{4.0, 1}}) {
-    learned.budget[0] = slower;
-    PlanLimits now = of_two;
-    const std::vector<double> slowness = relative_slowness(now, learned);
-    REQUIRE(slowness.size() == 2);
-    CHECK(std::abs(slowness[0] - slower) < 1e-9);
-    CHECK(slowness[1] == 1);
-    slow_down(now.cost, slowness);
-    for (const PackPlan& pack : plan_packs(tokens, now).packs) CHECK(pack.budget == budget);
-  }
 }

@@ -53,31 +53,33 @@ TEST_CASE("a group is taken whole, and each pack goes to the engine of the small
   const Group bundle;
   (void)take_stats(kLibrary);
   std::map<std::string, int> packs_of;
-  for (std::size_t count = 1; count <= views.size(); ++count) {  // last packs of every size
-    Session session(bundle.path(), options());                   // which has not learned that all budgets take as long
+  {
+    Session session(bundle.path(), options());
     CHECK(session.engine().id == "gpu-all");
     REQUIRE(session.engine().budgets.size() == 3);
     for (std::size_t i = 0; i < 3; ++i) CHECK(session.engine().budgets[i].tokens == kTokens[i]);
     REQUIRE(session.candidates().size() == 1);
     CHECK(session.candidates()[0].engine == "gpu-all");
     CHECK(session.slots() == 2);
-    RunReport report;
-    const std::vector<Result> results = session.run(std::span(views).first(count), &report);
-    for (const Result& result : results) CHECK(result.error == nullptr);
-    for (const PackReport& pack : report.packs) {
-      const auto holds = std::find_if(kTokens.begin(), kTokens.end(),
-                                      [&](std::int32_t t) { return pack.tokens <= t && pack.images <= 4; });
-      REQUIRE(holds != kTokens.end());
-      CHECK(pack.engine == kMembers[static_cast<std::size_t>(holds - kTokens.begin())]);
-      CHECK(pack.budget_tokens == *holds);
-      CHECK(pack.capacity == *holds);  // another engine would have refused it
-      ++packs_of[pack.engine];
+    for (std::size_t count = 1; count <= views.size(); ++count) {  // last packs of every size
+      RunReport report;
+      const std::vector<Result> results = session.run(std::span(views).first(count), &report);
+      for (const Result& result : results) CHECK(result.error == nullptr);
+      for (const PackReport& pack : report.packs) {
+        const auto holds = std::find_if(kTokens.begin(), kTokens.end(),
+                                        [&](std::int32_t t) { return pack.tokens <= t && pack.images <= 4; });
+        REQUIRE(holds != kTokens.end());
+        CHECK(pack.engine == kMembers[static_cast<std::size_t>(holds - kTokens.begin())]);
+        CHECK(pack.budget_tokens == *holds);
+        CHECK(pack.capacity == *holds);  // another engine would have refused it
+        ++packs_of[pack.engine];
+      }
     }
   }
   CHECK(packs_of.size() == 3);
   const FakeStats stats = take_stats(kLibrary);
-  CHECK(stats.opened == 3 * static_cast<std::int32_t>(views.size()));
-  CHECK(stats.closed == stats.opened);
+  CHECK(stats.opened == 3);
+  CHECK(stats.closed == 3);
   CHECK(stats.misuse == 0);
   CHECK(stats.most_in_flight_of_all <= 2);
 }
