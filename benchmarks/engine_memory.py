@@ -53,7 +53,7 @@ def run_here(bundle: str, engine: str, packs: int, limit: int) -> dict[str, Any]
 
 def in_a_process(*asked: object) -> dict[str, Any]:
     command = [sys.executable, __file__, "--here", json.dumps(asked)]
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return found
 
 

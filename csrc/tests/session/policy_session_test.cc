@@ -82,7 +82,7 @@ TEST_CASE("a latency target counts what waits in the queue and in the engine") {
   SubmitOptions submit_options;
   submit_options.policy = Policy::latency(150000, 16);
   std::vector<Submitted> submitted;
-  for (int i = 0; i < 6; ++i) submitted.push_back(session.submit({picture.view, nullptr}, submit_options));
+  for (int i = 0; i < 16; ++i) submitted.push_back(session.submit({picture.view, nullptr}, submit_options));
   REQUIRE(eventually([] { return take_stats("libnavit_edge_fake.so", false).runs >= 1; }));
   release_stalls();
   EngineLimits engine;
