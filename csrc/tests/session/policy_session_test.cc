@@ -78,7 +78,9 @@ TEST_CASE("a latency target counts what waits in the queue and in the engine") {
   price_tokens(bundle);
   bundle.json["engines"][0]["options"] = {{"stall_on_run", "0"}};  // nothing is learned before all are submitted
   (void)take_stats();
-  Session session(bundle.write(), options());
+  SessionOptions session_options = options();
+  session_options.slots = 1;  // one engine, so that one run stalls
+  Session session(bundle.write(), session_options);
   SubmitOptions submit_options;
   submit_options.policy = Policy::latency(150000, 16);
   std::vector<Submitted> submitted;
