@@ -12,9 +12,9 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # make's own --parallel without a number starts everything at once, which a small board has no memory for.
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-# Of pytest: a process a core, and each takes about 1.5 GB.
-WORKERS := $(shell awk -v n=$(JOBS) '/MemTotal/ { most = int($$2 / 1500000) } \
-  END { n = n < most ? n : most; n = n < 8 ? n : 8; print (n < 1 ? 1 : n) }' /proc/meminfo)
+# Of pytest: one more than there are cores, since tests wait for processes that they start; each takes about 1.7 GB.
+WORKERS := $(shell awk -v n=$(JOBS) '/MemTotal/ { most = int($$2 / 1700000) } \
+  END { n = n + 1 < most ? n + 1 : most; n = n < 8 ? n : 8; print (n < 1 ? 1 : n) }' /proc/meminfo)
 # A worker that dies ends the run: pytest-xdist may wait for ever for the tests of the one that it starts instead.
 SHARED := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
