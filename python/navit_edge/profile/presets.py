@@ -1,8 +1,7 @@
-"""Boards that nobody has tuned for us: what they limit, from their makers' documentation. Nothing here is measured.
+"""Boards that nobody has tuned for us: what they limit. Nothing here is measured, nor was it compared with data sheets
+one by one.
 
-A preset has no engine and no times: it says what to build and how to tune. Sources: NVIDIA's Jetson module data sheets
-and Jetson Linux developer guide, docs/jetson.md; Intel's, AMD's and Arm's manuals for what a core multiplies in one
-instruction (``machine.host.NATIVE``).
+A preset has no engine and no times: it says what to build and how to tune.
 """
 
 from __future__ import annotations
