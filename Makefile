@@ -123,6 +123,7 @@ check-all: export NAVIT_EDGE_TESTS_WHOLE = 1
 test-python: $(VENV)/.installed $(TRITON)
 	$(PY) -m pytest -n $(WORKERS) $(SHARED)
 
+verify-families: export NAVIT_EDGE_TESTS_WHOLE = 1
 verify-families: $(VENV)/.installed  ## every case of every family of checkpoints as graphs and as engines (minutes)
 	@mkdir -p build
 	$(PY) -m pytest -n $(WORKERS) $(SHARED) tests/families -o python_files="test_*.py verify_*.py" -o junit_family=xunit1 --junitxml=build/verify-families.xml
