@@ -169,8 +169,9 @@ $(VENV)/bin/python: | check-tools
 	"$$(bash cmake/check_tools.sh --python)" -m venv $(VENV)
 
 # What compiles; again where the lists change. Python compiles what is imported when it is, a tenth of what pip would compile.
-$(VENV)/.build-packages: constraints.txt requirements-build.txt | $(VENV)/bin/python
+$(VENV)/.build-packages: constraints.txt requirements-build.txt requirements-jpeg.txt | $(VENV)/bin/python
 	$(PIP) install --no-compile -r requirements-build.txt
+	$(PIP) install --no-compile --no-deps --ignore-requires-python -r requirements-jpeg.txt
 	touch $@
 
 # The package itself, editable, and at the same time what the demo needs: unpacking takes one core, compiling the other.

@@ -24,6 +24,7 @@ python=$folder/venv/bin/python
 pip=("$python" -m pip --disable-pip-version-check)
 PIP_CONSTRAINT=$PWD/constraints.txt "${pip[@]}" install --quiet --no-compile -r "$folder/requirements.txt"
 PIP_CONSTRAINT=$PWD/constraints.txt "${pip[@]}" install --quiet --no-compile --no-deps -r requirements-headers.txt
+PIP_CONSTRAINT=$PWD/constraints.txt "${pip[@]}" install --quiet --no-compile --no-deps --ignore-requires-python -r requirements-jpeg.txt
 CXX=${CXX:-c++} "${pip[@]}" install --quiet --no-build-isolation --no-deps --config-settings=cmake.define.NAVIT_EDGE_WERROR=ON .
 
 # What made_once of tests/conftest.py would make with PyTorch.

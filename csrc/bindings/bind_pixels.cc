@@ -166,6 +166,12 @@ void bind_pixels(py::module_& module) {
                   py::arg("owner") = py::none())
       .def_property_readonly("height_px", [](const Pixels& self) { return self.view.height_px; })
       .def_property_readonly("width_px", [](const Pixels& self) { return self.view.width_px; })
+      .def_property_readonly("resized_from",
+                             [](const Pixels& self) -> std::optional<std::pair<std::int32_t, std::int32_t>> {
+                               const Size from = self.view.resized_from;
+                               if (from.height_px == 0) return std::nullopt;
+                               return std::pair{from.height_px, from.width_px};
+                             })
       .def_property_readonly("format", [](const Pixels& self) { return word_of(self.view.format); })
       .def("__repr__", [](const Pixels& self) {
         return "<navit_edge.Pixels " + std::string(word_of(self.view.format)) + " " +

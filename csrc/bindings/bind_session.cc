@@ -167,6 +167,20 @@ void bind_session(py::module_& module) {
       .def_property_readonly("device", [](const PySession& self) { return text_of(self.session->device()); })
       .def("engine_report", [](const PySession& self) { return py::bytes(self.session->engine_report()); })
       .def_property_readonly("labels", [](const PySession& self) { return self.session->manifest().labels; })
+      .def(
+          "resized_size",
+          [](const PySession& self, std::int32_t height_px, std::int32_t width_px,
+             const std::optional<Policy>& policy) -> std::optional<std::pair<std::int32_t, std::int32_t>> {
+            const std::optional<Size> size = self.session->resized_size({height_px, width_px}, policy);
+            if (!size) return std::nullopt;
+            return std::pair{size->height_px, size->width_px};
+          },
+          py::arg("height_px"), py::arg("width_px"), py::arg("policy"))
+      .def_property_readonly("resizing",
+                             [](const PySession& self) {
+                               const PreprocessSpec& preprocess = self.session->manifest().preprocess;
+                               return std::pair{word_of(preprocess.filter), word_of(preprocess.processor)};
+                             })
       .def_property_readonly(
           "decoding",
           [](const PySession& self) {

@@ -14,6 +14,7 @@
 namespace navit_edge::bindings {
 
 void bind_errors(pybind11::module_& module);
+void bind_jpeg(pybind11::module_& module);
 void bind_manifest(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);  // after bind_session: adds to its class

@@ -166,6 +166,9 @@ class Pixels:
     @property
     def width_px(self) -> int: ...
     @property
+    def resized_from(self) -> tuple[int, int] | None:
+        """(height_px, width_px) of the image that was resized to these pixels while it was decoded; else None."""
+    @property
     def format(self) -> str: ...
 
 class Policy:
@@ -326,6 +329,11 @@ class Session:
     @property
     def device(self) -> str: ...
     def engine_report(self) -> bytes: ...
+    def resized_size(self, height_px: int, width_px: int, policy: Policy | None) -> tuple[int, int] | None:
+        """(height_px, width_px) to which an image is resized, if its size alone says so."""
+    @property
+    def resizing(self) -> tuple[str, str]:
+        """The manifest's filter and processor."""
     @property
     def decoding(self) -> dict[str, Any]: ...
     @property
@@ -493,6 +501,19 @@ def choose_grids(
 def resize(
     image: npt.NDArray[np.uint8] | Pixels, size: tuple[int, int], filter: str = "bilinear", processor: str = "pillow"
 ) -> npt.NDArray[np.uint8]: ...
+def open_jpeg_library(path: str) -> tuple[str, str]:
+    """(the path of the library that decodes JPEG files, ""), or ("", why there is none). The first call decides."""
+
+def decode_jpeg(
+    file: bytes,
+    size: tuple[int, int],
+    resize: tuple[int, int] | None = None,
+    filter: str = "bilinear",
+    processor: str = "pillow",
+) -> Pixels:
+    """Gray or RGB pixels of a file of ``size`` (height_px, width_px), resized row by row. Raises InvalidInputError."""
+
+def check_jpeg_scans(file: bytes) -> None: ...
 def to_rgb(
     image: npt.NDArray[np.uint8] | Pixels, alpha: str, background: tuple[int, int, int]
 ) -> npt.NDArray[np.uint8]: ...

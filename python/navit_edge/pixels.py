@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from navit_edge.decode import Decoded, DecodeOptions, Decoder
+    from navit_edge.decode.jpeg import DecodedPixels
 
     class Tensor(Protocol):
         """An array of another library that shares its memory: PyTorch's, JAX's."""
@@ -104,7 +105,7 @@ def as_pixels(image: Any, who: str = "image", decoder: Decoder | None = None, la
     from navit_edge.decode.encoded import is_encoded
 
     if is_encoded(image):
-        return given_by((decoder or default_decoder()).decode(image, who))
+        return given_by((decoder or default_decoder()).decode_pixels(image, who))
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(image, pil.Image):
         unread = bool(getattr(image, "tile", None))
@@ -230,8 +231,12 @@ def load_image(path: str | os.PathLike[str], decoder: Decoder | None = None) -> 
     return np.asarray(image.convert("RGB") if image.mode in ("L", "RGBX") else image)
 
 
-def given_by(decoded: Decoded, *, new: bool = True) -> Given:
+def given_by(decoded: Decoded | DecodedPixels, *, new: bool = True) -> Given:
     """The pixels of a decoded image. new: they were made for it."""
+    if isinstance(decoded, tuple):
+        pixels = decoded.pixels
+        size = pixels.height_px * pixels.width_px * (1 if pixels.format == "gray" else 3)
+        return Given(pixels, "; ".join(decoded.done), size)
     image = decoded.image
     size = image.width * image.height * (1 if image.mode == "L" else 4) if new else 0
     try:

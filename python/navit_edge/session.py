@@ -214,7 +214,8 @@ class Session(Submitting):
         chosen = checked(policy)
         began = time.perf_counter()
         look = self._recall.for_list(chosen) if self._recall else None
-        given, refused = gathered(images, self._decoder, layout, on_error=on_error, look=look)
+        decoder = self._decoder.toward(self._core, chosen)
+        given, refused = gathered(images, decoder, layout, on_error=on_error, look=look)
         pixels = [one.pixels if isinstance(one, Given) else one for one in given]
         contents = [one.content if isinstance(one, Given) else None for one in given] if look else []
         spent_us = (time.perf_counter() - began) * 1e6  # decoding: a latency target counts it
@@ -275,18 +276,19 @@ class Session(Submitting):
         if drop not in DROPS:
             raise InvalidInputError(f"drop is {drop!r}; expected one of {', '.join(DROPS)}")
         _check_on_error(on_error)
+        chosen = checked(policy)
         return Stream(
             self._delivery,
             images,
             ordered=bool(ordered),
             capacity=checked_int("capacity", capacity),
             drop=drop,
-            decoder=self._decoder,
+            decoder=self._decoder.toward(self._core, chosen),
             recall=self._recall,
             decoders=checked_int("decoders", decoders),
             deadline_us=checked_deadline_us(deadline_ms),
             priority=checked_int("priority", priority),
-            policy=checked(policy),
+            policy=chosen,
             layout=checked_layout(layout),
             on_error=on_error,
         )

@@ -146,7 +146,10 @@ class Submitting:
                 future._resolve(known)
                 return future
         try:
-            given = recall.decoded(read) if recall and read else as_pixels(image, decoder=self._decoder, layout=layout)
+            if recall and read:
+                given = recall.decoded(read)
+            else:
+                given = as_pixels(image, decoder=self._decoder.toward(self._core, chosen), layout=layout)
         except NavitEdgeError as error:
             return self._refused(future, error)
         future._decoding = given.done

@@ -10,7 +10,8 @@ from pathlib import Path
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 # The folders of csrc/src, of csrc/tests too: each includes only itself and those before it.
 STAGES = (
-    "base", "bundle", "metrics", "pixels", "plan", "sizing", "pack", "engine", "cache", "session", "stream", "c_api",
+    "base", "bundle", "metrics", "pixels", "decode", "plan", "sizing", "pack", "engine", "cache", "session", "stream",
+    "c_api",
 )  # fmt: skip
 KERNEL = re.compile(r"(\w+)_(?:portable|avx2|avx512|neon)")
 HEAVY = {

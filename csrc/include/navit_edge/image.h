@@ -66,6 +66,13 @@ struct ImageView {
   /// takes frames in pairs (PreprocessSpec::frames), which sees an image without it twice. Not of NV12 and I420.
   const std::uint8_t* next_frame = nullptr;
 
+  /// Of pixels that have been resized to what their grid takes: the size of the image that they were, by which it is
+  /// sized (Session::resized_size). {0, 0}: they are the image's own.
+  Size resized_from{};
+
+  /// Of the image: what is sized, and what a result says.
+  [[nodiscard]] Size image_size() const noexcept { return resized_from.height_px > 0 ? resized_from : size(); }
+  /// Of the pixels.
   [[nodiscard]] Size size() const noexcept { return {height_px, width_px}; }
   [[nodiscard]] std::int64_t stride() const noexcept {
     return row_stride_bytes != 0 ? row_stride_bytes : std::int64_t{width_px} * channels;

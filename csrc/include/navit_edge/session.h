@@ -102,6 +102,11 @@ class NAVIT_EDGE_API Session {
   /// completed.
   std::optional<Result> recall(const SubmitOptions& options, std::string& note);
 
+  /// What an image of this size is resized to, under a policy (none: the session's) that asks for nothing but the size.
+  /// Who resizes it while it is decoded gives those pixels with ImageView::resized_from. None: of other policies, if
+  /// the image is padded or cropped, and if no budget holds it; then give all of its pixels.
+  [[nodiscard]] std::optional<Size> resized_size(Size image, const std::optional<Policy>& policy = std::nullopt) const;
+
   /// Takes a waiting image back: true, and its result carries Cancelled. False if it is unknown, in a pack already,
   /// or done.
   bool cancel(std::uint64_t id);

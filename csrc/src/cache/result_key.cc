@@ -27,7 +27,8 @@ ResultKey KeyMaker::of(const ImageView& image, Grid grid, const Policy& policy, 
   FieldHash hash(content != nullptr ? "content on a grid" : "pixels on a grid");
   hash.digest(session_);
   hash.digest(content != nullptr ? content->digest : pixel_digest(image, preprocess, threads));
-  hash.number(image.height_px).number(image.width_px).number(grid.rows).number(grid.cols);
+  const Size size = image.image_size();
+  hash.number(size.height_px).number(size.width_px).number(grid.rows).number(grid.cols);
   if (policy.kind() == Policy::Kind::kCascade) hash.text(policy.to_string());  // the grid is the first pass's
   return hash.finish();
 }

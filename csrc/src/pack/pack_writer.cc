@@ -79,10 +79,11 @@ void move_rows(const PixelRows& image, const Band& band, const PatchLayout& to) 
 
 template <std::size_t kRowBytes>
 void write_rows(const PixelRows& image, const Band& band, const PreprocessSpec& preprocess, const PixelKernels& pixels,
-                const Segment& segment, const Rgb& pad_rgb, const PatchLayout& to, WorkerScratch& scratch) {
+                const Segment& segment, Size image_size, const Rgb& pad_rgb, const PatchLayout& to,
+                WorkerScratch& scratch) {
   const Size target{to.grid.rows * to.patch_px, to.grid.cols * to.patch_px};
   const bool gray = image.channels() == 1;
-  const Size content = resized_size(image.size(), segment.placement);  // less than the target if that is filled up
+  const Size content = resized_size(image_size, segment.placement);  // less than the target if that is filled up
   if (image.direct() && !gray && image.size() == target && content == target) {
     return move_rows<kRowBytes>(image, band, to);
   }
@@ -125,18 +126,19 @@ void write_frame(const Band& band, const ImageView& image, const Segment& segmen
   const PixelKernels& pixels = pixel_kernels(best_simd_level());
   const PixelRows source = PixelRows::rgb(image, preprocess.alpha, preprocess.background, pixels);
   const PatchLayout to{preprocess.patch_px, preprocess.frames, segment.grid, first_patch};
+  const Size size = image.image_size();
   Rgb pad_rgb{};
   if (const auto* native = std::get_if<Native>(&preprocess.sizing.rule)) pad_rgb = native->pad_rgb;
   if (const auto* fills = std::get_if<NavitResize>(&preprocess.sizing.rule)) pad_rgb = fills->pad_rgb;
   switch (preprocess.patch_px) {
     case 16:
-      return write_rows<16 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<16 * kChannels>(source, band, preprocess, pixels, segment, size, pad_rgb, to, scratch);
     case 14:
-      return write_rows<14 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<14 * kChannels>(source, band, preprocess, pixels, segment, size, pad_rgb, to, scratch);
     case 32:
-      return write_rows<32 * kChannels>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<32 * kChannels>(source, band, preprocess, pixels, segment, size, pad_rgb, to, scratch);
     default:
-      return write_rows<0>(source, band, preprocess, pixels, segment, pad_rgb, to, scratch);
+      return write_rows<0>(source, band, preprocess, pixels, segment, size, pad_rgb, to, scratch);
   }
 }
 
@@ -204,7 +206,7 @@ void lay_out(const PackSpec& spec, const PackPlan& plan, std::span<const ImageVi
     }
     const std::int64_t length = grid.tokens() + model.prefix_tokens;
     out.segments.push_back(
-        {i, static_cast<std::int32_t>(tokens), grid, placement_of(images[index(i)].size(), grid, preprocess)});
+        {i, static_cast<std::int32_t>(tokens), grid, placement_of(images[index(i)].image_size(), grid, preprocess)});
     tokens += length;
     if (tokens > budget.tokens) {
       throw InvalidInput("the pack needs more than its budget of " + std::to_string(budget.tokens) +

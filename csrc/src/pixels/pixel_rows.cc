@@ -84,12 +84,26 @@ PixelRows PixelRows::own(const ImageView& image, bool premultiply, const PixelKe
   return rows;
 }
 
+PixelRows PixelRows::as_they_come(Size size, std::int32_t channels, RowSource& source, const PixelKernels& kernels) {
+  ImageView image;
+  image.height_px = size.height_px;
+  image.width_px = size.width_px;
+  image.channels = channels;
+  PixelRows rows(image, kernels);
+  rows.channels_ = channels;
+  rows.conversion_ = Conversion::kFromSource;
+  rows.source_ = &source;
+  return rows;
+}
+
 const std::uint8_t* PixelRows::pixels(std::int32_t y, std::int32_t x_begin, std::int32_t x_end,
                                       std::uint8_t* scratch) const {
+  if (source_ != nullptr) return source_->row(y) + std::int64_t{x_begin} * channels_;
   const std::uint8_t* row = image_.data + y * image_.stride() + std::int64_t{x_begin} * image_.channels;
   const auto count = static_cast<std::size_t>(x_end - x_begin);
   switch (conversion_) {
     case Conversion::kNone:
+    case Conversion::kFromSource:
       return row;
     case Conversion::kSwap:
       kernels_->swap(row, count, scratch);

@@ -9,6 +9,7 @@
 #include "navit_edge/image.h"
 #include "navit_edge/vocabulary.h"
 #include "pixels/kernels/pixel_kernels.h"
+#include "pixels/row_source.h"
 
 namespace navit_edge {
 
@@ -22,6 +23,10 @@ class PixelRows {
   /// in the image's order. NV12 and I420 as RGB.
   static PixelRows own(const ImageView& image, bool premultiply, const PixelKernels& kernels);
 
+  /// An image of 1 or 3 channels that is not in memory: its rows as they come. Reading is for one thread, and as
+  /// RowSource has it. Borrows `source`.
+  static PixelRows as_they_come(Size size, std::int32_t channels, RowSource& source, const PixelKernels& kernels);
+
   [[nodiscard]] Size size() const noexcept { return image_.size(); }
   [[nodiscard]] std::int32_t channels() const noexcept { return channels_; }
 
@@ -33,20 +38,23 @@ class PixelRows {
 
   /// Bytes that pixels() may write for `pixels` pixels.
   [[nodiscard]] std::size_t scratch_bytes(std::int32_t pixels) const noexcept {
-    return direct() ? 0 : static_cast<std::size_t>(pixels) * static_cast<std::size_t>(channels_) + kPixelSlack;
+    return direct() || source_ != nullptr
+               ? 0
+               : static_cast<std::size_t>(pixels) * static_cast<std::size_t>(channels_) + kPixelSlack;
   }
 
   /// Pixels [x_begin, x_end) of row y: (x_end - x_begin) * channels bytes. x_begin is even.
   const std::uint8_t* pixels(std::int32_t y, std::int32_t x_begin, std::int32_t x_end, std::uint8_t* scratch) const;
 
  private:
-  enum class Conversion { kNone, kSwap, kTakeThree, kComposite, kPremultiply, kYuv };
+  enum class Conversion { kNone, kSwap, kTakeThree, kComposite, kPremultiply, kYuv, kFromSource };
 
   PixelRows(const ImageView& image, const PixelKernels& kernels) : image_(image), kernels_(&kernels) {}
   void set_yuv();
 
   ImageView image_;
   const PixelKernels* kernels_;
+  RowSource* source_ = nullptr;
   std::int32_t channels_ = 3;
   Conversion conversion_ = Conversion::kNone;
   bool swap_ = false;

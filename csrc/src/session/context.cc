@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "bundle/graph_check.h"
+#include "navit_edge/error.h"
 #include "navit_edge/option_range.h"
+#include "navit_edge/placement.h"
 #include "pack/shape_quantum.h"
 #include "pixels/image_check.h"
 
@@ -41,6 +43,20 @@ PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, Strat
   return limits;
 }
 
+/// Whether the size of an image alone says how large its grid is.
+bool may_be_resized(const Policy& policy) {
+  switch (policy.kind()) {
+    case Policy::Kind::kLatency:
+    case Policy::Kind::kContent:
+    case Policy::Kind::kCascade:
+      return false;
+    default:
+      return true;
+  }
+}
+
+std::string text_of(Size size) { return std::to_string(size.height_px) + " x " + std::to_string(size.width_px); }
+
 }  // namespace
 
 SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptions session_options)
@@ -59,8 +75,32 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
 
 double SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                                   Result& result) const {
-  check_image(image, "image " + std::to_string(index), sizer.preprocess());
-  return sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+  const std::string who = "image " + std::to_string(index);
+  check_image(image, who, sizer.preprocess());
+  const double expected_us = sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+  if (image.image_size() == image.size()) return expected_us;
+  const PreprocessSpec& preprocess = sizer.preprocess();
+  const Size taken = navit_edge::resized_size(result.image, placement_of(result.image, result.grid, preprocess));
+  if (taken != image.size() || !may_be_resized(policy)) {
+    throw InvalidInput(who + " was resized to " + text_of(image.size()) +
+                       " pixels (height x width), and its grid takes " + text_of(taken) + " of policy " +
+                       policy.to_string() + "; expected what Session::resized_size says; give the image as it was");
+  }
+  return expected_us;
+}
+
+std::optional<Size> SessionContext::resized_size(Size image, const Policy& policy) const {
+  if (!may_be_resized(policy)) return std::nullopt;
+  Result result;
+  result.image = image;
+  try {
+    (void)sizer.size(0, result, policy, {}, nullptr);
+  } catch (const Error&) {
+    return std::nullopt;  // the session says so when it gets the image
+  }
+  const Placement placement = placement_of(image, result.grid, sizer.preprocess());
+  if (!placement.resized) return std::nullopt;
+  return navit_edge::resized_size(image, placement);
 }
 
 }  // namespace navit_edge

@@ -55,7 +55,7 @@ void RunJob::plan(const SessionContext& context, const Load& load, bool may_pair
   std::size_t sized = 0;
   for (std::size_t i = 0; i < images.size(); ++i) {
     Result& result = results[i];
-    result.image = images[i].size();
+    result.image = images[i].image_size();
     try {
       promise.expected_us += context.size_image(images[i], i, promise.policy, load, result);
       ++sized;

@@ -86,6 +86,11 @@ std::optional<Result> Session::recall(const SubmitOptions& options, std::string&
   return opened(impl_).use().recall(options, note);
 }
 
+std::optional<Size> Session::resized_size(Size image, const std::optional<Policy>& policy) const {
+  const SessionContext& context = opened(impl_).core->context();
+  return context.resized_size(image, context.policy_of(policy));
+}
+
 bool Session::cancel(std::uint64_t id) { return opened(impl_).use().cancel(id); }
 bool Session::drain(const WaitOptions& wait) { return opened(impl_).use().drain(wait); }
 void Session::close() {

@@ -9,7 +9,7 @@ namespace navit_edge {
 
 void SubmitCall::size(const SessionContext& context, const ImageView& image, const Policy& policy, const Load& load,
                       const Scheduler& scheduler) {
-  result_.image = image.size();
+  result_.image = image.image_size();
   result_.id = id;
   result_.tag = options_->tag;
   try {

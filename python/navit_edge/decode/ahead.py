@@ -199,7 +199,7 @@ def _who(index: int) -> str:
 def _decode(opened: Opened) -> Outcome:
     large = opened.pixel_bytes > LARGE_BYTES
     try:
-        return given_by(opened.decode())._replace(digest=opened.digest)
+        return given_by(opened.decode_pixels())._replace(digest=opened.digest)
     except NavitEdgeError as error:
         return error
     finally:

@@ -36,8 +36,7 @@ def to_colour(image: Image.Image, icc: Icc) -> tuple[Image.Image, list[str]]:
         return _lab_to_srgb(image), ["Lab converted to sRGB"]
     if image.mode not in _SIMPLE:
         raise InvalidInputError(f'is an image of mode "{image.mode}"; expected one that image.convert("RGB") takes')
-    data = image.info.get("icc_profile")
-    profile = _Profile.of(data) if isinstance(data, bytes) and data else None
+    profile = _profile_of(image)
     done: list[str] = []
     if profile is not None and icc == "srgb" and not profile.is_srgb:
         converted = profile.to_srgb(image)
@@ -51,6 +50,20 @@ def to_colour(image: Image.Image, icc: Icc) -> tuple[Image.Image, list[str]]:
     elif coded := _coded_colours(image.info.get("nclx_profile")):
         done = [f"{coded} read as sRGB"]
     return _flat(image), done
+
+
+def words_if_unchanged(image: Image.Image, icc: Icc) -> list[str] | None:
+    """Of an image of mode L or RGB, loaded or not, whose colours ``to_colour`` leaves as they are: what it says of
+    them. None if it converts them, or has to try."""
+    profile = _profile_of(image)
+    if profile is None or profile.is_srgb:
+        return []
+    return None if icc == "srgb" else [f"profile ignored ({profile.name})"]
+
+
+def _profile_of(image: Image.Image) -> _Profile | None:
+    data = image.info.get("icc_profile")
+    return _Profile.of(data) if isinstance(data, bytes) and data else None
 
 
 def _coded_colours(nclx: Any) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
-from navit_edge.decode import color, depth, files, orientation, png_metadata, webp
+from navit_edge.decode import color, depth, files, jpeg, orientation, png_metadata, webp
 from navit_edge.decode.encoded import Encoded, name_of, open_encoded
 from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
 from navit_edge.decode.frames import COUNTED, Decoded, Frames, FrameSource
@@ -16,6 +18,9 @@ from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
+
+    from navit_edge import _core
+    from navit_edge.policy import Policy
 
 
 class Decoder:
@@ -29,15 +34,28 @@ class Decoder:
         if options is not None and not isinstance(options, DecodeOptions):
             raise InvalidInputError(f"decode is of type {type(options).__name__}; expected navit_edge.DecodeOptions")
         self.options = options or DecodeOptions()
+        #: To what images may be resized while they are decoded; None: they are given as they are.
+        self.resizing: jpeg.Resizing | None = None
         says = recorded or Recorded()
         self.recorded = replace(
             says, orientation=self.options.orientation or says.orientation, icc=self.options.icc or says.icc
         )
 
+    def toward(self, session: _core.Session, policy: Policy | None) -> Decoder:
+        """One that may resize what it decodes to what ``session`` would, under ``policy``, while it decodes it."""
+        decoder = copy.copy(self)
+        decoder.resizing = jpeg.Resizing(session, policy)
+        return decoder
+
     def decode(self, source: Encoded, who: str = "image") -> Decoded:
         """A file, as ``open`` takes it; of several frames the first."""
         with self.open(source, who) as opened:
             return opened.decode()
+
+    def decode_pixels(self, source: Encoded, who: str = "image") -> Decoded | jpeg.DecodedPixels:
+        """The same, by the fastest way that gives the same pixels."""
+        with self.open(source, who) as opened:
+            return opened.decode_pixels()
 
     def size_of(self, source: Encoded) -> tuple[int, int]:
         """(height_px, width_px) of the decoded image, by the header."""
@@ -119,8 +137,8 @@ class Decoder:
 
 
 class Opened:
-    """A file whose header was read. size: (height_px, width_px) of the decoded image. pixel_bytes: what its pixels take
-    when they are decoded. digest: of the file, if it was asked for in a session's memory of results."""
+    """A file whose header was read. size: (height_px, width_px) of the decoded image. digest: of the file, if it was
+    asked for in a session's memory of results."""
 
     digest = b""
 
@@ -137,8 +155,20 @@ class Opened:
         self._image = image
         check_pixels(image.width, image.height, decoder.options.max_pixels)
         self._frames = _frame_words(image, decoder.options.max_frames)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """What its pixels take when they are decoded."""
+        if self._plan is not None:
+            return self._plan.pixel_bytes
+        image = self._image
         gray = image.mode in ("L", "F") or image.mode.startswith("I")
-        self.pixel_bytes = image.width * image.height * (1 if gray else 4)
+        return image.width * image.height * (1 if gray else 4)
+
+    @cached_property
+    def _plan(self) -> jpeg.Plan | None:
+        """How the core decodes it; None: Pillow does."""
+        return jpeg.plan(self._image, self._decoder.recorded, self._decoder.resizing)
 
     @property
     def has_frames(self) -> bool:
@@ -159,11 +189,32 @@ class Opened:
     def decode(self) -> Decoded:
         """The pixels. Once; closes the file."""
         with refusals(self._name), pixel_limit(self._decoder.options.max_pixels), self:
+            if self._image.format in jpeg.FORMATS:
+                jpeg.check_scans(self._read())
             try:
                 return self._decoder._finish(self._image, (self._frames, self._passed_over))
             except ValueError as error:  # metadata behind the pixels
                 self._image = self._without_metadata(error)
                 return self._decoder._finish(self._image, (self._frames, self._passed_over))
+
+    def decode_pixels(self) -> Decoded | jpeg.DecodedPixels:
+        """The pixels, by the core if it can. Once; closes the file."""
+        with refusals(self._name), self:
+            if self._plan is None:
+                return self.decode()
+            data = self._read()
+            try:
+                return self._plan.decode(data)
+            except InvalidInputError:  # Pillow says what is wrong with it, or decodes it all the same
+                return self.decode()
+
+    def _read(self) -> bytes:
+        """The whole file."""
+        most_bytes = self._decoder.options.max_file_bytes
+        self._file.seek(0)
+        data = self._file.read(most_bytes + 1)
+        files.check_bytes(len(data), most_bytes)
+        return data
 
     def _without_metadata(self, error: ValueError) -> ImageFile.ImageFile:
         """Opens a PNG anew that Pillow refuses for its text or profile alone. Raises ``error`` for anything else."""

@@ -70,7 +70,7 @@ class Recall:
         """Raises InvalidInputError."""
         from navit_edge.pixels import given_by
 
-        return given_by(self._decoder.decode(read.data, read.who))._replace(digest=read.digest)
+        return given_by(self._decoder.decode_pixels(read.data, read.who))._replace(digest=read.digest)
 
     def look(self, image: Any, who: str, policy: _core.Policy | None, deadline_us: float) -> _core.Result | Read | None:
         """``read``, then ``result``: what of the two there is."""

@@ -58,8 +58,20 @@ def runtime_findings(
         Finding("navit-edge", State.FOUND, here, facts={"version": here}),
         *vendor.variable_findings(),
         torch_finding(),
+        jpeg_finding(),
         *(backend_finding(probe, name, jetson=jetson, nvidia=nvidia, openvino=openvino) for name in BACKENDS),
     )
+
+
+def jpeg_finding() -> Finding:
+    """Which library decodes JPEG files. Facts: "path" of libjpeg-turbo, "" if Pillow decodes."""
+    from navit_edge.decode import jpeg
+
+    path, why_not = jpeg.library()
+    facts = {"path": path}
+    if not path:
+        return Finding("JPEG", State.ABSENT, f"decoded by Pillow, to the same pixels: {why_not}", facts=facts)
+    return Finding("JPEG", State.FOUND, f"decoded by the core, rows into the resize: {path}", facts=facts)
 
 
 def backend_finding(
