@@ -168,7 +168,8 @@ class Opened:
     @cached_property
     def _plan(self) -> jpeg.Plan | None:
         """How the core decodes it; None: Pillow does."""
-        return jpeg.plan(self._image, self._decoder.recorded, self._decoder.resizing)
+        with refusals(self._name):
+            return jpeg.plan(self._image, self._decoder.recorded, self._decoder.resizing)
 
     @property
     def has_frames(self) -> bool:
@@ -199,14 +200,14 @@ class Opened:
 
     def decode_pixels(self) -> Decoded | jpeg.DecodedPixels:
         """The pixels, by the core if it can. Once; closes the file."""
-        with refusals(self._name), self:
-            if self._plan is None:
-                return self.decode()
-            data = self._read()
-            try:
-                return self._plan.decode(data)
-            except InvalidInputError:  # Pillow says what is wrong with it, or decodes it all the same
-                return self.decode()
+        if self._plan is None:
+            return self.decode()
+        try:
+            pixels = self._plan.decode(self._read())
+        except Exception:  # Pillow decodes it all the same, or says what is wrong with it
+            return self.decode()
+        self.close()
+        return pixels
 
     def _read(self) -> bytes:
         """The whole file."""

@@ -62,9 +62,9 @@ class Plan(NamedTuple):
 @functools.cache
 def library() -> tuple[str, str]:
     """(the path of the library that decodes, ""), or ("", why Pillow decodes instead)."""
-    from PIL import Image
+    from PIL import _imaging
 
-    return _core.open_jpeg_library(getattr(Image.core, "__file__", None) or "")
+    return _core.open_jpeg_library(_imaging.__file__)
 
 
 def plan(image: ImageFile.ImageFile, recorded: Recorded, resizing: Resizing | None) -> Plan | None:

@@ -1,0 +1,127 @@
+"""From JPEG files to the pixels of patches: decoded and resized, on one core, each contender in its own process.
+
+    python benchmarks/files.py [--images 20] [--rounds 5] [--output benchmarks/files.json]
+
+The files are one photograph, scaled and saved at quality 90. Each is decoded from memory and resized, bilinear, to the
+target. "core, rows into the resize" is what a session does with a path; "Pillow, then the core's resize" what it did
+before and does where no library is. "decode alone" is the core's decode to whole pixels: what is left for the resize
+lies above it. OpenCV decodes by a libjpeg-turbo of its own and has another resize (`INTER_AREA`), so its pixels differ.
+
+Milliseconds are those that the core was busy (`time.process_time`), so that what else runs counts less; the median over
+rounds of the mean of a round. Memory is what the highest resident size lies above that before the first file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import images as image_sets
+import numpy as np
+from PIL import Image
+
+SIZES = {"640 x 480": (640, 480), "1920 x 1080": (1920, 1080), "4000 x 3000": (4000, 3000)}
+SUBSAMPLINGS = {"4:2:0": {"subsampling": 2}, "4:4:4": {"subsampling": 0}, "4:2:0, progressive": {"progressive": True}}
+TARGET = (224, 224)  # height_px, width_px
+CONTENDERS = ("core, rows into the resize", "Pillow, then the core's resize", "decode alone", "OpenCV")
+
+
+def contender(name: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
+    """What turns a file of ``size`` (width_px, height_px) into pixels."""
+    from navit_edge import _core
+    from navit_edge.decode import jpeg
+    from navit_edge.decode.decoder import Decoder
+    from navit_edge.pixels import given_by
+
+    stored = (size[1], size[0])
+    if name == "Pillow, then the core's resize":
+        return lambda data: _core.resize(given_by(Decoder().decode(data)).pixels, TARGET)
+    if name == "OpenCV":
+        import cv2
+
+        cv2.setNumThreads(1)
+        return lambda data: cv2.resize(
+            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), TARGET[::-1], interpolation=cv2.INTER_AREA
+        )
+    assert jpeg.library()[0], jpeg.library()[1]
+    if name == "decode alone":
+        return lambda data: _core.decode_jpeg(data, stored)
+    return lambda data: _core.decode_jpeg(data, stored, TARGET)
+
+
+def resident(field: str) -> int:
+    """VmRSS or VmHWM, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
+
+
+def measure(name: str, title: str, kind: str, count: int, rounds: int) -> dict[str, float]:
+    """In this process."""
+    size = SIZES[title]
+    buffer = io.BytesIO()
+    with Image.fromarray(image_sets.photograph()) as photograph:
+        photograph.resize(size).save(buffer, "JPEG", quality=90, **SUBSAMPLINGS[kind])
+    data = buffer.getvalue()
+    run = contender(name, size)
+    small = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(small, "JPEG")
+    run_small = contender(name, (300, 300))
+    run_small(small.getvalue())  # whatever is imported, is
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    run(data)
+    peak = resident("VmHWM") - before
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(count):
+            run(data)
+        times.append((time.process_time() - start) / count * 1000)
+    return {"ms": statistics.median(times), "peak_mib": peak / 2**20, "file_bytes": len(data)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(*arguments.one, arguments.images, arguments.rounds)))
+        return
+    from end_to_end import hardware
+    from rich.console import Console
+    from rich.table import Table
+
+    report: dict[str, Any] = {"hardware": hardware(), "images": arguments.images, "rounds": arguments.rounds,
+                              "target": TARGET, "load": os.getloadavg()[0], "files": {}}  # fmt: skip
+    table = Table("files", "contender", "ms", "memory, MiB", "times as fast as Pillow")
+    for title in SIZES:
+        for kind in SUBSAMPLINGS:
+            rows = report["files"][f"{title}, {kind}"] = {}
+            for name in CONTENDERS:
+                command = [sys.executable, __file__, "--one", name, title, kind, "--images", str(arguments.images),
+                           "--rounds", str(arguments.rounds)]  # fmt: skip
+                rows[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            pillow = rows["Pillow, then the core's resize"]["ms"]
+            for name, row in rows.items():
+                row["speed"] = pillow / row["ms"]
+                table.add_row(
+                    f"{title}, {kind}", name, f"{row['ms']:.2f}", f"{row['peak_mib']:.1f}", f"{row['speed']:.2f}"
+                )
+    Console().print(table)
+    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
