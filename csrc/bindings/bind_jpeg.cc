@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/jpeg.h"
 #include "navit_edge/vocabulary.h"
 
@@ -56,7 +57,7 @@ void bind_jpeg(py::module_& module) {
         JpegImage image;
         const std::span<const std::uint8_t> bytes = bytes_of(file);
         {
-          const py::gil_scoped_release release;
+          const ReleasedGil release;
           image = decode_jpeg(bytes, options);
         }
         return pixels_of(std::move(image));
@@ -67,7 +68,7 @@ void bind_jpeg(py::module_& module) {
       "check_jpeg_scans",
       [](const py::bytes& file) {
         const std::span<const std::uint8_t> bytes = bytes_of(file);
-        const py::gil_scoped_release release;
+        const ReleasedGil release;
         check_jpeg_scans(bytes);
       },
       py::arg("file"));
