@@ -55,12 +55,20 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       threads(options.threads > 0 ? options.threads : cpu.cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(choice.engine.device == DeviceKind::kCpu),
+      finds_blank_in_packs(choice.engine.dynamic_tokens),
       may_pair(pairs(choice, options)) {}
 
 double SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                                   Result& result) const {
   check_image(image, "image " + std::to_string(index), sizer.preprocess());
-  return sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+  const double expected_us = sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
+  const DropOptions& drop = policy.drop_options();
+  if (drop.kind == DropKind::kBlank && !finds_blank_in_packs) {
+    result.kept = patches_that_are_not_blank(image, result.grid, sizer.preprocess(), drop.range);
+    result.tokens = result.total_tokens = static_cast<std::int32_t>(result.patches()) + manifest.model.prefix_tokens;
+    result.reason.kept_patches = result.patches();
+  }
+  return expected_us;
 }
 
 }  // namespace navit_edge

@@ -70,6 +70,7 @@ struct ScheduledPack {
   int slot = 0;          // of the device
   int session_slot = 0;  // of all devices
   int threads = 1;       // that write it
+  double predicted_us = 0;  // as the plan has it, less what was dropped when it was written
   Clock::time_point claimed;
 
   RunJob* job = nullptr;  // null: submitted images
