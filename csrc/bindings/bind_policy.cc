@@ -223,14 +223,16 @@ void bind_class(py::module_& module) {
       .def("__hash__", [](const Policy& self) { return std::hash<std::string>{}(self.to_string()); })
       .def("__str__", &Policy::to_string)
       .def("__repr__", [](const Policy& self) { return "<navit_edge.Policy " + self.to_string() + ">"; })
-      .def(py::pickle([](const Policy& self) {
-                        if (self.mask() != nullptr || self.chooser() != nullptr) {
-                          throw InvalidInput("a policy that drops by a mask or a function cannot be pickled, for no "
-                                             "text holds it; make it where it is used");
-                        }
-                        return self.to_string();
-                      },
-                      [](const std::string& text) { return Policy::parse(text); }));
+      .def(py::pickle(
+          [](const Policy& self) {
+            if (self.mask() != nullptr || self.chooser() != nullptr) {
+              throw InvalidInput(
+                  "a policy that drops by a mask or a function cannot be pickled, for no "
+                  "text holds it; make it where it is used");
+            }
+            return self.to_string();
+          },
+          [](const std::string& text) { return Policy::parse(text); }));
 }
 
 }  // namespace

@@ -93,7 +93,8 @@ void bind_result(py::module_& module) {
             array.attr("setflags")(py::arg("write") = false);
             return array;
           },
-          "int32 [n], read-only: the patches that the model saw, by their numbers on ``grid``, row-major and ascending; "
+          "int32 [n], read-only: the patches that the model saw, by their numbers on ``grid``, row-major and "
+          "ascending; "
           "None: all of them.")
       .def_property_readonly(
           "projected", [](const PyResult& self) { return array_of(self.result, GraphOutput::kProjected); },

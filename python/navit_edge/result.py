@@ -135,7 +135,9 @@ def on_grid(result: Result, values: npt.ArrayLike | None, fill: float) -> npt.ND
     seen = rows * cols if result.kept is None else len(result.kept)
     given = result.tokens if values is None else np.asarray(values)
     if given is None:
-        raise InvalidInputError("the result has no tokens to put on the grid; export with --outputs tokens, or give values")
+        raise InvalidInputError(
+            "the result has no tokens to put on the grid; export with --outputs tokens, or give values"
+        )
     if given.ndim < 1 or len(given) != seen:
         raise InvalidInputError(
             f"there are values of shape {given.shape} for {seen} patches; expected a row for each patch that the model "

@@ -48,7 +48,9 @@ def kept_of(result: ne.Result) -> Kept:
     return np.arange(rows * cols) if result.kept is None else np.asarray(result.kept, np.int64)
 
 
-def by_pytorch(model: NaViT, image: Image, result: ne.Result, session_preprocess: ne.Manifest) -> dict[str, torch.Tensor]:
+def by_pytorch(
+    model: NaViT, image: Image, result: ne.Result, session_preprocess: ne.Manifest
+) -> dict[str, torch.Tensor]:
     """What the model gives for the patches that stayed, alone."""
     preprocess = session_preprocess.preprocess
     pixels = prepare(image, patch_px=preprocess.patch_px, sizing=preprocess.sizing, resample=preprocess.resample)

@@ -37,9 +37,9 @@ struct NAVIT_EDGE_API Reason {
   double score = 0;  // cascade, from kAccepted on: the first pass's
 
   // What was left out of the grid (drop.h).
-  DropOptions drop;                  // kNone: nothing was to be
-  std::int64_t kept_patches = 0;     // of the grid; until the image has been read, those that may stay
-  std::int64_t of_patches = 0;       // that the grid has
+  DropOptions drop;               // kNone: nothing was to be
+  std::int64_t kept_patches = 0;  // of the grid; until the image has been read, those that may stay
+  std::int64_t of_patches = 0;    // that the grid has
 
   // What did not fit the engine (SessionOptions::overflow); {0, 0} if all did.
   Grid wanted;

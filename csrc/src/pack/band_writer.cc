@@ -153,8 +153,8 @@ void write_band(const Band& band, const ImageView& image, const Segment& segment
                 const PatchTarget& target, WorkerScratch& scratch) {
   const std::size_t frame_bytes = index(preprocess.patch_px) * index(preprocess.patch_px) * kChannels;
   for (std::int32_t frame = 0; frame < preprocess.frames; ++frame) {
-    write_frame(band, image.frame(frame), segment, preprocess, target,
-                target.first_patch + index(frame) * frame_bytes, scratch);
+    write_frame(band, image.frame(frame), segment, preprocess, target, target.first_patch + index(frame) * frame_bytes,
+                scratch);
   }
 }
 

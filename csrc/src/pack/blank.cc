@@ -42,7 +42,8 @@ KeptPatches kept_beside_blank(std::span<const std::uint8_t> blank, Grid grid) {
 std::shared_ptr<const KeptPatches> patches_that_are_not_blank(const ImageView& image, Grid grid,
                                                               const PreprocessSpec& preprocess, std::int32_t range) {
   check_image(image, "the image", preprocess);
-  if (grid.rows < 1 || grid.cols < 1) throw InvalidInput("a grid without patches; expected the result of resize_target");
+  if (grid.rows < 1 || grid.cols < 1)
+    throw InvalidInput("a grid without patches; expected the result of resize_target");
   const auto count = static_cast<std::size_t>(grid.tokens());
   const auto side = static_cast<std::size_t>(preprocess.patch_px);
   std::vector<std::uint8_t> patches(count * side * side * kChannels);

@@ -44,8 +44,7 @@ void split_into_bands(const Pack& pack, std::span<const ImageView> images, std::
 /// What is dropped of the pack, by what is on the grids of its images.
 class Drops {
  public:
-  Drops(const Pack& pack, std::span<const Dropping> drops, PackScratch& scratch)
-      : drops_(drops), scratch_(&scratch) {
+  Drops(const Pack& pack, std::span<const Dropping> drops, PackScratch& scratch) : drops_(drops), scratch_(&scratch) {
     if (drops_.empty()) return;
     std::size_t patches = 0;
     scratch.first_on_grids.clear();

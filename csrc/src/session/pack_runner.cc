@@ -66,7 +66,8 @@ std::span<const Dropping> PackRunner::drops_of(const ScheduledPack& pack) {
     drops_.resize(pack.images.size());
     Dropping& drop = drops_[static_cast<std::size_t>(image)];
     drop.kept = result.kept;
-    if (drop.kept == nullptr && result.reason.drop.kind == DropKind::kBlank) drop.blank_range = result.reason.drop.range;
+    if (drop.kept == nullptr && result.reason.drop.kind == DropKind::kBlank)
+      drop.blank_range = result.reason.drop.range;
   }
   return drops_;
 }

@@ -11,7 +11,6 @@
 #include "navit_edge/sizing.h"
 #include "pixels/image_check.h"
 #include "sizing/checked.h"
-#include "sizing/drop.h"
 #include "sizing/latency.h"
 #include "sizing/rules.h"
 

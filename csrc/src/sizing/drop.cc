@@ -1,4 +1,4 @@
-#include "sizing/drop.h"
+#include "navit_edge/drop.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,9 @@
 #include <utility>
 #include <variant>
 
+#include "navit_edge/choice.h"
 #include "navit_edge/error.h"
+#include "sizing/checked.h"
 
 namespace navit_edge {
 namespace {
@@ -36,8 +38,7 @@ KeptPatches random_patches(const DropOptions& options, Grid grid) {
   std::iota(patches.begin(), patches.end(), 0);
   const std::int64_t all = grid.tokens();
   const std::int64_t kept = kept_count(all, options.keep);
-  SplitMix random(options.seed ^
-                  (static_cast<std::uint64_t>(grid.rows) << 32 | static_cast<std::uint32_t>(grid.cols)));
+  SplitMix random(options.seed ^ (static_cast<std::uint64_t>(grid.rows) << 32 | static_cast<std::uint32_t>(grid.cols)));
   for (std::int64_t i = 0; i < kept; ++i) {
     std::swap(patches[static_cast<std::size_t>(i)], patches[static_cast<std::size_t>(i + random.below(all - i))]);
   }
@@ -62,9 +63,10 @@ KeptPatches chosen_patches(const Policy& policy, Grid grid, const ImageView* pix
   if (policy.drop_options().kind == DropKind::kRandom) return random_patches(policy.drop_options(), grid);
   if (const PatchMask* mask = policy.mask(); mask != nullptr) {
     if (mask->grid == grid) return masked_patches(mask->keep);
-    throw InvalidInput("the mask of patches to keep has " + sides(mask->grid) +
-                       " patches (rows x columns); the image gets a grid of " + sides(grid) +
-                       "; make the mask for that grid, which `navit-edge plan` shows, or give a function that makes it");
+    throw InvalidInput(
+        "the mask of patches to keep has " + sides(mask->grid) +
+        " patches (rows x columns); the image gets a grid of " + sides(grid) +
+        "; make the mask for that grid, which `navit-edge plan` shows, or give a function that makes it");
   }
   if (pixels == nullptr) {
     throw InvalidInput("policy " + policy.to_string() +

@@ -284,10 +284,10 @@ Policy Policy::with_drop(const DropOptions& options) const {
 
 Policy Policy::with_drop(PatchMask mask) const {
   if (kind_ == Kind::kCascade) {
-    throw InvalidInput("a cascade runs an image on two grids, and a mask fits one; take blank or random, or no cascade");
+    throw InvalidInput(
+        "a cascade runs an image on two grids, and a mask fits one; take blank or random, or no cascade");
   }
-  if (mask.grid.rows < 1 || mask.grid.cols < 1 ||
-      mask.keep.size() != static_cast<std::uint64_t>(mask.grid.tokens())) {
+  if (mask.grid.rows < 1 || mask.grid.cols < 1 || mask.keep.size() != static_cast<std::uint64_t>(mask.grid.tokens())) {
     throw InvalidInput("a mask of " + std::to_string(mask.grid.rows) + " x " + std::to_string(mask.grid.cols) +
                        " patches has " + std::to_string(mask.keep.size()) + " values; expected one for each");
   }

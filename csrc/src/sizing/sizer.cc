@@ -8,7 +8,6 @@
 #include "navit_edge/sizing.h"
 #include "plan/plan_packs.h"
 #include "sizing/checked.h"
-#include "sizing/drop.h"
 
 namespace navit_edge {
 namespace {

@@ -266,7 +266,8 @@ inline bool blank(const std::uint8_t* in, std::size_t pixels, std::int32_t range
     return !found.channel_beyond(range);
   }
   const auto most = static_cast<std::uint8_t>(range);
-  constexpr std::size_t kAtOnce = 4;  // strides between looks whether it can still be blank; the first is looked at alone
+  constexpr std::size_t kAtOnce =
+      4;  // strides between looks whether it can still be blank; the first is looked at alone
   std::size_t at = 0;
   for (std::size_t stride = 0; at + kStride <= bytes; at += kStride, ++stride) {
     found.take(in + at);
