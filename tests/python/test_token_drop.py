@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import navit_edge as ne
+from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge_export.model import NaViT
 from navit_edge_export.preprocess import GRAPH_INPUTS, pack, prepare
 from navit_edge_export.training.token_drop import keep_tokens
@@ -48,18 +49,17 @@ def kept_of(result: ne.Result) -> Kept:
     return np.arange(rows * cols) if result.kept is None else np.asarray(result.kept, np.int64)
 
 
-def by_pytorch(
-    model: NaViT, image: Image, result: ne.Result, session_preprocess: ne.Manifest
-) -> dict[str, torch.Tensor]:
+def by_pytorch(model: NaViT, image: Image, result: ne.Result, sizing: Sizing) -> dict[str, torch.Tensor]:
     """What the model gives for the patches that stayed, alone."""
-    preprocess = session_preprocess.preprocess
-    pixels = prepare(image, patch_px=preprocess.patch_px, sizing=preprocess.sizing, resample=preprocess.resample)
-    patch_px = preprocess.patch_px
-    assert (pixels.shape[0] // patch_px, pixels.shape[1] // patch_px) == result.grid
-    whole = pack([pixels], patch_px=patch_px, prefix_tokens=model.config.prefix_tokens)
+    pixels = prepare(image, patch_px=model.config.patch_px, sizing=sizing)
+    whole = pack([pixels], patch_px=model.config.patch_px, prefix_tokens=model.config.prefix_tokens)
+    assert tuple(whole.grid_hw[0]) == result.grid
     inputs = keep_tokens(whole, [kept_of(result)]).inputs()
     with torch.no_grad():
-        return model(**{name: torch.from_numpy(inputs[name]) for name in GRAPH_INPUTS["masked"]})
+        found: dict[str, torch.Tensor] = model(
+            **{name: torch.from_numpy(inputs[name]) for name in GRAPH_INPUTS["masked"]}
+        )
+    return found
 
 
 POLICIES = [
@@ -76,12 +76,12 @@ POLICIES = [
 def test_what_is_left_gives_what_pytorch_gives_for_it_alone(
     tiny_model: NaViT, tiny_bundle: Path, session: ne.Session, images: list[Image], policy: ne.Policy
 ) -> None:
-    manifest = ne.load_manifest(tiny_bundle)
-    given = images if policy.kind == "token-cap" or policy.drops_by != "blank" else [*images, page(160, 128)]
+    sizing = ne.load_manifest(tiny_bundle).preprocess.sizing
+    if policy.max_tokens is not None:
+        sizing = Sizing(rule="token-cap", max_tokens=policy.max_tokens)
+    given = [*images, page(160, 128)]
     for image, result in zip(given, session.run(given, policy=policy), strict=True):
-        if policy.kind == "token-cap":
-            continue  # the reference has the rule's own grid; the numbers are those of the next test
-        expected = by_pytorch(tiny_model, image, result, manifest)
+        expected = by_pytorch(tiny_model, image, result, sizing)
         assert result.tokens is not None
         assert result.embedding is not None
         assert len(result.tokens) == len(kept_of(result))
