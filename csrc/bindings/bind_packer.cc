@@ -65,17 +65,18 @@ class Packer {
     return resize_target({height_px, width_px}, spec.preprocess).tokens() + spec.model.prefix_tokens;
   }
 
-  /// One pack of all images, in the order given. It is written where the last one was if nobody has its arrays any
-  /// more.
-  [[nodiscard]] py::dict write(const py::list& arrays,
-                               const std::vector<std::pair<std::int32_t, std::int32_t>>& sides) {
+  /// One pack of all images, in the order given, without their blank patches if `blank_range` is not below 0. It is
+  /// written where the last one was if nobody has its arrays any more.
+  [[nodiscard]] py::dict write(const py::list& arrays, const std::vector<std::pair<std::int32_t, std::int32_t>>& sides,
+                               std::int32_t blank_range) {
     std::vector<Grid> grids;
     PackPlan plan;
     for (const auto& [rows, cols] : sides) {
       plan.images.push_back(static_cast<std::int32_t>(grids.size()));
       grids.push_back({rows, cols});
     }
-    return arrays_of(written(plan, views_of(arrays), grids));
+    const std::vector<Dropping> drops(blank_range < 0 ? 0 : grids.size(), Dropping{nullptr, blank_range});
+    return arrays_of(written(plan, views_of(arrays), grids, drops));
   }
 
   /// As many packs as the images need.
@@ -112,13 +113,13 @@ class Packer {
 
   /// A pack in memory that no array uses any more.
   std::shared_ptr<Pack> written(const PackPlan& plan, const std::vector<ImageView>& images,
-                                const std::vector<Grid>& grids) {
+                                const std::vector<Grid>& grids, const std::vector<Dropping>& drops = {}) {
     std::shared_ptr<Pack> pack = std::exchange(last_, nullptr);
     if (pack == nullptr || pack.use_count() > 1) pack = std::make_shared<Pack>();
     pack->scratch = std::exchange(scratch_, nullptr);
     {
       const ReleasedGil release;
-      writer_.write(plan, images, grids, threads_, *pack);
+      writer_.write(plan, images, grids, threads_, *pack, drops);
     }
     scratch_ = std::exchange(pack->scratch, nullptr);  // arrays keep their own bytes alive, no more
     last_ = pack;
@@ -192,7 +193,7 @@ void bind_packer(py::module_& module) {
                   py::arg("alpha") = "drop", py::arg("background") = py::make_tuple(255, 255, 255),
                   py::arg("prefix_tokens") = 0, py::arg("pad_tokens") = 0, py::arg("pad_images") = 0,
                   py::arg("frames") = 1, py::arg("threads") = 1)
-      .def("write", &Packer::write, py::arg("images"), py::arg("grids"))
+      .def("write", &Packer::write, py::arg("images"), py::arg("grids"), py::kw_only(), py::arg("blank_range") = -1)
       .def("tokens_of", &Packer::tokens_of, py::arg("height_px"), py::arg("width_px"))
       .def("pack", &Packer::pack, py::arg("images"));
 }

@@ -7,10 +7,12 @@
 #include <optional>
 #include <string>
 
+#include "bind_drop.h"
 #include "bindings.h"
 #include "gil.h"
 #include "navit_edge/choice.h"
 #include "navit_edge/error.h"
+#include "navit_edge/pack_writer.h"
 #include "navit_edge/sizing.h"
 
 namespace py = pybind11;
@@ -42,6 +44,22 @@ const char* kind_name(const Policy& policy) {
   return "";
 }
 
+std::optional<std::string> drop_name(const Policy& policy) {
+  switch (policy.drop_options().kind) {
+    case DropKind::kRandom:
+      return "random";
+    case DropKind::kBlank:
+      return "blank";
+    case DropKind::kMask:
+      return "mask";
+    case DropKind::kChosen:
+      return "function";
+    case DropKind::kNone:
+      break;
+  }
+  return std::nullopt;
+}
+
 template <class Value>
 std::optional<Value> only_of(bool has, Value value) {
   return has ? std::optional(value) : std::nullopt;
@@ -58,6 +76,13 @@ PreprocessSpec preprocess_of(const std::string& alpha, const Rgb& background) {
   return preprocess;
 }
 
+/// With what is dropped: of blank patches that is known once the image has been resized, as a session does.
+void look_for_blank(Choice& choice, const ImageView& image, const PreprocessSpec& preprocess, const Policy& policy) {
+  if (policy.drop_options().kind != DropKind::kBlank) return;
+  choice.kept = patches_that_are_not_blank(image, choice.grid, preprocess, policy.drop_options().range);
+  choice.reason.kept_patches = choice.patches();
+}
+
 /// (grid, tokens, reason) of one image: (height_px, width_px), or its pixels.
 py::tuple chosen(const py::handle& image, const std::string& who, const PreprocessSpec& preprocess,
                  const Policy& policy, const EngineLimits& engine, const Load& load) {
@@ -69,11 +94,12 @@ py::tuple chosen(const py::handle& image, const std::string& who, const Preproce
     } else {
       const ImageView view = image_view(image, who);
       choice = choose_grid(view.size(), preprocess, policy, engine, load, &view);
+      look_for_blank(choice, view, preprocess, policy);
     }
   } catch (const Error& e) {
     throw_error(e.code(), who + ": " + e.what());
   }
-  return py::make_tuple(py::make_tuple(choice.grid.rows, choice.grid.cols), choice.grid.tokens() + engine.prefix_tokens,
+  return py::make_tuple(py::make_tuple(choice.grid.rows, choice.grid.cols), choice.patches() + engine.prefix_tokens,
                         choice.reason.to_string());
 }
 
@@ -134,11 +160,29 @@ void bind_class(py::module_& module) {
           "how far that is\nabove the second) is at least ``accept``, the result stands; else the image runs again, "
           "with all tokens that the rule\ngives, or at most ``then``. A bundle with logits only. Raises "
           "InvalidInputError.")
+      .def_static(
+          "drop",
+          [](const py::object& what, std::optional<double> keep, std::optional<std::uint64_t> seed,
+             std::optional<std::int32_t> range) { return with_drop(Policy::native(), what, keep, seed, range); },
+          py::arg("what"), py::kw_only(), py::arg("keep") = py::none(), py::arg("seed") = py::none(),
+          py::arg("range") = py::none(),
+          "The sizing rule's grid without some patches (docs/tokens.md): ``Policy.native().with_drop(...)``. Raises "
+          "InvalidInputError.")
+      .def(
+          "with_drop", &with_drop, py::arg("what"), py::kw_only(), py::arg("keep") = py::none(),
+          py::arg("seed") = py::none(), py::arg("range") = py::none(),
+          "This policy, without some patches of the grid that it chooses. ``what``: \"blank\": patches in which no two "
+          "values of a\nchannel differ by more than ``range`` (16), if those around them are as flat; \"random\": the "
+          "share ``keep`` of the grid stays,\nthe same patches for each image on such a grid, other ones with another "
+          "``seed``; a bool array [rows, cols]: True stays; a\nfunction (pixels, (rows, cols)) -> such an array, which "
+          "is given the image as uint8 [height_px, width_px, channels].\n\nAt least one patch stays. A model that "
+          "merges patches, or takes frames in pairs, takes no drop. Raises InvalidInputError.")
       .def_static("parse", &Policy::parse, py::arg("text"),
                   "\"native\", \"token-cap:256\", \"fast\", \"balanced\", \"quality\", \"latency:20ms\" (ms, us or s), "
                   "\"content\", \"cascade:128,0.8\";\n\"latency:20ms,min_tokens=128\", "
                   "\"content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12\",\n"
-                  "\"cascade:128,0.3,by=margin,then=576\".\n\nRaises InvalidInputError.")
+                  "\"cascade:128,0.3,by=margin,then=576\"; \"drop:blank\", \"drop:random,keep=0.5,seed=1\", alone or "
+                  "behind another: \"fast+drop:blank\".\n\nRaises InvalidInputError.")
       .def_property_readonly("kind", &kind_name, "\"native\", \"token-cap\", \"fast\", ...")
       .def_property_readonly(
           "max_tokens",
@@ -173,12 +217,23 @@ void bind_class(py::module_& module) {
             return only_of(is_cascade(self) && self.cascade_options().then != 0, self.cascade_options().then);
           },
           "Most tokens of a cascade's second pass, if it was given; else None.")
+      .def_property_readonly("drops_by", &drop_name,
+                             "What it leaves out patches by: \"blank\", \"random\", \"mask\" or \"function\"; None: it "
+                             "leaves out none.")
       .def(py::self == py::self)
       .def("__hash__", [](const Policy& self) { return std::hash<std::string>{}(self.to_string()); })
       .def("__str__", &Policy::to_string)
       .def("__repr__", [](const Policy& self) { return "<navit_edge.Policy " + self.to_string() + ">"; })
-      .def(py::pickle([](const Policy& self) { return self.to_string(); },
-                      [](const std::string& text) { return Policy::parse(text); }));
+      .def(py::pickle(
+          [](const Policy& self) {
+            if (self.mask() != nullptr || self.chooser() != nullptr) {
+              throw InvalidInput(
+                  "a policy that drops by a mask or a function cannot be pickled, for no "
+                  "text holds it; make it where it is used");
+            }
+            return self.to_string();
+          },
+          [](const std::string& text) { return Policy::parse(text); }));
 }
 
 }  // namespace
@@ -205,6 +260,7 @@ void bind_policy(py::module_& module) {
         }
         const EngineLimits limits = EngineLimits::of(manifest, manifest.engine(engine));
         check_policy(policy, preprocess);
+        check_drop(policy, preprocess, manifest.model);
         py::list out;
         for (std::size_t i = 0; i < images.size(); ++i) {
           out.append(

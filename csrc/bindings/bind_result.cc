@@ -1,7 +1,10 @@
 // navit_edge.Result.
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -80,7 +83,19 @@ void bind_result(py::module_& module) {
       .def_property_readonly(
           "tokens", [](const PyResult& self) { return array_of(self.result, GraphOutput::kTokens); },
           "float32 [rows * cols, D], read-only, row-major over ``grid``, without prefix tokens; [rows * cols / 4, D] "
-          "of a model that merges 2 x 2 patches; None as above.")
+          "of a model that merges 2 x 2 patches;\n[len(kept), D] where patches were dropped; None as above.")
+      .def_property_readonly(
+          "kept",
+          [](const PyResult& self) -> std::optional<py::array_t<std::int32_t>> {
+            const auto& kept = self.result.kept;
+            if (kept == nullptr) return std::nullopt;
+            py::array_t<std::int32_t> array(static_cast<py::ssize_t>(kept->size()), kept->data());
+            array.attr("setflags")(py::arg("write") = false);
+            return array;
+          },
+          "int32 [n], read-only: the patches that the model saw, by their numbers on ``grid``, row-major and "
+          "ascending; "
+          "None: all of them.")
       .def_property_readonly(
           "projected", [](const PyResult& self) { return array_of(self.result, GraphOutput::kProjected); },
           "float32 [rows * cols / m^2, D], read-only: the tokens behind the projector of the whole model, which merges "
@@ -167,6 +182,10 @@ void bind_result(py::module_& module) {
            "The arrays that there are, by name: \"logits\", \"embedding\", \"tokens\", \"projected\", \"deepstack\". "
            "With "
            "``copy`` writable ones of their own, as\n``torch.from_numpy`` wants them; else those of the attributes.")
+      .def("on_grid", in_python<py::object, py::object>("on_grid"), py::arg("values") = py::none(), py::kw_only(),
+           py::arg("fill") = 0.0,
+           "``values`` [patches, ...], a row for each patch that the model saw, as an array [rows, cols, ...] with "
+           "``fill`` where a patch\nwas dropped; None: ``tokens``. Raises InvalidInputError.")
       .def("__repr__", in_python<>("describe"))
       .def_readwrite("decoding", &PyResult::decoding, "What decoding did to the image, in words. \"\": nothing.")
       .def_readonly("index", &PyResult::index, "Place in the list or the source, from 0. -1: it was submitted alone.")

@@ -1,7 +1,9 @@
 // Copies of navit_edge.Result, in memory and as pickles. What is deep holds nothing of a pack or a session.
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
 #include <array>
+#include <memory>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -26,6 +28,10 @@ PyResult deep_copy(const PyResult& self, const py::dict& memo) {
   return copy;
 }
 
+py::object kept_of(const Result& result) {
+  return result.kept != nullptr ? py::object(py::cast(*result.kept)) : py::none();
+}
+
 py::dict state_of(const PyResult& self) {
   const Result& result = self.result;
   const Placement& at = result.placement;
@@ -44,7 +50,7 @@ py::dict state_of(const PyResult& self) {
                   py::arg("index") = self.index, py::arg("tag") = self.tag, py::arg("labels") = self.classes.labels,
                   py::arg("scores") = word_of(self.classes.scores), py::arg("error") = self.error,
                   py::arg("lost") = self.lost, py::arg("cached") = result.cached,
-                  py::arg("total_token_count") = result.total_tokens);
+                  py::arg("total_token_count") = result.total_tokens, py::arg("kept") = kept_of(result));
 }
 
 OutputView view_of(const py::object& values) {
@@ -86,6 +92,9 @@ PyResult from_state(const py::dict& state) {
   if (state.contains("scores")) self.classes.scores = parse_word<Scores>(state["scores"].cast<std::string>());
   self.error = state["error"];
   self.lost = state["lost"].cast<bool>();
+  if (state.contains("kept") && !state["kept"].is_none()) {
+    result.kept = std::make_shared<const KeptPatches>(state["kept"].cast<KeptPatches>());
+  }
   if (state.contains("cached")) result.cached = state["cached"].cast<bool>();
   return self;
 }

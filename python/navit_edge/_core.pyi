@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from navit_edge.future import Future
     from navit_edge.result import Prediction
+
+_PatchChooser: TypeAlias = Callable[[npt.NDArray[np.uint8], tuple[int, int]], npt.NDArray[np.bool_]]
 
 __version__: str
 backend_abi_version: int
@@ -34,7 +36,14 @@ class Result:
     @property
     def tokens(self) -> npt.NDArray[np.float32] | None:
         """float32 [rows * cols, D], read-only, row-major over ``grid``, without prefix tokens; [rows * cols / 4, D] of
-        a model that merges 2 x 2 patches; None as above."""
+        a model that merges 2 x 2 patches; [len(kept), D] where patches were dropped; None as above."""
+    @property
+    def kept(self) -> npt.NDArray[np.int32] | None:
+        """int32 [n], read-only: the patches that the model saw, by their numbers on ``grid``, row-major and ascending;
+        None: all of them."""
+    def on_grid(self, values: npt.ArrayLike | None = None, *, fill: float = 0.0) -> npt.NDArray[Any]:
+        """``values`` [patches, ...], a row for each patch that the model saw, as an array [rows, cols, ...] with
+        ``fill`` where a patch was dropped; None: ``tokens``. Raises InvalidInputError."""
     @property
     def projected(self) -> npt.NDArray[np.float32] | None:
         """float32 [rows * cols / m^2, D], read-only: the tokens behind the projector of the whole model, which merges m
@@ -225,10 +234,40 @@ class Policy:
         """
 
     @staticmethod
+    def drop(
+        what: Literal["blank", "random"] | npt.ArrayLike | _PatchChooser,
+        *,
+        keep: float | None = None,
+        seed: int | None = None,
+        range: int | None = None,
+    ) -> Policy:
+        """The sizing rule's grid without some patches (docs/tokens.md): ``Policy.native().with_drop(...)``."""
+
+    def with_drop(
+        self,
+        what: Literal["blank", "random"] | npt.ArrayLike | _PatchChooser,
+        *,
+        keep: float | None = None,
+        seed: int | None = None,
+        range: int | None = None,
+    ) -> Policy:
+        """This policy, without some patches of the grid that it chooses.
+
+        what: "blank": patches in which no two values of a channel differ by more than ``range`` (16), if those around
+            them are as flat. "random": the share ``keep`` of the grid stays, the same patches for each image on such a
+            grid, other ones with another ``seed``. A bool array [rows, cols]: True stays. A function
+            (pixels, (rows, cols)) -> such an array, which is given the image as uint8 [height_px, width_px, channels].
+
+        At least one patch stays. A model that merges patches, or takes frames in pairs, takes no drop. Raises
+        InvalidInputError.
+        """
+
+    @staticmethod
     def parse(text: str) -> Policy:
         """ "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content",
         "cascade:128,0.8"; "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12",
-        "cascade:128,0.3,by=margin,then=576".
+        "cascade:128,0.3,by=margin,then=576"; "drop:blank", "drop:random,keep=0.5,seed=1", alone or behind another:
+        "fast+drop:blank".
 
         Raises InvalidInputError.
         """
@@ -245,6 +284,8 @@ class Policy:
     def flat(self) -> float | None: ...
     @property
     def busy(self) -> float | None: ...
+    @property
+    def drops_by(self) -> str | None: ...
     @property
     def first(self) -> int | None: ...
     @property
@@ -439,7 +480,7 @@ class Packer:
     ) -> Packer: ...
     def tokens_of(self, height_px: int, width_px: int) -> int: ...
     def write(
-        self, images: list[npt.NDArray[np.uint8] | Pixels], grids: Sequence[tuple[int, int]]
+        self, images: list[npt.NDArray[np.uint8] | Pixels], grids: Sequence[tuple[int, int]], *, blank_range: int = -1
     ) -> dict[str, npt.NDArray[Any]]: ...
     def pack(self, images: list[npt.NDArray[np.uint8]]) -> list[dict[str, Any]]: ...
 

@@ -129,6 +129,27 @@ def numpy(result: Result, copy: bool) -> dict[str, npt.NDArray[np.float32]]:
     return {name: array.copy() for name, array in found.items()} if copy else found
 
 
+def on_grid(result: Result, values: npt.ArrayLike | None, fill: float) -> npt.NDArray[Any]:
+    """``Result.on_grid``."""
+    rows, cols = result.grid
+    seen = rows * cols if result.kept is None else len(result.kept)
+    given = result.tokens if values is None else np.asarray(values)
+    if given is None:
+        raise InvalidInputError(
+            "the result has no tokens to put on the grid; export with --outputs tokens, or give values"
+        )
+    if given.ndim < 1 or len(given) != seen:
+        raise InvalidInputError(
+            f"there are values of shape {given.shape} for {seen} patches; expected a row for each patch that the model "
+            "saw, and no merged ones"
+        )
+    if result.kept is None:
+        return given.reshape(rows, cols, *given.shape[1:])
+    grid = np.full((rows * cols, *given.shape[1:]), fill, given.dtype)
+    grid[result.kept] = given
+    return grid.reshape(rows, cols, *given.shape[1:])
+
+
 def describe(result: Result) -> str:
     """``repr`` of a result."""
     if result.error is not None:

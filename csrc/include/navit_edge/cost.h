@@ -18,6 +18,11 @@ struct PackShape {
   std::int64_t images = 0;   // N
   std::int64_t longest = 0;  // L
   std::int64_t squares = 0;  // the sum of l^2
+
+  /// With one more image, of `length` tokens.
+  [[nodiscard]] PackShape with(std::int64_t length) const noexcept {
+    return {tokens + length, images + 1, length > longest ? length : longest, squares + length * length};
+  }
 };
 
 /// Predicted time of a pack alone on the whole device: fixed_us + us_per_token * T + us_per_score * S.

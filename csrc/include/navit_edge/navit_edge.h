@@ -6,6 +6,7 @@
 #include "navit_edge/content.h"          // IWYU pragma: export
 #include "navit_edge/cores.h"            // IWYU pragma: export
 #include "navit_edge/cost.h"             // IWYU pragma: export
+#include "navit_edge/drop.h"             // IWYU pragma: export
 #include "navit_edge/engine.h"           // IWYU pragma: export
 #include "navit_edge/engine_memory.h"    // IWYU pragma: export
 #include "navit_edge/error.h"            // IWYU pragma: export

@@ -69,15 +69,15 @@ typedef struct navit_edge_c_option {
 /* How a session opens; session.h says what each value does. All text is read before the call returns. */
 typedef struct navit_edge_c_options {
   uint32_t struct_size;
-  int32_t threads;                    /* 0: all cores that the process can keep busy */
-  int32_t slots;                      /* packs in flight at once; 0: as many as pay */
-  int32_t max_tokens_per_image;       /* 0: as the bundle says */
-  const char* device;                 /* "auto" | "cpu" | "gpu" | "npu" */
-  const char* engine;                 /* id of an engine or a group; NULL: the first that can run on `device` */
-  const char* precision;              /* "auto" | "fp32" | "fp16" | "bf16" | "int8" | "fp8" */
-  const char* strategy;               /* "auto", or another name of plan.h */
-  const char* overflow;               /* "error" | "downscale" */
-  const char* policy;                 /* tokens of images that name no policy: "native", "latency:20ms" (policy.h) */
+  int32_t threads;              /* 0: all cores that the process can keep busy */
+  int32_t slots;                /* packs in flight at once; 0: as many as pay */
+  int32_t max_tokens_per_image; /* 0: as the bundle says */
+  const char* device;           /* "auto" | "cpu" | "gpu" | "npu" */
+  const char* engine;           /* id of an engine or a group; NULL: the first that can run on `device` */
+  const char* precision;        /* "auto" | "fp32" | "fp16" | "bf16" | "int8" | "fp8" */
+  const char* strategy;         /* "auto", or another name of plan.h */
+  const char* overflow;         /* "error" | "downscale" */
+  const char* policy; /* tokens of images that name no policy: "native", "latency:20ms", "drop:blank" (policy.h) */
   const char* backend_dirs;           /* searched for backend libraries first, parted by ':' */
   const char* vendor_dirs;            /* of the vendor's libraries, parted by ':' */
   const navit_edge_c_option* backend; /* options for the backend */
@@ -143,6 +143,8 @@ typedef struct navit_edge_c_result {
   int64_t deepstack_layers;    /* 0: there is no deepstack */
   int32_t cached;              /* 1: computed for another image of the same pixels; it was in no pack */
   int32_t total_tokens;        /* of all passes: more than `tokens` if a cascade ran the image twice */
+  const int32_t* kept;         /* the patches that the model saw, by their numbers on the grid; NULL: all of them */
+  int64_t kept_count;          /* of `kept`: row i of `features` is of patch kept[i]; 0 with NULL */
 } navit_edge_c_result;
 
 /* Images done, failed ones among them, of all. Called on the thread that called navit_edge_c_run. */
@@ -154,6 +156,10 @@ typedef struct navit_edge_c_run_options {
   navit_edge_c_progress progress;
   void* user;
   double spent_us; /* what the user has waited before the call, for decoding, say: a latency target counts it */
+  const uint8_t* keep_mask; /* [mask_rows * mask_cols] of all images, which get a grid of that: 0: the patch is left
+                               out. NULL: what `policy` says */
+  int32_t mask_rows;
+  int32_t mask_cols;
 } navit_edge_c_run_options;
 
 /* The pixels have been read, or never will be. From any thread, perhaps before navit_edge_c_submit returns. It must not
@@ -167,13 +173,16 @@ typedef void (*navit_edge_c_done)(void* user, navit_edge_c_results* results);
 
 typedef struct navit_edge_c_submit_options {
   uint32_t struct_size;
-  int32_t priority;   /* higher leaves first, and has places in the queue that lower ones cannot fill */
-  double deadline_us; /* from the call to the result; 0: none */
-  uint64_t tag;       /* handed back in the result */
-  const char* policy; /* NULL: the session's */
-  int32_t no_wait;    /* not 0: if the queue is full for wait_us, nothing is taken and the id is 0 */
-  double wait_us;     /* 0 and up; 0: not at all. Only with no_wait */
-  double spent_us;    /* as that of navit_edge_c_run_options */
+  int32_t priority;         /* higher leaves first, and has places in the queue that lower ones cannot fill */
+  double deadline_us;       /* from the call to the result; 0: none */
+  uint64_t tag;             /* handed back in the result */
+  const char* policy;       /* NULL: the session's */
+  int32_t no_wait;          /* not 0: if the queue is full for wait_us, nothing is taken and the id is 0 */
+  double wait_us;           /* 0 and up; 0: not at all. Only with no_wait */
+  double spent_us;          /* as that of navit_edge_c_run_options */
+  const uint8_t* keep_mask; /* the same; read before the call returns */
+  int32_t mask_rows;
+  int32_t mask_cols;
 } navit_edge_c_submit_options;
 
 /* NAVIT_EDGE_C_ABI_VERSION of the library that was loaded. Another than the header's: do not go on. */

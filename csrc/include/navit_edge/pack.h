@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "navit_edge/drop.h"
 #include "navit_edge/image.h"
 #include "navit_edge/manifest.h"
 #include "navit_edge/placement.h"
@@ -22,7 +23,11 @@ struct Segment {
   std::int32_t image = 0;        // index into the caller's images
   std::int32_t first_token = 0;  // row of its first token (a prefix token, if the model has any)
   Grid grid;
-  Placement placement{};  // how the image's pixels come onto the grid
+  Placement placement{};                      // how the image's pixels come onto the grid
+  std::shared_ptr<const KeptPatches> kept{};  // the patches that it has; null: all of the grid
+  [[nodiscard]] std::int64_t patches() const noexcept {
+    return kept != nullptr ? static_cast<std::int64_t>(kept->size()) : grid.tokens();
+  }
 };
 
 struct PackScratch;

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "navit_edge/cxx20.h"
+#include "navit_edge/drop.h"
 #include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
@@ -34,7 +37,8 @@ struct CascadeOptions {
 };
 
 /// Chooses the tokens of an image: patches, prefix tokens not counted. Never more than the bundle's sizing rule gives,
-/// the aspect kept. A value: always valid, cheap to copy.
+/// the aspect kept. Besides, it may leave out patches of the grid that it has chosen (drop.h). A value: always valid,
+/// cheap to copy.
 class NAVIT_EDGE_API Policy {
  public:
   enum class Kind : std::uint8_t { kNative, kTokenCap, kFast, kBalanced, kQuality, kLatency, kContent, kCascade };
@@ -50,13 +54,25 @@ class NAVIT_EDGE_API Policy {
   static Policy latency(double target_us, std::int32_t min_tokens = kLeastTokens);
   static Policy content(const ContentOptions& options = {});
   static Policy cascade(const CascadeOptions& options = {});
+
+  /// The sizing rule's grid without some patches: `native().with_drop(options)`, and so on.
+  static Policy drop(const DropOptions& options) { return native().with_drop(options); }
+  static Policy drop(PatchMask mask) { return native().with_drop(std::move(mask)); }
+  static Policy drop(PatchChooser chooser) { return native().with_drop(std::move(chooser)); }
+  /// This policy's grid without some patches; in place of what it left out before. kNone: all stay. Of the options
+  /// kRandom and kBlank; kMask and kChosen are what the two others make. A cascade takes no mask: it has two grids.
+  [[nodiscard]] Policy with_drop(const DropOptions& options) const;
+  [[nodiscard]] Policy with_drop(PatchMask mask) const;
+  [[nodiscard]] Policy with_drop(PatchChooser chooser) const;
   // The functions above throw InvalidInput for values that make no sense.
 
   /// "native", "token-cap:256", "fast", "balanced", "quality", "latency:20ms" (ms, us or s), "content",
   /// "cascade:128,0.8"; "latency:20ms,min_tokens=128", "content:min_tokens=64,max_tokens=1024,flat=0.02,busy=0.12",
-  /// "cascade:128,0.3,by=margin,then=576". Throws InvalidInput.
+  /// "cascade:128,0.3,by=margin,then=576"; "drop:blank", "drop:blank,range=16", "drop:random,keep=0.5,seed=1", alone or
+  /// behind one of them: "fast+drop:blank". Throws InvalidInput.
   static Policy parse(std::string_view text);
-  /// What `parse` takes; equal policies give equal texts.
+  /// What `parse` takes; equal policies give equal texts. Of a mask and of a function "drop:mask" and "drop:chosen",
+  /// which it does not take: no text holds them.
   [[nodiscard]] std::string to_string() const;
 
   [[nodiscard]] Kind kind() const noexcept { return kind_; }
@@ -66,8 +82,14 @@ class NAVIT_EDGE_API Policy {
   [[nodiscard]] double flat() const noexcept { return content_.flat; }                    // content
   [[nodiscard]] double busy() const noexcept { return content_.busy; }                    // content
   [[nodiscard]] const CascadeOptions& cascade_options() const noexcept { return cascade_; }
-  /// Of a cascade: what the images follow that run again, native or a token cap.
+  /// Of a cascade: what the images follow that run again, native or a token cap; drops what the first pass does.
   [[nodiscard]] Policy second_pass() const;
+  [[nodiscard]] const DropOptions& drop_options() const noexcept { return drop_; }
+  [[nodiscard]] bool drops() const noexcept { return drop_.kind != DropKind::kNone; }
+  [[nodiscard]] const PatchMask* mask() const noexcept { return mask_.get(); }           // null: none
+  [[nodiscard]] const PatchChooser* chooser() const noexcept { return chooser_.get(); }  // null: none
+  /// How many tokens alone: nothing is dropped, and nothing is kept alive.
+  [[nodiscard]] Policy without_drop() const;
 
   friend bool operator==(const Policy&, const Policy&) = default;
 
@@ -76,6 +98,9 @@ class NAVIT_EDGE_API Policy {
   double target_us_ = 0;
   ContentOptions content_;
   CascadeOptions cascade_;
+  DropOptions drop_;
+  std::shared_ptr<const PatchMask> mask_;
+  std::shared_ptr<const PatchChooser> chooser_;
 };
 
 }  // namespace navit_edge

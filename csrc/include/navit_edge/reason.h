@@ -36,16 +36,26 @@ struct NAVIT_EDGE_API Reason {
   CascadeStep step = CascadeStep::kNone;
   double score = 0;  // cascade, from kAccepted on: the first pass's
 
+  // What was left out of the grid (drop.h).
+  DropOptions drop;               // kNone: nothing was to be
+  std::int64_t kept_patches = 0;  // of the grid; until the image has been read, those that may stay
+  std::int64_t of_patches = 0;    // that the grid has
+
   // What did not fit the engine (SessionOptions::overflow); {0, 0} if all did.
   Grid wanted;
   Grid fitted;
   std::int32_t prefix_tokens = 0;
   std::int32_t most_tokens = 0;  // of one image in the engine, prefix tokens included
 
-  [[nodiscard]] bool empty() const noexcept { return policy.kind() == Policy::Kind::kNative && wanted.rows == 0; }
+  [[nodiscard]] bool empty() const noexcept {
+    return policy.kind() == Policy::Kind::kNative && wanted.rows == 0 && kept_patches == of_patches;
+  }
   /// Whether it has fewer tokens than the rule gives; not so if only a latency target is missed.
-  [[nodiscard]] bool fewer_tokens() const noexcept { return tokens < all_tokens || wanted.rows != 0; }
-  /// "latency 20 ms: 256 of 784 tokens (predicted 18.2 ms with 3.1 ms waiting)"; "" if it is empty.
+  [[nodiscard]] bool fewer_tokens() const noexcept {
+    return tokens < all_tokens || wanted.rows != 0 || kept_patches < of_patches;
+  }
+  /// "latency 20 ms: 256 of 784 tokens (predicted 18.2 ms with 3.1 ms waiting)", "drop random: 98 of 196 patches kept";
+  /// "" if it is empty.
   [[nodiscard]] std::string to_string() const;
 };
 

@@ -6,8 +6,10 @@
 #include <exception>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "navit_edge/cxx20.h"
+#include "navit_edge/drop.h"
 #include "navit_edge/placement.h"
 #include "navit_edge/reason.h"
 #include "navit_edge/tensor.h"
@@ -39,7 +41,7 @@ struct NAVIT_EDGE_API Result {
   Size image;                     // as given
   Grid grid;                      // as run: grid * P pixels
   Placement placement;            // where the image lies on them
-  std::int32_t tokens = 0;        // prefix tokens included
+  std::int32_t tokens = 0;        // prefix tokens included; what was dropped is not
   std::int32_t total_tokens = 0;  // of all passes: more than `tokens` if a cascade ran it twice
   std::int32_t pack = -1;         // which pass: of its run, or of all packs of submitted images
   std::int32_t first_token = 0;   // where it begins in its pack: the row of its first token, of a prefix or a patch
@@ -51,12 +53,23 @@ struct NAVIT_EDGE_API Result {
   double latency_us = 0;          // from the start of its pack's preprocessing to its pack's outputs; the last pass's
   OutputView logits;              // [1, classes]
   OutputView embedding;           // [1, D]
-  OutputView token_features;      // [rows * cols / merge^2, D], row-major over the grid; no prefix tokens
-  OutputView projected;           // [rows * cols / merge^2, D]: as a language model takes them
-  OutputView deepstack;           // [rows * cols / merge^2, layers, D]: of middle blocks, for its first layers
+  OutputView token_features;      // [patches / merge^2, D], row-major over the grid; no prefix tokens
+  OutputView projected;           // [patches / merge^2, D]: as a language model takes them
+  OutputView deepstack;           // [patches / merge^2, layers, D]: of middle blocks, for its first layers
   Reason reason;                  // why it has fewer tokens than its sizing rule gives; empty if it has them all
   bool cached = false;            // computed for another image of the same content: it was in no pack (docs/cache.md)
   std::exception_ptr error;       // set instead of the outputs if this image failed
+  /// The patches that the model saw, where some were dropped: row i of `token_features` is of patch (*kept)[i]. Null:
+  /// all of the grid.
+  std::shared_ptr<const KeptPatches> kept;
+
+  /// How many patches the model saw.
+  [[nodiscard]] std::int64_t patches() const noexcept {
+    return kept != nullptr ? static_cast<std::int64_t>(kept->size()) : grid.tokens();
+  }
+  /// `values` [patches(), cols], as token_features, spread over the grid: [rows * cols, cols], `fill` where a patch was
+  /// dropped. Throws InvalidInput if there are not as many rows.
+  [[nodiscard]] std::vector<float> on_grid(std::span<const float> values, std::int64_t cols, float fill = 0) const;
 
   [[nodiscard]] OutputView& output(GraphOutput kind) noexcept;
   [[nodiscard]] const OutputView& output(GraphOutput kind) const noexcept;

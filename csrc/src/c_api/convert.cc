@@ -61,6 +61,20 @@ std::optional<Policy> policy(const char* text) {
   return Policy::parse(text);
 }
 
+/// That of the text, and the mask, if there is one.
+template <class Options>
+std::optional<Policy> policy_of(const Options& options) {
+  const std::optional<Policy> named = policy(options.policy);
+  if (options.keep_mask == nullptr) return named;
+  const Grid grid{options.mask_rows, options.mask_cols};
+  if (grid.rows < 1 || grid.cols < 1) {
+    throw InvalidInput("keep_mask has " + std::to_string(grid.rows) + " x " + std::to_string(grid.cols) +
+                       " patches; set mask_rows and mask_cols to the grid of the images");
+  }
+  return named.value_or(Policy::native())
+      .with_drop(PatchMask{grid, {options.keep_mask, options.keep_mask + grid.tokens()}});
+}
+
 SessionOptions session_options(const navit_edge_c_options* given) {
   SessionOptions out;
   if (given == nullptr) return out;
@@ -138,7 +152,7 @@ RunOptions run_options(const navit_edge_c_run_options* given) {
   RunOptions out;
   if (given == nullptr) return out;
   const auto options = read_sized<navit_edge_c_run_options>(given, "navit_edge_c_run_options");
-  out.policy = policy(options.policy);
+  out.policy = policy_of(options);
   out.spent_us = options.spent_us;
   if (options.progress != nullptr) {
     out.progress = [progress = options.progress, user = options.user](std::size_t done, std::size_t total) {
@@ -157,7 +171,7 @@ SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_
   out.priority = options.priority;
   out.tag = options.tag;
   out.spent_us = options.spent_us;
-  out.policy = policy(options.policy);
+  out.policy = policy_of(options);
   no_wait = options.no_wait != 0;
   if (no_wait) wait.timeout_us = options.wait_us;
   return out;

@@ -253,6 +253,8 @@ std::int32_t navit_edge_c_get(const navit_edge_c_results* results, std::size_t i
     out.deepstack = c_view(one.deepstack);
     out.deepstack_layers = one.deepstack.empty() ? 0 : one.deepstack.layers;
     out.total_tokens = one.total_tokens;
+    out.kept = one.kept != nullptr ? one.kept->data() : nullptr;
+    out.kept_count = one.kept != nullptr ? one.patches() : 0;
     out.cached = one.cached ? 1 : 0;
     c_api::write_sized(out, result, "navit_edge_c_result");
   });

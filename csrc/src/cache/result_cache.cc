@@ -36,7 +36,8 @@ std::uint64_t own_outputs(Result& result) {
 
 void share_result(const Result& from, Result& to) noexcept {
   to.placement = from.placement;
-  if (from.reason.step != CascadeStep::kNone) {
+  to.kept = from.kept;
+  if (from.reason.step != CascadeStep::kNone || from.reason.drop.kind != DropKind::kNone) {
     to.grid = from.grid;
     to.tokens = from.tokens;
     to.total_tokens = from.total_tokens;
@@ -88,6 +89,8 @@ void ResultCache::remember(const ResultKey& key, const Result& result, const std
   entry.result.id = entry.result.tag = 0;
   entry.note = note;
   entry.bytes = sizeof(Entries::value_type) + kTableBytes + kCounterBytes + 3 * kPieceBytes + own_outputs(entry.result);
+  if (entry.result.kept != nullptr)
+    entry.bytes += sizeof(KeptPatches::value_type) * entry.result.kept->size() + kPieceBytes;
   if (entry.note.capacity() > sizeof(std::string) / 2) entry.bytes += entry.note.capacity() + kPieceBytes;
   for (;;) {
     Entries::node_type gone;  // freed without the mutex

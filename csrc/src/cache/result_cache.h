@@ -72,7 +72,7 @@ class ResultCache {
 };
 
 /// What a result that was computed for another image of the same content shares with it. `to` keeps what is its own;
-/// of a cascade also grid, tokens and reason are what the other's result has.
+/// of a cascade, and where patches were dropped, also grid, tokens and reason are what the other's result has.
 void share_result(const Result& from, Result& to) noexcept;
 
 }  // namespace navit_edge

@@ -19,7 +19,7 @@ KeyMaker::KeyMaker(const Manifest& manifest, const EngineChoice& choice, const S
   session_ = hash.finish();
 }
 
-ResultKey KeyMaker::of(const ImageView& image, Grid grid, const Policy& policy, const Content* content,
+ResultKey KeyMaker::of(const ImageView& image, const Part& part, const Policy& policy, const Content* content,
                        const PreprocessSpec& preprocess, int threads) const {
   if (content != nullptr) {
     if (const std::optional<ResultKey> known = of(content->digest, policy)) return *known;
@@ -28,13 +28,21 @@ ResultKey KeyMaker::of(const ImageView& image, Grid grid, const Policy& policy, 
   hash.digest(session_);
   hash.digest(content != nullptr ? content->digest : pixel_digest(image, preprocess, threads));
   const Size size = image.image_size();
-  hash.number(size.height_px).number(size.width_px).number(grid.rows).number(grid.cols);
+  hash.number(size.height_px).number(size.width_px).number(part.grid.rows).number(part.grid.cols);
   if (policy.kind() == Policy::Kind::kCascade) hash.text(policy.to_string());  // the grid is the first pass's
+  if (policy.drop_options().kind == DropKind::kBlank) hash.text("blank").number(policy.drop_options().range);
+  if (part.kept != nullptr) {
+    hash.text("kept").number(static_cast<std::int64_t>(part.kept->size()));
+    for (const std::int32_t patch : *part.kept) hash.number(patch);
+  }
   return hash.finish();
 }
 
 std::optional<ResultKey> KeyMaker::of(const ContentDigest& content, const Policy& policy) const {
-  if (policy.kind() == Policy::Kind::kLatency) return std::nullopt;
+  const DropKind drop = policy.drop_options().kind;
+  if (policy.kind() == Policy::Kind::kLatency || drop == DropKind::kMask || drop == DropKind::kChosen) {
+    return std::nullopt;
+  }
   return FieldHash("content").digest(session_).digest(content).text(policy.to_string()).finish();
 }
 

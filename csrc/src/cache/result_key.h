@@ -22,12 +22,18 @@ class KeyMaker {
   /// outputs, weights), the engine, its precision, the backend's options, the caller's cap and what overflows do.
   KeyMaker(const Manifest& manifest, const EngineChoice& choice, const SessionOptions& options);
 
-  /// Of an image that runs on `grid`. `threads` hash its pixels, unless `content` says what they are.
-  [[nodiscard]] ResultKey of(const ImageView& image, Grid grid, const Policy& policy, const Content* content,
+  /// The part of an image that runs.
+  struct Part {
+    Grid grid;
+    const KeptPatches* kept = nullptr;  // null: all of it, but for what turns out to be blank
+  };
+
+  /// Of an image that runs as `part` says. `threads` hash its pixels, unless `content` says what they are.
+  [[nodiscard]] ResultKey of(const ImageView& image, const Part& part, const Policy& policy, const Content* content,
                              const PreprocessSpec& preprocess, int threads) const;
 
   /// Of what `content` says, before there are pixels: the same as of the image under this policy. None of a latency
-  /// target, with which the grid depends on more than the image.
+  /// target, with which the grid depends on more than the image, nor of a mask or a function that no text names.
   [[nodiscard]] std::optional<ResultKey> of(const ContentDigest& content, const Policy& policy) const;
 
  private:

@@ -1,7 +1,10 @@
 #include "navit_edge/result.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
+
+#include "navit_edge/error.h"
 
 namespace navit_edge {
 namespace {
@@ -42,6 +45,20 @@ OutputView& Result::output(GraphOutput kind) noexcept {
 }
 
 void Result::drop_outputs() noexcept { logits = embedding = token_features = projected = deepstack = {}; }
+
+std::vector<float> Result::on_grid(std::span<const float> values, std::int64_t cols, float fill) const {
+  if (cols < 1 || static_cast<std::int64_t>(values.size()) != patches() * cols) {
+    throw InvalidInput("there are " + std::to_string(values.size()) + " values for " + std::to_string(patches()) +
+                       " patches of " + std::to_string(cols) +
+                       " columns; expected a row for each patch that the model saw, as in token_features");
+  }
+  if (kept == nullptr) return {values.begin(), values.end()};
+  std::vector<float> all(static_cast<std::size_t>(grid.tokens() * cols), fill);
+  for (std::size_t i = 0; i < kept->size(); ++i) {
+    std::copy_n(values.data() + static_cast<std::int64_t>(i) * cols, cols, all.data() + (*kept)[i] * cols);
+  }
+  return all;
+}
 
 void Result::own_rows() {
   if (logits.empty() && embedding.empty()) return;

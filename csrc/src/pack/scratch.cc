@@ -66,7 +66,9 @@ void reserve_scratch(PackScratch& scratch, const Budget& budget, const Preproces
 }
 
 std::size_t scratch_bytes(const PackScratch& scratch) noexcept {
-  std::size_t bytes = scratch.bands.capacity() * sizeof(Band) + scratch.workers.capacity() * sizeof(WorkerScratch);
+  std::size_t bytes = scratch.bands.capacity() * sizeof(Band) + scratch.workers.capacity() * sizeof(WorkerScratch) +
+                      scratch.first_on_grids.capacity() * sizeof(std::size_t) +
+                      scratch.places.capacity() * sizeof(std::int32_t) + scratch.blank.capacity();
   for (const WorkerScratch& worker : scratch.workers) {
     bytes += worker.resizer.bytes() + worker.three.capacity();
     for (const auto* buffer :

@@ -35,6 +35,11 @@ struct WorkerScratch {
 struct PackScratch {
   std::vector<Band> bands;
   std::vector<WorkerScratch> workers;  // [threads]
+
+  // Only of a pack from which patches are dropped.
+  std::vector<std::size_t> first_on_grids;  // [segments] patches on the grids before
+  std::vector<std::int32_t> places;         // [patches on all grids] PatchTarget::places
+  std::vector<std::uint8_t> blank;          // [patches on all grids] PatchTarget::blank
 };
 
 /// The photograph that memory is set aside for: up to this many pixels a side. A larger one is taken as well; what it

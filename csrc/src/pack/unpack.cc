@@ -57,12 +57,13 @@ void unpack(const Pack& pack, std::span<const std::shared_ptr<const HostTensor>>
       }
       Result& result = results[static_cast<std::size_t>(segment.image)];
       result.placement = segment.placement;
+      result.kept = segment.kept;
       result.first_token = segment.first_token;
       result.pack_tokens = pack.tokens;
       result.pack_bytes = pack_bytes;
       if (per_token) expect_whole_blocks(segment.grid, merge);
       result.output(*kind) = per_token ? rows_of(output, (segment.first_token + model.prefix_tokens) / patches,
-                                                 segment.grid.tokens() / patches)
+                                                 segment.patches() / patches)
                                        : rows_of(output, static_cast<std::int64_t>(n), 1);
     }
   }

@@ -28,14 +28,6 @@ constexpr double kPatience = 4;
 /// Until a worker that waits for a point in time has woken.
 constexpr double kWakingUs = 1000;
 
-PackShape grown(PackShape shape, std::int64_t tokens) {
-  shape.tokens += tokens;
-  shape.images += 1;
-  shape.longest = std::max(shape.longest, tokens);
-  shape.squares += tokens * tokens;
-  return shape;
-}
-
 double promised_us(const BudgetTime& time, const Predictor& predictor) {
   return time.budget < 0 ? kNever : predictor.safe_us(static_cast<std::size_t>(time.budget), time.us);
 }
@@ -108,7 +100,7 @@ void Batcher::draft(std::span<const std::int32_t> order, const Predictor& predic
   for (const std::int32_t i : order) {
     if (shape.images >= most_images_) break;
     const Candidate& candidate = window_[static_cast<std::size_t>(i)];
-    const PackShape with = grown(shape, candidate.tokens);
+    const PackShape with = shape.with(candidate.tokens);
     if (shape.images > 0 && with.tokens > most_tokens_) continue;
     const BudgetTime time = pack_on(with, predictor);
     if (time.budget < 0) continue;
@@ -139,7 +131,7 @@ int Batcher::on_time(const Draft& draft, std::size_t count, Clock::time_point st
     std::size_t end = begin;
     for (; end < left_.size() && shape.images < static_cast<std::int64_t>(count); ++end) {
       if (!left_[end]) continue;
-      const PackShape with = grown(shape, window_[end].tokens);
+      const PackShape with = shape.with(window_[end].tokens);
       if (shape.images > 0 && with.tokens > most_tokens_) break;
       shape = with;
     }

@@ -43,11 +43,13 @@ void judge_cascades(const SessionContext& context, const ScheduledPack& pack,
     const Reason first = reason;
     const Grid grid = result.grid;
     const std::int32_t tokens = result.tokens;
+    const std::shared_ptr<const KeptPatches> kept = result.kept;
     context.sizer.size_again(i, result);
     const Clock::time_point deadline = pack.image(i).deadline;
     if (deadline != Clock::time_point::max() && !in_time(result.tokens, deadline)) {
       result.grid = grid;
       result.tokens = result.total_tokens = tokens;
+      result.kept = kept;
       reason = first;
       reason.step = CascadeStep::kKept;
       continue;

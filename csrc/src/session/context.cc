@@ -45,6 +45,7 @@ PlanLimits plan_limits(const Manifest& manifest, const EngineSpec& engine, Strat
 
 /// Whether the size of an image alone says how large its grid is.
 bool may_be_resized(const Policy& policy) {
+  if (policy.drop_options().kind == DropKind::kChosen) return false;  // by a function that sees the pixels
   switch (policy.kind()) {
     case Policy::Kind::kLatency:
     case Policy::Kind::kContent:
@@ -56,6 +57,16 @@ bool may_be_resized(const Policy& policy) {
 }
 
 std::string text_of(Size size) { return std::to_string(size.height_px) + " x " + std::to_string(size.width_px); }
+
+/// Of an image that was resized while it was decoded: to just what its grid takes.
+void require_resized(const std::string& who, const ImageView& image, const Policy& policy, const Result& result,
+                     const PreprocessSpec& preprocess) {
+  const Size taken = resized_size(result.image, placement_of(result.image, result.grid, preprocess));
+  if (taken == image.size() && may_be_resized(policy)) return;
+  throw InvalidInput(who + " was resized to " + text_of(image.size()) +
+                     " pixels (height x width), and its grid takes " + text_of(taken) + " of policy " +
+                     policy.to_string() + "; expected what Session::resized_size says; give the image as it was");
+}
 
 }  // namespace
 
@@ -71,6 +82,7 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       threads(options.threads > 0 ? options.threads : cpu.cores()),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(choice.engine.device == DeviceKind::kCpu),
+      finds_blank_in_packs(choice.engine.dynamic_tokens),
       may_pair(pairs(choice, options)) {}
 
 double SessionContext::size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
@@ -78,13 +90,13 @@ double SessionContext::size_image(const ImageView& image, std::uint64_t index, c
   const std::string who = "image " + std::to_string(index);
   check_image(image, who, sizer.preprocess());
   const double expected_us = sizer.size(static_cast<std::size_t>(index), result, policy, load, &image);
-  if (image.image_size() == image.size()) return expected_us;
   const PreprocessSpec& preprocess = sizer.preprocess();
-  const Size taken = navit_edge::resized_size(result.image, placement_of(result.image, result.grid, preprocess));
-  if (taken != image.size() || !may_be_resized(policy)) {
-    throw InvalidInput(who + " was resized to " + text_of(image.size()) +
-                       " pixels (height x width), and its grid takes " + text_of(taken) + " of policy " +
-                       policy.to_string() + "; expected what Session::resized_size says; give the image as it was");
+  if (image.image_size() != image.size()) require_resized(who, image, policy, result, preprocess);
+  const DropOptions& drop = policy.drop_options();
+  if (drop.kind == DropKind::kBlank && !finds_blank_in_packs) {
+    result.kept = patches_that_are_not_blank(image, result.grid, preprocess, drop.range);
+    result.tokens = result.total_tokens = static_cast<std::int32_t>(result.patches()) + manifest.model.prefix_tokens;
+    result.reason.kept_patches = result.patches();
   }
   return expected_us;
 }

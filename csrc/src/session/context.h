@@ -41,6 +41,9 @@ struct SessionContext {
   int threads;
   PlanLimits limits;  // of every plan; deadlines and devices apart
   bool on_cpu;        // the engine computes on the cores that preprocess, too
+  /// When blank patches are found: as a pack is written, and then it is as long as what is left; or, if T is the
+  /// budget's whatever is left, before the packs are planned, so that they are full.
+  bool finds_blank_in_packs;
   /// Whether streams are for the session to choose: a CPU computes one pack on all its cores, or two on half of them.
   /// Not of several devices: they are streams already.
   bool may_pair;

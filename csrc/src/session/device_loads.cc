@@ -75,7 +75,7 @@ void learn_pack(DeviceLoad& on, const ScheduledPack& pack, double prepare_us, do
     pixels += std::int64_t{view.height_px} * view.width_px;
   }
   on.prepare().observe(0, assumed_prepare_us(pixels, pack.threads), prepare_us);
-  on.engine(pack.paired).observe(static_cast<std::size_t>(pack.plan->budget), pack.plan->predicted_us, engine_us);
+  on.engine(pack.paired).observe(static_cast<std::size_t>(pack.plan->budget), pack.predicted_us, engine_us);
   assume_each_other(on.engine(false), on.engine(true));
 }
 

@@ -110,6 +110,7 @@ PackRecord record_of(const ScheduledPack& pack, const PackRunner& runner, bool s
     const PackReport& report = runner.report();
     const double engine_us = stalled ? 0.0 : report.engine_us;
     record.capacity = report.capacity;
+    record.tokens = report.tokens;
     record.start = runner.started();
     record.written = report.preprocess_us > 0 ? record.start + span_of(report.preprocess_us) : now;
     record.ran = engine_us > 0 ? record.written + span_of(engine_us) : now;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "navit_edge/error.h"
 #include "navit_edge/unpack.h"
@@ -56,6 +57,21 @@ std::exception_ptr named(const ScheduledPack& pack, const std::exception_ptr& ca
 
 }  // namespace
 
+/// What is left out of its images; empty: nothing of any.
+std::span<const Dropping> PackRunner::drops_of(const ScheduledPack& pack) {
+  drops_.clear();
+  for (const std::int32_t image : pack.plan->images) {
+    const Result& result = pack.results[static_cast<std::size_t>(image)];
+    if (result.reason.drop.kind == DropKind::kNone) continue;
+    drops_.resize(pack.images.size());
+    Dropping& drop = drops_[static_cast<std::size_t>(image)];
+    drop.kept = result.kept;
+    if (drop.kept == nullptr && result.reason.drop.kind == DropKind::kBlank)
+      drop.blank_range = result.reason.drop.range;
+  }
+  return drops_;
+}
+
 void PackRunner::write(const ScheduledPack& pack, EngineHost& host, EngineHost::Place& place) noexcept {
   error_ = nullptr;
   outcome_ = Outcome::kNone;
@@ -64,7 +80,8 @@ void PackRunner::write(const ScheduledPack& pack, EngineHost& host, EngineHost::
     start_ = Clock::now();
     outputs_.reset();  // of a pack that failed
     const PackPlan& plan = *pack.plan;
-    const Budget& budget = context_->choice.engine.budgets[static_cast<std::size_t>(plan.budget)];
+    const auto budget_index = static_cast<std::size_t>(plan.budget);
+    const Budget& budget = context_->choice.engine.budgets[budget_index];
     on_ = place.engines;
     budget_ = plan.budget;
     slot_ = place.slot;
@@ -77,8 +94,19 @@ void PackRunner::write(const ScheduledPack& pack, EngineHost& host, EngineHost::
     report_.slot = slot_;
     report_.device = static_cast<std::int32_t>(pack.device);
     report_.engine = on_->id_of(budget_);
-    context_->writer.write_checked(plan, pack.images, pack.grids, pack.threads, *pack_);
+    context_->writer.write_checked(plan, pack.images, pack.grids, pack.threads, *pack_, drops_of(pack));
     report_.capacity = pack_->tokens;
+    if (pack_->used_tokens < plan.tokens) {  // blank patches have gone
+      report_.tokens = pack_->used_tokens;
+      PackShape shape;
+      for (const Segment& segment : pack_->segments) {
+        shape = shape.with(segment.patches() + context_->manifest.model.prefix_tokens);
+      }
+      const double planned_us = context_->limits.cost.pack_us(budget_index, budget.tokens, plan.shape());
+      if (planned_us > 0) {
+        report_.predicted_us *= context_->limits.cost.pack_us(budget_index, budget.tokens, shape) / planned_us;
+      }
+    }
     report_.preprocess_us = microseconds_since(start_);
   } catch (...) {
     error_ = std::current_exception();
@@ -105,6 +133,12 @@ std::size_t PackRunner::unpack(const ScheduledPack& pack) {
   for (const std::int32_t image : pack.plan->images) {
     Result& result = pack.results[static_cast<std::size_t>(image)];
     result.pack = static_cast<std::int32_t>(pack.index & 0x7fffffffU);
+    if (result.reason.drop.kind != DropKind::kNone) {
+      const std::int32_t before = std::exchange(
+          result.tokens, static_cast<std::int32_t>(result.patches()) + context_->manifest.model.prefix_tokens);
+      result.total_tokens -= before - result.tokens;
+      result.reason.kept_patches = result.patches();
+    }
     result.latency_us = latency_us();
     if (pack.job != nullptr) result.queue_us = microseconds(start_ - pack.job->start);
     const ScheduledPack::Image given = pack.image(static_cast<std::size_t>(image));

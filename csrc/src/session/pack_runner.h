@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <exception>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "base/clock.h"
 #include "session/context.h"
@@ -41,6 +43,7 @@ class PackRunner {
   [[nodiscard]] double latency_us() const noexcept { return report_.preprocess_us + report_.engine_us; }
 
  private:
+  std::span<const Dropping> drops_of(const ScheduledPack& pack);
   std::size_t unpack(const ScheduledPack& pack);
 
   const SessionContext* context_;
@@ -51,6 +54,7 @@ class PackRunner {
   Clock::time_point start_;
   std::optional<OutputLease> outputs_;  // from the run to the results
   PackReport report_;
+  std::vector<Dropping> drops_;  // [images] of the pack that is written
   std::exception_ptr error_;
   Outcome outcome_ = Outcome::kNone;
 };

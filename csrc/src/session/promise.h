@@ -27,7 +27,7 @@ struct Promise {
     if (!made() || late_us <= 0) return true;
     Reason& reason = result.reason;
     if (reason.policy.kind() == Policy::Kind::kNative) {  // it got all its tokens
-      reason.policy = policy;
+      reason.policy = policy.without_drop();
       reason.tokens = reason.all_tokens = result.grid.tokens();
     }
     reason.missed_by_us = late_us;

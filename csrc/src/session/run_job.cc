@@ -23,7 +23,7 @@ void RunJob::look_up(const SessionContext& context, const Policy& policy, Sessio
   parallel_for(images.size(), context.threads, [&](std::size_t i) {
     if (results[i].error != nullptr) return;
     const std::optional<Content> content = contents.empty() ? std::nullopt : contents[i];
-    keys[i] = memory.key_of(images[i], results[i].grid, policy, content, threads_of_one);
+    keys[i] = memory.key_of(images[i], results[i], policy, content, threads_of_one);
   });
   std::unordered_map<ResultKey, std::size_t, ResultKeyHash> last_of;  // of those that share a result
   for (std::size_t i = 0; i < images.size(); ++i) {

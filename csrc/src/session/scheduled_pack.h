@@ -67,9 +67,10 @@ struct ScheduledPack {
   std::uint64_t number = 0;  // of all packs of the session
   std::size_t device = 0;    // an index
   bool paired = false;
-  int slot = 0;          // of the device
-  int session_slot = 0;  // of all devices
-  int threads = 1;       // that write it
+  int slot = 0;             // of the device
+  int session_slot = 0;     // of all devices
+  int threads = 1;          // that write it
+  double predicted_us = 0;  // as the plan has it, less what was dropped when it was written
   Clock::time_point claimed;
 
   RunJob* job = nullptr;  // null: submitted images

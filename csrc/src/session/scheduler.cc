@@ -284,7 +284,8 @@ bool Scheduler::claim(ScheduledPack& pack, std::size_t device, bool hurry, Clock
   overtaken_ = late_waits_on ? overtaken_ + 1 : 0;
   ++packs_started_;
   pack.device = device;
-  pack.slot = on.enter(pack.paired, pace(device) * pack.plan->predicted_us, now);
+  pack.predicted_us = pack.plan->predicted_us;
+  pack.slot = on.enter(pack.paired, pace(device) * pack.predicted_us, now);
   pack.claimed = now;
   return true;
 }
@@ -371,9 +372,9 @@ double Scheduler::end(const ScheduledPack& pack, bool good, double latency_us, C
   const double busy_us = on.leave(pack.slot, now);
   if (!good) return busy_us;
   const auto budget = static_cast<std::size_t>(pack.plan->budget);
-  on.latency(pack.paired).observe(budget, pack.plan->predicted_us, latency_us);
+  on.latency(pack.paired).observe(budget, pack.predicted_us, latency_us);
   assume_each_other(on.latency(false), on.latency(true));
-  on.pace().observe(budget, pack.plan->predicted_us, busy_us);
+  on.pace().observe(budget, pack.predicted_us, busy_us);
   return busy_us;
 }
 

@@ -307,6 +307,7 @@ void SessionCore::carry_out(Worker& worker) {
   observer_.started(worker.pack);
   EngineHost::Place place;
   worker.runner.write(worker.pack, worker.device->host, place);
+  worker.pack.predicted_us = worker.runner.report().predicted_us;
   // With several devices pixels stay until the result is there: another one may have to read them again.
   if (worker.pack.job == nullptr && devices_.size() == 1) completions_.release(worker.pack.batch.images);
   {

@@ -25,9 +25,10 @@ class SessionMemory {
         results_(context.options.cache_bytes) {}
 
   /// Of an image that was checked and has its grid; reads its pixels, unless `content` says what they are.
-  [[nodiscard]] ResultKey key_of(const ImageView& image, Grid grid, const Policy& policy,
+  [[nodiscard]] ResultKey key_of(const ImageView& image, const Result& sized, const Policy& policy,
                                  const std::optional<Content>& content, int threads) const {
-    return keys_.of(image, grid, policy, content ? &*content : nullptr, context_->sizer.preprocess(), threads);
+    const Content* const known = content ? &*content : nullptr;
+    return keys_.of(image, {sized.grid, sized.kept.get()}, policy, known, context_->sizer.preprocess(), threads);
   }
   /// What is remembered of `options.content`, and what was noted with it, as the result of the image `id`.
   std::optional<Result> recall(const SubmitOptions& options, const Policy& policy, std::uint64_t id, std::string& note,

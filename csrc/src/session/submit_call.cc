@@ -13,12 +13,12 @@ void SubmitCall::size(const SessionContext& context, const ImageView& image, con
   result_.id = id;
   result_.tag = options_->tag;
   try {
-    promise_ = {policy, options_->spent_us, 0};
+    promise_ = {policy.without_drop(), options_->spent_us, 0};
     promise_.expected_us = context.size_image(image, id, policy, load, result_);
     share_us_ = scheduler.share_us(result_.tokens);
     bytes = bytes_of(image);
     if (memory_ == nullptr) return;
-    key_ = memory_->key_of(image, result_.grid, policy, options_->content, context.threads);
+    key_ = memory_->key_of(image, result_, policy, options_->content, context.threads);
   } catch (const Error&) {
     result_.error = std::current_exception();
   }

@@ -100,16 +100,19 @@ void check_policy(const Policy& policy, const PreprocessSpec& preprocess) {
 Choice choose_grid(Size image, const PreprocessSpec& preprocess, const Policy& policy, const EngineLimits& engine,
                    const Load& load, const ImageView* pixels) {
   if (pixels != nullptr && policy.kind() == Kind::kContent) check_image(*pixels, "the image", preprocess);
-  return choose_checked(image, preprocess, policy, engine, load, pixels);
+  Choice choice = choose_checked(image, preprocess, policy, engine, load, pixels);
+  drop_patches(policy, pixels, choice);
+  return choice;
 }
 
 Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy& policy, const EngineLimits& engine,
                       const Load& load, const ImageView* pixels) {
-  Choice choice{resize_target(image, preprocess), {}, 0};
+  Choice choice{resize_target(image, preprocess), {}, 0, nullptr};
   if (policy.kind() == Kind::kNative || policy.kind() == Kind::kQuality) return choice;
   check_policy(policy, preprocess);
   const std::int64_t all = choice.grid.tokens();
   const std::int64_t least = std::min(all, least_tokens(policy, preprocess.sizing.rule));
+  const double keep = policy.drop_options().kind == DropKind::kRandom ? policy.drop_options().keep : 1;
   Reason reason;
   std::int64_t cap = all;
   switch (policy.kind()) {
@@ -126,7 +129,7 @@ Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy
       cap = std::max(least, (all + 1) / 2);
       break;
     case Kind::kLatency:
-      cap = patches_in_time(policy.target_us(), least, all, engine, load);
+      cap = patches_in_time(policy.target_us(), least, all, keep, engine, load);
       break;
     case Kind::kContent:
       if (pixels == nullptr) {
@@ -153,15 +156,16 @@ Choice choose_checked(Size image, const PreprocessSpec& preprocess, const Policy
   }
   reason.tokens = choice.grid.tokens();
   if (policy.kind() == Kind::kLatency) {
-    choice.expected_us = expected_us(reason.tokens, engine, load);
-    reason.predicted_us = time_to_result_us(reason.tokens, engine, load);
+    const std::int64_t patches = kept_count(reason.tokens, keep);
+    choice.expected_us = expected_us(patches, engine, load);
+    reason.predicted_us = time_to_result_us(patches, engine, load);
     reason.waiting_us = load.queued_us;
     reason.images = load.images;
     reason.measured = engine.cost.measured || load.engine.known;
     reason.missed = reason.predicted_us > policy.target_us();
   }
   if (reason.tokens < all || reason.missed) {
-    reason.policy = policy;
+    reason.policy = policy.without_drop();
     if (policy.kind() == Kind::kCascade) reason.step = CascadeStep::kFirst;
     reason.all_tokens = all;
     choice.reason = reason;

@@ -12,9 +12,11 @@ double time_to_result_us(std::int64_t patches, const EngineLimits& engine, const
   return load.spent_us + load.whole.us(0, expected_us(patches, engine, load));
 }
 
-std::int64_t patches_in_time(double target_us, std::int64_t least, std::int64_t all, const EngineLimits& engine,
-                             const Load& load) noexcept {
-  const auto in_time = [&](std::int64_t patches) { return time_to_result_us(patches, engine, load) <= target_us; };
+std::int64_t patches_in_time(double target_us, std::int64_t least, std::int64_t all, double keep,
+                             const EngineLimits& engine, const Load& load) noexcept {
+  const auto in_time = [&](std::int64_t patches) {
+    return time_to_result_us(kept_count(patches, keep), engine, load) <= target_us;
+  };
   if (all <= least || in_time(all)) return all;
   if (!in_time(least)) return least;
   std::int64_t fits = least;

@@ -1,9 +1,11 @@
 #include "navit_edge/policy.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "base/text.h"
@@ -18,7 +20,8 @@ constexpr std::array<std::pair<std::string_view, Kind>, 3> kPresets{
     {{"fast", Kind::kFast}, {"balanced", Kind::kBalanced}, {"quality", Kind::kQuality}}};
 constexpr const char* kExample =
     "native, token-cap:256, fast, balanced, quality, latency:20ms, content:min_tokens=64,max_tokens=1024 or "
-    "cascade:128,0.8";
+    "cascade:128,0.8, and behind it +drop:blank or +drop:random,keep=0.5";
+constexpr std::string_view kDrop = "drop:";
 
 void check_tokens(const char* name, std::int32_t value) {
   if (value < 1) {
@@ -65,6 +68,59 @@ void each_item(std::string_view items, Take take) {
     take(items.substr(0, comma));
     items = comma == std::string_view::npos ? std::string_view{} : items.substr(comma + 1);
   }
+}
+
+/// "random,keep=0.5,seed=1" -> what it says.
+DropOptions parse_drop(std::string_view text, std::string_view rest) {
+  const std::size_t comma = rest.find(',');
+  const std::string_view name = rest.substr(0, comma);
+  DropOptions options;
+  if (name == "random") {
+    options.kind = DropKind::kRandom;
+  } else if (name == "blank") {
+    options.kind = DropKind::kBlank;
+  } else if (name == "mask" || name == "chosen") {
+    refuse(text, "a text holds no mask and no function; give them to Policy::with_drop");
+  } else {
+    refuse(text, quoted(name) + " is nothing to drop by, which is blank or random");
+  }
+  if (comma == std::string_view::npos) return options;
+  each_item(rest.substr(comma + 1), [&](std::string_view item) {
+    const std::size_t equals = std::min(item.find('='), item.size());
+    const std::string_view field = item.substr(0, equals);
+    const std::string_view value = item.substr(std::min(equals + 1, item.size()));
+    const auto read = [&](bool known, auto& out) {
+      const auto found = known ? number<std::remove_reference_t<decltype(out)>>(value) : std::nullopt;
+      if (!found) {
+        refuse(text, quoted(item) + " is no field of drop:" + std::string(name) + ", which has " +
+                         (options.kind == DropKind::kRandom ? "keep=SHARE and seed=N" : "range=N"));
+      }
+      out = *found;
+    };
+    const bool random = options.kind == DropKind::kRandom;
+    if (field == "keep") return read(random, options.keep);
+    if (field == "seed") return read(random, options.seed);
+    read(!random && field == "range", options.range);
+  });
+  return options;
+}
+
+/// What parse_drop takes.
+std::string text_of(const DropOptions& options) {
+  switch (options.kind) {
+    case DropKind::kRandom:
+      return "random,keep=" + shortest(options.keep) +
+             (options.seed != 0 ? ",seed=" + std::to_string(options.seed) : std::string{});
+    case DropKind::kBlank:
+      return options.range == DropOptions{}.range ? "blank" : "blank,range=" + std::to_string(options.range);
+    case DropKind::kMask:
+      return "mask";
+    case DropKind::kChosen:
+      return "chosen";
+    case DropKind::kNone:
+      break;
+  }
+  return {};
 }
 
 Policy parse_latency(std::string_view text, std::string_view rest) {
@@ -193,9 +249,74 @@ Policy Policy::cascade(const CascadeOptions& options) {
   return policy;
 }
 
-Policy Policy::second_pass() const { return cascade_.then == 0 ? native() : token_cap(cascade_.then); }
+Policy Policy::second_pass() const {
+  return (cascade_.then == 0 ? native() : token_cap(cascade_.then)).with_drop(drop_);
+}
+
+Policy Policy::without_drop() const {
+  Policy policy = *this;
+  policy.drop_ = {};
+  policy.mask_ = nullptr;
+  policy.chooser_ = nullptr;
+  return policy;
+}
+
+Policy Policy::with_drop(const DropOptions& options) const {
+  if (options.kind == DropKind::kMask || options.kind == DropKind::kChosen) {
+    throw InvalidInput("a policy drops by a mask or a function, and none is given; give with_drop that instead");
+  }
+  if (!(options.keep > 0 && options.keep <= 1)) {
+    throw InvalidInput("keep of a drop is " + shortest(options.keep) +
+                       "; expected the share of the patches that stays, above 0 and up to 1");
+  }
+  if (options.range < 0 || options.range > 255) {
+    throw InvalidInput("range of a drop is " + std::to_string(options.range) +
+                       "; expected a difference of 8-bit values, 0 to 255");
+  }
+  Policy policy = without_drop();
+  policy.drop_.kind = options.kind;
+  if (options.kind == DropKind::kBlank) policy.drop_.range = options.range;
+  if (options.kind != DropKind::kRandom) return policy;
+  policy.drop_.keep = options.keep;
+  policy.drop_.seed = options.seed;
+  return policy;
+}
+
+Policy Policy::with_drop(PatchMask mask) const {
+  if (kind_ == Kind::kCascade) {
+    throw InvalidInput(
+        "a cascade runs an image on two grids, and a mask fits one; take blank or random, or no cascade");
+  }
+  if (mask.grid.rows < 1 || mask.grid.cols < 1 || mask.keep.size() != static_cast<std::uint64_t>(mask.grid.tokens())) {
+    throw InvalidInput("a mask of " + std::to_string(mask.grid.rows) + " x " + std::to_string(mask.grid.cols) +
+                       " patches has " + std::to_string(mask.keep.size()) + " values; expected one for each");
+  }
+  Policy policy = without_drop();
+  policy.drop_.kind = DropKind::kMask;
+  policy.mask_ = std::make_shared<const PatchMask>(std::move(mask));
+  return policy;
+}
+
+Policy Policy::with_drop(PatchChooser chooser) const {
+  if (kind_ == Kind::kCascade) {
+    throw InvalidInput(
+        "a cascade chooses patches for a second pass when the image is no longer the caller's, and cannot ask a "
+        "function then; take blank or random, or no cascade");
+  }
+  if (chooser == nullptr) throw InvalidInput("a drop was given an empty function; expected one that fills the mask");
+  Policy policy = without_drop();
+  policy.drop_.kind = DropKind::kChosen;
+  policy.chooser_ = std::make_shared<const PatchChooser>(std::move(chooser));
+  return policy;
+}
 
 Policy Policy::parse(std::string_view text) {
+  if (text.starts_with(kDrop)) return native().with_drop(parse_drop(text, text.substr(kDrop.size())));
+  if (const std::size_t plus = text.find('+'); plus != std::string_view::npos) {
+    const std::string_view behind = text.substr(plus + 1);
+    if (!behind.starts_with(kDrop)) refuse(text, quoted(behind) + " cannot be combined");
+    return parse(text.substr(0, plus)).with_drop(parse_drop(text, behind.substr(kDrop.size())));
+  }
   const std::size_t colon = text.find(':');
   const std::string_view name = text.substr(0, colon);
   const bool alone = colon == std::string_view::npos;
@@ -216,6 +337,9 @@ Policy Policy::parse(std::string_view text) {
 }
 
 std::string Policy::to_string() const {
+  if (drops()) {
+    return (kind_ == Kind::kNative ? "" : without_drop().to_string() + "+") + std::string(kDrop) + text_of(drop_);
+  }
   switch (kind_) {
     case Kind::kNative:
       return "native";

@@ -61,10 +61,30 @@ std::string fit_of(const Reason& reason) {
          patches(reason.fitted);
 }
 
+/// "drop random: 98 of 196 patches kept (keep 0.5)".
+std::string drop_of(const Reason& reason) {
+  std::string text = "drop ";
+  std::string how;
+  switch (reason.drop.kind) {
+    case DropKind::kRandom:
+      text += "random";
+      how = " (keep " + shortest(reason.drop.keep) + ")";
+      break;
+    case DropKind::kBlank:
+      text += "blank";
+      break;
+    default:
+      text += "by mask";
+  }
+  return text + ": " + std::to_string(reason.kept_patches) + " of " + std::to_string(reason.of_patches) +
+         " patches kept" + how;
+}
+
 }  // namespace
 
 std::string Reason::to_string() const {
   std::string text = policy.kind() == Kind::kNative ? std::string{} : choice_of(*this);
+  if (kept_patches != of_patches) text += (text.empty() ? "" : "; ") + drop_of(*this);
   if (wanted.rows != 0) text += (text.empty() ? "" : "; ") + fit_of(*this);
   return text;
 }

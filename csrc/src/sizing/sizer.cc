@@ -1,6 +1,7 @@
 #include "sizing/sizer.h"
 
 #include <string>
+#include <utility>
 
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
@@ -41,15 +42,18 @@ std::string outputs_without_logits(const GraphSpec& graph) {
 
 Sizer::Sizer(const Manifest& manifest, const SessionOptions& options, const EngineSpec& engine)
     : engine_(EngineLimits::of(manifest, engine)),
+      model_(manifest.model),
       preprocess_(with_cap(manifest.preprocess, options.max_tokens_per_image)),
       downscale_(downscales(options.overflow, manifest)),
       without_logits_(outputs_without_logits(manifest.graph(engine.graph))),
       policy_(options.policy) {
   check_policy(policy_, preprocess_);
-  check_cascade(policy_);
+  check(policy_);
 }
 
-void Sizer::check_cascade(const Policy& policy) const {
+/// What the sizing rule does not say.
+void Sizer::check(const Policy& policy) const {
+  check_drop(policy, preprocess_, model_);
   if (policy.kind() != Policy::Kind::kCascade || without_logits_.empty()) return;
   throw InvalidInput("policy " + policy.to_string() + ": the bundle gives " + without_logits_ +
                      " and no logits, by which a first result could be accepted; export it with --outputs logits, or "
@@ -58,8 +62,8 @@ void Sizer::check_cascade(const Policy& policy) const {
 
 double Sizer::size(std::size_t index, Result& result, const Policy& policy, const Load& load,
                    const ImageView* pixels) const {
+  check(policy);
   if (policy.kind() != Policy::Kind::kCascade) return size_pass(index, result, policy, load, pixels);
-  check_cascade(policy);
   size_pass(index, result, policy.second_pass(), {}, nullptr);
   const Grid second = result.grid;
   const Reason only = result.reason;
@@ -71,7 +75,7 @@ double Sizer::size(std::size_t index, Result& result, const Policy& policy, cons
 void Sizer::size_again(std::size_t index, Result& result) const {
   const Reason first = result.reason;
   const std::int32_t before = result.total_tokens;
-  size_pass(index, result, first.policy.second_pass(), {}, nullptr);
+  size_pass(index, result, first.policy.with_drop(first.drop).second_pass(), {}, nullptr);
   Reason& reason = result.reason;
   reason.policy = first.policy;
   reason.step = CascadeStep::kAgain;
@@ -85,27 +89,31 @@ double Sizer::size_pass(std::size_t index, Result& result, const Policy& policy,
                         const ImageView* pixels) const {
   const std::int32_t prefix = engine_.prefix_tokens;
   const std::int32_t most = longest_image(engine_.budgets);
-  auto [grid, reason, expected_us] = choose_checked(result.image, preprocess_, policy, engine_, load, pixels);
-  if (grid.tokens() + prefix > most) {
-    const std::string message = over_budget_message(index, grid.tokens() + prefix, engine_.budgets);
+  Choice choice = choose_checked(result.image, preprocess_, policy, engine_, load, pixels);
+  drop_patches(policy, pixels, choice);
+  if (choice.patches() + prefix > most) {
+    const std::string message = over_budget_message(index, choice.patches() + prefix, engine_.budgets);
     if (!downscale_ || most - prefix < 1) throw OverBudget(message);
-    const Grid wanted = grid;
+    const Grid wanted = choice.grid;
     try {
-      grid = resize_target(result.image, with_cap(preprocess_, most - prefix));
+      choice.grid = resize_target(result.image, with_cap(preprocess_, most - prefix));
     } catch (const InvalidInput& e) {  // a rule that cannot be capped
       throw OverBudget(message + "; it cannot be scaled down: " + e.what());
     }
-    if (grid.tokens() + prefix > most) throw OverBudget(message);
-    reason.wanted = wanted;
-    reason.fitted = grid;
-    reason.prefix_tokens = prefix;
-    reason.most_tokens = most;
-    expected_us = 0;
+    if (choice.grid.tokens() + prefix > most) throw OverBudget(message);
+    choice.kept = nullptr;
+    drop_patches(policy, pixels, choice);
+    choice.reason.wanted = wanted;
+    choice.reason.fitted = choice.grid;
+    choice.reason.prefix_tokens = prefix;
+    choice.reason.most_tokens = most;
+    choice.expected_us = 0;
   }
-  result.grid = grid;
-  result.reason = reason;
-  result.tokens = result.total_tokens = static_cast<std::int32_t>(grid.tokens()) + prefix;
-  return expected_us;
+  result.grid = choice.grid;
+  result.reason = choice.reason;
+  result.tokens = result.total_tokens = static_cast<std::int32_t>(choice.patches()) + prefix;
+  result.kept = std::move(choice.kept);
+  return choice.expected_us;
 }
 
 }  // namespace navit_edge

@@ -23,10 +23,10 @@ class Sizer {
   /// The session's own policy.
   [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
 
-  /// Sets grid, tokens and reason from `result.image`. `index` names the image in messages; `pixels` are the image's
-  /// own, checked before. Allocates only to throw. Throws OverBudget, and InvalidInput for an image that the rule
-  /// refuses and for a policy that the rule does not allow. Returns Choice::expected_us; 0 if it was scaled down after
-  /// that.
+  /// Sets grid, tokens, kept patches and reason from `result.image`. `index` names the image in messages; `pixels` are
+  /// the image's own, checked before. Allocates only to throw, and for what is dropped. Throws OverBudget, and
+  /// InvalidInput for an image that the rule refuses and for a policy that the rule or the model does not allow.
+  /// Returns Choice::expected_us; 0 if it was scaled down after that.
   double size(std::size_t index, Result& result, const Policy& policy, const Load& load, const ImageView* pixels) const;
 
   /// The same for the second pass of a cascade, of a result that `size` gave its first one. Throws nothing: `size` has
@@ -34,11 +34,12 @@ class Sizer {
   void size_again(std::size_t index, Result& result) const;
 
  private:
-  void check_cascade(const Policy& policy) const;
+  void check(const Policy& policy) const;
   double size_pass(std::size_t index, Result& result, const Policy& policy, const Load& load,
                    const ImageView* pixels) const;
 
   EngineLimits engine_;
+  ModelSpec model_;
   PreprocessSpec preprocess_;
   bool downscale_;
   std::string without_logits_;  // what the engine's graph gives; empty: logits, too

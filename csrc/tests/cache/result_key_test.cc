@@ -27,8 +27,8 @@ struct Case {
     content.digest.fill(7);
   }
   [[nodiscard]] KeyMaker maker() const { return {manifest, choice, options}; }
-  [[nodiscard]] ResultKey of_pixels() const { return maker().of(image, grid, policy, nullptr, preprocess, 1); }
-  [[nodiscard]] ResultKey of_content() const { return maker().of(image, grid, policy, &content, preprocess, 1); }
+  [[nodiscard]] ResultKey of_pixels() const { return maker().of(image, {grid}, policy, nullptr, preprocess, 1); }
+  [[nodiscard]] ResultKey of_content() const { return maker().of(image, {grid}, policy, &content, preprocess, 1); }
 
   std::vector<std::uint8_t> pixels = std::vector<std::uint8_t>(192);
   Manifest manifest;

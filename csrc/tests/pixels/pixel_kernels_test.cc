@@ -2,6 +2,7 @@
 // are asked by tests/conformance/test_pixel_formats.py.
 #include "pixels/kernels/pixel_kernels.h"
 
+#include <algorithm>
 #include <functional>
 #include <random>
 #include <vector>
@@ -101,6 +102,38 @@ TEST_CASE("black, white and gray of both ranges come out exact") {
       kPixelsPortable.yuv(y.data(), chroma.data(), chroma.data(), 1, 2, yuv_coefficients(matrix, range), out.data());
       out.resize(6);
       CHECK(out == Bytes{0, 0, 0, 255, 255, 255});
+    }
+  }
+}
+
+TEST_CASE("pixels are blank if no channel's values differ by more than the range") {
+  std::mt19937 random(17);
+  for (const SimdLevel level : simd_levels()) {
+    for (std::size_t pixels = 1; pixels < 300; pixels += 1 + pixels / 9) {
+      for (int round = 0; round < 20; ++round) {
+        Bytes in(3 * pixels);
+        const int base = static_cast<int>(random() % 200);
+        const int spread = 1 + static_cast<int>(random() % 40);
+        for (std::size_t i = 0; i < in.size(); ++i) {
+          in[i] = static_cast<std::uint8_t>(base + 5 * static_cast<int>(i % 3) + static_cast<int>(random() % spread));
+        }
+        if (round % 2 == 0) std::fill(in.begin() + 3, in.end(), in[0]);
+        if (round % 4 == 0) in[random() % in.size()] = static_cast<std::uint8_t>(random());
+        int most = 0;
+        for (std::size_t channel = 0; channel < 3; ++channel) {
+          int low = 255;
+          int high = 0;
+          for (std::size_t i = channel; i < in.size(); i += 3) {
+            low = std::min<int>(low, in[i]);
+            high = std::max<int>(high, in[i]);
+          }
+          most = std::max(most, high - low);
+        }
+        const PixelKernels& kernels = pixel_kernels(level);
+        CHECK(kernels.blank(in.data(), pixels, most));
+        CHECK(kernels.blank(in.data(), pixels, 255));
+        if (most > 0) CHECK(!kernels.blank(in.data(), pixels, most - 1));
+      }
     }
   }
 }

@@ -54,7 +54,8 @@ def plan(
         str,
         typer.Option(
             help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms, cascade:N,0.8 or "
-            "content (navit-edge docs policies).",
+            "content (navit-edge docs policies); alone or with +drop:blank, +drop:random,keep=0.5 (navit-edge docs "
+            "tokens).",
             metavar="POLICY",
         ),
     ] = "native",
@@ -92,9 +93,10 @@ def plan(
     for reason in given.refused:
         err_console().print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
     names, pixels = given.expanded()
-    if chosen_policy.kind == "content" and sizes is not None:
-        raise InvalidInputError("a content policy needs pixels; give images instead of --sizes")
-    contents = names if chosen_policy.kind == "content" else pixels
+    by_pixels = chosen_policy.kind == "content" or chosen_policy.drops_by == "blank"
+    if by_pixels and sizes is not None:
+        raise InvalidInputError(f"policy {chosen_policy} needs pixels; give images instead of --sizes")
+    contents = names if by_pixels else pixels
     choices = ne.choose(bundle, contents, chosen_policy, engine=chosen.id, together=len(pixels), decode=decode)
     tokens = [choice.tokens for choice in choices]
     limits = PlanLimits.of(bundle, chosen, strategy=strategy, threads=threads)
@@ -109,7 +111,7 @@ def plan(
         ]
         echo_json(described)
     else:
-        if chosen_policy.kind != "native":
+        if str(chosen_policy) != "native":
             _print_choices(chosen_policy, names, choices)
         _print(manifest, chosen, limits, made, names, tokens)
     if plot_file is not None:

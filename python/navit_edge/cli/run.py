@@ -233,7 +233,8 @@ def run(
         str | None,
         typer.Option(
             help="Tokens per image: native, fast, balanced, quality, token-cap:N, latency:20ms, cascade:N,0.8 or "
-            "content (navit-edge docs policies).",
+            "content (navit-edge docs policies); alone or with +drop:blank, +drop:random,keep=0.5 (navit-edge docs "
+            "tokens).",
             metavar="POLICY",
             show_default="native, or the profile's",
             rich_help_panel=_TOKENS,

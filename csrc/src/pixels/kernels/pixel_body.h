@@ -201,8 +201,87 @@ inline void yuv(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t
   if (pixels > 0) yuv_at<false>(y, u, v, step, pixels, k, out);
 }
 
+using Lanes = std::uint8_t __attribute__((vector_size(32)));
+
+constexpr std::size_t kStride = 3 * sizeof(Lanes);  // of `blank`: whole pixels and whole vectors
+
+/// Of what a comparison of Lanes gives.
+template <class Truths>
+inline bool any(const Truths& lanes) {
+  std::uint64_t parts[4];
+  std::memcpy(parts, &lanes, sizeof(parts));
+  return (parts[0] | parts[1] | parts[2] | parts[3]) != 0;
+}
+
+/// The least and the largest value of each of kStride places, from the first pixel on in all of them.
+struct Extremes {
+  Lanes low[3];
+  Lanes high[3];
+
+  explicit Extremes(const std::uint8_t* pixel) {
+    std::uint8_t all[kStride];
+    for (std::size_t i = 0; i < kStride; ++i) all[i] = pixel[i % 3];
+    std::memcpy(low, all, kStride);
+    std::memcpy(high, all, kStride);
+  }
+  void take(const std::uint8_t* in) {
+    for (int i = 0; i < 3; ++i) {
+      Lanes lanes;
+      std::memcpy(&lanes, in + static_cast<std::size_t>(i) * sizeof(Lanes), sizeof(Lanes));
+      low[i] = lanes < low[i] ? lanes : low[i];
+      high[i] = lanes > high[i] ? lanes : high[i];
+    }
+  }
+  /// Whether the values of a place differ by more than `range`: then those of a channel do.
+  [[nodiscard]] bool beyond(std::uint8_t range) const {
+    const Lanes most = Lanes{} + range;
+    return any((high[0] - low[0] > most) | (high[1] - low[1] > most) | (high[2] - low[2] > most));
+  }
+  /// Whether those of a channel do.
+  [[nodiscard]] bool channel_beyond(std::int32_t range) const {
+    std::uint8_t lows[kStride];
+    std::uint8_t highs[kStride];
+    std::memcpy(lows, low, kStride);
+    std::memcpy(highs, high, kStride);
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      std::int32_t least = 255;
+      std::int32_t most = 0;
+      for (std::size_t i = channel; i < kStride; i += 3) {
+        least = lows[i] < least ? lows[i] : least;
+        most = highs[i] > most ? highs[i] : most;
+      }
+      if (most - least > range) return true;
+    }
+    return false;
+  }
+};
+
+inline bool blank(const std::uint8_t* in, std::size_t pixels, std::int32_t range) {
+  const std::size_t bytes = 3 * pixels;
+  Extremes found(in);
+  if (bytes < kStride) {  // the first pixel may stand for those that are missing
+    std::uint8_t filled[kStride];
+    for (std::size_t i = 0; i < kStride; ++i) filled[i] = i < bytes ? in[i] : in[i % 3];
+    found.take(filled);
+    return !found.channel_beyond(range);
+  }
+  const auto most = static_cast<std::uint8_t>(range);
+  constexpr std::size_t kAtOnce =
+      4;  // strides between looks whether it can still be blank; the first is looked at alone
+  std::size_t at = 0;
+  for (std::size_t stride = 0; at + kStride <= bytes; at += kStride, ++stride) {
+    found.take(in + at);
+    if (stride % kAtOnce == 0 && found.beyond(most)) return false;
+  }
+  if (at < bytes) found.take(in + bytes - kStride);
+  if (found.beyond(most)) return false;
+  // All places hold the first pixel: two that are no further from it than half of the range are within it.
+  if (!found.beyond(static_cast<std::uint8_t>(most / 2))) return true;
+  return !found.channel_beyond(range);
+}
+
 constexpr PixelKernels pixel_kernels_here() {
-  return {swap_three, take_three, composite, premultiply, unpremultiply, expand, yuv};
+  return {swap_three, take_three, composite, premultiply, unpremultiply, expand, yuv, blank};
 }
 
 }  // namespace
