@@ -19,6 +19,7 @@ from navit_edge.compile.common import cap_note, find_graph, package_version, qua
 from navit_edge.compile.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.compile.request import BuildRequest
 from navit_edge.errors import BackendError, InvalidInputError, import_or_explain
+from navit_edge.machine.host import Host, native_precisions
 from navit_edge.vocabulary import QUANTIZED
 
 if TYPE_CHECKING:
@@ -77,13 +78,23 @@ def plan(manifest: Manifest, request: BuildRequest) -> list[Job]:
             lowering_reason="auto: on a CPU attention per image costs less than a mask over the whole pack"
             if request.lowering == "auto"
             else "asked for",
-            notes=cap_note(manifest, (budget,)) if index == 0 else (),
+            notes=(
+                *(cap_note(manifest, (budget,)) if index == 0 else ()),
+                *((_ROUNDED,) if quantization == "int8" and not _has_int8_products() else ()),
+            ),
         )
         for index, (quantization, precisions) in enumerate(by_graph.items())
     ]
     if isinstance(manifest.text, TextTower):
         jobs.append(_text_job(manifest, manifest.text))
     return jobs
+
+
+#: Of int8 where the processor has no instruction for it.
+_ROUNDED = (
+    "this CPU has no int8 products (VNNI, AMX or dot products): the layers of int8 are computed in float32 on the "
+    "numbers that int8 holds. The results are those of int8, the speed is less than that of fp32"
+)
 
 
 def lowering_of(request: BuildRequest) -> str:
@@ -142,7 +153,10 @@ def build(task: Task, emit: Emit) -> Outcome:
 
         emit(Event(phase="compiling"))
         started = time.perf_counter()
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        rounds = task.job.graph.quantization == "int8" and not _has_int8_products()
+        # Without them OpenVINO's kernels add pairs of products in 16 bits, which overflow: other numbers.
+        config = {"INFERENCE_PRECISION_HINT": "f32"} | ({"LP_TRANSFORMS_MODE": "NO"} if rounds else {})
+        compiled = core.compile_model(model, "CPU", config)
         seconds["compile"] = time.perf_counter() - started
 
         emit(Event(phase="exporting"))
@@ -154,7 +168,7 @@ def build(task: Task, emit: Emit) -> Outcome:
     details: dict[str, Any] = {}
     if task.job.graph.quantization == "int8":
         details["linear_layers"] = _layers_by_precision(compiled)
-        if not details["linear_layers"].get("i8"):
+        if not rounds and not details["linear_layers"].get("i8"):
             raise BackendError(
                 f"OpenVINO computes none of the quantized layers of {task.job.graph.file} in int8 on this CPU "
                 f"({details['linear_layers']}); build --precision bf16 or fp32, which are more exact and no slower then"
@@ -179,6 +193,10 @@ def build(task: Task, emit: Emit) -> Outcome:
         profiles=_profiles(task.job),
         details={**details, "seconds": {name: round(value, 3) for name, value in seconds.items()}},
     )
+
+
+def _has_int8_products() -> bool:
+    return "int8" in native_precisions(Host.read().flags)
 
 
 def _layers_by_precision(compiled: Any) -> dict[str, int]:
