@@ -53,14 +53,14 @@ py::array pixels_of(const ImageView& image) {
 std::shared_ptr<py::object> held(py::object function) {
   return {new py::object(std::move(function)), [](py::object* own) {
             if (Py_IsInitialized() == 0) return;  // what is left of it goes with the process
-            const HeldGil acquire;
+            const HeldGil held_gil;
             delete own;
           }};
 }
 
 PatchChooser chooser_of(const py::object& function) {
   return [function = held(function)](const ImageView& image, Grid grid, std::span<std::uint8_t> keep) {
-    const HeldGil acquire;
+    const HeldGil held_gil;
     PatchMask mask;
     try {
       mask = mask_of((*function)(pixels_of(image), py::make_tuple(grid.rows, grid.cols)),
