@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -106,7 +107,5 @@ class Check:
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """It and all that it started, which would keep its output open."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has just ended

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -40,6 +39,7 @@ PACKAGES = (
     "navit-edge", "numpy", "onnx", "openvino", "torch", "tensorrt", "tensorrt-cu12", "tensorrt-cu13",
     "tensorrt-lean-cu12-libs", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13",
 )  # fmt: skip
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

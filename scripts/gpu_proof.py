@@ -1,4 +1,4 @@
-"""What any NVIDIA GPU can prove without TensorRT, in about eight minutes: numbers of the graphs, what packing pays, rates.
+"""What any NVIDIA GPU can prove without TensorRT, in eight minutes: numbers of the graphs, what packing pays, rates.
 
     python scripts/gpu_proof.py --device cuda [--bundle DIR] [--output DIR]
     python scripts/gpu_proof.py --device cpu [--quick]      # the same steps, rehearsed
@@ -67,7 +67,7 @@ def run_all(arguments: argparse.Namespace, wanted: list[str]) -> dict[str, Any]:
     if bundle is None:
         bundle = folder / "ti16.navit"
         if not (bundle / "manifest.json").is_file():
-            command = [sys.executable, "-m", "navit_edge.cli.main", "export", "--model", "ti16", "-o", bundle]
+            command = [sys.executable, "-m", "navit_edge.cli.main", "export", "--model", "ti16", "-o", str(bundle)]
             if not check.run("export", command, limit_s=300):
                 return {"export": asdict(check.steps[-1])}
     for step in STEPS:
@@ -104,7 +104,9 @@ def print_table(steps: dict[str, Any], folder: Path) -> None:
     for row in packing.get("rows", ()):
         if "us" in row:
             graph = f"{row['graph_us']:12.0f}" if "graph_us" in row else f"{'':12}"
-            print(f"  {row['size']:12}{row['load']:14}{row['form']:8}{row['us']:12.0f} us{graph}{row['tflops']:8.2f} TFLOP/s")
+            print(
+                f"  {row['size']:12}{row['load']:14}{row['form']:8}{row['us']:12.0f} us{graph}{row['tflops']:8.2f} TFLOP/s"
+            )
     for stage, rate in _read(folder / "pixels.json").get("values", {}).get("images_per_s", {}).items():
         print(f"  {stage:12}{rate:12.0f} images/s")
     print(f"\n{folder}: send this folder (the JSON files and logs)")

@@ -18,9 +18,7 @@ PACKAGES = ("navit-edge", "numpy", "torch", "triton", "onnx", "pillow", "tensorr
 
 def run(settings: Settings, results: Results) -> None:
     """Versions, the GPU, doctor's report with the bundle."""
-    import torch
-
-    versions: dict[str, Any] = {"python": platform.python_version(), "cuda of torch": torch.version.cuda}
+    versions: dict[str, Any] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
@@ -29,6 +27,9 @@ def run(settings: Settings, results: Results) -> None:
     results.put("versions", versions)
     results.put("system", f"{platform.system()} {platform.machine()}")
     if settings.device == "cuda":
+        import torch
+
+        versions["cuda of torch"] = torch.version.cuda
         gpu = torch.cuda.get_device_properties(0)
         capability = 10 * gpu.major + gpu.minor
         results.put("gpu", {

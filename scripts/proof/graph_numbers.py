@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from proof.onnx_on_torch import Graph, load
-from proof.results import Results
-from proof.settings import Settings
 
 from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.manifest import Tolerance
 from navit_edge.compile.precision import Conversion
 from navit_edge.errors import InvalidInputError
 from navit_edge.oracle.distance import Differences
-from navit_edge.verify.verify import TOLERANCES, Tolerance
+from navit_edge.verify.verify import TOLERANCES
 from navit_edge_export.preprocess import pack
+from proof.onnx_on_torch import Graph, load
+from proof.results import Results
+from proof.settings import Settings
 
 Values = dict[str, npt.NDArray[np.float64]]
 Image = npt.NDArray[np.uint8]
@@ -65,7 +66,7 @@ class Model:
             padding_images=PADDING_IMAGES if rows else 0,
         )  # fmt: skip
         inputs = packed.inputs()
-        if rows:
+        if padding is not None:
             inputs["patches"][-rows:] = padding
         torch.backends.cuda.matmul.allow_tf32 = self._tf32
         found = self._graph.run(inputs)

@@ -18,7 +18,7 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 from torch.nn import functional
 
-_TYPES = {
+_TYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32, TensorProto.DOUBLE: torch.float64, TensorProto.FLOAT16: torch.float16,
     TensorProto.BFLOAT16: torch.bfloat16, TensorProto.UINT8: torch.uint8, TensorProto.INT32: torch.int32,
     TensorProto.INT64: torch.int64, TensorProto.BOOL: torch.bool,
@@ -90,7 +90,7 @@ def _divide(given: list[Any], _: _Attributes) -> Tensor:
     return torch.div(given[0], given[1], rounding_mode="trunc" if whole else None)
 
 
-def _gemm(given: list[Any], a: _Attributes) -> Tensor:
+def _gemm(given: list[Any], a: _Attributes) -> Any:
     left = given[0].mT if a.get("transA") else given[0]
     right = given[1].mT if a.get("transB") else given[1]
     product = left @ right * a.get("alpha", 1.0) if a.get("alpha", 1.0) != 1 else left @ right
@@ -109,60 +109,61 @@ def _axes(given: list[Any], a: _Attributes) -> list[int]:
     return [int(axis) for axis in a.get("axes", ())]
 
 
-def _unsqueeze(given: list[Any], a: _Attributes) -> Tensor:
+def _unsqueeze(given: list[Any], a: _Attributes) -> Any:
     axes, result = _axes(given, a), given[0]
     for axis in sorted(axis % (result.ndim + len(axes)) for axis in axes):
         result = result.unsqueeze(axis)
     return result
 
 
-def _squeeze(given: list[Any], a: _Attributes) -> Tensor:
+def _squeeze(given: list[Any], a: _Attributes) -> Any:
     return given[0].squeeze(tuple(_axes(given, a)) or tuple(i for i, n in enumerate(given[0].shape) if n == 1))
 
 
-def _reshape(given: list[Any], a: _Attributes) -> Tensor:
+def _reshape(given: list[Any], a: _Attributes) -> Any:
     shape = given[1].tolist()
     return given[0].reshape(
         [given[0].shape[i] if size == 0 and not a.get("allowzero") else size for i, size in enumerate(shape)]
     )
 
 
-def _slice(given: list[Any], _: _Attributes) -> Tensor:
+def _slice(given: list[Any], _: _Attributes) -> Any:
     starts, ends = given[1].tolist(), given[2].tolist()
     axes = given[3].tolist() if len(given) > 3 and given[3] is not None else range(len(starts))
     steps = given[4].tolist() if len(given) > 4 and given[4] is not None else [1] * len(starts)
     cuts = [slice(None)] * given[0].ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        cuts[axis] = slice(start, end, step)
-    return given[0][tuple(cuts)]  # type: ignore[no-any-return]
+        size = given[0].shape[axis]
+        cuts[axis] = slice(max(start, -size), min(end, size), step)  # 2^63 - 1 stands for the end
+    return given[0][tuple(cuts)]
 
 
-def _gather(given: list[Any], a: _Attributes) -> Tensor:
+def _gather(given: list[Any], a: _Attributes) -> Any:
     axis, index = a.get("axis", 0) % given[0].ndim, given[1].long()
     index = torch.where(index < 0, index + given[0].shape[axis], index)
     taken = given[0].index_select(axis, index.reshape(-1))
     return taken.reshape(*given[0].shape[:axis], *index.shape, *given[0].shape[axis + 1 :])
 
 
-def _expand(given: list[Any], _: _Attributes) -> Tensor:
-    shape = torch.broadcast_shapes(given[0].shape, given[1].tolist())
-    return given[0].expand(shape)  # type: ignore[no-any-return]
+def _expand(given: list[Any], _: _Attributes) -> Any:
+    shape = np.broadcast_shapes(given[0].shape, given[1].tolist())
+    return given[0].expand(shape)
 
 
 def _shape(given: list[Any], a: _Attributes) -> Tensor:
     return torch.tensor(list(given[0].shape)[a.get("start", 0) : a.get("end")], device=given[0].device)
 
 
-def _clip(given: list[Any], _: _Attributes) -> Tensor:
+def _clip(given: list[Any], _: _Attributes) -> Any:
     low, high = (given[i] if len(given) > i else None for i in (1, 2))
-    return given[0].clamp(low, high)  # type: ignore[no-any-return]
+    return given[0].clamp(low, high)
 
 
-def _split(given: list[Any], a: _Attributes) -> tuple[Tensor, ...]:
+def _split(given: list[Any], a: _Attributes) -> Any:
     axis = a.get("axis", 0)
     if len(given) > 1 and given[1] is not None:
-        return given[0].split(given[1].tolist(), axis)  # type: ignore[no-any-return]
-    return given[0].tensor_split(a["num_outputs"], axis)  # type: ignore[no-any-return]
+        return given[0].split(given[1].tolist(), axis)
+    return given[0].tensor_split(a["num_outputs"], axis)
 
 
 def _reduced(function: Callable[..., Tensor]) -> Callable[[list[Any], _Attributes], Tensor]:

@@ -8,8 +8,8 @@ Transformer blocks with random weights on random tokens, in five forms of attent
     padded   a batch, every image padded to the longest
     alone    one image after another
 
-They are PyTorch's kernels, not TensorRT's: what is shown is the order of forms on this device, and the size of the terms
-of the planner's cost model, fixed + tokens + scores (docs/planning.md).
+They are PyTorch's kernels, not TensorRT's: what is shown is the order of forms on this device, and the size of the
+terms of the planner's cost model, fixed + tokens + scores (docs/planning.md).
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from proof.results import Results
-from proof.settings import Settings
-from proof.timing import captured, median_us
 from torch import Tensor
 from torch.nn import functional
 
 from navit_edge.bench.calibration import non_negative_least_squares
+from proof.results import Results
+from proof.settings import Settings
+from proof.timing import captured, median_us
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: Tokens of the packs that FlexAttention is compiled for, and of those that rehearse it.
+FLEX_TOKENS, FLEX_REHEARSED = (1024, 8192), (48, 256)
 FORMS = ("masked", "varlen", "padded", "alone", "flex")
 #: Largest difference from "alone", over the largest value, in the type that is timed.
 MOST_APART = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
@@ -93,20 +95,19 @@ class Blocks:
         generator = torch.Generator(device).manual_seed(0)
 
         def weight(rows: int, columns: int) -> Tensor:
-            made = torch.randn(rows, columns, generator=generator, device=device) * columns**-0.5
-            return made.to(dtype)
+            made = torch.randn(rows, columns, generator=generator, device=device)
+            return (made * columns**-0.5).to(dtype)
 
         self.size, self.device, self.dtype = size, device, dtype
         d, m = size.width, size.mlp_width
-        self._layers = [
-            (weight(3 * d, d), weight(d, d), weight(m, d), weight(d, m)) for _ in range(size.depth)
-        ]
+        self._layers = [(weight(3 * d, d), weight(d, d), weight(m, d), weight(d, m)) for _ in range(size.depth)]
 
     def run(self, x: Tensor, attend: Attend) -> Tensor:
         """x [..., T, D] -> the same; ``attend`` takes queries, keys and values [..., T, H, dh]."""
         heads, width = self.size.heads, (self.size.width,)
         for qkv, out, up, down in self._layers:
-            q, k, v = functional.linear(functional.layer_norm(x, width), qkv).unflatten(-1, (3, heads, -1)).unbind(-3)
+            mixed = functional.linear(functional.layer_norm(x, width), qkv)
+            q, k, v = mixed.view(*mixed.shape[:-1], 3, heads, -1).unbind(-3)
             x = x + functional.linear(attend(q, k, v).flatten(-2), out)
             x = x + functional.linear(functional.gelu(functional.linear(functional.layer_norm(x, width), up)), down)
         return x
@@ -128,7 +129,7 @@ def form_of(form: str, blocks: Blocks, load: Load, x: Tensor) -> tuple[Callable[
     device, lengths = blocks.device, load.lengths
     owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(device)
     if form == "alone":
-        parts = list(x.split(list(lengths)))
+        parts = list(torch.split(x, list(lengths)))
         return lambda: torch.cat([blocks.run(part[None], dense)[0] for part in parts]), "scaled_dot_product_attention"
     if form == "masked":
         mask = (owner[:, None] == owner[None, :])[None, None]
@@ -139,7 +140,7 @@ def form_of(form: str, blocks: Blocks, load: Load, x: Tensor) -> tuple[Callable[
         keys = present[:, None, None, :] if len(set(lengths)) > 1 else None
 
         def padded() -> Tensor:
-            batch = x.new_zeros(present.numel(), x.shape[1]).index_copy(0, rows, x).unflatten(0, present.shape)
+            batch = x.new_zeros(present.numel(), x.shape[1]).index_copy(0, rows, x).view(*present.shape, -1)
             return blocks.run(batch, lambda q, k, v: dense(q, k, v, keys)).flatten(0, 1).index_select(0, rows)
 
         return padded, "scaled_dot_product_attention"
@@ -153,7 +154,7 @@ def _varlen(blocks: Blocks, load: Load, x: Tensor) -> tuple[Callable[[], Tensor]
         splits = list(load.lengths)
 
         def each(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            parts = zip(q.split(splits), k.split(splits), v.split(splits), strict=True)
+            parts = zip(*(torch.split(one, splits) for one in (q, k, v)), strict=True)
             return torch.cat([dense(a[None], b[None], c[None])[0] for a, b, c in parts])
 
         return lambda: blocks.run(x, each), "scaled_dot_product_attention, image by image, in place of varlen_attn"
@@ -191,10 +192,11 @@ def run(settings: Settings, results: Results) -> None:
     cuda = settings.device == "cuda"
     dtype = torch.bfloat16 if cuda else torch.float32
     if cuda:
-        sizes, rounds = SIZES, 15
+        sizes: tuple[Size, ...] = SIZES
+        rounds = 15
         work = loads((8192, 1024, 4096, 256, 64, 2048), uniform_total=8192, uniform=(256, 64, 1024))
     else:
-        sizes, rounds = (TINY,), 3 if settings.quick else 9
+        sizes, rounds = (TINY,), 2 if settings.quick else 9
         totals = (96, 192, 48) if settings.quick else (512, 128, 256, 1024, 64)
         work = loads(totals, uniform_total=totals[0], uniform=(16,) if settings.quick else (64, 16))
     results.put("dtype", str(dtype).removeprefix("torch."))
@@ -223,7 +225,7 @@ def _measure(blocks: Blocks, load: Load, *, rounds: int, results: Results) -> li
     expected = form_of("alone", blocks, load, x)[0]()
     rows = []
     for form in FORMS:
-        if form == "flex" and blocks.device == "cuda" and load.tokens not in (1024, 8192):
+        if form == "flex" and load.tokens not in (FLEX_TOKENS if blocks.device == "cuda" else FLEX_REHEARSED):
             continue  # each shape is compiled anew
         tokens, scores = load.scores(form)
         row: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Step "pixels": from files to a model's rate: decoding, preprocessing, the copy to the device, and what overlaps.
 
-Which of them is the slowest is the limit of a service that keeps one device busy. The model is PyTorch's stand-in for an
-engine (proof/packing.py), so the limit is where an engine of that speed would meet it.
+Which of them is the slowest is the limit of a service that keeps one device busy. The model is PyTorch's stand-in for
+an engine (proof/packing.py), so the limit is where an engine of that speed would meet it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from proof.packing import SIZES, TINY, Blocks, Load, form_of
-from proof.results import Results
-from proof.settings import Settings
-from proof.timing import Call, captured, median_us
 from torch import Tensor
 
 from navit_edge import _core
 from navit_edge.bundle.sizing_rule import Sizing, to_json
 from navit_edge.machine.cores import usable_cores
+from proof.packing import SIZES, TINY, Blocks, Load, form_of
+from proof.results import Results
+from proof.settings import Settings
+from proof.timing import Call, captured, median_us
 
 PATCH_PX = 16
 #: A pack: images of this many pixels become grids of so many patches.
@@ -44,8 +44,8 @@ def run(settings: Settings, results: Results) -> None:
         inputs=["patches"], patch_px=PATCH_PX, sizing=to_json(Sizing(rule="native")), threads=cores
     )
     grids = [GRID] * count
-    patches = packer.write(images, grids)["patches"]
-    rates["preprocess"] = count / _seconds(lambda: packer.write(images, grids), rounds)
+    patches = packer.write(list(images), grids)["patches"]
+    rates["preprocess"] = count / _seconds(lambda: packer.write(list(images), grids), rounds)
 
     host = torch.from_numpy(np.array(patches))
     host = host.pin_memory() if cuda else host
@@ -81,7 +81,7 @@ def _overlap(
     rounds: int,
 ) -> dict[str, Any]:  # fmt: skip
     """A copy beside a pass, and two passes on two streams, as two slots of a session have them."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     second, _ = form_of("varlen", blocks, load, x.clone())
 
     def beside(other: Call) -> Call:
@@ -103,7 +103,11 @@ def _overlap(
     try:
         one_graph = median_us(captured(call), "cuda", rounds=rounds)
         two_graphs = median_us(captured(beside(second)), "cuda", rounds=rounds)
-        told |= {"graph_us": one_graph, "two_slots_graph_us": two_graphs, "two_slots_graph_gain": 2 * one_graph / two_graphs}
+        told |= {
+            "graph_us": one_graph,
+            "two_slots_graph_us": two_graphs,
+            "two_slots_graph_gain": 2 * one_graph / two_graphs,
+        }
     except Exception as error:
         return {**told, "cuda_graph": f"{type(error).__name__}: {error}"}
     return told

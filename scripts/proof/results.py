@@ -1,4 +1,4 @@
-"""What a step writes: one JSON file, replaced as a whole after each result, so that a step that is ended keeps the rest."""
+"""What a step writes: one JSON file, replaced as a whole after each result, so that a step that is ended keeps it."""
 
 from __future__ import annotations
 

@@ -44,6 +44,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     step = next(step for step in STEPS if step.name == arguments.name)
+    if arguments.quick:
+        import torch
+
+        torch.set_num_threads(1)  # at these sizes, threads wait longer for each other than they compute
     results = Results(file=arguments.file, limit_s=arguments.limit)
     settings = Settings(device=arguments.device, quick=arguments.quick, bundle=arguments.bundle)
     importlib.import_module(step.module).run(settings, results)

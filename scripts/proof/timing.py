@@ -24,7 +24,7 @@ def median_us(call: Call, device: str, *, rounds: int, warmup: int = 3) -> float
             call()
             end.record()
         torch.cuda.synchronize()
-        return 1e3 * statistics.median(start.elapsed_time(end) for start, end in pairs)
+        return 1e3 * float(statistics.median(start.elapsed_time(end) for start, end in pairs))
     for _ in range(rounds):
         begin = time.perf_counter()
         call()
@@ -34,7 +34,7 @@ def median_us(call: Call, device: str, *, rounds: int, warmup: int = 3) -> float
 
 def captured(call: Call) -> Call:
     """The call as a CUDA graph. Raises what CUDA or PyTorch raises if it cannot be captured."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):

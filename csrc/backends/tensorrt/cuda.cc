@@ -81,8 +81,7 @@ void require_target(const Device& device, const std::string& target) {
     }
   }
   throw BackendError("the engine was built for " + target + "; this GPU (" + device.name + ") is sm" +
-                     std::to_string(device.capability) +
-                     "; build one here: navit-edge build-engine BUNDLE --backend " +
+                     std::to_string(device.capability) + "; build one here: navit-edge build-engine BUNDLE --backend " +
                      std::string(builder_for(NAVIT_EDGE_TENSORRT_BACKEND, device.capability)));
 }
 

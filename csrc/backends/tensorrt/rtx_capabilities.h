@@ -7,7 +7,8 @@
 
 namespace navit_edge::tensorrt {
 
-/// Of TensorRT-RTX 1.7; COMPUTE_CAPABILITIES of navit_edge/compile/targets.py is the same list, and a test compares them.
+/// Of TensorRT-RTX 1.7; COMPUTE_CAPABILITIES of navit_edge/compile/targets.py is the same list, and a test compares
+/// them.
 inline constexpr std::array kRtxCapabilities = {75, 80, 86, 89, 120, 121};
 
 /// Which backend an owner of this GPU builds with: `backend`, or TensorRT if that is TensorRT-RTX and refuses the GPU.
