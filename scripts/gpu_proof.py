@@ -104,9 +104,8 @@ def print_table(steps: dict[str, Any], folder: Path) -> None:
     for row in packing.get("rows", ()):
         if "us" in row:
             graph = f"{row['graph_us']:12.0f}" if "graph_us" in row else f"{'':12}"
-            print(
-                f"  {row['size']:12}{row['load']:14}{row['form']:8}{row['us']:12.0f} us{graph}{row['tflops']:8.2f} TFLOP/s"
-            )
+            timed = f"{row['us']:12.0f} us{graph}{row['tflops']:8.2f} TFLOP/s"
+            print(f"  {row['size']:12}{row['load']:14}{row['form']:8}{timed}")
     for stage, rate in _read(folder / "pixels.json").get("values", {}).get("images_per_s", {}).items():
         print(f"  {stage:12}{rate:12.0f} images/s")
     print(f"\n{folder}: send this folder (the JSON files and logs)")

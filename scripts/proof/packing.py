@@ -121,7 +121,8 @@ class Blocks:
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Of [..., T, H, dh]."""
     q, k, v = (one.transpose(-2, -3) for one in (q, k, v))
-    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(-2, -3)
+    mixed: Tensor = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return mixed.transpose(-2, -3)
 
 
 def form_of(form: str, blocks: Blocks, load: Load, x: Tensor) -> tuple[Callable[[], Tensor], str]:
