@@ -95,8 +95,8 @@ class Blocks:
         generator = torch.Generator(device).manual_seed(0)
 
         def weight(rows: int, columns: int) -> Tensor:
-            made = torch.randn(rows, columns, generator=generator, device=device)
-            return (made * columns**-0.5).to(dtype)
+            made: Tensor = torch.randn(rows, columns, generator=generator, device=device) * float(columns) ** -0.5
+            return made.to(dtype)
 
         self.size, self.device, self.dtype = size, device, dtype
         d, m = size.width, size.mlp_width
