@@ -32,8 +32,8 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 #: Tokens of the packs that FlexAttention is compiled for, and of those that rehearse it.
 FLEX_TOKENS, FLEX_REHEARSED = (1024, 8192), (48, 256)
 FORMS = ("masked", "varlen", "padded", "alone", "flex")
-#: Largest difference from "alone", over the largest value, in the type that is timed.
-MOST_APART = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+#: Of the worst token's difference from "alone", in the type that is timed. Attention to a wrong token changes more.
+MOST_APART = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +236,7 @@ def _measure(blocks: Blocks, load: Load, *, rounds: int, results: Results) -> li
         rows.append(row)
         try:
             call, row["kernel"] = form_of(form, blocks, load, x)
-            apart = float(((call() - expected).abs().max() / expected.abs().max()).item())
+            apart = worst_token(call(), expected)
             what = f"{blocks.size.name}, {load.name}, {form}: as alone"
             results.check(what, apart, most=MOST_APART[blocks.dtype])
             row["us"] = median_us(call, blocks.device, rounds=rounds)
@@ -253,6 +253,12 @@ def _measure(blocks: Blocks, load: Load, *, rounds: int, results: Results) -> li
             torch.cuda.synchronize()
             row["cuda_graph"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return rows
+
+
+def worst_token(found: Tensor, expected: Tensor) -> float:
+    """Of [T, D]: the largest length of a row's difference over the length of the row."""
+    apart = (found.double() - expected.double()).norm(dim=-1) / expected.double().norm(dim=-1)
+    return float(apart.max().item())
 
 
 def _peak(device: str, dtype: torch.dtype, side: int, rounds: int) -> float:

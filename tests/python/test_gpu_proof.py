@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx_sessions import open_graph, run_graph
 
 from navit_edge.bundle import manifest as manifests
@@ -112,6 +113,21 @@ def test_a_graph_whose_images_see_each_other_is_found(
     assert "leaking: other pixels in the other images change nothing" in failed
     assert "leaking: other bytes in the padding change nothing" in failed
     assert "leaking: against float64, tokens" in failed
+
+
+def test_a_form_that_attends_to_other_images_is_told_from_one_that_does_not() -> None:
+    from proof import packing
+
+    blocks = packing.Blocks(packing.TINY, device="cpu", dtype=torch.float32)
+    load = packing.loads((96,), uniform_total=96, uniform=(16,))[0]
+    assert sum(load.lengths) == 96
+    assert len(load.lengths) > 1
+    x = torch.randn(96, packing.TINY.width, generator=torch.Generator().manual_seed(0))
+    alone = packing.form_of("alone", blocks, load, x)[0]()
+    masked = packing.form_of("masked", blocks, load, x)[0]()
+    assert packing.worst_token(masked, alone) < packing.MOST_APART[torch.float32]
+    mixed = blocks.run(x[None], packing.dense)[0]
+    assert packing.worst_token(mixed, alone) > packing.MOST_APART[torch.bfloat16]
 
 
 def test_coefficients_of_the_cost_model_are_found_again() -> None:
