@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from tiny_bundle import make_bundle
 
 from navit_edge.bundle import manifest as manifests
 from navit_edge.compile import BuildRequest, CompilerOptions, compiler_options, tensorrt_rtx
+from navit_edge.compile.targets import COMPUTE_CAPABILITIES
 from navit_edge.errors import BackendError, InvalidInputError
 from navit_edge.machine import driver as cuda_driver
 
@@ -101,6 +103,36 @@ def test_native_is_the_engine_of_the_gpu_that_is_there(driver: Install, tmp_path
         BackendError, match=r"this machine is sm90; TensorRT-RTX compiles for sm75, .*--backend tensorrt"
     ):
         tensorrt_rtx.plan(manifest, BuildRequest(backend="tensorrt-rtx", targets=("native",)))
+
+
+#: The bytes of a plan at this place are a mask of the GPUs that it is for, and what each bit means (TensorRT-RTX 1.7).
+MASK_AT = 32
+MASK = {"sm75": 1, "sm80": 2, "sm86": 4, "sm89": 8, "sm120": 0x10, "sm121": 0x20}
+
+
+@of_rtx
+@pytest.mark.parametrize("targets", [("sm75",), ("sm86", "sm89"), ()], ids="+".join)
+def test_a_plan_is_for_the_capabilities_that_are_named_and_unnamed_for_all_but_turing(targets: tuple[str, ...]) -> None:
+    import tensorrt_rtx as trt
+
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    given = network.add_input("x", trt.float16, (8, 8))
+    layer = network.add_elementwise(given, given, trt.ElementWiseOperation.SUM)
+    network.mark_output(layer.get_output(0))
+    config = builder.create_builder_config()
+    if targets:
+        tensorrt_rtx.name_capabilities(trt, config, targets)
+    elif Path("/proc/driver/nvidia/version").exists():
+        return  # with a driver, unset capabilities are those of its GPU
+    mask = bytes(builder.build_serialized_network(network, config))[MASK_AT]
+    assert mask & 0x3F == (sum(MASK[target] for target in targets) or 0x3E)
+
+
+def test_the_backend_in_cpp_knows_the_same_gpus_of_tensorrt_rtx() -> None:
+    header = Path(__file__).resolve().parents[2] / "csrc" / "backends" / "tensorrt" / "rtx_capabilities.h"
+    (listed,) = re.findall(r"kRtxCapabilities = \{([\d, ]+)\}", header.read_text())
+    assert tuple(f"sm{number.strip()}" for number in listed.split(",")) == COMPUTE_CAPABILITIES
 
 
 class Config:

@@ -118,8 +118,16 @@ def test_gpus_of_a_stand_in_driver_are_listed(cuda_stand_in: Callable[[int], Non
     cuda_stand_in(0)
     driver, orin_gpu, other = driver_findings(run_probe("cuda"), "", jetson=False)
     assert (driver.state, driver.text) == (State.FOUND, "serves CUDA 12.6")
-    assert orin_gpu.text == "Orin, sm87, 8.0 GiB, shared with the CPU"
+    assert orin_gpu.text == "Orin, sm87, 8.0 GiB, shared with the CPU; Orin: TensorRT, not TensorRT-RTX"
     assert other.text == "Other, sm89, 8.0 GiB"
+
+
+def test_hopper_is_told_that_tensorrt_rtx_is_not_for_it() -> None:
+    gpu = {"name": "NVIDIA H200", "capability": 90, "memory_bytes": 139 << 30, "integrated": False}
+    _, hopper = driver_findings({"driver": 13000, "gpus": [gpu]}, "", jetson=False)
+    assert hopper.text == "NVIDIA H200, sm90, 139.0 GiB; Hopper: TensorRT, not TensorRT-RTX"
+    _, unnamed = driver_findings({"driver": 13000, "gpus": [{**gpu, "capability": 95}]}, "", jetson=False)
+    assert unnamed.text.endswith("; sm95: TensorRT, not TensorRT-RTX")
 
 
 def test_a_stand_in_driver_that_does_not_start_is_a_problem(cuda_stand_in: Callable[[int], None]) -> None:

@@ -232,6 +232,8 @@ def test_wheels_are_listed_with_version_and_directory() -> None:
         (TensorRT(version="10.3.0", product="TensorRT"), 12080, 120, False, "knows no sm120"),
         (TensorRT(version="1.7.1", product="TensorRT for RTX", cuda_major=12), 12080, 120, True, "needs CUDA 12.0"),
         (TensorRT(version="1.7.1", product="TensorRT for RTX"), 12080, 120, True, "not known"),
+        (TensorRT(version="1.7.1", product="TensorRT for RTX"), 13000, 90, False, "Hopper: TensorRT, not TensorRT-RTX"),
+        (TensorRT(version="10.16.1", product="TensorRT", cuda_major=13), 13000, 90, True, "which serves 13.0"),
     ],
 )
 def test_each_tensorrt_is_held_against_the_driver_that_it_needs(

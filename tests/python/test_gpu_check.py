@@ -134,7 +134,7 @@ def scripts(repository: Path) -> Iterator[None]:
 
 
 def test_a_step_that_hangs_is_ended_and_the_next_one_runs(tmp_path: Path, scripts: None) -> None:
-    from gpu_check import Check
+    from check_steps import Check
 
     check = Check(folder=tmp_path, limit_s=1.0)
     assert not check.run("hangs", [sys.executable, "-u", "-c", "import signal; print('here'); signal.pause()"])

@@ -6,6 +6,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "rtx_capabilities.h"
+
 namespace navit_edge::tensorrt {
 namespace {
 
@@ -79,8 +81,8 @@ void require_target(const Device& device, const std::string& target) {
     }
   }
   throw BackendError("the engine was built for " + target + "; this GPU (" + device.name + ") is sm" +
-                     std::to_string(device.capability) +
-                     "; build one here: navit-edge build-engine BUNDLE --backend " NAVIT_EDGE_TENSORRT_BACKEND);
+                     std::to_string(device.capability) + "; build one here: navit-edge build-engine BUNDLE --backend " +
+                     std::string(builder_for(NAVIT_EDGE_TENSORRT_BACKEND, device.capability)));
 }
 
 std::string free_memory(const Api& api) {

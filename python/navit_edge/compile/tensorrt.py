@@ -16,7 +16,7 @@ from navit_edge.compile import lowering, tensorrt_common
 from navit_edge.compile.common import quantization_of
 from navit_edge.compile.job import Emit, Job, Outcome, Preview, Task
 from navit_edge.compile.request import BuildRequest
-from navit_edge.compile.targets import check_precision, precisions_of
+from navit_edge.compile.targets import COMPUTE_CAPABILITIES, check_precision, precisions_of
 from navit_edge.errors import BackendError, InvalidInputError, MissingPackageError, import_or_explain
 from navit_edge.machine import driver
 
@@ -100,7 +100,8 @@ def device_capability() -> int:
     """Compute capability of the first GPU, as in 87 for 8.7. Raises BackendError where there is none."""
     return driver.device_capability(
         what="TensorRT builds for the GPU of this machine",
-        otherwise="run the build on the target, or build ahead of time with --backend tensorrt-rtx",
+        otherwise="run the build on the target, or build ahead of time with --backend tensorrt-rtx "
+        f"({', '.join(COMPUTE_CAPABILITIES)} only)",
     )
 
 

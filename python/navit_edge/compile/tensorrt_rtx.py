@@ -100,21 +100,24 @@ def preview(job: Job, graph: bytes) -> Preview:
 def build(task: Task, emit: Emit) -> Outcome:
     """Compiles for the job's compute capabilities."""
     trt = import_or_explain("tensorrt_rtx", purpose=_PURPOSE, remedy=_REMEDY)
-    targets = task.job.compute_capabilities
-
-    def configure(config: Any) -> None:
-        config.num_compute_capabilities = len(targets)  # unset, it would compile for a GPU of this machine
-        for index, target in enumerate(targets):
-            config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
-
     library = tensorrt_common.Library(
         trt=trt,
         name="tensorrt-rtx",
         float32_products=_has_float32_products(task.job),
-        configure=configure,
+        configure=lambda config: name_capabilities(trt, config, task.job.compute_capabilities),
         probe_always=True,
     )
     return tensorrt_common.build(task, emit, library)
+
+
+def name_capabilities(trt: Any, config: Any, targets: tuple[str, ...]) -> None:
+    """Tells a builder's config which GPUs to compile for ("sm86").
+
+    Unset, TensorRT-RTX 1.7 compiles for every GPU that it knows but sm75 if this machine has none.
+    """
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
 
 
 def _has_float32_products(job: Job) -> bool:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from navit_edge.compile.targets import COMPUTE_CAPABILITIES, number
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.machine.text import gib
 from navit_edge.machine.versions import as_numbers, cuda_version
@@ -19,6 +20,10 @@ _DRIVER_OF_CUDA = {11: "450", 12: "525", 13: "580"}
 _CUDA_OF_TENSORRT = (((11, 0), 12020, "535"), ((10, 0), 12000, "525"))
 #: Compute capability from this one on -> the first TensorRT that compiles for it (release notes: Blackwell in 10.8).
 _TENSORRT_OF_GPU = ((100, (10, 8)),)
+#: Compute capabilities that tensorrt-rtx builds for; sm87 (Orin), sm90 (Hopper) and others take the backend tensorrt.
+RTX_CAPABILITIES = tuple(number(target) for target in COMPUTE_CAPABILITIES)
+#: What people call the GPUs that TensorRT-RTX does not know (NVIDIA, "CUDA GPU Compute Capability").
+_FAMILY = {87: "Orin", 90: "Hopper", 100: "Blackwell B200", 103: "Blackwell B300", 110: "Thor"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,8 @@ def driver_findings(answer: dict[str, Any], kernel: str, *, jetson: bool) -> tup
             f"GPU {ordinal}",
             State.FOUND,
             f"{gpu['name']}, sm{gpu['capability']}, {gib(gpu['memory_bytes'])}"
-            + (", shared with the CPU" if gpu["integrated"] else ""),
+            + (", shared with the CPU" if gpu["integrated"] else "")
+            + _refused_by_rtx(gpu["capability"]),
             facts=gpu,
         )
         for ordinal, gpu in enumerate(answer["gpus"])
@@ -78,6 +84,13 @@ def driver_findings(answer: dict[str, Any], kernel: str, *, jetson: bool) -> tup
         ),
         *gpus,
     )
+
+
+def _refused_by_rtx(capability: int) -> str:
+    """Which library is for a GPU that TensorRT-RTX compiles nothing for; "" for the others."""
+    if capability < 75 or capability in RTX_CAPABILITIES:
+        return ""
+    return f"; {_FAMILY.get(capability, f'sm{capability}')}: TensorRT, not TensorRT-RTX"
 
 
 def needs_finding(
@@ -102,6 +115,10 @@ def needs_finding(
                 text = f"it knows no sm{newest}; expected TensorRT {first[0]}.{first[1]} or later"
                 remedy = (_JETPACK_COMMAND,) if jetson else ('pip install --upgrade "navit-edge[tensorrt]"',)
                 return Finding(name, State.PROBLEM, text, remedy=remedy, facts=facts)
+    elif capabilities and not set(capabilities) & set(RTX_CAPABILITIES):
+        text = f"it compiles for {', '.join(COMPUTE_CAPABILITIES)}{_refused_by_rtx(capabilities[0])}"
+        remedy = (_JETPACK_COMMAND,) if jetson else ('pip install "navit-edge[tensorrt]"',)
+        return Finding(name, State.PROBLEM, text, remedy=remedy, facts=facts)
     text = f"fit: it needs CUDA {cuda_version(wanted)} of the driver" if wanted else "what it needs is not known"
     text += f", which serves {cuda_version(served)}" if served and wanted else ""
     return Finding(name, State.FOUND, text, facts=facts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from navit_edge.bundle.manifest import Engine, Manifest
-from navit_edge.compile.targets import COMPUTE_CAPABILITIES
+from navit_edge.doctor.driver import RTX_CAPABILITIES
 from navit_edge.doctor.finding import Finding, State
 from navit_edge.doctor.nvidia import Nvidia
 from navit_edge.doctor.rebuild import Recipe, for_cpu, for_target, recipe_of
@@ -17,9 +17,6 @@ from navit_edge.doctor.runtime import install_backend
 from navit_edge.errors import reason_here
 from navit_edge.machine.jetson import Jetson
 from navit_edge.machine.probe import Probe
-
-#: Compute capabilities that tensorrt-rtx builds for; sm87 (Orin) and others take the backend tensorrt.
-RTX_CAPABILITIES = tuple(int(name.removeprefix("sm")) for name in COMPUTE_CAPABILITIES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,15 @@
+"""What every step of gpu_proof is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """device: "cpu" rehearses. quick: the least sizes that run every line. bundle: whose graphs are judged."""
+
+    device: str
+    quick: bool
+    bundle: Path
