@@ -3,7 +3,7 @@
     python benchmarks/merging.py -o benchmarks/merging.json [--only LABEL …]
     python benchmarks/merging.py -o benchmarks/merging.json --table
 
-The shipped clip-art model on its 200 test images (tests/data/clipart/test), in PyTorch and float32, one image at a time:
+The shipped clip-art model on its 200 test images (tests/data/clipart/test), in PyTorch and float32, one by one:
 top-1 with its Wilson interval at 95 %. Beside it the multiply-adds of an image, counted from the shapes of the products
 (linear layers, attention, the pairs of a merge), mean over the images: no time is measured here. Rows are "cap N" (the
 sizing rule token-cap with N patches and nothing merged) and "METHOD LAYER:KEEP" (144 patches, merged). "against caps":

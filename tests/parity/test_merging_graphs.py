@@ -10,11 +10,14 @@ import numpy.typing as npt
 import onnxruntime as ort
 import pytest
 from onnx_sessions import open_graph
+from typer.testing import CliRunner
 
 from navit_edge import _core
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.merging import MERGE_INPUTS, Merging, merge_inputs
+from navit_edge.cli.main import app
 from navit_edge.errors import BundleError, InvalidInputError
+from navit_edge.planning.plan import CostModel
 from navit_edge_export.layers.token_merging import TokenMerging
 from navit_edge_export.model import NaViT, NaViTConfig
 from navit_edge_export.onnx_export import export_bundle
@@ -111,7 +114,7 @@ def test_merging_changes_what_comes_out(merging: MergingModel, sized_photographs
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_the_packer_fills_what_the_reference_fills(merging: MergingModel, sized_photographs: Images, dynamic: bool) -> None:
+def test_the_packer_fills_what_python_fills(merging: MergingModel, sized_photographs: Images, dynamic: bool) -> None:
     packer = _core.Packer(
         os.fspath(merging.bundle),
         "padded",
@@ -167,3 +170,25 @@ def test_a_manifest_with_other_shapes_is_refused(merging: MergingModel, tmp_path
     for wrong in ("T", "T*1/7+1N", merging.merging.shapes(merging.prefix)["G"]):
         with pytest.raises(BundleError, match=r"shape"):
             manifests.parse(text.replace(f'"{word}"', f'"{wrong}"').encode(), source="it")
+
+
+def test_the_planner_counts_what_is_left_behind_the_merge(merging: MergingModel) -> None:
+    """Against the products of the blocks, written out one after another."""
+    config, merge = merging.model.config, merging.merging
+    found = CostModel.assumed(merging.manifest, "cpu", attention="segments", dynamic_tokens=True).budgets[0]
+    per_token = per_score = 0.0
+    left = 1.0
+    for layer in range(config.depth):
+        per_token += 2 * left * 4 * config.width**2
+        per_score += 4 * left**2 * config.width
+        if layer == merge.layer:
+            left = merge.keep
+        per_token += 2 * left * 2 * config.width * config.mlp_width
+    assert found[1:] == pytest.approx((per_token / 300e3, per_score / 225e3), rel=1e-6)  # rates: docs/planning.md
+
+
+def test_inspect_says_what_merges(merging: MergingModel) -> None:
+    found = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["inspect", str(merging.bundle)])
+    assert found.exit_code == 0, found.stderr
+    words = f"block {merging.merging.layer}, from 0, an image keeps {merging.merging.keep:g} of its patches"
+    assert words in found.stdout

@@ -40,7 +40,8 @@ void for_each_part(const Pack& pack, const ModelSpec& model, Each each) {
     std::int64_t left_before = 0;
     for (std::int64_t start = 0; start < patches; start += size) {
       const std::int64_t end = std::min(start + size, patches);
-      const std::int64_t left = end == patches ? merging.kept_of(patches) : merging.kept * end / merging.of;
+      // Rounded down, so that what is rounded up is the last group's; but no group leaves more than it has.
+      const std::int64_t left = std::max(merging.kept * end / merging.of, merging.kept_of(patches) - (patches - end));
       const auto rows = static_cast<std::int32_t>(left - left_before);
       each(Part{image, group++, static_cast<std::int32_t>(segment.first_token + model.prefix_tokens + start),
                 static_cast<std::int32_t>(end - start), row, rows});

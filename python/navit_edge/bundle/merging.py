@@ -80,9 +80,8 @@ class Merging(msgspec.Struct, frozen=True, kw_only=True):
     def group_counts(self, patches: int) -> list[int]:
         """Tokens that each group of an image leaves; their sum is ``kept_of``."""
         ends = np.cumsum(self.group_sizes(patches), dtype=np.int64)
-        left = self.kept * ends // self.of
-        if len(left):
-            left[-1] = self.kept_of(patches)
+        # Rounded down, so that what is rounded up is the last group's; but no group leaves more than it has.
+        left = np.maximum(self.kept * ends // self.of, self.kept_of(patches) - (patches - ends))
         return [int(count) for count in np.diff(left, prepend=0)]
 
     def shapes(self, prefix_tokens: int) -> dict[str, str]:
