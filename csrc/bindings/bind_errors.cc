@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/error.h"
 
 namespace py = pybind11;
@@ -51,7 +52,7 @@ py::object python_error(const std::exception_ptr& error) {
 }
 
 void look_at_signals() {
-  const py::gil_scoped_acquire acquire;
+  const HeldGil acquire;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 

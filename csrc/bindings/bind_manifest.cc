@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/manifest_text.h"
 
 namespace py = pybind11;
@@ -15,7 +16,7 @@ void bind_manifest(py::module_& module) {
       "check_manifest",
       [](const py::bytes& text, const std::string& source) {
         const std::string_view view = text;
-        const py::gil_scoped_release release;
+        const ReleasedGil release;
         (void)parse_manifest(view, source);
       },
       py::arg("text"), py::kw_only(), py::arg("source"),
@@ -27,7 +28,7 @@ void bind_manifest(py::module_& module) {
       "check_json",
       [](const py::bytes& text, const std::string& source, const std::string& remedy) {
         const std::string_view view = text;
-        const py::gil_scoped_release release;
+        const ReleasedGil release;
         check_json(view, source, remedy);
       },
       py::arg("text"), py::kw_only(), py::arg("source"), py::arg("remedy"),

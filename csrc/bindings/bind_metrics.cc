@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/metrics.h"
 #include "navit_edge/session.h"
 #include "py_session.h"
@@ -130,7 +131,7 @@ void bind_metrics(py::module_& module) {
       .def("stop_trace", [](const PySession& self) {
         std::string json;
         {
-          const py::gil_scoped_release release;
+          const ReleasedGil release;
           json = self.session->stop_trace();
         }
         return py::bytes(json);

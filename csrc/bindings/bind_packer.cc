@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/error.h"
 #include "navit_edge/pack_writer.h"
 #include "navit_edge/plan.h"
@@ -120,7 +121,7 @@ class Packer {
     if (pack == nullptr || pack.use_count() > 1) pack = std::make_shared<Pack>();
     pack->scratch = std::exchange(scratch_, nullptr);
     {
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       writer_.write(plan, images, grids, threads_, *pack);
     }
     scratch_ = std::exchange(pack->scratch, nullptr);  // arrays keep their own bytes alive, no more

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/plan.h"
 
 namespace py = pybind11;
@@ -58,7 +59,7 @@ void bind_plan(py::module_& module) {
             limits_of(budgets, strategy, base, cost, attention, dynamic_tokens, streams, std::move(deadlines_us));
         Plan plan;
         {
-          py::gil_scoped_release release;
+          ReleasedGil release;
           plan = plan_packs(token_counts, limits);
         }
         return plan_dict(plan);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/choice.h"
 #include "navit_edge/error.h"
 #include "navit_edge/sizing.h"
@@ -189,7 +190,7 @@ void bind_policy(py::module_& module) {
       [](const py::object& image, const std::string& alpha, const Rgb& background) {
         const ImageView view = image_view(image, "the image");
         const PreprocessSpec preprocess = preprocess_of(alpha, background);
-        py::gil_scoped_release release;
+        ReleasedGil release;
         return image_complexity(view, preprocess);
       },
       py::arg("image"), py::arg("alpha"), py::arg("background"));

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/error.h"
 #include "navit_edge/resize.h"
 #include "navit_edge/vocabulary.h"
@@ -38,7 +39,7 @@ void bind_resize(py::module_& module) {
         const auto parsed = parse_word<Filter>(filter);
         const auto whose = parse_word<Processor>(processor);
         {
-          py::gil_scoped_release release;
+          ReleasedGil release;
           resize_image(view, {size.first, size.second}, parsed, data, whose);
         }
         return out;
@@ -53,7 +54,7 @@ void bind_resize(py::module_& module) {
             {py::ssize_t{view.height_px}, py::ssize_t{view.width_px}, py::ssize_t{kChannels}});
         std::uint8_t* data = out.mutable_data();
         {
-          py::gil_scoped_release release;
+          ReleasedGil release;
           convert_to_rgb(view, parsed, background, data);
         }
         return out;

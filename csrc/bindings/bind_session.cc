@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/session.h"
 #include "py_result.h"
 #include "py_session.h"
@@ -22,7 +23,7 @@ PySession::PySession(std::unique_ptr<Session> opened)
 
 PySession::~PySession() {
   {
-    const py::gil_scoped_release release;  // it waits for packs in flight
+    const ReleasedGil release;  // it waits for packs in flight
     session.reset();
     result_queue->close();
   }
@@ -112,7 +113,7 @@ void bind_session(py::module_& module) {
              if (policy.has_value()) session.policy = *policy;
              std::unique_ptr<Session> opened;
              {
-               const py::gil_scoped_release release;
+               const ReleasedGil release;
                opened = std::make_unique<Session>(bundle, std::move(session));
              }
              return std::make_unique<PySession>(std::move(opened));
@@ -140,7 +141,7 @@ void bind_session(py::module_& module) {
             run.contents = known;
             run.spent_us = spent_us;
             run.progress = [&](std::size_t done, std::size_t total) {
-              const py::gil_scoped_acquire acquire;
+              const HeldGil acquire;
               if (PyErr_CheckSignals() != 0) throw py::error_already_set();
               if (!progress.is_none()) progress(there + done, there + total);
             };
@@ -148,7 +149,7 @@ void bind_session(py::module_& module) {
             if (given.places.empty() && there > 0) {
               run.progress(0, 0);
             } else {
-              py::gil_scoped_release release;
+              ReleasedGil release;
               results = self.session->run(given.views, &report, run);
             }
             for (std::size_t i = 0; i < results.size(); ++i) {

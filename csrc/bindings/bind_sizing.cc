@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/error.h"
 #include "navit_edge/sizing.h"
 
@@ -42,7 +43,7 @@ void bind_sizing(py::module_& module) {
         const std::int32_t* in = sizes.data();
         std::int32_t* out = grids.mutable_data();
         {
-          py::gil_scoped_release release;
+          ReleasedGil release;
           for (py::ssize_t i = 0; i < count; ++i) {
             const Grid grid = target_of({in[2 * i], in[2 * i + 1]}, preprocess, i);
             out[2 * i] = grid.rows;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "gil.h"
 #include "navit_edge/stream.h"
 #include "py_result.h"
 #include "py_session.h"
@@ -39,7 +40,7 @@ class PyStream {
   }
   ~PyStream() {
     if (result_queue_->here()) {
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       stream_.reset();
     } else {
       (void)stream_.release();  // in a forked child its lock may be held for ever
@@ -53,7 +54,7 @@ class PyStream {
     OwnedImage owned = owned_image(image, "image " + std::to_string(index), result_queue_);
     Pushed pushed = Pushed::kEnded;
     {
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       pushed = stream_->push(std::move(owned), index, std::move(known));
     }
     result_queue_->let_go();
@@ -63,7 +64,7 @@ class PyStream {
   bool await_room(std::size_t bytes) {
     bool room = false;
     {
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       room = stream_->await_room(bytes);
     }
     result_queue_->let_go();  // before the caller takes more
@@ -71,12 +72,12 @@ class PyStream {
   }
 
   const char* push_failed(std::uint64_t index) {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     return name_of(stream_->push_failed(nullptr, index));
   }
 
   const char* push_recalled(const PyResult& result, std::uint64_t index) {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     return name_of(stream_->push_recalled(result.result, index));
   }
 
@@ -85,7 +86,7 @@ class PyStream {
     std::vector<Result> results;
     bool more = false;
     {
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       more = stream_->pop_some(most, std::chrono::microseconds(static_cast<std::int64_t>(wait_ms * 1000)), results);
     }
     result_queue_->let_go();
@@ -100,12 +101,12 @@ class PyStream {
   }
 
   void finish() {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     stream_->finish();
   }
   void cancel() {
     if (!result_queue_->here()) return;
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     stream_->cancel();
   }
 

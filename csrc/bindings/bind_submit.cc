@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/error.h"
 #include "py_session.h"
 
@@ -72,7 +73,7 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   std::optional<std::uint64_t> id;
   try {
     // The GIL changes hands only if this has to wait, or to hash much. Callbacks take none, so they cannot wait for it.
-    std::optional<py::gil_scoped_release> hashing;
+    std::optional<ReleasedGil> hashing;
     if (self.caches && !options.content && hashes_much(owned.view)) hashing.emplace();
     id = self.session->try_submit(owned, options, done);
     hashing.reset();
@@ -80,11 +81,11 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
       WaitOptions wait = interruptible(timeout_s);
       if (!look_up.is_none()) {
         wait.look_up = [&look_up] {
-          const py::gil_scoped_acquire acquire;
+          const HeldGil acquire;
           look_up();
         };
       }
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       id = self.session->try_submit(owned, options, done, wait);
     }
   } catch (...) {  // nothing was taken
@@ -118,6 +119,7 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
       .def("take", &ResultQueue::take)
       .def("take_now", &ResultQueue::take_now)
       .def("flush", &ResultQueue::flush, py::arg("timeout_s"))
+      .def("close", &ResultQueue::close)
       .def_property_readonly("here", &ResultQueue::here);
   session
       .def("submit", &submit, py::arg("image"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
@@ -132,14 +134,14 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
           [](PySession& self, std::optional<double> timeout_s) {
             return self.session->drain(interruptible(timeout_s));
           },
-          py::arg("timeout_s"), py::call_guard<py::gil_scoped_release>())
+          py::arg("timeout_s"), py::call_guard<ReleasedGil>())
       .def(
           "close",
           [](PySession& self) {
             self.session->close();
             self.result_queue->close();
           },
-          py::call_guard<py::gil_scoped_release>())
+          py::call_guard<ReleasedGil>())
       .def_property_readonly("broken", [](const PySession& self) { return text_of(self.session->broken()); })
       .def_readonly("result_queue", &PySession::result_queue);
 }

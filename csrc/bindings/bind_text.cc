@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "gil.h"
 #include "navit_edge/text_encoder.h"
 
 namespace py = pybind11;
@@ -35,7 +36,7 @@ void bind_text(py::module_& module) {
              options.threads = threads;
              options.search.vendor_dirs = std::move(vendor_dirs);
              options.search.install = {{"openvino", "pip install \"navit-edge[openvino]\""}};
-             const py::gil_scoped_release release;
+             const ReleasedGil release;
              return std::make_unique<TextEncoder>(bundle, options);
            }),
            py::arg("bundle"), py::kw_only(), py::arg("engine"), py::arg("threads") = 0, py::arg("vendor_dirs"))
@@ -46,7 +47,7 @@ void bind_text(py::module_& module) {
           [](TextEncoder& encoder, const Ids& ids, const Ids& mask) {
             std::vector<float> rows;
             {
-              const py::gil_scoped_release release;
+              const ReleasedGil release;
               rows = encoder.embed(values_of(ids),
                                    encoder.masks_padding() ? values_of(mask) : std::span<const std::int32_t>{});
             }

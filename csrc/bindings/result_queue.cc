@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "gil.h"
 #include "py_result.h"
 
 namespace py = pybind11;
@@ -60,7 +61,7 @@ py::object ResultQueue::take() {
   Chain<PendingResult> results;
   bool over = false;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     std::unique_lock lock(mutex_);
     done_ = taken_;
     resolved_.notify_all();
@@ -96,7 +97,7 @@ bool ResultQueue::flush(std::optional<double> timeout_s) {
   using Seconds = std::chrono::duration<double>;
   constexpr Seconds kLookUp(0.1);
   const Clock::time_point start = Clock::now();
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   std::unique_lock lock(mutex_);
   const std::uint64_t until = posted_;
   while (done_ < until) {

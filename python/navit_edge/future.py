@@ -30,6 +30,8 @@ _log = logging.getLogger("navit_edge")
 
 
 _open: weakref.WeakSet[Delivery] = weakref.WeakSet()
+#: Delivery threads, with the queues that end them: a session may be gone before its thread is.
+_threads: weakref.WeakKeyDictionary[threading.Thread, _core.ResultQueue] = weakref.WeakKeyDictionary()
 
 
 class Delivery:
@@ -50,6 +52,7 @@ class Delivery:
             if self._thread is None:
                 # It holds the queue only, so that a session that nobody uses any more can go.
                 self._thread = start_thread(_deliver, self.result_queue, name="navit-edge delivery")
+                _threads[self._thread] = self.result_queue
 
     @property
     def here(self) -> bool:
@@ -344,3 +347,7 @@ def _close_all() -> None:
             delivery.close()
         except Exception:  # the others must be closed all the same
             _say("a session could not be closed when the interpreter ended")
+    for thread, result_queue in list(_threads.items()):
+        if result_queue.here:
+            result_queue.close()
+            thread.join()

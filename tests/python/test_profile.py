@@ -11,18 +11,17 @@ import msgspec
 import numpy as np
 import pytest
 from command_line import invoke, words
-from tune_cases import measured, setup, trial
+from tune_cases import ENGINES, made_profile, setup
 
 import navit_edge as ne
-from navit_edge.bundle.identity import hashes_of, model_hash
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.machine.power import Power
 from navit_edge.profile import Machine, Profile, apply_profile, differences, read_profile, this_machine
 from navit_edge.profile.presets import PRESETS
-from navit_edge.profile.schema import SCHEMA_VERSION, BundleFacts, EngineFacts, profile_bytes
+from navit_edge.profile.schema import BundleFacts, profile_bytes
 from navit_edge.tune import recommend
 
-ENGINE = "openvino-cpu-fp32"
+ENGINE = ENGINES[0]
 
 
 @pytest.fixture(scope="module")
@@ -32,31 +31,7 @@ def here() -> Machine:
 
 @pytest.fixture(scope="module")
 def made(job_bundle: Path, here: Machine) -> Profile:
-    """best: all tokens with two threads; balanced and fast: capped ones."""
-    one = setup(ENGINE, threads=1, slots=1)
-    rows = [
-        trial(1.00, 40, setup=setup(ENGINE, threads=2)),
-        trial(0.99, 20, setup=one, policy="token-cap:100"),
-        trial(0.92, 10, setup=one, policy="token-cap:64"),
-    ]
-    manifest = ne.load_manifest(job_bundle)
-    facts = EngineFacts(
-        id=ENGINE,
-        backend="openvino",
-        target="cpu",
-        precision="fp32",
-        dynamic_tokens=True,
-        sha256=hashes_of(manifest, ENGINE),
-    )
-    table = measured(rows, engines=(facts,), reference=ENGINE)
-    return Profile(
-        schema_version=SCHEMA_VERSION,
-        created_by="1",
-        bundle=BundleFacts(name="tiny", model=model_hash(job_bundle)),
-        machine=here,
-        measured=table,
-        advice=recommend(table),
-    )
+    return made_profile(job_bundle, here)
 
 
 @pytest.fixture(scope="module")

@@ -329,6 +329,22 @@ ENDINGS = {
         "    for result in session.stream(RGB for _ in iter(int, 1)): reading.set()\n"
         "threading.Thread(target=read, daemon=True).start(); reading.wait()"
     ),
+    "a run in a thread": (
+        "reading = threading.Event()\n"
+        "def run():\n"
+        "    try:\n"
+        "        while True: session.run([RGB] * 4, progress=lambda *_: reading.set())\n"
+        "    except ne.CancelledError: pass\n"
+        "threading.Thread(target=run, daemon=True).start(); reading.wait()"
+    ),
+    "a session that has just gone": "session.submit(RGB).result(); del session",
+    "a thread that comes back to Python too late": (
+        "import atexit; from navit_edge import future; atexit.unregister(future._close_all)\n"
+        "class Late:\n"
+        "    core, sleep = session._core, time.sleep\n"
+        "    def __del__(self): self.core.close(); Late.sleep(0.2)\n"
+        "session.submit(RGB).result(); _late = Late()"
+    ),
     "an error": "future = session.submit(RGB); raise SystemExit(0)",
 }
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from navit_edge.profile.schema import EngineFacts, Measured, Setup, Trial
+import navit_edge as ne
+from navit_edge.bundle.identity import hashes_of, model_hash
+from navit_edge.profile import Machine, Profile
+from navit_edge.profile.schema import SCHEMA_VERSION, BundleFacts, EngineFacts, Measured, Setup, Trial
+from navit_edge.tune import recommend
 from navit_edge.tune.search import Search, What
 from navit_edge.tune.space import TuneRequest
 from navit_edge.tune.trial import Answer, Figures
@@ -169,3 +174,30 @@ def search(
         "clock": machine.clock,
     }
     return Search(**(values | fields))
+
+
+def made_profile(bundle: Path, machine: Machine) -> Profile:
+    """Of a bundle with the first engine. best: all tokens with two threads; balanced and fast: at most 100 and 64."""
+    engine, one = ENGINES[0], setup(threads=1, slots=1)
+    rows = [
+        trial(1.00, 40, setup=setup(threads=2)),
+        trial(0.99, 20, setup=one, policy="token-cap:100"),
+        trial(0.92, 10, setup=one, policy="token-cap:64"),
+    ]
+    facts = EngineFacts(
+        id=engine,
+        backend="openvino",
+        target="cpu",
+        precision="fp32",
+        dynamic_tokens=True,
+        sha256=hashes_of(ne.load_manifest(bundle), engine),
+    )
+    table = measured(rows, engines=(facts,), reference=engine)
+    return Profile(
+        schema_version=SCHEMA_VERSION,
+        created_by="1",
+        bundle=BundleFacts(name="tiny", model=model_hash(bundle)),
+        machine=machine,
+        measured=table,
+        advice=recommend(table),
+    )

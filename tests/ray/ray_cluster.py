@@ -33,17 +33,16 @@ STORE_BYTES = 80 << 20
 
 
 def main() -> None:
-    os.environ.update(ENVIRONMENT)
+    folder = tempfile.mkdtemp(prefix="ne-ray-")  # a short name: sockets lie in it
+    os.environ.update(ENVIRONMENT, RAY_TMPDIR=folder)  # Ray's own is made by a plain ray.init() only
     from ray.cluster_utils import Cluster
 
-    folder = tempfile.mkdtemp(prefix="ne-ray-")  # a short name: sockets lie in it
     cluster = Cluster()
     common = {"node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES, "include_log_monitor": False}
     try:
         cluster.add_node(
             num_cpus=0,
             include_dashboard=False,
-            temp_dir=folder,
             wait=False,
             _system_config=SYSTEM,
             **common,

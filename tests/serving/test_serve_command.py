@@ -16,11 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from grpc_server import until
+from tune_cases import made_profile
 from typer.testing import CliRunner
 
 from navit_edge.cli.main import app
+from navit_edge.profile import this_machine
+from navit_edge.profile.schema import profile_bytes
 
 COMMAND = [sys.executable, "-m", "navit_edge", "serve"]
 PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 3], "data": [1, 2, 3, 4, 5, 6]}
@@ -135,6 +139,20 @@ def test_it_says_what_it_serves_and_that_it_is_open(job_bundle: Path) -> None:
         assert "/v2" in said
         answer = httpx.get(f"http://127.0.0.1:{port}/v2/models/first/ready", timeout=FOR_EVER_S, trust_env=False)
         assert answer.json() == {"name": "first", "ready": True}
+
+
+def test_it_serves_as_a_profile_says(job_bundle: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_bytes(profile_bytes(made_profile(job_bundle, this_machine(gpu=False))))
+    image = np.zeros((80, 80, 3), np.uint8)  # 400 patches
+    pixels = {"name": "pixels", "datatype": "UINT8", "shape": list(image.shape), "data": image.ravel().tolist()}
+    with served(job_bundle, "--profile", str(profile), "--use", "fast") as server:
+        url = server.says(r"(http://127\.0\.0\.1:\d+)")
+        answer = httpx.post(
+            f"{url}/v2/models/tiny/infer", json={"inputs": [pixels]}, timeout=FOR_EVER_S, trust_env=False
+        ).json()
+    (tokens,) = next(one["data"] for one in answer["outputs"] if one["name"] == "tokens_used")
+    assert 32 < tokens <= 64  # the profile's policy for this use is token-cap:64
 
 
 @pytest.mark.parametrize(

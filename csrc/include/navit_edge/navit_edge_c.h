@@ -222,8 +222,9 @@ NAVIT_EDGE_API int32_t navit_edge_c_get(const navit_edge_c_results* results, siz
                                         navit_edge_c_error* error);
 NAVIT_EDGE_API void navit_edge_c_free_results(navit_edge_c_results* results); /* NULL is left alone */
 
-/* What is open, as a JSON object: version, bundle, engine, precision, device, slots, model (family, width, depth,
- * prefix_tokens, patch_px), outputs (name: columns), budgets, labels, scores, candidates. The caller frees `text`. */
+/* What is open, as a JSON object: version, bundle, engine, precision, device, slots, threads, model (family, width,
+ * depth, prefix_tokens, patch_px), outputs (name: columns), budgets, labels, scores, candidates. The caller frees
+ * `text`. */
 NAVIT_EDGE_API int32_t navit_edge_c_describe(navit_edge_c_session* session, char** text, navit_edge_c_error* error);
 /* What it has done, in Prometheus's text format (docs/metrics.md). The caller frees `text`. */
 NAVIT_EDGE_API int32_t navit_edge_c_prometheus(navit_edge_c_session* session, char** text, navit_edge_c_error* error);

@@ -195,6 +195,7 @@ std::string describe(const Session& session) {
   out["precision"] = engine.precision;
   out["device"] = session.device();
   out["slots"] = session.slots();
+  out["threads"] = session.threads();
   out["model"] = {{"family", manifest.model.family},
                   {"width", manifest.model.width},
                   {"depth", manifest.model.depth},

@@ -305,6 +305,7 @@ TEST_CASE("it describes what is open, and says which library it is") {
   CHECK(json["version"] == navit_edge_c_version());
   CHECK(json["engine"] == "fake-cpu-fp32");
   CHECK(json["device"] == "an abacus");
+  CHECK(json["threads"] == 2);
   CHECK(json["model"]["width"] == 5);
   CHECK(json["model"]["patch_px"] == 4);
   CHECK(json["outputs"] == nlohmann::json{{"logits", 3}, {"embedding", 5}, {"tokens", 5}});

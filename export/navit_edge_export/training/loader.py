@@ -20,6 +20,7 @@ from navit_edge_export.training.token_drop import choose_patches, keep_tokens
 
 if TYPE_CHECKING:
     import torch
+    from torch.utils.data import DataLoader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,29 +149,46 @@ class PackMaker:
         return mixed, targets
 
 
-def load(maker: PackMaker, steps: Sequence[Step], *, workers: int = 0) -> Iterator[tuple[Step, list[TrainingPack]]]:
-    """The packs of each step, in order, made by ``workers`` processes ahead of time (0: here, when they are asked for).
+class Loader:
+    """The packs of steps, in order, made by ``workers`` processes ahead of time (0: here, when they are asked for).
 
-    A step whose images all fail has no packs.
+    The processes start with the first steps and serve until ``close``. None is a fork of this one, which has threads:
+    each has a copy of ``maker``, and a program that has workers needs ``if __name__ == "__main__"``, as for
+    ``multiprocessing``.
     """
-    flat = [spec for step in steps for spec in step.packs]
-    made = iter(_from_workers(maker, flat, workers) if workers else map(maker.__getitem__, flat))
-    for step in steps:
-        packs = [next(made) for _ in step.packs]
-        yield step, [one for one in packs if one is not None]
+
+    def __init__(self, maker: PackMaker, *, workers: int = 0) -> None:
+        self._maker = maker
+        self._specs: list[PackSpec] = []
+        self._made = _in_processes(maker, self._specs, workers) if workers else None
+
+    def packs(self, steps: Sequence[Step]) -> Iterator[tuple[Step, list[TrainingPack]]]:
+        """Each step with its packs; one whose images all fail has none. Only one such iterator is in use at a time."""
+        self._specs[:] = [spec for step in steps for spec in step.packs]
+        made = iter(self._made) if self._made is not None else map(self._maker.__getitem__, self._specs)
+        for step in steps:
+            packs = [next(made) for _ in step.packs]
+            yield step, [one for one in packs if one is not None]
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._made = None
 
 
-def _from_workers(maker: PackMaker, specs: list[PackSpec], workers: int) -> Iterator[TrainingPack | None]:
+def _in_processes(maker: PackMaker, specs: list[PackSpec], workers: int) -> DataLoader[Any]:
+    from multiprocessing import get_all_start_methods
+
     from torch.utils.data import DataLoader
 
-    loader: DataLoader[Any] = DataLoader(
+    return DataLoader(
         maker,  # type: ignore[arg-type]
         sampler=specs,
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
+        persistent_workers=True,
+        multiprocessing_context="forkserver" if "forkserver" in get_all_start_methods() else "spawn",
     )
-    return iter(loader)
 
 
 def _unchanged(item: Any) -> Any:

@@ -23,7 +23,7 @@ from navit_edge_export.training.dataset import Dataset
 from navit_edge_export.training.distillation import Distillation, load_embeddings
 from navit_edge_export.training.distributed import Rank, device_of, gathered, wrapped
 from navit_edge_export.training.ema import Ema
-from navit_edge_export.training.loader import PackMaker, TrainingPack, load
+from navit_edge_export.training.loader import Loader, PackMaker, TrainingPack
 from navit_edge_export.training.monitor import Monitor
 from navit_edge_export.training.objective import Objective
 from navit_edge_export.training.packing import Efficiency, Step, TransformerCost, WindowPlanner, gather_steps
@@ -95,7 +95,7 @@ class Run:
             packing=recipe.packing,
             seed=recipe.seed,
         )
-        self.maker = PackMaker(
+        maker = PackMaker(
             dataset=data,
             patch_px=config.patch_px,
             prefix_tokens=config.prefix_tokens,
@@ -104,6 +104,7 @@ class Run:
             choice=recipe.drop.choice,
             seed=recipe.seed,
         )
+        self.loader = Loader(maker, workers=recipe.workers)
         self.cost = TransformerCost(
             width=config.width, mlp_width=config.mlp_width, depth=config.depth, padded=recipe.lowering == "padded"
         )
@@ -138,7 +139,7 @@ class Run:
             ranks=self.rank.ranks,
         )
         left = steps[place.done : place.done + self.recipe.rate.steps - place.step]
-        for step, made in load(self.maker, left, workers=self.recipe.workers):
+        for step, made in self.loader.packs(left):
             yield step, [self._thinned(pack) for pack in made]
         if place.done >= len(steps):
             self.losses_before = self.losses.copy()
@@ -184,6 +185,7 @@ class Run:
 
     def close(self) -> None:
         """No more steps."""
+        self.loader.close()
         if self.curve is not None:
             self.curve.close()
 
