@@ -41,7 +41,11 @@ GraphSpec graph_with(const std::vector<std::string>& inputs, std::int32_t patch_
   graph.id = "pack";
   if (inputs.empty()) graph.inputs.assign(contract.begin(), contract.end());
   for (const std::string& name : inputs) {
-    graph.inputs.push_back(contract[static_cast<std::size_t>(parse_word<GraphInput>(name))]);
+    const GraphInput input = parse_word<GraphInput>(name);
+    if (input >= GraphInput::kMergeGroups) {
+      throw InvalidInput("input " + name + " is of graphs that merge tokens; expected a bundle's packer for it");
+    }
+    graph.inputs.push_back(contract[static_cast<std::size_t>(input)]);
   }
   return graph;
 }

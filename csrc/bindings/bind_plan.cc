@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <array>
 #include <tuple>
 
 #include "bindings.h"
@@ -83,15 +84,20 @@ void bind_plan(py::module_& module) {
 
   module.def(
       "assumed_cost",
-      [](std::int32_t width, std::int32_t depth, std::int32_t mlp_width, const std::string& target) {
+      [](std::int32_t width, std::int32_t depth, std::int32_t mlp_width, const std::string& target,
+         const std::array<std::int32_t, 3>& merging) {
         ModelSpec model;
         model.width = width;
         model.depth = depth;
         model.mlp_width = mlp_width;
+        const auto [layer, kept, of] = merging;
+        if (kept > 0) model.merging = MergingSpec{layer, kept, of, 0};
         const BudgetCost cost = assumed_cost(model, target.starts_with("cpu") ? DeviceKind::kCpu : DeviceKind::kGpu);
         return Triple{cost.fixed_us, cost.us_per_token, cost.us_per_score};
       },
-      py::kw_only(), py::arg("width"), py::arg("depth"), py::arg("mlp_width"), py::arg("target"));
+      py::kw_only(), py::arg("width"), py::arg("depth"), py::arg("mlp_width"), py::arg("target"),
+      py::arg("merging") = py::make_tuple(0, 0, 0),
+      "merging: (layer, kept, of) of a model that merges tokens; zeros of others.");
 }
 
 }  // namespace navit_edge::bindings

@@ -16,10 +16,11 @@ import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
+from navit_edge.bundle.merging import Merging
 from navit_edge.compile import packed_attention as packed
 from navit_edge.errors import InvalidInputError
 from navit_edge_export.packed_model import PackedModel
-from navit_edge_export.preprocess import GRAPH_INPUTS, pack
+from navit_edge_export.preprocess import graph_inputs, pack
 
 OPSET = 20  # the first with Gelu as one op; TensorRT from 10.0, OpenVINO and ONNX Runtime take it
 #: What a bundle holds unless more is asked for: ``packed`` runs nowhere but on a TensorRT that has its kernel.
@@ -31,6 +32,13 @@ _DYNAMIC = {
     "attention_index": {0: "N", 1: "L"},
     "token_index": {0: "T"},
     "cu_seqlens": {0: "N1"},
+    "merge_groups": {0: "G"},
+    "merge_counts": {0: "G"},
+    "merge_rows": {0: "M"},
+    "merge_slots": {0: "T"},
+    "merge_segment_ids": {0: "M"},
+    "merge_attention_index": {0: "N", 1: "A"},
+    "merge_token_index": {0: "M"},
 }
 #: torch cannot tie an extent to another called N (sympy has a function of that name): its name there -> here.
 _LENGTHS = {"N1": "N+1", "N1 + 1": "N+2"}
@@ -40,9 +48,10 @@ _LENGTHS |= {f"{left}T//{parts}{right}": f"T/{parts}" for parts in (4, 9, 16) fo
 def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]) -> ir.Model:
     """One graph, weights inside: inputs and outputs as in the contract, T, N and L dynamic, the final tokens named
     ``tokens`` whether or not they are an output. ``graph_model`` has its patch embedding folded."""
-    names = GRAPH_INPUTS[lowering]
-    sample = _sample_inputs(graph_model)
-    dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1")}
+    merging = None if graph_model.merging is None else graph_model.merging.merging
+    names = graph_inputs(lowering, merging)
+    sample = _sample_inputs(graph_model, merging)
+    dims = {letter: torch.export.Dim(letter) for letter in ("T", "N", "L", "N1", "G", "M", "A")}
     traced = [*outputs] if "tokens" in outputs else [*outputs, "tokens"]
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -59,6 +68,11 @@ def export_graph(graph_model: PackedModel, lowering: str, outputs: Sequence[str]
         raise RuntimeError("torch.onnx.export returned nothing; this is a bug in the exporter")
     model = program.model
     tidy(model, outputs)
+    if merging is not None:
+        words = merging.shapes(graph_model.config.prefix_tokens)
+        for value in model.graph.inputs:
+            assert value.shape is not None
+            value.shape = ir.Shape(words.get(str(dim), dim) for dim in value.shape)
     return model
 
 
@@ -79,8 +93,30 @@ class _Outputs(nn.Module):
         attention_index: Tensor | None = None,
         token_index: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
+        merge_groups: Tensor | None = None,
+        merge_counts: Tensor | None = None,
+        merge_rows: Tensor | None = None,
+        merge_slots: Tensor | None = None,
+        merge_segment_ids: Tensor | None = None,
+        merge_attention_index: Tensor | None = None,
+        merge_token_index: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        results = self.model(patches, positions, segment_ids, grid_hw, attention_index, token_index, cu_seqlens)
+        results = self.model(
+            patches,
+            positions,
+            segment_ids,
+            grid_hw,
+            attention_index,
+            token_index,
+            cu_seqlens,
+            merge_groups,
+            merge_counts,
+            merge_rows,
+            merge_slots,
+            merge_segment_ids,
+            merge_attention_index,
+            merge_token_index,
+        )
         return tuple(results[name] for name in self.outputs)
 
 
@@ -147,14 +183,15 @@ def for_graph(model: PackedModel) -> PackedModel:
     return graph_model
 
 
-def _sample_inputs(model: PackedModel) -> dict[str, Tensor]:
+def _sample_inputs(model: PackedModel, merging: Merging | None) -> dict[str, Tensor]:
     """Three small images; every extent differs and none is 0 or 1, which torch would fix."""
     config, side = model.config, model.block_side
     grids = [(2 * side, 3 * side), (3 * side, 4 * side), (1 * side, 5 * side)]
     images = [np.zeros((r * config.patch_px, c * config.patch_px, config.channels), np.uint8) for r, c in grids]
     prefix = config.prefix_tokens
     sample = pack(images, patch_px=config.patch_px, prefix_tokens=prefix, padding_tokens=2, frames=model.frames)
-    return {name: torch.from_numpy(array) for name, array in sample.inputs().items()}
+    inputs = sample.inputs(merging, prefix_tokens=prefix)
+    return {name: torch.from_numpy(array) for name, array in inputs.items()}
 
 
 def tidy(model: ir.Model, outputs: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import onnx
 from navit_edge.bundle import publish
 from navit_edge.bundle import sizing_rule as sizings
 from navit_edge.bundle.manifest import (
+    MERGING_SCHEMA,
     SCHEMA_VERSION,
     TEXT_SCHEMA_MINOR,
     Graph,
@@ -25,6 +26,7 @@ from navit_edge.bundle.manifest import (
     Sizing,
     for_processor,
 )
+from navit_edge.bundle.merging import MOST_GROUP, Merging, parse_merging
 from navit_edge.errors import InvalidInputError
 from navit_edge.text import key_of, shown
 from navit_edge.token_parts import layers_of
@@ -87,6 +89,7 @@ def export_bundle(
     outputs: Sequence[str] | None = None,
     lowerings: Sequence[str] = DEFAULT_LOWERINGS,
     text: ImportedText | None = None,
+    merge: str | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -114,6 +117,8 @@ def export_bundle(
         (``navit_edge.token_parts``). By default "projected"; of a model without it all that give one row per image;
         of one without these its tokens.
     lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
+    merge: "LAYER:KEEP" or "LAYER:KEEP:METHOD": after the attention of that block, from 0, each image keeps this part of
+        its patches, similar ones merged (docs/tokens.md).
     text: A text tower that becomes a graph beside them (docs/zero-shot.md).
 
     Raises InvalidInputError: options that do not fit the model.
@@ -134,6 +139,7 @@ def export_bundle(
     _check_processor(processor, resample)
     if isinstance(model, PackedModel):
         _check_merge(model, rule)
+    merging = _chosen_merging(merge, wanted, rule)
     _check_word("alpha", alpha, ALPHA_RULES)
     _check_background(background)
     _check_word("orientation", orientation, ORIENTATIONS)
@@ -147,6 +153,8 @@ def export_bundle(
             model = NaViT(model, seed=seed)
         graph_model = for_graph(model)
         graph_model.token_parts = parts
+        if merging is not None:
+            graph_model.with_merging(merging)
         parameters = {parameter for parameter, _ in graph_model.named_parameters()}
         (staging / "graphs").mkdir()
         graphs = []
@@ -199,6 +207,9 @@ def export_bundle(
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)
         if model.scores != "softmax":
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, scores=model.scores)
+        if merging is not None:
+            model_record = msgspec.structs.replace(manifest.model, merging=merging)
+            manifest = msgspec.structs.replace(manifest, schema_version=MERGING_SCHEMA, model=model_record)
         publish.seal(staging, manifest)
     report("done", steps, steps)
     return Path(out)
@@ -219,6 +230,18 @@ def _chosen_lowerings(lowerings: Sequence[str]) -> tuple[Lowering, ...]:
             "each once"
         )
     return tuple(name for name in LOWERINGS if name in lowerings)
+
+
+def _chosen_merging(merge: str | None, lowerings: Sequence[str], sizing: Sizing) -> Merging | None:
+    if merge is None:
+        return None
+    if "packed" in lowerings:
+        raise InvalidInputError(
+            "merge and the lowering packed: its lengths behind the merge are no input of a graph; expected the "
+            "lowerings masked and padded"
+        )
+    longest = sizing.max_tokens or MOST_GROUP
+    return parse_merging(merge, longest=longest)
 
 
 def _token_parts(model: PackedModel | NaViTConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:

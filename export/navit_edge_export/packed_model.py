@@ -12,16 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from navit_edge import vocabulary
+from navit_edge.bundle.merging import Merging
 from navit_edge.errors import InvalidInputError
 from navit_edge.token_parts import layers_of
 from navit_edge.vocabulary import LOWERINGS, Scores
 from navit_edge_export.layers.attention import Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
+from navit_edge_export.layers.blocks import Block
 from navit_edge_export.layers.embed import PatchLayer
 from navit_edge_export.layers.merging import PatchMerger, Projector
 from navit_edge_export.layers.pooling import Segments
+from navit_edge_export.layers.token_merging import Merged, MergeInputs, TokenMerging
 from navit_edge_export.positions import grid_of_tokens
 from navit_edge_export.positions.rotary import Rotation
-from navit_edge_export.preprocess import GRAPH_INPUTS, pack
+from navit_edge_export.preprocess import graph_inputs, pack
 
 OUTPUTS = ("logits", "embedding", "tokens")  # those that a config names; a model's parts give the others
 
@@ -141,6 +144,7 @@ class PackedModel(nn.Module):
         self.deepstack = nn.ModuleDict({str(block): part for block, part in (deepstack or {}).items()})
         self.windows = windows
         self.scores: Scores = "softmax"  # what the score of a class is
+        self.merging: TokenMerging | None = None
         self.token_parts: tuple[str, ...] = ("tokens",)  # what a row of the output "tokens" holds (token_parts.py)
 
     @property
@@ -182,10 +186,17 @@ class PackedModel(nn.Module):
         attention_index: Tensor | None = None,
         token_index: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
+        merge_groups: Tensor | None = None,
+        merge_counts: Tensor | None = None,
+        merge_rows: Tensor | None = None,
+        merge_slots: Tensor | None = None,
+        merge_segment_ids: Tensor | None = None,
+        merge_attention_index: Tensor | None = None,
+        merge_token_index: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """One pack (the graph contract): patches [T, F] uint8, positions [T, 2], segment_ids [T], grid_hw [N, 2] and,
         for the padded lowering, attention_index [N, L] and token_index [T], for the packed one cu_seqlens [N+1], all
-        int32.
+        int32. With ``merging``, too, what the host says of it (``navit_edge.bundle.merging.merge_inputs``).
 
         Returns "tokens" [T, D] ([T / m^2, D'] with a merger; wider with more ``token_parts``) and, as far as the model
         has them, "projected" [T / m^2, D'], "deepstack" [T / m^2, layers, D'], "embedding" [N, D] and "logits"
@@ -196,6 +207,7 @@ class PackedModel(nn.Module):
         tokens = self.embed_tokens(patches, positions, token_grid)
         rotation = None if self.rotary is None else self.rotary(positions, token_grid)
         inner = lowering
+        merged: Merged | None = None
         parts: dict[str, list[Tensor]] = {}
         stack: list[Tensor] = []
         if self.windows is not None and token_grid is not None:
@@ -203,14 +215,32 @@ class PackedModel(nn.Module):
         for index, block in enumerate(self.blocks):
             own: Rotation | None = rotation[index] if isinstance(rotation, list) else rotation
             full = self.windows is None or index in self.windows.full_blocks
-            tokens = block(tokens, lowering if full else inner, own)
+            if self.merging is not None and index == self.merging.merging.layer:
+                given = _merge_inputs(
+                    merge_groups,
+                    merge_counts,
+                    merge_rows,
+                    merge_slots,
+                    merge_segment_ids,
+                    merge_attention_index,
+                    merge_token_index,
+                )
+                assert isinstance(block, Block)
+                tokens, keys = block.attended(tokens, lowering, own)
+                merged = self.merging(tokens, positions, keys, given)
+                tokens, inner = block.after_attention(merged.tokens), _lowering_after(given, merged)
+                lowering, segment_ids, positions = inner, given.segment_ids, merged.positions
+            else:
+                tokens = block(tokens, lowering if full else inner, own)
             if str(index) in self.deepstack:
                 stack.append(self.deepstack[str(index)](tokens, positions, token_grid))
             for name in self.token_parts:
                 if index in layers_of(name):
-                    parts.setdefault(name, []).append(tokens)
+                    parts.setdefault(name, []).append(tokens if merged is None else merged.unmerge(tokens))
         tokens = self.norm(tokens)
         final = tokens if self.merger is None else self.merger(tokens, positions, token_grid)
+        if merged is not None:
+            final = merged.unmerge(tokens)
         parts["tokens"] = [final]
         found = [part for name in self.token_parts for part in parts[name]]
         outputs = {"tokens": torch.cat(found, dim=1) if len(found) > 1 else found[0]}
@@ -220,7 +250,8 @@ class PackedModel(nn.Module):
             outputs["deepstack"] = torch.stack(stack, dim=1)
         if self.pooling is not None:
             make = Segments if self.pools_prefix else Segments.of_patches
-            pooled = self.pooling(tokens, make(segment_ids, positions, grid_hw.shape[0]))
+            sizes = None if merged is None else merged.sizes
+            pooled = self.pooling(tokens, make(segment_ids, positions, grid_hw.shape[0], sizes))
             outputs["embedding"] = pooled if self.pooled_norm is None else self.pooled_norm(pooled)
             if self.head is not None:
                 outputs["logits"] = self.head(outputs["embedding"])
@@ -238,6 +269,28 @@ class PackedModel(nn.Module):
         ready: Tensor = tokens if self.pre_norm is None else self.pre_norm(tokens)
         return ready
 
+    def with_merging(self, merging: Merging) -> None:
+        """Merges tokens from now on. Raises InvalidInputError: the model has no such block, or cannot merge."""
+        depth = len(self.blocks)
+        if not 0 <= merging.layer < depth:
+            raise InvalidInputError(
+                f"merge names block {merging.layer}; {self.family} has the blocks 0 to {depth - 1}; name one of them"
+            )
+        reasons = {
+            "its blocks turn queries and keys by each token's place, and a merged token has several": self.rotary,
+            "its blocks attend inside windows, and a merged token may lie in several": self.windows,
+            "rows of its outputs are blocks of patches": self.merger or self.projector or (self.deepstack or None),
+            "its blocks are of a kind that cannot stop between attention and MLP": (
+                None if type(self.blocks[merging.layer]) is Block else self.blocks[merging.layer]
+            ),
+        }
+        for reason, found in reasons.items():
+            if found is not None:
+                raise InvalidInputError(
+                    f"{self.family} cannot merge tokens: {reason}; leave merge out, or give its images fewer tokens"
+                )
+        self.merging = TokenMerging(merging, depth)
+
     def _uses_grid(self) -> bool:
         parts = (self.positions, self.rotary, self.merger, self.projector, *self.deepstack.values())
         return self.windows is not None or any(part is not None and bool(part.uses_grid) for part in parts)
@@ -249,9 +302,10 @@ class PackedModel(nn.Module):
             raise InvalidInputError(f'lowering "{lowering}" is unknown; expected one of {", ".join(LOWERINGS)}')
         config = self.config
         packed = pack(images, patch_px=config.patch_px, prefix_tokens=config.prefix_tokens, frames=self.frames)
-        inputs = packed.inputs()
+        merging = None if self.merging is None else self.merging.merging
+        inputs = packed.inputs(merging, prefix_tokens=config.prefix_tokens)
         device = next(self.parameters()).device
-        tensors = {name: torch.from_numpy(inputs[name]).to(device) for name in GRAPH_INPUTS[lowering]}
+        tensors = {name: torch.from_numpy(inputs[name]).to(device) for name in graph_inputs(lowering, merging)}
         outputs: dict[str, Tensor] = self(**tensors)
         return outputs
 
@@ -268,3 +322,20 @@ def choose_lowering(
     if cu_seqlens is not None:
         return PackedLowering(cu_seqlens, segment_ids)
     return MaskedLowering(segment_ids)
+
+
+def _merge_inputs(*given: Tensor | None) -> MergeInputs:
+    groups, counts, rows, slots, segment_ids, attention_index, token_index = given
+    if groups is None or counts is None or rows is None or slots is None or segment_ids is None:
+        raise InvalidInputError(
+            "the model merges tokens and was not told which; expected the inputs of navit_edge.bundle.merging"
+        )
+    return MergeInputs(groups, counts, rows, slots, segment_ids, attention_index, token_index)
+
+
+def _lowering_after(given: MergeInputs, merged: Merged) -> Lowering:
+    """Attention behind a merge, in which a key counts as often as it has patches."""
+    bias = merged.sizes.log()
+    if given.attention_index is not None and given.token_index is not None:
+        return PaddedLowering(given.attention_index, given.token_index, bias)
+    return MaskedLowering(given.segment_ids, bias)

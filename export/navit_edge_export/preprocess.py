@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from navit_edge.bundle.merging import MERGE_INPUTS, Merging, merge_inputs
 from navit_edge.bundle.sizing_rule import Sizing
 from navit_edge.errors import InvalidInputError
 from navit_edge.vocabulary import PROCESSOR_FILTERS, Processor
@@ -156,9 +157,20 @@ class Pack:
         """Tokens of each image, prefix tokens included: N integers."""
         return [int(n) for n in np.diff(self.cu_seqlens)]
 
-    def inputs(self) -> dict[str, npt.NDArray[np.uint8] | npt.NDArray[np.int32]]:
-        """All graph inputs by name; a graph takes those it lists."""
-        return {name: getattr(self, name) for name in INPUT_NAMES}
+    def inputs(
+        self, merging: Merging | None = None, *, prefix_tokens: int = 0
+    ) -> dict[str, npt.NDArray[np.uint8] | npt.NDArray[np.int32]]:
+        """All graph inputs by name; a graph takes those it lists. Those of a merge, too, if there is one."""
+        found = {name: getattr(self, name) for name in INPUT_NAMES}
+        if merging is not None:
+            found |= merge_inputs(
+                merging,
+                self.lengths,
+                prefix_tokens=prefix_tokens,
+                tokens=len(self.patches),
+                longest=self.attention_index.shape[1],
+            )
+        return found
 
 
 INPUT_NAMES = ("patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index", "cu_seqlens")
@@ -168,6 +180,12 @@ GRAPH_INPUTS = {
     "padded": INPUT_NAMES[:6],
     "packed": (*INPUT_NAMES[:4], "cu_seqlens"),
 }
+
+
+def graph_inputs(lowering: str, merging: Merging | None = None) -> tuple[str, ...]:
+    """What a graph may list; ``merging``: of a model that merges tokens."""
+    merges = () if merging is None else MERGE_INPUTS if lowering == "padded" else MERGE_INPUTS[:5]
+    return (*GRAPH_INPUTS[lowering], *merges)
 
 
 def pack(

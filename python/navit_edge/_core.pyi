@@ -528,7 +528,9 @@ def cpu_limits(root: str | PathLike[str] = "/") -> tuple[int, float | None, int,
 
 spare_outputs: int
 
-def assumed_cost(*, width: int, depth: int, mlp_width: int, target: str) -> tuple[float, float, float]: ...
+def assumed_cost(
+    *, width: int, depth: int, mlp_width: int, target: str, merging: tuple[int, int, int] = (0, 0, 0)
+) -> tuple[float, float, float]: ...
 def complexity(image: npt.NDArray[np.uint8] | Pixels, alpha: str, background: tuple[int, int, int]) -> float: ...
 def choose_grids(
     bundle: str,

@@ -32,6 +32,8 @@ BEYOND_A_SCHEMA = {
         "rows of tokens with token_merge", "rows of projected", "rows of deepstack",
         "one class for each of the", "multiples of the patch side",
         "min_pixels <= max_pixels", "merge * merge",
+        "merging.layer is ", "merging.kept is ", "merging.group is ", "that model.merging gives it",
+        '"T*7/20+1N"; expected', "model.merging beside it", "a token_merge of 1 beside it",
         "target_tokens is ", "longest is ", "budgets that ascend", "has budgets",
     ),
 }  # fmt: skip

@@ -17,11 +17,16 @@
 
 namespace navit_edge {
 
-/// One dimension of a graph tensor: a fixed extent, or one of "T", "T/4", "T/9", "T/16", "N", "L", "N+1".
+/// One dimension of a graph tensor: a fixed extent, or one of "T", "T/4", "T/9", "T/16", "N", "L", "N+1"; of a model
+/// that merges tokens also "T*1/2+1N" or "L*1/2+1".
 struct Dim {
   char symbol = '\0';       // 'T', 'N', 'L', or '\0' for a fixed extent
   std::int64_t extent = 0;  // the fixed extent; with a symbol, what is added to it: 1 in "N+1"
   std::int64_t parts = 1;   // with a symbol, what it is divided by, rounding down: 4 in "T/4"
+  std::int64_t times = 1;   // what it is multiplied by before that
+  std::int64_t images = 0;  // what is added for each image of the pack: 1 in "T*1/2+1N"
+
+  friend bool operator==(const Dim&, const Dim&) = default;
 };
 
 struct TensorSpec {
@@ -152,6 +157,24 @@ struct FileSpec {
   std::uint64_t bytes = 0;
 };
 
+/// Merging of similar tokens inside the model (docs/tokens.md): an image of n patches keeps ceil(kept / of * n) tokens
+/// behind the attention of a block. Tokens merge inside groups of at most `group` patches of one image.
+struct MergingSpec {
+  std::int32_t layer = 0;
+  std::int32_t kept = 1;
+  std::int32_t of = 1;
+  std::int32_t group = 0;
+
+  /// Each so many-th token of a group is one that others merge into.
+  [[nodiscard]] std::int32_t stride() const noexcept { return (of + kept - 1) / kept; }
+  /// Tokens that are left of an image's patches.
+  [[nodiscard]] std::int64_t kept_of(std::int64_t patches) const noexcept { return (kept * patches + of - 1) / of; }
+  /// Tokens that a group leaves, at most.
+  [[nodiscard]] std::int64_t slots() const noexcept {
+    return kept_of(group) + 1 < group ? kept_of(group) + 1 : std::int64_t{group};
+  }
+};
+
 struct ModelSpec {
   std::string family;
   std::int32_t width = 0;          // D
@@ -163,6 +186,8 @@ struct ModelSpec {
   // The same of "projected" and "deepstack"; 1 if there is none. The rows of the graphs' outputs say it: T, T/4, …
   std::int32_t projected_merge = 1;
   std::int32_t deepstack_merge = 1;
+
+  std::optional<MergingSpec> merging;
 
   /// Of an output that has rows for each image's patches; 1 of others.
   [[nodiscard]] std::int32_t merge_of(GraphOutput output) const noexcept;

@@ -87,6 +87,11 @@ enum class Lowering : std::int32_t { kMasked, kPadded, kPacked };
 template <>
 inline constexpr Words<3> kWords<Lowering>{"lowering", {"masked", "padded", "packed"}};
 
+/// By what the tokens that merge are chosen (docs/tokens.md).
+enum class MergeMethod : std::int32_t { kTome, kPitome };
+template <>
+inline constexpr Words<2> kWords<MergeMethod>{"method", {"tome", "pitome"}};
+
 enum class Quantization : std::int32_t { kNone, kInt8, kFp8 };
 template <>
 inline constexpr Words<3> kWords<Quantization>{"quantization", {"none", "int8", "fp8"}};
@@ -141,10 +146,19 @@ enum class GraphInput : std::int32_t {
   kAttentionIndex,
   kTokenIndex,
   kCuSeqlens,
+  kMergeGroups,  // this and what follows: of graphs that merge tokens (docs/tokens.md)
+  kMergeCounts,
+  kMergeRows,
+  kMergeSlots,
+  kMergeSegmentIds,
+  kMergeAttentionIndex,
+  kMergeTokenIndex,
 };
 template <>
-inline constexpr Words<7> kWords<GraphInput>{
-    "input", {"patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index", "cu_seqlens"}};
+inline constexpr Words<14> kWords<GraphInput>{
+    "input",
+    {"patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index", "cu_seqlens", "merge_groups",
+     "merge_counts", "merge_rows", "merge_slots", "merge_segment_ids", "merge_attention_index", "merge_token_index"}};
 enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens, kProjected, kDeepstack };
 template <>
 inline constexpr Words<5> kWords<GraphOutput>{"output", {"logits", "embedding", "tokens", "projected", "deepstack"}};

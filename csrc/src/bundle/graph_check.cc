@@ -5,26 +5,34 @@
 #include <string>
 #include <string_view>
 
+#include "bundle/merge_shapes.h"
 #include "navit_edge/error.h"
 
 namespace navit_edge {
 namespace {
 
 /// A tensor of the contract. `letters`: one a dimension; '2' and 'F' are extents, '+' is N+1, 'M' is T or a part of it,
-/// 'D' is any fixed extent.
+/// 'D' is any fixed extent, 'R' and 'A' what a merge of tokens leaves of T and L (merge_shapes.h says which).
 struct Contract {
   DType dtype;
   std::string_view letters;
 };
 
 /// [GraphInput]
-constexpr std::array<Contract, 7> kInputs{{{DType::kUInt8, "TF"},
-                                           {DType::kInt32, "T2"},
-                                           {DType::kInt32, "T"},
-                                           {DType::kInt32, "N2"},
-                                           {DType::kInt32, "NL"},
-                                           {DType::kInt32, "T"},
-                                           {DType::kInt32, "+"}}};
+constexpr std::array<Contract, 14> kInputs{{{DType::kUInt8, "TF"},
+                                            {DType::kInt32, "T2"},
+                                            {DType::kInt32, "T"},
+                                            {DType::kInt32, "N2"},
+                                            {DType::kInt32, "NL"},
+                                            {DType::kInt32, "T"},
+                                            {DType::kInt32, "+"},
+                                            {DType::kInt32, "RD"},
+                                            {DType::kInt32, "R2"},
+                                            {DType::kInt32, "R"},
+                                            {DType::kInt32, "T"},
+                                            {DType::kInt32, "R"},
+                                            {DType::kInt32, "NA"},
+                                            {DType::kInt32, "R"}}};
 /// [GraphOutput]
 constexpr std::array<Contract, 5> kOutputs{{{DType::kFloat32, "ND"},
                                             {DType::kFloat32, "ND"},
@@ -34,6 +42,7 @@ constexpr std::array<Contract, 5> kOutputs{{{DType::kFloat32, "ND"},
 
 std::string dim_in_words(const Dim& dim) {
   if (dim.symbol == '\0') return std::to_string(dim.extent);
+  if (dim.images > 0 || dim.times > 1) return merge_word(dim);
   return dim.symbol + (dim.parts != 1 ? "/" + std::to_string(dim.parts) : std::string()) +
          (dim.extent != 0 ? "+" + std::to_string(dim.extent) : std::string());
 }
@@ -56,11 +65,15 @@ bool dim_is(const Dim& dim, char letter, std::int64_t patch_values) {
       return dim.symbol == '\0';
     case '+':
       return dim.symbol == '\0' || (dim.symbol == 'N' && dim.extent == 1);
+    case 'R':
+      return dim.symbol == '\0' || (dim.symbol == 'T' && dim.images > 0);
+    case 'A':
+      return dim.symbol == '\0' || (dim.symbol == 'L' && dim.extent > 0);
     case 'M':
-      return dim.symbol == '\0' || (dim.symbol == 'T' && dim.extent == 0);
+      return dim.symbol == '\0' || (dim.symbol == 'T' && dim.extent == 0 && dim.images == 0);
     default:
-      return dim.symbol == '\0' ||
-             (dim.symbol == letter && dim.extent == 0 && dim.parts == 1);  // an extent: a graph for one budget
+      return dim.symbol == '\0' || (dim.symbol == letter && dim.extent == 0 && dim.parts == 1 &&
+                                    dim.images == 0);  // an extent: a graph for one budget
   }
 }
 

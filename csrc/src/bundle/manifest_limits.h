@@ -6,10 +6,10 @@
 
 namespace navit_edge {
 
-/// What this version reads and writes: docs/compatibility.md says what raises which. Both major versions have the same
+/// What this version reads and writes: docs/compatibility.md says what raises which. All major versions have the same
 /// minor ones.
 inline constexpr std::int64_t kLeastSchemaVersion = 1;
-inline constexpr std::int64_t kSchemaVersion = 2;
+inline constexpr std::int64_t kSchemaVersion = 3;
 inline constexpr std::int64_t kSchemaMinor = 1;
 
 /// The most that a manifest may hold, beside its bytes and what json_text.h says. Far above what export and
@@ -27,6 +27,8 @@ struct ManifestLimits {
   std::int32_t images = 1 << 24;  // of a budget
   std::int32_t width = 1 << 20;   // of the model
   std::int32_t layers = 1 << 16;  // of the model; its heads, too
+  std::int32_t merge_fraction = 1000;
+  std::int32_t merge_group = 1024;
 };
 inline constexpr ManifestLimits kManifestLimits;
 

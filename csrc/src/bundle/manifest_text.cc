@@ -53,8 +53,27 @@ std::int32_t mlp_width(const JsonReader& model, std::int32_t width) {
   return 4 * width;
 }
 
-ModelSpec read_model(const JsonReader& json) {
-  json.only({"family", "width", "depth", "heads", "prefix_tokens", "parameters", "token_merge", "config"});
+/// A field of schema 3: readers of earlier ones do not know what the graphs take.
+MergingSpec read_merging(const JsonReader& json, const JsonReader& manifest_json, const ModelSpec& model) {
+  json.only({"layer", "kept", "of", "group", "method"});
+  if (manifest_json.at("schema_version").integer(kLeastInteger, kMostInteger) < 3) {
+    json.fail("a schema_version of 3 beside it: readers of earlier ones cannot run such graphs");
+  }
+  if (model.token_merge > 1) json.fail("a token_merge of 1 beside it");
+  MergingSpec merging;
+  merging.layer = json.at("layer").int32(0, model.depth - 1);
+  merging.of = json.at("of").int32(1, kLimits.merge_fraction);
+  merging.kept = json.at("kept").int32(1, merging.of);
+  merging.group = json.at("group").int32(2, kLimits.merge_group);
+  if (merging.group % merging.stride() != 0) {
+    json.at("group").fail("a multiple of of / kept, rounded up: " + std::to_string(merging.stride()));
+  }
+  (void)json.at("method").word<MergeMethod>();
+  return merging;
+}
+
+ModelSpec read_model(const JsonReader& json, const JsonReader& manifest_json) {
+  json.only({"family", "width", "depth", "heads", "prefix_tokens", "parameters", "token_merge", "config", "merging"});
   ModelSpec model;
   model.family = json.at("family").name();
   model.width = json.at("width").int32(1, kLimits.width);
@@ -65,6 +84,7 @@ ModelSpec read_model(const JsonReader& json) {
   if (json.has("token_merge")) model.token_merge = json.at("token_merge").int32(1, 4);
   if (json.has("config") && !json.at("config").is_object()) json.at("config").fail("an object");
   model.mlp_width = mlp_width(json, model.width);
+  if (json.has("merging")) model.merging = read_merging(json.at("merging"), manifest_json, model);
   return model;
 }
 
@@ -164,7 +184,7 @@ JsonSource check_version(const JsonReader& json, const std::string& file) {
     const char* remedy = version > kSchemaVersion ? "upgrade navit-edge" : "export the model again with this version";
     json.with_source({file, remedy})
         .at("schema_version")
-        .fail(std::to_string(kLeastSchemaVersion) + " or " + std::to_string(kSchemaVersion) +
+        .fail(std::to_string(kLeastSchemaVersion) + " to " + std::to_string(kSchemaVersion) +
               ", the schemas that this version of navit-edge reads");
   }
   const bool later = json.has("schema_minor") && json.at("schema_minor").integer(0, kMostInteger) > kSchemaMinor;
@@ -199,7 +219,7 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   Manifest manifest;
   manifest.name = json.at("name").string();
   (void)json.at("created_by").string_map();
-  manifest.model = read_model(json.at("model"));
+  manifest.model = read_model(json.at("model"), json);
   manifest.preprocess = read_preprocess(json);
   if (json.has("files")) read_files(json.at("files"), manifest);
   if (json.has("labels")) {

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string_view>
 
 #include "bundle/manifest_limits.h"
+#include "bundle/merge_shapes.h"
 #include "navit_edge/manifest_text.h"
 
 namespace navit_edge {
@@ -39,7 +41,14 @@ void check_unique_ids(const JsonReader& list, std::size_t most) {
   }
 }
 
-TensorSpec read_tensor(const JsonReader& json) {
+/// Words of shapes that only graphs have which merge tokens.
+std::vector<Dim> merge_dims(const ModelSpec& model) {
+  if (!model.merging) return {};
+  const MergeShapes shapes = merge_shapes(model);
+  return {shapes.rows, shapes.groups, shapes.longest};
+}
+
+TensorSpec read_tensor(const JsonReader& json, std::span<const Dim> more_dims) {
   json.only({"name", "dtype", "shape"});
   TensorSpec tensor;
   tensor.name = json.at("name").name();
@@ -47,7 +56,11 @@ TensorSpec read_tensor(const JsonReader& json) {
   const JsonReader shape = json.at("shape");
   for (const JsonReader& item : shape.array(kLimits.dimensions)) {
     Dim dim;
-    if (item.is_string()) {
+    const auto same = [&](const Dim& one) { return item.is_string() && item.string() == merge_word(one); };
+    const auto found = std::find_if(more_dims.begin(), more_dims.end(), same);
+    if (found != more_dims.end()) {
+      dim = *found;
+    } else if (item.is_string()) {
       dim = kLetters[item.word_index(kLetterWords)];
     } else {
       dim.extent = item.int32(1);
@@ -102,6 +115,19 @@ void read_merges(const JsonReader& json, const GraphSpec& graph, Manifest& manif
   }
 }
 
+/// What is merged is filled by what the model says, so the shapes must be those.
+void check_merge_inputs(const JsonReader& json, const GraphSpec& graph, const ModelSpec& model) {
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+    const std::optional<GraphInput> input = find_word<GraphInput>(graph.inputs[i].name);
+    if (!input || *input < GraphInput::kMergeGroups) continue;
+    const JsonReader tensor = json.array(kLimits.tensors)[i];
+    if (!model.merging) tensor.at("name").fail("model.merging beside it");
+    if (graph.inputs[i].shape != merge_input_shape(*input, model)) {
+      tensor.at("shape").fail("the shape that model.merging gives it (docs/tokens.md)");
+    }
+  }
+}
+
 /// How many frames the patches of the first graph hold; whether the others fit is checked when they are used.
 void read_frames(const GraphSpec& graph, PreprocessSpec& preprocess) {
   const std::int64_t frame = std::int64_t{preprocess.patch_px} * preprocess.patch_px * preprocess.channels;
@@ -119,8 +145,10 @@ GraphSpec read_graph(const JsonReader& json, Manifest& manifest) {
   if (json.has("quantization")) graph.quantization = json.at("quantization").word<Quantization>();
   graph.file = read_listed_file(json.at("file"), manifest);
   (void)json.at("opset").int32(1);
-  graph.inputs = read_tensors(json.at("inputs"));
+  const std::vector<Dim> dims = merge_dims(manifest.model);
+  graph.inputs = read_tensors(json.at("inputs"), dims);
   graph.outputs = read_tensors(json.at("outputs"));
+  check_merge_inputs(json.at("inputs"), graph, manifest.model);
   check_outputs(json.at("outputs"), graph, manifest);
   read_merges(json.at("outputs"), graph, manifest);
   if (manifest.graphs.empty()) read_frames(graph, manifest.preprocess);
@@ -272,11 +300,11 @@ std::string read_listed_file(const JsonReader& json, const Manifest& manifest) {
   return name;
 }
 
-std::vector<TensorSpec> read_tensors(const JsonReader& json) {
+std::vector<TensorSpec> read_tensors(const JsonReader& json, std::span<const Dim> more_dims) {
   std::vector<TensorSpec> tensors;
   std::set<std::string> names;
   for (const JsonReader& item : json.array(kLimits.tensors)) {
-    tensors.push_back(read_tensor(item));
+    tensors.push_back(read_tensor(item, more_dims));
     if (!names.insert(tensors.back().name).second) item.fail("a name that no other tensor of the list has");
   }
   if (tensors.empty()) json.fail("at least one tensor");

@@ -45,7 +45,7 @@ Budget with_longest(const Budget& budget, const PreprocessSpec& preprocess, cons
 
 std::int64_t extent_of(const Dim& dim, std::int32_t tokens, std::int32_t images, std::int32_t longest) noexcept {
   const std::int64_t letter = dim.symbol == 'T' ? tokens : dim.symbol == 'N' ? images : dim.symbol == 'L' ? longest : 0;
-  return letter / dim.parts + dim.extent;
+  return letter * dim.times / dim.parts + dim.extent + dim.images * images;
 }
 
 std::size_t most_bytes(const TensorSpec& spec, const Budget& budget) noexcept {

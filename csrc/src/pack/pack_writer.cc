@@ -12,6 +12,7 @@
 #include "navit_edge/plan.h"
 #include "pack/fill_patches.h"
 #include "pack/memory_plan.h"
+#include "pack/merge_layout.h"
 #include "pack/scratch.h"
 #include "pack/shape_quantum.h"
 #include "pixels/image_check.h"
@@ -193,6 +194,11 @@ struct PackWriter::Impl {
 
 PackWriter::PackWriter(PackSpec spec) : impl_(std::make_unique<Impl>()) {
   impl_->inputs = graph_inputs(spec.graph, spec.preprocess);
+  for (const GraphInput input : impl_->inputs) {
+    if (input < GraphInput::kMergeGroups || spec.model.merging) continue;
+    throw BundleError("graph " + spec.graph.id + " has the input " + std::string(word_of(input)) +
+                      " and the model merges no tokens; export the model again");
+  }
   impl_->spec = std::move(spec);
 }
 PackWriter::~PackWriter() = default;
@@ -254,6 +260,9 @@ void PackWriter::write_checked(const PackPlan& plan, std::span<const ImageView> 
       case GraphInput::kCuSeqlens:
         tensor.resize(std::array{count + 1});
         fill_cu_seqlens(out, model, tensor.as<std::int32_t>());
+        break;
+      default:
+        fill_merge_input(impl_->inputs[i], out, model, tensor);
         break;
     }
   }

@@ -44,8 +44,13 @@ BudgetCost assumed_cost(const ModelSpec& model, DeviceKind device) noexcept {
   const double depth = model.depth;
   // A multiply-add is two FLOPs. Queries, keys, values and projection: 4 D^2; the MLP: 2 D * its width. A score: one
   // product with the keys and one with the values, D each.
-  const double linear = 2 * depth * (4 * width * width + 2 * width * model.mlp_width);
-  const double score = 4 * depth * width;
+  // Behind a merge of tokens, the MLP of its block first, less is left of them, and the square of that of scores.
+  const double keep = model.merging ? static_cast<double>(model.merging->kept) / model.merging->of : 1;
+  const double before = model.merging ? model.merging->layer : depth;
+  const double attentions = model.merging ? before + 1 : depth;
+  const double linear = 2 * ((attentions + keep * (depth - attentions)) * 4 * width * width +
+                             (before + keep * (depth - before)) * 2 * width * model.mlp_width);
+  const double score = 4 * (attentions + keep * keep * (depth - attentions)) * width;
   return {rates.fixed_us_per_layer * depth, linear / rates.linear_flops_per_us, score / rates.attention_flops_per_us};
 }
 

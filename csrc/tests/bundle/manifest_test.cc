@@ -141,7 +141,7 @@ TEST_CASE("every way a manifest can be wrong names the field, what was found and
     std::string message;
   };
   const std::vector<Fault> faults{
-      {[](json& j) { j["schema_version"] = 3; }, "schema_version is 3; expected 1 or 2"},
+      {[](json& j) { j["schema_version"] = 4; }, "schema_version is 4; expected 1 to 3"},
       {[](json& j) { j.erase("schema_version"); }, "the field schema_version is missing"},
       {[](json& j) { j["schema_version"] = "1"; }, "schema_version is \"1\"; expected an integer"},
       {[](json& j) { j.erase("name"); }, "the field name is missing"},

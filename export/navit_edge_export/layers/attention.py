@@ -65,9 +65,10 @@ class MaskedLowering:
     that compares ids inside and skips foreign tiles. Padding rows have an id of their own, so no row is empty.
     """
 
-    def __init__(self, segment_ids: Tensor) -> None:
-        """segment_ids [T] int32"""
+    def __init__(self, segment_ids: Tensor, bias: Tensor | None = None) -> None:
+        """segment_ids [T] int32; bias [T], added to the scores of each key"""
         self._same = segment_ids.unsqueeze(1) == segment_ids.unsqueeze(0)  # [T, T]
+        self._bias = 0.0 if bias is None else bias.float().unsqueeze(0)  # [1, T]
 
     def within(self, ids: Tensor) -> Lowering:
         """See Lowering. The graph keeps its plain form: other ids are compared."""
@@ -76,7 +77,7 @@ class MaskedLowering:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See Lowering."""
         q, k, v = (x.transpose(0, 1) for x in (query, key, value))  # [H, T, dh]
-        scores = ((q * scale) @ k.transpose(-1, -2)).float() + torch.where(self._same, 0.0, -torch.inf)
+        scores = ((q * scale) @ k.transpose(-1, -2)).float() + torch.where(self._same, self._bias, -torch.inf)
         mixed = scores.softmax(-1).to(v.dtype) @ v  # [H, T, dh]
         return mixed.transpose(0, 1).flatten(1)
 
@@ -84,11 +85,13 @@ class MaskedLowering:
 class PaddedLowering:
     """Only attention leaves the packed form: it gathers to [N, H, L, dh] and back."""
 
-    def __init__(self, attention_index: Tensor, token_index: Tensor) -> None:
-        """attention_index [N, L] int32, token_index [T] int32 (preprocess.Pack)"""
+    def __init__(self, attention_index: Tensor, token_index: Tensor, bias: Tensor | None = None) -> None:
+        """attention_index [N, L] int32, token_index [T] int32 (preprocess.Pack); bias [T], added to the scores of each
+        key"""
         self._shape = attention_index.shape
         self._rows = attention_index.clamp(min=0).flatten()  # [N*L]
-        self._mask = torch.where(attention_index >= 0, 0.0, ABSENT)[:, None, None, :]  # [N, 1, 1, L]
+        there = 0.0 if bias is None else bias.float().index_select(0, self._rows).view(self._shape)
+        self._mask = torch.where(attention_index >= 0, there, ABSENT)[:, None, None, :]  # [N, 1, 1, L]
         self._token_index = token_index
 
     def within(self, ids: Tensor) -> Lowering:
@@ -211,6 +214,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None = None) -> Tensor:
         """tokens [T, D] -> [T, D]"""
+        return self.with_keys(tokens, lowering, rotation)[0]
+
+    def with_keys(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
+        """As forward, and the keys that it has attended to [T, H, dh]"""
         query, key, value = self._split(self.qkv(tokens))
         query, key = self.query_norm(query), self.key_norm(key)
         if self.value_norm is not None:
@@ -228,7 +235,7 @@ class SelfAttention(nn.Module):
         if self.gate is not None:
             mixed = mixed * self.gate(tokens).sigmoid()
         projected: Tensor = self.proj(mixed)
-        return projected
+        return projected, key
 
     def _split(self, joint: Tensor) -> tuple[Tensor, ...]:
         """[T, (H + 2 key heads) * dh] -> queries [T, H, dh], keys and values [T, key heads, dh]"""

@@ -44,8 +44,15 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None = None) -> Tensor:
         """tokens [T, D] -> [T, D]"""
-        attended = self.attention(self.attention_norm(tokens), lowering, rotation)
-        tokens = tokens + (attended if self.attention_scale is None else self.attention_scale(attended))
+        return self.after_attention(self.attended(tokens, lowering, rotation)[0])
+
+    def attended(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
+        """The first half: tokens [T, D] -> [T, D], and attention's keys [T, H, dh]"""
+        attended, keys = self.attention.with_keys(self.attention_norm(tokens), lowering, rotation)
+        return tokens + (attended if self.attention_scale is None else self.attention_scale(attended)), keys
+
+    def after_attention(self, tokens: Tensor) -> Tensor:
+        """The second half: tokens [T, D] -> [T, D]"""
         mixed = self.mlp(self.mlp_norm(tokens))
         result: Tensor = tokens + (mixed if self.mlp_scale is None else self.mlp_scale(mixed))
         return result

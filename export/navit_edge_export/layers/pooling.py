@@ -25,17 +25,19 @@ NO_IMAGE = -2
 class Segments:
     """Which token belongs to which image. Images without tokens give finite numbers everywhere."""
 
-    def __init__(self, segment_ids: Tensor, positions: Tensor, images: int) -> None:
-        """segment_ids [T] int32, positions [T, 2] int32, images N"""
+    def __init__(self, segment_ids: Tensor, positions: Tensor, images: int, sizes: Tensor | None = None) -> None:
+        """segment_ids [T] int32, positions [T, 2] int32, images N; sizes [T]: how many patches a token stands for, if
+        tokens were merged"""
         self.ids = segment_ids
         self.rows = positions[:, 0]
+        self.sizes = sizes
         numbers = torch.arange(images, dtype=segment_ids.dtype, device=segment_ids.device)
         self.member = segment_ids.unsqueeze(0) == numbers.unsqueeze(1)  # [N, T]
 
     @staticmethod
-    def of_patches(segment_ids: Tensor, positions: Tensor, images: int) -> Segments:
+    def of_patches(segment_ids: Tensor, positions: Tensor, images: int, sizes: Tensor | None = None) -> Segments:
         """As the constructor, with the prefix tokens left out."""
-        return Segments(torch.where(positions[:, 0] < 0, NO_IMAGE, segment_ids), positions, images)
+        return Segments(torch.where(positions[:, 0] < 0, NO_IMAGE, segment_ids), positions, images, sizes)
 
     def patches(self) -> Segments:
         """The same images with the prefix tokens left out."""
@@ -49,6 +51,8 @@ class Segments:
         Each token is weighed before the sum, so that a 16-bit engine's sum cannot overflow.
         """
         member = self.member.to(tokens.dtype)
+        if self.sizes is not None:
+            member = member * self.sizes.to(tokens.dtype)
         return (member / member.sum(1, keepdim=True).clamp(min=1.0)) @ tokens
 
     def pick(self, tokens: Tensor, chosen: Tensor) -> Tensor:
@@ -78,7 +82,8 @@ class Segments:
     def weights(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
         """How much the query looks at each of an image's tokens: query [H, dh], key [T, H, dh] -> [H, N, T] float32"""
         scores = (query.unsqueeze(1) * scale) @ key.permute(1, 2, 0)  # [H, 1, T]
-        return torch.where(self.member, scores.float(), ABSENT).softmax(-1)
+        scores = scores.float() if self.sizes is None else scores.float() + self.sizes.float().log()
+        return torch.where(self.member, scores, ABSENT).softmax(-1)
 
 
 class AttentionPool(nn.Module):

@@ -13,15 +13,18 @@ import msgspec
 
 from navit_edge import _core, files
 from navit_edge.bundle.directory import Directory, opened
+from navit_edge.bundle.merging import Merging, extent_of
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
 from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Processor, Scores, Strategy
 
 #: What this version reads and writes: docs/compatibility.md says what raises which.
-SCHEMA_VERSIONS = (1, 2)
+SCHEMA_VERSIONS = (1, 2, 3)
 SCHEMA_VERSION = 1  #: of a bundle that needs no later one
 SCHEMA_MINOR = 1
+#: Of a bundle whose model merges tokens: no reader of an earlier one knows the inputs of its graphs.
+MERGING_SCHEMA = 3
 #: What a bundle says that has a text tower.
 TEXT_SCHEMA_MINOR = 1
 #: Id of the text tower's graph, where engines name the graph that they were built from.
@@ -35,7 +38,8 @@ MOST_BYTES: int = _core.most_manifest_bytes
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4" (9, 16), "N", "N+1" and "L"."""
+    """One input or output of a graph. ``shape`` mixes extents with "T", "T/4" (9, 16), "N", "N+1" and "L"; if the model
+    merges tokens, also with "T*1/2+1N" and "L*1/2+1" (``navit_edge.bundle.merging``)."""
 
     name: str
     dtype: str
@@ -45,7 +49,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     def patches_per_row(self) -> int:
         """1 of "T" rows, 4 of "T/4"; 0 if its rows are not of patches."""
         rows = str(self.shape[0])
-        return int(rows[2:] or 1) if rows.startswith("T") else 0
+        return int(rows[2:] or 1) if rows.startswith("T") and "*" not in rows else 0
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +81,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     def extents(self, tokens: int) -> dict[str, int]:
         """The letters in shapes of a graph's inputs, for a pack of so many tokens and as many images as it may hold."""
         return {"T": tokens, "L": tokens, "N": self.images, "N+1": self.images + 1}
+
+    def extent(self, word: int | str, tokens: int) -> int:
+        """Of a word of a shape, for such a pack."""
+        if isinstance(word, int):
+            return word
+        return extent_of(word, self.extents(tokens)) if "*" in word else self.extents(tokens)[word]
 
 
 class BudgetCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +162,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     token_merge: int = 1  # patches a side that a row of the output "tokens" stands for; 2: a row for each 2 x 2
     config: dict[str, Any] = {}  # the family's own config, for the record
+    merging: Merging | msgspec.UnsetType = msgspec.UNSET  # of tokens, inside the model; not written: none
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):

@@ -158,6 +158,15 @@ def export(
             metavar="LIST",
         ),
     ] = None,
+    merge: Annotated[
+        str | None,
+        typer.Option(
+            help="Merge similar tokens inside the model: behind the attention of block LAYER, from 0, each image keeps "
+            "the part KEEP of its patches. METHOD: pitome or tome (navit-edge docs tokens).",
+            show_default="none merge",
+            metavar="LAYER:KEEP[:METHOD]",
+        ),
+    ] = None,
     text: Annotated[
         bool,
         typer.Option(
@@ -244,6 +253,7 @@ def export(
             icc=icc,
             outputs=parse_outputs(outputs) if outputs else None,
             lowerings=tuple(name.strip() for name in lowerings.split(",")) if lowerings else DEFAULT_LOWERINGS,
+            merge=merge,
             text=source.text if text and isinstance(source, Imported) else None,
             progress=lambda what, done, total: progress.update(bar, completed=done, total=total, phase=what),
             overwrite=overwrite,

@@ -177,6 +177,7 @@ def _print(
             f"{model.parameters / 1e6:.1f} M parameters",
         ),
         ("patches", f"{preprocess.patch_px} px, {preprocess.channels} channels"),
+        *_merging_facts(manifest),
         ("labels", _labels_text(manifest)),
         *_text_facts(manifest),
         (
@@ -231,6 +232,22 @@ def _print(
 def _labels_text(manifest: Manifest) -> str:
     scores = f", scores by {manifest.scores}" if isinstance(manifest.scores, str) else ""
     return f"{len(manifest.labels)}{scores}" if manifest.labels else "none"
+
+
+def _merging_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Where the model merges tokens, and how many are left; nothing if it does not."""
+    from navit_edge.bundle.merging import Merging
+
+    merging = manifest.model.merging
+    if not isinstance(merging, Merging):
+        return []
+    return [
+        (
+            "merging",
+            f"behind the attention of block {merging.layer}, from 0, an image keeps {merging.keep:g} of its patches "
+            f"({merging.method}, in groups of up to {merging.group})",
+        )
+    ]
 
 
 def _text_facts(manifest: Manifest) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navit_edge.bundle.manifest import TEXT_GRAPH, Budget, Graph, Manifest, TextTower
+from navit_edge.bundle.merging import Merging, merge_inputs
 from navit_edge.compile.common import cap_note, find_graph, package_version, quantization_of
 from navit_edge.compile.job import Emit, EnginePlan, Event, Job, Outcome, Preview, Profile, Task
 from navit_edge.compile.request import BuildRequest
@@ -234,7 +235,7 @@ def _profiles(job: Job) -> tuple[dict[str, Profile], ...]:
 def _extent(extent: int | str, budget: Budget, *, target: bool) -> int:
     """T and L are bounded by the tokens of a pack, N by its images."""
     tokens = budget.target_tokens if target else budget.tokens
-    return extent if isinstance(extent, int) else budget.extents(tokens)[extent]
+    return budget.extent(extent, tokens)
 
 
 def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
@@ -257,6 +258,8 @@ def probe_inputs(job: Job) -> dict[str, npt.NDArray[np.generic]]:
         "token_index": np.arange(t, dtype=np.int32),
         "cu_seqlens": np.array([0, t], np.int32),
     }
+    if isinstance(job.model.merging, Merging):
+        values |= merge_inputs(job.model.merging, [t], prefix_tokens=prefix, tokens=t, longest=t)
     values["patches"][:prefix] = 0
     for spec in job.graph.inputs:  # of texts: one, whose ids are all 1
         if spec.name in ("input_ids", "attention_mask"):

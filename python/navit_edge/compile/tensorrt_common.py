@@ -159,9 +159,10 @@ def build_profiles(job: Job, budgets: Sequence[Budget] | None = None) -> tuple[d
 
     def shape(spec: TensorSpec, budget: Budget) -> tuple[int, ...]:
         letters = budget.extents(budget.tokens)
-        if any(extent == "L" or (isinstance(extent, str) and extent not in letters) for extent in spec.shape):
+        known = [extent for extent in spec.shape if isinstance(extent, int) or extent in letters or "*" in extent]
+        if len(known) < len(spec.shape) or any(str(extent).startswith("L") for extent in spec.shape):
             raise BackendError(f"input {spec.name!r} has extents {list(spec.shape)}; expected T, N, N+1 and numbers")
-        return tuple(extent if isinstance(extent, int) else letters[extent] for extent in spec.shape)
+        return tuple(budget.extent(extent, budget.tokens) for extent in spec.shape)
 
     return tuple(
         {spec.name: Profile(min=s, opt=s, max=s) for spec in job.graph.inputs for s in (shape(spec, budget),)}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from navit_edge import _core
 from navit_edge.bundle.manifest import Graph, Manifest, processor_of
+from navit_edge.bundle.merging import Merging, merge_inputs
 from navit_edge.bundle.sizing_rule import to_json
 from navit_edge.oracle.graph import infer
 from navit_edge.oracle.packs import Pack, Segment, Values
@@ -86,6 +87,10 @@ def pack_images(
         "token_index": np.pad(image_of * longest + offset, (0, padding_tokens)).astype(np.int32),
         "cu_seqlens": np.append(0, np.cumsum(lengths)).astype(np.int32),
     }
+    merging = manifest.model.merging
+    if isinstance(merging, Merging):
+        total = len(inputs["patches"])
+        inputs |= merge_inputs(merging, lengths, prefix_tokens=prefix_tokens, tokens=total, longest=longest)
     segments = (
         Segment(name=str(at), first=int(starts[at]) + prefix_tokens, tokens=lengths[at] - prefix_tokens)
         for at in range(len(images))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from navit_edge import _core
+from navit_edge.bundle.merging import Merging
 from navit_edge.bundle.sizing_rule import Sizing, parse, to_json
 from navit_edge.errors import InvalidInputError
 from navit_edge.machine.cores import usable_cores
@@ -53,7 +54,14 @@ class CostModel:
         model = manifest.model
         named = [model.config.get(name) for name in ("mlp_width", "intermediate_size")]
         mlp_width = next((value for value in named if isinstance(value, int)), 4 * model.width)
-        triple = _core.assumed_cost(width=model.width, depth=model.depth, mlp_width=mlp_width, target=target)
+        merging = model.merging if isinstance(model.merging, Merging) else None
+        triple = _core.assumed_cost(
+            width=model.width,
+            depth=model.depth,
+            mlp_width=mlp_width,
+            target=target,
+            merging=(merging.layer, merging.kept, merging.of) if merging else (0, 0, 0),
+        )
         return CostModel(attention=attention, dynamic_tokens=dynamic_tokens, budgets=(triple,))
 
 
