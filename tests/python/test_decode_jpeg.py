@@ -240,7 +240,7 @@ def test_a_file_and_its_pixels_give_the_same_result(tiny_bundle: Path, tmp_path:
         paths.append(tmp_path / f"{place}.jpg")
         paths[-1].write_bytes(encoded("JPEG", noisy(height_px, width_px)))
     arrays = [by_pillow(path.read_bytes()) for path in paths]
-    policies = (None, "token-cap:20", "content", "latency:20s")
+    policies = (None, "token-cap:20", "content")
     with ne.Session(tiny_bundle) as session:
         decoder = session.decoder.toward(session._core, None)
         resized = [given_by(decoder.decode_pixels(path)) for path in paths]
