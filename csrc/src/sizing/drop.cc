@@ -119,6 +119,8 @@ void check_drop(const Policy& policy, const PreprocessSpec& preprocess, const Mo
           " patches, which its graph finds by their place in the whole grid";
   } else if (preprocess.frames > 1) {
     why = "takes frames of a film in pairs, which are dropped together or not at all";
+  } else if (model.merging.has_value()) {
+    why = "merges similar tokens inside (--merge), which is laid out for whole grids";
   }
   if (why.empty()) return;
   throw InvalidInput("policy " + policy.to_string() + ": the model (" + model.family + ") " + why +
