@@ -14,9 +14,9 @@ MergeShapes merge_shapes(const ModelSpec& model) noexcept {
 
 std::string merge_word(const Dim& dim) {
   std::string word(1, dim.symbol);
-  word += "*" + std::to_string(dim.times);
-  word += "/" + std::to_string(dim.parts);
-  word += "+" + std::to_string(dim.images > 0 ? dim.images : dim.extent);
+  word.append("*").append(std::to_string(dim.times));
+  word.append("/").append(std::to_string(dim.parts));
+  word.append("+").append(std::to_string(dim.images > 0 ? dim.images : dim.extent));
   if (dim.images > 0) word += 'N';
   return word;
 }
