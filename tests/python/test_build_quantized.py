@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +72,28 @@ def test_the_int8_engine_stands_beside_the_others_and_is_smaller(bundle: Path) -
     assert int8.file != fp32.file
     if HAS_PRODUCTS:  # otherwise the weights stay in float32
         assert (bundle / int8.file).stat().st_size < (bundle / fp32.file).stat().st_size
+
+
+def test_an_engine_with_int8_products_runs_only_where_there_are_some(bundle: Path, tmp_path: Path) -> None:
+    """As a processor with them compiles it."""
+    import openvino
+
+    copy = Path(shutil.copytree(bundle, tmp_path / "tiny.navit"))
+    manifest = manifests.load(copy)
+    name = next(engine.file for engine in manifest.engines if engine.id == "openvino-cpu-int8")
+    compiled = openvino.Core().compile_model(
+        copy / "graphs/padded-int8.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    (copy / name).write_bytes(compiled.export_model().getvalue())
+    content = json.loads((copy / "manifest.json").read_bytes())
+    content["files"][name] = msgspec.to_builtins(hashing.hash_file(copy / name))
+    (copy / "manifest.json").write_bytes(json.dumps(content).encode())
+    if HAS_PRODUCTS:
+        with ne.Session(copy, engine="openvino-cpu-int8") as session:
+            assert session.precision == "int8"
+    else:
+        with pytest.raises(ne.BackendError, match=r"with int8 products \(VNNI\), and this one has none"):
+            ne.Session(copy, engine="openvino-cpu-int8")
 
 
 def test_a_session_runs_the_int8_engine_near_to_float32(bundle: Path, photographs: Photographs) -> None:
