@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
     from navit_edge import _core
-    from navit_edge.policy import Policy
 
 
 class Decoder:
@@ -41,7 +40,7 @@ class Decoder:
             says, orientation=self.options.orientation or says.orientation, icc=self.options.icc or says.icc
         )
 
-    def toward(self, session: _core.Session, policy: Policy | None) -> Decoder:
+    def toward(self, session: _core.Session, policy: _core.Policy | None) -> Decoder:
         """One that may resize what it decodes to what ``session`` would, under ``policy``, while it decodes it."""
         decoder = copy.copy(self)
         decoder.resizing = jpeg.Resizing(session, policy)

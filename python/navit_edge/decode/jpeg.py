@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
     from navit_edge.decode.options import Recorded
-    from navit_edge.policy import Policy
 
 #: Formats that are JPEG files: of several pictures the first.
 FORMATS = ("JPEG", "MPO")
@@ -31,7 +30,7 @@ class Resizing(NamedTuple):
     """To what a session resizes the images of a policy."""
 
     session: _core.Session
-    policy: Policy | None
+    policy: _core.Policy | None
 
     def of(self, height_px: int, width_px: int) -> tuple[int, int] | None:
         """(height_px, width_px); None if the session needs all of the image's pixels."""
