@@ -1,5 +1,6 @@
 // navit_edge.Pixels: arrays whose shape does not say what they hold.
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
 #include "bindings.h"
 #include "navit_edge/error.h"

@@ -4,6 +4,7 @@
 #include <pybind11/stl/filesystem.h>
 
 #include <optional>
+#include <utility>
 
 #include "bindings.h"
 #include "gil.h"
