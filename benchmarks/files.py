@@ -30,7 +30,11 @@ import numpy as np
 from PIL import Image
 
 SIZES = {"640 x 480": (640, 480), "1920 x 1080": (1920, 1080), "4000 x 3000": (4000, 3000)}
-SUBSAMPLINGS = {"4:2:0": {"subsampling": 2}, "4:4:4": {"subsampling": 0}, "4:2:0, progressive": {"progressive": True}}
+SUBSAMPLINGS: dict[str, dict[str, Any]] = {
+    "4:2:0": {"subsampling": 2},
+    "4:4:4": {"subsampling": 0},
+    "4:2:0, progressive": {"progressive": True},
+}
 TARGET = (224, 224)  # height_px, width_px
 CONTENDERS = ("core, rows into the resize", "Pillow, then the core's resize", "decode alone", "OpenCV")
 
@@ -49,9 +53,12 @@ def contender(name: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
         import cv2
 
         cv2.setNumThreads(1)
-        return lambda data: cv2.resize(
-            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), TARGET[::-1], interpolation=cv2.INTER_AREA
-        )
+
+        def by_opencv(data: bytes) -> Any:
+            image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            return cv2.resize(image, TARGET[::-1], interpolation=cv2.INTER_AREA)
+
+        return by_opencv
     assert jpeg.library()[0], jpeg.library()[1]
     if name == "decode alone":
         return lambda data: _core.decode_jpeg(data, stored)
@@ -64,7 +71,7 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
 
 
-def measure(name: str, title: str, kind: str, count: int, rounds: int) -> dict[str, float]:
+def measure(name: str, title: str, kind: str, *, count: int, rounds: int) -> dict[str, float]:
     """In this process."""
     size = SIZES[title]
     buffer = io.BytesIO()
@@ -97,7 +104,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(*arguments.one, arguments.images, arguments.rounds)))
+        print(json.dumps(measure(*arguments.one, count=arguments.images, rounds=arguments.rounds)))
         return
     from end_to_end import hardware
     from rich.console import Console

@@ -43,6 +43,10 @@ class WeightsFile:
             content = np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data  # no copy
             digest = hashlib.sha256(content).hexdigest()
             stored_as = name if name in parameters else f"constant.{digest[:16]}"
+            if stored_as != name and stored_as in graph.initializers:  # the same constant twice in one graph
+                value.replace_all_uses_with(graph.initializers[stored_as])
+                del graph.initializers[name]
+                continue
             value.name = stored_as
             value.const_value = self._store(stored_as, digest, content, tensor)
 

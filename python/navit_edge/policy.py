@@ -64,8 +64,8 @@ def choose(
 ) -> list[Choice]:
     """What a session on ``engine``, an id of the bundle, would choose for each image, without running any.
 
-    images: what ``Session.run`` takes, or (height_px, width_px), which is enough for every policy but content; of a drop
-        of blank patches all are counted then.
+    images: what ``Session.run`` takes, or (height_px, width_px), which is enough for every policy but content. Of a
+        drop of blank patches all are counted then.
     waiting_ms: predicted time of what was given before, for a latency target.
     together: how many images are given at once, for a latency target: ``Session.run`` gives all of its list.
     decode: as of ``Session``. layout: as of ``Session.run``.

@@ -14,6 +14,7 @@ terms of the planner's cost model, fixed + tokens + scores (docs/planning.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +81,9 @@ def loads(totals: Sequence[int], *, uniform_total: int, uniform: Sequence[int]) 
     found = []
     for total in totals:
         generator, lengths = np.random.default_rng(total), list[int]()
+        longest = min(10.0, math.log2(total / 2))  # at least two images
         while sum(lengths) < total:
-            lengths.append(min(int(2 ** generator.uniform(4, 10)), total - sum(lengths)))
+            lengths.append(min(int(2 ** generator.uniform(4, longest)), total - sum(lengths)))
         found.append(Load(name=f"mixed {total}", lengths=tuple(lengths)))
     return found + [
         Load(name=f"{uniform_total // side} x {side}", lengths=(side,) * (uniform_total // side)) for side in uniform

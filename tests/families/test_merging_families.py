@@ -22,7 +22,7 @@ MERGING = parse_merging("0:0.5", longest=16)  # the larger images have several g
 
 
 def tiny(family: str, folder: Path) -> PackedModel:
-    model = import_checkpoint(save_tiny(family, folder)).model
+    model = import_checkpoint(save_tiny(family, folder / family)).model
     assert isinstance(model, PackedModel)
     return model.eval()
 

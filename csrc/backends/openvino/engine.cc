@@ -84,8 +84,7 @@ Engine::Engine(const navit_edge_engine_desc& desc) : options_(parse_options(desc
   const auto content = std::make_shared<sdk::TakenBytes>(*desc.content);
   const ov::Tensor blob(ov::Tensor(ov::element::u8, {content->size()}, const_cast<void*>(content->data())), content);
   model_ = core().import_model(blob, options_.device, config_of(desc, options_));
-  if (options_.device == "CPU" && std::string(desc.precision) == "int8" && !has_int8_products() &&
-      computes_in_int8(model_)) {
+  if (options_.device == "CPU" && !has_int8_products() && computes_in_int8(model_)) {
     throw BackendError(
         "the engine was compiled on a processor with int8 products (VNNI), and this one has none: sums would overflow "
         "and give other numbers; build it here: navit-edge build-engine BUNDLE --backend openvino --precision fp32, "
