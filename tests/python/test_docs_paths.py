@@ -24,11 +24,13 @@ NOT_OURS = {
     "config.json", "app.c", "app.cc", "names.txt", "tiny.py", "export/navit_edge_export/families/tiny.py",
     "families/tiny.py", "tests/families/test_tiny.py", "csrc/tests/FOLDER/NAME_test.cc", "Python.h", "NvInfer.h",
     "NvInferRuntime.h", "cuda_runtime_api.h", "crt/host_defines.h", "data/naflex_transforms.py", "data/transforms.py",
+    "jpeglib.h",
 }  # fmt: skip
 #: Options of programs other than navit-edge.
 NOT_OUR_OPTIONS = {
     "--no-deps", "--platform", "--prefix", "--build", "--install", "--target", "--cflags", "--libs", "--preset",
     "--system-site-packages", "--durations", "--step-limit", "--backend", "--checkpoint", "--trt", "--onnxrt",
+    "--ignore-requires-python",
 }  # fmt: skip
 SUFFIXES = r"(?:py|pyi|cc|h|c|cmake|md|sh|in|toml|yml|yaml|txt|map)"
 
