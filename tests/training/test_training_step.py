@@ -20,7 +20,7 @@ from navit_edge_export.training.contrastive import ContrastiveLoss, backward_thr
 from navit_edge_export.training.distillation import Distillation, load_embeddings, save_embeddings, teacher_embeddings
 from navit_edge_export.training.drop_path import DropPath
 from navit_edge_export.training.ema import Ema
-from navit_edge_export.training.loader import PackMaker, TrainingPack, load
+from navit_edge_export.training.loader import Loader, PackMaker, TrainingPack
 from navit_edge_export.training.losses import classification_loss
 from navit_edge_export.training.monitor import Monitor, MonitorOptions, TrainingStoppedError
 from navit_edge_export.training.objective import Objective
@@ -46,7 +46,7 @@ def packs_of(token_budget: int) -> list[TrainingPack]:
     )
     cost = TransformerCost(width=32, mlp_width=64, depth=2)
     steps = gather_steps(planner.packs(0, token_budget=token_budget), tokens_per_step=10_000, cost=cost)
-    return next(load(PackMaker(dataset=DATA, patch_px=8), steps))[1]
+    return next(Loader(PackMaker(dataset=DATA, patch_px=8)).packs(steps))[1]
 
 
 def stepper(objective: Objective, **options: object) -> Stepper:
