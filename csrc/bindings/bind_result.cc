@@ -3,13 +3,16 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bindings.h"
+#include "gil.h"
 #include "py_result.h"
 
 namespace py = pybind11;
@@ -23,6 +26,25 @@ auto in_python(const char* name) {
   return [name](const py::object& self, const Args&... args) -> py::object {
     return py::module_::import("navit_edge.result").attr(name)(self, args...);
   };
+}
+
+/// Result::on_image of values [n, cols]: [height_px, width_px, cols].
+py::array_t<float> map_on_image(const PyResult& self, const py::array_t<float, py::array::c_style>& values,
+                                const std::string& filter, float fill, std::pair<std::int32_t, std::int32_t> size) {
+  const MapOptions options{parse_word<Filter>(filter), fill, {size.first, size.second}};
+  const auto cols = static_cast<std::int64_t>(values.shape(1));
+  const std::span<const float> given(values.data(), static_cast<std::size_t>(values.size()));
+  auto found = std::make_unique<std::vector<float>>();
+  {
+    ReleasedGil release;
+    *found = self.result.on_image(given, cols, options);
+  }
+  const Size out = options.size == Size{} ? self.result.image : options.size;
+  const std::vector<py::ssize_t> shape{out.height_px, out.width_px, static_cast<py::ssize_t>(cols)};
+  const float* data = found->data();
+  const py::capsule owner(found.get(), [](void* p) { delete static_cast<std::vector<float>*>(p); });
+  found.release();
+  return py::array_t<float>(shape, data, owner);
 }
 
 }  // namespace
@@ -106,6 +128,11 @@ void bind_result(py::module_& module) {
           "float32 [rows * cols / 4, layers, D], read-only: of middle blocks, which the language model adds to the "
           "hidden states of\nits first layers; None as above.")
       .def_property_readonly(
+          "attention_map", [](const PyResult& self) { return array_of(self.result, GraphOutput::kAttentionMap); },
+          "float32 [rows * cols, maps], read-only: how much the attention behind the embedding looks at each patch, "
+          "the "
+          "mean of the\nheads, or a map for each head (docs/maps.md); None as above.")
+      .def_property_readonly(
           "pixels",
           [](const PyResult& self) { return py::make_tuple(self.result.image.height_px, self.result.image.width_px); },
           "(height_px, width_px) of the image as it was given, upright.")
@@ -179,18 +206,26 @@ void bind_result(py::module_& module) {
           "to_dict", in_python<py::object>("to_dict"), py::kw_only(), py::arg("top_k") = 3,
           "Plain values, ready for JSON, by the names of the rows of ``navit-edge run`` (docs/run.md); without arrays.")
       .def("numpy", in_python<py::object>("numpy"), py::kw_only(), py::arg("copy") = false,
-           "The arrays that there are, by name: \"logits\", \"embedding\", \"tokens\", \"projected\", \"deepstack\". "
-           "With "
-           "``copy`` writable ones of their own, as\n``torch.from_numpy`` wants them; else those of the attributes.")
+           "The arrays that there are, by name: \"logits\", \"embedding\", \"tokens\", \"projected\", \"deepstack\", "
+           "\"attention_map\". With ``copy`` writable ones of their own, as\n``torch.from_numpy`` wants them; else "
+           "those of the attributes.")
       .def("on_grid", in_python<py::object, py::object>("on_grid"), py::arg("values") = py::none(), py::kw_only(),
            py::arg("fill") = 0.0,
            "``values`` [patches, ...], a row for each patch that the model saw, as an array [rows, cols, ...] with "
            "``fill`` where a patch\nwas dropped; None: ``tokens``. Raises InvalidInputError.")
+      .def("on_image", in_python<py::object, py::object, py::object, py::object>("on_image"),
+           py::arg("values") = py::none(), py::kw_only(), py::arg("filter") = "bilinear",
+           py::arg("fill") = std::numeric_limits<double>::quiet_NaN(), py::arg("size") = py::none(),
+           "``values`` as pixels of the image, float32 [height_px, width_px, ...], as it was given: what the sizing "
+           "rule "
+           "did is undone,\n``fill`` where there is no data (docs/maps.md). Raises InvalidInputError.")
       .def("__repr__", in_python<>("describe"))
       .def_readwrite("decoding", &PyResult::decoding, "What decoding did to the image, in words. \"\": nothing.")
       .def_readonly("index", &PyResult::index, "Place in the list or the source, from 0. -1: it was submitted alone.")
       .def_readwrite("tag", &PyResult::tag, "What the caller gave with the image, or None.")
       .def_readwrite("error", &PyResult::error, "The image's exception; then it has no outputs. None: it has them.");
+  module.def("map_on_image", &map_on_image, py::arg("result"), py::arg("values"), py::arg("filter"), py::arg("fill"),
+             py::arg("size"));
 }
 
 }  // namespace navit_edge::bindings

@@ -18,7 +18,8 @@ namespace {
 
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
-constexpr std::array<GraphOutput, 3> kPerToken{GraphOutput::kTokens, GraphOutput::kProjected, GraphOutput::kDeepstack};
+constexpr std::array<GraphOutput, 4> kPerToken{GraphOutput::kTokens, GraphOutput::kProjected, GraphOutput::kDeepstack,
+                                               GraphOutput::kAttentionMap};
 
 PyResult deep_copy(const PyResult& self, const py::dict& memo) {
   PyResult copy = self;
@@ -35,22 +36,23 @@ py::object kept_of(const Result& result) {
 py::dict state_of(const PyResult& self) {
   const Result& result = self.result;
   const Placement& at = result.placement;
-  return py::dict(py::arg("logits") = array_of(result, GraphOutput::kLogits),
-                  py::arg("embedding") = array_of(result, GraphOutput::kEmbedding),
-                  py::arg("tokens") = array_of(result, GraphOutput::kTokens),
-                  py::arg("projected") = array_of(result, GraphOutput::kProjected),
-                  py::arg("deepstack") = array_of(result, GraphOutput::kDeepstack),
-                  py::arg("pixels") = py::make_tuple(result.image.height_px, result.image.width_px),
-                  py::arg("grid") = py::make_tuple(result.grid.rows, result.grid.cols),
-                  py::arg("placement") = py::make_tuple(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x),
-                  py::arg("token_count") = result.tokens, py::arg("pack") = result.pack,
-                  py::arg("pack_rows") = py::make_tuple(result.first_token, result.pack_tokens),
-                  py::arg("times_us") = py::make_tuple(result.latency_us, result.queue_us),
-                  py::arg("sizing") = sizing_words(self), py::arg("decoding") = self.decoding,
-                  py::arg("index") = self.index, py::arg("tag") = self.tag, py::arg("labels") = self.classes.labels,
-                  py::arg("scores") = word_of(self.classes.scores), py::arg("error") = self.error,
-                  py::arg("lost") = self.lost, py::arg("cached") = result.cached,
-                  py::arg("total_token_count") = result.total_tokens, py::arg("kept") = kept_of(result));
+  return py::dict(
+      py::arg("logits") = array_of(result, GraphOutput::kLogits),
+      py::arg("embedding") = array_of(result, GraphOutput::kEmbedding),
+      py::arg("tokens") = array_of(result, GraphOutput::kTokens),
+      py::arg("projected") = array_of(result, GraphOutput::kProjected),
+      py::arg("deepstack") = array_of(result, GraphOutput::kDeepstack),
+      py::arg("attention_map") = array_of(result, GraphOutput::kAttentionMap),
+      py::arg("pixels") = py::make_tuple(result.image.height_px, result.image.width_px),
+      py::arg("grid") = py::make_tuple(result.grid.rows, result.grid.cols),
+      py::arg("placement") = py::make_tuple(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x),
+      py::arg("patch_px") = at.patch_px, py::arg("token_count") = result.tokens, py::arg("pack") = result.pack,
+      py::arg("pack_rows") = py::make_tuple(result.first_token, result.pack_tokens),
+      py::arg("times_us") = py::make_tuple(result.latency_us, result.queue_us), py::arg("sizing") = sizing_words(self),
+      py::arg("decoding") = self.decoding, py::arg("index") = self.index, py::arg("tag") = self.tag,
+      py::arg("labels") = self.classes.labels, py::arg("scores") = word_of(self.classes.scores),
+      py::arg("error") = self.error, py::arg("lost") = self.lost, py::arg("cached") = result.cached,
+      py::arg("total_token_count") = result.total_tokens, py::arg("kept") = kept_of(result));
 }
 
 OutputView view_of(const py::object& values) {
@@ -78,6 +80,7 @@ PyResult from_state(const py::dict& state) {
   std::tie(result.grid.rows, result.grid.cols) = state["grid"].cast<std::pair<std::int32_t, std::int32_t>>();
   std::tie(at.resized, at.top_px, at.left_px, at.scale_y, at.scale_x) =
       state["placement"].cast<std::tuple<bool, std::int32_t, std::int32_t, double, double>>();
+  if (state.contains("patch_px")) at.patch_px = state["patch_px"].cast<std::int32_t>();
   result.tokens = state["token_count"].cast<std::int32_t>();
   result.total_tokens = result.tokens;
   if (state.contains("total_token_count")) result.total_tokens = state["total_token_count"].cast<std::int32_t>();

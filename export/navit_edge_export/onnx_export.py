@@ -112,10 +112,11 @@ def export_bundle(
         "as-decoded": only as their decoder does by itself.
     icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
         loaders do.
-    outputs: Some of what ``model.outputs()`` names ("logits", "embedding", "tokens", "projected", "deepstack") and
+    outputs: Some of what ``model.outputs()`` names ("logits", "embedding", "tokens", "projected", "deepstack"),
         "tokens@0,3", of blocks, from 0, before the final norm, which lie beside "tokens" in that output
-        (``navit_edge.token_parts``). By default "projected"; of a model without it all that give one row per image;
-        of one without these its tokens.
+        (``navit_edge.token_parts``), and "attention_map" or "attention_map@heads", how much the attention behind the
+        embedding looks at each patch, the mean of the heads or a map for each (docs/maps.md). By default
+        "projected"; of a model without it all that give one row per image; of one without these its tokens.
     lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
     merge: "LAYER:KEEP" or "LAYER:KEEP:METHOD": after the attention of that block, from 0, each image keeps this part of
         its patches, similar ones merged (docs/tokens.md).
@@ -125,9 +126,13 @@ def export_bundle(
     Raises BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
     """
     config: ModelConfig = model.config if isinstance(model, PackedModel) else model
+    outputs, each_head = _without_map(outputs)
     parts = _token_parts(model, outputs)
     offered = model.outputs() if isinstance(model, PackedModel) else config.outputs()
-    chosen = _chosen_outputs(offered, outputs, parts)
+    if each_head is None:
+        chosen = _chosen_outputs(offered, outputs, parts)
+    else:
+        chosen = (*(_chosen_outputs(offered, outputs, parts) if outputs else ()), "attention_map")
     wanted = _chosen_lowerings(lowerings)
     if "packed" in wanted and isinstance(model, PackedModel) and model.windows is not None:
         raise InvalidInputError(f"{model.family}: {NO_PACKED_WINDOWS}")
@@ -153,6 +158,8 @@ def export_bundle(
             model = NaViT(model, seed=seed)
         graph_model = for_graph(model)
         graph_model.token_parts = parts
+        if each_head is not None:
+            graph_model.with_attention_map(each_head=each_head)
         if merging is not None:
             graph_model.with_merging(merging)
         parameters = {parameter for parameter, _ in graph_model.named_parameters()}
@@ -242,6 +249,16 @@ def _chosen_merging(merge: str | None, lowerings: Sequence[str], sizing: Sizing)
         )
     longest = sizing.max_tokens or MOST_GROUP
     return parse_merging(merge, longest=longest)
+
+
+def _without_map(outputs: Sequence[str] | None) -> tuple[Sequence[str] | None, bool | None]:
+    """The other outputs, and of the attention map whether each head has one; None: it was not asked for."""
+    kinds = {"attention_map": False, "attention_map@heads": True}
+    found = {name: kinds[name.replace("-", "_")] for name in outputs or () if name.replace("-", "_") in kinds}
+    if len(found) > 1:
+        raise InvalidInputError(f"outputs name {' and '.join(found)}; expected one of them")
+    rest = [name for name in outputs or () if name not in found]
+    return (rest if found else outputs), next(iter(found.values()), None)
 
 
 def _token_parts(model: PackedModel | NaViTConfig, outputs: Sequence[str] | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from navit_edge.errors import InvalidInputError
 from navit_edge.token_parts import layers_of
 from navit_edge.vocabulary import LOWERINGS, Scores
 from navit_edge_export.layers.attention import Lowering, MaskedLowering, PackedLowering, PaddedLowering, Windows
+from navit_edge_export.layers.attention_map import AttentionMap, find_attention_map
 from navit_edge_export.layers.blocks import Block
 from navit_edge_export.layers.embed import PatchLayer
 from navit_edge_export.layers.merging import PatchMerger, Projector
@@ -146,6 +147,7 @@ class PackedModel(nn.Module):
         self.scores: Scores = "softmax"  # what the score of a class is
         self.merging: TokenMerging | None = None
         self.token_parts: tuple[str, ...] = ("tokens",)  # what a row of the output "tokens" holds (token_parts.py)
+        self.attention_map: AttentionMap | None = None  # of the output "attention_map", if that is to be computed
 
     @property
     def token_merge(self) -> int:
@@ -200,14 +202,16 @@ class PackedModel(nn.Module):
 
         Returns "tokens" [T, D] ([T / m^2, D'] with a merger; wider with more ``token_parts``) and, as far as the model
         has them, "projected" [T / m^2, D'], "deepstack" [T / m^2, layers, D'], "embedding" [N, D] and "logits"
-        [N, classes].
+        [N, classes]. With ``attention_map`` set, too, "attention_map" [T, maps].
         """
         lowering = choose_lowering(segment_ids, attention_index, token_index, cu_seqlens)
         token_grid = grid_of_tokens(grid_hw, segment_ids) if self._uses_grid() else None
         tokens = self.embed_tokens(patches, positions, token_grid)
         rotation = None if self.rotary is None else self.rotary(positions, token_grid)
         inner = lowering
+        images = grid_hw.shape[0]
         merged: Merged | None = None
+        looked: Tensor | None = None
         parts: dict[str, list[Tensor]] = {}
         stack: list[Tensor] = []
         if self.windows is not None and token_grid is not None:
@@ -215,7 +219,18 @@ class PackedModel(nn.Module):
         for index, block in enumerate(self.blocks):
             own: Rotation | None = rotation[index] if isinstance(rotation, list) else rotation
             full = self.windows is None or index in self.windows.full_blocks
-            if self.merging is not None and index == self.merging.merging.layer:
+            merges = self.merging is not None and index == self.merging.merging.layer
+            looks = self.attention_map is not None and not self.attention_map.pool and index == len(self.blocks) - 1
+            if not merges and not looks:
+                tokens = block(tokens, lowering if full else inner, own)
+            else:
+                assert isinstance(block, Block)
+                tokens, queries, keys = block.attended(tokens, lowering if full else inner, own)
+            if looks:
+                assert self.attention_map is not None
+                segments = Segments(segment_ids, positions, images, None if merged is None else merged.sizes)
+                looked = _unmerged(self.attention_map.of_block(block.attention, queries, keys, segments), merged)
+            if self.merging is not None and merges:
                 given = _merge_inputs(
                     merge_groups,
                     merge_counts,
@@ -225,13 +240,11 @@ class PackedModel(nn.Module):
                     merge_attention_index,
                     merge_token_index,
                 )
-                assert isinstance(block, Block)
-                tokens, keys = block.attended(tokens, lowering, own)
                 merged = self.merging(tokens, positions, keys, given)
-                tokens, inner = block.after_attention(merged.tokens), _lowering_after(given, merged)
+                tokens, inner = merged.tokens, _lowering_after(given, merged)
                 lowering, segment_ids, positions = inner, given.segment_ids, merged.positions
-            else:
-                tokens = block(tokens, lowering if full else inner, own)
+            if merges or looks:
+                tokens = block.after_attention(tokens)
             if str(index) in self.deepstack:
                 stack.append(self.deepstack[str(index)](tokens, positions, token_grid))
             for name in self.token_parts:
@@ -251,10 +264,15 @@ class PackedModel(nn.Module):
         if self.pooling is not None:
             make = Segments if self.pools_prefix else Segments.of_patches
             sizes = None if merged is None else merged.sizes
-            pooled = self.pooling(tokens, make(segment_ids, positions, grid_hw.shape[0], sizes))
+            segments = make(segment_ids, positions, images, sizes)
+            pooled = self.pooling(tokens, segments)
+            if self.attention_map is not None and self.attention_map.pool is not None:
+                looked = _unmerged(self.attention_map.of_pool(tokens, segments), merged)
             outputs["embedding"] = pooled if self.pooled_norm is None else self.pooled_norm(pooled)
             if self.head is not None:
                 outputs["logits"] = self.head(outputs["embedding"])
+        if looked is not None:
+            outputs["attention_map"] = looked
         return outputs
 
     def embed_tokens(self, patches: Tensor, positions: Tensor, token_grid: Tensor | None) -> Tensor:
@@ -291,6 +309,11 @@ class PackedModel(nn.Module):
                 )
         self.merging = TokenMerging(merging, depth)
 
+    def with_attention_map(self, *, each_head: bool = False) -> None:
+        """Computes the output "attention_map" from now on: a map for each head, or their mean. Raises
+        InvalidInputError: the model has no such attention."""
+        self.attention_map = find_attention_map(self.family, self.pooling, [*self.blocks], each_head=each_head)
+
     def _uses_grid(self) -> bool:
         parts = (self.positions, self.rotary, self.merger, self.projector, *self.deepstack.values())
         return self.windows is not None or any(part is not None and bool(part.uses_grid) for part in parts)
@@ -322,6 +345,11 @@ def choose_lowering(
     if cu_seqlens is not None:
         return PackedLowering(cu_seqlens, segment_ids)
     return MaskedLowering(segment_ids)
+
+
+def _unmerged(looked: Tensor, merged: Merged | None) -> Tensor:
+    """[T, maps] of what may be [M, maps]: a merged token's weight is shared among its patches."""
+    return looked if merged is None else merged.unmerge(looked / merged.sizes.unsqueeze(1))
 
 
 def _merge_inputs(*given: Tensor | None) -> MergeInputs:

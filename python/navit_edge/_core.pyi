@@ -44,6 +44,24 @@ class Result:
     def on_grid(self, values: npt.ArrayLike | None = None, *, fill: float = 0.0) -> npt.NDArray[Any]:
         """``values`` [patches, ...], a row for each patch that the model saw, as an array [rows, cols, ...] with
         ``fill`` where a patch was dropped; None: ``tokens``. Raises InvalidInputError."""
+    def on_image(
+        self,
+        values: npt.ArrayLike | None = None,
+        *,
+        filter: Literal["bilinear", "nearest"] = "bilinear",
+        fill: float = ...,
+        size: tuple[int, int] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """A map over the patches as pixels of the image, float32 [height_px, width_px, ...], as it was given: what the
+        sizing rule did is undone, ``fill`` (NaN) where there is no data: where the image was cropped and where a patch
+        was dropped (docs/maps.md).
+
+        values: a row for each patch that the model saw, [n, ...], or for each merged cell; or of the grid's shape,
+            [rows, cols, ...]. None: the mean of ``attention_map``.
+        filter: between the centres of cells, or "nearest": each pixel has its cell's value.
+        size: (height_px, width_px) of the picture; None: ``pixels``.
+        Raises InvalidInputError.
+        """
     @property
     def projected(self) -> npt.NDArray[np.float32] | None:
         """float32 [rows * cols / m^2, D], read-only: the tokens behind the projector of the whole model, which merges m
@@ -52,6 +70,10 @@ class Result:
     def deepstack(self) -> npt.NDArray[np.float32] | None:
         """float32 [rows * cols / 4, layers, D], read-only: of middle blocks, which the language model adds to the
         hidden states of its first layers; None as above."""
+    @property
+    def attention_map(self) -> npt.NDArray[np.float32] | None:
+        """float32 [rows * cols, maps], read-only: how much the attention behind the embedding looks at each patch, the
+        mean of the heads, or a map for each head (docs/maps.md); None as above."""
     @property
     def pixels(self) -> tuple[int, int]:
         """(height_px, width_px) of the image as it was given, upright."""
@@ -111,8 +133,9 @@ class Result:
         """Plain values, ready for JSON, by the names of the rows of ``navit-edge run`` (docs/run.md); without
         arrays."""
     def numpy(self, *, copy: bool = False) -> dict[str, npt.NDArray[np.float32]]:
-        """The arrays that there are, by name: "logits", "embedding", "tokens", "projected", "deepstack". With ``copy``
-        writable ones of their own, as ``torch.from_numpy`` wants them; else those of the attributes."""
+        """The arrays that there are, by name: "logits", "embedding", "tokens", "projected", "deepstack",
+        "attention_map". With ``copy`` writable ones of their own, as ``torch.from_numpy`` wants them; else those of the
+        attributes."""
     def __copy__(self) -> Result: ...
     def __deepcopy__(self, memo: dict[int, Any]) -> Result: ...
     def __getstate__(self) -> dict[str, Any]: ...
@@ -542,6 +565,9 @@ def choose_grids(
     waiting_us: float,
     together: int,
 ) -> list[tuple[tuple[int, int], int, str]]: ...
+def map_on_image(
+    result: Result, values: npt.NDArray[np.float32], filter: str, fill: float, size: tuple[int, int]
+) -> npt.NDArray[np.float32]: ...
 def resize(
     image: npt.NDArray[np.uint8] | Pixels, size: tuple[int, int], filter: str = "bilinear", processor: str = "pillow"
 ) -> npt.NDArray[np.uint8]: ...

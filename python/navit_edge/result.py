@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from navit_edge import _core
 from navit_edge.errors import InvalidInputError
-from navit_edge.options import whole
+from navit_edge.options import whole, whole_pair
 from navit_edge.text import without_halves
 from navit_edge.vocabulary import OUTPUTS, Scores
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The attributes of a result that are arrays.
 ARRAYS = OUTPUTS
+
+SIZE = "(height_px, width_px), whole numbers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +151,46 @@ def on_grid(result: Result, values: npt.ArrayLike | None, fill: float) -> npt.ND
     grid = np.full((rows * cols, *given.shape[1:]), fill, given.dtype)
     grid[result.kept] = given
     return grid.reshape(rows, cols, *given.shape[1:])
+
+
+def on_image(
+    result: Result, values: npt.ArrayLike | None, filter: str, fill: float, size: tuple[int, int] | None
+) -> npt.NDArray[np.float32]:
+    """``Result.on_image``."""
+    rows = _rows_of_map(result, attention(result) if values is None else np.asarray(values))
+    pixels = (0, 0) if size is None else whole_pair("size", size, SIZE)
+    picture = _core.map_on_image(result, np.ascontiguousarray(rows.reshape(len(rows), -1), np.float32), filter, fill, pixels)
+    return picture.reshape(*picture.shape[:2], *rows.shape[1:])
+
+
+def attention(result: Result) -> npt.NDArray[np.float32]:
+    """How much an image's embedding looks at each patch, the mean of the maps of ``attention_map``: float32 [n]. Raises
+    InvalidInputError if there are none."""
+    if result.attention_map is None:
+        if result.error is not None:
+            raise InvalidInputError(f"the image failed and has no attention map: {result.error}") from result.error
+        raise InvalidInputError(
+            "the result has no attention map; export with --outputs attention-map, or give values for each patch"
+        )
+    mean: npt.NDArray[np.float32] = result.attention_map.mean(1)
+    return mean
+
+
+def _rows_of_map(result: Result, given: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[n, ...] of a map that has a row for each patch, or the shape of the grid, of merged cells too."""
+    rows, cols = result.grid
+    seen = rows * cols if result.kept is None else len(result.kept)
+    if given.dtype.kind not in "fiub" or given.size == 0:
+        raise InvalidInputError(
+            f"values are of {given.dtype} and shape {given.shape}; expected numbers, a row for each patch"
+        )
+    if given.ndim < 2 or len(given) == seen:
+        return np.atleast_1d(given)
+    high, wide = given.shape[:2]
+    if rows % high == 0 and cols % wide == 0 and rows // high == cols // wide:
+        flat = given.reshape(high * wide, *given.shape[2:])
+        return flat if result.kept is None or high != rows else flat[result.kept]
+    return given
 
 
 def describe(result: Result) -> str:

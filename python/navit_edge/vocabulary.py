@@ -71,7 +71,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 # --- outputs --------------------------------------------------------------------------------------------------------
 
 #: Of graphs (docs/model.md): the first two have a row for each image, the others for its patches.
-Output: TypeAlias = Literal["logits", "embedding", "tokens", "projected", "deepstack"]
+Output: TypeAlias = Literal["logits", "embedding", "tokens", "projected", "deepstack", "attention_map"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 #: What the score of a class is: the softmax of all logits, or the sigmoid of its own.

@@ -162,7 +162,7 @@ def _ask(oracle: Oracle, images: Sequence[Image]) -> list[Outputs]:
 
 def _by_image(values: Outputs, packed: Pack, images: int, model: PackedModel) -> list[Outputs]:
     def part(name: str, value: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float32]:
-        if name not in ("tokens", "projected", "deepstack"):
+        if name not in ("tokens", "projected", "deepstack", "attention_map"):
             return value[n]
         start, end = packed.cu_seqlens[n : n + 2] // model.merge_of(name) ** 2
         return value[start:end]

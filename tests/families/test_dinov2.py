@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import transformers
-from parity import Image, check_parity, normalize, perturb
+from parity import Image, check_parity, check_parity_in_pytorch, normalize, perturb
 
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
@@ -65,6 +65,26 @@ def test_a_packed_run_is_transformers_one_image_at_a_time(form: str, tmp_path: P
     assert imported.family == "dinov2"
     assert imported.preprocessing.filter == "bicubic"
     print(check_parity(imported.model, lambda image: ask(theirs, image), tmp_path))
+
+
+@pytest.mark.parametrize("form", ["plain", "registers"])
+@pytest.mark.parametrize("each_head", [False, True])
+def test_the_attention_map_is_transformers_attention_of_the_cls_token(
+    form: str, each_head: bool, tmp_path: Path
+) -> None:
+    make, config, changes = FORMS[form]
+    theirs = perturb(make(config(**{**CONFIG, **changes}, attn_implementation="eager")))
+    theirs.save_pretrained(tmp_path / "folder")
+    model = import_checkpoint(tmp_path / "folder").model
+    model.with_attention_map(each_head=each_head)
+
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        backbone = getattr(theirs, theirs.base_model_prefix, theirs)
+        weights = backbone(normalize(image, *IMAGENET)[None], output_attentions=True).attentions[-1]
+        looked = weights[0, :, 0].T  # [tokens, heads]
+        return {**ask(theirs, image), "attention_map": (looked if each_head else looked.mean(1, keepdim=True)).numpy()}
+
+    check_parity_in_pytorch(model, oracle)
 
 
 def test_pixels_are_those_of_the_processor_asked_for_the_same_size(

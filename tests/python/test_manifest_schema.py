@@ -29,7 +29,7 @@ BEYOND_A_SCHEMA = {
     "unique ids and names": ("a name that no other tensor", "an id that no other entry", "that is no engine's"),
     "names of things that are there": ("a file that `files` lists", "one of the bundle's graphs", " among them"),
     "numbers that agree": (
-        "rows of tokens with token_merge", "rows of projected", "rows of deepstack",
+        "rows of tokens with token_merge", "rows of projected", "rows of deepstack", "rows of attention_map",
         "one class for each of the", "multiples of the patch side",
         "min_pixels <= max_pixels", "merge * merge",
         "merging.layer is ", "merging.kept is ", "merging.group is ", "that model.merging gives it",

@@ -248,7 +248,7 @@ def test_the_order_of_the_fields_of_a_config_does_not_make_another_job_and_their
         (["--json", "--format", "numpy"], "--json with --format numpy"),
         (
             ["--json", "--save", "vectors"],
-            "'vectors'; expected any of logits, embedding, tokens, projected, deepstack, ",
+            "'vectors'; expected any of logits, embedding, tokens, projected, deepstack, attention_map, ",
         ),
         (["--save", "logits"], "a table has no room for it"),
         (["--policy", "faster"], "faster"),

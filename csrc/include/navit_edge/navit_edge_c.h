@@ -145,6 +145,7 @@ typedef struct navit_edge_c_result {
   int32_t total_tokens;        /* of all passes: more than `tokens` if a cascade ran the image twice */
   const int32_t* kept;         /* the patches that the model saw, by their numbers on the grid; NULL: all of them */
   int64_t kept_count;          /* of `kept`: row i of `features` is of patch kept[i]; 0 with NULL */
+  navit_edge_c_view attention_map; /* [patches that the model saw, maps]: how much attention looks at each */
 } navit_edge_c_result;
 
 /* Images done, failed ones among them, of all. Called on the thread that called navit_edge_c_run. */

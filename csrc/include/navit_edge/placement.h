@@ -15,6 +15,7 @@ struct Placement {
   std::int32_t left_px = 0;  // negative: columns cut off on the left
   double scale_y = 1;
   double scale_x = 1;
+  std::int32_t patch_px = 0;  // side of a patch of the grid; 0: not known
 };
 
 /// The placement of `image` on `grid`. Under fit "pad" or "crop" an image is moved if `grid` is the one that

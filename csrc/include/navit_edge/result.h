@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -35,6 +36,13 @@ struct NAVIT_EDGE_API OutputView {
   [[nodiscard]] OutputView copied() const;
 };
 
+/// How a map over the grid is brought onto an image.
+struct MapOptions {
+  Filter filter = Filter::kBilinear;  // between the centres of cells; or kNearest: each pixel has its cell's value
+  float fill = std::numeric_limits<float>::quiet_NaN();  // where there is no data
+  Size size;                                             // of the picture; empty: that of the image
+};
+
 /// The result of one image. Its outputs are views of what its pack gave, and keep all of that: the rows of the other
 /// images, too. For what you keep long call `own_outputs`.
 struct NAVIT_EDGE_API Result {
@@ -56,6 +64,7 @@ struct NAVIT_EDGE_API Result {
   OutputView token_features;      // [patches / merge^2, D], row-major over the grid; no prefix tokens
   OutputView projected;           // [patches / merge^2, D]: as a language model takes them
   OutputView deepstack;           // [patches / merge^2, layers, D]: of middle blocks, for its first layers
+  OutputView attention_map;       // [patches, maps]: how much the embedding's attention looks at each patch
   Reason reason;                  // why it has fewer tokens than its sizing rule gives; empty if it has them all
   bool cached = false;            // computed for another image of the same content: it was in no pack (docs/cache.md)
   std::exception_ptr error;       // set instead of the outputs if this image failed
@@ -70,6 +79,13 @@ struct NAVIT_EDGE_API Result {
   /// `values` [patches(), cols], as token_features, spread over the grid: [rows * cols, cols], `fill` where a patch was
   /// dropped. Throws InvalidInput if there are not as many rows.
   [[nodiscard]] std::vector<float> on_grid(std::span<const float> values, std::int64_t cols, float fill = 0) const;
+  /// `values` [n, cols], a row for each patch that the model saw (or, of a model that merges m x m patches, for each
+  /// such cell), as pixels of the image: [height_px * width_px, cols], upright. What the sizing rule did is undone:
+  /// scale, offset, cropping, padding. There is no data where the image was cropped and where a patch was dropped.
+  /// Throws InvalidInput if the rows are not those, the image was in no pack, or the options are out of range;
+  /// std::bad_alloc.
+  [[nodiscard]] std::vector<float> on_image(std::span<const float> values, std::int64_t cols,
+                                            const MapOptions& options = {}) const;
 
   [[nodiscard]] OutputView& output(GraphOutput kind) noexcept;
   [[nodiscard]] const OutputView& output(GraphOutput kind) const noexcept;

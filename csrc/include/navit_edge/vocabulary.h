@@ -159,9 +159,10 @@ inline constexpr Words<14> kWords<GraphInput>{
     "input",
     {"patches", "positions", "segment_ids", "grid_hw", "attention_index", "token_index", "cu_seqlens", "merge_groups",
      "merge_counts", "merge_rows", "merge_slots", "merge_segment_ids", "merge_attention_index", "merge_token_index"}};
-enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens, kProjected, kDeepstack };
+enum class GraphOutput : std::int32_t { kLogits, kEmbedding, kTokens, kProjected, kDeepstack, kAttentionMap };
 template <>
-inline constexpr Words<5> kWords<GraphOutput>{"output", {"logits", "embedding", "tokens", "projected", "deepstack"}};
+inline constexpr Words<6> kWords<GraphOutput>{
+    "output", {"logits", "embedding", "tokens", "projected", "deepstack", "attention_map"}};
 
 /// What the score of a class is: the softmax of all logits, or the sigmoid of its own.
 /// What a cascade accepts a result by: the probability of the best class, or how far it is above the second one.

@@ -34,11 +34,12 @@ constexpr std::array<Contract, 14> kInputs{{{DType::kUInt8, "TF"},
                                             {DType::kInt32, "NA"},
                                             {DType::kInt32, "R"}}};
 /// [GraphOutput]
-constexpr std::array<Contract, 5> kOutputs{{{DType::kFloat32, "ND"},
+constexpr std::array<Contract, 6> kOutputs{{{DType::kFloat32, "ND"},
                                             {DType::kFloat32, "ND"},
                                             {DType::kFloat32, "MD"},
                                             {DType::kFloat32, "MD"},
-                                            {DType::kFloat32, "MDD"}}};
+                                            {DType::kFloat32, "MDD"},
+                                            {DType::kFloat32, "TD"}}};
 
 std::string dim_in_words(const Dim& dim) {
   if (dim.symbol == '\0') return std::to_string(dim.extent);
@@ -92,6 +93,7 @@ std::string expected_in_words(const Contract& contract, std::int64_t patch_value
 template <class Enum, std::size_t n>
 Enum checked(const GraphSpec& graph, const TensorSpec& spec, const PreprocessSpec& preprocess,
              const std::array<Contract, n>& contracts) {
+  static_assert(n == kWords<Enum>.words.size(), "a contract for each word");
   const std::string kind(kWords<Enum>.what);
   const std::optional<Enum> found = find_word<Enum>(spec.name);
   if (!found) {

@@ -84,6 +84,10 @@ void check_outputs(const JsonReader& json, const GraphSpec& graph, const Manifes
     if (tensor.name == "tokens" && rows.symbol != '\0' && (rows.symbol != 'T' || rows.parts != merge * merge)) {
       shape().fail(rows_in_words(merge) + " rows of tokens with token_merge " + std::to_string(merge));
     }
+    if (tensor.name == word_of(GraphOutput::kAttentionMap) && rows.symbol != '\0' &&
+        (rows.symbol != 'T' || rows.parts != 1)) {
+      shape().fail("T rows of attention_map");
+    }
     const Dim& classes = tensor.shape.back();
     if (tensor.name == "logits" && !manifest.labels.empty() &&
         (classes.symbol != '\0' || classes.extent != static_cast<std::int64_t>(manifest.labels.size()))) {

@@ -252,6 +252,7 @@ std::int32_t navit_edge_c_get(const navit_edge_c_results* results, std::size_t i
     out.projected = c_view(one.projected);
     out.deepstack = c_view(one.deepstack);
     out.deepstack_layers = one.deepstack.empty() ? 0 : one.deepstack.layers;
+    out.attention_map = c_view(one.attention_map);
     out.total_tokens = one.total_tokens;
     out.kept = one.kept != nullptr ? one.kept->data() : nullptr;
     out.kept_count = one.kept != nullptr ? one.patches() : 0;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "navit_edge/error.h"
+#include "pack/map_on_image.h"
 
 namespace navit_edge {
 namespace {
@@ -35,16 +36,20 @@ const OutputView& Result::output(GraphOutput kind) const noexcept {
     case GraphOutput::kProjected:
       return projected;
     case GraphOutput::kDeepstack:
+      return deepstack;
+    case GraphOutput::kAttentionMap:
       break;
   }
-  return deepstack;
+  return attention_map;
 }
 
 OutputView& Result::output(GraphOutput kind) noexcept {
   return const_cast<OutputView&>(std::as_const(*this).output(kind));
 }
 
-void Result::drop_outputs() noexcept { logits = embedding = token_features = projected = deepstack = {}; }
+void Result::drop_outputs() noexcept {
+  logits = embedding = token_features = projected = deepstack = attention_map = {};
+}
 
 std::vector<float> Result::on_grid(std::span<const float> values, std::int64_t cols, float fill) const {
   if (cols < 1 || static_cast<std::int64_t>(values.size()) != patches() * cols) {
@@ -60,6 +65,15 @@ std::vector<float> Result::on_grid(std::span<const float> values, std::int64_t c
   return all;
 }
 
+std::vector<float> Result::on_image(std::span<const float> values, std::int64_t cols, const MapOptions& options) const {
+  if (placement.patch_px == 0 || image.height_px == 0 || image.width_px == 0) {
+    throw InvalidInput(
+        "the result does not say where its image lies on the grid; expected one of an image that ran, and "
+        "not unpickled from an earlier version; run the image again");
+  }
+  return map_on_image(*this, values, cols, options);
+}
+
 void Result::own_rows() {
   if (logits.empty() && embedding.empty()) return;
   const std::shared_ptr<float[]> memory = floats(logits.count() + embedding.count());
@@ -70,11 +84,11 @@ void Result::own_rows() {
 void Result::own_outputs() {
   own_rows();
   std::int64_t count = 0;
-  for (const OutputView* view : {&token_features, &projected, &deepstack}) count += view->count();
+  for (const OutputView* view : {&token_features, &projected, &deepstack, &attention_map}) count += view->count();
   if (count == 0 || 2 * sizeof(float) * static_cast<std::size_t>(count) >= pack_bytes) return;
   const std::shared_ptr<float[]> memory = floats(count);
   std::int64_t at = 0;
-  for (OutputView* view : {&token_features, &projected, &deepstack}) {
+  for (OutputView* view : {&token_features, &projected, &deepstack, &attention_map}) {
     const std::int64_t taken = view->count();
     *view = moved_to(memory, at, *view);
     at += taken;

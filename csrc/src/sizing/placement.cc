@@ -21,6 +21,7 @@ Placement placement_of(Size image, Grid grid, const PreprocessSpec& preprocess) 
   std::int64_t height_px = std::int64_t{grid.rows} * patch_px;
   std::int64_t width_px = std::int64_t{grid.cols} * patch_px;
   Placement placement;
+  placement.patch_px = patch_px;
   const auto* native = std::get_if<Native>(&preprocess.sizing.rule);
   if (native != nullptr && native->fit != Fit::kResize && grid == native_grid(image, native->fit, patch_px)) {
     placement.resized = false;

@@ -174,6 +174,19 @@ TEST_CASE("of merged tokens an image gets one row for every block of patches") {
   CHECK_THROWS_WITH_AS(unpack(pack, merged, model, results), "1 x 8 patches and the model merges 2 x 2", BundleError);
 }
 
+TEST_CASE("an attention map has a row for each patch, behind those of prefix tokens") {
+  std::vector<Result> results(3);
+  unpack(two_images(), std::vector{counting("attention_map", 11, 2)}, one_prefix_token(), results);
+  CHECK(results[2].attention_map.rows == 6);
+  CHECK(results[2].attention_map.cols == 2);
+  CHECK(results[2].attention_map.data[0] == 2.0F);
+  CHECK(results[0].attention_map.data[0] == 16.0F);
+  results[0].own_outputs();
+  CHECK(results[0].attention_map.data[1] == 17.0F);
+  results[2].drop_outputs();
+  CHECK(results[2].attention_map.empty());
+}
+
 TEST_CASE("outputs that merge patches differently have rows of their own") {
   Pack pack;
   pack.segments = {{1, 0, {2, 4}}, {0, 8, {2, 2}}};

@@ -214,10 +214,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None = None) -> Tensor:
         """tokens [T, D] -> [T, D]"""
-        return self.with_keys(tokens, lowering, rotation)[0]
+        return self.with_heads(tokens, lowering, rotation)[0]
 
-    def with_keys(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
-        """As forward, and the keys that it has attended to [T, H, dh]"""
+    def with_heads(
+        self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As forward, and the queries that have attended and the keys that they have attended to, both [T, H, dh]"""
         query, key, value = self._split(self.qkv(tokens))
         query, key = self.query_norm(query), self.key_norm(key)
         if self.value_norm is not None:
@@ -235,7 +237,7 @@ class SelfAttention(nn.Module):
         if self.gate is not None:
             mixed = mixed * self.gate(tokens).sigmoid()
         projected: Tensor = self.proj(mixed)
-        return projected, key
+        return projected, query, key
 
     def _split(self, joint: Tensor) -> tuple[Tensor, ...]:
         """[T, (H + 2 key heads) * dh] -> queries [T, H, dh], keys and values [T, key heads, dh]"""

@@ -46,10 +46,11 @@ class Block(nn.Module):
         """tokens [T, D] -> [T, D]"""
         return self.after_attention(self.attended(tokens, lowering, rotation)[0])
 
-    def attended(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
-        """The first half: tokens [T, D] -> [T, D], and attention's keys [T, H, dh]"""
-        attended, keys = self.attention.with_keys(self.attention_norm(tokens), lowering, rotation)
-        return tokens + (attended if self.attention_scale is None else self.attention_scale(attended)), keys
+    def attended(self, tokens: Tensor, lowering: Lowering, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The first half: tokens [T, D] -> [T, D], and attention's queries and keys [T, H, dh]"""
+        attended, queries, keys = self.attention.with_heads(self.attention_norm(tokens), lowering, rotation)
+        scaled = attended if self.attention_scale is None else self.attention_scale(attended)
+        return tokens + scaled, queries, keys
 
     def after_attention(self, tokens: Tensor) -> Tensor:
         """The second half: tokens [T, D] -> [T, D]"""

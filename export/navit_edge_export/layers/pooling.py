@@ -80,8 +80,10 @@ class Segments:
         return pooled.transpose(0, 1).flatten(1)
 
     def weights(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
-        """How much the query looks at each of an image's tokens: query [H, dh], key [T, H, dh] -> [H, N, T] float32"""
-        scores = (query.unsqueeze(1) * scale) @ key.permute(1, 2, 0)  # [H, 1, T]
+        """How much the query looks at each of an image's tokens: query [H, dh] of all images, or [N, H, dh], key
+        [T, H, dh] -> [H, N, T] float32"""
+        rows = query.unsqueeze(1) if query.dim() == 2 else query.transpose(0, 1)  # [H, 1 or N, dh]
+        scores = (rows * scale) @ key.permute(1, 2, 0)  # [H, 1 or N, T]
         scores = scores.float() if self.sizes is None else scores.float() + self.sizes.float().log()
         return torch.where(self.member, scores, ABSENT).softmax(-1)
 

@@ -144,7 +144,8 @@ def export(
     outputs: Annotated[
         str | None,
         typer.Option(
-            help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks).",
+            help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks), "
+            "attention-map, attention-map@heads.",
             show_default="projected, or what gives one row per image",
             metavar="LIST",
         ),

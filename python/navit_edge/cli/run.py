@@ -197,6 +197,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write each image with its attention map over it, or the norms of its tokens (navit-edge docs maps).",
+            metavar="DIR",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Device to run on.", rich_help_panel=ENGINE_PANEL)] = "auto",
     devices: DevicesOption = "",
     engine: Annotated[
@@ -266,6 +275,7 @@ def run(
     from navit_edge.run.html import JobPage
     from navit_edge.run.job import run_job, traced
     from navit_edge.run.journal import fingerprint
+    from navit_edge.run.overlays import Overlays, require_map
     from navit_edge.run.progress import Progress
     from navit_edge.run.rows import layout_of
     from navit_edge.run.sources import Sources
@@ -276,6 +286,11 @@ def run(
     kind = format_of(place, form, as_json)
     check_output(place, kind, resume=resume, overwrite=overwrite)
     check_files(trace=trace, report=report, html=html)
+    if overlay is not None:
+        try:
+            require_map(bundle)
+        except InvalidInputError as error:
+            raise typer.BadParameter(str(error), param_hint="--overlay") from None
     if where is not None and trace is not None:
         raise typer.BadParameter("actors write no trace; expected it without --ray", param_hint="--trace")
     if where is not None and devices:
@@ -330,7 +345,7 @@ def run(
         "decode": decode,
         "options": options,
     }
-    with job_on(where, bundle, asked, chosen, kept, top_k, by_text, decoders, with_results=html is not None) as (
+    with job_on(where, bundle, asked, chosen, kept, top_k, by_text, decoders, with_results=bool(html or overlay)) as (
         session,
         feed,
     ):
@@ -355,6 +370,7 @@ def run(
             **by_text.fingerprint(),
         )
         page = None if html is None else JobPage(bundle, session, top_k=top_k, classify=classify)
+        overlays = None if overlay is None else Overlays(overlay, bundle, session)
         sink = open_output(place, kind, layout, job, progress, resume=resume, overwrite=overwrite, part_rows=part_rows)
         try:
             with traced(session, trace):
@@ -367,7 +383,7 @@ def run(
                     progress,
                     feed,
                     show_scaled=scaled,
-                    watch=None if page is None else page.take,
+                    watch=[one.take for one in (page, overlays) if one is not None],
                 )
         finally:
             sink.close()

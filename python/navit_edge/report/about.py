@@ -73,6 +73,7 @@ def _meaning(name: str) -> str:
         "tokens": "a vector for each patch, or for each block of merged patches",
         "projected": "what a language model takes",
         "deepstack": "what a language model adds to the hidden states of its first layers",
+        "attention_map": "how much the attention behind the embedding looks at each patch",
     }.get(name, "")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ def run_job(
     feed: Feed,
     *,
     show_scaled: bool,
-    watch: Callable[[Item, Result], None] | None = None,
+    watch: Sequence[Callable[[Item, Result], None]] = (),
 ) -> Outcome:
     """Every image of ``sources`` that ``sink`` has not, through ``feed`` into ``sink``, in order.
 
@@ -93,8 +93,8 @@ def run_job(
             for item, row, sizing, result in rows:
                 sink.write(row)
                 written += 1
-                if watch is not None and result is not None:
-                    watch(item, result)
+                for one in watch if result is not None else ():
+                    one(item, result)
                 if row.failed:
                     failed += 1
                     first_error = first_error or str(row.record["error"])

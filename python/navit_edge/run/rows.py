@@ -30,7 +30,7 @@ VECTORS = ("logits", "embedding")
 class Row:
     """record: plain values, ready for JSON; "error" and "error_type" in it if the image failed.
     arrays: float32 views by the names of ``ARRAYS``: logits [classes], embedding [D], token_features and
-        projected [rows, D], deepstack [rows, layers, D].
+        projected [rows, D], deepstack [rows, layers, D], attention_map [rows, maps].
     """
 
     record: dict[str, Any]

@@ -6,9 +6,10 @@ Inputs, one of two forms, N >= 1 images of any sizes:
 * ``pixels`` UINT8 [H, W, C] (one image), [N, H, W, C], or [-1], all pixels one after the other, beside ``shapes`` INT64
   [N, 3], the (height, width, channels) of each. C is 1 (gray), 3 (RGB) or 4 (RGBA).
 
-Outputs: those of the bundle by their names, ``embedding`` [N, D] and ``logits`` [N, classes]; ``tokens``, ``projected``
-and ``deepstack`` of all images one after the other, with ``rows`` [N], how many each image has; ``grid`` [N, 2] (rows,
-columns) and ``tokens_used`` [N]; ``labels`` and ``scores`` [N, k] by the parameter ``top_k``.
+Outputs: those of the bundle by their names, ``embedding`` [N, D] and ``logits`` [N, classes]; ``tokens``,
+``projected``, ``deepstack`` and ``attention_map`` of all images one after the other, with ``rows`` [N], how many each
+image has; ``grid`` [N, 2] (rows, columns) and ``tokens_used`` [N]; ``labels`` and ``scores`` [N, k] by the parameter
+``top_k``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Raw: TypeAlias = "bytes | bytearray | memoryview"
 DTYPES = {"UINT8": "u1", "INT32": "<i4", "INT64": "<i8", "FP32": "<f4"}
 IMAGES, PIXELS, SHAPES = "images", "pixels", "shapes"
 #: Outputs with rows for the patches of an image; not given unless they are asked for.
-OF_PATCHES = ("tokens", "projected", "deepstack")
+OF_PATCHES = ("tokens", "projected", "deepstack", "attention_map")
 #: Classes of ``labels`` and ``scores`` if they are asked for without ``top_k``, as tools do that ask for all there is.
 TOP_K = 5
 ROWS, GRID, TOKENS_USED, LABELS, SCORES = "rows", "grid", "tokens_used", "labels", "scores"

@@ -25,7 +25,12 @@ INDEX = "index.jsonl"
 #: Bytes before the data of every .npy file here. The header is written over as the file grows, so its length is fixed.
 HEADER_BYTES = 128
 #: Arrays with any number of rows an image -> where its rows begin and end.
-OFFSETS = {"token_features": "token_offsets", "projected": "projected_offsets", "deepstack": "deepstack_offsets"}
+OFFSETS = {
+    "token_features": "token_offsets",
+    "projected": "projected_offsets",
+    "deepstack": "deepstack_offsets",
+    "attention_map": "attention_map_offsets",
+}
 
 
 def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -74,7 +79,8 @@ class ArraysSink:
 
     ``logits.npy`` [n, classes] and ``embedding.npy`` [n, D], a row of NaN for an image that failed;
     ``token_features.npy`` [all tokens, D], of image i the rows from ``token_offsets.npy``[i] to [i + 1]; so, too,
-    ``projected.npy`` and ``deepstack.npy`` [all tokens, layers, D]. Headers follow on every flush.
+    ``projected.npy``, ``deepstack.npy`` [all tokens, layers, D] and ``attention_map.npy`` [all tokens, maps]. Headers
+    follow on every flush.
     """
 
     def __init__(self, path: Path, layout: Layout, job: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
