@@ -1,10 +1,9 @@
-"""The examples on values of patches do their job, on a small bundle: search, inspection of parts, segmentation."""
+"""The examples on values of patches do their job, on a small bundle: search, inspection of parts."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,6 @@ import navit_edge as ne
 def example(repository: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(repository / "examples"))
     return importlib.import_module(name)
-
-
-def run(repository: Path, *arguments: object) -> str:
-    command = [sys.executable, *map(str, arguments)]
-    finished = subprocess.run(command, cwd=repository / "examples", capture_output=True, text=True, check=False)
-    return finished.stdout + finished.stderr
 
 
 def test_search_finds_an_image_embeds_only_what_is_new_and_says_if_there_are_no_words(
@@ -81,34 +74,3 @@ def test_defects_of_drawn_parts_are_found_where_they_are(
     part = inspect_parts.draw_part(np.random.default_rng(1))
     assert not part.wrong.any()
     assert part.pixels.shape[:2] == part.wrong.shape
-
-
-def test_strokes_become_a_segmentation(
-    repository: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two textures in an image that is scaled down; a short stroke in each."""
-    segment = example(repository, "segment", monkeypatch)
-    rng = np.random.default_rng(0)
-    truth = np.hypot(*np.mgrid[-160:160, -200:200]) < 120
-    stripes = (np.mgrid[:320, :400][1] // 3 % 2 * 150 + 50).astype(np.uint8)
-    noise = rng.integers(100, 140, (320, 400)).astype(np.uint8)
-    image = np.repeat(np.where(truth, stripes, noise)[..., None], 3, axis=2)
-    strokes = np.zeros((320, 400, 4), np.uint8)
-    strokes[150:170, 150:250] = (255, 0, 0, 255)
-    strokes[10:30, 20:380] = (0, 0, 255, 255)
-    Image.fromarray(image).save(tmp_path / "image.png")
-    Image.fromarray(strokes).save(tmp_path / "strokes.png")
-    arguments = [tmp_path / "image.png", tmp_path / "strokes.png", "-o", tmp_path / "out.png", "--bundle", tiny_bundle]
-    monkeypatch.setattr(sys, "argv", ["segment.py", *map(str, arguments), "--also", str(tmp_path / "image.png")])
-    segment.main()
-    assert Image.open(tmp_path / "out.png").size == Image.open(tmp_path / "out-image.png").size == (800, 320)
-    said = segment.read_strokes(Image.fromarray(strokes))
-    assert said.colours.tolist() == [[0, 0, 255], [255, 0, 0]]
-    with ne.Session(tiny_bundle) as session:
-        (result,) = session.run([image])
-    found = segment.segment(
-        result, segment.fit(segment.unit_tokens(result), segment.classes_of_tokens(result, said), 2)
-    )
-    assert (found == truth).mean() > 0.9
-    with pytest.raises(SystemExit, match="1 colours; expected a colour for each class"):
-        segment.read_strokes(Image.fromarray(strokes[:100]))
