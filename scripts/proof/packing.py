@@ -174,9 +174,12 @@ def _varlen(blocks: Blocks, load: Load, x: Tensor) -> tuple[Callable[[], Tensor]
 
 
 def _flex(blocks: Blocks, owner: Tensor, x: Tensor) -> tuple[Callable[[], Tensor], str]:
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    from torch.nn.attention import flex_attention as module
 
+    create_block_mask, flex_attention = module.create_block_mask, module.flex_attention
     compiled: Any = torch.compile(flex_attention) if blocks.device == "cuda" else flex_attention
+    if blocks.device != "cuda":  # a rehearsal calls the operator as it is, and traces nothing
+        module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True  # older versions do not read it
     tokens = len(owner)
     mask = create_block_mask(
         lambda _b, _h, q, k: owner[q] == owner[k], None, None, tokens, tokens, device=blocks.device
