@@ -21,8 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from check_steps import Check, Step
+from proof import steps
 from proof.results import write_json
+from proof.settings import Settings
 from proof.steps import STEPS, ProofStep
+
+from navit_edge.machine.probe import run_probe
 
 HERE = Path(__file__).resolve().parent
 SUMMARY = "summary.json"
@@ -51,11 +55,10 @@ def main() -> None:
         sys.exit(
             f"error: no stand_in_on_cuda in {arguments.libraries}; expected what `make gpu-proof` compiles; run that"
         )
-    if arguments.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            sys.exit("error: PyTorch finds no GPU; check nvidia-smi and that torch is built for CUDA, or --device cpu")
+    if arguments.device == "cuda" and not run_probe("cuda").get("gpus"):
+        sys.exit("error: the NVIDIA driver finds no GPU; check nvidia-smi, or rehearse with --device cpu")
+    if arguments.quick:  # at these sizes, threads wait longer for each other than they compute
+        os.environ["OMP_NUM_THREADS"] = "1"
     arguments.output.mkdir(parents=True, exist_ok=True)
     ran = run_all(arguments, wanted)
     print_table(ran, arguments.output)
@@ -92,23 +95,19 @@ def run_step(check: Check, step: ProofStep, arguments: argparse.Namespace, bundl
     """One step in a process of its own."""
     file = check.folder.resolve() / f"{step.name}.json"
     file.unlink(missing_ok=True)  # of a run before
-    command = [
-        sys.executable, "-m", "proof.steps", step.name, "--device", arguments.device, "--bundle", bundle.resolve(),
-        "--file", file, "--limit", str(step.limit_s), "--libraries", arguments.libraries.resolve(),
-        *(["--quick"] if arguments.quick else []),
-    ]  # fmt: skip
-    environment = {"PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    if arguments.quick:  # at these sizes, threads wait longer for each other than they compute
-        environment["OMP_NUM_THREADS"] = "1"
-    check.run(step.name, command, environment=environment, limit_s=step.limit_s)
+    settings = Settings(
+        device=arguments.device, quick=arguments.quick, bundle=bundle.resolve(), libraries=arguments.libraries.resolve()
+    )
+    told = (step.name, file, step.limit_s, settings)
+    check.run_function(step.name, steps.run_step, told, preload=steps.PRELOADED, limit_s=step.limit_s)
     return check.steps[-1]
 
 
-def print_table(steps: dict[str, Any], folder: Path) -> None:
+def print_table(ran: dict[str, Any], folder: Path) -> None:
     """States, then what was found."""
     print("\n== summary (PyTorch's kernels, none of TensorRT's)")
     shows = {step.name: step.shows for step in STEPS}
-    for name, step in steps.items():
+    for name, step in ran.items():
         print(f"{step['state']:8}{name:13}{step['seconds']:7.1f} s  {step['reason'] or shows.get(name, '')}")
     packing = _read(folder / "packing.json").get("values", {})
     for row in packing.get("rows", ()):

@@ -37,6 +37,8 @@ def _examine(settings: Settings, results: Results) -> int:
     if settings.device == "cuda":
         import torch
 
+        if not torch.cuda.is_available():
+            sys.exit("error: PyTorch finds no GPU; check nvidia-smi and that torch is built for CUDA, or --device cpu")
         versions["cuda of torch"] = torch.version.cuda
         gpu = torch.cuda.get_device_properties(0)
         capability = 10 * gpu.major + gpu.minor

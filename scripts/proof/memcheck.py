@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -29,12 +30,19 @@ def run(settings: Settings, results: Results) -> None:
         sys.executable, "-m", "proof.steps", "backend", "--device", "cuda", "--quick", "--bundle", str(settings.bundle),
         "--libraries", str(settings.libraries), "--file", str(inner), "--limit", str(results.limit_s),
     ]  # fmt: skip
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+    limit_s = results.limit_s - LEFT_UNUSED_S
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=results.limit_s - LEFT_UNUSED_S
+            command,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
-        results.put("left_out", f"no end within {results.limit_s - LEFT_UNUSED_S:g} s")
+        results.put("left_out", f"no end within {limit_s:g} s")
         return
     said = done.stdout + done.stderr
     summary = re.findall(r"ERROR SUMMARY: .*", said)

@@ -30,8 +30,9 @@ from proof.settings import Settings
 from proof.timing import captured, median_us
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-#: Tokens of the packs that FlexAttention is compiled for, and of those that rehearse it.
-FLEX_TOKENS, FLEX_REHEARSED = (1024, 8192), (48, 256)
+#: Tokens of the packs that FlexAttention is compiled for, and of those that rehearse it; a quick rehearsal has none of
+#: them: importing what it needs takes longer than all the rest.
+FLEX_TOKENS, FLEX_REHEARSED = (1024, 8192), (256,)
 FORMS = ("masked", "varlen", "padded", "alone", "flex")
 #: Of the worst token's difference from "alone", in the type that is timed. Attention to a wrong token changes more.
 MOST_APART = {torch.float32: 1e-4, torch.bfloat16: 0.1}
@@ -222,7 +223,8 @@ def run(settings: Settings, results: Results) -> None:
             del blocks
     results.put("left_out", left_out)
     results.put("costs", _costs(rows))
-    results.check("every form was measured at least once", {row["form"] for row in rows if "us" in row} == set(FORMS))
+    due = set(FORMS) - ({"flex"} if settings.quick else set())
+    results.check("every form was measured at least once", {row["form"] for row in rows if "us" in row} == due)
 
 
 def _measure(blocks: Blocks, load: Load, *, rounds: int, results: Results) -> list[dict[str, Any]]:
