@@ -20,7 +20,7 @@ import zipfile
 from pathlib import Path
 
 from proof.seeded import strip
-from proof.unpack import SUMS, sums
+from proof.unpack import SUMS, lines
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "gpu-proof-kit"
@@ -33,19 +33,6 @@ LEFT_TO_THE_MACHINE = ("numpy",)
 MODELS = ("ti16", "s16")
 #: What the machine has, for --try.
 MACHINES_OWN = ("numpy", "onnx", "torch")
-RUN = """#!/usr/bin/env bash
-# bash run.sh [--device cuda|cpu] [OPTIONS of scripts/gpu_proof.py]: unpacks the kit beside itself and runs it.
-# PYTHON names Python 3.12 with torch, onnx and numpy; nothing is installed. Results lie in gpu-proof, or where --output
-# says.
-set -euo pipefail
-kit=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-unpacked=${UNPACKED:-$kit.unpacked}
-python=${PYTHON:-python3.12}
-export PYTHONPATH=$kit/scripts PYTHONDONTWRITEBYTECODE=1
-"$python" -m proof.unpack "$kit" "$unpacked"
-export PYTHONPATH=$unpacked/site
-exec "$python" "$kit/scripts/gpu_proof.py" --libraries "$unpacked/libraries" --bundle "$unpacked/ti16.navit" "$@"
-"""
 
 
 def main() -> None:
@@ -64,7 +51,7 @@ def main() -> None:
     for model in MODELS:
         add_bundle(kit, model)
     add_scripts(kit)
-    (kit / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums(kit).items()), encoding="utf-8")
+    (kit / SUMS).write_text("\n".join(lines(kit)) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for file in kit.rglob("*") if file.is_file())
     print(f"{kit}: {size / 2**20:.1f} MiB in {len(list(kit.rglob('*')))} files")
     for file in sorted(kit.rglob("*"), key=lambda one: -one.stat().st_size)[:8]:
@@ -102,10 +89,9 @@ def add_wheels(folder: Path, interpreter: str) -> None:
         run(interpreter, "-m", "venv", venv)
     pip = (python, "-m", "pip", "--disable-pip-version-check")
     constrained = {**os.environ, "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
-    lists = ("-r", "requirements-build.txt")
-    run(*pip, "install", "--quiet", "--no-compile", *lists, environment=constrained)
-    for lists, option in ((("-r", "requirements-headers.txt"), "--no-deps"),):
-        run(*pip, "install", "--quiet", "--no-compile", option, *lists, environment=constrained)
+    install = (*pip, "install", "--quiet", "--no-compile")
+    run(*install, "-r", "requirements-build.txt", environment=constrained)
+    run(*install, "--no-deps", "-r", "requirements-headers.txt", environment=constrained)
     run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder,
         "-C", "cmake.define.NAVIT_EDGE_TENSORRT=ON", "-C", "cmake.define.NAVIT_EDGE_OPENVINO=OFF",
         "-C", f"build-dir={WORK / 'wheel'}", ".",
@@ -159,7 +145,7 @@ def add_scripts(kit: Path) -> None:
     shutil.copytree(ROOT / "scripts" / "proof", kit / "scripts" / "proof", ignore=ignored)
     for name in ("gpu_proof.py", "check_steps.py"):
         shutil.copy(ROOT / "scripts" / name, kit / "scripts" / name)
-    (kit / "run.sh").write_text(RUN, encoding="utf-8")
+    (kit / "scripts" / "proof" / "run.sh").rename(kit / "run.sh")
 
 
 def try_it(kit: Path, interpreter: str) -> None:

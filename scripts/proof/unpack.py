@@ -37,18 +37,18 @@ def main() -> None:
         draw(target / bundle.name)
 
 
-def sums(kit: Path) -> dict[str, str]:
-    """File, from the kit's folder on -> sha256, of all but the list itself."""
+def lines(kit: Path) -> list[str]:
+    """Of the list, as sha256sum writes it: every file of the kit but the list itself."""
     files = sorted(file for file in kit.rglob("*") if file.is_file() and file.name != SUMS)
-    return {file.relative_to(kit).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(kit).as_posix()}" for file in files]
 
 
 def check(kit: Path) -> None:
     """Ends the program if a file is missing, altered or one too many."""
-    listed = dict(reversed(line.split("  ", 1)) for line in (kit / SUMS).read_text(encoding="utf-8").splitlines())
-    found = sums(kit)
-    if wrong := sorted(set(listed.items()) ^ set(found.items())):
-        sys.exit(f"error: {wrong[0][0]} is not what {SUMS} says; expected the kit as it was made; copy it again")
+    listed = set((kit / SUMS).read_text(encoding="utf-8").splitlines())
+    if wrong := sorted(listed ^ set(lines(kit)), key=lambda line: line[64:]):
+        name = wrong[0].split("  ", 1)[-1]
+        sys.exit(f"error: {name} is not what {SUMS} says; expected the kit as it was made; copy it again")
 
 
 if __name__ == "__main__":
