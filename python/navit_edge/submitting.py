@@ -12,7 +12,7 @@ from navit_edge.decode.encoded import is_encoded
 from navit_edge.errors import CancelledError, NavitEdgeError, TimedOutError
 from navit_edge.future import Future
 from navit_edge.options import checked_deadline_us, checked_int, timeout_s
-from navit_edge.pixels import Given, as_pixels, checked_layout
+from navit_edge.pixels import as_pixels, checked_layout
 from navit_edge.policy import Policy, checked
 
 if TYPE_CHECKING:
@@ -137,29 +137,34 @@ class Submitting:
         checked_layout(layout)
         future = Future(delivery, tag)
         chosen = checked(policy)
-        given: Given | Deferred
+        file, pixels = None, None
         try:
             if is_encoded(image):
-                given = future._file = Deferred(image, "image", self._decoder_of(chosen), self._recall)
+                file = future._file = self._deferred(image, chosen)
             else:
                 given = as_pixels(image, decoder=self._decoder, layout=layout)
-                future._decoding = given.done
+                pixels, future._decoding = given.pixels, given.done
         except NavitEdgeError as error:
             self._core.count_refused()
             future._refuse(error)
             return future
         delivery.start()
-        spent_us = (time.perf_counter() - began) * 1e6  # decoding: a latency target counts it
-        submit, one = (
-            (self._core.submit_file, given) if isinstance(given, Deferred) else (self._core.submit, given.pixels)
-        )
-        taken = submit(one, future, tag, deadline_us, priority, chosen, timeout, look_up, spent_us)
+        spent_us = (time.perf_counter() - began) * 1e6  # a latency target counts it
+        how = (future, tag, deadline_us, priority, chosen, timeout, look_up, spent_us)
+        if file is not None:
+            taken = self._core.submit_file(file, *how)
+        else:
+            assert pixels is not None
+            taken = self._core.submit(pixels, *how)
         if taken is None:
             return None
         future._id = taken
         return future
 
-    def _decoder_of(self, policy: _core.Policy | None) -> Decoder:
+    def _deferred(self, file: Any, policy: Policy | None) -> Deferred:
+        return Deferred(file, "image", self._decoder_of(policy), self._recall)
+
+    def _decoder_of(self, policy: Policy | None) -> Decoder:
         """That of an image under ``policy``. Who remembers results looks at all of the pixels."""
         return self._decoder if self._recall else self._decoder.toward(self._core, policy)
 

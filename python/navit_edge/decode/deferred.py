@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from navit_edge import _core
 from navit_edge.decode.encoded import Encoded, held, name_of
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Above so many bytes of pixels memory is given back to the system after each image.
 LARGE_BYTES = 16 << 20
+
+
+_Step = TypeVar("_Step")
 
 
 class Deferred:
@@ -62,7 +65,7 @@ class Deferred:
 
     def decode(self) -> npt.NDArray[np.uint8] | _core.Pixels | None:
         """The pixels."""
-        given: Given | None = self._step(self._decode)
+        given = self._step(self._decode)
         if given is None:
             return None
         self.done = given.done
@@ -93,7 +96,7 @@ class Deferred:
             if large:
                 _give_back_memory()
 
-    def _step(self, body: Callable[[], Any]) -> Any:
+    def _step(self, body: Callable[[], _Step]) -> _Step | None:
         try:
             return body()
         except NavitEdgeError as error:
