@@ -8,6 +8,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# Hundreds of processes of the tests import PyTorch; without its bytecode on disk each compiles it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # make's own --parallel without a number starts everything at once, which a small board has no memory for.
 JOBS := $(shell nproc 2>/dev/null || echo 2)
