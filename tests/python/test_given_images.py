@@ -148,7 +148,7 @@ def entries(session: ne.Session, bundle: Path) -> dict[str, Callable[..., npt.ND
     }
 
 
-PLACES = ("run", "submit", "try_submit", "submit_async", "stream", "stream ahead", "pack", "resize", "complexity",
+PLACES = ("run", "submit", "try_submit", "submit_async", "stream", "pack", "resize", "complexity",
           "to_rgb", "choose")  # fmt: skip
 
 
