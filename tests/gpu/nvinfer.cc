@@ -40,8 +40,8 @@ using simulator::UnusedRuntimeCalls;
 constexpr const char* kMagic = "navit-edge plan for the stand-in on CUDA";
 
 /// What a plan says: lines of `model NAME`, `arena BYTES`, `refuses captures`.
-struct PlanText {
-  explicit PlanText(const std::string& text) {
+struct StandInPlan {
+  explicit StandInPlan(const std::string& text) {
     std::istringstream lines(text);
     std::string line;
     if (!std::getline(lines, line) || line != kMagic) throw std::runtime_error("magic tag mismatch");
@@ -66,7 +66,7 @@ struct PlanText {
 
 class Context final : public IExecutionContext, public UnusedContextCalls {
  public:
-  Context(std::shared_ptr<const PlanText> plan, const ICudaEngine& engine, ILogger* logger)
+  Context(std::shared_ptr<const StandInPlan> plan, const ICudaEngine& engine, ILogger* logger)
       : plan_(std::move(plan)), engine_(engine), logger_(logger) {
     IExecutionContext::mImpl = this;
   }
@@ -181,7 +181,7 @@ class Context final : public IExecutionContext, public UnusedContextCalls {
     return false;
   }
 
-  std::shared_ptr<const PlanText> plan_;
+  std::shared_ptr<const StandInPlan> plan_;
   const ICudaEngine& engine_;
   ILogger* logger_;
   std::int32_t profile_ = 0;
@@ -194,7 +194,7 @@ class Context final : public IExecutionContext, public UnusedContextCalls {
 
 class Engine final : public ICudaEngine, public UnusedEngineCalls {
  public:
-  Engine(std::shared_ptr<const PlanText> plan, ILogger* logger) : plan_(std::move(plan)), logger_(logger) {
+  Engine(std::shared_ptr<const StandInPlan> plan, ILogger* logger) : plan_(std::move(plan)), logger_(logger) {
     ICudaEngine::mImpl = this;
   }
   ~Engine() noexcept override = default;
@@ -227,7 +227,7 @@ class Engine final : public ICudaEngine, public UnusedEngineCalls {
   [[nodiscard]] const std::vector<Tensor>& tensors() const { return plan_->model->first(0).tensors; }
   [[nodiscard]] const Tensor& find(const char* name) const { return *plan_->model->first(0).find(name); }
 
-  std::shared_ptr<const PlanText> plan_;
+  std::shared_ptr<const StandInPlan> plan_;
   ILogger* logger_;
 };
 
@@ -240,7 +240,8 @@ class Runtime final : public IRuntime, public UnusedRuntimeCalls {
   ICudaEngine* deserializeCudaEngine(const void* blob, std::size_t size) noexcept override {
     try {
       Driver::get();
-      return new Engine(std::make_shared<const PlanText>(std::string(static_cast<const char*>(blob), size)), logger_);
+      return new Engine(std::make_shared<const StandInPlan>(std::string(static_cast<const char*>(blob), size)),
+                        logger_);
     } catch (const std::exception& e) {
       logger_->log(ILogger::Severity::kERROR, (std::string("deserializeCudaEngine: ") + e.what()).c_str());
       return nullptr;
