@@ -28,7 +28,8 @@ CXX := c++
 endif
 export CXX
 export CCACHE_DIR ?= $(CURDIR)/build/ccache
-ifeq ($(origin CMAKE_CXX_COMPILER_LAUNCHER),undefined)
+# Empty is as good as undefined: what `make test` gives to the makes that it starts is from before there was one.
+ifeq ($(CMAKE_CXX_COMPILER_LAUNCHER),)
 export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v "$(CURDIR)/$(VENV)/bin/ccache" || command -v ccache)
 endif
 
