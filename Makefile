@@ -8,6 +8,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# Hundreds of processes of the tests import PyTorch; without its bytecode on disk each compiles it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # make's own --parallel without a number starts everything at once, which a small board has no memory for.
 JOBS := $(shell nproc 2>/dev/null || echo 2)
@@ -26,14 +28,15 @@ CXX := c++
 endif
 export CXX
 export CCACHE_DIR ?= $(CURDIR)/build/ccache
-ifeq ($(origin CMAKE_CXX_COMPILER_LAUNCHER),undefined)
+# Empty is as good as undefined: what `make test` gives to the makes that it starts is from before there was one.
+ifeq ($(CMAKE_CXX_COMPILER_LAUNCHER),)
 export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v "$(CURDIR)/$(VENV)/bin/ccache" || command -v ccache)
 endif
 
 # An editable install maps modules by name, so a new Python file needs it again too; where nothing native changed it takes seconds.
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc cmake python export -type f -not -name "*.pyc" 2>/dev/null)
 
-.PHONY: help demo test test-fast test-cpp test-python compile-aarch64 test-sanitizers fuzz soak verify-families test-serving lint check-tools bench gpu-check gpu-proof wheels clean
+.PHONY: help demo test test-fast test-cpp test-python compile-aarch64 test-sanitizers fuzz soak verify-families test-serving lint check-tools bench gpu-check gpu-proof gpu-proof-kit wheels clean
 .PHONY: tidy check-all check-gcc11 check-clang check-aarch64 check-docs check-python3.10 check-python3.12 check-python3.13
 
 help:  ## this list
@@ -158,7 +161,12 @@ gpu-check: $(VENV)/.installed  ## doctor, build, checks, conformance, bench on t
 
 GPU_DEVICE := cuda
 gpu-proof: $(VENV)/.installed  ## what any NVIDIA GPU shows without TensorRT, eight minutes (GPU_DEVICE=cpu rehearses; BUNDLE=, ARGS=)
+	$(with_tools) cmake --preset stand-ins -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
+	$(with_tools) cmake --build --preset stand-ins --parallel $(JOBS)
 	$(PY) scripts/gpu_proof.py --device $(GPU_DEVICE) $(if $(BUNDLE),--bundle "$(BUNDLE)") $(ARGS)
+
+gpu-proof-kit: $(VENV)/.installed  ## .kit/: all that gpu-proof needs elsewhere, under 60 MiB; tried without this checkout (needs Python 3.12)
+	$(PY) scripts/gpu_proof_kit.py --try
 
 wheels: | $(VENV)/bin/python  ## manylinux wheels for this processor in dist/, each tried by its demo; needs docker
 	$(PIP) install --no-compile -r requirements-wheels.txt

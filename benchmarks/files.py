@@ -4,8 +4,9 @@
 
 The files are one photograph, scaled and saved at quality 90. Each is decoded from memory and resized, bilinear, to the
 target. "core, rows into the resize" is what a session does with a path; "Pillow, then the core's resize" what it did
-before and does where no library is. "decode alone" is the core's decode to whole pixels: what is left for the resize
-lies above it. OpenCV decodes by a libjpeg-turbo of its own and has another resize (`INTER_AREA`), so its pixels differ.
+before and does where no library is. "core, scaled" is `decode="scaled"`; how far its pixels are from the exact ones, in
+levels of 255, stands beside it. "decode alone" is the core's decode to whole pixels: what is left for the resize lies
+above it. OpenCV decodes by a libjpeg-turbo of its own and has another resize (`INTER_AREA`), so its pixels differ.
 
 Milliseconds are those that the core was busy (`time.process_time`), so that what else runs counts less; the median over
 rounds of the mean of a round. Memory is what the highest resident size lies above that before the first file.
@@ -36,7 +37,7 @@ SUBSAMPLINGS: dict[str, dict[str, Any]] = {
     "4:2:0, progressive": {"progressive": True},
 }
 TARGET = (224, 224)  # height_px, width_px
-CONTENDERS = ("core, rows into the resize", "Pillow, then the core's resize", "decode alone", "OpenCV")
+CONTENDERS = ("core, rows into the resize", "core, scaled", "Pillow, then the core's resize", "decode alone", "OpenCV")
 
 
 def contender(name: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
@@ -62,7 +63,22 @@ def contender(name: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
     assert jpeg.library()[0], jpeg.library()[1]
     if name == "decode alone":
         return lambda data: _core.decode_jpeg(data, stored)
-    return lambda data: _core.decode_jpeg(data, stored, TARGET)
+    mode = "scaled" if name == "core, scaled" else "exact"
+    return lambda data: _core.decode_jpeg(data, stored, TARGET, decode=mode)
+
+
+def difference(data: bytes, size: tuple[int, int]) -> dict[str, float]:
+    """Of the scaled pixels from the exact ones, in levels."""
+    from navit_edge import _core
+
+    stored = (size[1], size[0])
+    exact, scaled = (
+        _core.to_rgb(_core.decode_jpeg(data, stored, TARGET, decode=mode), "drop", (0, 0, 0)).astype(np.int64)
+        for mode in ("exact", "scaled")
+    )
+    apart = np.abs(exact - scaled)
+    return {"mean_levels": float(apart.mean()), "p99_levels": float(np.percentile(apart, 99)),
+            "most_levels": int(apart.max()), "scale": _core.jpeg_scale(stored, TARGET)}  # fmt: skip
 
 
 def resident(field: str) -> int:
@@ -93,7 +109,8 @@ def measure(name: str, title: str, kind: str, *, count: int, rounds: int) -> dic
         for _ in range(count):
             run(data)
         times.append((time.process_time() - start) / count * 1000)
-    return {"ms": statistics.median(times), "peak_mib": peak / 2**20, "file_bytes": len(data)}
+    apart = difference(data, size) if name == "core, scaled" else {}
+    return {"ms": statistics.median(times), "peak_mib": peak / 2**20, "file_bytes": len(data), **apart}
 
 
 def main() -> None:
@@ -112,7 +129,8 @@ def main() -> None:
 
     report: dict[str, Any] = {"hardware": hardware(), "images": arguments.images, "rounds": arguments.rounds,
                               "target": TARGET, "load": os.getloadavg()[0], "files": {}}  # fmt: skip
-    table = Table("files", "contender", "ms", "memory, MiB", "times as fast as Pillow")
+    columns = ("ms", "memory, MiB", "times as fast as Pillow", "levels off: mean, 99 %, most")
+    table = Table("files", "contender", *columns)
     for title in SIZES:
         for kind in SUBSAMPLINGS:
             rows = report["files"][f"{title}, {kind}"] = {}
@@ -123,9 +141,9 @@ def main() -> None:
             pillow = rows["Pillow, then the core's resize"]["ms"]
             for name, row in rows.items():
                 row["speed"] = pillow / row["ms"]
-                table.add_row(
-                    f"{title}, {kind}", name, f"{row['ms']:.2f}", f"{row['peak_mib']:.1f}", f"{row['speed']:.2f}"
-                )
+                figures = (f"{row['ms']:.2f}", f"{row['peak_mib']:.1f}", f"{row['speed']:.2f}")
+                levels = ", ".join(f"{row[f'{name}_levels']:.3g}" for name in ("mean", "p99", "most") if "scale" in row)
+                table.add_row(f"{title}, {kind}", name, *figures, levels)
     Console().print(table)
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
 

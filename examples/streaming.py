@@ -7,7 +7,7 @@ import navit_edge as ne
 
 with ne.Session("demo/clipart.navit") as session:  # closes at the end
     photos = sorted(Path("demo/images").glob("*.png"))  # or any iterable, also without end: a camera's frames, a queue
-    for result in session.stream(photos, decoders=2):  # in order, a bounded number of images ahead
+    for result in session.stream(photos):  # in order, a bounded number of images ahead
         print(result.index, result.error or f"class {result.logits.argmax()}")
 
     future = session.submit(photos[0], deadline_ms=200, priority=1, tag="mine")  # shares packs with other callers

@@ -7,14 +7,7 @@ version=$1
 shift
 folder=build/python$version
 
-for python in "python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version."*/bin/python; do
-  "$python" -c "import sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" >/dev/null 2>&1 && break
-  python=
-done
-[ -n "$python" ] || {
-  echo "no python$version with its venv module; install python$version and python$version-venv, or put it on PATH" >&2
-  exit 1
-}
+python=$(bash scripts/find_python.sh "$version")
 
 mkdir -p "$folder"
 # Without what stands on PyTorch, and atheris, which has no wheel for every Python.

@@ -1,12 +1,13 @@
-"""What any NVIDIA GPU can prove without TensorRT, in eight minutes: numbers of the graphs, what packing pays, rates.
+"""What any NVIDIA GPU can prove without TensorRT, in eight minutes: our back end, the graphs' numbers, packing, rates.
 
     python scripts/gpu_proof.py --device cuda [--bundle DIR] [--output DIR]
     python scripts/gpu_proof.py --device cpu [--quick]      # the same steps, rehearsed
 
 Each step is a process with a limit of its own and writes DIR/STEP.json after each result; a step that fails, crashes or
 runs over takes no other with it. Run again, with the same --output, only the steps run that have not passed. Nothing of
-the device is set or reset. Everything runs in PyTorch: no figure here is one of TensorRT's. docs/gpu.md says what is
-shown. The exit code is 0 if every step passed. Without --bundle, a Ti/16 with random weights is exported.
+the device is set or reset. All kernels are PyTorch's: no figure here is one of TensorRT's. docs/gpu.md says what is
+shown. The exit code is 0 if every step passed. Without --bundle, a Ti/16 with random weights is exported. --libraries
+is what `make gpu-proof` compiles: our TensorRT back end, the stand-in for TensorRT, a simulated CUDA for --device cpu.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from check_steps import Check, Step
+from proof import steps
 from proof.results import write_json
+from proof.settings import Settings
 from proof.steps import STEPS, ProofStep
+
+from navit_edge.machine.probe import run_probe
 
 HERE = Path(__file__).resolve().parent
 SUMMARY = "summary.json"
+LIBRARIES = HERE.parent / "build" / "stand-ins"
 
 
 def main() -> None:
@@ -32,6 +38,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="cpu rehearses every step")
     parser.add_argument("--bundle", type=Path, help="a NaViT's bundle; Ti/16 is exported if not given")
     parser.add_argument("--output", type=Path, default=Path("gpu-proof"), help="folder of the results")
+    parser.add_argument("--libraries", type=Path, default=LIBRARIES, help="folder of the back end and the stand-ins")
     parser.add_argument("--quick", action="store_true", help="with --device cpu: the least sizes, in seconds")
     parser.add_argument("--again", action="store_true", help="run the steps that have passed, too")
     parser.add_argument("--steps", default=",".join(step.name for step in STEPS), help="of these only")
@@ -44,11 +51,14 @@ def main() -> None:
         sys.exit("error: --quick is for --device cpu; leave it out")
     if arguments.bundle is not None and not (arguments.bundle / "manifest.json").is_file():
         sys.exit(f"error: {arguments.bundle} is not a bundle; expected a directory with manifest.json")
-    if arguments.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            sys.exit("error: PyTorch finds no GPU; check nvidia-smi and that torch is built for CUDA, or --device cpu")
+    if not (arguments.libraries / "stand_in_on_cuda").is_dir():
+        sys.exit(
+            f"error: no stand_in_on_cuda in {arguments.libraries}; expected what `make gpu-proof` compiles; run that"
+        )
+    if arguments.device == "cuda" and not run_probe("cuda").get("gpus"):
+        sys.exit("error: the NVIDIA driver finds no GPU; check nvidia-smi, or rehearse with --device cpu")
+    if arguments.quick:  # at these sizes, threads wait longer for each other than they compute
+        os.environ["OMP_NUM_THREADS"] = "1"
     arguments.output.mkdir(parents=True, exist_ok=True)
     ran = run_all(arguments, wanted)
     print_table(ran, arguments.output)
@@ -85,20 +95,19 @@ def run_step(check: Check, step: ProofStep, arguments: argparse.Namespace, bundl
     """One step in a process of its own."""
     file = check.folder.resolve() / f"{step.name}.json"
     file.unlink(missing_ok=True)  # of a run before
-    command = [
-        sys.executable, "-m", "proof.steps", step.name, "--device", arguments.device, "--bundle", bundle.resolve(),
-        "--file", file, "--limit", str(step.limit_s), *(["--quick"] if arguments.quick else []),
-    ]  # fmt: skip
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    check.run(step.name, command, environment={"PYTHONPATH": path}, limit_s=step.limit_s)
+    settings = Settings(
+        device=arguments.device, quick=arguments.quick, bundle=bundle.resolve(), libraries=arguments.libraries.resolve()
+    )
+    told = (step.name, file, step.limit_s, settings)
+    check.run_function(step.name, steps.run_step, told, preload=steps.PRELOADED, limit_s=step.limit_s)
     return check.steps[-1]
 
 
-def print_table(steps: dict[str, Any], folder: Path) -> None:
+def print_table(ran: dict[str, Any], folder: Path) -> None:
     """States, then what was found."""
     print("\n== summary (PyTorch's kernels, none of TensorRT's)")
     shows = {step.name: step.shows for step in STEPS}
-    for name, step in steps.items():
+    for name, step in ran.items():
         print(f"{step['state']:8}{name:13}{step['seconds']:7.1f} s  {step['reason'] or shows.get(name, '')}")
     packing = _read(folder / "packing.json").get("values", {})
     for row in packing.get("rows", ()):
@@ -106,6 +115,12 @@ def print_table(steps: dict[str, Any], folder: Path) -> None:
             graph = f"{row['graph_us']:12.0f}" if "graph_us" in row else f"{'':12}"
             timed = f"{row['us']:12.0f} us{graph}{row['tflops']:8.2f} TFLOP/s"
             print(f"  {row['size']:12}{row['load']:14}{row['form']:8}{timed}")
+    backend = _read(folder / "backend.json").get("values", {})
+    for case, told in backend.items():
+        if isinstance(told, dict) and "images_per_s" in told:
+            print(f"  {case:24}{told['images_per_s']:12.0f} images/s")
+    if backend:
+        print(f"  ({backend['what_ran']})")
     for stage, rate in _read(folder / "pixels.json").get("values", {}).get("images_per_s", {}).items():
         print(f"  {stage:12}{rate:12.0f} images/s")
     print(f"\n{folder}: send this folder (the JSON files and logs)")

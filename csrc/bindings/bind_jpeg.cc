@@ -9,6 +9,7 @@
 
 #include "bindings.h"
 #include "gil.h"
+#include "navit_edge/image_source.h"
 #include "navit_edge/jpeg.h"
 #include "navit_edge/vocabulary.h"
 
@@ -47,13 +48,14 @@ void bind_jpeg(py::module_& module) {
       "decode_jpeg",
       [](const py::bytes& file, std::pair<std::int32_t, std::int32_t> size,
          std::optional<std::pair<std::int32_t, std::int32_t>> resize, const std::string& filter,
-         const std::string& processor) {
+         const std::string& processor, const std::string& decode) {
         JpegOptions options;
         options.expected = {size.first, size.second};
         options.most_pixels = std::int64_t{size.first} * size.second;
         if (resize) options.resize = Size{resize->first, resize->second};
         options.filter = parse_word<Filter>(filter);
         options.processor = parse_word<Processor>(processor);
+        options.decode = parse_word<Decode>(decode);
         JpegImage image;
         const std::span<const std::uint8_t> bytes = bytes_of(file);
         {
@@ -63,7 +65,29 @@ void bind_jpeg(py::module_& module) {
         return pixels_of(std::move(image));
       },
       py::arg("file"), py::arg("size"), py::arg("resize") = py::none(), py::arg("filter") = "bilinear",
-      py::arg("processor") = "pillow");
+      py::arg("processor") = "pillow", py::arg("decode") = "exact");
+  module.def(
+      "jpeg_scale",
+      [](std::pair<std::int32_t, std::int32_t> size, std::pair<std::int32_t, std::int32_t> target) {
+        return jpeg_scale({size.first, size.second}, {target.first, target.second});
+      },
+      py::arg("size"), py::arg("target"));
+  module.def(
+      "decode_jpeg_source",
+      [](const py::bytes& file, const std::string& orientation, const std::string& icc) {
+        PreprocessSpec preprocess;
+        preprocess.orientation = parse_word<Orientation>(orientation);
+        preprocess.icc = parse_word<Icc>(icc);
+        const std::shared_ptr<ImageSource> source = jpeg_source(bytes_of(file));
+        source->open({preprocess, [](Size) { return std::nullopt; }});
+        auto image = std::make_unique<OwnedImage>(source->decode());
+        Pixels pixels;
+        pixels.view = image->view;
+        pixels.owners.push_back(py::capsule(image.get(), [](void* owned) { delete static_cast<OwnedImage*>(owned); }));
+        (void)image.release();
+        return pixels;
+      },
+      py::arg("file"), py::arg("orientation"), py::arg("icc"));
   module.def(
       "check_jpeg_scans",
       [](const py::bytes& file) {

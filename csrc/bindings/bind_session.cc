@@ -88,8 +88,9 @@ void bind_session(py::module_& module) {
                        std::int32_t max_tokens_per_image, const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options, std::size_t queue_limit, std::uint64_t queue_bytes,
-                       std::uint64_t cache_bytes, std::uint64_t max_memory_bytes, double aging_us, double batch_wait_us,
-                       double stall_timeout_s, const std::optional<Policy>& policy) {
+                       int decoders, std::uint64_t decode_bytes, const std::string& decode, std::uint64_t cache_bytes,
+                       std::uint64_t max_memory_bytes, double aging_us, double batch_wait_us, double stall_timeout_s,
+                       const std::optional<Policy>& policy) {
              SessionOptions session;
              session.device = parse_word_or_auto<DeviceKind>(device);
              session.devices = std::move(devices);
@@ -106,6 +107,9 @@ void bind_session(py::module_& module) {
              session.backend = std::move(options);
              session.queue_limit = queue_limit;
              session.queue_bytes = queue_bytes;
+             session.decoders = decoders;
+             session.decode_bytes = decode_bytes;
+             session.decode = parse_word<Decode>(decode);
              session.cache_bytes = cache_bytes;
              session.max_memory_bytes = max_memory_bytes;
              session.aging_us = aging_us;
@@ -122,9 +126,9 @@ void bind_session(py::module_& module) {
            py::arg("bundle"), py::kw_only(), py::arg("device"), py::arg("devices"), py::arg("engine"),
            py::arg("precision"), py::arg("threads"), py::arg("slots"), py::arg("max_tokens_per_image"),
            py::arg("strategy"), py::arg("overflow"), py::arg("backend_dirs"), py::arg("vendor_dirs"),
-           py::arg("options"), py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("cache_bytes"),
-           py::arg("max_memory_bytes"), py::arg("aging_us"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"),
-           py::arg("policy"))
+           py::arg("options"), py::arg("queue_limit"), py::arg("queue_bytes"), py::arg("decoders"),
+           py::arg("decode_bytes"), py::arg("decode"), py::arg("cache_bytes"), py::arg("max_memory_bytes"),
+           py::arg("aging_us"), py::arg("batch_wait_us"), py::arg("stall_timeout_s"), py::arg("policy"))
       .def(
           "run",
           [](PySession& self, const py::list& images, const py::object& progress, const std::optional<Policy>& policy,

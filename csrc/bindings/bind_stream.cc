@@ -14,6 +14,7 @@
 #include "navit_edge/stream.h"
 #include "py_result.h"
 #include "py_session.h"
+#include "py_source.h"
 
 namespace py = pybind11;
 
@@ -49,36 +50,31 @@ class PyStream {
   PyStream(const PyStream&) = delete;
   PyStream& operator=(const PyStream&) = delete;
 
-  const char* push(const py::object& image, std::uint64_t index, const py::object& content) {
-    std::optional<Content> known = content_of(content);
+  const char* push(const py::object& image, std::uint64_t index) {
     OwnedImage owned = owned_image(image, "image " + std::to_string(index), result_queue_);
     Pushed pushed = Pushed::kEnded;
     {
       const ReleasedGil release;
-      pushed = stream_->push(std::move(owned), index, std::move(known));
+      pushed = stream_->push(std::move(owned), index);
     }
     result_queue_->let_go();
     return name_of(pushed);
   }
 
-  bool await_room(std::size_t bytes) {
-    bool room = false;
+  const char* push_file(const py::object& file, std::uint64_t index) {
+    auto source = std::make_shared<PySource>(file, result_queue_);
+    Pushed pushed = Pushed::kEnded;
     {
       const ReleasedGil release;
-      room = stream_->await_room(bytes);
+      pushed = stream_->push(std::move(source), index);
     }
-    result_queue_->let_go();  // before the caller takes more
-    return room;
+    result_queue_->let_go();
+    return name_of(pushed);
   }
 
   const char* push_failed(std::uint64_t index) {
     const ReleasedGil release;
     return name_of(stream_->push_failed(nullptr, index));
-  }
-
-  const char* push_recalled(const PyResult& result, std::uint64_t index) {
-    const ReleasedGil release;
-    return name_of(stream_->push_recalled(result.result, index));
   }
 
   /// Up to `most` results, possibly none after `wait_ms`; None at the end.
@@ -148,9 +144,8 @@ void bind_stream(py::module_& module) {
            }),
            py::keep_alive<1, 2>(), py::arg("session"), py::kw_only(), py::arg("capacity"), py::arg("capacity_bytes"),
            py::arg("ordered"), py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"))
-      .def("push", &PyStream::push, py::arg("image"), py::arg("index"), py::arg("content"))
-      .def("await_room", &PyStream::await_room, py::arg("bytes"))
-      .def("push_recalled", &PyStream::push_recalled, py::arg("result"), py::arg("index"))
+      .def("push", &PyStream::push, py::arg("image"), py::arg("index"))
+      .def("push_file", &PyStream::push_file, py::arg("file"), py::arg("index"))
       .def("push_failed", &PyStream::push_failed, py::arg("index"))
       .def("pop", &PyStream::pop, py::arg("most"), py::arg("wait_ms"))
       .def("finish", &PyStream::finish)

@@ -12,6 +12,7 @@
 #include "gil.h"
 #include "navit_edge/error.h"
 #include "py_session.h"
+#include "py_source.h"
 
 namespace py = pybind11;
 
@@ -47,23 +48,24 @@ py::object recall(PySession& self, const py::object& content, const py::object& 
   return py::cast(std::move(result));
 }
 
-/// The id; none if there was no place in time.
-std::optional<std::uint64_t> submit(PySession& self, const py::object& image, const py::object& future,
-                                    const py::object& tag, double deadline_us, std::int32_t priority,
-                                    const std::optional<Policy>& policy, std::optional<double> timeout_s,
-                                    const py::object& look_up, const py::object& content, double spent_us) {
-  OwnedImage owned = owned_image(image, "image", self.result_queue);
-  SubmitOptions options;
-  options.deadline_us = deadline_us;
-  options.priority = priority;
-  options.spent_us = spent_us;
-  options.policy = policy;
-  options.content = content_of(content);
+/// How the result of one image comes back.
+struct Delivery {
+  py::object future;
+  py::object tag;
+  py::object look_up;
+  std::optional<double> timeout_s;
+};
+
+/// Submits `given`, an OwnedImage or a source. The id; none if there was no place in time. The GIL changes hands only
+/// if this has to wait, or, if it is `slow`, at once. Callbacks take none, so they cannot wait for it.
+template <class Given>
+std::optional<std::uint64_t> submit_given(PySession& self, Given& given, const SubmitOptions& options,
+                                          const Delivery& delivery, bool slow) {
   py::object place = py::cast(PyResult());
   auto& result = place.cast<PyResult&>();
-  result.tag = tag;
+  result.tag = delivery.tag;
   result.classes = self.classes;
-  const py::tuple entry = py::make_tuple(future, std::move(place));
+  const py::tuple entry = py::make_tuple(delivery.future, std::move(place));
   auto pending = std::make_unique<PendingResult>(PendingResult{self.result_queue, entry.inc_ref().ptr(), &result});
   const Done done = [own = pending.get()](Result&& ended) {
     own->result = std::move(ended);
@@ -72,21 +74,20 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   };
   std::optional<std::uint64_t> id;
   try {
-    // The GIL changes hands only if this has to wait, or to hash much. Callbacks take none, so they cannot wait for it.
-    std::optional<ReleasedGil> hashing;
-    if (self.caches && !options.content && hashes_much(owned.view)) hashing.emplace();
-    id = self.session->try_submit(owned, options, done);
-    hashing.reset();
-    if (!id.has_value() && timeout_s != 0.0) {
-      WaitOptions wait = interruptible(timeout_s);
-      if (!look_up.is_none()) {
-        wait.look_up = [&look_up] {
+    std::optional<ReleasedGil> release;
+    if (slow) release.emplace();
+    id = self.session->try_submit(given, options, done);
+    release.reset();
+    if (!id.has_value() && delivery.timeout_s != 0.0) {
+      WaitOptions wait = interruptible(delivery.timeout_s);
+      if (!delivery.look_up.is_none()) {
+        wait.look_up = [&delivery] {
           const HeldGil acquire;
-          look_up();
+          delivery.look_up();
         };
       }
-      const ReleasedGil release;
-      id = self.session->try_submit(owned, options, done, wait);
+      release.emplace();
+      id = self.session->try_submit(given, options, done, wait);
     }
   } catch (...) {  // nothing was taken
     entry.dec_ref();
@@ -100,17 +101,47 @@ std::optional<std::uint64_t> submit(PySession& self, const py::object& image, co
   return id;
 }
 
+std::optional<std::uint64_t> submit(PySession& self, const py::object& image, const py::object& future,
+                                    const py::object& tag, double deadline_us, std::int32_t priority,
+                                    const std::optional<Policy>& policy, std::optional<double> timeout_s,
+                                    const py::object& look_up, double spent_us) {
+  SubmitOptions options;
+  options.deadline_us = deadline_us;
+  options.priority = priority;
+  options.spent_us = spent_us;
+  options.policy = policy;
+  OwnedImage owned = owned_image(image, "image", self.result_queue);
+  const bool slow = self.caches && hashes_much(owned.view);
+  return submit_given(self, owned, options, {future, tag, look_up, timeout_s}, slow);
+}
+
+std::optional<std::uint64_t> submit_file(PySession& self, const py::object& file, const py::object& future,
+                                         const py::object& tag, double deadline_us, std::int32_t priority,
+                                         const std::optional<Policy>& policy, std::optional<double> timeout_s,
+                                         const py::object& look_up, double spent_us) {
+  SubmitOptions options;
+  options.deadline_us = deadline_us;
+  options.priority = priority;
+  options.spent_us = spent_us;
+  options.policy = policy;
+  std::shared_ptr<ImageSource> source = std::make_shared<PySource>(file, self.result_queue);
+  return submit_given(self, source, options, {future, tag, look_up, timeout_s}, false);
+}
+
 }  // namespace
 
 std::optional<Content> content_of(const py::object& content) {
   if (content.is_none()) return std::nullopt;
   const auto [digest, note] = content.cast<std::pair<py::bytes, std::string>>();
-  const std::string_view bytes = digest;
-  Content out;
-  if (bytes.size() != out.digest.size()) throw InvalidInput("the digest of a content has not 32 bytes");
-  std::copy(bytes.begin(), bytes.end(), out.digest.begin());
-  out.note = note;
-  return out;
+  return Content{digest_of(digest), note};
+}
+
+ContentDigest digest_of(const py::bytes& given) {
+  const std::string_view bytes = given;
+  ContentDigest digest{};
+  if (bytes.size() != digest.size()) throw InvalidInput("the digest of a content has not 32 bytes");
+  std::copy(bytes.begin(), bytes.end(), digest.begin());
+  return digest;
 }
 
 void bind_submit(py::module_& module, py::class_<PySession>& session) {
@@ -123,8 +154,9 @@ void bind_submit(py::module_& module, py::class_<PySession>& session) {
       .def_property_readonly("here", &ResultQueue::here);
   session
       .def("submit", &submit, py::arg("image"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
-           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"), py::arg("content"),
-           py::arg("spent_us") = 0.0)
+           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"), py::arg("spent_us"))
+      .def("submit_file", &submit_file, py::arg("file"), py::arg("future"), py::arg("tag"), py::arg("deadline_us"),
+           py::arg("priority"), py::arg("policy"), py::arg("timeout_s"), py::arg("look_up"), py::arg("spent_us"))
       .def("recall", &recall, py::arg("content"), py::arg("tag"), py::arg("deadline_us"), py::arg("policy"))
       .def_readonly("caches", &PySession::caches, "Whether it remembers results.")
       .def(

@@ -39,6 +39,9 @@ struct Pixels {
 /// What a session may know an image by: (32 bytes of a hash, what decoding did to it), or None.
 std::optional<Content> content_of(const pybind11::object& content);
 
+/// 32 bytes.
+ContentDigest digest_of(const pybind11::bytes& bytes);
+
 /// Sets matrix and range of `view` from their names.
 void set_colour(ImageView& view, const std::string& matrix, const std::string& range);
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from navit_edge.decode.deferred import Deferred
     from navit_edge.future import Future
     from navit_edge.result import Prediction
 
@@ -341,6 +342,9 @@ class Session:
         options: dict[str, str],
         queue_limit: int,
         queue_bytes: int,
+        decoders: int,
+        decode_bytes: int,
+        decode: str,
         cache_bytes: int,
         max_memory_bytes: int,
         aging_us: float,
@@ -366,8 +370,19 @@ class Session:
         policy: Policy | None,
         timeout_s: float | None,
         look_up: Callable[[], None] | None,
-        content: tuple[bytes, str] | None,
-        spent_us: float = 0.0,
+        spent_us: float,
+    ) -> int | None: ...
+    def submit_file(
+        self,
+        file: Deferred,
+        future: Future,
+        tag: Any,
+        deadline_us: float,
+        priority: int,
+        policy: Policy | None,
+        timeout_s: float | None,
+        look_up: Callable[[], None] | None,
+        spent_us: float,
     ) -> int | None: ...
     def recall(
         self, content: tuple[bytes, str] | None, tag: Any, deadline_us: float, policy: Policy | None
@@ -447,11 +462,8 @@ class Stream:
         priority: int,
         policy: Policy | None,
     ) -> None: ...
-    def push(
-        self, image: npt.NDArray[np.uint8] | Pixels, index: int, content: tuple[bytes, str] | None
-    ) -> Literal["taken", "dropped", "ended"]: ...
-    def push_recalled(self, result: Result, index: int) -> Literal["taken", "dropped", "ended"]: ...
-    def await_room(self, bytes: int) -> bool: ...
+    def push(self, image: npt.NDArray[np.uint8] | Pixels, index: int) -> Literal["taken", "dropped", "ended"]: ...
+    def push_file(self, file: Deferred, index: int) -> Literal["taken", "dropped", "ended"]: ...
     def push_failed(self, index: int) -> Literal["taken", "dropped", "ended"]: ...
     def pop(self, most: int, wait_ms: float) -> list[Result] | None: ...
     def finish(self) -> None: ...
@@ -580,8 +592,15 @@ def decode_jpeg(
     resize: tuple[int, int] | None = None,
     filter: str = "bilinear",
     processor: str = "pillow",
+    decode: str = "exact",
 ) -> Pixels:
     """Gray or RGB pixels of a file of ``size`` (height_px, width_px), resized row by row. Raises InvalidInputError."""
+
+def jpeg_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
+    """By what scaled decoding divides the sides of an image (height_px, width_px) that is resized to ``target``."""
+
+def decode_jpeg_source(file: bytes, orientation: str, icc: str) -> Pixels:
+    """What C++ callers get of a file (jpeg_source of image_source.h), for tests."""
 
 def check_jpeg_scans(file: bytes) -> None: ...
 def to_rgb(

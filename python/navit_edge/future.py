@@ -24,6 +24,8 @@ from navit_edge.threads import PATIENCE_S, insist, leave, start_thread
 if TYPE_CHECKING:
     import asyncio
 
+    from navit_edge.decode.deferred import Deferred
+
     _Loops: TypeAlias = "dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[_core.Result], Future]]]"
 
 _log = logging.getLogger("navit_edge")
@@ -173,6 +175,7 @@ class Future(concurrent.futures.Future[_core.Result]):
         self._delivery: Delivery | None = delivery  # until it is done; keeps the session alive
         self._id = 0
         self._decoding = ""  # what decoding did to the image
+        self._file: Deferred | None = None  # that it is decoded from, until it is done
         self._withdrawn = False
 
     def cancel(self) -> bool:
@@ -235,10 +238,21 @@ class Future(concurrent.futures.Future[_core.Result]):
         """It is done, or will be at once: it needs the session no more."""
         self._delivery = self._waiters.delivery = None
 
+    def _decoded(self) -> NavitEdgeError | None:
+        """Takes what is known of its file; its error, if it could not be decoded."""
+        file, self._file = self._file, None
+        if file is None:
+            return None
+        self._decoding = file.done
+        return file.error
+
     def _resolve(self, result: _core.Result) -> None:
         """If memory runs out this raises, and can be called again."""
         self._let_go()
         error: BaseException | None = _lost() if result.lost else result.error
+        refused = self._decoded()
+        if isinstance(error, InvalidInputError):
+            error = refused or error
         if self._withdrawn and isinstance(error, CancelledError):
             super().cancel()  # if `cancel` has not come to it yet
             if self._state == "CANCELLED":

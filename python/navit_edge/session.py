@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, Recorded
-from navit_edge.decode.options import within
+from navit_edge.decode.options import given_options, within
 from navit_edge.decode.recall import Recall
 from navit_edge.errors import InvalidInputError
 from navit_edge.future import Delivery
@@ -35,7 +35,7 @@ from navit_edge.policy import Policy, checked
 from navit_edge.streaming import Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
-from navit_edge.vocabulary import DROPS, Device, Drop, EnginePrecision, Layout, OnError, Overflow, Strategy, Use
+from navit_edge.vocabulary import DROPS, Decode, Device, Drop, EnginePrecision, Layout, OnError, Overflow, Strategy, Use
 
 if TYPE_CHECKING:
     from navit_edge.pixels import ImageLike
@@ -68,7 +68,9 @@ class Session(Submitting):
         "downscale" (it is resized to the largest grid that fits; ``result.reason`` says so).
     policy: how many tokens an image gets, if a call says nothing else.
     decode: how files and PIL images are decoded: formats, limits, and what goes before the bundle's own orientation and
-        colour profile (docs/inputs.md).
+        colour profile (docs/inputs.md). "scaled" is ``DecodeOptions(jpeg="scaled")``.
+    decoders: threads that decode the files of ``submit`` and ``stream``, 1 to 256; 0: as many as ``threads``, half of
+        them where the engine computes on the same cores.
     queue_limit: submitted images that may wait at once; ``submit`` waits while so many do. A higher priority has places
         of its own beyond them, up to twice as many (docs/runtime.md).
     queue_bytes: the same of the bytes of their pixels; one image is always let in; 0: no limit.
@@ -107,7 +109,8 @@ class Session(Submitting):
         strategy: Strategy = "auto",
         overflow: Overflow = "error",
         policy: Policy | None = None,
-        decode: DecodeOptions | None = None,
+        decode: DecodeOptions | Decode | None = None,
+        decoders: int = 0,
         queue_limit: int = 1024,
         queue_bytes: int = 1 << 30,
         cache_bytes: int = 0,
@@ -129,6 +132,7 @@ class Session(Submitting):
             applied = applied_to_session(profile, use, bundle, threads, slots, max_memory, **by_engine)
             engine, threads, slots, max_memory = applied.engine, applied.threads, applied.slots, applied.max_memory
             policy = policy or Policy.parse(applied.policy)
+        decoding = given_options(decode)
         self._core = _core.Session(
             os.fspath(bundle),
             device=checked_text("device", device),
@@ -145,6 +149,9 @@ class Session(Submitting):
             options={"tensorrt_wheels": ":".join(map(os.fspath, tensorrt_directories()))} | checked_options(options),
             queue_limit=checked_int("queue_limit", queue_limit),
             queue_bytes=checked_int("queue_bytes", queue_bytes),
+            decoders=checked_int("decoders", decoders),
+            decode_bytes=decoding.max_bytes_in_flight,
+            decode=decoding.jpeg,
             cache_bytes=checked_int("cache_bytes", cache_bytes),
             max_memory_bytes=checked_bytes("max_memory", max_memory),
             aging_us=checked_float("aging_ms", aging_ms) * 1000.0,
@@ -156,14 +163,15 @@ class Session(Submitting):
         self.metrics = SessionMetrics(self._core)
         self._delivery = Delivery(self._core)
         left = self.engine_report["memory"]["left_bytes"] if checked_bytes("max_memory", max_memory) else None
-        self._decoder = Decoder(within(decode, left), Recorded(**self._core.decoding))
+        self._decoder = Decoder(within(decoding, left), Recorded(**self._core.decoding))
         #: Most bytes of remembered results; 0: none are.
         self.cache_bytes = checked_int("cache_bytes", cache_bytes)
         self._recall = Recall.of(self._core, self._decoder)
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
-        #: "cost_measured": ...}; of each pack also the engine, the device (its index) and the slot that ran it.
+        #: "cost_measured": ..., "decode": {"jpeg": "exact"}}; of each pack also the engine, the device (its index) and
+        #: the slot that ran it.
         self.last_report: dict[str, Any] = {"packs": [], "most_in_flight": 0, "total_us": 0.0, "predicted_us": 0.0,
-                                            "cost_measured": False}  # fmt: skip
+                                            "cost_measured": False, "decode": {"jpeg": decoding.jpeg}}  # fmt: skip
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
@@ -220,6 +228,7 @@ class Session(Submitting):
         contents = [one.content if isinstance(one, Given) else None for one in given] if look else []
         spent_us = (time.perf_counter() - began) * 1e6  # decoding: a latency target counts it
         results, self.last_report = self._core.run(pixels, progress, chosen, contents, spent_us)
+        self.last_report["decode"] = {"jpeg": self._decoder.options.jpeg}
         self._warn_of_fallbacks()
         _say_what_decoding_did(results, given)
         for index, refusal in refused.items():
@@ -240,7 +249,6 @@ class Session(Submitting):
         ordered: bool = True,
         capacity: int = 0,
         drop: Drop = "block",
-        decoders: int = 1,
         deadline_ms: float | None = None,
         priority: int = 0,
         policy: Policy | None = None,
@@ -254,13 +262,12 @@ class Session(Submitting):
             lies: leave it unchanged until its result comes (a camera that writes each frame into the same array needs
             a ``copy``).
         ordered: results in the order of the images; False: as they are ready.
-        capacity: most images between the source and you; 0: the images of the largest budget times slots + 2. Decoded
-            pixels take at most ``DecodeOptions.max_bytes_in_flight``, 256 MiB, those of ``decoders`` among them.
+        capacity: most images between the source and you; 0: the images of the largest budget times slots + 2. Their
+            pixels take at most ``DecodeOptions.max_bytes_in_flight``, 256 MiB; the session's threads decode files.
         drop: what happens if that many are there. "block": the source is read no further. For live sources:
             "drop-newest" leaves the new image out; "drop-oldest" cancels the oldest that is not in a pack yet (if
             there is none, the oldest result you have not fetched; else the new image). Dropped images give no result;
             ``stream.dropped`` counts them.
-        decoders: threads that decode files, ahead of the engine, 1 to 256.
         deadline_ms, priority, policy, layout: of each image, as in ``submit``.
         on_error: "return" sets ``result.error`` of an image that failed; "raise" raises the first one and ends the
             stream.
@@ -283,9 +290,8 @@ class Session(Submitting):
             ordered=bool(ordered),
             capacity=checked_int("capacity", capacity),
             drop=drop,
-            decoder=self._decoder.toward(self._core, chosen),
+            decoder=self._decoder_of(chosen),
             recall=self._recall,
-            decoders=checked_int("decoders", decoders),
             deadline_us=checked_deadline_us(deadline_ms),
             priority=checked_int("priority", priority),
             policy=chosen,
@@ -327,8 +333,9 @@ class Session(Submitting):
     def engine_report(self) -> dict[str, Any]:
         """What the opened engine says of itself: library, device, slots, for TensorRT the arena and the CUDA graph of
         each budget ("captured", "not yet", "off: ...", "fallback: ..."), for OpenVINO precisions, streams and threads;
-        ``cpu``: how many threads, and why; ``choice``: why this engine; ``memory``: docs/memory.md; ``warnings``: what
-        it does otherwise than meant. Of a group {"engines": {id: ...}}, of devices {"devices": {name: ...}}."""
+        ``cpu``: how many threads, and why; ``choice``: why this engine; ``decode``: how files are decoded; ``memory``:
+        docs/memory.md; ``warnings``: what it does otherwise than meant. Of a group {"engines": {id: ...}}, of devices
+        {"devices": {name: ...}}."""
         report: dict[str, Any] = json.loads(self._core.engine_report().decode("utf-8", "replace"))
         return report
 

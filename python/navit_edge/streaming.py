@@ -1,7 +1,7 @@
 """``Session.stream``: any iterable of images in, results out one by one, bounded in memory.
 
-A feeder thread reads the source and pushes into the C++ stream (csrc/include/navit_edge/stream.h); whoever iterates
-takes results from it.
+A feeder thread reads the source and pushes into the C++ stream (csrc/include/navit_edge/stream.h), files as they are:
+the session's threads decode them. Whoever iterates takes results from it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
-from navit_edge.decode.ahead import Ahead, decode_in_room
+from navit_edge.decode.deferred import Deferred
+from navit_edge.decode.encoded import is_encoded
+from navit_edge.errors import InvalidInputError, NavitEdgeError
+from navit_edge.pixels import Given, as_pixels
 from navit_edge.threads import insist, start_thread
 from navit_edge.vocabulary import Drop, Layout, OnError
 
 if TYPE_CHECKING:
     from navit_edge.decode import Decoder
-    from navit_edge.decode.ahead import Outcome
-    from navit_edge.decode.recall import Look, Recall
+    from navit_edge.decode.recall import Recall
     from navit_edge.future import Delivery
     from navit_edge.pixels import ImageLike
 
@@ -53,20 +54,16 @@ class Stream(Iterator[_core.Result]):
         drop: Drop,
         decoder: Decoder,
         recall: Recall | None,
-        decoders: int,
         deadline_us: float,
         priority: int,
         policy: _core.Policy | None,
         layout: Layout | None,
         on_error: OnError,
     ) -> None:
-        # Of the bytes that pixels may take, those that are decoded ahead have half.
-        most_bytes = decoder.options.max_bytes_in_flight
-        ahead_bytes = most_bytes // 2 if decoders > 1 else 0
         self._core = _core.Stream(
             delivery.session,
             capacity=capacity,
-            capacity_bytes=most_bytes - ahead_bytes,
+            capacity_bytes=decoder.options.max_bytes_in_flight,
             ordered=ordered,
             drop=drop,
             deadline_us=deadline_us,
@@ -77,8 +74,7 @@ class Stream(Iterator[_core.Result]):
         # If images are dropped each result stays in the stream until it is asked for, so that it can give way.
         self._at_once = max(1, min(RESULTS_AT_ONCE, self._core.capacity // 8)) if drop == "block" else 1
         self._raises = on_error == "raise"
-        look = partial(recall.look, policy=policy, deadline_us=deadline_us) if recall else None
-        self._feed = _Feed(self._core, iter(images), decoder, look, layout, decoders, ahead_bytes)
+        self._feed = _Feed(self._core, iter(images), decoder, recall, layout)
         self._feeder: threading.Thread | None = None
         self._ready: deque[_core.Result] = deque()
         self._over = False
@@ -161,37 +157,36 @@ class Stream(Iterator[_core.Result]):
 
 
 class _Feed:
-    """What the feeder thread works on: reads the source, decodes files, pushes pixels."""
+    """What the feeder thread works on: reads the source, pushes pixels and files."""
 
     def __init__(
         self,
         core: _core.Stream,
         source: Iterator[Any],
         decoder: Decoder,
-        look: Look | None,
+        recall: Recall | None,
         layout: Layout | None,
-        decoders: int,
-        ahead_bytes: int,
     ) -> None:
         self.error: BaseException | None = None  # what the source raised
         self._core = core
         self._source = source
         self._decoder = decoder
-        self._look = look
+        self._recall = recall
         self._layout = layout
-        self._decoders = decoders
-        self._ahead_bytes = ahead_bytes
-        self._tags: dict[int, Any] = {}  # by index; of images in the stream
+        # By index, of images in the stream:
+        self._tags: dict[int, Any] = {}
         self._errors: dict[int, Exception] = {}
         self._done: dict[int, str] = {}  # what decoding did
+        self._files: dict[int, Deferred] = {}
 
     def run(self) -> None:
         """Body of the thread."""
         try:
-            if self._decoders == 1:
-                self._run_alone()
-            else:
-                self._run_pool()
+            for index, item in enumerate(self._source):
+                image, tag = _parts(item)
+                if not self._push(index, tag, image):
+                    return
+                del item, image, tag  # not until the next one comes
         except BaseException as error:  # raised to whoever iterates, after the results before it
             self.error = error
         finally:
@@ -205,48 +200,41 @@ class _Feed:
             result.tag = self._tags.pop(result.index, None)
         if self._done:
             result.decoding = self._done.pop(result.index, "")
-        if self._errors:
-            error = self._errors.pop(result.index, None)
-            if error is not None:
-                result.error = error
+        error = self._errors.pop(result.index, None) if self._errors else None
+        file = self._files.pop(result.index, None) if self._files else None
+        if file is not None:
+            result.decoding = file.done
+            error = file.error if isinstance(result.error, InvalidInputError) else None
+        if error is not None:
+            result.error = error
 
-    def _run_alone(self) -> None:
-        for index, item in enumerate(self._source):
-            image, tag = _parts(item)
-            outcome = decode_in_room(image, index, self._decoder, self._layout, self._core.await_room, self._look)
-            if outcome is None or not self._push(index, tag, outcome):
-                return
-            del item, image, tag, outcome  # not until the next one comes
-
-    def _run_pool(self) -> None:
-        """Files are decoded ahead and pushed in the order of the source."""
-        with Ahead(self._decoder, self._decoders, self._ahead_bytes, self._push, self._layout, self._look) as ahead:
-            for index, item in enumerate(self._source):
-                image, tag = _parts(item)
-                if not ahead.add(index, tag, image):
-                    return
-                del item, image, tag
-
-    def _push(self, index: int, tag: Any, outcome: Outcome) -> bool:
+    def _push(self, index: int, tag: Any, image: Any) -> bool:
         """False if the stream takes no more."""
         if tag is not None:
             self._tags[index] = tag
-        if isinstance(outcome, Exception):
-            self._errors[index] = outcome
+        try:
+            given = self._given(index, image)
+        except NavitEdgeError as error:
+            self._errors[index] = error
             pushed = self._core.push_failed(index)
-        elif isinstance(outcome, _core.Result):
-            if outcome.decoding:
-                self._done[index] = outcome.decoding
-            pushed = self._core.push_recalled(outcome, index)
         else:
-            if outcome.done:
-                self._done[index] = outcome.done
-            pushed = self._core.push(outcome.pixels, index, outcome.content)
+            if isinstance(given, Deferred):
+                self._files[index] = given
+                pushed = self._core.push_file(given, index)
+            else:
+                if given.done:
+                    self._done[index] = given.done
+                pushed = self._core.push(given.pixels, index)
         for gone in self._core.take_dropped():
-            self._tags.pop(gone, None)
-            self._errors.pop(gone, None)
-            self._done.pop(gone, None)
+            for known in (self._tags, self._errors, self._done, self._files):
+                known.pop(gone, None)
         return pushed != "ended"
+
+    def _given(self, index: int, image: Any) -> Deferred | Given:
+        who = f"image {index}"
+        if is_encoded(image):
+            return Deferred(image, who, self._decoder, self._recall)
+        return as_pixels(image, who, self._decoder, self._layout)
 
 
 def _parts(item: Any) -> tuple[Any, Any]:

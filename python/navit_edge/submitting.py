@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from navit_edge.decode.deferred import Deferred
+from navit_edge.decode.encoded import is_encoded
 from navit_edge.errors import CancelledError, NavitEdgeError, TimedOutError
 from navit_edge.future import Future
 from navit_edge.options import checked_deadline_us, checked_int, timeout_s
@@ -44,7 +46,8 @@ class Submitting:
         """Takes one image, to be run in one pack with those that others submit; returns its future at once.
 
         image: what ``run`` takes. An array or ``Pixels`` is read where it lies: leave it unchanged until the future is
-            done. It is kept alive until it has been read. A file is decoded here, in the caller's thread.
+            done. It is kept alive until it has been read. A file is decoded by threads of the session: of a path
+            leave the file as it is until then. An open file is read here.
         deadline_ms: from this call to the result. Says when the image's pack leaves; an image that is late is run all
             the same.
         priority: a whole number of 32 bits; higher leaves first, and has places in the queue that lower ones cannot
@@ -75,8 +78,7 @@ class Submitting:
         policy: Policy | None = None,
         layout: Layout | None = None,
     ) -> Future | None:
-        """``submit`` without a wait: if the queue is full it returns None at once, and the image was not taken. A file
-        is decoded first."""
+        """``submit`` without a wait: if the queue is full it returns None at once, and the image was not taken."""
         return self._submit(image, deadline_ms, priority, tag, policy, layout, 0.0)
 
     async def submit_async(
@@ -90,8 +92,8 @@ class Submitting:
         layout: Layout | None = None,
         timeout: float | None = None,
     ) -> Future:
-        """``submit`` for an event loop, which goes on meanwhile: a thread of the loop's executor decodes a file and
-        waits for a place in a full queue. Gives the future to await. Cancelling the task gives up the place."""
+        """``submit`` for an event loop, which goes on meanwhile: a thread of the loop's executor reads an open file
+        and waits for a place in a full queue. Gives the future to await. Cancelling the task gives up the place."""
         import asyncio  # only who has an event loop pays for it
 
         gone = threading.Event()
@@ -135,38 +137,36 @@ class Submitting:
         checked_layout(layout)
         future = Future(delivery, tag)
         chosen = checked(policy)
-        recall = self._recall
+        file, pixels = None, None
         try:
-            read = recall.read(image, "image") if recall else None
-        except NavitEdgeError as error:
-            return self._refused(future, error)
-        if recall and read:
-            known = recall.result(read, chosen, tag, deadline_us)
-            if known is not None:
-                future._resolve(known)
-                return future
-        try:
-            if recall and read:
-                given = recall.decoded(read)
+            if is_encoded(image):
+                file = future._file = self._deferred(image, chosen)
             else:
-                given = as_pixels(image, decoder=self._decoder.toward(self._core, chosen), layout=layout)
+                given = as_pixels(image, decoder=self._decoder, layout=layout)
+                pixels, future._decoding = given.pixels, given.done
         except NavitEdgeError as error:
-            return self._refused(future, error)
-        future._decoding = given.done
+            self._core.count_refused()
+            future._refuse(error)
+            return future
         delivery.start()
-        spent_us = (time.perf_counter() - began) * 1e6  # decoding: a latency target counts it
-        taken = self._core.submit(
-            given.pixels, future, tag, deadline_us, priority, chosen, timeout, look_up, given.content, spent_us
-        )
+        spent_us = (time.perf_counter() - began) * 1e6  # a latency target counts it
+        how = (future, tag, deadline_us, priority, chosen, timeout, look_up, spent_us)
+        if file is not None:
+            taken = self._core.submit_file(file, *how)
+        else:
+            assert pixels is not None
+            taken = self._core.submit(pixels, *how)
         if taken is None:
             return None
         future._id = taken
         return future
 
-    def _refused(self, future: Future, error: NavitEdgeError) -> Future:
-        self._core.count_refused()
-        future._refuse(error)
-        return future
+    def _deferred(self, file: Any, policy: Policy | None) -> Deferred:
+        return Deferred(file, "image", self._decoder_of(policy), self._recall)
+
+    def _decoder_of(self, policy: Policy | None) -> Decoder:
+        """That of an image under ``policy``. Who remembers results looks at all of the pixels."""
+        return self._decoder if self._recall else self._decoder.toward(self._core, policy)
 
     def drain(self, timeout: float | None = None) -> None:
         """Waits until everything submitted so far is done, callbacks of the futures included; for ``timeout`` seconds

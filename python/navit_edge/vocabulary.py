@@ -35,6 +35,11 @@ ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 Icc: TypeAlias = Literal["ignore", "srgb"]
 ICC_RULES: tuple[Icc, ...] = get_args(Icc)
 
+#: How JPEG files that are made smaller are decoded: all of their pixels, or as few frequencies as give at least twice
+#: the target's sides.
+Decode: TypeAlias = Literal["exact", "scaled"]
+DECODES: tuple[Decode, ...] = get_args(Decode)
+
 #: Which axis of an array or a tensor holds the channels: the last, or the first.
 Layout: TypeAlias = Literal["hwc", "chw"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

@@ -1,4 +1,4 @@
-"""Step "environment": what this machine and its software are, and what doctor says of them."""
+"""Step "environment": what this machine and its software are, what doctor says of them, and NVIDIA's lean runtime."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from proof import lean
 from proof.results import Results
 from proof.settings import Settings
 
@@ -17,7 +18,14 @@ PACKAGES = ("navit-edge", "numpy", "torch", "triton", "onnx", "pillow", "tensorr
 
 
 def run(settings: Settings, results: Results) -> None:
-    """Versions, the GPU, doctor's report with the bundle."""
+    """Versions, the GPU, doctor's report; then the lean runtime, last, since it is a vendor's."""
+    capability = _examine(settings, results)
+    lean.run(settings, results, capability)
+
+
+def _examine(settings: Settings, results: Results) -> int:
+    """The GPU's compute capability, as 90; 90 in a rehearsal."""
+    capability = 90
     versions: dict[str, Any] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -29,6 +37,8 @@ def run(settings: Settings, results: Results) -> None:
     if settings.device == "cuda":
         import torch
 
+        if not torch.cuda.is_available():
+            sys.exit("error: PyTorch finds no GPU; check nvidia-smi and that torch is built for CUDA, or --device cpu")
         versions["cuda of torch"] = torch.version.cuda
         gpu = torch.cuda.get_device_properties(0)
         capability = 10 * gpu.major + gpu.minor
@@ -41,7 +51,7 @@ def run(settings: Settings, results: Results) -> None:
     results.check("doctor ends well", done.returncode == 0)
     if done.returncode:
         results.put("doctor_error", (done.stderr or done.stdout)[-2000:])
-        return
+        return capability
     sections = json.loads(done.stdout)["sections"]
     findings = {one["name"]: one for section in sections for one in section["findings"]}
     results.put("doctor", {name: {"state": one["state"], "text": one["text"]} for name, one in findings.items()})
@@ -50,3 +60,4 @@ def run(settings: Settings, results: Results) -> None:
         results.check("doctor and PyTorch see the same GPU", found.get("capability") == capability)
         wanted = "Hopper: TensorRT, not TensorRT-RTX" if capability == 90 else ""
         results.check("doctor says which TensorRT is for it", wanted in findings.get("GPU 0", {}).get("text", ""))
+    return capability

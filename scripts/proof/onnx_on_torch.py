@@ -6,7 +6,7 @@ float of the graph is float64, which is the reference that other precisions are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +26,43 @@ _TYPES: dict[int, torch.dtype] = {
 _Attributes = Mapping[str, Any]
 
 
+#: Inputs of operators that have to be known before anything runs: shapes, axes, bounds.
+_HOST_INPUTS = {
+    "Expand": (1,), "ReduceMax": (1,), "ReduceMean": (1,), "ReduceSum": (1,), "Reshape": (1,), "Slice": (1, 2, 3, 4),
+    "Split": (1,), "Squeeze": (1,), "Unsqueeze": (1,),
+}  # fmt: skip
+
+
 class Graph:
     """model: with its weights in it (``load``). wide: float32 and 16 bits become float64."""
 
     def __init__(self, model: onnx.ModelProto, *, device: str, wide: bool = False) -> None:
-        self._nodes = [
+        self.nodes = [
             (node, {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute})
             for node in model.graph.node
         ]
-        unknown = sorted({node.op_type for node, _ in self._nodes} - set(_OPERATORS) - {"Cast", "Constant"})
+        unknown = sorted({node.op_type for node, _ in self.nodes} - set(_OPERATORS) - {"Cast", "Constant"})
         if unknown:
             raise NotImplementedError(f"operators {', '.join(unknown)}; proof/onnx_on_torch.py knows none of them")
         self.outputs = [output.name for output in model.graph.output]
         self.inputs = [given.name for given in model.graph.input]
         self._device, self._wide = device, wide
-        self._weights = {one.name: self._tensor(one) for one in model.graph.initializer}
+        self.weights = {one.name: self._tensor(one) for one in model.graph.initializer}
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.float64]]:
         """Output name -> value; inputs that the graph does not read are left out."""
-        values: dict[str, Tensor | None] = {"": None, **self._weights}
-        values |= {name: torch.from_numpy(np.asarray(inputs[name])).to(self._device) for name in self.inputs}
-        with torch.inference_mode():
-            for node, attributes in self._nodes:
-                given = [values[name] for name in node.input]
-                if node.op_type == "Cast":
-                    made: Any = given[0].to(self._type(attributes["to"]))  # type: ignore[union-attr]
-                elif node.op_type == "Constant":
-                    made = self._constant(attributes)
-                else:
-                    made = _OPERATORS[node.op_type](given, attributes)
-                made = made if isinstance(made, (tuple, list)) else (made,)
-                values.update(zip(node.output, made, strict=False))
-        return {name: values[name].double().cpu().numpy() for name in self.outputs}  # type: ignore[union-attr]
+        given = {name: torch.from_numpy(np.asarray(inputs[name])).to(self._device) for name in self.inputs}
+        return {name: value.double().cpu().numpy() for name, value in Bound(self, given).outputs.items()}
+
+    def operator(self, node: onnx.NodeProto, attributes: _Attributes) -> Callable[[list[Any]], Any]:
+        """What a node does, of its inputs."""
+        if node.op_type == "Cast":
+            kind = self._type(attributes["to"])
+            return lambda given: given[0].to(kind)
+        if node.op_type == "Constant":
+            return lambda _: self._constant(attributes)
+        function = _OPERATORS[node.op_type]
+        return lambda given: function(given, attributes)
 
     def _type(self, onnx_type: int) -> torch.dtype:
         found = _TYPES[onnx_type]
@@ -75,6 +80,49 @@ class Graph:
             return self._tensor(value)
         kind = TensorProto.FLOAT if name.startswith("value_float") else TensorProto.INT64
         return torch.tensor(value, dtype=self._type(kind), device=self._device)
+
+
+class Bound:
+    """A graph that has run once on these input tensors, and runs again on what they hold then.
+
+    What follows from shapes and weights alone is computed the first time only, so that ``again`` asks the device
+    nothing and can be captured as a CUDA graph.
+
+    outputs: of the first time, by name.
+    """
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Tensor]) -> None:
+        self._inputs, self._names = dict(inputs), graph.outputs
+        values: dict[str, Tensor | None] = {"": None, **graph.weights, **inputs}
+        varies = set(inputs)
+        self._again: list[tuple[Callable[[list[Any]], Any], list[str | Tensor | None], list[str]]] = []
+        with torch.inference_mode():
+            for node, attributes in graph.nodes:
+                operator, host = graph.operator(node, attributes), _HOST_INPUTS.get(node.op_type, ())
+                given = [_on_host(values[name]) if i in host else values[name] for i, name in enumerate(node.input)]
+                _keep(values, node.output, operator(given))
+                if node.op_type != "Shape" and varies.intersection(node.input):
+                    varies.update(node.output)
+                    kept = [name if name in varies else value for name, value in zip(node.input, given, strict=True)]
+                    self._again.append((operator, kept, list(node.output)))
+        self._fixed = {name: values[name] for name in self._names if name not in varies}
+        self.outputs: dict[str, Tensor] = {name: values[name] for name in self._names}  # type: ignore[misc]
+
+    def again(self) -> dict[str, Tensor]:
+        """Output name -> value, of what the inputs hold now."""
+        values: dict[str, Tensor | None] = {**self._fixed, **self._inputs}
+        with torch.inference_mode():
+            for operator, kept, names in self._again:
+                _keep(values, names, operator([values[one] if isinstance(one, str) else one for one in kept]))
+        return {name: values[name] for name in self._names}  # type: ignore[misc]
+
+
+def _on_host(value: Tensor | None) -> Tensor | None:
+    return None if value is None else value.cpu()
+
+
+def _keep(values: dict[str, Tensor | None], names: Sequence[str], made: Any) -> None:
+    values.update(zip(names, made if isinstance(made, (tuple, list)) else (made,), strict=False))
 
 
 def load(path: Path) -> onnx.ModelProto:

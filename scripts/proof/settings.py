@@ -8,8 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """device: "cpu" rehearses. quick: the least sizes that run every line. bundle: whose graphs are judged."""
+    """device: "cpu" rehearses. quick: the least sizes that run every line. bundle: whose graphs are judged.
+
+    libraries: the folder of the stand-ins (``lib``, ``stand_in_on_cuda``, ``simulator``).
+    """
 
     device: str
     quick: bool
     bundle: Path
+    libraries: Path = Path()

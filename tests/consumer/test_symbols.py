@@ -7,7 +7,9 @@ from pathlib import Path
 
 from trees import Tree, run_tool
 
+#: What programs catch, and what they derive from.
 ERRORS = {"Error", "InvalidInput", "OverBudget", "BundleError", "BackendError", "Cancelled"}
+BASES = {"ImageSource"}
 
 
 def exported(library: Path) -> set[str]:
@@ -23,7 +25,7 @@ def test_the_library_exports_its_api_and_nothing_else(tree: Tree) -> None:
     in_c = {name for name in names if name.startswith("navit_edge_c_")}
     assert in_c == set(re.findall(r"\b(navit_edge_c_\w+)\(", (include / "navit_edge_c.h").read_text()))
     rtti = {name for name in names if name.startswith(("typeinfo ", "vtable "))}
-    assert {name.rpartition("::")[2] for name in rtti} == ERRORS
+    assert {name.rpartition("::")[2] for name in rtti} == ERRORS | BASES
     assert all(" for navit_edge::" in name for name in rtti)
     api = names - in_c - rtti
     assert len(api) > 50

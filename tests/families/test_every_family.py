@@ -38,6 +38,8 @@ LIKE = {
     "qwen2-vl": "qwen2.5-vl",
     "paddleocr-vl": "moonvit",
     "hunyuan-vl": "glm4v",
+    "qwen3-vl": "qwen2.5-vl",
+    "lfm2-vl": "siglip2",
 }
 TRIED = NAMES if "NAVIT_EDGE_TESTS_WHOLE" in os.environ else tuple(name for name in NAMES if name not in LIKE)
 #: height_px, width_px of what the commands are given.

@@ -30,23 +30,21 @@ VERSION = "10.14.1"
 
 
 def build(sanitize: str = "") -> Path:
-    """The build tree: ``lib`` holds the backend, ``simulator/{cuda,cudart,nvinfer}`` the stand-ins.
+    """The build tree: ``lib`` holds the backend, ``simulator/{cuda,cudart,nvinfer}`` the stand-ins,
+    ``stand_in_on_cuda`` that of tests/gpu.
 
     sanitize: as -fsanitize= takes it; each in a tree of its own.
     """
-    tree = REPOSITORY / "build" / f"tensorrt-{sanitize.partition(',')[0] or 'tests'}"
+    tree = REPOSITORY / "build" / "-".join(filter(None, ["stand-ins", sanitize.partition(",")[0]]))
     tree.mkdir(parents=True, exist_ok=True)
     with (tree / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _call(
-            *("cmake", "-S", str(REPOSITORY), "-B", str(tree), "-G", "Ninja", f"-DPython_EXECUTABLE={sys.executable}"),
-            *("-DNAVIT_EDGE_WERROR=ON", "-DNAVIT_EDGE_TENSORRT=ON", "-DNAVIT_EDGE_OPENVINO=ON"),
-            *("-DNAVIT_EDGE_BUILD_SIMULATOR=ON", "-DNAVIT_EDGE_BUILD_TESTS=OFF"),
-            *(f"-DNAVIT_EDGE_SANITIZE={sanitize}", f"-DCMAKE_BUILD_TYPE={'RelWithDebInfo' if sanitize else 'Release'}"),
+            *("cmake", "-S", str(REPOSITORY), "--preset", "stand-ins", "-B", str(tree)),
+            *(f"-DPython_EXECUTABLE={sys.executable}", f"-DNAVIT_EDGE_SANITIZE={sanitize}"),
+            f"-DCMAKE_BUILD_TYPE={'RelWithDebInfo' if sanitize else 'Release'}",
         )
-        targets = ["navit_edge_tensorrt", "simulated_cuda", "simulated_cudart", "simulated_nvinfer"]
-        targets += ["no_deepbind"] if sanitize else []
-        _call("cmake", "--build", str(tree), "--target", *targets)
+        _call("cmake", "--build", str(tree), "--target", "stand_ins")
     return tree
 
 

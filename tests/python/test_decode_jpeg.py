@@ -248,7 +248,7 @@ def test_a_file_and_its_pixels_give_the_same_result(tiny_bundle: Path, tmp_path:
         for text in policies:
             policy = ne.Policy.parse(text) if text else None
             expected = session.run(arrays, policy=policy)
-            runs = [session.run(paths, policy=policy), list(session.stream(paths, policy=policy, decoders=2))]
+            runs = [session.run(paths, policy=policy), list(session.stream(paths, policy=policy))]
             for result in itertools.chain(*(zip(expected, found, strict=True) for found in runs)):
                 assert_same(*result)
             futures = [session.submit(path, policy=policy) for path in paths]

@@ -95,7 +95,6 @@ WAYS: dict[str, Callable[[ne.Session, Path], list[Any]]] = {
     "run": lambda session, bad: session.run([GOOD, bad, GOOD], on_error="return"),
     "submit": lambda session, bad: [_outcome(session.submit(one)) for one in (GOOD, bad, GOOD)],
     "stream": lambda session, bad: list(session.stream([GOOD, bad, GOOD])),
-    "stream, three decoders": lambda session, bad: list(session.stream([GOOD, bad, GOOD], decoders=3)),
 }
 
 

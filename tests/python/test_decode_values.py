@@ -349,7 +349,6 @@ def test_results_say_what_was_done_however_the_image_came(session: ne.Session, t
         session.run(images),
         [session.submit(image).result(60) for image in images],
         list(session.stream(images)),
-        list(session.stream(images, decoders=2)),
     ]
     for deep, plain in ways:
         assert deep.reason == deep.decoding == "16 bits reduced to 8"

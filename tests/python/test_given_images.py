@@ -108,7 +108,7 @@ def arrays() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def session(job_bundle: Path) -> Iterator[ne.Session]:
-    with ne.Session(job_bundle, threads=1) as opened:
+    with ne.Session(job_bundle, threads=1, decoders=3) as opened:
         yield opened
 
 
@@ -138,7 +138,6 @@ def entries(session: ne.Session, bundle: Path) -> dict[str, Callable[..., npt.ND
         "try_submit": lambda image, **o: embedding(tried(image, **o)),
         "submit_async": lambda image, **o: embedding(asyncio.run(_submitted(session, image, **o))),
         "stream": lambda image, **o: embedding(next(session.stream([image], **o))),
-        "stream ahead": lambda image, **o: embedding(next(session.stream([image], decoders=2, **o))),
         "pack": lambda image, **o: ne.pack([image], patch_px=4, threads=1, **o)["patches"],
         "resize": lambda image, **o: ne.resize(image, (7, 9), **o),
         "complexity": lambda image, **o: np.array(ne.complexity(image, **o)),
@@ -149,7 +148,7 @@ def entries(session: ne.Session, bundle: Path) -> dict[str, Callable[..., npt.ND
     }
 
 
-PLACES = ("run", "submit", "try_submit", "submit_async", "stream", "stream ahead", "pack", "resize", "complexity",
+PLACES = ("run", "submit", "try_submit", "submit_async", "stream", "pack", "resize", "complexity",
           "to_rgb", "choose")  # fmt: skip
 
 
@@ -307,10 +306,7 @@ def test_a_file_without_end_is_read_no_further_than_the_limit() -> None:
     assert endless.given == 3_000_001
 
 
-@pytest.mark.parametrize("decoders", [1, 2, 4])
-def test_a_source_may_close_its_file_and_use_its_buffer_again(
-    session: ne.Session, tmp_path: Path, decoders: int
-) -> None:
+def test_a_source_may_close_its_file_and_use_its_buffer_again(session: ne.Session, tmp_path: Path) -> None:
     pictures = [np.roll(RGB, place, 1) for place in range(9)]
     for place, one in enumerate(pictures):
         Image.fromarray(one).save(tmp_path / f"{place}.png")
@@ -330,14 +326,13 @@ def test_a_source_may_close_its_file_and_use_its_buffer_again(
 
     expected = [result.embedding for result in session.stream(pictures)]
     for source in (closing, filling):
-        found = list(session.stream(source(), decoders=decoders))
+        found = list(session.stream(source()))
         assert [result.error for result in found] == [None] * 9
         assert all(np.array_equal(result.embedding, one) for result, one in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("decoders", [1, 2])
-def test_one_bad_file_among_bytes_fails_alone_under_its_number(session: ne.Session, decoders: int) -> None:
-    found = list(session.stream([PNG, io.BytesIO(b""), PNG[:80], b"text", PNG], decoders=decoders))
+def test_one_bad_file_among_bytes_fails_alone_under_its_number(session: ne.Session) -> None:
+    found = list(session.stream([PNG, io.BytesIO(b""), PNG[:80], b"text", PNG]))
     assert [result.error is None for result in found] == [True, False, False, False, True]
     for place in (1, 2, 3):
         assert isinstance(found[place].error, ne.InvalidInputError)

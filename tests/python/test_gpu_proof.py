@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+import tensorrt_build as trt
 import torch
 from onnx_sessions import open_graph, run_graph
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from proof.results import Results
 
 LOWERINGS = ("masked", "padded")
-FORMS = {"masked", "flex", "varlen", "padded", "alone"}
+CASES = {
+    "CUDA graphs captured", "one slot", "CUDA graphs demanded", "no CUDA graphs", "captures refused", "mapped memory",
+    "copied memory",
+}  # fmt: skip
+FORMS = {"masked", "varlen", "padded", "alone"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +45,27 @@ def results(scripts: None, tmp_path: Path) -> Results:
 
 
 def test_the_rehearsal_on_a_cpu_passes_every_step(repository: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    libraries = trt.build()
     command = [sys.executable, str(repository / "scripts" / "gpu_proof.py"), "--device", "cpu", "--quick"]
     command += ["--bundle", str(tiny_bundle), "--output", str(tmp_path / "proof")]
-    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=threads)
+    command += ["--libraries", str(libraries)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     steps = json.loads((tmp_path / "proof" / "summary.json").read_text())["steps"]
-    assert list(steps) == ["environment", "numbers", "packing", "pixels"]
+    assert list(steps) == ["environment", "backend", "numbers", "packing", "pixels", "memcheck"]
     found = {name: json.loads((tmp_path / "proof" / f"{name}.json").read_text()) for name in steps}
     assert all(check["holds"] for step in found.values() for check in step["checks"])
-    assert all(step["checks"] for step in found.values())
+    assert all(step["checks"] for name, step in found.items() if name != "memcheck")
+    assert found["memcheck"]["values"] == {"left_out": "no CUDA"}
+    backend = found["backend"]["values"]
+    simulated = "rehearsed on a simulated CUDA, on the CPU: no figure of a GPU"
+    assert backend["what_ran"] == simulated
+    timed = {name: told for name, told in backend.items() if isinstance(told, dict) and "run_us" in told}
+    assert set(timed) == CASES
+    assert all(told["label"] == simulated for told in timed.values())
+    assert backend["events of the simulated CUDA"]["child graph"] > 0
+    assert backend["events of the simulated CUDA"]["replay"] > backend["events of the simulated CUDA"]["child graph"]
+    assert f"({simulated})" in done.stdout
     assert set(found["numbers"]["values"]) == {
         f"{one} {mode}" for one in LOWERINGS for mode in ("fp32", "bf16", "fp16")
     }
@@ -126,6 +141,9 @@ def test_a_form_that_attends_to_other_images_is_told_from_one_that_does_not() ->
     alone = packing.form_of("alone", blocks, load, x)[0]()
     masked = packing.form_of("masked", blocks, load, x)[0]()
     assert packing.worst_token(masked, alone) < packing.MOST_APART[torch.float32]
+    flex, kernel = packing.form_of("flex", blocks, load, x)  # left out of the quick rehearsal
+    assert kernel == "flex_attention"
+    assert packing.worst_token(flex(), alone) < packing.MOST_APART[torch.float32]
     mixed = blocks.run(x[None], packing.dense)[0]
     assert packing.worst_token(mixed, alone) > packing.MOST_APART[torch.bfloat16]
 
@@ -165,7 +183,7 @@ def test_a_second_run_runs_what_has_not_passed(tmp_path: Path, monkeypatch: pyte
         return Step(name=step.name, state="failed" if step.name in fails else "passed", reason="")
 
     monkeypatch.setattr(gpu_proof, "run_step", run_step)
-    wanted = ["environment", "numbers", "packing", "pixels"]
+    wanted = ["environment", "backend", "numbers", "packing", "pixels", "memcheck"]
 
     def run(**changed: object) -> list[str]:
         ran.clear()
@@ -197,8 +215,12 @@ def test_a_step_that_runs_over_is_ended_with_what_it_started_and_the_next_runs(t
     ("arguments", "says"),
     [
         (["--device", "cuda", "--quick"], "--quick is for --device cpu"),
-        (["--device", "cpu", "--steps", "numbers,power"], "no step 'power'; expected some of environment, numbers"),
+        (["--device", "cpu", "--steps", "numbers,power"], "no step 'power'; expected some of environment, backend"),
         (["--device", "cpu", "--bundle", "nowhere.navit"], "is not a bundle; expected a directory with manifest.json"),
+        (
+            ["--device", "cpu", "--libraries", "nowhere"],
+            "no stand_in_on_cuda in nowhere; expected what `make gpu-proof`",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_runs(

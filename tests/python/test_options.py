@@ -27,6 +27,7 @@ SESSION = (
     "max_tokens_per_image",
     "queue_limit",
     "queue_bytes",
+    "decoders",
     "cache_bytes",
     "max_memory",
     "aging_ms",
@@ -85,6 +86,7 @@ def test_numpys_scalars_are_numbers(tiny_bundle: Path, number: Callable[[int], A
         threads=one,
         slots=one,
         queue_limit=one,
+        decoders=one,
         max_tokens_per_image=number(64) if is_whole else 64,
         batch_wait_ms=number(1),
         stall_timeout_s=number(60),
@@ -92,7 +94,7 @@ def test_numpys_scalars_are_numbers(tiny_bundle: Path, number: Callable[[int], A
         future = session.submit(RGB, deadline_ms=number(5), priority=one)
         assert future.result(number(60)).error is None
         assert future.exception(number(1)) is None
-        stream = session.stream([RGB], capacity=one, decoders=one, deadline_ms=number(5), priority=one)
+        stream = session.stream([RGB], capacity=one, deadline_ms=number(5), priority=one)
         assert [result.error for result in stream] == [None]
         session.run([RGB], policy=ne.Policy.latency(number(5)))
     counts = [one, one]

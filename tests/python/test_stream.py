@@ -26,7 +26,7 @@ RGB = np.zeros((48, 64, 3), np.uint8)
 
 @pytest.fixture
 def session(tiny_bundle: Path) -> Iterator[ne.Session]:
-    with ne.Session(tiny_bundle, precision="fp32") as opened:
+    with ne.Session(tiny_bundle, precision="fp32", decoders=3) as opened:
         yield opened
     assert stream_threads() == []
 
@@ -69,13 +69,10 @@ def test_as_completed_each_result_comes_once(session: ne.Session, photographs: P
     assert all(same(result, expected[result.index]) for result in results)
 
 
-@pytest.mark.parametrize("decoders", [1, 3])
-def test_files_are_decoded_in_order_and_a_bad_one_fails_alone(
-    session: ne.Session, files: list[Path], decoders: int
-) -> None:
+def test_files_are_decoded_in_order_and_a_bad_one_fails_alone(session: ne.Session, files: list[Path]) -> None:
     mixed: list[Any] = [*files, RGB, RGB.astype(np.float32), None]
     expected = session.run(mixed, on_error="return")
-    results = list(session.stream(iter(mixed), decoders=decoders))
+    results = list(session.stream(iter(mixed)))
     assert [result.index for result in results] == list(range(len(mixed)))
     for found, want in zip(results, expected, strict=True):
         assert type(found.error) is type(want.error)
@@ -84,10 +81,9 @@ def test_files_are_decoded_in_order_and_a_bad_one_fails_alone(
     assert sum(result.error is not None for result in results) == 3
 
 
-@pytest.mark.parametrize("decoders", [1, 3])
-def test_a_pair_hands_its_tag_to_the_result(session: ne.Session, files: list[Path], decoders: int) -> None:
+def test_a_pair_hands_its_tag_to_the_result(session: ne.Session, files: list[Path]) -> None:
     pairs = [(path, {"name": path.name}) for path in files]
-    results = list(session.stream(pairs, decoders=decoders, ordered=False))
+    results = list(session.stream(pairs, ordered=False))
     assert {result.index: result.tag for result in results} == {k: pair[1] for k, pair in enumerate(pairs)}
 
 
@@ -117,7 +113,7 @@ def test_nothing_is_read_before_the_first_result_is_asked_for(session: ne.Sessio
 
 def test_an_empty_source_gives_nothing(session: ne.Session) -> None:
     assert list(session.stream([])) == []
-    assert list(session.stream(iter(()), decoders=2)) == []
+    assert list(session.stream(iter(()))) == []
 
 
 def test_several_streams_runs_and_single_images_share_a_session(session: ne.Session, photographs: Photographs) -> None:
@@ -165,16 +161,13 @@ def test_frames_of_opencv_are_read_where_they_lie(
 # --- errors -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("decoders", [1, 3])
-def test_what_the_source_raises_comes_after_the_results_before_it(
-    session: ne.Session, files: list[Path], decoders: int
-) -> None:
+def test_what_the_source_raises_comes_after_the_results_before_it(session: ne.Session, files: list[Path]) -> None:
     def source() -> Iterator[Path]:
         yield from files
         raise LookupError("the camera is gone")
 
     seen: list[int] = []
-    results = session.stream(source(), decoders=decoders)
+    results = session.stream(source())
     with pytest.raises(LookupError, match="the camera is gone"):
         seen.extend(result.index for result in results)
     assert seen == list(range(len(files)))
@@ -200,8 +193,6 @@ def test_an_error_is_raised_where_it_was_asked_for_and_ends_the_stream(session: 
         ({"capacity": 2.5}, "capacity is 2.5"),
         ({"drop": "oldest"}, "drop is 'oldest'; expected one of block, drop-oldest, drop-newest"),
         ({"drop": None}, "drop is None"),
-        ({"decoders": 0}, "decoders is 0; expected a number of threads"),
-        ({"decoders": "all"}, "decoders is 'all'"),
         ({"on_error": "ignore"}, 'on_error is \'ignore\'; expected "raise" or "return"'),
     ],
 )
@@ -229,10 +220,9 @@ def test_a_closed_session_ends_its_streams(tiny_bundle: Path) -> None:
 # --- leaving ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("decoders", [1, 3])
 @pytest.mark.parametrize("how", ["break", "raise", "close", "with", "collect", "never read"])
 def test_a_stream_that_is_left_ends_its_threads_and_lets_everything_go(
-    session: ne.Session, files: list[Path], how: str, decoders: int
+    session: ne.Session, files: list[Path], how: str
 ) -> None:
     closed = threading.Event()
 
@@ -245,7 +235,7 @@ def test_a_stream_that_is_left_ends_its_threads_and_lets_everything_go(
             closed.set()
 
     def leave() -> None:
-        results = session.stream(source(), decoders=decoders)
+        results = session.stream(source())
         if how == "never read":
             return
         if how == "with":

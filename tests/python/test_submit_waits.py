@@ -67,9 +67,11 @@ def test_a_place_that_does_not_come_in_time_is_an_error_of_ours_and_a_timeout(na
 
 
 def test_what_is_wrong_with_an_image_needs_no_place(narrow: ne.Session) -> None:
-    future = narrow.try_submit("no/such/photo.jpg")
+    future = narrow.try_submit(RGB.astype(float))
     assert future is not None
     assert isinstance(future.exception(0), ne.InvalidInputError)
+    file = narrow.submit("no/such/photo.jpg")  # it has one until its turn comes
+    assert isinstance(file.exception(60), ne.InvalidInputError)
 
 
 # --- asyncio ----------------------------------------------------------------------------------------------------

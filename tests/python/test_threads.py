@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-import navit_edge as ne
 from navit_edge.threads import Workers
 
 
@@ -67,21 +63,3 @@ def test_closing_cancels_what_has_not_begun_and_waits_for_the_rest() -> None:
     workers.close()
     assert first.result(0) == "done"
     assert all(other.done() for other in others)
-
-
-@pytest.mark.parametrize("decoders_given", [0, 2], indirect=True)
-def test_a_stream_whose_decoders_do_not_all_start_gives_every_result_in_order(
-    decoders_given: int, tiny_session: ne.Session, tmp_path: Path
-) -> None:
-    random = np.random.default_rng(8)
-    paths = []
-    for number in range(12):
-        paths.append(tmp_path / f"{number}.png")
-        Image.fromarray(random.integers(0, 256, (20 + number, 30, 3), np.uint8)).save(paths[-1])
-    paths[5].write_bytes(b"no image")
-    want = tiny_session.run(paths, on_error="return")
-    found = list(tiny_session.stream(paths, decoders=4))
-    assert [result.index for result in found] == list(range(12))
-    assert [result.error is None for result in found] == [number != 5 for number in range(12)]
-    for one, other in zip(found, want, strict=True):
-        assert one.error is not None or np.abs(one.logits - other.logits).max() <= 1e-5

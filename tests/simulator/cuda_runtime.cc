@@ -1,11 +1,10 @@
 // A stand-in for libcudart.so.12: the calls that our backend makes, with the documented rules enforced. Not NVIDIA's.
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <shared_mutex>
-#include <vector>
+#include <utility>
 
 #include "device.h"
 
@@ -13,19 +12,6 @@ using simulator::must_fail;
 using simulator::refused;
 using simulator::violation;
 using simulator::Work;
-
-struct CUstream_st {
-  std::deque<Work> pending;
-  bool capturing = false;
-  bool capture_valid = true;
-  std::vector<Work> captured;
-};
-struct CUgraph_st {
-  std::vector<Work> nodes;
-};
-struct CUgraphExec_st {
-  std::vector<Work> nodes;
-};
 
 namespace {
 
@@ -63,7 +49,11 @@ namespace simulator {
 bool push(cudaStream_t stream, Work work) {
   if (!exists(stream)) return false;
   if (stream->capturing) {
-    stream->captured.push_back(std::move(work));
+    auto& nodes = stream->captured->nodes;
+    if (stream->last != (nodes.empty() ? nullptr : &nodes.back()))
+      violation("work was captured that does not wait for what was captured before it");
+    nodes.push_back({std::move(work)});
+    stream->last = &nodes.back();
   } else {
     stream->pending.push_back(std::move(work));
   }
@@ -72,6 +62,12 @@ bool push(cudaStream_t stream, Work work) {
 
 bool is_capturing(cudaStream_t stream) { return exists(stream) && stream->capturing; }
 void invalidate_capture(cudaStream_t stream) { stream->capture_valid = false; }
+
+bool launch(cudaGraphExec_t executable, cudaStream_t stream) {
+  if (!exists(stream)) return false;
+  for (const CUgraphNode_st& node : executable->nodes) stream->pending.push_back(node.work);
+  return true;
+}
 
 }  // namespace simulator
 
@@ -183,6 +179,15 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   return pushed ? cudaSuccess : cudaErrorInvalidResourceHandle;
 }
 
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
+  if (const cudaError_t status = refused("cudaLaunchHostFunc"); status != cudaSuccess) return status;
+  const bool pushed = simulator::push(stream, [=] {
+    function(data);
+    return cudaSuccess;
+  });
+  return pushed ? cudaSuccess : cudaErrorInvalidResourceHandle;
+}
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int) {
   if (const cudaError_t status = refused("cudaStreamCreateWithFlags"); status != cudaSuccess) return status;
   if (must_fail("cudaStreamCreateWithFlags")) return cudaErrorMemoryAllocation;
@@ -238,7 +243,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   }
   stream->capturing = true;
   stream->capture_valid = true;
-  stream->captured.clear();
+  stream->captured = std::make_unique<CUgraph_st>();
+  stream->last = nullptr;
   return cudaSuccess;
 }
 
@@ -249,9 +255,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     return cudaErrorIllegalState;
   }
   stream->capturing = false;
+  const std::unique_ptr<CUgraph_st> captured = std::move(stream->captured);
   if (must_fail("cudaStreamEndCapture") || !stream->capture_valid) return cudaErrorStreamCaptureInvalidated;
-  *graph = new CUgraph_st{std::move(stream->captured)};
-  stream->captured.clear();
+  if (!captured->nodes.empty() && stream->last != &captured->nodes.back())
+    violation("a capture ended with work that the stream does not wait for");
+  *graph = new CUgraph_st(std::move(*captured));
   simulator::count_live("graph", 1);
   return cudaSuccess;
 }
@@ -267,11 +275,10 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (const cudaError_t status = refused("cudaGraphLaunch"); status != cudaSuccess) return status;
   if (must_fail("cudaGraphLaunch")) return fail_for_good(cudaErrorLaunchFailure);
-  if (!exists(stream)) {
+  if (!simulator::launch(executable, stream)) {
     violation("cudaGraphLaunch was given no stream");
     return cudaErrorInvalidResourceHandle;
   }
-  for (const Work& node : executable->nodes) stream->pending.push_back(node);
   simulator::count_event("replay");
   return cudaSuccess;
 }

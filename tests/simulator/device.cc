@@ -55,7 +55,8 @@ struct State {
   std::atomic<long> generation{0};  // grows with every reset
   Counters live{"device memory", "page-locked memory", "stream", "graph", "executable graph", "runtime",
                 "engine",        "execution context"};
-  Counters events{"enqueue", "capture", "replay", "copy to the device", "copy from the device", "lean runtime"};
+  Counters events{"enqueue",     "capture", "child graph", "replay", "copy to the device", "copy from the device",
+                  "lean runtime"};
 
   std::mutex violations_mutex;  // taken where a rule is broken only
   std::vector<std::string> violations;

@@ -5,7 +5,9 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <string>
 
 #define SIMULATOR_EXPORT __attribute__((visibility("default")))
@@ -59,5 +61,25 @@ using Work = std::function<cudaError_t()>;
 SIMULATOR_EXPORT bool push(cudaStream_t stream, Work work);  // false where there is no such stream
 SIMULATOR_EXPORT bool is_capturing(cudaStream_t stream);
 SIMULATOR_EXPORT void invalidate_capture(cudaStream_t stream);
+SIMULATOR_EXPORT bool launch(cudaGraphExec_t executable, cudaStream_t stream);  // likewise
 
 }  // namespace simulator
+
+// What CUDA's handles point to.
+
+struct CUgraphNode_st {
+  simulator::Work work;
+};
+struct CUgraph_st {
+  std::deque<CUgraphNode_st> nodes;  // each after the one before it
+};
+struct CUgraphExec_st {
+  std::deque<CUgraphNode_st> nodes;
+};
+struct CUstream_st {
+  std::deque<simulator::Work> pending;
+  bool capturing = false;
+  bool capture_valid = true;
+  std::unique_ptr<CUgraph_st> captured;
+  cudaGraphNode_t last = nullptr;  // of the capture: what the stream's next work comes after
+};

@@ -334,6 +334,9 @@ class Runtime final : public IRuntime, public UnusedRuntimeCalls {
 };
 
 }  // namespace
+
+void unknown_call(const char* call) noexcept { violation(std::string(call) + " is not simulated"); }
+
 }  // namespace simulator
 
 extern "C" SIMULATOR_EXPORT std::int32_t getInferLibVersion() noexcept {

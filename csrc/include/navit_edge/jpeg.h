@@ -30,6 +30,8 @@ struct JpegOptions {
   std::optional<Size> resize;  // each row is resized as it comes, and the image is never in memory as a whole
   Filter filter = Filter::kBilinear;
   Processor processor = Processor::kPillow;
+  /// kScaled: an image that is resized is decoded at 1 / jpeg_scale of its sides first. Other pixels, and faster.
+  Decode decode = Decode::kExact;
   /// What the header has been read to say: another size is refused. {0, 0}: any up to `most_pixels`.
   Size expected{};
   std::int64_t most_pixels = std::int64_t{1} << 28;
@@ -47,6 +49,10 @@ inline constexpr std::int32_t kMostJpegScans = 500;
 /// Throws InvalidInput if the file has more scans, each of which takes as long as a whole image and a few bytes of
 /// file. Looks at markers only, as far as they can be followed.
 NAVIT_EDGE_API void check_jpeg_scans(std::span<const std::uint8_t> file);
+
+/// The largest of 8, 4, 2 and 1 for which an image that is divided by it, rounded up, still has at least twice the
+/// sides of `target`: by what Decode::kScaled divides. 1 if there is none.
+[[nodiscard]] NAVIT_EDGE_API std::int32_t jpeg_scale(Size image, Size target) noexcept;
 
 /// Decodes a JPEG file that is held in memory, as Pillow does: slow integer DCT, smooth upsampling. Orientation and
 /// profile are left alone. Besides the pixels that it gives it takes some tens of rows; of a progressive file its

@@ -13,6 +13,7 @@
 #include "navit_edge/file_bytes.h"       // IWYU pragma: export
 #include "navit_edge/histogram.h"        // IWYU pragma: export
 #include "navit_edge/image.h"            // IWYU pragma: export
+#include "navit_edge/image_source.h"     // IWYU pragma: export
 #include "navit_edge/jpeg.h"             // IWYU pragma: export
 #include "navit_edge/manifest.h"         // IWYU pragma: export
 #include "navit_edge/manifest_text.h"    // IWYU pragma: export

@@ -90,6 +90,10 @@ typedef struct navit_edge_c_options {
   uint64_t cache_bytes;      /* that remembered results may take; 0: none are remembered */
   const char* devices;       /* several of a kind, parted by ';': "0;1", "cpu:0-3;cpu:4-7"; NULL: one */
   uint64_t max_memory_bytes; /* that the process stays under; 0: no limit */
+  int32_t decoders;          /* that decode submitted files; 0: as many as keep the engine busy */
+  int32_t reserved;          /* 0 */
+  uint64_t decode_bytes;     /* of pixels that they hold; 0: 256 MiB; UINT64_MAX: no limit */
+  const char* decode;        /* "exact" | "scaled"; NULL: "exact" */
 } navit_edge_c_options;
 
 /* Pixels of one 8-bit image, (row, column, channel) order. In an array, images lie images[0].struct_size apart. */
@@ -107,6 +111,15 @@ typedef struct navit_edge_c_image {
   const uint8_t* planes[2]; /* NV12 and I420 only */
   int64_t plane_stride_bytes[2];
 } navit_edge_c_image;
+
+/* A JPEG file: gray or colour, of several pictures the first. Either `path` or `data`. */
+typedef struct navit_edge_c_file {
+  uint32_t struct_size;
+  int32_t reserved;    /* 0 */
+  const char* path;    /* of a regular file, which is read when its turn comes; NULL: */
+  const uint8_t* data; /* its bytes */
+  uint64_t size;       /* of `data` */
+} navit_edge_c_file;
 
 /* float32 [rows, cols], row-major. Borrowed from its results. `data` is NULL if the bundle does not offer it. */
 typedef struct navit_edge_c_view {
@@ -214,6 +227,16 @@ NAVIT_EDGE_API int32_t navit_edge_c_submit(navit_edge_c_session* session, const 
                                            navit_edge_c_release release, void* owner,
                                            const navit_edge_c_submit_options* options, navit_edge_c_done done,
                                            void* user, uint64_t* id, navit_edge_c_error* error);
+/* The same of an image file, which threads of the session decode; the call returns at once if there is a place. What is
+ * wrong with the file is its result's error. `release` is called once `data` is not needed any more; of a path at the
+ * same time. JPEG only: decode other formats yourself, and submit the pixels. */
+NAVIT_EDGE_API int32_t navit_edge_c_submit_file(navit_edge_c_session* session, const navit_edge_c_file* file,
+                                                navit_edge_c_release release, void* owner,
+                                                const navit_edge_c_submit_options* options, navit_edge_c_done done,
+                                                void* user, uint64_t* id, navit_edge_c_error* error);
+/* Opens libjpeg-turbo, once for all of the process: `library`, or NULL for the system's libjpeg.so.62, which the first
+ * file opens anyway. Fails, with what to do, if there is none whose binary interface is that of libjpeg 6.2. */
+NAVIT_EDGE_API int32_t navit_edge_c_open_jpeg(const char* library, navit_edge_c_error* error);
 /* 1 where a waiting image was taken back: `done` gets it with NAVIT_EDGE_C_CANCELLED. 0 where it is unknown, in a pack
  * already, or done. */
 NAVIT_EDGE_API int32_t navit_edge_c_cancel(navit_edge_c_session* session, uint64_t id);

@@ -13,6 +13,7 @@
 
 #include "navit_edge/engine.h"
 #include "navit_edge/image.h"
+#include "navit_edge/image_source.h"
 #include "navit_edge/manifest.h"
 #include "navit_edge/metrics.h"
 #include "navit_edge/policy.h"
@@ -97,6 +98,15 @@ class NAVIT_EDGE_API Session {
   std::optional<std::uint64_t> try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                           const WaitOptions& wait = {.timeout_us = 0});
 
+  /// Takes an image file, or what else becomes pixels, and returns: threads of the session decode it, and then it is an
+  /// image like any other (image_source.h; docs/inputs.md). What is wrong with it is its result's error. It has a place
+  /// in the queue from now on; the time of decoding counts for deadline and latency target. `source` is left as it was
+  /// if there is no id.
+  Submitted submit(std::shared_ptr<ImageSource> source, const SubmitOptions& options = {});
+  std::uint64_t submit(std::shared_ptr<ImageSource> source, const SubmitOptions& options, Done done);
+  std::optional<std::uint64_t> try_submit(std::shared_ptr<ImageSource>& source, const SubmitOptions& options, Done done,
+                                          const WaitOptions& wait = {.timeout_us = 0});
+
   /// The result that is remembered of what `options.content` says, and what was noted with it; none if there is none,
   /// or the policy is a latency target, with which it depends on more. Counts as an image that was submitted and
   /// completed.
@@ -107,8 +117,8 @@ class NAVIT_EDGE_API Session {
   /// the image is padded or cropped, and if no budget holds it; then give all of its pixels.
   [[nodiscard]] std::optional<Size> resized_size(Size image, const std::optional<Policy>& policy = std::nullopt) const;
 
-  /// Takes a waiting image back: true, and its result carries Cancelled. False if it is unknown, in a pack already,
-  /// or done.
+  /// Takes a waiting image back, or one that is being decoded: true, and its result carries Cancelled. False if it is
+  /// unknown, in a pack already, or done.
   bool cancel(std::uint64_t id);
   /// Waits until everything submitted so far has its result, callbacks included: true; false if the time of `wait`
   /// passed before. Throws InvalidInput if it is called from a callback, for which it would wait forever.

@@ -39,6 +39,13 @@ struct SessionOptions {
   /// How long an idle engine waits for more images after the oldest waiting one came, so that they share a pack. 0: not
   /// at all. Never past a deadline, and never once a pack is full. A busy engine makes them wait anyway.
   double batch_wait_us = 0;
+  /// Threads that decode submitted image files (image_source.h), 1 to 256. 0: as many as `threads`; half of them where
+  /// the engine computes on the same cores.
+  int decoders = 0;
+  /// Most bytes of pixels that they hold, from before they are decoded until a pack has read them. One image is always
+  /// let in. 0: no limit.
+  std::uint64_t decode_bytes = std::uint64_t{256} << 20;
+  Decode decode = Decode::kExact;  // of what they decode
   /// Results are remembered, and an image whose pixels were seen before gets them again, as long as they take no more
   /// than so many bytes (docs/cache.md). 0: none are.
   std::uint64_t cache_bytes = 0;

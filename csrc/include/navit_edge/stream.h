@@ -60,6 +60,10 @@ class NAVIT_EDGE_API Stream {
   /// if the session is closed or broken; the image is then not in the stream. `content`: as that of SubmitOptions.
   Pushed push(OwnedImage image, std::uint64_t tag = 0, std::optional<Content> content = std::nullopt);
 
+  /// The same of an image file, which the session's threads decode (Session::submit). `capacity_bytes` counts what it
+  /// holds until then, SessionOptions::decode_bytes its pixels.
+  Pushed push(std::shared_ptr<ImageSource> source, std::uint64_t tag = 0);
+
   /// Waits until an image of so many bytes of pixels has room, for who decodes and then pushes, one thread: no pixels
   /// are held meanwhile. False if the stream has ended. If images are dropped it does not wait.
   [[nodiscard]] bool await_room(std::size_t bytes);
@@ -90,7 +94,10 @@ class NAVIT_EDGE_API Stream {
  private:
   struct State;
   Pushed push_done(Result&& result, std::uint64_t tag);
-  std::optional<std::uint64_t> submit_or_drop(OwnedImage& image, const SubmitOptions& submit, const Done& done);
+  template <class Given>
+  Pushed push_any(Given& given, std::uint64_t bytes, std::uint64_t tag, std::optional<Content> content);
+  template <class Given>
+  std::optional<std::uint64_t> submit_or_drop(Given& given, const SubmitOptions& submit, const Done& done);
 
   Session* session_;
   std::shared_ptr<State> state_;

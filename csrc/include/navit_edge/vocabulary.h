@@ -82,6 +82,12 @@ enum class Icc : std::int32_t { kIgnore, kSrgb };
 template <>
 inline constexpr Words<2> kWords<Icc>{"icc", {"ignore", "srgb"}};
 
+/// How a JPEG file that will be made smaller is decoded: all of its pixels, or as few of its frequencies as give at
+/// least twice the target's sides (docs/inputs.md).
+enum class Decode : std::int32_t { kExact, kScaled };
+template <>
+inline constexpr Words<2> kWords<Decode>{"decode", {"exact", "scaled"}};
+
 /// How attention over packs is written in a graph (docs/model.md).
 enum class Lowering : std::int32_t { kMasked, kPadded, kPacked };
 template <>

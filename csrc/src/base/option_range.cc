@@ -23,6 +23,8 @@ constexpr std::array kRanges{
     OptionRange{"max_tokens_per_image", "a number of patches", 1, kWhole32, true, "for what the bundle says"},
     OptionRange{"queue_limit", "a number of images", 1, kWhole32, true, ""},
     OptionRange{"queue_bytes", "a number of bytes", 1, 1e18, true, "for no limit"},
+    OptionRange{"decoders", "a number of threads", 1, 256, true, "for as many as keep the engine busy"},
+    OptionRange{"decode_bytes", "a number of bytes", 1, 1e18, true, "for no limit"},
     OptionRange{"cache_bytes", "a number of bytes", 1, 1e18, true, "for no cache"},
     OptionRange{"max_memory_bytes", "a number of bytes", 1, 1e18, true, "for no limit"},
     OptionRange{"aging_us", "microseconds", 0, 3.6e9, false, ""},
@@ -32,7 +34,6 @@ constexpr std::array kRanges{
     OptionRange{"spent_us", "microseconds before the call", 0, 3.6e9, false, ""},
     OptionRange{"timeout_us", "microseconds", 0, kForEver, false, ""},
     OptionRange{"priority", "a whole number, higher leaves first", -kWhole32 - 1, kWhole32, true, ""},
-    OptionRange{"decoders", "a number of threads", 1, 256, true, ""},
     OptionRange{"max_events", "a number of events", 1, 1e7, true, ""},
     OptionRange{"capacity", "a number of images", 1, kWhole32, true, "for as many as keep the engine busy"},
 };

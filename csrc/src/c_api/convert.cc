@@ -103,6 +103,9 @@ SessionOptions session_options(const navit_edge_c_options* given) {
   }
   if (options.queue_limit > 0) out.queue_limit = options.queue_limit;
   if (options.queue_bytes > 0) out.queue_bytes = options.queue_bytes < UINT64_MAX ? options.queue_bytes : 0;
+  out.decoders = options.decoders;
+  if (options.decode_bytes > 0) out.decode_bytes = options.decode_bytes < UINT64_MAX ? options.decode_bytes : 0;
+  if (options.decode != nullptr) out.decode = parse_word<Decode>(options.decode);
   out.cache_bytes = options.cache_bytes;
   out.max_memory_bytes = options.max_memory_bytes;
   if (options.aging_us != 0) out.aging_us = options.aging_us < 0 ? 0 : options.aging_us;
@@ -128,6 +131,34 @@ ImageView image_view(const navit_edge_c_image* given) {
   view.matrix = checked(image.matrix, YuvMatrix::kBt709, "matrix");
   view.range = checked(image.range, YuvRange::kFull, "range");
   return view;
+}
+
+namespace {
+
+/// The caller's bytes, and what releases them; a path has nothing to keep but is released in the same way.
+class OfPath final : public ImageSource {
+ public:
+  OfPath(const char* path, std::shared_ptr<const void> owner) : owner_(std::move(owner)), file_(jpeg_source(path)) {}
+  std::uint64_t open(const DecodeTarget& target) override { return file_->open(target); }
+  OwnedImage decode() override { return file_->decode(); }
+
+ private:
+  std::shared_ptr<const void> owner_;
+  std::shared_ptr<ImageSource> file_;
+};
+
+}  // namespace
+
+std::shared_ptr<ImageSource> image_source(const navit_edge_c_file* given, std::shared_ptr<const void> owner) {
+  require(given, "file");
+  const auto file = read_sized<navit_edge_c_file>(given, "navit_edge_c_file");
+  if ((file.path != nullptr) == (file.data != nullptr)) {
+    throw InvalidInput(std::string("a file has ") +
+                       (file.path != nullptr ? "both a path and data" : "no path and no data") +
+                       "; expected one of them");
+  }
+  if (file.path != nullptr) return std::make_shared<OfPath>(file.path, std::move(owner));
+  return jpeg_source({file.data, static_cast<std::size_t>(file.size)}, std::move(owner));
 }
 
 std::vector<ImageView> image_views(const navit_edge_c_image* given, std::size_t count) {

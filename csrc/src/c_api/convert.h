@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "navit_edge/error.h"
 #include "navit_edge/image.h"
+#include "navit_edge/image_source.h"
 #include "navit_edge/navit_edge_c.h"
 #include "navit_edge/session.h"
 
@@ -21,6 +23,8 @@ inline void require(const void* pointer, const char* what) {
 
 SessionOptions session_options(const navit_edge_c_options* given);
 ImageView image_view(const navit_edge_c_image* given);
+/// `owner` keeps its bytes.
+std::shared_ptr<ImageSource> image_source(const navit_edge_c_file* given, std::shared_ptr<const void> owner);
 /// Images of an array, one struct_size apart.
 std::vector<ImageView> image_views(const navit_edge_c_image* given, std::size_t count);
 /// "" or NULL: none.

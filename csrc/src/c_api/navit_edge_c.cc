@@ -10,6 +10,7 @@
 #include "c_api/convert.h"
 #include "c_api/sized.h"
 #include "navit_edge/error.h"
+#include "navit_edge/jpeg.h"
 #include "navit_edge/version.h"
 
 namespace c_api = navit_edge::c_api;
@@ -101,6 +102,39 @@ navit_edge::Done callback(std::shared_ptr<Answer> answer) {
   };
 }
 
+/// Submits what `made` makes of the caller's pixels or bytes, which are held here as well, so that those that were not
+/// taken are given back and not released.
+template <class Make>
+std::int32_t submit(navit_edge_c_session* session, navit_edge_c_release release, void* owner,
+                    const navit_edge_c_submit_options* options, navit_edge_c_done done, void* user, std::uint64_t* id,
+                    navit_edge_c_error* error, Make&& make) {
+  if (id != nullptr) *id = 0;
+  return guard(error, [&] {
+    require(session, "session");
+    if (done == nullptr) throw navit_edge::InvalidInput("done is NULL; the result would go nowhere");
+    bool no_wait = false;
+    navit_edge::WaitOptions wait;
+    const navit_edge::SubmitOptions how = c_api::submit_options(options, no_wait, wait);
+    if (no_wait) require(id, "id, which no_wait needs,");
+    const auto held = std::make_shared<Pixels>(release, owner);
+    try {
+      auto given = make(held);
+      navit_edge::Done call = callback(answer_of(done, user));
+      std::uint64_t taken = 0;
+      if (no_wait) {
+        taken = session->session.try_submit(given, how, std::move(call), wait).value_or(0);
+      } else {
+        taken = session->session.submit(std::move(given), how, std::move(call));
+      }
+      held->taken = taken != 0;
+      if (id != nullptr) *id = taken;
+    } catch (...) {
+      held->taken = false;
+      throw;
+    }
+  });
+}
+
 navit_edge_c_view c_view(const navit_edge::OutputView& view) { return {view.data, view.rows, view.layers * view.cols}; }
 
 /// `text` in memory of malloc, which navit_edge_c_free_text frees.
@@ -151,32 +185,23 @@ std::int32_t navit_edge_c_run(navit_edge_c_session* session, const navit_edge_c_
 std::int32_t navit_edge_c_submit(navit_edge_c_session* session, const navit_edge_c_image* image,
                                  navit_edge_c_release release, void* owner, const navit_edge_c_submit_options* options,
                                  navit_edge_c_done done, void* user, std::uint64_t* id, navit_edge_c_error* error) {
-  if (id != nullptr) *id = 0;
+  return submit(session, release, owner, options, done, user, id, error, [&](std::shared_ptr<Pixels> pixels) {
+    return navit_edge::OwnedImage{c_api::image_view(image), std::move(pixels)};
+  });
+}
+
+std::int32_t navit_edge_c_submit_file(navit_edge_c_session* session, const navit_edge_c_file* file,
+                                      navit_edge_c_release release, void* owner,
+                                      const navit_edge_c_submit_options* options, navit_edge_c_done done, void* user,
+                                      std::uint64_t* id, navit_edge_c_error* error) {
+  return submit(session, release, owner, options, done, user, id, error,
+                [&](std::shared_ptr<Pixels> bytes) { return c_api::image_source(file, std::move(bytes)); });
+}
+
+std::int32_t navit_edge_c_open_jpeg(const char* library, navit_edge_c_error* error) {
   return guard(error, [&] {
-    require(session, "session");
-    if (done == nullptr) throw navit_edge::InvalidInput("done is NULL; the result would go nowhere");
-    bool no_wait = false;
-    navit_edge::WaitOptions wait;
-    const navit_edge::SubmitOptions how = c_api::submit_options(options, no_wait, wait);
-    if (no_wait) require(id, "id, which no_wait needs,");
-    const navit_edge::ImageView view = c_api::image_view(image);
-    // Held here as well, so that pixels that were not taken are given back and not released.
-    const auto pixels = std::make_shared<Pixels>(release, owner);
-    try {
-      navit_edge::OwnedImage owned{view, pixels};
-      navit_edge::Done call = callback(answer_of(done, user));
-      std::uint64_t taken = 0;
-      if (no_wait) {
-        taken = session->session.try_submit(owned, how, std::move(call), wait).value_or(0);
-      } else {
-        taken = session->session.submit(std::move(owned), how, std::move(call));
-      }
-      pixels->taken = taken != 0;
-      if (id != nullptr) *id = taken;
-    } catch (...) {
-      pixels->taken = false;
-      throw;
-    }
+    const navit_edge::JpegLibrary& found = navit_edge::open_jpeg_library(library != nullptr ? library : "");
+    if (found.path.empty()) throw navit_edge::InvalidInput(found.why_not);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "decode/jpeg_markers.h"
 #include "navit_edge/error.h"
 #include "pixels/image_check.h"
 #include "pixels/resizer.h"
@@ -15,38 +16,29 @@
 namespace navit_edge {
 namespace {
 
-constexpr std::uint8_t kEnd = 0xD9;
-constexpr std::uint8_t kScan = 0xDA;
-
-/// Markers that stand alone, without a length: TEM, RST0 to RST7, SOI.
-bool stands_alone(std::uint8_t marker) { return marker == 0x01 || (marker >= 0xD0 && marker <= 0xD8); }
-
 std::string text_of(Size size) { return std::to_string(size.height_px) + " x " + std::to_string(size.width_px); }
 
 }  // namespace
 
 void check_jpeg_scans(std::span<const std::uint8_t> file) {
-  const std::uint8_t* at = file.data();
-  const std::uint8_t* const end = at + file.size();
   std::int32_t scans = 0;
-  while (at < end) {
-    // What lies between markers, coded pixels or garbage, is passed over as decoders do.
-    at = static_cast<const std::uint8_t*>(std::memchr(at, 0xFF, static_cast<std::size_t>(end - at)));
-    if (at == nullptr) return;
-    while (at < end && *at == 0xFF) ++at;
-    if (at == end) return;
-    const std::uint8_t marker = *at++;
-    if (marker == 0 || stands_alone(marker)) continue;
-    if (marker == kEnd) return;
-    if (marker == kScan && ++scans > kMostJpegScans) {
-      throw InvalidInput(
-          "the JPEG file has more than " + std::to_string(kMostJpegScans) +
-          " scans, each of which takes as long as a whole image; expected at most that many; save it anew");
-    }
-    if (end - at < 2) return;
-    const std::ptrdiff_t length = at[0] * 256 + at[1];
-    at += length < end - at ? length : end - at;
+  JpegMarkers markers(file);
+  while (const auto marker = markers.next()) {
+    if (marker->code != kJpegScan || ++scans <= kMostJpegScans) continue;
+    throw InvalidInput(
+        "the JPEG file has more than " + std::to_string(kMostJpegScans) +
+        " scans, each of which takes as long as a whole image; expected at most that many; save it anew");
   }
+}
+
+std::int32_t jpeg_scale(Size image, Size target) noexcept {
+  for (const std::int32_t scale : {8, 4, 2}) {
+    const auto fits = [scale](std::int32_t side, std::int32_t wanted) {
+      return (std::int64_t{side} + scale - 1) / scale >= 2 * std::int64_t{wanted};
+    };
+    if (fits(image.height_px, target.height_px) && fits(image.width_px, target.width_px)) return scale;
+  }
+  return 1;
 }
 
 #ifdef NAVIT_EDGE_JPEG
@@ -90,7 +82,9 @@ JpegImage decode_jpeg(std::span<const std::uint8_t> file, const JpegOptions& opt
   // Not make_unique, which would write zeros first.
   image.pixels.reset(new std::uint8_t[static_cast<std::size_t>(target.height_px) * row_bytes]);
   image.view.data = image.pixels.get();
-  reader.start();
+  const bool scales = options.resize && options.decode == Decode::kScaled;
+  reader.start(scales ? jpeg_scale(size, target) : 1);
+  const Size decoded = reader.rows_size();
   if (target == size) {
     for (std::int32_t y = 0; y < size.height_px; ++y) {
       reader.next_row_to(image.pixels.get() + static_cast<std::size_t>(y) * row_bytes);
@@ -98,7 +92,8 @@ JpegImage decode_jpeg(std::span<const std::uint8_t> file, const JpegOptions& opt
   } else {
     image.view.resized_from = size;
     thread_local Resizer resizer;
-    const PixelRows rows = PixelRows::as_they_come(size, reader.channels(), reader, pixel_kernels(best_simd_level()));
+    const PixelRows rows =
+        PixelRows::as_they_come(decoded, reader.channels(), reader, pixel_kernels(best_simd_level()));
     resizer.rows(
         rows, target, options.filter, 0, target.height_px,
         [&](std::int32_t y, const std::uint8_t* row) {

@@ -116,10 +116,16 @@ Size JpegReader::size() const noexcept {
 
 std::int32_t JpegReader::channels() const noexcept { return state_->info.num_components; }
 
-void JpegReader::start() {
+Size JpegReader::rows_size() const noexcept {
+  return {static_cast<std::int32_t>(state_->info.output_height), static_cast<std::int32_t>(state_->info.output_width)};
+}
+
+void JpegReader::start(std::int32_t scale) {
   State& state = *state_;
+  state.info.scale_num = 1;
+  state.info.scale_denom = static_cast<unsigned int>(scale);
   state.require(state.start());
-  state.row_bytes = static_cast<std::size_t>(size().width_px) * static_cast<std::size_t>(channels());
+  state.row_bytes = static_cast<std::size_t>(rows_size().width_px) * static_cast<std::size_t>(channels());
 }
 
 const std::uint8_t* JpegReader::row(std::int32_t y) {
@@ -141,7 +147,7 @@ void JpegReader::next_row_to(std::uint8_t* to) {
 }
 
 void JpegReader::finish() {
-  row(size().height_px - 1);
+  row(rows_size().height_px - 1);
   state_->require(state_->finish());
 }
 

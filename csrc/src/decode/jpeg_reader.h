@@ -20,11 +20,14 @@ class JpegReader final : public RowSource {
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
-  [[nodiscard]] Size size() const noexcept;
+  [[nodiscard]] Size size() const noexcept;              // of the image
   [[nodiscard]] std::int32_t channels() const noexcept;  // 1: gray, 3: RGB
 
-  /// Takes memory. Of a progressive file reads all of it.
-  void start();
+  /// Takes memory. Of a progressive file reads all of it. The image is decoded at 1 / `scale` of its sides, rounded up;
+  /// 1, 2, 4 or 8.
+  void start(std::int32_t scale = 1);
+  /// Of the rows that come, once it has started.
+  [[nodiscard]] Size rows_size() const noexcept;
   const std::uint8_t* row(std::int32_t y) override;
   /// The next row, to a place of the caller's; instead of row().
   void next_row_to(std::uint8_t* to);

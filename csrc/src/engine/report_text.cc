@@ -40,6 +40,7 @@ std::string with_choice(const std::string& report, const ChoiceReport& choice) {
   json all = json::parse(report);
   all["cpu"] = std::move(cpu);
   all["choice"] = {{"engine", choice.engine}, {"why", choice.why}};
+  all["decode"] = {{"threads", choice.decoders}, {"jpeg", choice.jpeg}};
   return all.dump();
 }
 

@@ -28,9 +28,12 @@ struct ChoiceReport {
   bool one_of_cpu = false;  // one engine, on a CPU: it takes the cores of one socket
   std::string engine;       // that runs
   std::string why;          // it was taken, as its candidate says
+  std::string jpeg;         // how submitted JPEG files are decoded: a word of Decode
+  int decoders = 1;         // threads that decode them
 };
 
-/// The report with "cpu": threads, limits, "why" in words, and a "hint" if there is one; and "choice": engine and why.
+/// The report with "cpu": threads, limits, "why" in words, and a "hint" if there is one; "choice":
+/// engine and why; "decode": its threads, and how JPEG files are decoded.
 std::string with_choice(const std::string& report, const ChoiceReport& choice);
 
 }  // namespace navit_edge

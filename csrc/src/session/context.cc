@@ -1,5 +1,6 @@
 #include "session/context.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -19,6 +20,8 @@ SessionOptions checked(SessionOptions options) {
   check_option("max_tokens_per_image", options.max_tokens_per_image);
   check_option("queue_limit", static_cast<double>(options.queue_limit));
   check_option("queue_bytes", static_cast<double>(options.queue_bytes));
+  check_option("decoders", options.decoders);
+  check_option("decode_bytes", static_cast<double>(options.decode_bytes));
   check_option("cache_bytes", static_cast<double>(options.cache_bytes));
   check_option("max_memory_bytes", static_cast<double>(options.max_memory_bytes));
   check_option("aging_us", options.aging_us);
@@ -56,6 +59,13 @@ bool may_be_resized(const Policy& policy) {
   }
 }
 
+/// Beside an engine on the same cores half of them is enough: the engine takes more for an image than decoding does.
+int decoders_of(const SessionOptions& options, const EngineSpec& engine, int threads) {
+  if (options.decoders > 0) return options.decoders;
+  const int wanted = engine.device == DeviceKind::kCpu ? threads / 2 : threads;
+  return std::clamp(wanted, 1, 64);
+}
+
 std::string text_of(Size size) { return std::to_string(size.height_px) + " x " + std::to_string(size.width_px); }
 
 /// Of an image that was resized while it was decoded: to just what its grid takes.
@@ -80,6 +90,7 @@ SessionContext::SessionContext(const std::filesystem::path& bundle, SessionOptio
       writer(pack_writer(manifest, choice.engine, sizer)),
       cpu(cpu_limits()),
       threads(options.threads > 0 ? options.threads : cpu.cores()),
+      decoders(decoders_of(options, choice.engine, threads)),
       limits(plan_limits(manifest, choice.engine, options.strategy)),
       on_cpu(choice.engine.device == DeviceKind::kCpu),
       finds_blank_in_packs(choice.engine.dynamic_tokens),

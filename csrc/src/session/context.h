@@ -39,6 +39,7 @@ struct SessionContext {
   PackWriter writer;
   CpuLimits cpu;  // when it was opened
   int threads;
+  int decoders;
   PlanLimits limits;  // of every plan; deadlines and devices apart
   bool on_cpu;        // the engine computes on the cores that preprocess, too
   /// When blank patches are found: as a pack is written, and then it is as long as what is left; or, if T is the

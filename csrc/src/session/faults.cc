@@ -74,6 +74,12 @@ void Faults::fail_all_waiting(const std::exception_ptr& error) {
     image.result.error = error;
     complete(image);
   }
+  while (PendingImage* const file = decoding_.take_any()) {
+    queue.places().leave(file->priority, file->bytes);
+    observer_.failed_waiting(*file, error);
+    file->result.error = error;
+    completions_.put(*file);
+  }
   while (!scheduler_.runs().empty()) fail_rest(*scheduler_.runs().back(), error);
   submissions_.wake_submitters();  // they are refused
 }

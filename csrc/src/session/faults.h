@@ -5,6 +5,7 @@
 #include <string>
 
 #include "session/completion_queue.h"
+#include "session/decoding.h"
 #include "session/device.h"
 #include "session/metrics_observer.h"
 #include "session/scheduler.h"
@@ -20,13 +21,14 @@ namespace navit_edge {
 class Faults {
  public:
   Faults(Devices& devices, Scheduler& scheduler, Submissions& submissions, Twins& twins, CompletionQueue& completions,
-         MetricsObserver& observer)
+         MetricsObserver& observer, Decoding& decoding)
       : devices_(devices),
         scheduler_(scheduler),
         submissions_(submissions),
         twins_(twins),
         completions_(completions),
-        observer_(observer) {}
+        observer_(observer),
+        decoding_(decoding) {}
 
   /// All devices are lost.
   [[nodiscard]] bool broken() const noexcept { return scheduler_.devices_left() == 0; }
@@ -61,6 +63,7 @@ class Faults {
   Twins& twins_;
   CompletionQueue& completions_;
   MetricsObserver& observer_;
+  Decoding& decoding_;
 };
 
 /// Of what was not run since the session was closed before.

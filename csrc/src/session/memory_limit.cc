@@ -170,6 +170,7 @@ MemoryLimit keep_under(const Manifest& manifest, EngineChoice& choice, SessionOp
   if (!fits()) refuse(choice, options, limit.need);
   limit.left = limit.most - limit.need.total();
   const std::uint64_t waiting = std::max<std::uint64_t>(1, limit.left / 2);
+  options.decode_bytes = options.decode_bytes > 0 ? std::min(options.decode_bytes, waiting) : waiting;
   options.queue_bytes = options.queue_bytes == 0 ? waiting : std::min(options.queue_bytes, waiting);
   return limit;
 }

@@ -15,6 +15,7 @@ struct Promise {
   Policy policy;
   double spent_us = 0;     // before it was given: decoding
   double expected_us = 0;  // Choice::expected_us
+  double decoding_us = 0;  // after it was given, before it had its grid
 
   [[nodiscard]] bool made() const noexcept { return policy.kind() == Policy::Kind::kLatency; }
   /// When it is due, of an image that was given at `given`; max(): never.

@@ -47,6 +47,22 @@ Impl& opened(const std::unique_ptr<Impl>& impl) {
   return *impl;
 }
 
+/// `submit` with a callback that keeps a promise.
+template <class Submit>
+Submitted by_future(Submit&& submit) {
+  auto promise = std::make_shared<std::promise<Result>>();
+  Submitted submitted;
+  submitted.result = promise->get_future();
+  submitted.id = submit([promise](Result&& result) {
+    if (result.error != nullptr) {
+      promise->set_exception(result.error);
+    } else {
+      promise->set_value(std::move(result));
+    }
+  });
+  return submitted;
+}
+
 }  // namespace
 
 Session::Session(const std::filesystem::path& bundle, SessionOptions options)
@@ -60,26 +76,27 @@ std::vector<Result> Session::run(std::span<const ImageView> images, RunReport* r
 }
 
 Submitted Session::submit(OwnedImage image, const SubmitOptions& options) {
-  auto promise = std::make_shared<std::promise<Result>>();
-  Submitted submitted;
-  submitted.result = promise->get_future();
-  submitted.id = submit(std::move(image), options, [promise](Result&& result) {
-    if (result.error != nullptr) {
-      promise->set_exception(result.error);
-    } else {
-      promise->set_value(std::move(result));
-    }
-  });
-  return submitted;
+  return by_future([&](Done done) { return submit(std::move(image), options, std::move(done)); });
+}
+Submitted Session::submit(std::shared_ptr<ImageSource> source, const SubmitOptions& options) {
+  return by_future([&](Done done) { return submit(std::move(source), options, std::move(done)); });
 }
 
 std::uint64_t Session::submit(OwnedImage image, const SubmitOptions& options, Done done) {
   return *opened(impl_).use().submit(image, options, std::move(done), {});
 }
+std::uint64_t Session::submit(std::shared_ptr<ImageSource> source, const SubmitOptions& options, Done done) {
+  return *opened(impl_).use().submit(source, options, std::move(done), {});
+}
 
 std::optional<std::uint64_t> Session::try_submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                                  const WaitOptions& wait) {
   return opened(impl_).use().submit(image, options, std::move(done), wait);
+}
+
+std::optional<std::uint64_t> Session::try_submit(std::shared_ptr<ImageSource>& source, const SubmitOptions& options,
+                                                 Done done, const WaitOptions& wait) {
+  return opened(impl_).use().submit(source, options, std::move(done), wait);
 }
 
 std::optional<Result> Session::recall(const SubmitOptions& options, std::string& note) {
@@ -115,7 +132,8 @@ std::string Session::engine_report() const {
   const SessionContext& context = core.context();
   const bool one_of_cpu = context.on_cpu && context.options.devices.empty() && context.options.threads == 0;
   return with_choice(core.report(), {context.cpu, context.threads, context.options.threads, one_of_cpu,
-                                     context.choice.engine.id, context.choice.candidates.back().detail});
+                                     context.choice.engine.id, context.choice.candidates.back().detail,
+                                     std::string(word_of(context.options.decode)), context.decoders});
 }
 
 Metrics Session::metrics() const { return opened(impl_).use().metrics(); }

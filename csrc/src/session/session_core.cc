@@ -41,7 +41,8 @@ SessionCore::SessionCore(const std::filesystem::path& bundle, SessionOptions opt
       twins_(submissions_.queue()),
       scheduler_(context_.limits, {context_.options.aging_us, context_.options.batch_wait_us}, submissions_.queue(),
                  devices_.rules(context_)),
-      faults_(devices_, scheduler_, submissions_, twins_, completions_, observer_) {
+      decoding_(context_, memory_),
+      faults_(devices_, scheduler_, submissions_, twins_, completions_, observer_, decoding_) {
   if (context_.options.cache_bytes > 0) memory_.emplace(context_);
   const bool one = devices_.size() == 1;
   context_.limits.streams = one && context_.choice.engine.dynamic_tokens && slots() >= 2 ? 2 : 1;
@@ -53,7 +54,8 @@ void SessionCore::start() {
   for (Device& device : devices_) {
     for (int i = 0; i < device.host.slots(); ++i) workers_.emplace_back(context_, device);
   }
-  lifecycle_.expect_workers(count);
+  const std::size_t all = count + static_cast<std::size_t>(context_.decoders);
+  lifecycle_.expect_workers(all);
   std::size_t started = 0;
   try {
     lifecycle_.start(self, [this] {
@@ -67,14 +69,18 @@ void SessionCore::start() {
       worker.thread = lifecycle_.start(self, [this, &worker] { serve(worker); });
       ++started;
     }
+    for (int i = 0; i < context_.decoders; ++i) {
+      (void)lifecycle_.start(self, [this] { decode_files(); });
+      ++started;
+    }
   } catch (const std::system_error& e) {
     {
       const Lock lock(mutex_);
-      lifecycle_.workers_ended(count - started);
+      lifecycle_.workers_ended(all - started);
     }
     close();
-    throw BackendError("the session cannot start its " + std::to_string(count + 2) + " threads: " + e.what() +
-                       "; raise the limit on threads of the process, or ask for fewer slots");
+    throw BackendError("the session cannot start its " + std::to_string(all + 2) + " threads: " + e.what() +
+                       "; raise the limit on threads of the process, or ask for fewer slots and decoders");
   }
 }
 
@@ -175,51 +181,21 @@ std::exception_ptr SessionCore::run_again(RunJob& job, const RunOptions& options
 
 std::optional<std::uint64_t> SessionCore::submit(OwnedImage& image, const SubmitOptions& options, Done done,
                                                  const WaitOptions& wait) {
-  if (done == nullptr) throw InvalidInput("submit was given an empty callback; expected one that takes the result");
-  check_option("deadline_us", options.deadline_us);
-  check_option("timeout_us", wait.timeout_us);
-  check_option("spent_us", options.spent_us);
-  SubmitCall call(++last_id_, options, memory_ ? &*memory_ : nullptr);
-  const Policy& policy = context_.policy_of(options.policy);
-  call.size(context_, image.view, policy, load_for(policy, {&image.view, 1}, options.spent_us), scheduler_);
+  return intake_.submit(image, options, std::move(done), wait);
+}
 
-  Lock lock(mutex_);
-  refuse_if_over();
-  const bool takes_place = !call.recall() || !submissions_.takes_results();
-  const bool in_callback = lifecycle_.on_own_thread();  // a place may need it to return
-  if (takes_place && !submissions_.enter(options.priority, call.bytes, in_callback && wait.timeout_us == kForEver)) {
-    if (in_callback || !(wait.timeout_us > 0)) return std::nullopt;
-    wake_workers();  // while somebody waits for a place, images do not wait for company
-    const bool placed = submissions_.wait_for_place(lock, options.priority, call.bytes, wait, [&] { return over(); });
-    refuse_if_over();
-    if (!placed) return std::nullopt;
-    call.recall();  // what has come meanwhile
-  }
-  PendingImage* pending = nullptr;
-  const bool waits = call.waits();
-  try {
-    pending = &submissions_.queue().blank();
-    call.fill(*pending, image, done);
-    if (waits) call.count(twins_.join(*pending));
-  } catch (...) {  // memory has run out: it is the caller's, as if it had not been submitted
-    if (pending != nullptr) {
-      image = std::move(pending->image);
-      pending->clear();
-      submissions_.queue().recycle(*pending);
-    }
-    if (takes_place) submissions_.leave(options.priority, call.bytes);
-    throw;
-  }
-  submissions_.begun(*pending);
-  observer_.submitted();
-  if (waits) {
-    wake_workers();
-  } else {
-    if (takes_place) submissions_.leave(options.priority, call.bytes);
-    observer_.recalled(*pending);
-    completions_.put(*pending);
-  }
-  return call.id;
+std::optional<std::uint64_t> SessionCore::submit(std::shared_ptr<ImageSource>& source, const SubmitOptions& options,
+                                                 Done done, const WaitOptions& wait) {
+  return intake_.submit(source, options, std::move(done), wait);
+}
+
+void SessionCore::decode_files() {
+  decoding_.serve(
+      mutex_, [this] { return lifecycle_.closing(); },
+      [this](Decoding::Turn& turn, Decoding::Decoded& decoded) { intake_.admit(turn, decoded); });
+  const Lock lock(mutex_);
+  lifecycle_.workers_ended();
+  finish_if_over();
 }
 
 std::optional<Result> SessionCore::recall(const SubmitOptions& options, std::string& note) {
@@ -234,8 +210,12 @@ std::optional<Result> SessionCore::recall(const SubmitOptions& options, std::str
 bool SessionCore::cancel(std::uint64_t id) {
   const Lock lock(mutex_);
   const auto error = std::make_exception_ptr(Cancelled("image " + std::to_string(id) + " was cancelled"));
-  PendingImage* const image = twins_.take_back(id);
-  if (image == nullptr) return false;
+  PendingImage* image = twins_.take_back(id);
+  if (image == nullptr) {
+    image = decoding_.take_back(id);
+    if (image == nullptr) return false;
+    submissions_.queue().places().leave(image->priority, image->bytes);
+  }
   image->result.error = error;
   observer_.cancelled(*image);
   completions_.put(*image);
@@ -353,7 +333,7 @@ void SessionCore::end(Worker& worker) {
     governor_.follow(scheduler_.changes(), now);
     const ScheduledPack::Image oldest = pack.image(first);
     if (pack.job == nullptr && oldest.promise->made()) {
-      governor_.observe(oldest.promise->expected_us, oldest.submitted, now);
+      governor_.observe(oldest.promise->expected_us, after(oldest.submitted, oldest.promise->decoding_us), now);
     }
   }
   const double busy_us = scheduler_.end(pack, good, worker.runner.latency_us(), now);
@@ -411,6 +391,7 @@ void SessionCore::begin_close() {
   if (!lifecycle_.close()) return;
   faults_.fail_all_waiting(error);
   for (Device& device : devices_) device.work.notify_all();
+  decoding_.wake();
   finish_if_over();
 }
 

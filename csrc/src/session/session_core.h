@@ -16,8 +16,10 @@
 
 #include "session/completion_queue.h"
 #include "session/context.h"
+#include "session/decoding.h"
 #include "session/device.h"
 #include "session/faults.h"
+#include "session/intake.h"
 #include "session/lifecycle.h"
 #include "session/metrics_observer.h"
 #include "session/run_job.h"
@@ -35,8 +37,8 @@ namespace navit_edge {
 /// the core alive: one that an engine never gives back keeps all it may touch.
 ///
 /// Which mutex guards what:
-/// * `mutex_`: submissions, scheduler, governor, faults, and what Lifecycle, Device, Worker and RunJob name as guarded
-/// by the session's
+/// * `mutex_`: submissions, scheduler, governor, faults, decoding, and what Lifecycle, Device, Worker and RunJob name
+/// as guarded by the session's
 ///   mutex. Nobody holds it while pixels are read, an engine runs or a callback is called.
 /// * Each EngineHost has one for opening, reporting on and letting go of engines, and one for whose turn it is among
 /// packs
@@ -44,9 +46,8 @@ namespace navit_edge {
 ///   its threads.
 /// * They are locked in this order: Lifecycle's, `mutex_`, CompletionQueue's or that of the turns. EngineHost's first
 ///   one is never held with others.
-/// * SessionContext does not change once the core is made; MetricsObserver and `last_id_` are atomic. SessionMemory has
-/// a
-///   mutex of its own, the last of all.
+/// * SessionContext does not change once the core is made; MetricsObserver and `last_id_` are atomic. SessionMemory and
+///   PixelRoom have mutexes of their own, the last of all.
 class SessionCore : public std::enable_shared_from_this<SessionCore> {
  public:
   SessionCore(const std::filesystem::path& bundle, SessionOptions options);
@@ -59,6 +60,9 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   std::vector<Result> run(std::span<const ImageView> images, RunReport* report, const RunOptions& options);
   /// The id; none if there was no place before the time of `wait` had passed, and then `image` is as it was.
   std::optional<std::uint64_t> submit(OwnedImage& image, const SubmitOptions& options, Done done,
+                                      const WaitOptions& wait);
+  /// The same of what has to be decoded first; `source` as `image`.
+  std::optional<std::uint64_t> submit(std::shared_ptr<ImageSource>& source, const SubmitOptions& options, Done done,
                                       const WaitOptions& wait);
   std::optional<Result> recall(const SubmitOptions& options, std::string& note);
   bool cancel(std::uint64_t id);
@@ -78,6 +82,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   void count_refused(ErrorCode code) noexcept { observer_.refused(++last_id_, code); }
 
  private:
+  friend class Intake;
   using Lock = std::unique_lock<std::mutex>;
 
   /// The images of a run that a cascade runs again. Why the run was stopped, if it was.
@@ -89,6 +94,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   void serve(Worker& worker);
   void carry_out(Worker& worker);
   void watch();
+  void decode_files();
 
   // With the mutex held.
   [[nodiscard]] bool over() const noexcept { return lifecycle_.closing() || faults_.broken(); }
@@ -114,10 +120,12 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   Submissions submissions_;
   Twins twins_;
   Scheduler scheduler_;
+  Decoding decoding_;
   Governor governor_;
   Faults faults_;
   std::deque<Worker> workers_;
   Lifecycle lifecycle_;
+  Intake intake_{*this};
 };
 
 }  // namespace navit_edge

@@ -6,14 +6,20 @@
 
 namespace navit_edge {
 
-std::optional<Result> SessionMemory::recall(const SubmitOptions& options, const Policy& policy, std::uint64_t id,
-                                            std::string& note, MetricsObserver& observer) {
-  const std::optional<ResultKey> key = keys_.of(options.content->digest, policy);
+std::optional<Result> SessionMemory::find(const Content& content, const Policy& policy, std::string& note) {
+  const std::optional<ResultKey> key = keys_.of(content.digest, policy);
   Result result;
   if (!key || !results_.recall(*key, result, &note)) return std::nullopt;
-  result.id = id;
-  result.tag = options.tag;
-  observer.recalled(result, options.deadline_us);
+  return result;
+}
+
+std::optional<Result> SessionMemory::recall(const SubmitOptions& options, const Policy& policy, std::uint64_t id,
+                                            std::string& note, MetricsObserver& observer) {
+  std::optional<Result> result = find(*options.content, policy, note);
+  if (!result) return result;
+  result->id = id;
+  result->tag = options.tag;
+  observer.recalled(*result, options.deadline_us);
   return result;
 }
 

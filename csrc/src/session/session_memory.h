@@ -30,6 +30,8 @@ class SessionMemory {
     const Content* const known = content ? &*content : nullptr;
     return keys_.of(image, {sized.grid, sized.kept.get()}, policy, known, context_->sizer.preprocess(), threads);
   }
+  /// What is remembered of `content`, and what was noted with it.
+  std::optional<Result> find(const Content& content, const Policy& policy, std::string& note);
   /// What is remembered of `options.content`, and what was noted with it, as the result of the image `id`.
   std::optional<Result> recall(const SubmitOptions& options, const Policy& policy, std::uint64_t id, std::string& note,
                                MetricsObserver& observer);

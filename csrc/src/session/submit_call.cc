@@ -13,7 +13,7 @@ void SubmitCall::size(const SessionContext& context, const ImageView& image, con
   result_.id = id;
   result_.tag = options_->tag;
   try {
-    promise_ = {policy.without_drop(), options_->spent_us, 0};
+    promise_ = {policy.without_drop(), options_->spent_us, 0, microseconds(ready_ - submitted_)};
     promise_.expected_us = context.size_image(image, id, policy, load, result_);
     share_us_ = scheduler.share_us(result_.tokens);
     bytes = bytes_of(image);
@@ -22,6 +22,20 @@ void SubmitCall::size(const SessionContext& context, const ImageView& image, con
   } catch (const Error&) {
     result_.error = std::current_exception();
   }
+}
+
+void fill_undecoded(PendingImage& pending, std::uint64_t id, const SubmitOptions& options, const Policy& policy,
+                    std::uint64_t bytes, Clock::time_point now) {
+  pending.id = id;
+  pending.priority = options.priority;
+  pending.bytes = bytes;
+  pending.deadline = options.deadline_us > 0 ? after(now, options.deadline_us) : Clock::time_point::max();
+  pending.submitted = pending.waits_since = now;
+  pending.promise = {policy.without_drop(), options.spent_us, 0, 0};
+  pending.due = pending.wanted();
+  pending.read_again = false;
+  pending.result.id = id;
+  pending.result.tag = options.tag;
 }
 
 bool SubmitCall::recall() {
@@ -34,8 +48,9 @@ void SubmitCall::fill(PendingImage& pending, OwnedImage& image, Done& done) {
   pending.id = id;
   pending.priority = options_->priority;
   pending.bytes = bytes;
-  pending.deadline = options_->deadline_us > 0 ? after(now_, options_->deadline_us) : Clock::time_point::max();
-  pending.submitted = pending.waits_since = now_;
+  pending.deadline = options_->deadline_us > 0 ? after(submitted_, options_->deadline_us) : Clock::time_point::max();
+  pending.submitted = submitted_;
+  pending.waits_since = ready_;
   pending.promise = promise_;
   pending.due = pending.wanted();
   pending.read_again = result_.reason.step == CascadeStep::kFirst;
@@ -43,7 +58,7 @@ void SubmitCall::fill(PendingImage& pending, OwnedImage& image, Done& done) {
   pending.failed_on = -1;
   pending.image = std::move(image);
   pending.result = std::move(result_);
-  if (known_) pending.result.queue_us = microseconds_since(now_);
+  if (known_) pending.result.queue_us = microseconds_since(submitted_);
   pending.done = std::move(done);
   if (!is_to_wait) return;
   pending.key = key_;

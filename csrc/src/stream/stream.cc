@@ -48,8 +48,19 @@ Stream& Stream::operator=(Stream&& other) noexcept {
 }
 
 Pushed Stream::push(OwnedImage image, std::uint64_t tag, std::optional<Content> content) {
+  return push_any(image, bytes_of(image.view), tag, std::move(content));
+}
+
+Pushed Stream::push(std::shared_ptr<ImageSource> source, std::uint64_t tag) {
+  if (source == nullptr) throw InvalidInput("push was given no image source; expected one, as jpeg_source(path)");
+  const std::uint64_t bytes = source->held_bytes();
+  return push_any(source, bytes, tag, std::nullopt);
+}
+
+template <class Given>
+Pushed Stream::push_any(Given& given, std::uint64_t bytes, std::uint64_t tag, std::optional<Content> content) {
   std::uint64_t push = 0;
-  const Pushed admitted = state_->admit(*session_, bytes_of(image.view), tag, push);
+  const Pushed admitted = state_->admit(*session_, bytes, tag, push);
   if (admitted != Pushed::kTaken) return admitted;
 
   SubmitOptions submit = state_->options.submit;
@@ -64,8 +75,8 @@ Pushed Stream::push(OwnedImage image, std::uint64_t tag, std::optional<Content> 
         const std::lock_guard lock(state_->mutex);
         if (state_->cancelled) throw StreamEnded();
       };
-      id = session_->try_submit(image, submit, done, wait).value();
-    } else if (const std::optional<std::uint64_t> taken = submit_or_drop(image, submit, done)) {
+      id = session_->try_submit(given, submit, done, wait).value();
+    } else if (const std::optional<std::uint64_t> taken = submit_or_drop(given, submit, done)) {
       id = *taken;
     } else {  // others fill the session's queue
       const std::lock_guard lock(state_->mutex);
@@ -92,11 +103,12 @@ Pushed Stream::push(OwnedImage image, std::uint64_t tag, std::optional<Content> 
   return Pushed::kEnded;
 }
 
-std::optional<std::uint64_t> Stream::submit_or_drop(OwnedImage& image, const SubmitOptions& submit, const Done& done) {
+template <class Given>
+std::optional<std::uint64_t> Stream::submit_or_drop(Given& given, const SubmitOptions& submit, const Done& done) {
   std::vector<std::uint64_t> tags;
   std::optional<std::uint64_t> id;
   for (bool made_room = true; made_room;) {
-    id = session_->try_submit(image, submit, done);
+    id = session_->try_submit(given, submit, done);
     if (id.has_value()) break;
     std::unique_lock lock(state_->mutex);
     // A result that nobody has fetched takes no place in the session's queue.

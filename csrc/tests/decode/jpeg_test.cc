@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "navit_edge/error.h"
+#include "navit_edge/image_source.h"
 #include "navit_edge/resize.h"
 #include "support/check.h"
 
@@ -109,6 +110,8 @@ TEST_CASE("mutated files give an image or InvalidInput") {
   std::mt19937 random(18);
   const auto up_to = [&](std::size_t most) { return random() % (most + 1); };
   long images = 0;
+  PreprocessSpec preprocess;
+  preprocess.orientation = Orientation::kApply;
   for (long i = 0; library() && i < count; ++i) {
     Bytes file = files()[up_to(files().size() - 1)];
     for (std::size_t changes = 1 + up_to(4); changes > 0 && file.size() > 20; --changes) {
@@ -128,9 +131,15 @@ TEST_CASE("mutated files give an image or InvalidInput") {
     JpegOptions options;
     options.most_pixels = 1 << 18;
     if (up_to(1) == 0) options.resize = Size{1 + static_cast<std::int32_t>(up_to(60)), 16};
+    if (up_to(1) == 0) options.decode = Decode::kScaled;
+    const auto exact = std::make_unique<std::uint8_t[]>(file.size());
+    std::memcpy(exact.get(), file.data(), file.size());
+    const std::shared_ptr<ImageSource> source = jpeg_source({exact.get(), file.size()});
     try {
+      (void)source->open({preprocess, [&](Size) { return options.resize; }, options.decode});
       (void)decode(file, file.size(), options);
       ++images;
+      (void)source->decode();
     } catch (const InvalidInput&) {
     }
   }

@@ -1,8 +1,12 @@
 // Streams of live sources over a backend that computes integers: which images are dropped while a stream is full.
 #include <algorithm>
+#include <memory>
+#include <thread>
 
+#include "navit_edge/error.h"
 #include "navit_edge/stream.h"
 #include "support/check.h"
+#include "support/held_source.h"
 #include "support/session_fixture.h"
 #include "support/stream_fixture.h"
 
@@ -105,4 +109,48 @@ TEST_CASE("where the session's queue is full, a live stream drops and never wait
     stream.finish();
     CHECK(tags_of(all_of(stream)) == (drop == DropPolicy::kDropNewest ? Tags{0, 1} : Tags{0, 49}));
   }
+}
+
+TEST_CASE("files in a stream are decoded by the session's threads, and leave in order") {
+  const std::vector<Picture> pictures = some_pictures(30);
+  SessionOptions session_options = options(1);
+  session_options.decoders = 3;
+  TestBundle bundle;
+  Session session(bundle.write(), session_options);
+  const std::vector<Result> expected = session.run(views_of(pictures));
+  const Sources sources;
+  Stream stream(session, with(8));
+  std::thread feeder([&] {
+    for (std::size_t i = 0; i < pictures.size(); ++i) CHECK(stream.push(sources.of(pictures[i]), i) == Pushed::kTaken);
+    stream.finish();
+  });
+  const std::vector<Result> results = all_of(stream);
+  feeder.join();
+  REQUIRE(results.size() == 30);
+  for (std::size_t i = 0; i < 30; ++i) CHECK((results[i].tag == i && same(results[i], expected[i])));
+  CHECK_THROWS_WITH_AS(stream.push(std::shared_ptr<ImageSource>()), "was given no image source", InvalidInput);
+}
+
+TEST_CASE("drop-oldest gives up a file that waits to be decoded, without decoding it; cancel all that are") {
+  const std::vector<Picture> pictures = some_pictures(5);
+  SessionOptions session_options = options(1);
+  session_options.decoders = 1;
+  TestBundle bundle;
+  Session session(bundle.write(), session_options);
+  const Sources sources;
+  Gate gate;
+  Tags gone;
+  StreamOptions stream_options = with(2, DropPolicy::kDropOldest);
+  stream_options.on_drop = [&](std::uint64_t tag) { gone.push_back(tag); };
+  {
+    Stream stream(session, stream_options);
+    CHECK(stream.push(sources.of(pictures[0], gate), 0) == Pushed::kTaken);
+    REQUIRE(gate.await(1));
+    for (std::size_t i = 1; i < 5; ++i) CHECK(stream.push(sources.of(pictures[i], gate), i) == Pushed::kTaken);
+    CHECK(gone == Tags{0, 1, 2});
+  }
+  gate.open();
+  session.drain();
+  session.close();
+  CHECK((sources.counts->decoded == 1 && sources.counts->alive == 0 && sources.counts->pixel_bytes == 0));
 }

@@ -174,8 +174,16 @@ def evaluate(
     slots: SlotsOption = 0,
     backend_option: BackendOptions = None,
     decoders: Annotated[
-        int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=ENGINE_PANEL)
-    ] = 1,
+        int,
+        typer.Option(
+            min=0,
+            max=256,
+            help="Threads that decode files.",
+            show_default="as many as keep the engine busy",
+            metavar="N",
+            rich_help_panel=ENGINE_PANEL,
+        ),
+    ] = 0,
     overflow: Annotated[
         Overflow,
         typer.Option(

@@ -111,8 +111,8 @@ def job_on(
         from navit_edge.run.feed import Feed
         from navit_edge.session import Session
 
-        with Session(bundle, **session) as here:
-            yield here, Feed(here, decoders=decoders, policy=policy)
+        with Session(bundle, decoders=decoders, **session) as here:
+            yield here, Feed(here, policy=policy)
         return
     from navit_edge.ray.job import opened
     from navit_edge.ray.job_actor import Task

@@ -227,8 +227,16 @@ def run(
     max_memory: MaxMemoryOption = "0",
     backend_option: BackendOptions = None,
     decoders: Annotated[
-        int, typer.Option(min=1, max=256, help="Threads that decode files.", metavar="N", rich_help_panel=_INPUT)
-    ] = 1,
+        int,
+        typer.Option(
+            min=0,
+            max=256,
+            help="Threads that decode files.",
+            show_default="as many as keep the engine busy",
+            metavar="N",
+            rich_help_panel=_INPUT,
+        ),
+    ] = 0,
     max_tokens: Annotated[
         int,
         typer.Option(

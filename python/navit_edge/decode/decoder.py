@@ -168,7 +168,8 @@ class Opened:
     def _plan(self) -> jpeg.Plan | None:
         """How the core decodes it; None: Pillow does."""
         with refusals(self._name):
-            return jpeg.plan(self._image, self._decoder.recorded, self._decoder.resizing)
+            decoder = self._decoder
+            return jpeg.plan(self._image, decoder.recorded, decoder.resizing, decoder.options.jpeg)
 
     @property
     def has_frames(self) -> bool:

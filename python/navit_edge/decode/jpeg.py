@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
     from navit_edge.decode.options import Recorded
+    from navit_edge.vocabulary import Decode
 
 #: Formats that are JPEG files: of several pictures the first.
 FORMATS = ("JPEG", "MPO")
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     channels: int
     resizing: Resizing | None
     done: tuple[str, ...]
+    mode: Decode = "exact"
 
     @property
     def pixel_bytes(self) -> int:
@@ -55,7 +57,7 @@ class Plan(NamedTuple):
     def decode(self, data: bytes) -> DecodedPixels:
         """Raises InvalidInputError for whatever is wrong with the file."""
         names = self.resizing.session.resizing if self.resizing else ("bilinear", "pillow")
-        return DecodedPixels(_core.decode_jpeg(data, self.size, self.resize, *names), self.done)
+        return DecodedPixels(_core.decode_jpeg(data, self.size, self.resize, *names, self.mode), self.done)
 
 
 @functools.cache
@@ -66,7 +68,9 @@ def library() -> tuple[str, str]:
     return _core.open_jpeg_library(_imaging.__file__)
 
 
-def plan(image: ImageFile.ImageFile, recorded: Recorded, resizing: Resizing | None) -> Plan | None:
+def plan(
+    image: ImageFile.ImageFile, recorded: Recorded, resizing: Resizing | None, mode: Decode = "exact"
+) -> Plan | None:
     """For a JPEG file whose header Pillow has read; None if it is for Pillow to decode: images that have to be turned
     or converted, CMYK, files of several pictures."""
     if image.format != "JPEG" or image.mode not in ("L", "RGB") or not library()[0]:
@@ -77,7 +81,10 @@ def plan(image: ImageFile.ImageFile, recorded: Recorded, resizing: Resizing | No
         return None
     size = (image.height, image.width)
     resize = resizing.of(*size) if resizing else None
-    return Plan(size, resize, 1 if image.mode == "L" else 3, resizing, tuple(word for word in (why, *colours) if word))
+    scale = _core.jpeg_scale(size, resize) if resize and mode == "scaled" else 1
+    scaled = f"decoded at 1/{scale} of its sides" if scale > 1 else ""
+    done = tuple(word for word in (why, *colours, scaled) if word)
+    return Plan(size, resize, 1 if image.mode == "L" else 3, resizing, done, mode)
 
 
 def check_scans(data: bytes) -> None:

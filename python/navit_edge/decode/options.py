@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from navit_edge.decode.formats import FORMATS, checked_formats
 from navit_edge.errors import InvalidInputError
-from navit_edge.vocabulary import ICC_RULES, ORIENTATIONS, WHITE, AlphaRule, Icc, Orientation
+from navit_edge.vocabulary import DECODES, ICC_RULES, ORIENTATIONS, WHITE, AlphaRule, Decode, Icc, Orientation
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Preprocess
@@ -45,10 +45,13 @@ class DecodeOptions:
         itself, which turns TIFF and HEIC alone. None: as the bundle says.
     icc: "srgb" converts images with an ICC profile to sRGB; "ignore" reads their values as they are. None: as the
         bundle says.
+    jpeg: "exact" decodes all of a JPEG file's pixels; "scaled", for a session, only as many of its frequencies as give
+        at least twice the sides that it is resized to: faster, and other pixels (docs/inputs.md).
     max_pixels: most pixels of an image, checked by its header before memory is taken for them.
     max_file_bytes: most bytes of an image file.
     max_frames: most frames of a file, if its header says how many there are.
-    max_bytes_in_flight: most bytes of decoded pixels that ``Session.stream`` holds; one image is always let in.
+    max_bytes_in_flight: most bytes of decoded pixels that ``Session.stream`` holds, and the same of the files that are
+        submitted, from before they are decoded until they have been read; one image is always let in.
     max_run_bytes: most bytes of pixels that ``Session.run`` decodes for one call, which holds all of them at once.
 
     Raises InvalidInputError for values that make no sense.
@@ -57,6 +60,7 @@ class DecodeOptions:
     formats: tuple[str, ...] = FORMATS
     orientation: Orientation | None = None
     icc: Icc | None = None
+    jpeg: Decode = "exact"
     max_pixels: int = 1 << 28
     max_file_bytes: int = 1 << 30
     max_frames: int = 100_000
@@ -69,21 +73,31 @@ class DecodeOptions:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise InvalidInputError(f"{name} is {value!r}; expected one of {', '.join(known)}, or None")
+        if self.jpeg not in DECODES:
+            raise InvalidInputError(f"jpeg is {self.jpeg!r}; expected one of {', '.join(DECODES)}")
         for name in ("max_pixels", "max_file_bytes", "max_frames", "max_bytes_in_flight", "max_run_bytes"):
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
 
 
-def within(options: DecodeOptions | None, left_bytes: int | None) -> DecodeOptions | None:
+def given_options(options: DecodeOptions | Decode | None) -> DecodeOptions:
+    """Those of a session: "exact" and "scaled" are the defaults with that ``jpeg``. Raises InvalidInputError."""
+    if options is None or isinstance(options, DecodeOptions):
+        return options or DecodeOptions()
+    if isinstance(options, str) and options in DECODES:
+        return DecodeOptions(jpeg=options)
+    raise InvalidInputError(f"decode is {options!r}; expected navit_edge.DecodeOptions, or one of {', '.join(DECODES)}")
+
+
+def within(options: DecodeOptions, left_bytes: int | None) -> DecodeOptions:
     """Options that hold at most half of ``left_bytes`` of decoded pixels: the other half is for those that wait.
     None: as they are."""
     if left_bytes is None:
         return options
-    given = options or DecodeOptions()
     most = max(1, left_bytes // 2)
     return replace(
-        given,
-        max_bytes_in_flight=min(given.max_bytes_in_flight, most),
-        max_run_bytes=min(given.max_run_bytes, most),
+        options,
+        max_bytes_in_flight=min(options.max_bytes_in_flight, most),
+        max_run_bytes=min(options.max_run_bytes, most),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from navit_edge.decode import files
 from navit_edge.decode.encoded import held, is_encoded, name_of
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from navit_edge import _core
     from navit_edge.decode.decoder import Decoder
     from navit_edge.pixels import Given
-
-    #: (image, who) -> its result, the file as it was read, or None of what is no file.
-    Look: TypeAlias = "Callable[[Any, str], _core.Result | Read | None]"
 
 
 class Read(NamedTuple):
@@ -71,11 +68,6 @@ class Recall:
         from navit_edge.pixels import given_by
 
         return given_by(self._decoder.decode_pixels(read.data, read.who))._replace(digest=read.digest)
-
-    def look(self, image: Any, who: str, policy: _core.Policy | None, deadline_us: float) -> _core.Result | Read | None:
-        """``read``, then ``result``: what of the two there is."""
-        read = self.read(image, who)
-        return read and (self.result(read, policy, None, deadline_us) or read)
 
     def for_list(self, policy: _core.Policy | None) -> Callable[[Any, str], Given | _core.Result | None]:
         """For the images of one list: (image, who) -> the result, the pixels, or None of what is no file. A file that

@@ -64,13 +64,12 @@ def run_into(
     *,
     console: Console,
     quiet: bool,
-    decoders: int,
 ) -> Outcome:
     """Runs what ``folder`` has not yet. job: what makes outputs those of one variant (``run.journal``).
 
     Raises InterruptedEvaluation after a signal, InvalidInputError if the folder has outputs of something else.
     """
-    feed = Feed(session, decoders=decoders)
+    feed = Feed(session)
     progress = Progress(console, quiet=quiet, bar=True, fill=feed.fill)
     sink = open_sink("numpy", folder, layout, job, resume=True, overwrite=False, part_rows=1)
     try:

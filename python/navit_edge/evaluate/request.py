@@ -26,7 +26,7 @@ class EvaluateRequest:
     (``ZeroShotClassifier``).
     margin: the loss of top-1 that matters, a share. timed_images: decoded images that time is measured with; 0: none.
     duration_s: of a measurement of time, at least.
-    device, threads, slots, overflow, options, decode: as of ``Session``. decoders: threads that decode.
+    device, threads, slots, overflow, options, decode, decoders: as of ``Session``.
     """
 
     engines: Sequence[str] = ()
@@ -47,7 +47,7 @@ class EvaluateRequest:
     overflow: Overflow = "error"
     options: Mapping[str, str] = field(default_factory=dict)
     decode: DecodeOptions = field(default_factory=DecodeOptions)
-    decoders: int = 1
+    decoders: int = 0
 
     def __post_init__(self) -> None:
         for policy in self.policies:

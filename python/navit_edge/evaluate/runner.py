@@ -280,6 +280,7 @@ class _Evaluation:
             overflow=request.overflow,
             policy=Policy.parse(variant.policy),
             decode=request.decode,
+            decoders=request.decoders,
             options=request.options,
         ) as session:
             self._on_session(session, variant, number, self._total)
@@ -296,7 +297,6 @@ class _Evaluation:
                         jobs[name],
                         console=self._console,
                         quiet=self._quiet,
-                        decoders=request.decoders,
                     )
             timing = None
             if request.timed_images:

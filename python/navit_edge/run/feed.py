@@ -28,12 +28,11 @@ class Done(NamedTuple):
 class Feed:
     """One job's way through ``session``, which is the job's own: ``stop`` closes it.
 
-    decoders: threads that decode files. policy: how many tokens an image gets; None: the session's.
+    policy: how many tokens an image gets; None: the session's.
     """
 
-    def __init__(self, session: Session, *, decoders: int = 1, policy: Policy | None = None) -> None:
+    def __init__(self, session: Session, *, policy: Policy | None = None) -> None:
         self._session = session
-        self._decoders = decoders
         self._policy = policy
         self._stopped = False
 
@@ -51,7 +50,6 @@ class Feed:
         """
         stream = self._session.stream(
             ((item.image, item) for item in items),  # type: ignore[misc]  # None, for an item with an error, is refused
-            decoders=self._decoders,
             policy=self._policy,
         )
         with closing(stream):

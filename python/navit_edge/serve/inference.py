@@ -89,7 +89,8 @@ class _Submission:
         if files:
             with self._backlog.decoding(len(files)):
                 await self._decode(model, files)
-        return [await self._result(index) for index in range(len(images))]
+        # The first that fails ends them all, whatever the others wait for.
+        return list(await asyncio.gather(*(self._result(index) for index in range(len(images)))))
 
     async def _decode(self, model: Model, files: Sequence[tuple[int, Image]]) -> None:
         loop = asyncio.get_running_loop()

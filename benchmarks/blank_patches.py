@@ -1,13 +1,9 @@
-"""What dropping patches saves and costs, beside simply giving an image fewer pixels.
+"""What looking for blank patches adds to preprocessing, one thread.
 
-    python benchmarks/tokens.py overhead [--rounds 21] [--json FILE]
-    python benchmarks/tokens.py accuracy BUNDLE.navit DATA [--rounds 3] [--json FILE]
+    python benchmarks/blank_patches.py [--rounds 21] [--json FILE]
 
-overhead: what looking for blank patches adds to preprocessing, one thread. Every round times both, in turn; the share
-is the median over rounds of the share within a round. A photograph, in which nothing is blank, and a page of text.
-
-accuracy: DATA has class folders with the names of the bundle's labels. Each policy runs all images in one `run`,
-decoded before. Times are processor time of all threads, which other work on the machine changes little.
+Every round times both, in turn; the share is the median over rounds of the share within a round. A photograph, in which
+nothing is blank, and a page of text. What dropping them saves and costs: fewer_tokens.py.
 """
 
 from __future__ import annotations
@@ -28,13 +24,10 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-import navit_edge as ne
 from navit_edge import _core
 from navit_edge.bundle.sizing_rule import Sizing, to_json
 from navit_edge.compile.report import host_description
-from navit_edge.evaluate.metrics import share
 
-KEEPS = (0.75, 0.5, 0.35)
 LEAST_S = 0.02
 RANGE = 16
 TEXT = "a page of text as a scanner gives it with margins and some space between its paragraphs"
@@ -91,52 +84,12 @@ def overhead(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def accuracy(bundle: Path, data: Path, rounds: int) -> list[dict[str, Any]]:
-    files = sorted(path for path in data.glob("*/*") if path.is_file())
-    labels = [path.parent.name for path in files]
-    rows = []
-    with ne.Session(bundle, precision="fp32", threads=1) as session:
-        images = [session.decoder.decode(path).image for path in files]
-        native = session.run(images)
-        patches = [result.grid[0] * result.grid[1] for result in native]
-        chosen = [ne.Policy.native(), ne.Policy.drop("blank")]
-        chosen += [ne.Policy.drop("random", keep=keep) for keep in KEEPS]
-        chosen += [ne.Policy.token_cap(round(keep * max(patches))) for keep in KEEPS]
-        for policy in chosen:
-            results = session.run(images, policy=policy)
-            right = share(
-                sum(one.top_k(1)[0].label == label for one, label in zip(results, labels, strict=True)), len(results)
-            )
-            times = [seconds(partial(session.run, images, policy=policy), 1) for _ in range(rounds)]
-            rows.append(
-                {
-                    "policy": str(policy),
-                    "right": right.count,
-                    "images": len(results),
-                    "top_1": right.value,
-                    "top_1_low": right.low,
-                    "top_1_high": right.high,
-                    "tokens_per_image": statistics.fmean(one.token_count for one in results),
-                    "cpu_ms_per_image": statistics.median(times) * 1e3 / len(images),
-                }
-            )
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("what", choices=("overhead", "accuracy"))
-    parser.add_argument("bundle", type=Path, nargs="?")
-    parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    if args.what == "accuracy" and args.data is None:
-        parser.error("accuracy needs BUNDLE and DATA")
-    if args.what == "overhead":
-        rows = overhead(args.rounds or 21)
-    else:
-        rows = accuracy(args.bundle, args.data, args.rounds or 3)
+    rows = overhead(args.rounds)
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
