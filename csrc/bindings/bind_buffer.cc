@@ -15,8 +15,6 @@ namespace py = pybind11;
 namespace navit_edge::bindings {
 namespace {
 
-constexpr std::int64_t kMostSidePx = 1 << 20;
-
 struct Plane {
   std::int64_t rows;
   std::int64_t row_bytes;

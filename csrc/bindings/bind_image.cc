@@ -12,7 +12,6 @@ namespace {
 constexpr const char* kExpected =
     "expected a numpy array of uint8, [height, width] (gray), [height, width, 3] (RGB) or [height, width, 4] (RGBA), "
     "or navit_edge.Pixels for other formats";
-constexpr py::ssize_t kMostSidePx = 1 << 20;
 
 std::string shape_text(const py::array& array) {
   std::string text = "[";

@@ -13,11 +13,6 @@
 namespace py = pybind11;
 
 namespace navit_edge::bindings {
-namespace {
-
-constexpr std::int32_t kMostSidePx = 1 << 20;
-
-}  // namespace
 
 void bind_resize(py::module_& module) {
   module.def(

@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,9 @@
 #include "navit_edge/image.h"
 
 namespace navit_edge::bindings {
+
+/// Of an image, as the core holds it to (pixels/image_check.h).
+inline constexpr std::int32_t kMostSidePx = 1 << 20;
 
 void bind_errors(pybind11::module_& module);
 void bind_jpeg(pybind11::module_& module);

@@ -21,10 +21,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using Words = std::vector<std::string>;
+using Texts = std::vector<std::string>;
 
-Words words_of(const std::string& line, char separator) {
-  Words words;
+Texts words_of(const std::string& line, char separator) {
+  Texts words;
   std::istringstream in(line);
   for (std::string word; std::getline(in, word, separator);) {
     if (!word.empty()) words.push_back(word);
@@ -40,14 +40,14 @@ std::optional<double> number(const std::string& word) {
   return static_cast<double>(value);
 }
 
-Words first_line(const fs::path& file) {
+Texts first_line(const fs::path& file) {
   std::string line;
   std::ifstream in(file);
   std::getline(in, line);
   return words_of(line, ' ');
 }
 
-std::optional<double> ratio(const Words& quota_and_period) {
+std::optional<double> ratio(const Texts& quota_and_period) {
   if (quota_and_period.size() != 2) return std::nullopt;
   const auto quota = number(quota_and_period[0]);
   const auto period = number(quota_and_period[1]);
@@ -58,7 +58,7 @@ std::optional<double> ratio(const Words& quota_and_period) {
 /// The quota that a folder sets, of either version.
 std::optional<double> quota_of(const fs::path& folder) {
   if (const auto of_v2 = ratio(first_line(folder / "cpu.max"))) return of_v2;
-  Words both = first_line(folder / "cpu.cfs_quota_us");
+  Texts both = first_line(folder / "cpu.cfs_quota_us");
   for (const std::string& word : first_line(folder / "cpu.cfs_period_us")) both.push_back(word);
   return ratio(both);
 }
@@ -85,7 +85,7 @@ std::vector<Hierarchy> hierarchies(const fs::path& root) {
     const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    const Words names = words_of(controllers, ',');
+    const Texts names = words_of(controllers, ',');
     if (line.starts_with("0::")) v2.group = line.substr(second + 1);
     if (std::find(names.begin(), names.end(), "cpu") == names.end()) continue;
     v1.group = line.substr(second + 1);
@@ -93,13 +93,13 @@ std::vector<Hierarchy> hierarchies(const fs::path& root) {
   }
   std::ifstream table(root / "proc/self/mountinfo");
   for (std::string line; std::getline(table, line);) {  // "... ROOT POINT OPTIONS - TYPE SOURCE cpu,cpuacct"
-    const Words words = words_of(line, ' ');
+    const Texts words = words_of(line, ' ');
     const auto dash = std::find(words.begin(), words.end(), "-");
     if (words.size() < 5 || words.end() - dash < 2) continue;
     const Mount mount{root / fs::path(words[4]).relative_path(), words[3]};
     if (dash[1] == "cgroup2") v2.mounts.push_back(mount);
     if (dash[1] == "cgroup") {
-      const Words options = words_of(words.back(), ',');
+      const Texts options = words_of(words.back(), ',');
       if (std::find(options.begin(), options.end(), "cpu") != options.end()) v1.mounts.push_back(mount);
     }
   }
@@ -108,7 +108,7 @@ std::vector<Hierarchy> hierarchies(const fs::path& root) {
 
 /// The least quota of `group`, a path below `mount`, and of those above it. What is not there sets nothing.
 std::optional<double> least_quota(const fs::path& mount, std::string_view group) {
-  Words parts = words_of(std::string(group), '/');
+  Texts parts = words_of(std::string(group), '/');
   std::erase(parts, "..");  // a group outside of the namespace
   std::optional<double> least;
   fs::path folder = mount;

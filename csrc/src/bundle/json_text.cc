@@ -11,8 +11,6 @@
 namespace navit_edge {
 namespace {
 
-using nlohmann::json;
-
 /// Takes the document in pieces as the parser finds them, and ends it by throwing.
 class Checker {
  public:
@@ -20,11 +18,11 @@ class Checker {
 
   bool null() { return value(); }
   bool boolean(bool /*found*/) { return value(); }
-  bool number_integer(json::number_integer_t /*found*/) { return value(); }
-  bool number_unsigned(json::number_unsigned_t /*found*/) { return value(); }
-  bool number_float(json::number_float_t /*found*/, const std::string& /*text*/) { return value(); }
+  bool number_integer(nlohmann::json::number_integer_t /*found*/) { return value(); }
+  bool number_unsigned(nlohmann::json::number_unsigned_t /*found*/) { return value(); }
+  bool number_float(nlohmann::json::number_float_t /*found*/, const std::string& /*text*/) { return value(); }
   bool string(const std::string& /*found*/) { return value(); }
-  bool binary(json::binary_t& /*found*/) { return value(); }
+  bool binary(nlohmann::json::binary_t& /*found*/) { return value(); }
 
   bool start_object(std::size_t /*size*/) { return begin(true); }
   bool start_array(std::size_t /*size*/) { return begin(false); }
@@ -36,7 +34,7 @@ class Checker {
     fail("has the field " + shown(name) + " twice in one object; expected once");
   }
 
-  bool parse_error(std::size_t /*position*/, const std::string& /*token*/, const json::exception& error) {
+  bool parse_error(std::size_t /*position*/, const std::string& /*token*/, const nlohmann::json::exception& error) {
     fail("is not JSON (" + shown(error.what(), 300) + ")");
   }
 
@@ -76,19 +74,19 @@ void check_json(std::string_view text, const JsonSource& source) {
   if (text.starts_with("\xEF\xBB\xBF")) fail("it begins with a byte order mark; save it as UTF-8 without one");
   if (text.find('\0') != std::string_view::npos) fail("it has a byte 0 in it");
   Checker checker(source);
-  (void)json::sax_parse(text, &checker);
+  (void)nlohmann::json::sax_parse(text, &checker);
 }
 
 void check_json(std::string_view text, const std::string& source, const std::string& remedy) {
   check_json(text, JsonSource{source, remedy});
 }
 
-json parse_json(std::string_view text, const JsonSource& source) {
+nlohmann::json parse_json(std::string_view text, const JsonSource& source) {
   check_json(text, source);
-  return json::parse(text);
+  return nlohmann::json::parse(text);
 }
 
-std::string json_string(std::string_view text) { return json(utf8_of(text)).dump(-1, ' ', true); }
+std::string json_string(std::string_view text) { return nlohmann::json(utf8_of(text)).dump(-1, ' ', true); }
 
 std::string shown(std::string_view text, std::size_t most_bytes) {
   constexpr char kHex[] = "0123456789abcdef";

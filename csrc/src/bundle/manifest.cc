@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "bundle/bundle_file.h"
+#include "bundle/manifest_limits.h"
 #include "bundle/regular_file.h"
 #include "bundle/sha256.h"
 #include "navit_edge/error.h"
@@ -18,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kManifestName = "manifest.json";
-constexpr const char* kRemedy = "copy the bundle again or export the model again";
 
 template <class Spec>
 std::string ids_of(const std::vector<Spec>& specs) {
@@ -65,7 +65,7 @@ Manifest Manifest::load(const fs::path& bundle) {
   if (!fs::exists(fs::symlink_status(path, error))) {
     throw BundleError(path.string() + " is missing; expected a bundle made by `navit-edge export`");
   }
-  const std::string text = read_regular_file(path, kMostManifestBytes, kRemedy);
+  const std::string text = read_regular_file(path, kMostManifestBytes, kBundleRemedy);
   Manifest manifest = parse_manifest(text, path.string());
   manifest.bundle = bundle;
   Sha256 hash;
@@ -77,16 +77,16 @@ Manifest Manifest::load(const fs::path& bundle) {
 FileBytes Manifest::verified_bytes(const std::string& file) const {
   if (!stays_inside(file)) {
     throw BundleError("'" + file + "' leaves the bundle " + bundle.string() +
-                      "; expected a relative path inside of it; " + kRemedy);
+                      "; expected a relative path inside of it; " + kBundleRemedy);
   }
   const auto listed = files.find(file);
   if (listed == files.end()) {
     throw BundleError("'" + file + "' is not listed in " + (bundle / kManifestName).string() +
-                      ", so its contents cannot be checked; " + kRemedy);
+                      ", so its contents cannot be checked; " + kBundleRemedy);
   }
   return read_verified(
       bundle, file, listed->second,
-      file.starts_with("engines/") ? "build the engine again with `navit-edge build-engine`" : kRemedy);
+      file.starts_with("engines/") ? "build the engine again with `navit-edge build-engine`" : kBundleRemedy);
 }
 
 const EngineSpec& Manifest::engine(const std::string& id) const& {
@@ -99,6 +99,8 @@ const EngineSpec& Manifest::engine(const std::string& id) const& {
   return find_id(engines, id, "engine", *this, remedy.c_str());
 }
 
-const GraphSpec& Manifest::graph(const std::string& id) const& { return find_id(graphs, id, "graph", *this, kRemedy); }
+const GraphSpec& Manifest::graph(const std::string& id) const& {
+  return find_id(graphs, id, "graph", *this, kBundleRemedy);
+}
 
 }  // namespace navit_edge

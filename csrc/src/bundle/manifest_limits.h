@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace navit_edge {
 
@@ -31,5 +32,11 @@ struct ManifestLimits {
   std::int32_t merge_group = 1024;
 };
 inline constexpr ManifestLimits kManifestLimits;
+/// Of a field that takes any integer.
+inline constexpr std::int64_t kLeastInteger = std::numeric_limits<std::int64_t>::min();
+inline constexpr std::int64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
+
+/// What to do about a manifest, or a file of the bundle, that is not as it was made.
+inline constexpr const char* kBundleRemedy = "copy the bundle again or export the model again";
 
 }  // namespace navit_edge

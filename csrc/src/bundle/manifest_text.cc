@@ -12,11 +12,6 @@
 namespace navit_edge {
 namespace {
 
-constexpr std::int64_t kLeastInteger = std::numeric_limits<std::int64_t>::min();
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
-constexpr const char* kRemedy = "copy the bundle again or export the model again";
-constexpr const ManifestLimits& kLimits = kManifestLimits;
-
 std::string read_sha256(const JsonReader& json) {
   std::string hash = json.string();
   const bool hex = hash.size() == 64 && std::all_of(hash.begin(), hash.end(), [](char c) {
@@ -32,7 +27,7 @@ FileSpec read_file(const JsonReader& json) {
 }
 
 void read_files(const JsonReader& json, Manifest& manifest) {
-  for (const auto& [name, value] : json.object(kLimits.files)) {
+  for (const auto& [name, value] : json.object(kManifestLimits.files)) {
     if (!stays_inside(name)) {
       value.fail("a file inside of the bundle, without '..', '.', '//', '\\' or a drive, not manifest.json");
     }
@@ -46,8 +41,8 @@ std::int32_t mlp_width(const JsonReader& model, std::int32_t width) {
     const JsonReader config = model.at("config");
     for (const char* name : {"mlp_width", "intermediate_size"}) {
       if (!config.has(name) || !config.at(name).is_integer()) continue;
-      const std::int64_t found = config.at(name).integer(std::numeric_limits<std::int64_t>::min(), kMostInteger);
-      if (found >= 1 && found <= 64 * std::int64_t{kLimits.width}) return static_cast<std::int32_t>(found);
+      const std::int64_t found = config.at(name).integer(kLeastInteger, kMostInteger);
+      if (found >= 1 && found <= 64 * std::int64_t{kManifestLimits.width}) return static_cast<std::int32_t>(found);
     }
   }
   return 4 * width;
@@ -62,9 +57,9 @@ MergingSpec read_merging(const JsonReader& json, const JsonReader& manifest_json
   if (model.token_merge > 1) json.fail("a token_merge of 1 beside it");
   MergingSpec merging;
   merging.layer = json.at("layer").int32(0, model.depth - 1);
-  merging.of = json.at("of").int32(1, kLimits.merge_fraction);
+  merging.of = json.at("of").int32(1, kManifestLimits.merge_fraction);
   merging.kept = json.at("kept").int32(1, merging.of);
-  merging.group = json.at("group").int32(2, kLimits.merge_group);
+  merging.group = json.at("group").int32(2, kManifestLimits.merge_group);
   if (merging.group % merging.stride() != 0) {
     json.at("group").fail("a multiple of of / kept, rounded up: " + std::to_string(merging.stride()));
   }
@@ -76,9 +71,9 @@ ModelSpec read_model(const JsonReader& json, const JsonReader& manifest_json) {
   json.only({"family", "width", "depth", "heads", "prefix_tokens", "parameters", "token_merge", "config", "merging"});
   ModelSpec model;
   model.family = json.at("family").name();
-  model.width = json.at("width").int32(1, kLimits.width);
-  model.depth = json.at("depth").int32(1, kLimits.layers);
-  (void)json.at("heads").int32(1, kLimits.layers);
+  model.width = json.at("width").int32(1, kManifestLimits.width);
+  model.depth = json.at("depth").int32(1, kManifestLimits.layers);
+  (void)json.at("heads").int32(1, kManifestLimits.layers);
   (void)json.at("parameters").integer(0, kMostInteger);
   model.prefix_tokens = json.at("prefix_tokens").int32(0, 1024);
   if (json.has("token_merge")) model.token_merge = json.at("token_merge").int32(1, 4);
@@ -142,7 +137,7 @@ void check_tolerances(const JsonReader& json) {
 }
 
 void check_golden(const JsonReader& json) {
-  for (const JsonReader& item : json.array(kLimits.golden)) {
+  for (const JsonReader& item : json.array(kManifestLimits.golden)) {
     item.only({"height_px", "width_px", "grid", "sha256"});
     (void)item.at("height_px").int32(1);
     (void)item.at("width_px").int32(1);
@@ -188,7 +183,7 @@ JsonSource check_version(const JsonReader& json, const std::string& file) {
               ", the schemas that this version of navit-edge reads");
   }
   const bool later = json.has("schema_minor") && json.at("schema_minor").integer(0, kMostInteger) > kSchemaMinor;
-  return {file, kRemedy, later};
+  return {file, kBundleRemedy, later};
 }
 
 }  // namespace
@@ -210,9 +205,9 @@ bool stays_inside(std::string_view name) {
 Manifest parse_manifest(std::string_view text, const std::string& file) {
   if (text.size() > kMostManifestBytes) {
     throw BundleError(file + " has " + std::to_string(text.size()) + " bytes; expected at most " +
-                      std::to_string(kMostManifestBytes) + "; " + kRemedy);
+                      std::to_string(kMostManifestBytes) + "; " + kBundleRemedy);
   }
-  const JsonReader document(text, {file, kRemedy});
+  const JsonReader document(text, {file, kBundleRemedy});
   const JsonReader json = document.with_source(check_version(document, file));
   json.only({"schema_version", "schema_minor", "name", "created_by", "model", "preprocess", "graphs", "engines",
              "labels", "tolerances", "golden", "files", "scores", "text"});
@@ -223,7 +218,8 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   manifest.preprocess = read_preprocess(json);
   if (json.has("files")) read_files(json.at("files"), manifest);
   if (json.has("labels")) {
-    for (const JsonReader& item : json.at("labels").array(kLimits.labels)) manifest.labels.push_back(item.string());
+    for (const JsonReader& item : json.at("labels").array(kManifestLimits.labels))
+      manifest.labels.push_back(item.string());
   }
   read_graphs(json.at("graphs"), manifest);
   if (json.has("engines")) read_engines(json.at("engines"), manifest);

@@ -14,8 +14,6 @@
 namespace navit_edge {
 namespace {
 
-constexpr const ManifestLimits& kLimits = kManifestLimits;
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
 constexpr std::array<std::string_view, 7> kLetterWords{"T", "T/4", "T/9", "T/16", "N", "L", "N+1"};
 constexpr std::array<Dim, 7> kLetters{
     {{'T', 0, 1}, {'T', 0, 4}, {'T', 0, 9}, {'T', 0, 16}, {'N', 0, 1}, {'L', 0, 1}, {'N', 1, 1}}};
@@ -54,7 +52,7 @@ TensorSpec read_tensor(const JsonReader& json, std::span<const Dim> more_dims) {
   tensor.name = json.at("name").name();
   tensor.dtype = json.at("dtype").word<DType>();
   const JsonReader shape = json.at("shape");
-  for (const JsonReader& item : shape.array(kLimits.dimensions)) {
+  for (const JsonReader& item : shape.array(kManifestLimits.dimensions)) {
     Dim dim;
     const auto same = [&](const Dim& one) { return item.is_string() && item.string() == merge_word(one); };
     const auto found = std::find_if(more_dims.begin(), more_dims.end(), same);
@@ -80,7 +78,7 @@ void check_outputs(const JsonReader& json, const GraphSpec& graph, const Manifes
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
     const TensorSpec& tensor = graph.outputs[i];
     const Dim& rows = tensor.shape.front();
-    const auto shape = [&] { return json.array(kLimits.tensors)[i].at("shape"); };
+    const auto shape = [&] { return json.array(kManifestLimits.tensors)[i].at("shape"); };
     if (tensor.name == "tokens" && rows.symbol != '\0' && (rows.symbol != 'T' || rows.parts != merge * merge)) {
       shape().fail(rows_in_words(merge) + " rows of tokens with token_merge " + std::to_string(merge));
     }
@@ -108,7 +106,7 @@ void read_merges(const JsonReader& json, const GraphSpec& graph, Manifest& manif
       return std::any_of(other.outputs.begin(), other.outputs.end(),
                          [&](const TensorSpec& one) { return one.name == tensor.name; });
     });
-    const JsonReader shape = json.array(kLimits.tensors)[i].at("shape");
+    const JsonReader shape = json.array(kManifestLimits.tensors)[i].at("shape");
     if (rows.parts > 1 && manifest.model.prefix_tokens > 0)
       shape.fail("T rows of " + tensor.name + " behind prefix tokens");
     if (rows.symbol != 'T') shape.fail("T, T/4, T/9 or T/16 rows of " + tensor.name);
@@ -124,7 +122,7 @@ void check_merge_inputs(const JsonReader& json, const GraphSpec& graph, const Mo
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
     const std::optional<GraphInput> input = find_word<GraphInput>(graph.inputs[i].name);
     if (!input || *input < GraphInput::kMergeGroups) continue;
-    const JsonReader tensor = json.array(kLimits.tensors)[i];
+    const JsonReader tensor = json.array(kManifestLimits.tensors)[i];
     if (!model.merging) tensor.at("name").fail("model.merging beside it");
     if (graph.inputs[i].shape != merge_input_shape(*input, model)) {
       tensor.at("shape").fail("the shape that model.merging gives it (docs/tokens.md)");
@@ -167,11 +165,11 @@ DeviceKind device_of(std::string_view target) {
 
 std::vector<Budget> read_budgets(const JsonReader& json) {
   std::vector<Budget> budgets;
-  for (const JsonReader& item : json.array(kLimits.budgets)) {
+  for (const JsonReader& item : json.array(kManifestLimits.budgets)) {
     item.only({"tokens", "images", "target_tokens", "activation_bytes", "longest"});
     Budget budget;
-    budget.tokens = item.at("tokens").int32(1, kLimits.tokens);
-    budget.images = item.at("images").int32(1, kLimits.images);
+    budget.tokens = item.at("tokens").int32(1, kManifestLimits.tokens);
+    budget.images = item.at("images").int32(1, kManifestLimits.images);
     budget.target_tokens = item.at("target_tokens").int32(1, budget.tokens);
     if (item.has_value("longest")) budget.longest = item.at("longest").int32(1, budget.tokens);
     if (item.has_value("activation_bytes")) (void)item.at("activation_bytes").integer(0, kMostInteger);
@@ -188,7 +186,7 @@ std::vector<Budget> read_budgets(const JsonReader& json) {
 void read_cost(const JsonReader& json, EngineSpec& engine) {
   json.only({"budgets", "packs", "r_squared", "mean_error", "threads", "device"});
   std::vector<BudgetCost> cost;
-  for (const JsonReader& item : json.at("budgets").array(kLimits.budgets)) {
+  for (const JsonReader& item : json.at("budgets").array(kManifestLimits.budgets)) {
     item.only({"fixed_us", "us_per_token", "us_per_score"});
     cost.push_back({item.at("fixed_us").positive_number(), item.at("us_per_token").positive_number(),
                     item.at("us_per_score").positive_number()});
@@ -217,7 +215,7 @@ EngineGroup read_group(const JsonReader& json, const std::string& engine) {
   EngineGroup group;
   group.id = read_id(json.at("id"));
   const JsonReader members = json.at("members");
-  for (const JsonReader& item : members.array(kLimits.engines)) group.members.push_back(read_id(item));
+  for (const JsonReader& item : members.array(kManifestLimits.engines)) group.members.push_back(read_id(item));
   const std::set<std::string> different(group.members.begin(), group.members.end());
   if (different.size() < 2 || different.size() != group.members.size() || !different.contains(engine)) {
     members.fail("ids of two or more engines, each once and '" + engine + "' among them");
@@ -287,7 +285,7 @@ EngineSpec read_text_engine(const JsonReader& json, const Manifest& manifest) {
 void check_group_ids(const JsonReader& list, const Manifest& manifest) {
   std::set<std::string> ids;
   for (const EngineSpec& engine : manifest.engines) ids.insert(engine.id);
-  const auto items = list.array(kLimits.engines);
+  const auto items = list.array(kManifestLimits.engines);
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (ids.contains(manifest.engines[i].group.id)) items[i].at("group").at("id").fail("an id that is no engine's");
   }
@@ -307,7 +305,7 @@ std::string read_listed_file(const JsonReader& json, const Manifest& manifest) {
 std::vector<TensorSpec> read_tensors(const JsonReader& json, std::span<const Dim> more_dims) {
   std::vector<TensorSpec> tensors;
   std::set<std::string> names;
-  for (const JsonReader& item : json.array(kLimits.tensors)) {
+  for (const JsonReader& item : json.array(kManifestLimits.tensors)) {
     tensors.push_back(read_tensor(item, more_dims));
     if (!names.insert(tensors.back().name).second) item.fail("a name that no other tensor of the list has");
   }
@@ -317,19 +315,22 @@ std::vector<TensorSpec> read_tensors(const JsonReader& json, std::span<const Dim
 
 std::vector<EngineSpec> read_text_engines(const JsonReader& json, const Manifest& manifest) {
   std::vector<EngineSpec> engines;
-  for (const JsonReader& item : json.array(kLimits.engines)) engines.push_back(read_text_engine(item, manifest));
-  check_unique_ids(json, kLimits.engines);
+  for (const JsonReader& item : json.array(kManifestLimits.engines))
+    engines.push_back(read_text_engine(item, manifest));
+  check_unique_ids(json, kManifestLimits.engines);
   return engines;
 }
 
 void read_graphs(const JsonReader& json, Manifest& manifest) {
-  for (const JsonReader& item : json.array(kLimits.graphs)) manifest.graphs.push_back(read_graph(item, manifest));
-  check_unique_ids(json, kLimits.graphs);
+  for (const JsonReader& item : json.array(kManifestLimits.graphs))
+    manifest.graphs.push_back(read_graph(item, manifest));
+  check_unique_ids(json, kManifestLimits.graphs);
 }
 
 void read_engines(const JsonReader& json, Manifest& manifest) {
-  for (const JsonReader& item : json.array(kLimits.engines)) manifest.engines.push_back(read_engine(item, manifest));
-  check_unique_ids(json, kLimits.engines);
+  for (const JsonReader& item : json.array(kManifestLimits.engines))
+    manifest.engines.push_back(read_engine(item, manifest));
+  check_unique_ids(json, kManifestLimits.engines);
   check_group_ids(json, manifest);
 }
 

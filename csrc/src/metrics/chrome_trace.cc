@@ -16,9 +16,9 @@ using Kind = TraceEvent::Kind;
 constexpr int kSessionThread = 0;  // slot k is thread k + 1
 
 /// Writes the array of events; text by text, since a trace may hold a million.
-class Writer {
+class TraceWriter {
  public:
-  explicit Writer(std::size_t events) { text_.reserve(256 + events * 240); }
+  explicit TraceWriter(std::size_t events) { text_.reserve(256 + events * 240); }
 
   /// `more` is what follows in the object, with its comma: `,"args":{"images":3}`.
   void event(const char* phase, const std::string& name, int thread, std::int64_t at_ns, const std::string& more) {
@@ -59,7 +59,7 @@ class Writer {
   std::string pid_ = std::to_string(::getpid());
 };
 
-void write_pack(Writer& out, const TraceEvent& event) {
+void write_pack(TraceWriter& out, const TraceEvent& event) {
   const int thread = event.slot + 1;
   const std::string args = "\"pack\":" + std::to_string(event.pack) + ",\"images\":" + std::to_string(event.images) +
                            ",\"tokens\":" + std::to_string(event.tokens) +
@@ -77,7 +77,7 @@ void write_pack(Writer& out, const TraceEvent& event) {
   }
 }
 
-void write(Writer& out, const TraceEvent& event) {
+void write(TraceWriter& out, const TraceEvent& event) {
   const std::string image = "\"image\":" + std::to_string(event.id);
   switch (event.kind) {
     case Kind::kQueue: {
@@ -135,7 +135,7 @@ std::string utc(std::chrono::system_clock::time_point when) {
 }  // namespace
 
 std::string chrome_trace(const TraceRecord& record, const Labels& labels, int slots) {
-  Writer out(record.events.size());
+  TraceWriter out(record.events.size());
   std::string title = "navit-edge";
   for (const auto& [name, value] : labels) title += " " + value;
   out.metadata("process_name", kSessionThread, "\"name\":" + json_string(title));

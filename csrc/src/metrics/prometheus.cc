@@ -56,9 +56,9 @@ std::string text_of(const Labels& labels) {
   return text;
 }
 
-class Writer {
+class MetricsWriter {
  public:
-  explicit Writer(std::span<const LabelledMetrics> sessions) : sessions_(sessions) {
+  explicit MetricsWriter(std::span<const LabelledMetrics> sessions) : sessions_(sessions) {
     std::set<std::string> seen;
     for (const LabelledMetrics& session : sessions) {
       labels_.push_back(text_of(session.labels));
@@ -143,7 +143,7 @@ class Writer {
 }  // namespace
 
 std::string to_prometheus(std::span<const LabelledMetrics> sessions) {
-  Writer out(sessions);
+  MetricsWriter out(sessions);
   using M = const Metrics&;
   out.counter("navit_edge_images_submitted_total", "Images taken, by run, submit and stream.",
               [](M m) { return m.submitted; });

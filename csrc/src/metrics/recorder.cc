@@ -10,7 +10,7 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 double seconds(Clock::duration span) { return std::chrono::duration<double>(span).count(); }
-std::int64_t nanoseconds(Clock::duration span) {
+std::int64_t elapsed_ns(Clock::duration span) {
   return std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(span).count(), 0);
 }
 
@@ -86,7 +86,7 @@ void Recorder::started(std::uint64_t id, Clock::time_point submitted, Clock::tim
   event.id = id;
   event.pack = pack;
   event.tokens = tokens;
-  event.spans_ns[0] = nanoseconds(start - submitted);
+  event.spans_ns[0] = elapsed_ns(start - submitted);
   trace_.push(event, submitted);
 }
 
@@ -125,7 +125,7 @@ void Recorder::left_queue(TraceEvent::Kind kind, std::uint64_t id, ErrorCode cod
   TraceEvent event;
   event.kind = TraceEvent::Kind::kQueue;
   event.id = id;
-  event.spans_ns[0] = nanoseconds(now - submitted);
+  event.spans_ns[0] = elapsed_ns(now - submitted);
   trace_.push(event, submitted);
   event.kind = kind;
   event.code = code;
@@ -225,9 +225,9 @@ void Recorder::trace_pack(TraceEvent::Kind kind, const PackRecord& pack, ErrorCo
   event.tokens = pack.tokens;
   event.capacity = pack.capacity;
   event.code = code;
-  event.spans_ns[0] = nanoseconds(pack.written - pack.start);
-  event.spans_ns[1] = nanoseconds(pack.ran - pack.written);
-  event.spans_ns[2] = nanoseconds(pack.done - pack.ran);
+  event.spans_ns[0] = elapsed_ns(pack.written - pack.start);
+  event.spans_ns[1] = elapsed_ns(pack.ran - pack.written);
+  event.spans_ns[2] = elapsed_ns(pack.done - pack.ran);
   trace_.push(event, pack.start);
   trace_in_flight();
 }

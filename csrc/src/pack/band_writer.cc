@@ -6,13 +6,12 @@
 #include <variant>
 #include <vector>
 
+#include "base/index.h"
 #include "pixels/kernels/pixel_kernels.h"
 #include "pixels/pixel_rows.h"
 
 namespace navit_edge {
 namespace {
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 /// Where the bytes of a frame go: patch by patch, row-major over the grid, P rows of P * C bytes each. A patch holds
 /// its frames one after another.

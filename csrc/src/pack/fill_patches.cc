@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/index.h"
 #include "base/thread_pool.h"
 #include "pack/band_writer.h"
 #include "pack/blank.h"
@@ -15,8 +16,6 @@
 
 namespace navit_edge {
 namespace {
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 /// Splits large images, so that the threads end together. One thread takes every image whole.
 void split_into_bands(const Pack& pack, std::span<const ImageView> images, std::int32_t patch_px, int threads,

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/index.h"
 #include "bundle/merge_shapes.h"
 #include "pack/memory_plan.h"
 
 namespace navit_edge {
 namespace {
-
-std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 /// Some tokens of an image, one after another, and the rows that they become.
 struct Part {

@@ -30,8 +30,6 @@ struct OutputSet {
   alignas(std::max_align_t) std::array<std::byte, kControlBytes> control{};
 };
 
-namespace {
-
 /// A list of sets through the sets themselves, the last that came back first: its pages are warm.
 class SetList {
  public:
@@ -73,6 +71,8 @@ class SetList {
   std::size_t size_ = 0;
   std::size_t bytes_ = 0;
 };
+
+namespace {
 
 std::size_t bytes_of(const TensorSpec& spec, std::span<const std::int64_t> shape) {
   std::size_t bytes = element_bytes(spec.dtype);

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/index.h"
 #include "bundle/graph_check.h"
 #include "navit_edge/error.h"
 #include "navit_edge/plan.h"
@@ -19,8 +20,6 @@
 
 namespace navit_edge {
 namespace {
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 HostTensor& input_tensor(Pack& pack, std::size_t i, const TensorSpec& spec) {
   if (pack.inputs.size() <= i || pack.inputs[i].name() != spec.name || pack.inputs[i].dtype() != spec.dtype) {

@@ -6,16 +6,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/index.h"
 #include "navit_edge/error.h"
 #include "pixels/image_check.h"
 #include "pixels/resizer.h"
 
 namespace navit_edge {
-namespace {
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
-
-}  // namespace
+namespace {}  // namespace
 
 void convert_to_rgb(const ImageView& image, Alpha alpha, const Rgb& background, std::uint8_t* out) {
   check_image(image, "the image", alpha);

@@ -4,10 +4,10 @@
 #include <bit>
 #include <cstring>
 
+#include "base/index.h"
+
 namespace navit_edge {
 namespace {
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 std::size_t padded(std::size_t bytes) { return (bytes + kPadding - 1) / kPadding * kPadding; }
 

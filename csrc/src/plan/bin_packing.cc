@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/index.h"
 #include "plan/open_packs.h"
 
 namespace navit_edge {
 namespace {
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 template <class OpenPacks>
 std::vector<PackPlan> pack_into_open(ImageOrder order, TokenCounts tokens, const Budget& budget) {

@@ -6,14 +6,13 @@
 #include <numeric>
 #include <utility>
 
+#include "base/index.h"
 #include "plan/choose.h"
 
 namespace navit_edge {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 /// Packs of consecutive images, the most urgent first, so that every accepted image is on time.
 ///

@@ -8,7 +8,7 @@
 namespace navit_edge {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr double kEndless = std::numeric_limits<double>::infinity();
 /// No search for less than this over the bound: predictions are not better than that.
 constexpr double kNearEnough = 1.001;
 /// So few packs are searched through, in so many steps at most: well under a millisecond.
@@ -32,7 +32,7 @@ class Spread {
   void longest_first() {
     for (const std::size_t pack : order_) {
       std::size_t first = 0;
-      double least = kNever;
+      double least = kEndless;
       for (std::size_t d = 0; d < devices_.size(); ++d) {
         const double end = ends_[d] + time_on(d, pack);
         if (end < least) {
@@ -66,7 +66,7 @@ class Spread {
 
  private:
   [[nodiscard]] double time_on(std::size_t device, std::size_t pack) const {
-    return devices_[device].slowness < kNever ? devices_[device].slowness * times_[pack] : kNever;
+    return devices_[device].slowness < kEndless ? devices_[device].slowness * times_[pack] : kEndless;
   }
   void put(std::size_t pack, std::size_t device) {
     on_[pack] = device;
@@ -165,7 +165,7 @@ class Spread {
   std::vector<std::size_t> packs_;  // [devices] how many
   double bound_ = 0;
   std::vector<std::size_t> best_;
-  double best_end_ = kNever;
+  double best_end_ = kEndless;
   int steps_ = 0;
 };
 
@@ -174,13 +174,13 @@ class Spread {
 double fluid_end_us(double work_us, std::span<const PlanDevice> devices) {
   std::vector<PlanDevice> by_ready;
   for (const PlanDevice& device : devices) {
-    if (device.slowness < kNever) by_ready.push_back(device);
+    if (device.slowness < kEndless) by_ready.push_back(device);
   }
   std::sort(by_ready.begin(), by_ready.end(),
             [](const PlanDevice& a, const PlanDevice& b) { return a.ready_us < b.ready_us; });
   double speed = 0;
   double done = 0;  // at time 0 by those that are ready by then, if they had always been at it: below 0
-  double end = kNever;
+  double end = kEndless;
   for (const PlanDevice& device : by_ready) {
     if (device.ready_us >= end) break;
     speed += 1 / device.slowness;

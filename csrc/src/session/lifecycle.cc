@@ -6,16 +6,16 @@
 namespace navit_edge {
 namespace {
 
-thread_local const Lifecycle* own = nullptr;
+thread_local const Lifecycle* lifecycle_of_thread = nullptr;
 
 }  // namespace
 
-bool Lifecycle::on_own_thread() const noexcept { return own == this; }
+bool Lifecycle::on_own_thread() const noexcept { return lifecycle_of_thread == this; }
 
 std::size_t Lifecycle::start(std::shared_ptr<const void> owner, std::function<void()> body) {
   const std::lock_guard joining(joining_);
   threads_.emplace_back([this, owner = std::move(owner), body = std::move(body)] {
-    own = this;
+    lifecycle_of_thread = this;
     body();
   });
   return threads_.size() - 1;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/index.h"
 #include "pixels/image_check.h"
 #include "pixels/pixel_rows.h"
 #include "sizing/checked.h"
@@ -15,8 +16,6 @@ namespace navit_edge {
 namespace {
 
 constexpr std::int32_t kSide = 64;  // the longer side of the copy, in pixels
-
-std::size_t index(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 /// Pixels of the copy along a side of an image whose longer side has `longest` pixels: rounded half up, at least 1.
 std::int32_t copied(std::int32_t side_px, std::int32_t longest_px) {
