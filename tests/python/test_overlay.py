@@ -111,12 +111,17 @@ def test_verify_judges_the_map(bundle: Path) -> None:
 # --- pictures
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
 def test_every_image_has_its_picture_and_one_that_failed_has_none(bundle: Path, photos: Path, tmp_path: Path) -> None:
     shown = tmp_path / "new" / "shown"
     assert invoke("run", bundle, photos, "-r", "--json", "--overlay", shown).exit_code == 1  # one file is no image
     names = {name: picture_name(str(photos / name)) for name in ("a.png", "sub/a.png", "large.png")}
     assert {path.name for path in shown.iterdir()} == set(names.values())
-    sizes = {name: Image.open(shown / file).size for name, file in names.items()}
+    sizes = {name: size_of(shown / file) for name, file in names.items()}
     assert sizes == {"a.png": (70, 40), "sub/a.png": (48, 64), "large.png": (MOST_PX, 16)}
     assert invoke("run", bundle, photos, "-r", "--json", "--overlay", shown).exit_code == 1
     assert {path.name for path in shown.iterdir()} == set(names.values())  # the same names in every run
@@ -127,7 +132,7 @@ def test_without_a_map_the_norms_of_tokens_are_shown_and_without_both_it_is_refu
 ) -> None:
     assert invoke("run", tiny_bundle, photos / "a.png", "--overlay", tmp_path / "norms").exit_code == 0
     (picture,) = (tmp_path / "norms").iterdir()
-    assert Image.open(picture).size == (70, 40)
+    assert size_of(picture) == (70, 40)
     other = make_bundle(tmp_path / "other.navit", TinyConfig(depth=1, outputs=("logits", "embedding")))
     finished = invoke("run", other, photos / "a.png", "--overlay", tmp_path / "none")
     assert finished.exit_code == 2

@@ -7,11 +7,10 @@
 
 #include "navit_edge/error.h"
 #include "navit_edge/placement.h"
+#include "pixels/image_check.h"
 
 namespace navit_edge {
 namespace {
-
-constexpr std::int32_t kMostSidePx = 1 << 20;
 
 /// What a pixel of the picture takes from one side of the map: `own`, the cell that its centre lies in (-1: off the
 /// grid), and the weights of the cells from `first` on.
