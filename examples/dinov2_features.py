@@ -9,6 +9,7 @@ in one call, and writes dinov2-features.png.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("astronaut", "cat", "coffee", "motorcycle", "rocket-tall", "temple-wide")
 
 
-def make_bundle(folder: Path) -> Path:
+def make_bundle(folder: Path, name: str = "dinov2-s14.navit", outputs: Sequence[str] = ("embedding", "tokens")) -> Path:
     """The bundle with its engine, made where it is not there."""
-    bundle = folder / "dinov2-s14.navit"
+    bundle = folder / name
     if not bundle.exists():
         found = import_checkpoint(write_folder(folder / "dinov2-s14"))
         preprocessing = found.preprocessing
@@ -41,7 +42,7 @@ def make_bundle(folder: Path) -> Path:
             processor=preprocessing.processor,
             alpha=preprocessing.alpha,
             orientation=preprocessing.orientation,
-            outputs=("embedding", "tokens"),
+            outputs=outputs,
         )
         build_engines(bundle, BuildRequest(backend="openvino"))
     return bundle

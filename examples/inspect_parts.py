@@ -3,10 +3,11 @@
     python examples/inspect_parts.py [BUNDLE] [--folder demo/parts]                   # parts that the script draws
     python examples/inspect_parts.py [BUNDLE] --good DIR --test DIR --folder OUT      # photographs of yours
 
-A memory holds the tokens of good parts. A token's distance to the nearest of them says how unlike a good part its patch
-is; the largest distances of an image are its score. `Result.on_image` brings the distances back to the image's pixels.
-Nothing is trained. BUNDLE gives the output tokens; if none is given it is DINOv2 with its real weights
-(dinov2_features.py).
+A memory holds the features of good parts: of each patch the tokens of middle blocks, the mean over the patch and its
+neighbours. A patch's distance to the nearest of them says how unlike a good part it is; the largest distances of an
+image are its score. `Result.on_image` brings the distances back to the image's pixels. Nothing is trained. BUNDLE is
+exported with `--outputs tokens@4,6`, the middle third of its blocks; with `--outputs tokens` alone its final tokens are
+taken, which know too much of the whole image. If none is given it is DINOv2 with its real weights (dinov2_features.py).
 
 On drawn parts the script knows what is wrong and where, and prints the AUROC of images and of pixels.
 """
@@ -17,20 +18,27 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 import navit_edge as ne
+from navit_edge.bundle.manifest import Manifest
+from navit_edge.bundle.manifest import load as load_manifest
 from navit_edge.page.overlay import overlay
+from navit_edge.token_parts import split_tokens
+
+if TYPE_CHECKING:
+    from navit_edge.pixels import ImageLike
 
 ROOT = Path(__file__).resolve().parents[1]
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 DEFECTS = ("scratch", "missing hole", "stain", "dent")
-MOST_TOKENS = 4000  # of the memory: a random part of the good tokens
+MOST_TOKENS = 4000  # of the memory: a random part of the good ones
 WORST = 0.005  # share of an image's patches whose mean distance is its score, at least one
 PASSES = 0.99  # of the good parts that were held back pass
 
@@ -84,23 +92,39 @@ def draw_part(rng: np.random.Generator, defect: str = "") -> Part:
 # --- memory
 
 
-def unit_tokens(result: ne.Result) -> Array:
-    """[n, D], each of length 1."""
-    tokens = np.asarray(result.tokens, np.float32)
-    return tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
+def features_of(result: ne.Result, manifest: Manifest) -> Array:
+    """[patches, D], each of length 1: the tokens of the middle blocks that the bundle gives, side by side, or else the
+    final ones; of each patch the mean over it and its eight neighbours."""
+    if result.tokens is None:
+        raise SystemExit("the bundle gives no tokens; export it with --outputs tokens@4,6")
+    parts = split_tokens(result.tokens, manifest)
+    final = parts.pop("tokens")
+    middle = [layer for part in parts.values() for layer in part] or [final]
+    joined = np.concatenate([unit(layer) for layer in middle], axis=1)
+    rows, columns = result.grid
+    around = np.pad(result.on_grid(joined), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    places = [(row, column) for row in range(3) for column in range(3)]
+    summed = sum(around[row : row + rows, column : column + columns] for row, column in places)
+    return unit(np.reshape(summed, (rows * columns, -1)))
 
 
-def make_memory(results: Sequence[ne.Result], seed: int = 0) -> Array:
-    """[m, D]: tokens of good parts, a random part of them if they are many."""
-    tokens = np.concatenate([unit_tokens(result) for result in results])
-    if len(tokens) > MOST_TOKENS:
-        tokens = tokens[np.random.default_rng(seed).choice(len(tokens), MOST_TOKENS, replace=False)]
-    return tokens
+def unit(vectors: npt.NDArray[np.floating]) -> Array:
+    """Each row of length 1."""
+    found: Array = np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+    return found
 
 
-def distances(result: ne.Result, memory: Array) -> Array:
-    """[n]: of each token to the nearest of the memory, 0 to 2."""
-    nearest = (unit_tokens(result) @ memory.T).max(1)
+def make_memory(features: Sequence[Array], seed: int = 0) -> Array:
+    """[m, D]: of good parts, a random part of them if they are many."""
+    rows = np.concatenate(features)
+    if len(rows) > MOST_TOKENS:
+        rows = rows[np.random.default_rng(seed).choice(len(rows), MOST_TOKENS, replace=False)]
+    return rows
+
+
+def distances(features: Array, memory: Array) -> Array:
+    """[n]: of each patch to the nearest of the memory, 0 to 2."""
+    nearest = (features @ memory.T).max(1)
     found: Array = np.sqrt(np.maximum(2 - 2 * nearest, 0))
     return found
 
@@ -124,15 +148,16 @@ def auroc(scores: npt.ArrayLike, bad: npt.ArrayLike) -> float:
 
 
 def inspect(
-    session: ne.Session, good: Sequence[object], test: Sequence[object]
+    session: ne.Session, manifest: Manifest, good: Sequence[ImageLike], test: Sequence[ImageLike]
 ) -> tuple[list[Array], float, list[ne.Result]]:
     """The distances of each test image, the score up to which a part passes, and the results. Half of the good parts
     are the memory; the others say how far a good part may be from it."""
     results = session.run([*good, *test])
-    known, held, rest = results[: len(good) // 2], results[len(good) // 2 : len(good)], results[len(good) :]
+    features = [features_of(result, manifest) for result in results]
+    known, held, rest = features[: len(good) // 2], features[len(good) // 2 : len(good)], features[len(good) :]
     memory = make_memory(known)
     limit = float(np.quantile([score(distances(one, memory)) for one in held], PASSES))
-    return [distances(one, memory) for one in rest], limit, rest
+    return [distances(one, memory) for one in rest], limit, results[len(good) :]
 
 
 def show(pixels: Pixels, result: ne.Result, of_tokens: Array, path: Path) -> None:
@@ -141,13 +166,13 @@ def show(pixels: Pixels, result: ne.Result, of_tokens: Array, path: Path) -> Non
     Image.fromarray(np.concatenate([pixels, over], axis=1)).save(path)
 
 
-def drawn_parts(session: ne.Session, folder: Path, count: int) -> dict[str, float]:
+def drawn_parts(session: ne.Session, manifest: Manifest, folder: Path, count: int) -> dict[str, float]:
     """AUROC of images and of pixels, and how many good parts pass and bad ones fail."""
     rng = np.random.default_rng(17)
     good = [draw_part(rng) for _ in range(count)]
     kinds = ["", *DEFECTS] * max(1, count // 5)
     test = [draw_part(rng, kind) for kind in kinds]
-    found, limit, results = inspect(session, [one.pixels for one in good], [one.pixels for one in test])
+    found, limit, results = inspect(session, manifest, [one.pixels for one in good], [one.pixels for one in test])
     scores = np.array([score(one) for one in found])
     bad = np.array([bool(kind) for kind in kinds])
     maps = [result.on_image(one) for result, one in zip(results, found, strict=True)]
@@ -163,10 +188,10 @@ def drawn_parts(session: ne.Session, folder: Path, count: int) -> dict[str, floa
     }
 
 
-def own_parts(session: ne.Session, good: Path, test: Path, folder: Path) -> None:
+def own_parts(session: ne.Session, manifest: Manifest, good: Path, test: Path, folder: Path) -> None:
     """A line for each image of ``test``, and a picture."""
     paths = sorted(path for path in test.iterdir() if path.is_file())
-    found, limit, results = inspect(session, sorted(path for path in good.iterdir() if path.is_file()), paths)
+    found, limit, results = inspect(session, manifest, sorted(path for path in good.iterdir() if path.is_file()), paths)
     for path, result, one in zip(paths, results, found, strict=True):
         print(f"{'pass' if score(one) <= limit else 'FAIL'}  {score(one):.3f} (limit {limit:.3f})  {path.name}")
         show(upright(path), result, one, folder / f"{path.stem}.png")
@@ -193,12 +218,13 @@ def main() -> None:
         from dinov2_features import make_bundle
 
         (ROOT / "demo" / "dinov2").mkdir(parents=True, exist_ok=True)
-        bundle = make_bundle(ROOT / "demo" / "dinov2")
+        bundle = make_bundle(ROOT / "demo" / "dinov2", "dinov2-s14-middle.navit", ("tokens", "tokens@4,6"))
+    manifest = load_manifest(bundle)
     with ne.Session(bundle) as session:
         if given.good is not None:
-            own_parts(session, given.good, given.test, given.folder)
+            own_parts(session, manifest, given.good, given.test, given.folder)
             return
-        for name, value in drawn_parts(session, given.folder, given.count).items():
+        for name, value in drawn_parts(session, manifest, given.folder, given.count).items():
             print(f"{name}: {value:.3f}")
     print(given.folder)
 

@@ -51,8 +51,9 @@ def embed_image(bundle: Path, path: Path) -> Array:
 
 def unit(vectors: npt.NDArray[np.floating]) -> Array:
     """Of length 1, so that a product is a cosine."""
-    found: Array = np.asarray(vectors, np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    given = np.asarray(vectors, np.float32)
+    found: Array = given / np.linalg.norm(given, axis=1, keepdims=True)
+    return found
 
 
 def main() -> None:

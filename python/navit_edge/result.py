@@ -159,7 +159,9 @@ def on_image(
     """``Result.on_image``."""
     rows = _rows_of_map(result, attention(result) if values is None else np.asarray(values))
     pixels = (0, 0) if size is None else whole_pair("size", size, SIZE)
-    picture = _core.map_on_image(result, np.ascontiguousarray(rows.reshape(len(rows), -1), np.float32), filter, fill, pixels)
+    picture = _core.map_on_image(
+        result, np.ascontiguousarray(rows.reshape(len(rows), -1), np.float32), filter, fill, pixels
+    )
     return picture.reshape(*picture.shape[:2], *rows.shape[1:])
 
 
