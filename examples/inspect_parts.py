@@ -160,9 +160,9 @@ def inspect(
     return [distances(one, memory) for one in rest], limit, results[len(good) :]
 
 
-def show(pixels: Pixels, result: ne.Result, of_tokens: Array, path: Path) -> None:
-    """The part, and beside it the distances over it."""
-    over = overlay(pixels, result.on_image(of_tokens))
+def show(pixels: Pixels, result: ne.Result, of_tokens: Array, limit: float, path: Path) -> None:
+    """The part, and beside it the distances over it: from dark, half the limit, to bright, half as much again as it."""
+    over = overlay(pixels, result.on_image(of_tokens), (0.5 * limit, 1.5 * limit))
     Image.fromarray(np.concatenate([pixels, over], axis=1)).save(path)
 
 
@@ -177,7 +177,7 @@ def drawn_parts(session: ne.Session, manifest: Manifest, folder: Path, count: in
     bad = np.array([bool(kind) for kind in kinds])
     maps = [result.on_image(one) for result, one in zip(results, found, strict=True)]
     for place in range(len(DEFECTS) + 1):
-        show(test[place].pixels, results[place], found[place], folder / f"{kinds[place] or 'good'}.png")
+        show(test[place].pixels, results[place], found[place], limit, folder / f"{kinds[place] or 'good'}.png")
     return {
         "images": auroc(scores, bad),
         "pixels": auroc(
@@ -194,7 +194,7 @@ def own_parts(session: ne.Session, manifest: Manifest, good: Path, test: Path, f
     found, limit, results = inspect(session, manifest, sorted(path for path in good.iterdir() if path.is_file()), paths)
     for path, result, one in zip(paths, results, found, strict=True):
         print(f"{'pass' if score(one) <= limit else 'FAIL'}  {score(one):.3f} (limit {limit:.3f})  {path.name}")
-        show(upright(path), result, one, folder / f"{path.stem}.png")
+        show(upright(path), result, one, limit, folder / f"{path.stem}.png")
 
 
 def upright(path: Path) -> Pixels:

@@ -154,6 +154,8 @@ def test_colours_follow_the_values_and_no_data_is_dark() -> None:
     bright = picture.sum(-1)[0]
     assert bright[3] < bright[0] < bright[1] < bright[2]
     assert picture[0, 3].tolist() == [30, 30, 30]
+    scaled = overlay(rgb, np.array([[-5.0, 0.0, 2.0, 9.0]], np.float32), (0.0, 2.0)).astype(int)
+    assert scaled[0].tolist() == [picture[0, i].tolist() for i in (0, 0, 2, 2)]
     flat: npt.NDArray[np.float32] = np.full((1, 4), 3.0, np.float32)
     assert (overlay(rgb, flat) == overlay(rgb, flat)[0, 0]).all()
     assert (overlay(rgb, np.full((1, 4), np.nan)) == 30).all()

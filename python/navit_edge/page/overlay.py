@@ -15,16 +15,19 @@ _TOP = 99.5
 _NO_DATA = 0.3
 
 
-def overlay(rgb: npt.NDArray[np.uint8], values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+def overlay(
+    rgb: npt.NDArray[np.uint8], values: npt.NDArray[np.floating], span: tuple[float, float] | None = None
+) -> npt.NDArray[np.uint8]:
     """rgb [height_px, width_px, 3]; values [height_px, width_px], NaN where there is no data -> uint8, as rgb.
 
-    The lowest value has the darkest colour, the 99.5th percentile and all above the brightest.
+    span: the values of the darkest colour and of the brightest; so are those below and above. None: the lowest value,
+        and the 99.5th percentile.
     """
     gray = (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
     known = np.isfinite(values)
     level = np.zeros(values.shape, np.float32)
     if known.any():
-        low, high = float(values[known].min()), float(np.percentile(values[known], _TOP))
+        low, high = span or (float(values[known].min()), float(np.percentile(values[known], _TOP)))
         level[known] = ((values[known] - low) / (high - low)).clip(0, 1) if high > low else 0.0
     place = level * (len(_COLOURS) - 1)
     below = np.minimum(place.astype(np.int32), len(_COLOURS) - 2)
