@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -220,16 +220,18 @@ class PackedModel(nn.Module):
             own: Rotation | None = rotation[index] if isinstance(rotation, list) else rotation
             full = self.windows is None or index in self.windows.full_blocks
             merges = self.merging is not None and index == self.merging.merging.layer
-            looks = self.attention_map is not None and not self.attention_map.pool and index == len(self.blocks) - 1
-            if not merges and not looks:
+            of_block = self.attention_map is not None and self.attention_map.pool is None
+            looks = of_block and index == len(self.blocks) - 1
+            halves = cast(Block, block) if merges or looks else None  # attention by itself
+            if halves is None:
                 tokens = block(tokens, lowering if full else inner, own)
             else:
-                assert isinstance(block, Block)
-                tokens, queries, keys = block.attended(tokens, lowering if full else inner, own)
+                tokens, queries, keys = halves.attended(tokens, lowering if full else inner, own)
             if looks:
                 assert self.attention_map is not None
+                assert halves is not None
                 segments = Segments(segment_ids, positions, images, None if merged is None else merged.sizes)
-                looked = _unmerged(self.attention_map.of_block(block.attention, queries, keys, segments), merged)
+                looked = _unmerged(self.attention_map.of_block(halves.attention, queries, keys, segments), merged)
             if self.merging is not None and merges:
                 given = _merge_inputs(
                     merge_groups,
@@ -243,8 +245,8 @@ class PackedModel(nn.Module):
                 merged = self.merging(tokens, positions, keys, given)
                 tokens, inner = merged.tokens, _lowering_after(given, merged)
                 lowering, segment_ids, positions = inner, given.segment_ids, merged.positions
-            if merges or looks:
-                tokens = block.after_attention(tokens)
+            if halves is not None:
+                tokens = halves.after_attention(tokens)
             if str(index) in self.deepstack:
                 stack.append(self.deepstack[str(index)](tokens, positions, token_grid))
             for name in self.token_parts:

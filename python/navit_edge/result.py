@@ -190,7 +190,7 @@ def _rows_of_map(result: Result, given: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.atleast_1d(given)
     high, wide = given.shape[:2]
     if rows % high == 0 and cols % wide == 0 and rows // high == cols // wide:
-        flat = given.reshape(high * wide, *given.shape[2:])
+        flat: npt.NDArray[Any] = given.reshape(high * wide, *given.shape[2:])
         return flat if result.kept is None or high != rows else flat[result.kept]
     return given
 

@@ -35,7 +35,7 @@ class AttentionMap:
         """query, key [T, H, dh] of the last block -> [T, maps] float32; of several prefix tokens the mean"""
         found = [
             segments.weights(
-                segments.pick(query.flatten(1), segments.rows == -1 - k).unflatten(1, (attention.heads, -1)),
+                segments.pick(query.flatten(1), segments.rows == -1 - k).reshape(-1, *query.shape[1:]),
                 key,
                 attention.scale,
             )

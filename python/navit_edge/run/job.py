@@ -93,8 +93,9 @@ def run_job(
             for item, row, sizing, result in rows:
                 sink.write(row)
                 written += 1
-                for one in watch if result is not None else ():
-                    one(item, result)
+                if result is not None:
+                    for take in watch:
+                        take(item, result)
                 if row.failed:
                     failed += 1
                     first_error = first_error or str(row.record["error"])
