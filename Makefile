@@ -7,6 +7,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
+# What is resolved; single packages, and what is unusual, by pip.
+INSTALL := $(PY) scripts/install_packages.py
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # Hundreds of processes of the tests import PyTorch; without its bytecode on disk each compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,6 +30,8 @@ CXX := c++
 endif
 export CXX
 export CCACHE_DIR ?= $(CURDIR)/build/ccache
+# Sources that CMake writes into a build folder are the same in each, and paths below this one are compared as relative.
+export CCACHE_BASEDIR ?= $(CURDIR)
 # Empty is as good as undefined: what `make test` gives to the makes that it starts is from before there was one.
 ifeq ($(CMAKE_CXX_COMPILER_LAUNCHER),)
 export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v "$(CURDIR)/$(VENV)/bin/ccache" || command -v ccache)
@@ -183,7 +187,7 @@ $(VENV)/bin/python: | check-tools
 
 # What compiles; again where the lists change. Python compiles what is imported when it is, a tenth of what pip would compile.
 $(VENV)/.build-packages: constraints.txt requirements-build.txt requirements-jpeg.txt | $(VENV)/bin/python
-	$(PIP) install --no-compile -r requirements-build.txt
+	$(INSTALL) -r requirements-build.txt
 	$(PIP) install --no-compile --no-deps --ignore-requires-python -r requirements-jpeg.txt
 	touch $@
 
@@ -195,8 +199,8 @@ $(VENV)/.demo-installed: requirements-demo.txt $(VENV)/.build-packages $(SOURCES
 # Development tools and third-party packages.
 $(VENV)/.packages: constraints.txt requirements-dev.txt requirements-demo.txt requirements-build.txt requirements-headers.txt
 $(VENV)/.packages: requirements-oracles.txt $(VENV)/.build-packages
-	$(PIP) install --no-compile $$($(PY) scripts/torch_index.py) -r requirements-dev.txt
-	$(PIP) install --no-compile --no-deps -r requirements-headers.txt -r requirements-oracles.txt
+	$(INSTALL) $$($(PY) scripts/torch_index.py) -r requirements-dev.txt
+	$(INSTALL) --no-deps -r requirements-headers.txt -r requirements-oracles.txt
 	touch $@
 
 # The package itself, editable; compiled again where a native source changes.

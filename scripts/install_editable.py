@@ -19,6 +19,7 @@ from typing import IO
 import torch_index
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-compile"]
+PACKAGES = [sys.executable, str(Path(__file__).with_name("install_packages.py"))]
 EDITABLE = [
     "--verbose",
     "--no-build-isolation",
@@ -41,8 +42,8 @@ def main() -> int:
     if len(sys.argv) > 2:
         print(f"installing the packages of {sys.argv[2]} at the same time; log: {packages_log}", flush=True)
         with packages_log.open("wb") as file:
-            command = [*PIP, "--no-warn-conflicts", *torch_index.options(torch_index.CPU_INDEX).split()]
-            others = subprocess.Popen([*command, "-r", sys.argv[2]], stdout=file, stderr=subprocess.STDOUT)
+            command = [*PACKAGES, *torch_index.options(torch_index.CPU_INDEX).split(), "-r", sys.argv[2]]
+            others = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
         code = install(log)
         if others is not None:
