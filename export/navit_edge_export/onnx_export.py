@@ -24,7 +24,7 @@ from navit_edge.bundle.manifest import (
     Model,
     Preprocess,
     Sizing,
-    for_processor,
+    for_pixels,
 )
 from navit_edge.bundle.merging import MOST_GROUP, Merging, parse_merging
 from navit_edge.errors import InvalidInputError
@@ -33,6 +33,7 @@ from navit_edge.token_parts import layers_of
 from navit_edge.verify.verify import TOLERANCES
 from navit_edge.vocabulary import (
     ALPHA_RULES,
+    DECODES,
     FILTERS,
     ICC_RULES,
     LOWERINGS,
@@ -41,6 +42,7 @@ from navit_edge.vocabulary import (
     PROCESSORS,
     WHITE,
     AlphaRule,
+    Decode,
     Filter,
     Icc,
     Lowering,
@@ -86,6 +88,7 @@ def export_bundle(
     background: tuple[int, int, int] = WHITE,
     orientation: Orientation = "apply",
     icc: Icc = "ignore",
+    decode: Decode = "exact",
     outputs: Sequence[str] | None = None,
     lowerings: Sequence[str] = DEFAULT_LOWERINGS,
     text: ImportedText | None = None,
@@ -112,6 +115,8 @@ def export_bundle(
         "as-decoded": only as their decoder does by itself.
     icc: "srgb": image files with a colour profile are converted to sRGB; "ignore": read as they are, as training
         loaders do.
+    decode: "scaled": JPEG files that are made smaller are decoded at a part of their sides, unless a session says
+        otherwise (docs/inputs.md); the bundle then needs this version or a later one. "exact": all of their pixels.
     outputs: Some of what ``model.outputs()`` names ("logits", "embedding", "tokens", "projected", "deepstack"),
         "tokens@0,3", of blocks, from 0, before the final norm, which lie beside "tokens" in that output
         (``navit_edge.token_parts``), and "attention_map" or "attention_map@heads", how much the attention behind the
@@ -149,6 +154,7 @@ def export_bundle(
     _check_background(background)
     _check_word("orientation", orientation, ORIENTATIONS)
     _check_word("icc", icc, ICC_RULES)
+    _check_word("decode", decode, DECODES)
     report = progress or (lambda what, done, total: None)
     steps = len(wanted) + 2 + (text is not None)
     with publish.staged_bundle(out, overwrite=overwrite) as staging:
@@ -208,7 +214,7 @@ def export_bundle(
             labels=tuple(labels or ()),
             tolerances=TOLERANCES,
         )
-        manifest = for_processor(manifest, processor)
+        manifest = for_pixels(manifest, processor, decode)
         manifest = msgspec.structs.replace(manifest, golden=golden_images(manifest.preprocess, model.frames))
         if tower is not None:
             manifest = msgspec.structs.replace(manifest, schema_minor=TEXT_SCHEMA_MINOR, text=tower)

@@ -344,7 +344,7 @@ class Session:
         queue_bytes: int,
         decoders: int,
         decode_bytes: int,
-        decode: str,
+        decode: str | None,
         cache_bytes: int,
         max_memory_bytes: int,
         aging_us: float,

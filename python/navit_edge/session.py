@@ -170,8 +170,8 @@ class Session(Submitting):
         #: What the last ``run`` did: {"packs": [...], "most_in_flight": ..., "total_us": ..., "predicted_us": ...,
         #: "cost_measured": ..., "decode": {"jpeg": "exact"}}; of each pack also the engine, the device (its index) and
         #: the slot that ran it.
-        self.last_report: dict[str, Any] = {"packs": [], "most_in_flight": 0, "total_us": 0.0, "predicted_us": 0.0,
-                                            "cost_measured": False, "decode": {"jpeg": decoding.jpeg}}  # fmt: skip
+        self.last_report: dict[str, Any] = {"packs": [], "most_in_flight": 0, "total_us": 0.0, "predicted_us": 0.0}
+        self.last_report |= {"cost_measured": False, "decode": {"jpeg": self._decoder.recorded.decode}}
         self._budgets_seen: set[int] = set()
         self._warned: set[str] = set()
 
@@ -228,7 +228,7 @@ class Session(Submitting):
         contents = [one.content if isinstance(one, Given) else None for one in given] if look else []
         spent_us = (time.perf_counter() - began) * 1e6  # decoding: a latency target counts it
         results, self.last_report = self._core.run(pixels, progress, chosen, contents, spent_us)
-        self.last_report["decode"] = {"jpeg": self._decoder.options.jpeg}
+        self.last_report["decode"] = {"jpeg": self._decoder.recorded.decode}
         self._warn_of_fallbacks()
         _say_what_decoding_did(results, given)
         for index, refusal in refused.items():

@@ -40,6 +40,13 @@ def test_export_makes_a_bundle_from_a_size_and_a_config(tmp_path: Path) -> None:
     assert "token-cap (max_tokens 64, upscale True)" in invoke("inspect", bundle).stdout.replace("\n", " ")
     assert [graph.lowering for graph in manifest.graphs] == ["masked", "padded"]
 
+    scaled = tmp_path / "scaled.navit"
+    result = invoke("export", *options, "--decode", "scaled", "-o", scaled)
+    assert result.exit_code == 0, result.stderr
+    assert "decode scaled --decode" in words(result.stderr)
+    recorded = manifests.load(scaled)
+    assert (recorded.schema_version, recorded.preprocess.decode) == (2, "scaled")
+
     again = invoke("export", *options, "-o", bundle)
     assert again.exit_code == 1
     assert "exists" in again.stderr

@@ -12,7 +12,7 @@ from command_line import invoke, words
 
 import navit_edge as ne
 from navit_edge.bundle import manifest as manifests
-from navit_edge.bundle.manifest import for_processor, processor_of
+from navit_edge.bundle.manifest import for_pixels, processor_of
 from navit_edge.cli.preprocessing_output import preprocessing_of
 from navit_edge.verify import golden
 from navit_edge_export.model import NaViTConfig
@@ -44,10 +44,10 @@ def test_torchvisions_pixels_need_schema_2_which_earlier_versions_refuse(bundle:
 
 def test_pillows_pixels_are_written_as_ever_and_timms_need_schema_1_1(bundle: Path) -> None:
     plain = msgspec.structs.replace(manifests.load(bundle), schema_version=1)
-    pillow = for_processor(plain, "pillow")
+    pillow = for_pixels(plain, "pillow", "exact")
     assert (pillow.schema_version, pillow.schema_minor, pillow.preprocess.processor) == (1, *2 * (msgspec.UNSET,))
     assert b"processor" not in manifests.check(pillow, source="x")
-    timm = for_processor(plain, "timm")
+    timm = for_pixels(plain, "timm", "exact")
     assert (timm.schema_version, timm.schema_minor, timm.preprocess.processor) == (1, 1, "timm")
     manifests.check(timm, source="x")
 
@@ -55,7 +55,7 @@ def test_pillows_pixels_are_written_as_ever_and_timms_need_schema_1_1(bundle: Pa
 def test_the_golden_images_are_torchs_and_the_runtime_makes_the_same_bytes(bundle: Path) -> None:
     manifest = manifests.load(bundle)
     assert golden.mismatches(manifest, manifest.golden) == []
-    by_pillow = for_processor(msgspec.structs.replace(manifest, schema_version=1), "pillow")
+    by_pillow = for_pixels(msgspec.structs.replace(manifest, schema_version=1), "pillow", "exact")
     assert golden.mismatches(by_pillow, manifest.golden)  # the hashes tell the processors apart
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from test_decode_jpeg import cases, oriented
 
 import navit_edge as ne
 from navit_edge import _core
+from navit_edge.bundle import manifest as manifests
 from navit_edge.decode import DecodeOptions, Decoder, jpeg
 from navit_edge.decode.deferred import Deferred
 from navit_edge.pixels import given_by
@@ -182,6 +184,22 @@ def test_a_scaled_session_says_so_and_comes_close(tiny_bundle: Path) -> None:
     with ne.Session(tiny_bundle, precision="fp32") as session:
         assert session.engine_report["decode"]["jpeg"] == "exact"
         assert session.run([data])[0].decoding == ""
+
+
+def test_a_bundle_says_how_files_are_decoded_and_a_session_may_say_otherwise(bundle_copy: Path) -> None:
+    manifests.save(manifests.for_pixels(manifests.load(bundle_copy), "pillow", "scaled"), bundle_copy)
+    assert json.loads((bundle_copy / "manifest.json").read_text())["schema_version"] == 2
+    data = encoded("JPEG", picture(900, 1200), quality=90)
+    with ne.Session(bundle_copy, precision="fp32") as session:
+        assert session.engine_report["decode"]["jpeg"] == "scaled"
+        results = [session.run([data])[0], session.submit(data).result(60), next(session.stream([data]))]
+        assert session.last_report["decode"] == {"jpeg": "scaled"}
+        assert all(result.decoding.startswith("decoded at 1/") for result in results)
+    with ne.Session(bundle_copy, precision="fp32", decode="exact") as session:
+        assert session.engine_report["decode"]["jpeg"] == "exact"
+        exact = [session.run([data])[0], session.submit(data).result(60)]
+        assert [result.decoding for result in exact] == ["", ""]
+    assert not np.array_equal(exact[0].logits, results[0].logits)
 
 
 @pytest.mark.parametrize("decode", ["fast", 3, "Scaled"])

@@ -220,6 +220,33 @@ def test_images_of_a_folder_are_judged_and_what_was_left_out_is_said(bundle: Pat
         verify(bundle, images=tmp_path / "empty")
 
 
+def test_what_a_scaled_decode_changes_is_measured_and_kept(bundle: Path, tmp_path: Path) -> None:
+    manifests.save(manifests.for_pixels(manifests.load(bundle), "pillow", "scaled"), bundle)
+    certificate = verify(bundle)
+    assert certificate.broken == []
+    (one,) = certificate.engines
+    assert set(one.scaled) == {"logits", "embedding"}
+    assert all(apart.max_abs > 0 and 0.99 < apart.least_cosine < 1 for apart in one.scaled.values())
+    kept = msgspec.json.decode((bundle / "reports" / "parity.json").read_bytes(), type=Certificate)
+    assert kept.engines[0].scaled == one.scaled
+    assert verify(bundle, decode=ne.DecodeOptions(jpeg="exact")).engines[0].scaled == {}
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(6)
+    for index in range(3):
+        noise = rng.integers(0, 256, (2000, 2600, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{index}.jpg", quality=95)
+        Image.fromarray(noise[:100, :100]).save(folder / f"{index}.png")
+    of_noise = verify(bundle, images=folder)  # all of it lies in the frequencies that are left out
+    (check,) = [check for check in of_noise.engines[0].checks if check.name.startswith("logits: least cosine, decoded")]
+    assert "3 of 6 files" in check.found
+    for file in folder.glob("*.jpg"):
+        file.unlink()
+    (found,) = verify(bundle, images=folder).broken
+    assert "none of 3 files is decoded so" in found
+
+
 def test_an_image_that_the_bundle_refuses_is_named_and_the_rest_is_judged(bundle: Path, tmp_path: Path) -> None:
     """transformers' smart_resize takes aspects up to 200."""
     sizing = Sizing(rule="smart-resize", merge=2, min_pixels=1024, max_pixels=256 * 256)

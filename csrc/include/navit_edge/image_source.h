@@ -24,7 +24,7 @@ struct DecodeTarget {
   /// What an upright image of this size may be resized to while it is decoded; none: give all of its pixels. As
   /// Session::resized_size under the image's policy.
   std::function<std::optional<Size>(Size)> resized_size;
-  Decode decode = Decode::kExact;
+  Decode decode = Decode::kExact;  // of the session, or of the bundle
 };
 
 /// One image file, or whatever else becomes pixels; for formats that jpeg_source does not take derive one of your own.

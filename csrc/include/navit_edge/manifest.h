@@ -150,6 +150,7 @@ struct PreprocessSpec {
   // from a decoder of their own does it there.
   Orientation orientation = Orientation::kAsDecoded;
   Icc icc = Icc::kIgnore;
+  Decode decode = Decode::kExact;
 };
 
 struct FileSpec {

@@ -93,7 +93,7 @@ typedef struct navit_edge_c_options {
   int32_t decoders;          /* that decode submitted files; 0: as many as keep the engine busy */
   int32_t reserved;          /* 0 */
   uint64_t decode_bytes;     /* of pixels that they hold; 0: 256 MiB; UINT64_MAX: no limit */
-  const char* decode;        /* "exact" | "scaled"; NULL: "exact" */
+  const char* decode;        /* "exact" | "scaled"; NULL: as the bundle says */
 } navit_edge_c_options;
 
 /* Pixels of one 8-bit image, (row, column, channel) order. In an array, images lie images[0].struct_size apart. */

@@ -45,7 +45,7 @@ struct SessionOptions {
   /// Most bytes of pixels that they hold, from before they are decoded until a pack has read them. One image is always
   /// let in. 0: no limit.
   std::uint64_t decode_bytes = std::uint64_t{256} << 20;
-  Decode decode = Decode::kExact;  // of what they decode
+  std::optional<Decode> decode;  // of what they decode; none: as the bundle says
   /// Results are remembered, and an image whose pixels were seen before gets them again, as long as they take no more
   /// than so many bytes (docs/cache.md). 0: none are.
   std::uint64_t cache_bytes = 0;

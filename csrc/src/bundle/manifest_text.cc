@@ -83,6 +83,15 @@ ModelSpec read_model(const JsonReader& json, const JsonReader& manifest_json) {
   return model;
 }
 
+/// A field of schema 2: a reader of an earlier version would give the model other pixels.
+Decode read_decode(const JsonReader& json, const JsonReader& manifest_json) {
+  const auto decode = json.word<Decode>();
+  if (manifest_json.at("schema_version").integer(kLeastInteger, kMostInteger) < 2) {
+    json.fail("a schema_version of 2 beside it: schema 1 has no such field");
+  }
+  return decode;
+}
+
 /// A field of schema 1.1. What changes pixels makes the bundle one of schema 2: a reader of an earlier version must not
 /// pass over it.
 Processor read_processor(const JsonReader& json, const JsonReader& manifest_json, Filter filter) {
@@ -102,7 +111,7 @@ Processor read_processor(const JsonReader& json, const JsonReader& manifest_json
 PreprocessSpec read_preprocess(const JsonReader& manifest_json) {
   const JsonReader json = manifest_json.at("preprocess");
   json.only({"sizing", "filter", "processor", "patch_px", "channels", "mean", "std", "alpha", "background",
-             "orientation", "icc"});
+             "orientation", "icc", "decode"});
   PreprocessSpec preprocess;
   preprocess.filter = json.at("filter").word<Filter>();
   if (json.has("processor")) {
@@ -119,6 +128,7 @@ PreprocessSpec read_preprocess(const JsonReader& manifest_json) {
   if (json.has("alpha")) preprocess.alpha = json.at("alpha").word<Alpha>();
   if (json.has("orientation")) preprocess.orientation = json.at("orientation").word<Orientation>();
   if (json.has("icc")) preprocess.icc = json.at("icc").word<Icc>();
+  if (json.has("decode")) preprocess.decode = read_decode(json.at("decode"), manifest_json);
   if (json.has("background")) preprocess.background = json.at("background").colour();
   return preprocess;
 }

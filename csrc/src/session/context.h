@@ -27,6 +27,8 @@ struct SessionContext {
   /// OverBudget. Returns what Sizer::size does.
   double size_image(const ImageView& image, std::uint64_t index, const Policy& policy, const Load& load,
                     Result& result) const;
+  /// How files are decoded: by the options, or else as the bundle says.
+  [[nodiscard]] Decode decode() const noexcept { return options.decode.value_or(manifest.preprocess.decode); }
   /// As Session::resized_size.
   [[nodiscard]] std::optional<Size> resized_size(Size image, const Policy& policy) const;
 

@@ -92,7 +92,7 @@ void Decoding::decode(File& file, const Turn& turn, Decoded& decoded) const {
   const Policy& policy = context_->policy_of(decoded.options.policy);
   SessionMemory* const memory = memory_->has_value() ? &**memory_ : nullptr;
   DecodeTarget target{context_->sizer.preprocess(), [&](Size image) { return context_->resized_size(image, policy); },
-                      context_->options.decode};
+                      context_->decode()};
   if (memory != nullptr) target.resized_size = [](Size) { return std::nullopt; };  // a result is remembered by pixels
   if (memory != nullptr) {
     if (const auto digest = file.source->digest()) decoded.options.content = Content{*digest, ""};

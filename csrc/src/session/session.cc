@@ -133,7 +133,7 @@ std::string Session::engine_report() const {
   const bool one_of_cpu = context.on_cpu && context.options.devices.empty() && context.options.threads == 0;
   return with_choice(core.report(), {context.cpu, context.threads, context.options.threads, one_of_cpu,
                                      context.choice.engine.id, context.choice.candidates.back().detail,
-                                     std::string(word_of(context.options.decode)), context.decoders});
+                                     std::string(word_of(context.decode())), context.decoders});
 }
 
 Metrics Session::metrics() const { return opened(impl_).use().metrics(); }

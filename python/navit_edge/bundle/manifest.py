@@ -17,7 +17,18 @@ from navit_edge.bundle.merging import Merging, extent_of
 from navit_edge.bundle.sizing_rule import Sizing as Sizing
 from navit_edge.errors import BundleError
 from navit_edge.options import as_json
-from navit_edge.vocabulary import WHITE, AlphaRule, Filter, Icc, Lowering, Orientation, Processor, Scores, Strategy
+from navit_edge.vocabulary import (
+    WHITE,
+    AlphaRule,
+    Decode,
+    Filter,
+    Icc,
+    Lowering,
+    Orientation,
+    Processor,
+    Scores,
+    Strategy,
+)
 
 #: What this version reads and writes: docs/compatibility.md says what raises which.
 SCHEMA_VERSIONS = (1, 2, 3)
@@ -149,6 +160,7 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True):
     orientation: Orientation = "as-decoded"
     icc: Icc = "ignore"
     processor: Processor | msgspec.UnsetType = msgspec.UNSET  # whose pixels they are; not written: "pillow"
+    decode: Decode | msgspec.UnsetType = msgspec.UNSET  # of JPEG files that are made smaller; not written: "exact"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,17 +254,23 @@ def processor_of(preprocess: Preprocess) -> Processor:
     return "pillow" if preprocess.processor is msgspec.UNSET else preprocess.processor
 
 
-def for_processor(manifest: Manifest, processor: Processor) -> Manifest:
+def decode_of(preprocess: Preprocess) -> Decode:
+    """How JPEG files that are made smaller are decoded, if a session does not say."""
+    return "exact" if preprocess.decode is msgspec.UNSET else preprocess.decode
+
+
+def for_pixels(manifest: Manifest, processor: Processor, decode: Decode) -> Manifest:
     """The manifest of a bundle with pixels of ``processor``, of the lowest schema that has them and the sizing rule.
 
-    Readers of schema 1 resize as Pillow does, so that other pixels need schema 2.
+    Readers of schema 1 decode all of a file and resize as Pillow does, so that other pixels need schema 2.
     """
     said: Processor | msgspec.UnsetType = msgspec.UNSET if processor == "pillow" else processor
-    preprocess = msgspec.structs.replace(manifest.preprocess, processor=said)
+    way: Decode | msgspec.UnsetType = msgspec.UNSET if decode == "exact" else decode
+    preprocess = msgspec.structs.replace(manifest.preprocess, processor=said, decode=way)
     sizing = preprocess.sizing
     later_fields = (sizing.rule == "longest-side" and sizing.merge > 0) or sizing.enlarge != "off"
     later_rule = sizing.rule in _RULES_OF_SCHEMA_2 or later_fields
-    if processor == "torchvision" or later_rule:
+    if processor == "torchvision" or decode == "scaled" or later_rule:
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_version=2)
     if processor == "timm":
         return msgspec.structs.replace(manifest, preprocess=preprocess, schema_minor=1)

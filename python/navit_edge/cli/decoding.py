@@ -10,7 +10,7 @@ import typer
 from navit_edge.cli.option_group import option_group
 from navit_edge.decode import FORMATS, DecodeOptions
 from navit_edge.errors import InvalidInputError
-from navit_edge.vocabulary import Icc, Orientation
+from navit_edge.vocabulary import Decode, Icc, Orientation
 
 R = TypeVar("R")
 
@@ -30,6 +30,14 @@ def _options(
         Icc | None,
         typer.Option(
             help="Convert images with a colour profile to sRGB, or ignore the profile.",
+            show_default="the bundle's",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    decode: Annotated[
+        Decode | None,
+        typer.Option(
+            help="Decode JPEG files exactly, or, where they are made smaller, at a part of their sides: other pixels.",
             show_default="the bundle's",
             rich_help_panel=_PANEL,
         ),
@@ -70,6 +78,7 @@ def _options(
             formats=(*FORMATS, *further),
             orientation=orientation,
             icc=icc,
+            jpeg=decode,
             max_pixels=max_pixels,
             max_file_bytes=max_file_bytes,
         )

@@ -25,7 +25,7 @@ from navit_edge.cli.text_classes import TextClasses, text_classes
 from navit_edge.errors import InvalidInputError, import_or_explain
 from navit_edge.text import shown
 from navit_edge.token_parts import parse_outputs
-from navit_edge.vocabulary import PROCESSOR_FILTERS, WHITE, AlphaRule, Filter, Icc, Orientation, Processor
+from navit_edge.vocabulary import PROCESSOR_FILTERS, WHITE, AlphaRule, Decode, Filter, Icc, Orientation, Processor
 
 if TYPE_CHECKING:
     from navit_edge.bundle.sizing_rule import Sizing
@@ -132,6 +132,12 @@ def export(
     icc: Annotated[
         Icc, typer.Option(help="Ignore the colour profile of image files, or convert them to sRGB.")
     ] = "ignore",
+    decode: Annotated[
+        Decode,
+        typer.Option(
+            help="Decode JPEG files exactly, or, where they are made smaller, at a part of their sides: other pixels."
+        ),
+    ] = "exact",
     frames: Annotated[
         int,
         typer.Option(
@@ -227,6 +233,7 @@ def export(
         "alpha": alpha is not None,
         "orientation": orientation is not None,
         "icc": icc != "ignore",
+        "decode": decode != "exact",
         "sizing": sizing is not None,
         "max-tokens": max_tokens is not None,
     }
@@ -252,6 +259,7 @@ def export(
             background=background,
             orientation=orientation or own.orientation,
             icc=icc,
+            decode=decode,
             outputs=parse_outputs(outputs) if outputs else None,
             lowerings=tuple(name.strip() for name in lowerings.split(",")) if lowerings else DEFAULT_LOWERINGS,
             merge=merge,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 #: Fields whose sources the manifest keeps, in the order in which they are printed.
-_FIELDS = ("sizing", "filter", "mean", "std", "alpha", "orientation", "icc")
+_FIELDS = ("sizing", "filter", "mean", "std", "alpha", "orientation", "icc", "decode")
 
 
 def sources_of(own: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
@@ -22,7 +22,7 @@ def sources_of(own: Mapping[str, str], given: Collection[str]) -> dict[str, str]
     default = "default of export"
     if not own:  # no checkpoint
         own = {"mean": "the model's config", "std": "the model's config"}
-    found = {name: own.get(name, default) for name in _FIELDS} | {"icc": default}
+    found = {name: own.get(name, default) for name in _FIELDS} | {"icc": default, "decode": default}
     if "max-tokens" in given:
         found["sizing"] += "; --max-tokens"
     return found | {name: f"--{name}" for name in given if name in _FIELDS}
@@ -30,7 +30,7 @@ def sources_of(own: Mapping[str, str], given: Collection[str]) -> dict[str, str]
 
 def preprocessing_of(manifest: Manifest) -> dict[str, dict[str, str]]:
     """Field -> its "value" and where it came "from" ("" if the bundle does not say), for people."""
-    from navit_edge.bundle.manifest import SOURCE_PREFIX, processor_of
+    from navit_edge.bundle.manifest import SOURCE_PREFIX, decode_of, processor_of
     from navit_edge.bundle.sizing_rule import describe
 
     pre = manifest.preprocess
@@ -43,6 +43,7 @@ def preprocessing_of(manifest: Manifest) -> dict[str, dict[str, str]]:
         "alpha": pre.alpha if pre.alpha != "composite" else f"composite over {', '.join(map(str, pre.background))}",
         "orientation": pre.orientation,
         "icc": pre.icc,
+        "decode": decode_of(pre),
     }
     found = manifest.created_by
     return {name: {"value": value, "from": found.get(SOURCE_PREFIX + name, "")} for name, value in values.items()}

@@ -404,7 +404,7 @@ def run(
 
 def _decoding_of(decode: DecodeOptions) -> dict[str, str]:
     """What of decoding changes results, where it is not the bundle's own."""
-    said = {"orientation": decode.orientation, "icc": decode.icc}
+    said = {"orientation": decode.orientation, "icc": decode.icc, "decode": decode.jpeg}
     return {name: value for name, value in said.items() if value is not None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from navit_edge.tables import Column, number, print_table, text
 if TYPE_CHECKING:
     from navit_edge.verify import Certificate, EngineCertificate
     from navit_edge.verify.certificate import Check
+    from navit_edge.verify.compare import Distance
 
 
 @command
@@ -162,7 +163,17 @@ def _print_engine(one: EngineCertificate) -> None:
     console = out_console()
     console.print(f"{one.engine} on {one.device}", style="bold", markup=False, soft_wrap=True)
     console.print(f"{one.images}; reference: {one.reference}", markup=False, soft_wrap=True)
-    if one.distances:
+    _print_distances("output", one.distances)
+    _print_distances("scaled decode, to exact", one.scaled)
+    _print_checks(one.checks)
+    if one.worst_layer is not None:
+        worst = one.worst_layer
+        console.print(f"worst layer: {worst.words} ({worst.relative:.1e})", style="red", markup=False, soft_wrap=True)
+
+
+def _print_distances(head: str, distances: Mapping[str, Distance]) -> None:
+    console = out_console()
+    if distances:
         figures = ("least\ncosine", "mean\ncosine", "max abs", "of the\nlargest value", "same\nclass")
         rows = [
             (
@@ -173,11 +184,7 @@ def _print_engine(one: EngineCertificate) -> None:
                 f"{found.relative:.1e}",
                 "" if found.top1_agreement is None else f"{found.top1_agreement:.0%}",
             )
-            for name, found in one.distances.items()
+            for name, found in distances.items()
         ]
-        print_table(console, "", [Column("output"), *map(number, figures)], rows)
+        print_table(console, "", [Column(head), *map(number, figures)], rows)
         console.print()
-    _print_checks(one.checks)
-    if one.worst_layer is not None:
-        worst = one.worst_layer
-        console.print(f"worst layer: {worst.words} ({worst.relative:.1e})", style="red", markup=False, soft_wrap=True)

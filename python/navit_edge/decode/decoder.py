@@ -37,7 +37,10 @@ class Decoder:
         self.resizing: jpeg.Resizing | None = None
         says = recorded or Recorded()
         self.recorded = replace(
-            says, orientation=self.options.orientation or says.orientation, icc=self.options.icc or says.icc
+            says,
+            orientation=self.options.orientation or says.orientation,
+            icc=self.options.icc or says.icc,
+            decode=self.options.jpeg or says.decode,
         )
 
     def toward(self, session: _core.Session, policy: _core.Policy | None) -> Decoder:
@@ -169,7 +172,7 @@ class Opened:
         """How the core decodes it; None: Pillow does."""
         with refusals(self._name):
             decoder = self._decoder
-            return jpeg.plan(self._image, decoder.recorded, decoder.resizing, decoder.options.jpeg)
+            return jpeg.plan(self._image, decoder.recorded, decoder.resizing, decoder.recorded.decode)
 
     @property
     def has_frames(self) -> bool:

@@ -21,15 +21,19 @@ class Recorded:
 
     orientation: Orientation = "apply"
     icc: Icc = "ignore"
+    decode: Decode = "exact"
     alpha: AlphaRule = "drop"
     background: tuple[int, int, int] = WHITE
 
     @staticmethod
     def of(preprocess: Preprocess) -> Recorded:
         """That of a manifest, which has been checked."""
+        from navit_edge.bundle.manifest import decode_of
+
         return Recorded(
             orientation=preprocess.orientation,
             icc=preprocess.icc,
+            decode=decode_of(preprocess),
             alpha=preprocess.alpha,
             background=preprocess.background,
         )
@@ -46,7 +50,8 @@ class DecodeOptions:
     icc: "srgb" converts images with an ICC profile to sRGB; "ignore" reads their values as they are. None: as the
         bundle says.
     jpeg: "exact" decodes all of a JPEG file's pixels; "scaled", for a session, only as many of its frequencies as give
-        at least twice the sides that it is resized to: faster, and other pixels (docs/inputs.md).
+        at least twice the sides that it is resized to: faster, and other pixels (docs/inputs.md). None: as the bundle
+        says.
     max_pixels: most pixels of an image, checked by its header before memory is taken for them.
     max_file_bytes: most bytes of an image file.
     max_frames: most frames of a file, if its header says how many there are.
@@ -60,7 +65,7 @@ class DecodeOptions:
     formats: tuple[str, ...] = FORMATS
     orientation: Orientation | None = None
     icc: Icc | None = None
-    jpeg: Decode = "exact"
+    jpeg: Decode | None = None
     max_pixels: int = 1 << 28
     max_file_bytes: int = 1 << 30
     max_frames: int = 100_000
@@ -69,12 +74,10 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", checked_formats(self.formats))
-        for name, known in (("orientation", ORIENTATIONS), ("icc", ICC_RULES)):
+        for name, known in (("orientation", ORIENTATIONS), ("icc", ICC_RULES), ("jpeg", DECODES)):
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise InvalidInputError(f"{name} is {value!r}; expected one of {', '.join(known)}, or None")
-        if self.jpeg not in DECODES:
-            raise InvalidInputError(f"jpeg is {self.jpeg!r}; expected one of {', '.join(DECODES)}")
         for name in ("max_pixels", "max_file_bytes", "max_frames", "max_bytes_in_flight", "max_run_bytes"):
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
 

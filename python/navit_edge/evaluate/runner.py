@@ -173,6 +173,7 @@ class _Evaluation:
             overflow=request.overflow,
             orientation=request.decode.orientation or "",
             icc=request.decode.icc or "",
+            decode=request.decode.jpeg or "",
         )
 
     def run(self, folder: Path | None, *, resume: bool, overwrite: bool) -> Report:

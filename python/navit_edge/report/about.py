@@ -10,6 +10,8 @@ from navit_edge.page.elements import tag
 from navit_edge.report.content import BundleReport, EngineFacts, Missing, ModelFacts, Use
 from navit_edge.report.parts import Place, bytes_text, count_text, date_text, facts, table, words
 
+_DECODED = {"exact": "exactly", "scaled": "at a part of their sides"}
+
 
 def model_section(model: ModelFacts, place: Place) -> Element:
     prefix = f", {count_text(model.prefix_tokens, 'prefix token')}" if model.prefix_tokens else ""
@@ -31,6 +33,7 @@ def model_section(model: ModelFacts, place: Place) -> Element:
         ("their standard deviation", ", ".join(f"{value:g}" for value in model.std), "std"),
         ("orientation of photographs", model.orientation, "orientation"),
         ("colour profiles", model.icc, "icc"),
+        ("JPEG files that are made smaller", f"decoded {_DECODED[model.decode]}", "decode"),
         ("transparency", model.alpha, "alpha"),
     ]
     sources = [(name, value, model.sources.get(key, "")) for name, value, key in settings]

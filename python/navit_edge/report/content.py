@@ -38,6 +38,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     processor: str
     orientation: str
     icc: str
+    decode: str
     alpha: str
     outputs: tuple[TensorSpec, ...]
     labels: int

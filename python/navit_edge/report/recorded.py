@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from navit_edge.bundle import hashing, sizing_rule
-from navit_edge.bundle.manifest import SOURCE_PREFIX, Engine, Manifest, TextTower, processor_of
+from navit_edge.bundle.manifest import SOURCE_PREFIX, Engine, Manifest, TextTower, decode_of, processor_of
 from navit_edge.compile.report import BuildReport
 from navit_edge.errors import BundleError
 from navit_edge.files import decode_json
@@ -38,6 +38,7 @@ def model_of(manifest: Manifest) -> ModelFacts:
         processor=processor_of(pre),
         orientation=pre.orientation,
         icc=pre.icc,
+        decode=decode_of(pre),
         alpha=pre.alpha,
         outputs=manifest.graphs[0].outputs if manifest.graphs else (),
         labels=len(manifest.labels),

@@ -49,6 +49,7 @@ class EngineCertificate(msgspec.Struct, frozen=True, kw_only=True):
     images: str
     tolerance: Tolerance
     distances: dict[str, Distance] = {}
+    scaled: dict[str, Distance] = {}  # to an exact decode, if files are decoded at a part of their sides
     checks: tuple[Check, ...] = ()
     worst_layer: WorstLayer | None = None
 

@@ -49,14 +49,15 @@ def drawn_images(manifest: Manifest, count: int = DRAWN) -> list[Picture]:
     return images
 
 
-def images_of(folder: Path, decoder: Decoder) -> tuple[list[Picture], list[str]]:
-    """The first images of a folder by name, and why files were left out.
+def images_of(folder: Path, decoder: Decoder) -> tuple[list[Picture], list[Path], list[str]]:
+    """The first images of a folder by name, their files, and why others were left out.
 
     Raises InvalidInputError if the folder holds fewer than two that can be decoded: with one nothing is packed.
     """
     if not folder.is_dir():
         raise InvalidInputError(f"--images {folder}: found no such directory; expected a directory of images")
     images: list[Picture] = []
+    taken: list[Path] = []
     found = image_files([folder], formats=decoder.options.formats)
     files, refused = found.files, found.left_out()
     for index, file in enumerate(files):
@@ -66,12 +67,13 @@ def images_of(folder: Path, decoder: Decoder) -> tuple[list[Picture], list[str]]
             break
         try:
             images.append(Picture(shown(file), load_image(file, decoder)))
+            taken.append(Path(file))
         except NavitEdgeError as error:
             refused.append(str(error))
     if len(images) < 2:
         why = f" ({refused[0]})" if refused else ""
         raise InvalidInputError(f"--images {folder}: found {len(images)} images{why}; expected at least two")
-    return images, refused
+    return images, taken, refused
 
 
 def that_fit(session: Session, pictures: Sequence[Picture]) -> tuple[list[Image], list[Grid], list[str]]:

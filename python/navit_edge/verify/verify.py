@@ -29,8 +29,9 @@ from navit_edge.verify.certificate import Certificate, Check, EngineCertificate,
 from navit_edge.verify.checks import check_engine, check_graphs
 from navit_edge.verify.compare import Distance
 from navit_edge.verify.golden import mismatches
-from navit_edge.verify.images import count_of, drawn_images, images_of, that_fit
+from navit_edge.verify.images import Picture, count_of, drawn_images, images_of, that_fit
 from navit_edge.verify.layers import Subject, Trunk, find_graph, worst_layer
+from navit_edge.verify.scaled import check_scaled, drawn_files
 from navit_edge.verify.texts import TEXTS, TextReference, check_text_engine
 from navit_edge.verify.weights import check_weights
 
@@ -88,7 +89,12 @@ def verify(
     texts = [engine for engine in manifests.text_engines(manifest) if not engines or engine.id in engines]
     wanted = _wanted(bundle, manifest, engines, texts)
     decoder = Decoder(decode, Recorded.of(manifest.preprocess))
-    pictures, refused = (drawn_images(manifest), []) if images is None else images_of(images, decoder)
+    files: list[Path] | None = None
+    refused: list[str] = []
+    if images is None:
+        pictures = drawn_images(manifest)
+    else:
+        pictures, files, refused = images_of(images, decoder)
     source = "drawn" if images is None else "of the given folder"
     for place in (save_inputs, save_outputs):
         if place is not None:
@@ -107,7 +113,8 @@ def verify(
         for engine in wanted:
             step(engine.id, "opening")
             try:
-                session = Session(bundle, engine=engine.id, max_tokens_per_image=_most_patches(manifest, engine))
+                most = _most_patches(manifest, engine)
+                session = Session(bundle, engine=engine.id, max_tokens_per_image=most, decode=decode)
             except BackendError as error:
                 if engines:
                     raise
@@ -121,7 +128,11 @@ def verify(
                 bundle_checks = [_preprocessing(manifest), check_weights(masked)]
                 bundle_checks += check_graphs(references, taken, grids)
             subject = Subject(bundle=bundle, sources=sources, manifest=manifest, images=taken)
-            examined.append(_examine(subject, engine, session, references["masked"], words, step))
+            one = _examine(subject, engine, session, references["masked"], words, step)
+            if decoder.recorded.decode == "scaled":
+                step(engine.id, "files decoded at a part of their sides")
+                one = one._replace(certificate=_with_scaled(one.certificate, session, pictures, files))
+            examined.append(one)
         if examined:
             _save(examined, save_inputs, save_outputs)
         found = [one.certificate for one in examined]
@@ -283,6 +294,14 @@ def _examine(
         worst_layer=worst,
     )
     return _Examined(engine=engine, certificate=made, subject=subject, grids=findings.grids)
+
+
+def _with_scaled(
+    certificate: EngineCertificate, session: Session, pictures: Sequence[Picture], files: Sequence[Path] | None
+) -> EngineCertificate:
+    """What a scaled decode changes, beside what was found. files: those of the pictures; None: they were drawn."""
+    found = check_scaled(session, drawn_files(pictures) if files is None else files)
+    return msgspec.structs.replace(certificate, scaled=found.distances, checks=(*certificate.checks, *found.checks))
 
 
 def _examine_texts(
