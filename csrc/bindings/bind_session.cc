@@ -88,9 +88,9 @@ void bind_session(py::module_& module) {
                        std::int32_t max_tokens_per_image, const std::string& strategy, const std::string& overflow,
                        std::vector<std::filesystem::path> backend_dirs, std::vector<std::filesystem::path> vendor_dirs,
                        std::map<std::string, std::string> options, std::size_t queue_limit, std::uint64_t queue_bytes,
-                       int decoders, std::uint64_t decode_bytes, const std::optional<std::string>& decode, std::uint64_t cache_bytes,
-                       std::uint64_t max_memory_bytes, double aging_us, double batch_wait_us, double stall_timeout_s,
-                       const std::optional<Policy>& policy) {
+                       int decoders, std::uint64_t decode_bytes, const std::optional<std::string>& decode,
+                       std::uint64_t cache_bytes, std::uint64_t max_memory_bytes, double aging_us, double batch_wait_us,
+                       double stall_timeout_s, const std::optional<Policy>& policy) {
              SessionOptions session;
              session.device = parse_word_or_auto<DeviceKind>(device);
              session.devices = std::move(devices);
@@ -192,7 +192,8 @@ void bind_session(py::module_& module) {
           [](const PySession& self) {
             const PreprocessSpec& preprocess = self.session->manifest().preprocess;
             return py::dict(py::arg("orientation") = word_of(preprocess.orientation),
-                            py::arg("icc") = word_of(preprocess.icc), py::arg("decode") = word_of(preprocess.decode), py::arg("alpha") = word_of(preprocess.alpha),
+                            py::arg("icc") = word_of(preprocess.icc), py::arg("decode") = word_of(preprocess.decode),
+                            py::arg("alpha") = word_of(preprocess.alpha),
                             py::arg("background") = py::tuple(py::cast(preprocess.background)));
           },
           "What the manifest says of decoding: the arguments of `Recorded` (python/navit_edge/decode/options.py).")

@@ -64,15 +64,8 @@ class NAVIT_EDGE_API Stream {
   /// holds until then, SessionOptions::decode_bytes its pixels.
   Pushed push(std::shared_ptr<ImageSource> source, std::uint64_t tag = 0);
 
-  /// Waits until an image of so many bytes of pixels has room, for who decodes and then pushes, one thread: no pixels
-  /// are held meanwhile. False if the stream has ended. If images are dropped it does not wait.
-  [[nodiscard]] bool await_room(std::size_t bytes);
-
   /// Takes the place of an image that could not be read: its result carries `error` and leaves in its turn.
   Pushed push_failed(std::exception_ptr error, std::uint64_t tag = 0);
-
-  /// Takes the place of an image whose result Session::recall gave, which leaves in its turn.
-  Pushed push_recalled(Result result, std::uint64_t tag = 0);
 
   /// The next result; waits for it. Empty at the end: after `finish` when all results were handed out, after `cancel`
   /// at once. Results of dropped images are not handed out.
@@ -93,7 +86,6 @@ class NAVIT_EDGE_API Stream {
 
  private:
   struct State;
-  Pushed push_done(Result&& result, std::uint64_t tag);
   template <class Given>
   Pushed push_any(Given& given, std::uint64_t bytes, std::uint64_t tag, std::optional<Content> content);
   template <class Given>

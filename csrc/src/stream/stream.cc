@@ -123,27 +123,13 @@ std::optional<std::uint64_t> Stream::submit_or_drop(Given& given, const SubmitOp
   return id;
 }
 
-bool Stream::await_room(std::size_t bytes) {
-  std::unique_lock lock(state_->mutex);
-  if (state_->options.drop == DropPolicy::kBlock) {
-    state_->space.wait(lock, [&] { return state_->ended() || !state_->full(bytes); });
-  }
-  return !state_->ended();
-}
-
 Pushed Stream::push_failed(std::exception_ptr error, std::uint64_t tag) {
-  Result result;
-  result.error = std::move(error);
-  return push_done(std::move(result), tag);
-}
-
-Pushed Stream::push_recalled(Result result, std::uint64_t tag) { return push_done(std::move(result), tag); }
-
-Pushed Stream::push_done(Result&& result, std::uint64_t tag) {
   std::uint64_t push = 0;
   const Pushed admitted = state_->admit(*session_, 0, tag, push);
   if (admitted != Pushed::kTaken) return admitted;
-  if (!result.cached) session_->count_refused(ErrorCode::kInvalidInput);  // recall has counted the others
+  session_->count_refused(ErrorCode::kInvalidInput);
+  Result result;
+  result.error = std::move(error);
   result.tag = tag;
   state_->complete(push, std::move(result));
   return Pushed::kTaken;
