@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -129,7 +130,8 @@ void bind_stream(py::module_& module) {
   py::class_<PyStream>(module, "Stream")
       .def(py::init([](PySession& session, std::size_t capacity, std::size_t capacity_bytes, bool ordered,
                        const std::string& drop, double deadline_us, std::int32_t priority,
-                       const std::optional<Policy>& policy) {
+                       const std::optional<Policy>& policy,
+                       const std::optional<std::tuple<std::int32_t, double, std::int64_t>>& still) {
              StreamOptions options;
              options.capacity = capacity;
              options.capacity_bytes = capacity_bytes;
@@ -140,10 +142,12 @@ void bind_stream(py::module_& module) {
              options.submit.deadline_us = deadline_us;
              options.submit.priority = priority;
              options.submit.policy = policy;
+             if (still) options.still = StillOptions{std::get<0>(*still), std::get<1>(*still), std::get<2>(*still)};
              return std::make_unique<PyStream>(session, std::move(options));
            }),
            py::keep_alive<1, 2>(), py::arg("session"), py::kw_only(), py::arg("capacity"), py::arg("capacity_bytes"),
-           py::arg("ordered"), py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"))
+           py::arg("ordered"), py::arg("drop"), py::arg("deadline_us"), py::arg("priority"), py::arg("policy"),
+           py::arg("still") = py::none())
       .def("push", &PyStream::push, py::arg("image"), py::arg("index"))
       .def("push_file", &PyStream::push_file, py::arg("file"), py::arg("index"))
       .def("push_failed", &PyStream::push_failed, py::arg("index"))

@@ -26,7 +26,7 @@ from navit_edge.planning import CostModel, Plan, PlanLimits, pack, plan, plan_pa
 from navit_edge.policy import Choice, Policy, choose, complexity
 from navit_edge.result import Prediction
 from navit_edge.session import Session
-from navit_edge.streaming import Stream
+from navit_edge.streaming import Still, Stream
 from navit_edge.text_encoder import TextEncoder, TokenizedTexts
 from navit_edge.zero_shot import ZeroShotClassifier
 
@@ -50,6 +50,7 @@ __all__ = [
     "Prediction",
     "Result",
     "Session",
+    "Still",
     "Stream",
     "TextEncoder",
     "TimedOutError",

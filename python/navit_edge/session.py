@@ -32,7 +32,7 @@ from navit_edge.options import (
 )
 from navit_edge.pixels import Given, checked_layout, checked_list, gathered, is_one_image
 from navit_edge.policy import Policy, checked
-from navit_edge.streaming import Stream
+from navit_edge.streaming import Still, Stream
 from navit_edge.submitting import Submitting
 from navit_edge.text import without_halves
 from navit_edge.vocabulary import DROPS, Decode, Device, Drop, EnginePrecision, Layout, OnError, Overflow, Strategy, Use
@@ -254,6 +254,7 @@ class Session(Submitting):
         policy: Policy | None = None,
         layout: Layout | None = None,
         on_error: OnError = "return",
+        still: Still | None = None,
     ) -> Stream:
         """Results of images that come one after the other, however many; an iterator.
 
@@ -271,6 +272,8 @@ class Session(Submitting):
         deadline_ms, priority, policy, layout: of each image, as in ``submit``.
         on_error: "return" sets ``result.error`` of an image that failed; "raise" raises the first one and ends the
             stream.
+        still: of one camera's frames, arrays or ``Pixels``: those that are as an earlier one was get its result again
+            (``result.cached``). The session has to remember results: ``Session(cache_bytes=64 << 20)``.
 
         ``result.index`` is the position in the source, ``result.tag`` the tag of the pair, else None. What the source
         raises is raised after the results before it. Leaving the loop, or ``close()``, cancels what waits. Raises
@@ -297,6 +300,7 @@ class Session(Submitting):
             policy=chosen,
             layout=checked_layout(layout),
             on_error=on_error,
+            still=_checked_still(still),
         )
 
     def close(self) -> None:
@@ -398,3 +402,13 @@ def _say_what_decoding_did(results: list[_core.Result], given: list[Given | Resu
 def _check_on_error(on_error: str) -> None:
     if on_error not in ("raise", "return"):
         raise InvalidInputError(f'on_error is {on_error!r}; expected "raise" or "return"')
+
+
+def _checked_still(still: object) -> Still | None:
+    if still is None or isinstance(still, Still):
+        return still and Still(
+            levels=checked_int("still_levels", still.levels),
+            share=checked_float("still_share", still.share),
+            every=checked_int("still_every", still.every),
+        )
+    raise InvalidInputError(f"still is {still!r}; expected navit_edge.Still(), or None")

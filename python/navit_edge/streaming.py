@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from navit_edge import _core
@@ -40,6 +41,21 @@ SOURCE_PATIENCE_S = 5.0
 _open: weakref.WeakSet[Stream] = weakref.WeakSet()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """Frames that are as an earlier one was, their key frame, get its result again without a run
+    (docs/streaming.md#still-frames). Compared are single pixels of a copy of 64 pixels on the longer side, in luma.
+
+    levels: a pixel has changed if it differs by more, 0 to 255.
+    share: a frame has changed if more of the copy's pixels have, 0 and up, below 1.
+    every: frames from a key frame to the next at most; 0: until the picture changes.
+    """
+
+    levels: int = 16
+    share: float = 0.002
+    every: int = 0
+
+
 class Stream(Iterator[_core.Result]):
     """Results of a stream, an iterator: what ``Session.stream`` returns. Close it, or leave the ``for`` loop: both
     cancel what waits and end the feeder thread."""
@@ -59,6 +75,7 @@ class Stream(Iterator[_core.Result]):
         policy: _core.Policy | None,
         layout: Layout | None,
         on_error: OnError,
+        still: Still | None,
     ) -> None:
         self._core = _core.Stream(
             delivery.session,
@@ -69,6 +86,7 @@ class Stream(Iterator[_core.Result]):
             deadline_us=deadline_us,
             priority=priority,
             policy=policy,
+            still=None if still is None else (still.levels, still.share, still.every),
         )
         self._delivery = delivery
         # If images are dropped each result stays in the stream until it is asked for, so that it can give way.

@@ -26,6 +26,14 @@ enum class DropPolicy : std::int32_t {
   kDropNewest,  // the new image is dropped; `push` never waits
 };
 
+/// Frames that are as an earlier one, its key frame, was: they get its result again, which Result::cached says, without
+/// a run. Compared are single pixels of a copy of 64 pixels on the longer side, in luma.
+struct StillOptions {
+  std::int32_t levels = 16;  // a pixel has changed if it differs by more, of 255
+  double share = 0.002;      // a frame has changed if more of the copy's pixels have
+  std::int64_t every = 0;    // frames from a key frame to the next at most; 0: until the picture changes
+};
+
 struct StreamOptions {
   /// Most images in the stream, from `push` until `pop` has handed out the result. 0: the images of the largest budget
   /// times slots + 2 (one pack in each slot, one to fill, one to fetch), 1024 at most.
@@ -35,6 +43,10 @@ struct StreamOptions {
   bool ordered = true;  // results leave in the order of the pushes; false: as they are ready
   DropPolicy drop = DropPolicy::kBlock;
   SubmitOptions submit;  // of every image; the tag is that of `push`
+  /// Of one camera's frames, given as pixels; images that bring a `content`, pairs of frames and files are run as
+  /// ever. The session must
+  /// remember results (SessionOptions::cache_bytes).
+  std::optional<StillOptions> still;
   /// Called with the tag of each dropped image, in the thread whose `push` it gave way to. Must not throw.
   std::function<void(std::uint64_t tag)> on_drop;
 };

@@ -36,6 +36,10 @@ constexpr std::array kRanges{
     OptionRange{"priority", "a whole number, higher leaves first", -kWhole32 - 1, kWhole32, true, ""},
     OptionRange{"max_events", "a number of events", 1, 1e7, true, ""},
     OptionRange{"capacity", "a number of images", 1, kWhole32, true, "for as many as keep the engine busy"},
+    OptionRange{"still_levels", "levels of 255", 0, 255, true, ""},
+    OptionRange{"still_share", "a share of the pixels", 0, 0.999, false, ""},
+    OptionRange{"still_every", "a number of frames", 1, kWhole32, true,
+                "for a key frame where the picture changes only"},
 };
 
 std::string text_of(double value) {

@@ -29,7 +29,12 @@ Stream::Stream(Session& session, StreamOptions options) : session_(&session) {
   check_option("capacity", static_cast<double>(options.capacity));
   check_option("deadline_us", options.submit.deadline_us);
   const std::size_t capacity = options.capacity > 0 ? options.capacity : default_capacity(session);
-  state_ = std::make_shared<State>(std::move(options), capacity);
+  if (options.still && session.metrics().cache.most_bytes == 0) {
+    throw InvalidInput(
+        "still frames get results that are remembered, and the session remembers none (cache_bytes is 0); open it with "
+        "cache_bytes, such as 64 MiB");
+  }
+  state_ = std::make_shared<State>(std::move(options), capacity, session.manifest().preprocess);
 }
 
 Stream::~Stream() {
@@ -48,6 +53,7 @@ Stream& Stream::operator=(Stream&& other) noexcept {
 }
 
 Pushed Stream::push(OwnedImage image, std::uint64_t tag, std::optional<Content> content) {
+  if (state_->still && !content) content = state_->still->content_of(image.view);
   return push_any(image, bytes_of(image.view), tag, std::move(content));
 }
 

@@ -7,10 +7,12 @@
 #include <map>
 #include <memory_resource>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <vector>
 
 #include "navit_edge/stream.h"
+#include "stream/still_frames.h"
 
 namespace navit_edge {
 
@@ -30,7 +32,9 @@ struct [[gnu::visibility("hidden")]] Stream::State {
     Entry* behind = nullptr;  // completed after it; of a stream that is not ordered
   };
 
-  State(StreamOptions o, std::size_t most) : options(std::move(o)), capacity(most) {}
+  State(StreamOptions o, std::size_t most, const PreprocessSpec& preprocess) : options(std::move(o)), capacity(most) {
+    if (options.still) still.emplace(*options.still, preprocess);
+  }
 
   [[nodiscard]] bool ended() const { return finished || cancelled; }
   [[nodiscard]] bool full(std::size_t bytes) const;
@@ -54,6 +58,7 @@ struct [[gnu::visibility("hidden")]] Stream::State {
 
   const StreamOptions options;
   const std::size_t capacity;
+  std::optional<StillFrames> still;  // has a mutex of its own
 
   mutable std::mutex mutex;
   std::condition_variable space;      // for `push`
