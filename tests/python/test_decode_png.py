@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -348,15 +349,46 @@ def test_doctor_says_which_libraries_decode(only_pillow: Callable[[], None]) -> 
         assert "decoded by Pillow, to the same pixels: switched off" in finding.text
 
 
-LIBRARY = "import sys; from navit_edge import _core; print(_core.open_png_library(sys.argv[1]))"
+WITHOUT = """
+import sys
+from pathlib import Path
+from navit_edge import _core
+from navit_edge.decode import Decoder, png
+
+found = _core.open_png_library(sys.argv[1])
+print(*found, sep="\\n")
+data = Path(sys.argv[2]).read_bytes()
+print(type(Decoder().decode_pixels(data)).__name__)
+try:
+    print(_core.decode_file_source(data, "apply", "ignore").format)
+except Exception as error:
+    print(error)
+"""
 
 
-def test_a_library_that_cannot_be_used_gives_way_to_the_systems_or_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_library_pillow_decodes_and_other_callers_are_told_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "libpng16.so.16").write_text("no library")  # the loader finds it before the system's
+    (tmp_path / "a.png").write_bytes(file_of(samples_of(RGB, 8, 24, 40), RGB, 8))
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path / "libpng16.so.16"), str(tmp_path / "a.png")]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    path, why_not, decoded, error = ran.stdout.splitlines()
+    assert (path, decoded) == ("", "Decoded")
+    for said in (why_not, error):
+        assert "libpng16.so.16 cannot be opened" in said
+        assert "apt install libpng16-16" in said
+
+
+def test_a_library_that_cannot_be_used_gives_way_to_the_systems(tmp_path: Path) -> None:
     (tmp_path / "libpng16.so").write_text("no library")
-    command = [sys.executable, "-c", LIBRARY, str(tmp_path / "libpng16.so")]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    system = subprocess.run([*command[:-1], ""], check=True, capture_output=True, text=True).stdout
-    assert shown == system or ("cannot be opened" in shown and "apt install libpng16-16" in shown)
+    (tmp_path / "a.png").write_bytes(file_of(samples_of(RGB, 8, 24, 40), RGB, 8))
+    shown = []
+    for path in (str(tmp_path / "libpng16.so"), ""):
+        command = [sys.executable, "-c", WITHOUT, path, str(tmp_path / "a.png")]
+        shown.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
+    given, system = shown
+    assert (given[0], given[2:]) == (system[0], system[2:])  # the same, or neither
+    assert (system[2:] == ["DecodedPixels", "rgb"]) == bool(system[0])
 
 
 def test_threads_decode_at_once() -> None:

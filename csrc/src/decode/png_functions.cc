@@ -59,7 +59,7 @@ const OpenedPng& opened_png(const std::string& path) {
     OpenedPng first = open_png(path.empty() ? kSystemPng : path);
     if (path.empty() || !first.library.path.empty()) return first;
     OpenedPng second = open_png(kSystemPng);
-    if (second.library.path.empty()) second.library.why_not = first.library.why_not + "; " + second.library.why_not;
+    if (second.library.path.empty()) second.library.why_not += "; " + path + " cannot be used either";
     return second;
   }();
   return opened;
