@@ -329,9 +329,10 @@ def results_of(session: ne.Session, paths: list[Path], text: str | None) -> list
     return [*run, *session.stream(paths, policy=policy), *(future.result(60) for future in futures)]
 
 
-def test_a_file_that_is_cut_off_fails_alone(tiny_session: ne.Session) -> None:
+def test_a_file_that_is_cut_off_fails_alone(job_bundle: Path) -> None:
     whole = file_of(samples_of(RGB, 8, 200, 300), RGB, 8)
-    results = tiny_session.run([whole, whole[: len(whole) // 2], whole], on_error="return")
+    with ne.Session(job_bundle) as session:
+        results = session.run([whole, whole[: len(whole) // 2], whole], on_error="return")
     assert [result.error is None for result in results] == [True, False, True]
     assert "image file is truncated" in str(results[1].error)
 
