@@ -113,9 +113,10 @@ FUZZ_COUNT := 20000
 FUZZ_FILES := 100000
 fuzz: $(VENV)/.installed  ## random images and mutated files, under the sanitizers (FUZZ_COUNT=, FUZZ_FILES=)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan -DPython_EXECUTABLE="$(CURDIR)/$(PY)"
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel $(JOBS) --target pixels_fuzz_test jpeg_test
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel $(JOBS) --target pixels_fuzz_test jpeg_test png_test
 	NAVIT_EDGE_FUZZ_COUNT=$(FUZZ_COUNT) UBSAN_OPTIONS=halt_on_error=1 build/asan/csrc/tests/pixels_fuzz_test
 	NAVIT_EDGE_FUZZ_COUNT=$(FUZZ_FILES) UBSAN_OPTIONS=halt_on_error=1 build/asan/csrc/tests/jpeg_test mutated
+	NAVIT_EDGE_FUZZ_COUNT=$(FUZZ_FILES) UBSAN_OPTIONS=halt_on_error=1 build/asan/csrc/tests/png_test mutated
 	$(PY) tests/fuzz/fuzz_preprocess.py -runs=$(FUZZ_COUNT)
 	$(PY) tests/fuzz/fuzz_files.py --count $(FUZZ_FILES)
 

@@ -1,12 +1,13 @@
-"""From JPEG files to the pixels of patches: decoded and resized, on one core, each contender in its own process.
+"""From image files to the pixels of patches: decoded and resized, on one core, each contender in its own process.
 
-    python benchmarks/files.py [--images 20] [--rounds 5] [--output benchmarks/files.json]
+    python benchmarks/files.py [--images 20] [--rounds 5] [--only PNG] [--output benchmarks/files.json]
 
-The files are one photograph, scaled and saved at quality 90. Each is decoded from memory and resized, bilinear, to the
-target. "core, rows into the resize" is what a session does with a path; "Pillow, then the core's resize" what it did
-before and does where no library is. "core, scaled" is `decode="scaled"`; how far its pixels are from the exact ones, in
-levels of 255, stands beside it. "decode alone" is the core's decode to whole pixels: what is left for the resize lies
-above it. OpenCV decodes by a libjpeg-turbo of its own and has another resize (`INTER_AREA`), so its pixels differ.
+The files are one photograph, scaled: JPEG at quality 90, PNG as Pillow writes it. Each is decoded from memory and
+resized, bilinear, to the target; alpha is composited before. "core, rows into the resize" is what a session does with a
+path; "Pillow, then the core's resize" what it did before and does where no library is. "core, scaled" is
+`decode="scaled"`, of JPEG; how far its pixels are from the exact ones, in levels of 255, stands beside it. "decode
+alone" is the core's decode to whole pixels: what is left for the resize lies above it. OpenCV decodes by libraries of
+its own and has another resize (`INTER_AREA`), so its pixels differ; it drops alpha.
 
 Milliseconds are those that the core was busy (`time.process_time`), so that what else runs counts less; the median over
 rounds of the mean of a round. Memory is what the highest resident size lies above that before the first file.
@@ -31,25 +32,36 @@ import numpy as np
 from PIL import Image
 
 SIZES = {"640 x 480": (640, 480), "1920 x 1080": (1920, 1080), "4000 x 3000": (4000, 3000)}
-SUBSAMPLINGS: dict[str, dict[str, Any]] = {
-    "4:2:0": {"subsampling": 2},
-    "4:4:4": {"subsampling": 0},
-    "4:2:0, progressive": {"progressive": True},
+#: Pillow's format, mode and options.
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "JPEG 4:2:0": ("JPEG", "RGB", {"quality": 90, "subsampling": 2}),
+    "JPEG 4:4:4": ("JPEG", "RGB", {"quality": 90, "subsampling": 0}),
+    "JPEG 4:2:0, progressive": ("JPEG", "RGB", {"quality": 90, "progressive": True}),
+    "PNG, RGB": ("PNG", "RGB", {}),
+    "PNG, RGBA": ("PNG", "RGBA", {}),
+    "PNG, 256 colours": ("PNG", "P", {}),
 }
+WHITE = (255, 255, 255)
 TARGET = (224, 224)  # height_px, width_px
 CONTENDERS = ("core, rows into the resize", "core, scaled", "Pillow, then the core's resize", "decode alone", "OpenCV")
 
 
-def contender(name: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
+def contender(name: str, form: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
     """What turns a file of ``size`` (width_px, height_px) into pixels."""
     from navit_edge import _core
-    from navit_edge.decode import jpeg
+    from navit_edge.decode import jpeg, png
     from navit_edge.decode.decoder import Decoder
     from navit_edge.pixels import given_by
 
     stored = (size[1], size[0])
     if name == "Pillow, then the core's resize":
-        return lambda data: _core.resize(given_by(Decoder().decode(data)).pixels, TARGET)
+        if form == "JPEG":
+            return lambda data: _core.resize(given_by(Decoder().decode(data)).pixels, TARGET)
+
+        def by_pillow(data: bytes) -> Any:
+            return _core.resize(_core.to_rgb(given_by(Decoder().decode(data)).pixels, "composite", WHITE), TARGET)
+
+        return by_pillow
     if name == "OpenCV":
         import cv2
 
@@ -60,11 +72,13 @@ def contender(name: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
             return cv2.resize(image, TARGET[::-1], interpolation=cv2.INTER_AREA)
 
         return by_opencv
-    assert jpeg.library()[0], jpeg.library()[1]
-    if name == "decode alone":
-        return lambda data: _core.decode_jpeg(data, stored)
+    library, why_not = (jpeg if form == "JPEG" else png).library()
+    assert library, why_not
+    target = None if name == "decode alone" else TARGET
+    if form == "PNG":
+        return lambda data: _core.decode_png(data, stored, target, alpha="composite")
     mode = "scaled" if name == "core, scaled" else "exact"
-    return lambda data: _core.decode_jpeg(data, stored, TARGET, decode=mode)
+    return lambda data: _core.decode_jpeg(data, stored, target, decode=mode)
 
 
 def difference(data: bytes, size: tuple[int, int]) -> dict[str, float]:
@@ -87,18 +101,25 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
 
 
+def file_of(size: tuple[int, int], kind: str) -> bytes:
+    """The photograph at ``size`` (width_px, height_px)."""
+    form, mode, options = KINDS[kind]
+    buffer = io.BytesIO()
+    with Image.fromarray(image_sets.photograph()) as photograph:
+        picture = photograph.resize(size)
+        if mode == "RGBA":
+            picture.putalpha(Image.linear_gradient("L").resize(size))
+        picture.convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
 def measure(name: str, title: str, kind: str, *, count: int, rounds: int) -> dict[str, float]:
     """In this process."""
     size = SIZES[title]
-    buffer = io.BytesIO()
-    with Image.fromarray(image_sets.photograph()) as photograph:
-        photograph.resize(size).save(buffer, "JPEG", quality=90, **SUBSAMPLINGS[kind])
-    data = buffer.getvalue()
-    run = contender(name, size)
-    small = io.BytesIO()
-    Image.new("RGB", (300, 300)).save(small, "JPEG")
-    run_small = contender(name, (300, 300))
-    run_small(small.getvalue())  # whatever is imported, is
+    form = KINDS[kind][0]
+    data = file_of(size, kind)
+    run = contender(name, form, size)
+    contender(name, form, (300, 300))(file_of((300, 300), kind))  # whatever is imported, is
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
     run(data)
@@ -117,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="kinds that begin so")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
@@ -132,9 +154,11 @@ def main() -> None:
     columns = ("ms", "memory, MiB", "times as fast as Pillow", "levels off: mean, 99 %, most")
     table = Table("files", "contender", *columns)
     for title in SIZES:
-        for kind in SUBSAMPLINGS:
+        for kind in (kind for kind in KINDS if kind.startswith(arguments.only)):
             rows = report["files"][f"{title}, {kind}"] = {}
             for name in CONTENDERS:
+                if name == "core, scaled" and KINDS[kind][0] != "JPEG":
+                    continue
                 command = [sys.executable, __file__, "--one", name, title, kind, "--images", str(arguments.images),
                            "--rounds", str(arguments.rounds)]  # fmt: skip
                 rows[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -17,8 +17,8 @@ namespace navit_edge::bindings {
 /// Of an image, as the core holds it to (pixels/image_check.h).
 inline constexpr std::int32_t kMostSidePx = 1 << 20;
 
+void bind_decode(pybind11::module_& module);
 void bind_errors(pybind11::module_& module);
-void bind_jpeg(pybind11::module_& module);
 void bind_manifest(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);  // after bind_session: adds to its class

@@ -15,7 +15,7 @@ PYBIND11_MODULE(_core, module) {
   navit_edge::bindings::bind_pixels(module);
   navit_edge::bindings::bind_plan(module);
   navit_edge::bindings::bind_policy(module);  // before those that take one
-  navit_edge::bindings::bind_jpeg(module);    // after bind_pixels: gives them
+  navit_edge::bindings::bind_decode(module);  // after bind_pixels: gives them
   navit_edge::bindings::bind_resize(module);
   navit_edge::bindings::bind_result(module);
   navit_edge::bindings::bind_session(module);

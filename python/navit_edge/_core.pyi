@@ -587,6 +587,9 @@ def resize(
 def open_jpeg_library(path: str) -> tuple[str, str]:
     """(the path of the library that decodes JPEG files, ""), or ("", why there is none). The first call decides."""
 
+def open_png_library(path: str) -> tuple[str, str]:
+    """The same of PNG files; "", or a library that cannot be used: the system's libpng."""
+
 def decode_jpeg(
     file: bytes,
     size: tuple[int, int],
@@ -597,11 +600,26 @@ def decode_jpeg(
 ) -> Pixels:
     """Gray or RGB pixels of a file of ``size`` (height_px, width_px), resized row by row. Raises InvalidInputError."""
 
+def decode_png(
+    file: bytes,
+    size: tuple[int, int],
+    resize: tuple[int, int] | None = None,
+    filter: str = "bilinear",
+    processor: str = "pillow",
+    alpha: str = "drop",
+    background: tuple[int, int, int] = ...,
+) -> tuple[Pixels, bool]:
+    """(gray, RGB or RGBA pixels of a file of ``size`` (height_px, width_px), resized row by row and then without alpha;
+    whether any pixel is not opaque). Raises InvalidInputError."""
+
+def has_late_png_metadata(file: bytes) -> bool:
+    """Whether chunks behind the pixels say anything of the image. Raises InvalidInputError."""
+
 def jpeg_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
     """By what scaled decoding divides the sides of an image (height_px, width_px) that is resized to ``target``."""
 
-def decode_jpeg_source(file: bytes, orientation: str, icc: str) -> Pixels:
-    """What C++ callers get of a file (jpeg_source of image_source.h), for tests."""
+def decode_file_source(file: bytes, orientation: str, icc: str) -> Pixels:
+    """What C++ callers get of a file (file_source of image_source.h), for tests."""
 
 def check_jpeg_scans(file: bytes) -> None: ...
 def to_rgb(

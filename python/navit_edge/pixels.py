@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from navit_edge.decode import Decoded, DecodeOptions, Decoder
-    from navit_edge.decode.jpeg import DecodedPixels
+    from navit_edge.decode.by_core import DecodedPixels
 
     class Tensor(Protocol):
         """An array of another library that shares its memory: PyTorch's, JAX's."""
@@ -235,7 +235,7 @@ def given_by(decoded: Decoded | DecodedPixels, *, new: bool = True) -> Given:
     """The pixels of a decoded image. new: they were made for it."""
     if isinstance(decoded, tuple):
         pixels = decoded.pixels
-        size = pixels.height_px * pixels.width_px * (1 if pixels.format == "gray" else 3)
+        size = pixels.height_px * pixels.width_px * {"gray": 1, "rgba": 4}.get(pixels.format, 3)
         return Given(pixels, "; ".join(decoded.done), size)
     image = decoded.image
     size = image.width * image.height * (1 if image.mode == "L" else 4) if new else 0
@@ -325,6 +325,6 @@ def _shared(image: Any, who: str) -> npt.NDArray[Any]:
 def _alpha_words(image: npt.NDArray[np.uint8] | Pixels, decoder: Decoder | None) -> str:
     if decoder is None or (image.format[-1] != "a" if isinstance(image, Pixels) else image.shape[2:] != (4,)):
         return ""
-    from navit_edge.decode.decoder import alpha_words
+    from navit_edge.decode.color import alpha_words
 
     return alpha_words(decoder.recorded)

@@ -62,6 +62,8 @@ def corpus() -> dict[str, list[bytes]]:
             (rgb, {"exif": block}),
             (rgb.quantize(16), {"transparency": 3}),
             (rgb.convert("I;16"), {}),
+            (rgb.convert("RGBA"), {}),
+            (rgb.convert("1"), {}),
             (rgb, frames),
         ],
         "TIFF": [

@@ -21,11 +21,11 @@ from navit_edge.decode.decoder import Opened
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Twelve of 64 x 64 pixels, 16 KiB each when they are decoded; the sixth is none."""
+    """Twelve of 64 x 64 pixels, 16 KiB each when Pillow decodes them; the sixth is none."""
     folder = tmp_path_factory.mktemp("files")
     for number in range(12):
-        (folder / f"{number:02}.png").write_bytes(encoded("PNG", np.full((64, 64, 3), 20 * number, np.uint8)))
-    (folder / "05.png").write_bytes(b"no image")
+        (folder / f"{number:02}.bmp").write_bytes(encoded("BMP", np.full((64, 64, 3), 20 * number, np.uint8)))
+    (folder / "05.bmp").write_bytes(b"no image")
     return sorted(folder.iterdir())
 
 

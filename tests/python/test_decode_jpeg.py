@@ -12,14 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from both_decoders import assert_same, leave_to_pillow, mutated, oriented, outcome, profile
 from image_files import UInt8Array, encoded, picture
 from PIL import Image, ImageCms
 
 import navit_edge as ne
 from navit_edge import _core
 from navit_edge.decode import DecodeOptions, Decoder, jpeg
-from navit_edge.doctor.finding import State
-from navit_edge.doctor.runtime import jpeg_finding
+from navit_edge.decode.by_core import DecodedPixels
 from navit_edge.pixels import Given, given_by
 
 SAMPLINGS = (0x111111, 0x211111, 0x121111, 0x221111, 0x411111)  # 4:4:4, 4:2:2, 4:4:0, 4:2:0, 4:1:1, as OpenCV has them
@@ -106,17 +106,6 @@ def test_pixels_say_of_which_image_they_were_resized() -> None:
     assert (pixels.height_px, pixels.width_px, pixels.resized_from, pixels.format) == (20, 30, (40, 60), "rgb")
 
 
-def profile() -> bytes:
-    """One that moves colours."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
-
-
-def oriented(orientation: int) -> bytes:
-    block = Image.Exif()
-    block[274] = orientation
-    return block.tobytes()
-
-
 def cases() -> dict[str, bytes]:
     """What a JPEG file may hold beside its pixels."""
     image = noisy(24, 40)
@@ -137,28 +126,18 @@ def cases() -> dict[str, bytes]:
     return made
 
 
-def outcome(decoder: Decoder, data: bytes) -> tuple[Any, ...]:
-    """Pixels and words, or the error's words."""
-    try:
-        given = given_by(decoder.decode_pixels(data, "a.jpg"))
-    except ne.InvalidInputError as error:
-        return ("error", str(error))
-    rgb = _core.to_rgb(given.pixels, "drop", (0, 0, 0))
-    return (rgb.shape, rgb.tobytes(), given.done)
-
-
 @pytest.fixture
-def off(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Leaves everything to Pillow from its call on, as where no library is."""
-    return lambda: monkeypatch.setattr(jpeg, "library", lambda: ("", "switched off"))
+def only_pillow(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Leaves everything to Pillow from its call on."""
+    return lambda: leave_to_pillow(monkeypatch)
 
 
 @pytest.mark.parametrize("icc", ["ignore", "srgb"])
 @pytest.mark.parametrize("orientation", ["apply", "as-decoded"])
-def test_both_decoders_follow_the_same_rules(icc: Any, orientation: Any, off: Callable[[], None]) -> None:
+def test_both_decoders_follow_the_same_rules(icc: Any, orientation: Any, only_pillow: Callable[[], None]) -> None:
     decoder = Decoder(DecodeOptions(icc=icc, orientation=orientation))
     found = {name: outcome(decoder, data) for name, data in cases().items()}
-    off()
+    only_pillow()
     for name, data in cases().items():
         assert found[name] == outcome(decoder, data), name
 
@@ -168,7 +147,7 @@ def test_what_the_core_decodes_and_what_is_left_to_pillow() -> None:
     for name, data in cases().items():
         try:
             with Decoder().open(data) as opened:
-                if isinstance(opened.decode_pixels(), jpeg.DecodedPixels):
+                if isinstance(opened.decode_pixels(), DecodedPixels):
                     taken.add(name)
         except ne.InvalidInputError:
             pass
@@ -177,23 +156,7 @@ def test_what_the_core_decodes_and_what_is_left_to_pillow() -> None:
     assert taken == set(cases()) - left - refused
 
 
-def mutated(data: bytes, number: int) -> bytes:
-    """Bytes changed, cut out or repeated; half of them near the start."""
-    draw = np.random.default_rng(number)
-    changed = bytearray(data)
-    for _ in range(int(draw.integers(1, 6))):
-        place = int(draw.integers(2, 200 if draw.random() < 0.5 else len(changed)))
-        kind = draw.random()
-        if kind < 0.7:
-            changed[min(place, len(changed) - 1)] = int(draw.integers(0, 256))
-        elif kind < 0.85:
-            del changed[place : place + int(draw.integers(1, 20))]
-        else:
-            changed[place:place] = changed[place : place + int(draw.integers(1, 20))]
-    return bytes(changed)
-
-
-def test_damaged_files_give_what_pillow_gives(off: Callable[[], None]) -> None:
+def test_damaged_files_give_what_pillow_gives(only_pillow: Callable[[], None]) -> None:
     image = noisy(40, 56)
     seeds = [
         encoded("JPEG", image),
@@ -205,7 +168,7 @@ def test_damaged_files_give_what_pillow_gives(off: Callable[[], None]) -> None:
     found = [outcome(decoder, data) for data in damaged]
     assert sum(one[0] == "error" for one in found) > 20
     assert sum(one[0] != "error" for one in found) > 100
-    off()
+    only_pillow()
     for number, data in enumerate(damaged):
         assert found[number] == outcome(decoder, data), number
 
@@ -217,8 +180,8 @@ def many_scans(count: int) -> bytes:
     return data[:last] + data[last:-2] * count + b"\xff\xd9"
 
 
-def test_a_file_of_too_many_scans_is_refused_before_it_is_decoded(off: Callable[[], None]) -> None:
-    for switch in (lambda: None, off):
+def test_a_file_of_too_many_scans_is_refused_before_it_is_decoded(only_pillow: Callable[[], None]) -> None:
+    for switch in (lambda: None, only_pillow):
         switch()
         with pytest.raises(ne.InvalidInputError, match=r"^a\.jpg has more than 500 scans"):
             Decoder().decode_pixels(many_scans(600), "a.jpg")
@@ -234,7 +197,9 @@ def test_limits_hold_before_the_first_row() -> None:
         _core.decode_jpeg(encoded("JPEG", noisy(24, 40)), (24, 41))
 
 
-def test_a_file_and_its_pixels_give_the_same_result(tiny_bundle: Path, tmp_path: Path, off: Callable[[], None]) -> None:
+def test_a_file_and_its_pixels_give_the_same_result(
+    tiny_bundle: Path, tmp_path: Path, only_pillow: Callable[[], None]
+) -> None:
     paths = []
     for place, (height_px, width_px) in enumerate(((300, 200), (90, 700), (33, 48), (640, 480))):
         paths.append(tmp_path / f"{place}.jpg")
@@ -254,16 +219,9 @@ def test_a_file_and_its_pixels_give_the_same_result(tiny_bundle: Path, tmp_path:
             futures = [session.submit(path, policy=policy) for path in paths]
             for one, future in zip(expected, futures, strict=True):
                 assert_same(one, future.result(60))
-        off()
+        only_pillow()
         for one, other in zip(session.run(arrays), session.run(paths), strict=True):
             assert_same(one, other)
-
-
-def assert_same(one: ne.Result, other: ne.Result) -> None:
-    assert (one.grid, one.scale, one.offset, one.reason) == (other.grid, other.scale, other.offset, other.reason)
-    assert one.logits is not None
-    assert other.logits is not None
-    np.testing.assert_allclose(one.logits, other.logits, rtol=0, atol=1e-5)
 
 
 def test_pixels_that_were_resized_for_another_grid_fail_alone(tiny_bundle: Path) -> None:
@@ -285,16 +243,6 @@ def test_a_file_that_is_cut_off_fails_alone(tiny_session: ne.Session) -> None:
     results = tiny_session.run([whole, whole[: len(whole) // 2], whole], on_error="return")
     assert [result.error is None for result in results] == [True, False, True]
     assert "image file is truncated" in str(results[1].error)
-
-
-def test_doctor_says_which_library_decodes(off: Callable[[], None]) -> None:
-    found = jpeg_finding()
-    assert (found.state, found.facts["path"]) == (State.FOUND, jpeg.library()[0])
-    assert "libjpeg" in found.text
-    off()
-    found = jpeg_finding()
-    assert (found.state, found.facts["path"]) == (State.ABSENT, "")
-    assert "decoded by Pillow, to the same pixels: switched off" in found.text
 
 
 def test_threads_decode_at_once() -> None:

@@ -34,7 +34,7 @@ def with_square(frame: Frame, y: int, x: int, side: int) -> Frame:
 
 
 def film(photographs: Any) -> tuple[list[Frame], list[bool]]:
-    """Frames of a noisy camera through whose picture a thing moves from frame 20 to 24; which differ from the key frame."""
+    """Frames of a noisy camera, past which a thing moves in frames 20 to 24; which of them are to be run."""
     still: Frame = photographs["china"]
     frames = [noisy(still, number) for number in range(40)]
     for number in range(20, 25):

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import png_cases
 import pytest
+from both_decoders import oriented
 from image_files import encoded, picture
 from PIL import Image
-from test_decode_jpeg import cases, oriented
+from test_decode_jpeg import cases
 
 import navit_edge as ne
 from navit_edge import _core
 from navit_edge.bundle import manifest as manifests
-from navit_edge.decode import DecodeOptions, Decoder, jpeg
+from navit_edge.decode import DecodeOptions, Decoder, jpeg, png
 from navit_edge.decode.deferred import Deferred
 from navit_edge.pixels import given_by
 
@@ -217,25 +219,53 @@ def xmp(orientation: int) -> bytes:
     return b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="%d"/></x:xmpmeta>' % orientation
 
 
-@pytest.mark.parametrize("rule", ["apply", "as-decoded"])
-@pytest.mark.parametrize("icc", ["ignore", "srgb"])
-def test_cpp_and_c_callers_get_of_a_file_what_pillow_makes_of_it_or_an_error(rule: Any, icc: Any) -> None:
-    decoder = Decoder(DecodeOptions(orientation=rule, icc=icc))
+def jpeg_files() -> dict[str, bytes]:
     made = cases()
     for orientation in range(10):
         made[f"XMP {orientation}"] = encoded("JPEG", RGB, xmp=xmp(orientation))
         made[f"XMP {orientation}, EXIF 6"] = encoded("JPEG", RGB, xmp=xmp(orientation), exif=oriented(6))
         made[f"gray {orientation}"] = encoded("JPEG", RGB[:, :, 0].copy(), exif=oriented(orientation))
+    return made
+
+
+def refused_by_cpp(made: dict[str, bytes], decoder: Decoder) -> set[str]:
+    """The names of files that C++ and C callers get an error of; of the others they get what Pillow makes of them."""
     refused = set()
-    assert jpeg.library()[0]
     for name, data in made.items():
         try:
-            pixels = _core.decode_jpeg_source(data, rule, icc)
+            pixels = _core.decode_file_source(data, decoder.recorded.orientation, decoder.recorded.icc)
         except ne.InvalidInputError:
             refused.add(name)
             continue
-        expected = _core.to_rgb(given_by(decoder.decode(data)).pixels, "drop", (0, 0, 0))
-        assert np.array_equal(_core.to_rgb(pixels, "drop", (0, 0, 0)), expected), name
+        expected = given_by(decoder.decode(data)).pixels
+        for alpha in ("drop", "composite"):
+            found = _core.to_rgb(pixels, alpha, (9, 8, 7))
+            assert np.array_equal(found, _core.to_rgb(expected, alpha, (9, 8, 7))), name
+    return refused
+
+
+@pytest.mark.parametrize("rule", ["apply", "as-decoded"])
+@pytest.mark.parametrize("icc", ["ignore", "srgb"])
+def test_cpp_and_c_callers_get_of_a_file_what_pillow_makes_of_it_or_an_error(rule: Any, icc: Any) -> None:
+    decoder = Decoder(DecodeOptions(orientation=rule, icc=icc))
+    assert jpeg.library()[0]
+    assert png.library()[0]
+    made = jpeg_files()
     profiles = {name for name in made if "profile" in name or name == "sRGB"}
     cut = {"CMYK", "cut off", "cut off in its header", "without its end"}
-    assert refused == cut | (profiles if icc == "srgb" else set())
+    assert refused_by_cpp(made, decoder) == cut | (profiles if icc == "srgb" else set())
+    made = png_cases.metadata() | png_cases.pillows_own()
+    made = {name: data for name, data in made.items() if "text called" not in name}  # which Pillow takes for its own
+    refused = refused_by_cpp(made, decoder)
+    profiles = {name for name in made if name.endswith("profile")}
+    gray = {name for name in made if name.startswith("gray") and name.endswith(("transparent, 1 bits", "16 bits"))}
+    warned = {name for name in made if "65000" in name and "16 bits" not in name}
+    warned |= {"5,000 chunks", "alpha and transparent colours"}
+    assert refused - profiles == gray - {"gray of 16 bits"} | warned
+    assert refused & profiles == (profiles if icc == "srgb" else set())
+
+
+def test_damaged_png_files_are_refused_to_cpp_and_c_callers() -> None:
+    made = png_cases.damaged()
+    decoder = Decoder()
+    assert refused_by_cpp(made, decoder) == set(made) - {"a palette of one bit with 256 colours"}

@@ -27,7 +27,7 @@ struct DecodeTarget {
   Decode decode = Decode::kExact;  // of the session, or of the bundle
 };
 
-/// One image file, or whatever else becomes pixels; for formats that jpeg_source does not take derive one of your own.
+/// One image file, or whatever else becomes pixels; for formats that file_source does not take derive one of your own.
 /// A session calls it from one of its threads, each member once at most, in the order in which they stand here. What
 /// they throw is the image's own error. It is destroyed on any thread, and must not wait there for one that calls the
 /// session.
@@ -54,17 +54,18 @@ class NAVIT_EDGE_API ImageSource {
   ImageSource& operator=(const ImageSource&) = default;
 };
 
-/// Largest file and image that jpeg_source takes.
-inline constexpr std::uint64_t kMostJpegBytes = std::uint64_t{1} << 30;
-inline constexpr std::int64_t kMostJpegPixels = std::int64_t{1} << 28;
+/// Largest file and image that file_source takes.
+inline constexpr std::uint64_t kMostFileBytes = std::uint64_t{1} << 30;
+inline constexpr std::int64_t kMostFilePixels = std::int64_t{1} << 28;
 
-/// A JPEG file, decoded as decode_jpeg has it, by the library that open_jpeg_library has found. Turned upright by its
-/// EXIF or XMP if the bundle says so. Gray and colour, of several pictures the first. Its error says what else it is:
-/// another format, CMYK, damaged or cut off, larger than the limits above, or with a colour profile where the bundle
-/// converts those (Icc::kSrgb). A path is a regular file that is read when its turn comes: leave it until then.
-NAVIT_EDGE_API std::shared_ptr<ImageSource> jpeg_source(const std::filesystem::path& path);
+/// A JPEG or PNG file, by its first bytes; decoded as decode_jpeg and decode_png have it, by the libraries that
+/// open_jpeg_library and open_png_library have found. Turned upright by its EXIF or XMP if the bundle says so; of
+/// several pictures the first. Its error says what else it is: another format, CMYK, damaged or cut off, larger than
+/// the limits above, or with a colour profile where the bundle converts those (Icc::kSrgb). A path is a regular file
+/// that is read when its turn comes: leave it until then.
+NAVIT_EDGE_API std::shared_ptr<ImageSource> file_source(const std::filesystem::path& path);
 /// The same of a file in memory, which `owner` keeps alive and unchanged; null if the caller sees to that.
-NAVIT_EDGE_API std::shared_ptr<ImageSource> jpeg_source(std::span<const std::uint8_t> file,
+NAVIT_EDGE_API std::shared_ptr<ImageSource> file_source(std::span<const std::uint8_t> file,
                                                         std::shared_ptr<const void> owner = nullptr);
 
 }  // namespace navit_edge

@@ -2,46 +2,19 @@
 // program runs, so that Python decodes with the very copy that Pillow uses and gets the same bytes.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <span>
 #include <string>
 
-#include "navit_edge/image.h"
+#include "navit_edge/decoded_file.h"
 #include "navit_edge/types.h"
-#include "navit_edge/vocabulary.h"
 
 namespace navit_edge {
-
-struct JpegLibrary {
-  std::string path;     // of the library that decodes; empty: none does
-  std::string why_not;  // why none does, with the remedy
-};
 
 /// Opens libjpeg-turbo, once for all of the process; later calls say what the first one found. `path`: the library, or
 /// one that is linked to it, as Pillow's module is; empty: "libjpeg.so.62" of the system. Of another binary interface
 /// than that of libjpeg 6.2 none is used. Thread-safe.
-NAVIT_EDGE_API const JpegLibrary& open_jpeg_library(const std::string& path = "");
-
-/// What a file is decoded to.
-struct JpegOptions {
-  std::optional<Size> resize;  // each row is resized as it comes, and the image is never in memory as a whole
-  Filter filter = Filter::kBilinear;
-  Processor processor = Processor::kPillow;
-  /// kScaled: an image that is resized is decoded at 1 / jpeg_scale of its sides first. Other pixels, and faster.
-  Decode decode = Decode::kExact;
-  /// What the header has been read to say: another size is refused. {0, 0}: any up to `most_pixels`.
-  Size expected{};
-  std::int64_t most_pixels = std::int64_t{1} << 28;
-};
-
-/// `view` is gray or RGB; its resized_from is set if the image was resized.
-struct JpegImage {
-  ImageView view;
-  std::unique_ptr<std::uint8_t[]> pixels;  // [view.height_px, view.width_px, view.channels]
-};
+NAVIT_EDGE_API const DecoderLibrary& open_jpeg_library(const std::string& path = "");
 
 /// Most scans of a progressive file; encoders make about ten.
 inline constexpr std::int32_t kMostJpegScans = 500;
@@ -59,6 +32,6 @@ NAVIT_EDGE_API void check_jpeg_scans(std::span<const std::uint8_t> file);
 /// coefficients, two bytes for each. Throws InvalidInput if no library is there, for a file that is damaged or cut off
 /// in any way, has neither one nor three channels of eight bits, more than kMostJpegScans scans, or another size than
 /// expected. Any thread.
-NAVIT_EDGE_API JpegImage decode_jpeg(std::span<const std::uint8_t> file, const JpegOptions& options = {});
+NAVIT_EDGE_API DecodedFile decode_jpeg(std::span<const std::uint8_t> file, const DecodeRequest& request = {});
 
 }  // namespace navit_edge

@@ -6,6 +6,7 @@
 #include "navit_edge/content.h"          // IWYU pragma: export
 #include "navit_edge/cores.h"            // IWYU pragma: export
 #include "navit_edge/cost.h"             // IWYU pragma: export
+#include "navit_edge/decoded_file.h"     // IWYU pragma: export
 #include "navit_edge/drop.h"             // IWYU pragma: export
 #include "navit_edge/engine.h"           // IWYU pragma: export
 #include "navit_edge/engine_memory.h"    // IWYU pragma: export
@@ -24,6 +25,7 @@
 #include "navit_edge/pack_writer.h"      // IWYU pragma: export
 #include "navit_edge/placement.h"        // IWYU pragma: export
 #include "navit_edge/plan.h"             // IWYU pragma: export
+#include "navit_edge/png.h"              // IWYU pragma: export
 #include "navit_edge/policy.h"           // IWYU pragma: export
 #include "navit_edge/prometheus.h"       // IWYU pragma: export
 #include "navit_edge/reason.h"           // IWYU pragma: export

@@ -112,7 +112,7 @@ typedef struct navit_edge_c_image {
   int64_t plane_stride_bytes[2];
 } navit_edge_c_image;
 
-/* A JPEG file: gray or colour, of several pictures the first. Either `path` or `data`. */
+/* A JPEG or PNG file, by its first bytes; of several pictures the first. Either `path` or `data`. */
 typedef struct navit_edge_c_file {
   uint32_t struct_size;
   int32_t reserved;    /* 0 */
@@ -229,7 +229,7 @@ NAVIT_EDGE_API int32_t navit_edge_c_submit(navit_edge_c_session* session, const 
                                            void* user, uint64_t* id, navit_edge_c_error* error);
 /* The same of an image file, which threads of the session decode; the call returns at once if there is a place. What is
  * wrong with the file is its result's error. `release` is called once `data` is not needed any more; of a path at the
- * same time. JPEG only: decode other formats yourself, and submit the pixels. */
+ * same time. JPEG and PNG: decode other formats yourself, and submit the pixels. */
 NAVIT_EDGE_API int32_t navit_edge_c_submit_file(navit_edge_c_session* session, const navit_edge_c_file* file,
                                                 navit_edge_c_release release, void* owner,
                                                 const navit_edge_c_submit_options* options, navit_edge_c_done done,
@@ -237,6 +237,8 @@ NAVIT_EDGE_API int32_t navit_edge_c_submit_file(navit_edge_c_session* session, c
 /* Opens libjpeg-turbo, once for all of the process: `library`, or NULL for the system's libjpeg.so.62, which the first
  * file opens anyway. Fails, with what to do, if there is none whose binary interface is that of libjpeg 6.2. */
 NAVIT_EDGE_API int32_t navit_edge_c_open_jpeg(const char* library, navit_edge_c_error* error);
+/* The same of libpng: `library`, or else the system's libpng16.so.16. Fails if neither is libpng 1.6. */
+NAVIT_EDGE_API int32_t navit_edge_c_open_png(const char* library, navit_edge_c_error* error);
 /* 1 where a waiting image was taken back: `done` gets it with NAVIT_EDGE_C_CANCELLED. 0 where it is unknown, in a pack
  * already, or done. */
 NAVIT_EDGE_API int32_t navit_edge_c_cancel(navit_edge_c_session* session, uint64_t id);

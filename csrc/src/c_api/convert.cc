@@ -138,7 +138,7 @@ namespace {
 /// The caller's bytes, and what releases them; a path has nothing to keep but is released in the same way.
 class OfPath final : public ImageSource {
  public:
-  OfPath(const char* path, std::shared_ptr<const void> owner) : owner_(std::move(owner)), file_(jpeg_source(path)) {}
+  OfPath(const char* path, std::shared_ptr<const void> owner) : owner_(std::move(owner)), file_(file_source(path)) {}
   std::uint64_t open(const DecodeTarget& target) override { return file_->open(target); }
   OwnedImage decode() override { return file_->decode(); }
 
@@ -158,7 +158,7 @@ std::shared_ptr<ImageSource> image_source(const navit_edge_c_file* given, std::s
                        "; expected one of them");
   }
   if (file.path != nullptr) return std::make_shared<OfPath>(file.path, std::move(owner));
-  return jpeg_source({file.data, static_cast<std::size_t>(file.size)}, std::move(owner));
+  return file_source({file.data, static_cast<std::size_t>(file.size)}, std::move(owner));
 }
 
 std::vector<ImageView> image_views(const navit_edge_c_image* given, std::size_t count) {

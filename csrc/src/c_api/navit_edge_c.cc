@@ -11,6 +11,7 @@
 #include "c_api/sized.h"
 #include "navit_edge/error.h"
 #include "navit_edge/jpeg.h"
+#include "navit_edge/png.h"
 #include "navit_edge/version.h"
 
 namespace c_api = navit_edge::c_api;
@@ -35,6 +36,10 @@ struct navit_edge_c_results {
 };
 
 namespace {
+
+void require_decoder(const navit_edge::DecoderLibrary& found) {
+  if (found.path.empty()) throw navit_edge::InvalidInput(found.why_not);
+}
 
 /// Runs `body`; an exception becomes a code and the message in `error`.
 template <class Body>
@@ -199,10 +204,11 @@ std::int32_t navit_edge_c_submit_file(navit_edge_c_session* session, const navit
 }
 
 std::int32_t navit_edge_c_open_jpeg(const char* library, navit_edge_c_error* error) {
-  return guard(error, [&] {
-    const navit_edge::JpegLibrary& found = navit_edge::open_jpeg_library(library != nullptr ? library : "");
-    if (found.path.empty()) throw navit_edge::InvalidInput(found.why_not);
-  });
+  return guard(error, [&] { require_decoder(navit_edge::open_jpeg_library(library != nullptr ? library : "")); });
+}
+
+std::int32_t navit_edge_c_open_png(const char* library, navit_edge_c_error* error) {
+  return guard(error, [&] { require_decoder(navit_edge::open_png_library(library != nullptr ? library : "")); });
 }
 
 std::int32_t navit_edge_c_cancel(navit_edge_c_session* session, std::uint64_t id) {

@@ -1,5 +1,6 @@
 #include "navit_edge/image_source.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -8,15 +9,18 @@
 
 #include "bundle/regular_file.h"
 #include "decode/jpeg_header.h"
+#include "decode/png_header.h"
+#include "decode/png_orientation.h"
 #include "decode/turn.h"
 #include "navit_edge/error.h"
 #include "navit_edge/jpeg.h"
+#include "navit_edge/png.h"
 
 namespace navit_edge {
 namespace {
 
 /// A file on disk, until it is read; then its bytes.
-class JpegSource final : public ImageSource {
+class FileSource final : public ImageSource {
  private:
   /// Errors say which file it is.
   template <class Body>
@@ -32,41 +36,39 @@ class JpegSource final : public ImageSource {
   }
 
  public:
-  explicit JpegSource(std::filesystem::path path) : path_(std::move(path)) {}
-  JpegSource(std::span<const std::uint8_t> file, std::shared_ptr<const void> owner)
+  explicit FileSource(std::filesystem::path path) : path_(std::move(path)) {}
+  FileSource(std::span<const std::uint8_t> file, std::shared_ptr<const void> owner)
       : file_(file), owner_(std::move(owner)) {}
 
   [[nodiscard]] std::uint64_t held_bytes() const noexcept override { return file_.size(); }
 
   std::uint64_t open(const DecodeTarget& target) override {
     return named([&] {
-      if (open_jpeg_library().path.empty()) {
-        throw InvalidInput("JPEG files cannot be decoded here: " + open_jpeg_library().why_not);
-      }
       read();
-      header_ = read_jpeg_header(file_);
+      read_header(target.preprocess);
       check(target.preprocess);
-      options_.filter = target.preprocess.filter;
-      options_.processor = target.preprocess.processor;
-      options_.decode = target.decode;
-      options_.expected = header_.size;
-      options_.most_pixels = kMostJpegPixels;
-      if (target.preprocess.orientation == Orientation::kAsDecoded) header_.orientation = 1;
-      if (header_.orientation == 1) options_.resize = target.resized_size(header_.size);
-      const Size size = options_.resize.value_or(header_.size);
+      request_.filter = target.preprocess.filter;
+      request_.processor = target.preprocess.processor;
+      request_.alpha = target.preprocess.alpha;
+      request_.background = target.preprocess.background;
+      request_.decode = target.decode;
+      request_.expected = size_;
+      request_.most_pixels = kMostFilePixels;
+      if (orientation_ == 1) request_.resize = target.resized_size(size_);
+      const Size size = interlaced_ ? size_ : request_.resize.value_or(size_);
       const auto pixels = static_cast<std::uint64_t>(size.height_px) * static_cast<std::uint64_t>(size.width_px);
-      return pixels * static_cast<std::uint64_t>(header_.components);
+      return pixels * static_cast<std::uint64_t>(request_.resize ? std::min(channels_, std::int32_t{3}) : channels_);
     });
   }
 
   OwnedImage decode() override {
     return named([&] {
-      JpegImage image = decode_jpeg(file_, options_);
+      DecodedFile image = png_ ? decode_png(file_, request_) : decode_jpeg(file_, request_);
       forget();
-      if (header_.orientation == 1) return owned(image.view, std::move(image.pixels));
+      if (orientation_ == 1) return owned(image.view, std::move(image.pixels));
       const auto bytes = static_cast<std::size_t>(image.view.stride()) * static_cast<std::size_t>(image.view.height_px);
       std::unique_ptr<std::uint8_t[]> pixels(new std::uint8_t[bytes]);
-      const ImageView turned = turned_upright(image.view, header_.orientation, pixels.get());
+      const ImageView turned = turned_upright(image.view, orientation_, pixels.get());
       return owned(turned, std::move(pixels));
     });
   }
@@ -80,22 +82,49 @@ class JpegSource final : public ImageSource {
     if (path_.empty()) return;
     std::error_code missing;
     const std::filesystem::path found = std::filesystem::canonical(path_, missing);  // links are followed
-    text_ = read_regular_file(missing ? path_ : found, kMostJpegBytes, "check the path");
+    text_ = read_regular_file(missing ? path_ : found, kMostFileBytes, "check the path");
     file_ = {reinterpret_cast<const std::uint8_t*>(text_.data()), text_.size()};
   }
 
+  void read_header(const PreprocessSpec& preprocess) {
+    png_ = is_png(file_);
+    if (!png_ && !is_jpeg(file_)) {
+      throw InvalidInput(
+          "is neither a JPEG nor a PNG file by its first bytes; expected one; decode other formats with a library of "
+          "yours");
+    }
+    const DecoderLibrary& library = png_ ? open_png_library() : open_jpeg_library();
+    if (library.path.empty()) {
+      throw InvalidInput(std::string(png_ ? "PNG" : "JPEG") + " files cannot be decoded here: " + library.why_not);
+    }
+    const bool turns = preprocess.orientation == Orientation::kApply;
+    if (png_) {
+      const PngHeader header = read_png_header(file_);
+      size_ = header.size;
+      channels_ = header.channels();
+      has_profile_ = header.has_profile;
+      interlaced_ = header.interlaced;
+      if (turns) orientation_ = png_orientation(header);
+    } else {
+      const JpegHeader header = read_jpeg_header(file_);
+      size_ = header.size;
+      channels_ = header.components;
+      has_profile_ = header.has_profile;
+      if (turns) orientation_ = header.orientation;
+    }
+  }
+
   void check(const PreprocessSpec& preprocess) const {
-    const std::string size =
-        std::to_string(header_.size.height_px) + " x " + std::to_string(header_.size.width_px) + " pixels";
-    if (header_.components != 1 && header_.components != 3) {
-      throw InvalidInput("has " + std::to_string(header_.components) +
+    if (!png_ && channels_ != 1 && channels_ != 3) {
+      throw InvalidInput("has " + std::to_string(channels_) +
                          " channels; expected 1 or 3, gray or colour; convert it to RGB");
     }
-    if (std::int64_t{header_.size.height_px} * header_.size.width_px > kMostJpegPixels) {
-      throw InvalidInput("has " + size + " (height x width); expected at most " + std::to_string(kMostJpegPixels) +
+    if (std::int64_t{size_.height_px} * size_.width_px > kMostFilePixels) {
+      throw InvalidInput("has " + std::to_string(size_.height_px) + " x " + std::to_string(size_.width_px) +
+                         " pixels (height x width); expected at most " + std::to_string(kMostFilePixels) +
                          " in all; make it smaller");
     }
-    if (header_.has_profile && preprocess.icc == Icc::kSrgb) {
+    if (has_profile_ && preprocess.icc == Icc::kSrgb) {
       throw InvalidInput(
           "has a colour profile, and the bundle's images are converted to sRGB; expected a file without one; convert "
           "it, or submit its pixels");
@@ -113,22 +142,27 @@ class JpegSource final : public ImageSource {
   std::string text_;
   std::span<const std::uint8_t> file_;
   std::shared_ptr<const void> owner_;
-  JpegHeader header_;
-  JpegOptions options_;
+  bool png_ = false;  // else JPEG
+  Size size_{};       // of the stored image
+  std::int32_t channels_ = 0;
+  std::int32_t orientation_ = 1;
+  bool interlaced_ = false;  // all of its pixels are in memory at once
+  bool has_profile_ = false;
+  DecodeRequest request_;
 };
 
 }  // namespace
 
 ImageSource::~ImageSource() = default;
 
-std::shared_ptr<ImageSource> jpeg_source(const std::filesystem::path& path) {
+std::shared_ptr<ImageSource> file_source(const std::filesystem::path& path) {
   if (path.empty()) throw InvalidInput("the path of an image file is empty; expected one");
-  return std::make_shared<JpegSource>(path);
+  return std::make_shared<FileSource>(path);
 }
 
-std::shared_ptr<ImageSource> jpeg_source(std::span<const std::uint8_t> file, std::shared_ptr<const void> owner) {
-  if (file.empty()) throw InvalidInput("the image file is empty, 0 bytes; expected a JPEG file");
-  return std::make_shared<JpegSource>(file, std::move(owner));
+std::shared_ptr<ImageSource> file_source(std::span<const std::uint8_t> file, std::shared_ptr<const void> owner) {
+  if (file.empty()) throw InvalidInput("the image file is empty, 0 bytes; expected a JPEG or PNG file");
+  return std::make_shared<FileSource>(file, std::move(owner));
 }
 
 }  // namespace navit_edge

@@ -1,9 +1,8 @@
 #include "decode/jpeg_functions.h"
 
-#include <dlfcn.h>
-
 #include <string>
 
+#include "decode/codec_library.h"
 #include "navit_edge/error.h"
 #include "navit_edge/jpeg.h"
 
@@ -11,15 +10,9 @@ namespace navit_edge {
 namespace {
 
 struct Opened {
-  JpegLibrary library;
+  DecoderLibrary library;
   JpegFunctions functions;
 };
-
-template <class Function>
-bool find(void* handle, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(handle, name));
-  return function != nullptr;
-}
 
 /// Whether the library's struct is ours: it refuses any other version and size.
 bool fits(const JpegFunctions& call) noexcept {
@@ -35,19 +28,18 @@ bool fits(const JpegFunctions& call) noexcept {
 Opened open(const std::string& path) {
   Opened opened;
   const std::string name = path.empty() ? "libjpeg.so.62" : path;
-  void* const handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);  // for good
-  if (handle == nullptr) {
-    const char* const error = dlerror();
-    opened.library.why_not = name + " cannot be opened (" + (error != nullptr ? error : "no reason given") +
-                             "); install libjpeg-turbo, as apt install libjpeg62-turbo";
-    return opened;
-  }
+  void* const handle =
+      open_codec(name, "install libjpeg-turbo, as apt install libjpeg62-turbo", opened.library.why_not);
+  if (handle == nullptr) return opened;
   JpegFunctions& call = opened.functions;
-  if (!find(handle, "jpeg_std_error", call.std_error) || !find(handle, "jpeg_CreateDecompress", call.create) ||
-      !find(handle, "jpeg_read_header", call.read_header) || !find(handle, "jpeg_start_decompress", call.start) ||
-      !find(handle, "jpeg_read_scanlines", call.read_rows) || !find(handle, "jpeg_finish_decompress", call.finish) ||
-      !find(handle, "jpeg_destroy_decompress", call.destroy) ||
-      !find(handle, "jpeg_resync_to_restart", call.resync_to_restart)) {
+  if (!find_function(handle, "jpeg_std_error", call.std_error) ||
+      !find_function(handle, "jpeg_CreateDecompress", call.create) ||
+      !find_function(handle, "jpeg_read_header", call.read_header) ||
+      !find_function(handle, "jpeg_start_decompress", call.start) ||
+      !find_function(handle, "jpeg_read_scanlines", call.read_rows) ||
+      !find_function(handle, "jpeg_finish_decompress", call.finish) ||
+      !find_function(handle, "jpeg_destroy_decompress", call.destroy) ||
+      !find_function(handle, "jpeg_resync_to_restart", call.resync_to_restart)) {
     opened.library.why_not = name + " is not linked to a shared libjpeg; expected one, as in Pillow's wheels on PyPI";
     return opened;
   }
@@ -57,9 +49,7 @@ Opened open(const std::string& path) {
                              "Pillow's wheels on PyPI and Debian have";
     return opened;
   }
-  Dl_info where{};
-  const bool known = dladdr(reinterpret_cast<void*>(call.read_header), &where) != 0 && where.dli_fname != nullptr;
-  opened.library.path = known ? where.dli_fname : name;
+  opened.library.path = file_of(reinterpret_cast<void*>(call.read_header), name);
   return opened;
 }
 
@@ -78,7 +68,7 @@ void say_nothing(j_common_ptr) {}
 
 }  // namespace
 
-const JpegLibrary& open_jpeg_library(const std::string& path) { return opened_once(path).library; }
+const DecoderLibrary& open_jpeg_library(const std::string& path) { return opened_once(path).library; }
 
 const JpegFunctions& jpeg_functions() {
   const Opened& opened = opened_once("");

@@ -15,6 +15,9 @@ struct JpegHeader {
   bool has_profile = false;      // an ICC profile, of whatever kind
 };
 
+/// Whether a file is one by its first bytes.
+[[nodiscard]] bool is_jpeg(std::span<const std::uint8_t> file) noexcept;
+
 /// Follows the markers as far as the first scan. Throws InvalidInput if it is no JPEG file, or has no frame before
 /// that. What is damaged in EXIF turns nothing.
 JpegHeader read_jpeg_header(std::span<const std::uint8_t> file);

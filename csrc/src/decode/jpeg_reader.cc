@@ -3,16 +3,12 @@
 #include <csetjmp>
 #include <cstddef>
 #include <string>
-#include <vector>
 
 #include "decode/jpeg_functions.h"
 #include "navit_edge/error.h"
-#include "pixels/kernels/resize_kernels.h"
 
 namespace navit_edge {
 namespace {
-
-constexpr std::int32_t kKept = kBlockRows;  // rows that row() keeps
 
 void nothing_to_begin(j_decompress_ptr) {}
 /// All of the file is there: there is no more.
@@ -37,9 +33,6 @@ struct JpegReader::State {
   jpeg_decompress_struct info{};
   JumpingErrors errors{};
   jpeg_source_mgr source{};
-  std::vector<std::uint8_t> kept;  // [kKept, row_bytes], row y at y % kKept
-  std::size_t row_bytes = 0;
-  std::int32_t next = 0;  // rows before it were read
 
   Outcome create() noexcept {
     info.err = errors.set(call);
@@ -125,30 +118,10 @@ void JpegReader::start(std::int32_t scale) {
   state.info.scale_num = 1;
   state.info.scale_denom = static_cast<unsigned int>(scale);
   state.require(state.start());
-  state.row_bytes = static_cast<std::size_t>(rows_size().width_px) * static_cast<std::size_t>(channels());
 }
 
-const std::uint8_t* JpegReader::row(std::int32_t y) {
-  State& state = *state_;
-  state.kept.resize(static_cast<std::size_t>(kKept) * state.row_bytes);
-  const auto place = [&](std::int32_t at) {
-    return state.kept.data() + static_cast<std::size_t>(at % kKept) * state.row_bytes;
-  };
-  while (state.next <= y) {
-    state.require(state.read_row(place(state.next)));
-    ++state.next;
-  }
-  return place(y);
-}
+void JpegReader::read_row(std::uint8_t* to) { state_->require(state_->read_row(to)); }
 
-void JpegReader::next_row_to(std::uint8_t* to) {
-  state_->require(state_->read_row(to));
-  ++state_->next;
-}
-
-void JpegReader::finish() {
-  row(rows_size().height_px - 1);
-  state_->require(state_->finish());
-}
+void JpegReader::read_end() { state_->require(state_->finish()); }
 
 }  // namespace navit_edge

@@ -75,7 +75,7 @@ std::optional<std::uint64_t> Intake::submit(OwnedImage& image, const SubmitOptio
 std::optional<std::uint64_t> Intake::submit(std::shared_ptr<ImageSource>& source, const SubmitOptions& options,
                                             Done done, const WaitOptions& wait) {
   check_submission(options, done, wait);
-  if (source == nullptr) throw InvalidInput("submit was given no image source; expected one, as jpeg_source(path)");
+  if (source == nullptr) throw InvalidInput("submit was given no image source; expected one, as file_source(path)");
   const std::uint64_t id = ++core_.last_id_;
   const std::uint64_t bytes = source->held_bytes();
   const Clock::time_point now = Clock::now();

@@ -58,7 +58,7 @@ Pushed Stream::push(OwnedImage image, std::uint64_t tag, std::optional<Content> 
 }
 
 Pushed Stream::push(std::shared_ptr<ImageSource> source, std::uint64_t tag) {
-  if (source == nullptr) throw InvalidInput("push was given no image source; expected one, as jpeg_source(path)");
+  if (source == nullptr) throw InvalidInput("push was given no image source; expected one, as file_source(path)");
   const std::uint64_t bytes = source->held_bytes();
   return push_any(source, bytes, tag, std::nullopt);
 }

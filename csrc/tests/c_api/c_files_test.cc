@@ -1,24 +1,17 @@
 // Image files through the C interface: by path and in memory, who releases what, and what is refused.
 #include <atomic>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include "c_api/c_fixture.h"
 #include "navit_edge/jpeg.h"
+#include "navit_edge/png.h"
 #include "support/check.h"
+#include "support/image_files.h"
 
 using namespace navit_edge;
 
 namespace {
-
-const std::string kFile = std::string(NAVIT_EDGE_JPEG_FILES) + "/baseline.jpg";
-
-std::vector<std::uint8_t> bytes() {
-  std::ifstream file(kFile, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 navit_edge_c_file c_file(const char* path) {
   navit_edge_c_file file{};
@@ -27,35 +20,28 @@ navit_edge_c_file c_file(const char* path) {
   return file;
 }
 
-navit_edge_c_file c_file(const std::vector<std::uint8_t>& data) {
+navit_edge_c_file c_file(const Bytes& data) {
   navit_edge_c_file file = c_file(nullptr);
   file.data = data.data();
   file.size = data.size();
   return file;
 }
 
-}  // namespace
-
-TEST_CASE("a file gives what its pixels give, by its path and in memory, and is released once") {
-  const std::string library = NAVIT_EDGE_JPEG_LIBRARY;
-  navit_edge_c_error error{};
-  if (navit_edge_c_open_jpeg(library.empty() ? nullptr : library.c_str(), &error) != 0) {
-    CHECK(contains(error.message, "libjpeg"));
-    return;
-  }
-  const std::vector<std::uint8_t> data = bytes();
-  const JpegImage image = decode_jpeg(data);
+/// Of a file of tests/data and the pixels that it has.
+void check_file(const std::string& name, const DecodedFile& image) {
+  const std::string path = std::string(NAVIT_EDGE_IMAGE_FILES) + "/" + name;
+  const Bytes data = read_image_file(name);
   TestBundle bundle;
   CSession opened(bundle.write());
   std::atomic<int> released{0};
-  std::atomic<std::uint64_t> last{0};
   Box box;
+  navit_edge_c_error error{};
   const navit_edge_c_image pixels = [&] {
     navit_edge_c_image one = c_image(image.view);
-    one.channels = 3;
+    one.channels = image.view.channels;
     return one;
   }();
-  const navit_edge_c_file by_path = c_file(kFile.c_str());
+  const navit_edge_c_file by_path = c_file(path.c_str());
   const navit_edge_c_file in_memory = c_file(data);
   navit_edge_c_submit_options options{};
   options.struct_size = sizeof(options);
@@ -82,6 +68,29 @@ TEST_CASE("a file gives what its pixels give, by its path and in memory, and is 
   CHECK(released == 2);
 }
 
+/// NULL for the system's.
+const char* or_null(const std::string& library) { return library.empty() ? nullptr : library.c_str(); }
+
+}  // namespace
+
+TEST_CASE("a file gives what its pixels give, by its path and in memory, and is released once") {
+  const std::string jpeg = NAVIT_EDGE_JPEG_LIBRARY;
+  const std::string png = NAVIT_EDGE_PNG_LIBRARY;
+  navit_edge_c_error error{};
+  if (navit_edge_c_open_jpeg(or_null(jpeg), &error) == 0) {
+    check_file("jpeg/baseline.jpg", decode_jpeg(read_image_file("jpeg/baseline.jpg")));
+  } else {
+    CHECK(contains(error.message, "libjpeg"));
+  }
+  if (navit_edge_c_open_png(or_null(png), &error) == 0) {
+    for (const char* name : {"png/rgb.png", "png/rgba.png", "png/palette.png", "png/interlaced.png"}) {
+      check_file(name, decode_png(read_image_file(name)));
+    }
+  } else {
+    CHECK(contains(error.message, "libpng"));
+  }
+}
+
 TEST_CASE("what is wrong with a file is its result's; what is wrong with the call is refused") {
   TestBundle bundle;
   CSession opened(bundle.write());
@@ -95,7 +104,7 @@ TEST_CASE("what is wrong with a file is its result's; what is wrong with the cal
   REQUIRE(navit_edge_c_drain(opened.session, &error) == 0);
   CHECK(box.at(0).code == NAVIT_EDGE_C_INVALID_INPUT);
   CHECK(contains(box.at(0).message, "/nowhere/none.jpg"));
-  const std::vector<std::uint8_t> text{'t', 'e', 'x', 't'};
+  const Bytes text{'t', 'e', 'x', 't'};
   const auto refused = [&](const navit_edge_c_file* file, const char* words) {
     const auto code =
         navit_edge_c_submit_file(opened.session, file, count, &released, nullptr, Box::done, &box, &id, &error);

@@ -1,32 +1,25 @@
-// JPEG files as image sources: headers, orientation, limits, and what is refused. That C callers get from a file what
-// Pillow makes of it, tests/python/test_submit_files.py says.
+// Image files as image sources: headers, orientation, limits, and what is refused. Of JPEG; png_source_test.cc is
+// beside it. That C callers get from a file what Pillow makes of it, tests/python/test_submit_files.py says.
 #include "navit_edge/image_source.h"
 
 #include <cstdint>
 #include <cstring>
 #include <fstream>
-#include <initializer_list>
-#include <iterator>
 #include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "navit_edge/error.h"
 #include "navit_edge/jpeg.h"
 #include "support/check.h"
+#include "support/image_files.h"
 #include "support/temp_dir.h"
+#include "support/turned.h"
 
 using namespace navit_edge;
 
 namespace {
 
-using Bytes = std::vector<std::uint8_t>;
-
-Bytes read(const std::string& name) {
-  std::ifstream file(std::string(NAVIT_EDGE_JPEG_FILES) + "/" + name, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
+Bytes read(const std::string& name) { return read_image_file("jpeg/" + name); }
 
 bool library() { return !open_jpeg_library(NAVIT_EDGE_JPEG_LIBRARY).path.empty(); }
 
@@ -40,86 +33,8 @@ Bytes with_segment(const Bytes& file, std::uint8_t code, const Bytes& content) {
   return out;
 }
 
-Bytes text(const std::string& given) { return {given.begin(), given.end()}; }
-
-/// EXIF with one entry: orientation, as a SHORT.
-Bytes exif(std::uint8_t orientation, bool little) {
-  Bytes out = text(std::string("Exif\0\0", 6) + (little ? "II" : "MM"));
-  const auto put = [&](std::uint32_t value, int bytes) {
-    for (int i = 0; i < bytes; ++i) {
-      out.push_back(static_cast<std::uint8_t>(value >> 8 * (little ? i : bytes - 1 - i)));
-    }
-  };
-  put(42, 2);
-  put(8, 4);
-  put(1, 2);
-  put(0x0112, 2);
-  put(3, 2);
-  put(1, 4);
-  put(orientation, 2);
-  put(0, 2);
-  put(0, 4);
-  return out;
-}
-
 Bytes xmp(const std::string& orientation) {
   return text(std::string("http://ns.adobe.com/xap/1.0/\0", 29) + "<x tiff:Orientation" + orientation + "/>");
-}
-
-OwnedImage decoded(const Bytes& file, const PreprocessSpec& preprocess = {}, std::optional<Size> resized = std::nullopt,
-                   Decode decode = Decode::kExact) {
-  const DecodeTarget target{preprocess, [&](Size) { return resized; }, decode};
-  const std::shared_ptr<ImageSource> source = jpeg_source({file.data(), file.size()});
-  CHECK(source->held_bytes() == file.size());
-  const std::uint64_t bytes = source->open(target);
-  OwnedImage image = source->decode();
-  CHECK(bytes == static_cast<std::uint64_t>(image.view.height_px) * static_cast<std::uint64_t>(image.view.stride()));
-  return image;
-}
-
-PreprocessSpec upright() {
-  PreprocessSpec preprocess;
-  preprocess.orientation = Orientation::kApply;
-  return preprocess;
-}
-
-/// Where the pixel (y, x) of the upright image lies in the stored one of `size`, by EXIF 2.32, 4.6.5.1.6: which sides
-/// of the upright image the stored row 0 and column 0 are.
-std::pair<int, int> stored(int orientation, Size size, int y, int x) {
-  const int bottom = size.height_px - 1;
-  const int right = size.width_px - 1;
-  switch (orientation) {
-    case 2:
-      return {y, right - x};  // row 0: top, column 0: right
-    case 3:
-      return {bottom - y, right - x};  // bottom, right
-    case 4:
-      return {bottom - y, x};  // bottom, left
-    case 5:
-      return {x, y};  // left, top
-    case 6:
-      return {bottom - x, y};  // right, top
-    case 7:
-      return {bottom - x, right - y};  // right, bottom
-    case 8:
-      return {x, right - y};  // left, bottom
-    default:
-      return {y, x};
-  }
-}
-
-bool is_turned(const ImageView& turned, const ImageView& whole, int orientation) {
-  const auto channels = static_cast<std::size_t>(whole.channels);
-  for (int y = 0; y < turned.height_px; ++y) {
-    for (int x = 0; x < turned.width_px; ++x) {
-      const auto [row, column] = stored(orientation, whole.size(), y, x);
-      if (std::memcmp(turned.data + y * turned.stride() + x * turned.channels,
-                      whole.data + row * whole.stride() + column * whole.channels, channels) != 0) {
-        return false;
-      }
-    }
-  }
-  return true;
 }
 
 }  // namespace
@@ -128,7 +43,7 @@ TEST_CASE("files are turned upright by their EXIF, else by their XMP, where the 
   if (!library()) return;
   for (const char* name : {"baseline.jpg", "gray.jpg"}) {
     const Bytes file = read(name);
-    const JpegImage whole = decode_jpeg(file);
+    const DecodedFile whole = decode_jpeg(file);
     for (int orientation = 0; orientation <= 9; ++orientation) {
       const bool valid = orientation >= 1 && orientation <= 8;
       for (const Bytes& segment :
@@ -197,10 +112,10 @@ TEST_CASE("a scaled file is decoded at a power of two of its sides, at least twi
 TEST_CASE("what is no JPEG file of one or three channels is refused with what to do") {
   if (!library()) return;
   const Bytes file = read("baseline.jpg");
-  CHECK_THROWS_WITH_AS(decoded(text("\x89PNG\r\n")), "is no JPEG file", InvalidInput);
+  CHECK_THROWS_WITH_AS(decoded(text("RIFF....WEBP")), "is neither a JPEG nor a PNG file", InvalidInput);
   CHECK_THROWS_WITH_AS(decoded({file.begin(), file.begin() + 20}), "ends before its pixels", InvalidInput);
-  CHECK_THROWS_WITH_AS(jpeg_source(std::span<const std::uint8_t>()), "is empty", InvalidInput);
-  CHECK_THROWS_WITH_AS(jpeg_source(std::filesystem::path()), "is empty", InvalidInput);
+  CHECK_THROWS_WITH_AS(file_source(std::span<const std::uint8_t>()), "is empty", InvalidInput);
+  CHECK_THROWS_WITH_AS(file_source(std::filesystem::path()), "is empty", InvalidInput);
   Bytes cmyk = file;
   for (std::size_t i = 0; i + 9 < cmyk.size(); ++i) {
     if (cmyk[i] != 0xFF || cmyk[i + 1] != 0xC0) continue;
@@ -225,17 +140,17 @@ TEST_CASE("a path is a regular file, a link to one, or an error that names it") 
   const auto open = [](const std::filesystem::path& path) {
     const PreprocessSpec preprocess;
     const DecodeTarget target{preprocess, [](Size) { return std::nullopt; }};
-    const std::shared_ptr<ImageSource> source = jpeg_source(path);
+    const std::shared_ptr<ImageSource> source = file_source(path);
     CHECK(source->held_bytes() == 0);
     source->open(target);
     return source->decode();
   };
-  const std::filesystem::path file = std::filesystem::path(NAVIT_EDGE_JPEG_FILES) / "baseline.jpg";
+  const std::filesystem::path file = std::filesystem::path(NAVIT_EDGE_IMAGE_FILES) / "jpeg/baseline.jpg";
   CHECK(open(file).view.size() == Size{40, 56});
   std::filesystem::create_symlink(file, folder.path() / "link.jpg");
   CHECK(open(folder.path() / "link.jpg").view.size() == Size{40, 56});
   CHECK_THROWS_WITH_AS(open(folder.path() / "none.jpg"), "none.jpg is missing", InvalidInput);
   CHECK_THROWS_WITH_AS(open(folder.path()), "is a folder; expected a regular file", InvalidInput);
   std::ofstream(folder.path() / "text.jpg") << "no image";
-  CHECK_THROWS_WITH_AS(open(folder.path() / "text.jpg"), "text.jpg: is no JPEG file", InvalidInput);
+  CHECK_THROWS_WITH_AS(open(folder.path() / "text.jpg"), "text.jpg: is neither a JPEG nor a PNG file", InvalidInput);
 }

@@ -11,6 +11,7 @@ from navit_edge.errors import InvalidInputError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from navit_edge.decode.options import Recorded
     from navit_edge.vocabulary import Icc
 
 #: Larger profiles are not parsed: those of printers take up to 3 MiB.
@@ -59,6 +60,13 @@ def words_if_unchanged(image: Image.Image, icc: Icc) -> list[str] | None:
     if profile is None or profile.is_srgb:
         return []
     return None if icc == "srgb" else [f"profile ignored ({profile.name})"]
+
+
+def alpha_words(recorded: Recorded) -> str:
+    """What becomes of the alpha channel of an image that has one."""
+    if recorded.alpha == "composite":
+        return f"alpha composited over {','.join(map(str, recorded.background))}"
+    return "alpha dropped" if recorded.alpha == "drop" else ""
 
 
 def _profile_of(image: Image.Image) -> _Profile | None:

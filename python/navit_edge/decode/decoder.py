@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
-from navit_edge.decode import color, depth, files, jpeg, orientation, png_metadata, webp
+from navit_edge.decode import color, depth, files, jpeg, orientation, png, png_metadata, webp
+from navit_edge.decode.by_core import DecodedPixels, Plan, Resizing
 from navit_edge.decode.encoded import Encoded, name_of, open_encoded
 from navit_edge.decode.formats import NEVER, open_image, prepare_pillow
 from navit_edge.decode.frames import COUNTED, Decoded, Frames, FrameSource
@@ -34,7 +36,7 @@ class Decoder:
             raise InvalidInputError(f"decode is of type {type(options).__name__}; expected navit_edge.DecodeOptions")
         self.options = options or DecodeOptions()
         #: To what images may be resized while they are decoded; None: they are given as they are.
-        self.resizing: jpeg.Resizing | None = None
+        self.resizing: Resizing | None = None
         says = recorded or Recorded()
         self.recorded = replace(
             says,
@@ -46,7 +48,7 @@ class Decoder:
     def toward(self, session: _core.Session, policy: _core.Policy | None) -> Decoder:
         """One that may resize what it decodes to what ``session`` would, under ``policy``, while it decodes it."""
         decoder = copy.copy(self)
-        decoder.resizing = jpeg.Resizing(session, policy)
+        decoder.resizing = Resizing(session, policy)
         return decoder
 
     def decode(self, source: Encoded, who: str = "image") -> Decoded:
@@ -54,7 +56,7 @@ class Decoder:
         with self.open(source, who) as opened:
             return opened.decode()
 
-    def decode_pixels(self, source: Encoded, who: str = "image") -> Decoded | jpeg.DecodedPixels:
+    def decode_pixels(self, source: Encoded, who: str = "image") -> Decoded | DecodedPixels:
         """The same, by the fastest way that gives the same pixels."""
         with self.open(source, who) as opened:
             return opened.decode_pixels()
@@ -135,7 +137,7 @@ class Decoder:
     def _alpha_words(self, image: Image.Image) -> str:
         if image.mode != "RGBA" or image.getchannel("A").getextrema() == (255, 255):
             return ""
-        return alpha_words(self.recorded)
+        return color.alpha_words(self.recorded)
 
 
 class Opened:
@@ -150,6 +152,7 @@ class Opened:
         self._name = name
         self._cut = cut
         self._passed_over = ""
+        self._data: bytes | None = None
         try:
             image = open_image(file, decoder.options.formats)
         except ValueError as error:
@@ -168,11 +171,14 @@ class Opened:
         return image.width * image.height * (1 if gray else 4)
 
     @cached_property
-    def _plan(self) -> jpeg.Plan | None:
+    def _plan(self) -> Plan | None:
         """How the core decodes it; None: Pillow does."""
         with refusals(self._name):
-            decoder = self._decoder
-            return jpeg.plan(self._image, decoder.recorded, decoder.resizing, decoder.recorded.decode)
+            image, decoder = self._image, self._decoder
+            if image.format == "PNG" and not self._passed_over:
+                found = png.plan(image, decoder.recorded, decoder.resizing)
+                return found if found is not None and png.is_whole(self._read()) else None
+            return jpeg.plan(image, decoder.recorded, decoder.resizing)
 
     @property
     def has_frames(self) -> bool:
@@ -201,7 +207,7 @@ class Opened:
                 self._image = self._without_metadata(error)
                 return self._decoder._finish(self._image, (self._frames, self._passed_over))
 
-    def decode_pixels(self) -> Decoded | jpeg.DecodedPixels:
+    def decode_pixels(self) -> Decoded | DecodedPixels:
         """The pixels, by the core if it can. Once; closes the file."""
         if self._plan is None:
             return self.decode()
@@ -214,11 +220,12 @@ class Opened:
 
     def _read(self) -> bytes:
         """The whole file."""
-        most_bytes = self._decoder.options.max_file_bytes
-        self._file.seek(0)
-        data = self._file.read(most_bytes + 1)
-        files.check_bytes(len(data), most_bytes)
-        return data
+        if self._data is None:
+            size = self._file.seek(0, os.SEEK_END)
+            files.check_bytes(size, self._decoder.options.max_file_bytes)
+            self._file.seek(0)
+            self._data = self._file.read(size)
+        return self._data
 
     def _without_metadata(self, error: ValueError) -> ImageFile.ImageFile:
         """Opens a PNG anew that Pillow refuses for its text or profile alone. Raises ``error`` for anything else."""
@@ -230,6 +237,7 @@ class Opened:
 
     def close(self) -> None:
         self._file.close()
+        self._data = None
 
     def __enter__(self) -> Opened:
         return self
@@ -257,13 +265,6 @@ class Opened:
 
             return orientation.turns_sideways(_value(Image.Image.getexif, image))  # PNG's own reads the pixels first
         return orientation.turns_sideways(orientation.orientation_of(image)[0])
-
-
-def alpha_words(recorded: Recorded) -> str:
-    """What becomes of the alpha channel of an image that has one."""
-    if recorded.alpha == "composite":
-        return f"alpha composited over {','.join(map(str, recorded.background))}"
-    return "alpha dropped" if recorded.alpha == "drop" else ""
 
 
 def _is_unread(image: ImageFile.ImageFile) -> bool:

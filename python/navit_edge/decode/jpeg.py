@@ -1,13 +1,14 @@
-"""JPEG files by the C++ core, with the copy of libjpeg-turbo that Pillow uses: the same bytes, without Python's lock,
-and row by row into the resize if it is known to what. What it does not take, Pillow decodes."""
+"""JPEG files by the C++ core, with the copy of libjpeg-turbo that Pillow uses: the same bytes."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from navit_edge import _core
 from navit_edge.decode import color, orientation
+from navit_edge.decode.by_core import DecodedPixels, Plan, Resizing
 from navit_edge.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -20,44 +21,14 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "MPO")
 
 
-class DecodedPixels(NamedTuple):
-    """pixels: gray or RGB, upright; resized if ``resized_from`` of it says so. done: what was done, in words."""
+@dataclass(frozen=True, kw_only=True)
+class JpegPlan(Plan):
+    """mode: whether all of its frequencies are decoded."""
 
-    pixels: _core.Pixels
-    done: tuple[str, ...]
-
-
-class Resizing(NamedTuple):
-    """To what a session resizes the images of a policy."""
-
-    session: _core.Session
-    policy: _core.Policy | None
-
-    def of(self, height_px: int, width_px: int) -> tuple[int, int] | None:
-        """(height_px, width_px); None if the session needs all of the image's pixels."""
-        return self.session.resized_size(height_px, width_px, self.policy)
-
-
-class Plan(NamedTuple):
-    """How a file is decoded. size, resize: (height_px, width_px). done: what will have been done, in words."""
-
-    size: tuple[int, int]
-    resize: tuple[int, int] | None
-    channels: int
-    resizing: Resizing | None
-    done: tuple[str, ...]
     mode: Decode = "exact"
 
-    @property
-    def pixel_bytes(self) -> int:
-        """Of the pixels that come out."""
-        height_px, width_px = self.resize or self.size
-        return height_px * width_px * self.channels
-
     def decode(self, data: bytes) -> DecodedPixels:
-        """Raises InvalidInputError for whatever is wrong with the file."""
-        names = self.resizing.session.resizing if self.resizing else ("bilinear", "pillow")
-        return DecodedPixels(_core.decode_jpeg(data, self.size, self.resize, *names, self.mode), self.done)
+        return DecodedPixels(_core.decode_jpeg(data, self.size, self.resize, *self.names, self.mode), self.done)
 
 
 @functools.cache
@@ -68,9 +39,7 @@ def library() -> tuple[str, str]:
     return _core.open_jpeg_library(_imaging.__file__)
 
 
-def plan(
-    image: ImageFile.ImageFile, recorded: Recorded, resizing: Resizing | None, mode: Decode = "exact"
-) -> Plan | None:
+def plan(image: ImageFile.ImageFile, recorded: Recorded, resizing: Resizing | None) -> JpegPlan | None:
     """For a JPEG file whose header Pillow has read; None if it is for Pillow to decode: images that have to be turned
     or converted, CMYK, files of several pictures."""
     if image.format != "JPEG" or image.mode not in ("L", "RGB") or not library()[0]:
@@ -81,10 +50,11 @@ def plan(
         return None
     size = (image.height, image.width)
     resize = resizing.of(*size) if resizing else None
-    scale = _core.jpeg_scale(size, resize) if resize and mode == "scaled" else 1
+    scale = _core.jpeg_scale(size, resize) if resize and recorded.decode == "scaled" else 1
     scaled = f"decoded at 1/{scale} of its sides" if scale > 1 else ""
     done = tuple(word for word in (why, *colours, scaled) if word)
-    return Plan(size, resize, 1 if image.mode == "L" else 3, resizing, done, mode)
+    channels = 1 if image.mode == "L" else 3
+    return JpegPlan(size=size, resize=resize, channels=channels, resizing=resizing, done=done, mode=recorded.decode)
 
 
 def check_scans(data: bytes) -> None:

@@ -58,20 +58,24 @@ def runtime_findings(
         Finding("navit-edge", State.FOUND, here, facts={"version": here}),
         *vendor.variable_findings(),
         torch_finding(),
-        jpeg_finding(),
+        *decoder_findings(),
         *(backend_finding(probe, name, jetson=jetson, nvidia=nvidia, openvino=openvino) for name in BACKENDS),
     )
 
 
-def jpeg_finding() -> Finding:
-    """Which library decodes JPEG files. Facts: "path" of libjpeg-turbo, "" if Pillow decodes."""
-    from navit_edge.decode import jpeg
+def decoder_findings() -> tuple[Finding, ...]:
+    """Which library decodes files of each format that the core knows. Facts: its "path", "" if Pillow decodes."""
+    from navit_edge.decode import jpeg, png
 
-    path, why_not = jpeg.library()
+    decoders = {"JPEG": jpeg.library(), "PNG": png.library()}
+    return tuple(_decoder_finding(title, *library) for title, library in decoders.items())
+
+
+def _decoder_finding(title: str, path: str, why_not: str) -> Finding:
     facts = {"path": path}
     if not path:
-        return Finding("JPEG", State.ABSENT, f"decoded by Pillow, to the same pixels: {why_not}", facts=facts)
-    return Finding("JPEG", State.FOUND, f"decoded by the core, rows into the resize: {path}", facts=facts)
+        return Finding(title, State.ABSENT, f"decoded by Pillow, to the same pixels: {why_not}", facts=facts)
+    return Finding(title, State.FOUND, f"decoded by the core, rows into the resize: {path}", facts=facts)
 
 
 def backend_finding(
