@@ -1,6 +1,6 @@
 """From image files to the pixels of patches: decoded and resized, on one core, each contender in its own process.
 
-    python benchmarks/files.py [--images 20] [--rounds 5] [--only PNG] [--output benchmarks/files.json]
+    python benchmarks/files.py [--images 20] [--rounds 5] [--only PNG] [--peers FOLDER] [--output FILE.json]
 
 The files are one photograph, scaled: JPEG at quality 90, PNG as Pillow writes it. Each is decoded from memory and
 resized, bilinear, to the target; alpha is composited before. "core, rows into the resize" is what a session does with a
@@ -8,6 +8,9 @@ path; "Pillow, then the core's resize" what it did before and does where no libr
 `decode="scaled"`, of JPEG; how far its pixels are from the exact ones, in levels of 255, stands beside it. "decode
 alone" is the core's decode to whole pixels: what is left for the resize lies above it. OpenCV decodes by libraries of
 its own and has another resize (`INTER_AREA`), so its pixels differ; it drops alpha.
+
+"two threads" is how many times as many files two threads decode as one, by the clock. --peers: other libraries, each in
+a folder of its own (files_peers.py).
 
 Milliseconds are those that the core was busy (`time.process_time`), so that what else runs counts less; the median over
 rounds of the mean of a round. Memory is what the highest resident size lies above that before the first file.
@@ -24,9 +27,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import files_peers
 import images as image_sets
 import numpy as np
 from PIL import Image
@@ -48,6 +53,8 @@ CONTENDERS = ("core, rows into the resize", "core, scaled", "Pillow, then the co
 
 def contender(name: str, form: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
     """What turns a file of ``size`` (width_px, height_px) into pixels."""
+    if name in files_peers.PEERS:
+        return files_peers.peer(name, size, TARGET)
     from navit_edge import _core
     from navit_edge.decode import jpeg, png
     from navit_edge.decode.decoder import Decoder
@@ -130,8 +137,21 @@ def measure(name: str, title: str, kind: str, *, count: int, rounds: int) -> dic
         for _ in range(count):
             run(data)
         times.append((time.process_time() - start) / count * 1000)
-    apart = difference(data, size) if name == "core, scaled" else {}
-    return {"ms": statistics.median(times), "peak_mib": peak / 2**20, "file_bytes": len(data), **apart}
+    found = {"ms": statistics.median(times), "peak_mib": peak / 2**20, "file_bytes": len(data)}
+    if name == CONTENDERS[0]:
+        found["two_threads"] = statistics.median(two_threads(run, data, count) for _ in range(rounds))
+    return found | (difference(data, size) if name == "core, scaled" else {})
+
+
+def two_threads(run: Callable[[bytes], Any], data: bytes, count: int) -> float:
+    """How many times as many files two threads decode as one, by the clock."""
+    seconds = []
+    for threads in (1, 2):
+        with ThreadPoolExecutor(threads) as pool:
+            start = time.perf_counter()
+            list(pool.map(run, [data] * (2 * count)))
+            seconds.append(time.perf_counter() - start)
+    return seconds[0] / seconds[1]
 
 
 def main() -> None:
@@ -139,6 +159,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="kinds that begin so")
+    parser.add_argument("--peers", type=Path, help="folder of other libraries")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
@@ -151,23 +172,30 @@ def main() -> None:
 
     report: dict[str, Any] = {"hardware": hardware(), "images": arguments.images, "rounds": arguments.rounds,
                               "target": TARGET, "load": os.getloadavg()[0], "files": {}}  # fmt: skip
-    columns = ("ms", "memory, MiB", "times as fast as Pillow", "levels off: mean, 99 %, most")
+    columns = ("ms", "memory, MiB", "times as fast as Pillow", "two threads", "levels off: mean, 99 %, most")
     table = Table("files", "contender", *columns)
     for title in SIZES:
         for kind in (kind for kind in KINDS if kind.startswith(arguments.only)):
             rows = report["files"][f"{title}, {kind}"] = {}
-            for name in CONTENDERS:
+            peers = [name for name in files_peers.PEERS if arguments.peers and files_peers.takes(name, kind)]
+            for name in (*CONTENDERS, *peers):
                 if name == "core, scaled" and KINDS[kind][0] != "JPEG":
                     continue
+                environment = dict(os.environ)
+                if name in peers:
+                    environment["PYTHONPATH"] = str(arguments.peers.resolve() / files_peers.PEERS[name].package)
                 command = [sys.executable, __file__, "--one", name, title, kind, "--images", str(arguments.images),
                            "--rounds", str(arguments.rounds)]  # fmt: skip
-                rows[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                rows[name] = json.loads(
+                    subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+                )
             pillow = rows["Pillow, then the core's resize"]["ms"]
             for name, row in rows.items():
                 row["speed"] = pillow / row["ms"]
                 figures = (f"{row['ms']:.2f}", f"{row['peak_mib']:.1f}", f"{row['speed']:.2f}")
+                both = f"{row['two_threads']:.2f}" if "two_threads" in row else ""
                 levels = ", ".join(f"{row[f'{name}_levels']:.3g}" for name in ("mean", "p99", "most") if "scale" in row)
-                table.add_row(f"{title}, {kind}", name, *figures, levels)
+                table.add_row(f"{title}, {kind}", name, *figures, both, levels)
     Console().print(table)
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
 

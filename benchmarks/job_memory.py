@@ -1,10 +1,10 @@
 """The most memory that a job over photographs takes beside the same job over thumbnails: `navit-edge run`, its peak.
 
-    python benchmarks/job_memory.py BUNDLE [--images 200] [--decoders 2] [--rounds 3] [--output benchmarks/job_memory.json]
+    python benchmarks/job_memory.py BUNDLE [--images 200] [--decoders 2] [--rounds 3] [--output FILE.json]
 
-The photographs are one picture of 4000 x 3000 pixels, each brightened a little otherwise, as JPEG (4:2:0, quality 90) and
-as PNG; the thumbnails are the same at 224 x 168. A job is a process of its own; its peak is what the kernel says when it
-ends, the engine and Python included. The median over rounds, in turn.
+The photographs are one picture of 4000 x 3000 pixels, each brightened a little otherwise, as JPEG (4:2:0, quality 90)
+and as PNG; the thumbnails are the same at 224 x 168. A job is a process of its own; its peak is what the kernel says
+when it ends, the engine and Python included. The median over rounds, in turn.
 """
 
 from __future__ import annotations
