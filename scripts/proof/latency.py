@@ -94,7 +94,7 @@ def _measure(one: Subject, session: ne.Session, images: Sequence[Image], extent:
         results.check(
             "each image alone runs in the smallest budget that holds it", smallest == [r.pack_tokens for r in found]
         )
-        results.check("budgets that images need", len(set(smallest)), least=min(2, len(one.budgets)))
+        results.check("budgets that images need", len(set(smallest)), least=one.least_budgets)
     generator = np.random.default_rng(0)
     batch = [images[i] for i in generator.integers(0, len(images), extent.batch)]
     peak = len(batch) / statistics.median([submit_all(session, batch) for _ in range(1 + extent.repeats)][1:])

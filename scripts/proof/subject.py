@@ -47,6 +47,12 @@ class Subject:
         """Tokens of each, ascending."""
         return sorted(budget.tokens for budget in self.engine.budgets)
 
+    @property
+    def least_budgets(self) -> int:
+        """How many budgets images of random sizes run in: those of the stand-in are chosen so; a built engine may be of
+        a model that makes all images one size."""
+        return min(2, len(self.budgets)) if self.stand_in is not None else 1
+
     def session(self, *, engine: str = "", slots: int = SLOTS, options: Mapping[str, str] | None = None) -> ne.Session:
         """engine: in place of the subject's own."""
         return ne.Session(
