@@ -40,7 +40,6 @@ from rich.table import Table
 from serving_load import (
     MODEL,
     Send,
-    arrivals,
     closed_loop,
     in_process,
     navit_edge_server,
@@ -54,6 +53,7 @@ from serving_load import (
 )
 
 import navit_edge as ne
+from navit_edge.bench.open_loop import arrivals
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle

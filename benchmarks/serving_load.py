@@ -23,9 +23,9 @@ import tritonclient.http.aio as triton_http
 from tritonclient.utils import InferenceServerException
 
 import navit_edge as ne
+from navit_edge.bench.open_loop import Times, percentiles_ms
 
 Image = npt.NDArray[np.uint8]
-Times = npt.NDArray[np.float64]
 #: Sends image i, and returns its logits [classes], or raises ``RefusedError`` if the server says that it is full.
 Send = Callable[[int], Awaitable[npt.NDArray[np.float32]]]
 
@@ -182,16 +182,9 @@ class Load:
             "failed": len(self.failed),
             "failures": dict(collections.Counter(self.failed).most_common(3)),
             "images_per_second": answered / over if over else 0.0,
-            "latency_ms_p50": 1e3 * float(np.percentile(latency, 50)) if answered else None,
-            "latency_ms_p99": 1e3 * float(np.percentile(latency, 99)) if answered else None,
+            **(percentiles_ms(latency) if answered else {"latency_ms_p50": None, "latency_ms_p99": None}),
             "client_late": self.late_sends,
         }
-
-
-def arrivals(rate: float, seconds: float, rng: np.random.Generator) -> Times:
-    """Times of a Poisson process, from 0 s: exponential gaps drawn beforehand."""
-    times = np.cumsum(rng.exponential(1 / rate, size=int(rate * seconds * 2) + 20))
-    return times[times < seconds]
 
 
 async def open_loop(send: Send, due: Times, chosen: npt.NDArray[np.int64]) -> Load:

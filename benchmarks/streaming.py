@@ -23,11 +23,8 @@ import argparse
 import json
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 import navit_edge as ne
+from navit_edge.bench.open_loop import Load, Times, arrivals, offer, percentiles_ms, submit_all, time_alone
 from navit_edge.compile import BuildRequest, build_engines
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.onnx_export import export_bundle
@@ -48,91 +46,19 @@ TARGET = 2.0  # the same of the latency policy
 LOADS = (0.3, 0.5, 0.7, 0.9)
 AIM_THROUGHPUT = 0.9
 AIM_OVERHEAD = 0.02
-ALONE_REPEATS = 7
 BATCH = 96  # images of a throughput run
 
 Image = npt.NDArray[np.uint8]
-Times = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """One run of the generator, all in seconds: when images were due, when they were done, what each takes alone."""
-
-    due: Times
-    done: Times
-    alone: Times
-    tokens: npt.NDArray[np.int64]
-    late_sends: float  # share of images that the generator sent more than a millisecond after their time
-
-    def summary(self) -> dict[str, float]:
-        latency = self.done - self.due
-        return {
-            "met": float((latency <= DEADLINE * self.alone).mean()),
-            "latency_ms_p50": 1e3 * float(np.percentile(latency, 50)),
-            "latency_ms_p99": 1e3 * float(np.percentile(latency, 99)),
-            "tokens_mean": float(self.tokens.mean()),
-            "generator_late": self.late_sends,
-            "images": len(latency),
-        }
-
-
-def time_alone(session: ne.Session, image: Image) -> float:
-    """Seconds of one image on an idle session, by submit: the median."""
-    times = []
-    for _ in range(ALONE_REPEATS):
-        start = time.perf_counter()
-        session.submit(image).result()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def arrivals(rate: float, seconds: float, rng: np.random.Generator) -> Times:
-    """Times of a Poisson process, from 0 s: exponential gaps drawn beforehand."""
-    gaps = rng.exponential(1 / rate, size=int(rate * seconds * 2) + 20)
-    times = np.cumsum(gaps)
-    return times[times < seconds]
-
-
-def offer(
-    session: ne.Session,
-    images: Sequence[Image],
-    due: Times,
-    chosen: npt.NDArray[np.int64],
-    alone: Times,
-    policies: Sequence[Any],
-) -> Load:
-    """Submits image chosen[i] at due[i], never waiting for a result, and returns when each was done. policies: one an
-    image of ``images``."""
-    done = np.zeros(len(due))
-    tokens = np.zeros(len(due), np.int64)
-    left = threading.Semaphore(0)
-    failures: list[BaseException] = []
-    start = time.perf_counter() + 0.05
-
-    def finished(index: int, future: Any) -> None:
-        done[index] = time.perf_counter() - start
-        error = future.exception()
-        if error is None:
-            tokens[index] = future.result().token_count
-        else:
-            failures.append(error)
-        left.release()
-
-    late = 0
-    for index, (when, which) in enumerate(zip(due, chosen, strict=True)):
-        wait = start + when - time.perf_counter()
-        if wait > 0:
-            time.sleep(wait)
-        late += time.perf_counter() - start - when > 1e-3
-        deadline_s = max(1e-4, start + when + DEADLINE * alone[which] - time.perf_counter())
-        future = session.submit(images[which], deadline_ms=1e3 * deadline_s, policy=policies[which])
-        future.add_done_callback(partial(finished, index))
-    for _ in due:
-        left.acquire()
-    if failures:
-        raise failures[0]
-    return Load(due=due, done=done, alone=alone[chosen], tokens=tokens, late_sends=late / len(due))
+def summary(load: Load) -> dict[str, float]:
+    return {
+        "met": float(load.met.mean()),
+        **percentiles_ms(load.latency_s),
+        "tokens_mean": float(load.tokens.mean()),
+        "generator_late": load.late_sends,
+        "images": len(load.due),
+    }
 
 
 def served(due: Times, service: Times, limit: Times, *, in_order: bool) -> float:
@@ -166,11 +92,7 @@ def throughput(session: ne.Session, batch: Sequence[Image], rounds: int) -> tupl
         start = time.perf_counter()
         session.run(batch)
         run.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        futures = [session.submit(image) for image in batch]
-        for future in futures:
-            future.result()
-        submit.append(time.perf_counter() - start)
+        submit.append(submit_all(session, batch))
     return run[1:], submit[1:]  # the first round warms up
 
 
@@ -236,7 +158,8 @@ def measure(
             }
             for name, of_images in policies.items():
                 with console.status(f"load {share:.0%}, {name}"):
-                    row[name] = offer(session, images, due, chosen, alone, of_images).summary()
+                    offered = offer(session, images, due, chosen, limits=DEADLINE * alone, policies=of_images)
+                row[name] = summary(offered)
             report["loads"].append(row)
     return report
 

@@ -1,12 +1,13 @@
-"""Everything that a person with a device can run in one command: doctor, build, checks, conformance, bench.
+"""Everything that a person with a device can run in one command: doctor, build, checks, sessions, load, bench.
 
     python scripts/gpu_check.py [--bundle DIR] [--backend tensorrt] [--precision LIST] [--output FILE.tar.gz]
     make gpu-check [BUNDLE=DIR] [BACKEND=tensorrt]
 
 Works on a copy of the bundle; without one, exports S/16 with random weights (needs torch, so a PC makes the bundle for
 a board). A step that fails, crashes or hangs does not stop the next that can do without it, and Ctrl-C keeps what is
-there. Without a usable GPU only doctor runs. The archive holds what each step printed, the reports as JSON, the plots,
-and summary.json with versions; no weights, no images, no environment, no name of machine or user.
+there. Without a usable GPU only doctor runs. "environment", "backend" and "latency" are gpu_proof's own steps
+(scripts/proof), here on the engines that are built. The archive holds what each step printed, the reports as JSON, the
+plots, and summary.json with versions; no weights, no images, no environment, no name of machine or user.
 docs/on-device.md says what to look at. The exit code is 0 if every step passed.
 """
 
@@ -15,30 +16,26 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from check_steps import STEP_LIMIT_S, Check, Step
 from gpu_check_private import Private
+from proof import environment
+from proof import steps as proof_steps
+from proof.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 NAVIT_EDGE = (sys.executable, "-m", "navit_edge.cli.main")
 BACKENDS = ("tensorrt", "tensorrt-rtx", "openvino")
-#: Whose version bears on the results; no list of all that is installed, which is nobody's business.
-PACKAGES = (
-    "navit-edge", "numpy", "onnx", "openvino", "torch", "tensorrt", "tensorrt-cu12", "tensorrt-cu13",
-    "tensorrt-lean-cu12-libs", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13",
-)  # fmt: skip
+NEED_AN_ENGINE = ("verify", "conformance", "backend", "latency", "bench")
 
 
 def main() -> None:
@@ -47,7 +44,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="tensorrt")
     parser.add_argument("--precision", help="for build-engine, as fp16,bf16; its own default if not given")
     parser.add_argument("--workspace", help="for build-engine, as 2G: bounds the compiler's memory on a small board")
-    parser.add_argument("--duration", default="3", help="seconds of each measurement of bench")
+    parser.add_argument("--duration", default="3", help="seconds of each measurement of bench; 0: the least")
     parser.add_argument("--step-limit", type=float, default=STEP_LIMIT_S, help="seconds after which a step is ended")
     parser.add_argument("--output", type=Path, help="default gpu-check-DATE-TIME.tar.gz here")
     arguments = parser.parse_args()
@@ -73,7 +70,7 @@ def main() -> None:
                 "schema_version": 1,
                 "backend": arguments.backend,
                 "date": stamp,
-                "versions": versions(),
+                "versions": environment.versions(),
                 "problem": problem or None,
                 "steps": [asdict(step) for step in check.steps],
             }
@@ -96,45 +93,11 @@ def nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def versions() -> dict[str, str]:
-    """What took part: Python, system, packages, and the commit of the checkout if there is one."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    git = shutil.which("git")
-    if git is not None and (HERE.parent / ".git").exists():
-        done = subprocess.run(
-            [git, "-C", str(HERE.parent), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            found["commit"] = done.stdout.strip()
-    return found
-
-
-def gpu_of(doctor: Path) -> str:
-    """The first GPU that doctor found, in words; "" if none can be used."""
-    try:
-        sections = json.loads(doctor.read_text(encoding="utf-8"))["sections"]
-    except (OSError, ValueError, KeyError):
-        return ""
-    findings = {one["name"]: one for section in sections for one in section["findings"]}
-    return str(findings["GPU 0"]["text"]) if "GPU 0" in findings else ""
-
-
 def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
     """The steps, in order. Returns what makes the whole run void, or ""."""
-    check.run("doctor", [*NAVIT_EDGE, "doctor", "--json-file", check.folder / "doctor.json"])
-    if shutil.which("nvidia-smi") is not None:
-        fields = "name,driver_version,memory.total,power.limit,clocks.max.sm"  # no serial number, no other processes
-        check.run("nvidia-smi", ["nvidia-smi", f"--query-gpu={fields}", "--format=csv"])
-    if arguments.backend != "openvino" and not gpu_of(check.folder / "doctor.json"):
-        for name in ("build-engine", "doctor-bundle", "verify", "conformance", "bench"):
+    run_proof_step(check, "environment", arguments)
+    if arguments.backend != "openvino" and "GPU 0" not in environment.findings(check.folder / environment.DOCTOR):
+        for name in ("build-engine", "doctor-bundle", *NEED_AN_ENGINE):
             check.skip(name, "no usable NVIDIA GPU")
         return (
             f"no usable NVIDIA GPU on this machine, so nothing was built or measured for {arguments.backend}; what "
@@ -144,7 +107,7 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
     if arguments.bundle is not None:
         shutil.copytree(arguments.bundle, bundle)
     elif not check.run("export", [*NAVIT_EDGE, "export", "--model", "s16", "--seed", "0", "-o", bundle]):
-        for name in ("build-engine", "doctor-bundle", "verify", "conformance", "bench"):
+        for name in ("build-engine", "doctor-bundle", *NEED_AN_ENGINE):
             check.skip(name, "there is no bundle; make one on a PC and give it with --bundle")
         return ""
 
@@ -166,7 +129,7 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
         if engine["backend"] == arguments.backend and (wanted is None or engine["precision"] in wanted)
     ]
     if not built or not engines:
-        for name in ("verify", "conformance", "bench"):
+        for name in NEED_AN_ENGINE:
             check.skip(name, f"no engine of {arguments.backend} was built")
         return ""
 
@@ -175,6 +138,9 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
         shutil.copy(bundle / "reports" / "parity.json", check.folder / "verify.json")
     precisions = dict.fromkeys(engine["precision"] for engine in engines_of(bundle) if engine["id"] in engines)
     conformance(check, arguments.backend, list(precisions))
+    for name in engines:
+        for step in ("backend", "latency"):
+            run_proof_step(check, step, arguments, bundle, name)
     plots = find_spec("matplotlib") is not None
     if not plots:
         print("no plots: pip install matplotlib")
@@ -190,6 +156,19 @@ def run_all(check: Check, arguments: argparse.Namespace, scratch: Path) -> str:
         bench += ["--plot", check.folder / "bench-compare.png"] if plots else []
         check.run("bench-compare", bench)
     return ""
+
+
+def run_proof_step(
+    check: Check, name: str, arguments: argparse.Namespace, bundle: Path = Path(), engine: str = ""
+) -> None:
+    """A step that `make gpu-proof` runs too, there on a stand-in (proof/steps.py), here on ``engine``."""
+    shown = f"{name}-{engine}" if engine else name
+    settings = Settings(
+        device="cpu" if arguments.backend == "openvino" else "cuda", quick=float(arguments.duration) == 0,
+        bundle=bundle, backend=arguments.backend, engine=engine,
+    )  # fmt: skip
+    told = (name, check.folder / f"{shown}.json", check.limit_s, settings)
+    check.run_function(shown, proof_steps.run_step, told, preload=("navit_edge",))
 
 
 def conformance(check: Check, backend: str, precisions: Sequence[str]) -> None:

@@ -121,6 +121,14 @@ def print_table(ran: dict[str, Any], folder: Path) -> None:
             print(f"  {case:24}{told['images_per_s']:12.0f} images/s")
     if backend:
         print(f"  ({backend['what_ran']})")
+    latency = _read(folder / "latency.json").get("values", {})
+    for row in latency.get("loads", ()):
+        for budget in row["budgets"]:
+            waited = f"{budget['latency_ms_p50']:9.1f} ms p50{budget['latency_ms_p99']:9.1f} ms p99"
+            kept = f"{budget['met']:7.1%} in time, packs {budget['fill']:.0%} full"
+            print(f"  load {row['share_of_peak']:<6g}{budget['tokens']:6} tokens{waited}{kept}")
+    if latency:
+        print(f"  ({latency['what_ran']})")
     for stage, rate in _read(folder / "pixels.json").get("values", {}).get("images_per_s", {}).items():
         print(f"  {stage:12}{rate:12.0f} images/s")
     print(f"\n{folder}: send this folder (the JSON files and logs)")

@@ -52,15 +52,20 @@ def main() -> None:
         add_bundle(kit, model)
     add_scripts(kit)
     (kit / SUMS).write_text("\n".join(lines(kit)) + "\n", encoding="utf-8")
-    size = sum(file.stat().st_size for file in kit.rglob("*") if file.is_file())
-    print(f"{kit}: {size / 2**20:.1f} MiB in {len(list(kit.rglob('*')))} files")
-    for file in sorted(kit.rglob("*"), key=lambda one: -one.stat().st_size)[:8]:
-        if file.is_file():
-            print(f"  {file.stat().st_size / 2**20:6.1f} MiB  {file.relative_to(kit)}")
-    if size > MOST_BYTES:
-        sys.exit(f"error: the kit is {size / 2**20:.1f} MiB; expected at most {MOST_BYTES >> 20}; leave something out")
+    weigh(kit)
     if arguments.tried:
         try_it(kit, interpreter)
+
+
+def weigh(kit: Path) -> None:
+    """Says what it holds; ends the program if that is too much."""
+    files = {file: file.stat().st_size for file in kit.rglob("*") if file.is_file()}
+    size = sum(files.values())
+    print(f"{kit}: {size / 2**20:.1f} MiB in {len(files)} files")
+    for file in sorted(files, key=lambda one: -files[one])[:8]:
+        print(f"  {files[file] / 2**20:6.1f} MiB  {file.relative_to(kit)}")
+    if size > MOST_BYTES:
+        sys.exit(f"error: the kit is {size / 2**20:.1f} MiB; expected at most {MOST_BYTES >> 20}; leave something out")
 
 
 def find_python() -> str:

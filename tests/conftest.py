@@ -72,7 +72,7 @@ SLOW = {
     "test_decode_in_flight", "test_decode_limits", "test_decode_refusals", "test_direction_rules", "test_docs_commands",
     "test_doctor", "test_doctor_machine", "test_doctor_rebuild", "test_evaluate", "test_fork", "test_fuzz",
     "test_metrics", "test_model", "test_model_config", "test_package", "test_packed_session", "test_preprocessing",
-    "test_quantize", "ray", "test_gpu_proof",
+    "test_quantize", "ray", "test_gpu_proof", "test_gpu_sessions",
     "test_quantize_layers", "test_quantize_runs", "test_readme", "test_results", "test_run_interrupted",
     "test_run_outputs", "test_run_places", "test_run_resume", "test_session_slots", "test_shipped_model",
     "test_soak", "test_stream", "test_stubs", "test_tensorrt_on_a_stand_in", "test_tensorrt_simulated",

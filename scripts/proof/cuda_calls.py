@@ -17,9 +17,14 @@ class CudaCallError(Exception):
     """A call that gave an error."""
 
 
+class NoRuntimeError(RuntimeError):
+    """Nothing in this process has opened a CUDA runtime."""
+
+
 class Cuda:
     """simulated: the folder of tests/simulator's libraries, in place of NVIDIA's; they are found by their names then,
-    by whoever opens them later in this process. Without, PyTorch has opened NVIDIA's runtime."""
+    by whoever opens them later in this process. Without, PyTorch or our back end has opened NVIDIA's runtime; raises
+    NoRuntimeError if neither has."""
 
     HOST_FUNCTION: ClassVar[Any] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -36,7 +41,7 @@ class Cuda:
             self._library = ctypes.CDLL(str(ours))
             self._driver = ctypes.CDLL(str(simulated / "cuda" / "libcuda.so.1"))
         else:
-            self._library = _loaded_runtime()
+            self._library = _opened_runtime()
 
     def call(self, name: str, *arguments: Any) -> None:
         """Raises CudaCallError if it fails."""
@@ -81,10 +86,20 @@ class Cuda:
         return found
 
 
-def _loaded_runtime() -> ctypes.CDLL:
+def opened() -> Cuda | None:
+    """Of the runtime that something in this process has opened; None if nothing has."""
+    try:
+        return Cuda()
+    except NoRuntimeError:
+        return None
+
+
+def _opened_runtime() -> ctypes.CDLL:
     for major in (13, 12):
         try:
             return ctypes.CDLL(f"libcudart.so.{major}", mode=_LOADED_ONLY)
         except OSError:
             continue
-    raise RuntimeError("no CUDA runtime is open in this process; expected PyTorch's; import torch built for CUDA first")
+    raise NoRuntimeError(
+        "no CUDA runtime is open in this process; expected PyTorch's; import torch built for CUDA first"
+    )

@@ -14,19 +14,20 @@ from navit_edge.bundle.manifest import Budget, Engine
 
 
 def copy_with_engines(
-    bundle: Path, target: Path, plans: Mapping[str, bytes], *, budgets: Sequence[tuple[int, int]], capability: int,
+    bundle: Path, target: Path, plans: Mapping[str, bytes], *, budgets: Sequence[tuple[int, int]], target_name: str,
     version: str,
 ) -> None:  # fmt: skip
-    """A copy of a bundle whose only engines are these plans, as if TensorRT ``version`` had built them."""
+    """A copy of a bundle whose only engines are these plans, as if TensorRT ``version`` had built them for a GPU that
+    is named as "sm89"."""
     manifest = manifests.load(bundle)
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(bundle, target)
-    (target / "engines").mkdir(exist_ok=True)
-    graph = next(graph for graph in manifest.graphs if graph.lowering == "masked")
+    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("engines"))
+    (target / "engines").mkdir()
+    graph = next((graph for graph in manifest.graphs if graph.lowering == "masked"), manifest.graphs[0])
     engines = []
     for name, plan in plans.items():
         engine = Engine(
-            id=name, backend="tensorrt", target=f"sm{capability}", precision="fp32", graph=graph.id,
+            id=name, backend="tensorrt", target=target_name, precision="fp32", graph=graph.id,
             strategy="first-fit-decreasing", dynamic_tokens=False, file=f"engines/{name}.plan",
             budgets=tuple(Budget(tokens=t, images=n, target_tokens=t) for t, n in budgets),
             builder={"tensorrt": version},

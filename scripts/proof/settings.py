@@ -1,4 +1,4 @@
-"""What every step of gpu_proof is told."""
+"""What every step is told."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """device: "cpu" rehearses. quick: the least sizes that run every line. bundle: whose graphs are judged.
+    """device: "cpu" rehearses. quick: the least sizes that run every line. bundle: whose graphs or engine are judged.
 
-    libraries: the folder of the stand-ins (``lib``, ``stand_in_on_cuda``, ``simulator``).
+    libraries: the folder of the stand-ins (``lib``, ``stand_in_on_cuda``, ``simulator``). backend: of an engine that
+    was built, which `make gpu-check` judges; "" for the stand-in of `make gpu-proof`. engine: that engine's id.
     """
 
     device: str
     quick: bool
-    bundle: Path
+    bundle: Path = Path()
     libraries: Path = Path()
+    backend: str = ""
+    engine: str = ""

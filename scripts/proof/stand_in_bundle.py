@@ -23,6 +23,13 @@ from proof.settings import Settings
 from proof.stand_in import Arrays, StandIn, captures
 
 Image = npt.NDArray[np.uint8]
+#: What each figure of a session on the stand-in says of itself.
+LABELS = {
+    "cuda": "our back end and PyTorch's CUDA graph on this GPU; a stand-in for TensorRT",
+    "cpu": "rehearsed on a simulated CUDA, on the CPU: no figure of a GPU",
+}
+#: (tokens, images) of each budget.
+BUDGETS, SMALL_BUDGETS = ((256, 8), (1024, 16), (4096, 64)), ((64, 4), (256, 8))
 #: An arena that no device has room for.
 TOO_LARGE_BYTES = 1 << 50
 #: Engine -> what its plan says beside the default.
@@ -35,13 +42,13 @@ MODEL = "masked"
 
 
 @contextmanager
-def opened(
-    settings: Settings, cuda: Cuda, target: Path, budgets: Sequence[tuple[int, int]], *, slots: int
-) -> Iterator[StandIn]:
-    """A copy of the bundle at ``target`` whose engines are ``ENGINES``, and the stand-in with what they launch.
+def opened(settings: Settings, target: Path, *, slots: int) -> Iterator[tuple[StandIn, Cuda]]:
+    """A copy of the bundle at ``target`` whose engines are ``ENGINES``; the stand-in with what they launch, its CUDA.
 
-    budgets: (tokens, images). slots: for how many packs in flight graphs are captured.
+    slots: for how many packs in flight graphs are captured.
     """
+    cuda = _cuda(settings)
+    budgets = SMALL_BUDGETS if settings.quick or settings.device == "cpu" else BUDGETS
     manifest = manifests.load(settings.bundle)
     entry = next(graph for graph in manifest.graphs if graph.lowering == "masked")
     graph = Graph(load(settings.bundle / entry.file), device=settings.device)
@@ -52,13 +59,22 @@ def opened(
             stand_in.add(MODEL, budget, capture)
     plans = {name: stand_in.plan(MODEL, **differently) for name, differently in ENGINES.items()}
     copy_with_engines(
-        settings.bundle, target, plans, budgets=budgets, capability=cuda.capability(), version=stand_in.version
+        settings.bundle, target, plans, budgets=budgets, target_name=f"sm{cuda.capability()}", version=stand_in.version
     )
     try:
-        yield stand_in
+        yield stand_in, cuda
     finally:
         stand_in.forget(MODEL)
         shutil.rmtree(target, ignore_errors=True)
+
+
+def _cuda(settings: Settings) -> Cuda:
+    if settings.device == "cpu":
+        return Cuda(settings.libraries / "simulator")
+    import torch
+
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    return Cuda()
 
 
 def _inputs(manifest: Manifest, tokens: int, images: int) -> Arrays:

@@ -1,6 +1,7 @@
-"""The steps of gpu_proof in order of worth, and the process that runs one of them.
+"""The steps of gpu_proof in order of worth, three of which gpu_check runs too, and the process that runs one of them.
 
 python -m proof.steps NAME --device DEVICE --bundle DIR --file FILE.json --limit SECONDS --libraries DIR [--quick]
+    [--backend BACKEND --engine ID]
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ class ProofStep:
 
 
 STEPS = (
-    ProofStep("environment", "proof.environment", "machine, versions, doctor", 40),
+    ProofStep("environment", "proof.environment", "machine, versions, doctor", 25),
+    ProofStep("lean", "proof.lean", "NVIDIA's lean runtime refuses a foreign plan", 15),
     ProofStep("backend", "proof.backend", "our TensorRT back end on this driver, on a stand-in for TensorRT", 60),
     ProofStep("numbers", "proof.graph_numbers", "masked and padded graphs in every precision, in PyTorch", 90),
-    ProofStep("packing", "proof.packing", "forms of attention on packs, in PyTorch", 160),
-    ProofStep("pixels", "proof.pixels", "decode, preprocess, copy, model: images/s", 50),
-    ProofStep("memcheck", "proof.memcheck", "compute-sanitizer on the back end", 80),
+    ProofStep("packing", "proof.packing", "forms of attention on packs, in PyTorch", 140),
+    ProofStep("pixels", "proof.pixels", "decode, preprocess, copy, model: images/s", 40),
+    ProofStep("latency", "proof.latency", "deadlines under load, on a stand-in for TensorRT", 40),
+    ProofStep("memcheck", "proof.memcheck", "compute-sanitizer on the back end", 70),
 )
 
 
@@ -60,10 +63,12 @@ def main() -> None:
     parser.add_argument("--limit", type=float, required=True)
     parser.add_argument("--libraries", type=Path, required=True)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--backend", default="", help="of a built engine, in place of the stand-in")
+    parser.add_argument("--engine", default="", help="its id")
     arguments = parser.parse_args()
     settings = Settings(
         device=arguments.device, quick=arguments.quick, bundle=arguments.bundle,
-        libraries=arguments.libraries.resolve(),
+        libraries=arguments.libraries.resolve(), backend=arguments.backend, engine=arguments.engine,
     )  # fmt: skip
     run_step(arguments.name, arguments.file, arguments.limit, settings)
 

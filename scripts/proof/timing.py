@@ -6,8 +6,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-import torch
-
 Call = Callable[[], object]
 
 
@@ -15,16 +13,9 @@ def median_us(call: Call, device: str, *, rounds: int, warmup: int = 3) -> float
     """The median of ``rounds`` calls, in microseconds, after ``warmup`` that are thrown away."""
     for _ in range(warmup):
         call()
-    times: list[float] = []
     if device == "cuda":
-        torch.cuda.synchronize()
-        pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(rounds)]  # type: ignore[no-untyped-call]
-        for start, end in pairs:
-            start.record()
-            call()
-            end.record()
-        torch.cuda.synchronize()
-        return 1e3 * float(statistics.median(start.elapsed_time(end) for start, end in pairs))
+        return _by_events_us(call, rounds)
+    times: list[float] = []
     for _ in range(rounds):
         begin = time.perf_counter()
         call()
@@ -32,8 +23,23 @@ def median_us(call: Call, device: str, *, rounds: int, warmup: int = 3) -> float
     return 1e6 * statistics.median(times)
 
 
+def _by_events_us(call: Call, rounds: int) -> float:
+    import torch
+
+    torch.cuda.synchronize()
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(rounds)]  # type: ignore[no-untyped-call]
+    for start, end in pairs:
+        start.record()
+        call()
+        end.record()
+    torch.cuda.synchronize()
+    return 1e3 * float(statistics.median(start.elapsed_time(end) for start, end in pairs))
+
+
 def captured(call: Call) -> Call:
     """The call as a CUDA graph. Raises what CUDA or PyTorch raises if it cannot be captured."""
+    import torch
+
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

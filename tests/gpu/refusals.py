@@ -12,36 +12,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from proof import backend, stand_in_bundle
+from proof import backend, subject
 from proof.cuda_calls import Cuda
 from proof.settings import Settings
+from proof.subject import Subject
 
 import navit_edge as ne
-
-BUDGETS = ((64, 4), (256, 8))
 
 
 def main() -> None:
     """Every case."""
     libraries, bundle, folder = (Path(argument) for argument in sys.argv[1:])
     settings = Settings(device="cpu", quick=True, bundle=bundle, libraries=libraries)
-    cuda = Cuda(libraries / "simulator")
     told: dict[str, Any] = {}
     target = folder / "refusals.navit"
-    with stand_in_bundle.opened(settings, cuda, target, BUDGETS, slots=1) as stand_in:
-        images = backend._images(3)
-        bench = backend.Bench(bundle=target, libraries=libraries, stand_in=stand_in, images=images, expected=())
-        case = backend.Case(name="", slots=1)
+    with subject.opened(settings, target, slots=1) as one:
+        cuda, stand_in = one.cuda, one.stand_in
+        assert cuda is not None
+        assert stand_in is not None
 
-        def open_it(**changed: Any) -> Callable[[], object]:
-            return lambda: bench.session(backend.Case(**{"name": "", "slots": 1, **changed})).close()
+        def open_it(slots: int = 1) -> Callable[[], object]:
+            return lambda: one.session(slots=slots).close()
 
         told["two slots of one graph"] = _said(open_it(slots=2))
-        with bench.session(case):
+        with one.session(slots=1):
             told["a graph that another session has"] = _said(open_it())
         told["closed again"] = _said(open_it())
         told["graphs demanded of a plan that refuses captures"] = _said(
-            lambda: _run(bench, {"cuda_graph": "on"}, "stand-in-refuses-captures")
+            lambda: _run(one, {"cuda_graph": "on"}, "stand-in-refuses-captures")
         )
         for name, plan in (("no plan", b"\0\1\2\3 a plan of TensorRT's"), ("a model that no one captured", b"")):
             file = target / "engines" / "stand-in.plan"
@@ -59,9 +57,9 @@ def main() -> None:
     print(json.dumps(told))
 
 
-def _run(bench: backend.Bench, options: dict[str, str], engine: str) -> None:
-    with bench.session(backend.Case(name="", slots=1, options=options, engine=engine)) as session:
-        session.run(list(bench.images))
+def _run(one: Subject, options: dict[str, str], engine: str) -> None:
+    with one.session(slots=1, options=options, engine=engine) as session:
+        session.run(backend.random_images(3))
 
 
 def _said(call: Callable[[], object]) -> str:

@@ -61,11 +61,13 @@ def test_one_command_leaves_one_archive_with_every_result_and_the_bundle_as_it_w
     assert {step["state"] for step in summary["steps"]} == {"passed"}
     names = [step["name"] for step in summary["steps"]]
     assert names == [
-        "doctor",
+        "environment",
         "build-engine",
         "doctor-bundle",
         "verify",
         "conformance",
+        "backend-openvino-cpu-fp32",
+        "latency-openvino-cpu-fp32",
         "bench-openvino-cpu-fp32",
     ]
     assert b"2 passed" in files["05-conformance.log"]
@@ -80,6 +82,12 @@ def test_one_command_leaves_one_archive_with_every_result_and_the_bundle_as_it_w
     assert all(check["holds"] for check in certificate["checks"])
     assert json.loads(files[f"build-{engine}.json"])["id"] == engine
     assert json.loads(files["doctor-bundle.json"])
+    assert json.loads(files["doctor.json"])["schema_version"] == 1
+    for shared in ("environment", f"backend-{engine}", f"latency-{engine}"):
+        found = json.loads(files[f"{shared}.json"])
+        assert found["checks"]
+        assert all(check["holds"] for check in found["checks"])
+    assert json.loads(files[f"latency-{engine}.json"])["values"]["what_ran"] == f"{engine}, built on openvino"
     assert not [name for name in files if name.endswith((".bin", ".blob", ".onnx", ".plan"))], "weights were packed"
 
     for name, content in files.items():
@@ -102,7 +110,8 @@ def test_a_build_that_fails_is_in_the_archive_with_its_error_and_what_needs_it_i
     assert "padded.onnx" in steps["build-engine"]["reason"]
     assert b"padded.onnx" in files[steps["build-engine"]["log"]]
     assert steps["bench"]["state"] == steps["verify"]["state"] == "skipped"
-    assert steps["doctor"]["state"] == "passed"
+    assert steps["backend"]["state"] == steps["latency"]["state"] == "skipped"
+    assert steps["environment"]["state"] == "passed"
 
 
 def has_gpu() -> bool:
@@ -120,8 +129,8 @@ def test_without_a_gpu_the_run_ends_at_once_says_so_and_keeps_what_doctor_found(
     assert "error: no usable NVIDIA GPU on this machine, so nothing was built or measured for tensorrt" in done.stderr
     files = contents(tmp_path / "results.tar.gz")
     steps = {step["name"]: step["state"] for step in json.loads(files["summary.json"])["steps"]}
-    assert steps.pop("doctor") == "passed"
-    assert set(steps) == {"build-engine", "doctor-bundle", "verify", "conformance", "bench"}
+    assert steps.pop("environment") == "passed"
+    assert set(steps) == {"build-engine", "doctor-bundle", "verify", "conformance", "backend", "latency", "bench"}
     assert set(steps.values()) == {"skipped"}
     assert json.loads(files["doctor.json"])["schema_version"] == 1
 

@@ -24,12 +24,31 @@ from navit_edge_export.preprocess import pack
 if TYPE_CHECKING:
     from proof.results import Results
 
+STEPS = ["environment", "lean", "backend", "numbers", "packing", "pixels", "latency", "memcheck"]
 LOWERINGS = ("masked", "padded")
 CASES = {
-    "CUDA graphs captured", "one slot", "CUDA graphs demanded", "no CUDA graphs", "captures refused", "mapped memory",
+    "two slots", "one slot", "CUDA graphs demanded", "no CUDA graphs", "captures refused", "mapped memory",
     "copied memory",
 }  # fmt: skip
 FORMS = {"masked", "varlen", "padded", "alone"}
+SIMULATED = "rehearsed on a simulated CUDA, on the CPU: no figure of a GPU"
+#: What has to be among the checks of a step: the beginning of its name, and whether it is a number with a limit.
+DUE = {
+    "lean": [("lean runtime", False)],
+    "backend": [
+        ("two slots: 2 slots", False), ("one slot: 1 slots", False), ("mapped memory: mapped memory", False),
+        ("copied memory: pinned memory", False), ("captures refused: CUDA graphs: fallback", False),
+        ("too little memory: says 'out of memory at slot 1 of 1'", False),
+        ("foreign plans, no plan of TensorRT's: says 'rebuild it here'", False),
+        ("foreign plans, a plan of another version: says 'the engine was built by TensorRT 10.3.0", False),
+        ("8 sessions: bytes that the device has not back", True), ("two slots: together, relative difference", True),
+    ],
+    "packing": [("forms without coefficients of the cost model", True), ("tiny, masked, us: mean error", True)],
+    "latency": [
+        ("each image alone runs in the smallest budget that holds it", False), ("budgets that images need", True),
+        *((f"load {share}: {what}", True) for share in (0.5, 0.7, 0.9) for what in ("as alone", "deadlines that")),
+    ],
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -52,20 +71,32 @@ def test_the_rehearsal_on_a_cpu_passes_every_step(repository: Path, tiny_bundle:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     steps = json.loads((tmp_path / "proof" / "summary.json").read_text())["steps"]
-    assert list(steps) == ["environment", "backend", "numbers", "packing", "pixels", "memcheck"]
+    assert list(steps) == STEPS
     found = {name: json.loads((tmp_path / "proof" / f"{name}.json").read_text()) for name in steps}
     assert all(check["holds"] for step in found.values() for check in step["checks"])
     assert all(step["checks"] for name, step in found.items() if name != "memcheck")
     assert found["memcheck"]["values"] == {"left_out": "no CUDA"}
+    for name, due in DUE.items():
+        for begins, limited in due:
+            checks = [check for check in found[name]["checks"] if check["name"].startswith(begins)]
+            assert checks, f"{name} has no check {begins!r}"
+            assert all(("most" in check or "least" in check) == limited for check in checks)
     backend = found["backend"]["values"]
-    simulated = "rehearsed on a simulated CUDA, on the CPU: no figure of a GPU"
-    assert backend["what_ran"] == simulated
+    assert backend["what_ran"] == SIMULATED
     timed = {name: told for name, told in backend.items() if isinstance(told, dict) and "run_us" in told}
     assert set(timed) == CASES
-    assert all(told["label"] == simulated for told in timed.values())
+    assert all(told["label"] == SIMULATED for told in timed.values())
     assert backend["events of the simulated CUDA"]["child graph"] > 0
     assert backend["events of the simulated CUDA"]["replay"] > backend["events of the simulated CUDA"]["child graph"]
-    assert f"({simulated})" in done.stdout
+    assert f"({SIMULATED})" in done.stdout
+    latency = found["latency"]["values"]
+    assert latency["left_out"] == []
+    assert [row["share_of_peak"] for row in latency["loads"]] == [0.5, 0.7, 0.9]
+    for row in latency["loads"]:
+        assert row["label"] == SIMULATED
+        assert row["images"] == sum(budget["images"] for budget in row["budgets"]) > 0
+        assert {budget["tokens"] for budget in row["budgets"]} <= {64, 256}
+        assert all(0 < budget["fill"] <= 1 for budget in row["budgets"])
     assert set(found["numbers"]["values"]) == {
         f"{one} {mode}" for one in LOWERINGS for mode in ("fp32", "bf16", "fp16")
     }
@@ -161,6 +192,13 @@ def test_coefficients_of_the_cost_model_are_found_again() -> None:
     assert cost["us_per_score"] == pytest.approx(2e-4, rel=1e-6)
 
 
+def test_the_limits_of_all_steps_are_eight_minutes() -> None:
+    from proof.steps import STEPS as STEPS_OF_THE_KIT
+
+    assert [step.name for step in STEPS_OF_THE_KIT] == STEPS
+    assert sum(step.limit_s for step in STEPS_OF_THE_KIT) == 480
+
+
 def test_a_check_holds_within_its_limits_only_and_nan_never_does(results: Results) -> None:
     assert results.check("within", 1.0, most=1.0)
     assert not results.check("above", 1.1, most=1.0)
@@ -183,7 +221,7 @@ def test_a_second_run_runs_what_has_not_passed(tmp_path: Path, monkeypatch: pyte
         return Step(name=step.name, state="failed" if step.name in fails else "passed", reason="")
 
     monkeypatch.setattr(gpu_proof, "run_step", run_step)
-    wanted = ["environment", "backend", "numbers", "packing", "pixels", "memcheck"]
+    wanted = STEPS
 
     def run(**changed: object) -> list[str]:
         ran.clear()
@@ -215,7 +253,7 @@ def test_a_step_that_runs_over_is_ended_with_what_it_started_and_the_next_runs(t
     ("arguments", "says"),
     [
         (["--device", "cuda", "--quick"], "--quick is for --device cpu"),
-        (["--device", "cpu", "--steps", "numbers,power"], "no step 'power'; expected some of environment, backend"),
+        (["--device", "cpu", "--steps", "numbers,power"], "no step 'power'; expected some of environment, lean"),
         (["--device", "cpu", "--bundle", "nowhere.navit"], "is not a bundle; expected a directory with manifest.json"),
         (
             ["--device", "cpu", "--libraries", "nowhere"],

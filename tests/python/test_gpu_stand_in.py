@@ -71,6 +71,17 @@ def test_simulated_a_node_that_nothing_waits_for_is_a_broken_rule(refusals: Any)
     assert broken == ["a capture ended with work that the stream does not wait for"]
 
 
+def test_simulated_driver_calls_no_function_that_a_runtime_of_nvidias_may_take_the_place_of() -> None:
+    """PyTorch for CUDA makes the names of its libcudart visible to every library that is opened after it."""
+    file = trt.build() / "simulator" / "cuda" / "libcuda.so.1"
+    shown = subprocess.run(
+        ["nm", "--dynamic", "--undefined-only", str(file)], capture_output=True, text=True, check=True
+    ).stdout
+    names = [line.split()[-1] for line in shown.splitlines()]
+    assert any("simulator" in name for name in names)
+    assert [name for name in names if name.startswith("cuda")] == []
+
+
 @pytest.mark.parametrize("lowering", ["masked", "padded"])
 def test_a_bound_graph_computes_again_what_its_inputs_hold_then(tiny_bundle: Path, lowering: str) -> None:
     from proof.graph_numbers import random_images

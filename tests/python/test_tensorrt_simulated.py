@@ -229,6 +229,7 @@ def test_simulated_a_fault_at_any_call_gives_a_clear_error_and_no_leak(
         ({"DEVICES": "0"}, ["the NVIDIA driver finds no GPU", "expected at least one", "CUDA_VISIBLE_DEVICES"]),
         ({"DRIVER_TOO_OLD": "1"}, ["driver is too old", "CUDA 12.8", "upgrade the driver"]),
         ({"CAPABILITY": "87"}, ["built for sm89", "is sm87", "navit-edge build-engine"]),
+        ({"CAPABILITY": "90"}, ["built for sm89", "is sm90", "--backend tensorrt\n"]),
         ({"TENSORRT_VERSION": "8601"}, ["is TensorRT 8.6.1", "expected major version 10", "TensorRT_ROOT"]),
         ({"TENSORRT_VERSION": "110100"}, ["is TensorRT 11.1.0", "expected major version 10"]),
         ({"TENSORRT_VERSION": "100100"}, ["is TensorRT 10.1.0", "10.3.0 or later"]),

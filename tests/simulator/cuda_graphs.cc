@@ -62,7 +62,7 @@ SIMULATOR_EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, s
 }
 
 SIMULATOR_EXPORT CUresult cuStreamSynchronize(CUstream stream) {
-  if (!simulator::is_capturing(stream)) return result(cudaStreamSynchronize(stream));
+  if (!simulator::is_capturing(stream)) return result(simulator::synchronize(stream));
   simulator::invalidate_capture(stream);  // as a layer does that cannot be captured; no rule is broken by asking
   return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 }
@@ -112,9 +112,8 @@ SIMULATOR_EXPORT CUresult cuStreamUpdateCaptureDependencies(CUstream stream, CUg
   return CUDA_SUCCESS;
 }
 
-SIMULATOR_EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph,
-                                                      unsigned long long flags) {
-  return result(cudaGraphInstantiateWithFlags(executable, graph, flags));
+SIMULATOR_EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph, unsigned long long) {
+  return result(simulator::instantiate(executable, graph));
 }
 
 SIMULATOR_EXPORT CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
@@ -129,8 +128,6 @@ SIMULATOR_EXPORT CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream)
   return CUDA_SUCCESS;
 }
 
-SIMULATOR_EXPORT CUresult cuGraphExecDestroy(CUgraphExec executable) {
-  return result(cudaGraphExecDestroy(executable));
-}
+SIMULATOR_EXPORT CUresult cuGraphExecDestroy(CUgraphExec executable) { return result(simulator::destroy(executable)); }
 
 }  // extern "C"

@@ -69,6 +69,40 @@ bool launch(cudaGraphExec_t executable, cudaStream_t stream) {
   return true;
 }
 
+cudaError_t synchronize(cudaStream_t stream) {
+  if (!exists(stream)) {
+    violation("cudaStreamSynchronize was given no stream");
+    return cudaErrorInvalidResourceHandle;
+  }
+  if (sticky() != cudaSuccess) return sticky();  // it asks what became of the work
+  if (stream->capturing) {
+    violation("a stream was synchronized while it was captured");
+    stream->capture_valid = false;
+    return cudaErrorStreamCaptureUnsupported;
+  }
+  if (must_fail("cudaStreamSynchronize")) return fail_for_good(cudaErrorIllegalAddress);
+  while (!stream->pending.empty()) {
+    const Work work = std::move(stream->pending.front());
+    stream->pending.pop_front();
+    if (const cudaError_t status = work(); status != cudaSuccess) return fail_for_good(status);
+  }
+  return cudaSuccess;
+}
+
+cudaError_t instantiate(cudaGraphExec_t* executable, cudaGraph_t graph) {
+  if (const cudaError_t status = refused("cudaGraphInstantiateWithFlags"); status != cudaSuccess) return status;
+  if (must_fail("cudaGraphInstantiateWithFlags")) return cudaErrorMemoryAllocation;
+  *executable = new CUgraphExec_st{graph->nodes};
+  count_live("executable graph", 1);
+  return cudaSuccess;
+}
+
+cudaError_t destroy(cudaGraphExec_t executable) {
+  delete executable;
+  count_live("executable graph", -1);
+  return must_fail("cudaGraphExecDestroy") ? cudaErrorInvalidValue : sticky();
+}
+
 }  // namespace simulator
 
 extern "C" {
@@ -214,25 +248,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return must_fail("cudaStreamDestroy") ? cudaErrorInvalidValue : simulator::sticky();
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  if (!exists(stream)) {
-    violation("cudaStreamSynchronize was given no stream");
-    return cudaErrorInvalidResourceHandle;
-  }
-  if (simulator::sticky() != cudaSuccess) return simulator::sticky();  // it asks what became of the work
-  if (stream->capturing) {
-    violation("a stream was synchronized while it was captured");
-    stream->capture_valid = false;
-    return cudaErrorStreamCaptureUnsupported;
-  }
-  if (must_fail("cudaStreamSynchronize")) return fail_for_good(cudaErrorIllegalAddress);
-  while (!stream->pending.empty()) {
-    const Work work = std::move(stream->pending.front());
-    stream->pending.pop_front();
-    if (const cudaError_t status = work(); status != cudaSuccess) return fail_for_good(status);
-  }
-  return cudaSuccess;
-}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return simulator::synchronize(stream); }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (const cudaError_t status = refused("cudaStreamBeginCapture"); status != cudaSuccess) return status;
@@ -265,11 +281,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 }
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
-  if (const cudaError_t status = refused("cudaGraphInstantiateWithFlags"); status != cudaSuccess) return status;
-  if (must_fail("cudaGraphInstantiateWithFlags")) return cudaErrorMemoryAllocation;
-  *executable = new CUgraphExec_st{graph->nodes};
-  simulator::count_live("executable graph", 1);
-  return cudaSuccess;
+  return simulator::instantiate(executable, graph);
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
@@ -289,10 +301,6 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   return must_fail("cudaGraphDestroy") ? cudaErrorInvalidValue : simulator::sticky();
 }
 
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-  delete executable;
-  simulator::count_live("executable graph", -1);
-  return must_fail("cudaGraphExecDestroy") ? cudaErrorInvalidValue : simulator::sticky();
-}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return simulator::destroy(executable); }
 
 }  // extern "C"

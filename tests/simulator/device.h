@@ -63,6 +63,12 @@ SIMULATOR_EXPORT bool is_capturing(cudaStream_t stream);
 SIMULATOR_EXPORT void invalidate_capture(cudaStream_t stream);
 SIMULATOR_EXPORT bool launch(cudaGraphExec_t executable, cudaStream_t stream);  // likewise
 
+/// What the functions of the runtime and of the driver have in common. The driver's do not call the runtime's by their
+/// names: where PyTorch has opened NVIDIA's runtime, those are NVIDIA's.
+SIMULATOR_EXPORT cudaError_t synchronize(cudaStream_t stream);
+SIMULATOR_EXPORT cudaError_t instantiate(cudaGraphExec_t* executable, cudaGraph_t graph);
+SIMULATOR_EXPORT cudaError_t destroy(cudaGraphExec_t executable);
+
 }  // namespace simulator
 
 // What CUDA's handles point to.

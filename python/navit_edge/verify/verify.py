@@ -276,7 +276,7 @@ def _examine(
     subject: Subject, engine: Engine, session: Session, reference: Reference, words: str, step: Progress
 ) -> _Examined:
     manifest = subject.manifest
-    tolerance = _tolerance(manifest, engine)
+    tolerance = tolerance_of(manifest, engine)
     step(engine.id, "alone, packed, in another order, one image changed")
     findings = check_engine(session, manifest, reference, subject.images, tolerance)
     worst = None
@@ -320,7 +320,7 @@ def _examine_texts(
         checks: tuple[Check, ...] = ()
         distances: dict[str, Distance] = {}
         if reference is not None:
-            checks, distances = check_text_engine(bundle, engine.id, reference, _tolerance(manifest, engine))
+            checks, distances = check_text_engine(bundle, engine.id, reference, tolerance_of(manifest, engine))
         made = _certificate(
             manifest,
             engine,
@@ -334,7 +334,8 @@ def _examine_texts(
     return found
 
 
-def _tolerance(manifest: Manifest, engine: Engine) -> Tolerance:
+def tolerance_of(manifest: Manifest, engine: Engine) -> Tolerance:
+    """The bundle's own for the engine's precision, else the usual one."""
     return manifest.tolerances.get(engine.precision) or TOLERANCES[engine.precision]
 
 
@@ -359,7 +360,7 @@ def _certificate(
         unix_time=round(time.time(), 3),
         reference=f"onnxruntime {package_version('onnxruntime', 'onnxruntime-gpu')}, float32, {judged}",
         images=given,
-        tolerance=_tolerance(manifest, engine),
+        tolerance=tolerance_of(manifest, engine),
         distances=distances,
         checks=checks,
         worst_layer=worst_layer,
