@@ -16,6 +16,7 @@
 #include "support/turned.h"
 
 using namespace navit_edge;
+using namespace std::string_view_literals;
 
 namespace {
 
@@ -34,7 +35,7 @@ Bytes with_segment(const Bytes& file, std::uint8_t code, const Bytes& content) {
 }
 
 Bytes xmp(const std::string& orientation) {
-  return text(std::string("http://ns.adobe.com/xap/1.0/\0", 29) + "<x tiff:Orientation" + orientation + "/>");
+  return text(joined({"http://ns.adobe.com/xap/1.0/\0"sv, "<x tiff:Orientation", orientation, "/>"}));
 }
 
 }  // namespace

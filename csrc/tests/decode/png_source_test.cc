@@ -15,6 +15,7 @@
 #include "support/turned.h"
 
 using namespace navit_edge;
+using namespace std::string_view_literals;
 
 namespace {
 
@@ -30,7 +31,7 @@ Bytes tiff(std::uint8_t orientation) {
 
 /// As ImageMagick writes it.
 Bytes profile_text(const Bytes& content) {
-  std::string out = std::string("Raw profile type exif\0", 22) + "\nexif\n" + std::to_string(content.size());
+  std::string out = joined({"Raw profile type exif\0"sv, "\nexif\n", std::to_string(content.size())});
   constexpr char kDigits[] = "0123456789abcdef";
   for (std::size_t i = 0; i < content.size(); ++i) {
     if (i % 36 == 0) out += '\n';
@@ -41,8 +42,7 @@ Bytes profile_text(const Bytes& content) {
 }
 
 Bytes xmp(int orientation) {
-  return text(std::string("XML:com.adobe.xmp\0\0\0\0\0", 22) + "<x tiff:Orientation=\"" + std::to_string(orientation) +
-              "\"/>");
+  return text(joined({"XML:com.adobe.xmp\0\0\0\0\0"sv, "<x tiff:Orientation=\"", std::to_string(orientation), "\"/>"}));
 }
 
 }  // namespace
@@ -79,7 +79,7 @@ TEST_CASE("EXIF as text that is cut off or damaged turns nothing") {
     const Bytes part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
     CHECK(decoded(with_chunk(file, "tEXt", part), upright()).view.size() == Size{40, 56});
   }
-  const Bytes no_zlib = text(std::string("Raw profile type exif\0\0", 23) + "no zlib");
+  const Bytes no_zlib = text(joined({"Raw profile type exif\0\0"sv, "no zlib"}));
   CHECK(decoded(with_chunk(file, "zTXt", no_zlib), upright()).view.size() == Size{40, 56});
 }
 

@@ -12,15 +12,23 @@
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/check.h"
 
 using Bytes = std::vector<std::uint8_t>;
 
+/// One after the other. (g++ 12 warns of a long literal as a string with `+` behind it.)
+inline std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string all;
+  for (const std::string_view part : parts) all += part;
+  return all;
+}
+
 /// "jpeg/baseline.jpg"
 inline Bytes read_image_file(const std::string& name) {
-  std::ifstream file(std::string(NAVIT_EDGE_IMAGE_FILES) + "/" + name, std::ios::binary);
+  std::ifstream file(joined({NAVIT_EDGE_IMAGE_FILES, "/", name}), std::ios::binary);
   Bytes bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   REQUIRE(!bytes.empty());
   return bytes;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "navit_edge/image_source.h"
@@ -15,7 +16,7 @@ inline Bytes text(const std::string& given) { return {given.begin(), given.end()
 
 /// EXIF with one entry: orientation, as a SHORT.
 inline Bytes exif(std::uint8_t orientation, bool little) {
-  Bytes out = text(std::string("Exif\0\0", 6) + (little ? "II" : "MM"));
+  Bytes out = text(joined({std::string_view("Exif\0\0", 6), little ? "II" : "MM"}));
   const auto put = [&](std::uint32_t value, int bytes) {
     for (int i = 0; i < bytes; ++i) {
       out.push_back(static_cast<std::uint8_t>(value >> 8 * (little ? i : bytes - 1 - i)));
