@@ -43,7 +43,10 @@ def write_files(folder: Path, size: tuple[int, int], suffix: str, count: int) ->
             os.link(folder / f"{index % DISTINCT:03}{suffix}", file)
             continue
         image = Image.fromarray(np.clip(photograph.astype(np.int16) + index, 0, 255).astype(np.uint8))
-        image.save(file, **({"quality": 90} if suffix == ".jpg" else {"compress_level": 1}))
+        if suffix == ".jpg":
+            image.save(file, quality=90)
+        else:
+            image.save(file, compress_level=1)
 
 
 def peak_bytes(bundle: Path, folder: Path, decoders: int) -> int:

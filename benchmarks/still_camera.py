@@ -63,10 +63,8 @@ def main() -> None:
     with ne.Session(arguments.bundle, device="cpu", cache_bytes=CACHE_BYTES) as session:
         own = [np.array(result.embedding) for result in session.stream(frames)]
         again = list(session.stream(frames, still=ne.Still()))
-        cosines = [
-            float(np.dot(a, b.embedding) / np.linalg.norm(a) / np.linalg.norm(b.embedding))
-            for a, b in zip(own, again, strict=True)
-        ]
+        pairs = [(a, np.array(b.embedding)) for a, b in zip(own, again, strict=True)]
+        cosines = [float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs]
         engine = session.engine
     for _ in range(arguments.rounds):
         for name, found in seconds.items():
