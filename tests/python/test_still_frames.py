@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from films import write_film
 from image_files import encoded
+from typer.testing import CliRunner
 
 import navit_edge as ne
+from navit_edge.cli.main import app
 
 Frame = npt.NDArray[np.uint8]
 
@@ -112,3 +116,26 @@ def test_a_session_that_remembers_nothing_says_what_to_do(tiny_bundle: Path) -> 
         pytest.raises(ne.InvalidInputError, match="open it with cache_bytes"),
     ):
         session.stream([], still=ne.Still())
+
+
+def test_a_job_over_a_film_runs_the_frames_that_show_something_new(tiny_bundle: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "camera.mp4", [60, 60, 60, 160, 160, 60])
+    rows = {}
+    for still in (False, True):
+        command = ["run", str(tiny_bundle), str(film), "--json", "--top-k", "1", *(["--still"] if still else [])]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.stderr
+        rows[still] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["pack"] >= 0 for row in rows[True]] == [True, False, False, True, False, True]
+    assert all(row["pack"] >= 0 for row in rows[False])
+    names = ("frame", "time_s", "grid")
+    assert [[row[name] for name in names] for row in rows[True]] == [
+        [row[name] for name in names] for row in rows[False]
+    ]
+
+
+def test_a_cluster_has_no_order_of_frames(tiny_bundle: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "camera.mp4", [60, 60])
+    done = CliRunner().invoke(app, ["run", str(tiny_bundle), str(film), "--still", "--ray", "local"])
+    assert done.exit_code == 2
+    assert "--still" in done.stderr

@@ -104,15 +104,20 @@ def job_on(
     decoders: int,
     *,
     with_results: bool,
+    still: bool,
 ) -> Iterator[tuple[Any, Any]]:
-    """What runs a job: a session, or what stands for the actors', and its feed. session: arguments of
-    ``navit_edge.Session``. with_results: the job looks at results, not at rows only."""
+    """What runs a job: a session, or what stands for the actors', and its feed.
+
+    session: arguments of ``navit_edge.Session``. with_results: the job looks at results, not at rows only. still:
+    frames that show nothing new get the result before; of a session.
+    """
     if where is None:
         from navit_edge.run.feed import Feed
         from navit_edge.session import Session
+        from navit_edge.streaming import Still
 
         with Session(bundle, decoders=decoders, **session) as here:
-            yield here, Feed(here, policy=policy)
+            yield here, Feed(here, policy=policy, still=Still() if still else None)
         return
     from navit_edge.ray.job import opened
     from navit_edge.ray.job_actor import Task

@@ -56,6 +56,8 @@ SlotsOption = Annotated[
 _INPUT = "Input"
 _OUTPUT = "Output"
 _TOKENS = "Tokens of an image"
+#: Of results of key frames that --still remembers.
+_STILL_CACHE_BYTES = 64 << 20
 
 
 @command
@@ -107,6 +109,15 @@ def run(
             rich_help_panel=_INPUT,
         ),
     ] = 0.0,
+    still: Annotated[
+        bool,
+        typer.Option(
+            "--still",
+            metavar="",
+            help="Of a video of a fixed camera, run the frames that show something new; others get the result before.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -303,6 +314,8 @@ def run(
         raise typer.BadParameter("actors write no trace; expected it without --ray", param_hint="--trace")
     if where is not None and devices:
         raise typer.BadParameter("each actor has a device of its own; leave it out", param_hint="--devices")
+    if where is not None and still:
+        raise typer.BadParameter("actors get frames in no order; expected it without --ray", param_hint="--still")
     if every is not None and fps > 0:
         raise typer.BadParameter("both are given; expected one of them", param_hint="--every, --fps")
     applied = tuned.applied(
@@ -352,8 +365,10 @@ def run(
         "overflow": overflow,
         "decode": decode,
         "options": options,
+        **({"cache_bytes": _STILL_CACHE_BYTES} if still else {}),
     }
-    with job_on(where, bundle, asked, chosen, kept, top_k, by_text, decoders, with_results=bool(html or overlay)) as (
+    watched = bool(html or overlay)
+    with job_on(where, bundle, asked, chosen, kept, top_k, by_text, decoders, with_results=watched, still=still) as (
         session,
         feed,
     ):
@@ -374,6 +389,7 @@ def run(
             **({"animations": "every frame"} if every == 1 else {}),
             save=",".join(kept),
             top_k=top_k,
+            **({"still": True} if still else {}),
             **_decoding_of(decode),
             **by_text.fingerprint(),
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from navit_edge.policy import Policy
     from navit_edge.run.rows import Layout, Row
     from navit_edge.session import Result, Session
+    from navit_edge.streaming import Still
 
 
 class Done(NamedTuple):
@@ -28,12 +29,13 @@ class Done(NamedTuple):
 class Feed:
     """One job's way through ``session``, which is the job's own: ``stop`` closes it.
 
-    policy: how many tokens an image gets; None: the session's.
+    policy: how many tokens an image gets; None: the session's. still: of frames of a fixed camera.
     """
 
-    def __init__(self, session: Session, *, policy: Policy | None = None) -> None:
+    def __init__(self, session: Session, *, policy: Policy | None = None, still: Still | None = None) -> None:
         self._session = session
         self._policy = policy
+        self._still = still
         self._stopped = False
 
     def rows(self, items: Iterator[Item], layout: Layout) -> Generator[Done, None, None]:
@@ -51,6 +53,7 @@ class Feed:
         stream = self._session.stream(
             ((item.image, item) for item in items),  # type: ignore[misc]  # None, for an item with an error, is refused
             policy=self._policy,
+            still=self._still,
         )
         with closing(stream):
             try:
