@@ -2,12 +2,13 @@
 
     python benchmarks/files.py [--images 20] [--rounds 5] [--only PNG] [--peers FOLDER] [--output FILE.json]
 
-The files are one photograph, scaled: JPEG at quality 90, PNG as Pillow writes it. Each is decoded from memory and
-resized, bilinear, to the target; alpha is composited before. "core, rows into the resize" is what a session does with a
-path; "Pillow, then the core's resize" what it did before and does where no library is. "core, scaled" is
-`decode="scaled"`, of JPEG; how far its pixels are from the exact ones, in levels of 255, stands beside it. "decode
-alone" is the core's decode to whole pixels: what is left for the resize lies above it. OpenCV decodes by libraries of
-its own and has another resize (`INTER_AREA`), so its pixels differ; it drops alpha.
+The files are one photograph, scaled: JPEG and WebP at quality 90, PNG as Pillow writes it. Each is decoded from memory
+and resized, bilinear, to the target; alpha is composited before. "core, rows into the resize" is what a session does
+with a path; "Pillow, then the core's resize" what it did before and does where no library is, and for WebP. "core,
+scaled" is `decode="scaled"`, of JPEG; how far its pixels are from the exact ones, in levels of 255, stands beside it.
+"decode alone" is the core's decode to whole pixels: what is left for the resize lies above it. OpenCV decodes by
+libraries of its own and has another resize (`INTER_AREA`), so its pixels differ; it drops alpha. torchvision decodes
+JPEG and resizes by transforms.v2, antialiased.
 
 "two threads" is how many times as many files two threads decode as one, by the clock. --peers: other libraries, each in
 a folder of its own (files_peers.py).
@@ -45,10 +46,19 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "PNG, RGB": ("PNG", "RGB", {}),
     "PNG, RGBA": ("PNG", "RGBA", {}),
     "PNG, 256 colours": ("PNG", "P", {}),
+    "WebP": ("WEBP", "RGB", {"quality": 90}),
 }
 WHITE = (255, 255, 255)
 TARGET = (224, 224)  # height_px, width_px
-CONTENDERS = ("core, rows into the resize", "core, scaled", "Pillow, then the core's resize", "decode alone", "OpenCV")
+BY_CORE = ("core, rows into the resize", "core, scaled", "decode alone")
+CONTENDERS = (*BY_CORE, "Pillow, then the core's resize", "OpenCV", "torchvision")
+
+
+def takes(name: str, kind: str) -> bool:
+    """The core decodes no WebP, and nobody scales but JPEG's decoders; torchvision is asked for JPEG."""
+    if name in ("core, scaled", "torchvision"):
+        return kind.startswith("JPEG")
+    return name not in BY_CORE or kind != "WebP"
 
 
 def contender(name: str, form: str, size: tuple[int, int]) -> Callable[[bytes], Any]:
@@ -62,13 +72,22 @@ def contender(name: str, form: str, size: tuple[int, int]) -> Callable[[bytes], 
 
     stored = (size[1], size[0])
     if name == "Pillow, then the core's resize":
-        if form == "JPEG":
+        if form != "PNG":
             return lambda data: _core.resize(given_by(Decoder().decode(data)).pixels, TARGET)
 
         def by_pillow(data: bytes) -> Any:
             return _core.resize(_core.to_rgb(given_by(Decoder().decode(data)).pixels, "composite", WHITE), TARGET)
 
         return by_pillow
+    if name == "torchvision":
+        import torch
+        from torchvision.io import ImageReadMode, decode_jpeg
+        from torchvision.transforms.v2 import functional
+
+        torch.set_num_threads(1)
+        return lambda data: functional.resize(
+            decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB), list(TARGET)
+        ).numpy()
     if name == "OpenCV":
         import cv2
 
@@ -178,9 +197,7 @@ def main() -> None:
         for kind in (kind for kind in KINDS if kind.startswith(arguments.only)):
             rows = report["files"][f"{title}, {kind}"] = {}
             peers = [name for name in files_peers.PEERS if arguments.peers and files_peers.takes(name, kind)]
-            for name in (*CONTENDERS, *peers):
-                if name == "core, scaled" and KINDS[kind][0] != "JPEG":
-                    continue
+            for name in (*(name for name in CONTENDERS if takes(name, kind)), *peers):
                 environment = dict(os.environ)
                 if name in peers:
                     environment["PYTHONPATH"] = str(arguments.peers.resolve() / files_peers.PEERS[name].package)
