@@ -10,9 +10,6 @@ from navit_edge.page.elements import tag
 from navit_edge.report.content import BundleReport, EngineFacts, Missing, ModelFacts, Use
 from navit_edge.report.parts import Place, bytes_text, count_text, date_text, facts, table, words
 
-_DECODED = {"exact": "exactly", "scaled": "at a part of their sides"}
-
-
 def model_section(model: ModelFacts, place: Place) -> Element:
     prefix = f", {count_text(model.prefix_tokens, 'prefix token')}" if model.prefix_tokens else ""
     layers = f"{count_text(model.depth, 'layer')} of width {model.width:,}, {count_text(model.heads, 'head')}{prefix}"
@@ -33,7 +30,7 @@ def model_section(model: ModelFacts, place: Place) -> Element:
         ("their standard deviation", ", ".join(f"{value:g}" for value in model.std), "std"),
         ("orientation of photographs", model.orientation, "orientation"),
         ("colour profiles", model.icc, "icc"),
-        ("JPEG files that are made smaller", f"decoded {_DECODED[model.decode]}", "decode"),
+        ("decoding of JPEG files", model.decode, "decode"),
         ("transparency", model.alpha, "alpha"),
     ]
     sources = [(name, value, model.sources.get(key, "")) for name, value, key in settings]
