@@ -7,8 +7,7 @@ and resized, bilinear, to the target; alpha is composited before. "core, rows in
 with a path; "Pillow, then the core's resize" what it did before and does where no library is, and for WebP. "core,
 scaled" is `decode="scaled"`, of JPEG; how far its pixels are from the exact ones, in levels of 255, stands beside it.
 "decode alone" is the core's decode to whole pixels: what is left for the resize lies above it. OpenCV decodes by
-libraries of its own and has another resize (`INTER_AREA`), so its pixels differ; it drops alpha. torchvision decodes
-JPEG and resizes by transforms.v2, antialiased.
+libraries of its own and has another resize (`INTER_AREA`), so its pixels differ; it drops alpha.
 
 "two threads" is how many times as many files two threads decode as one, by the clock. --peers: other libraries, each in
 a folder of its own (files_peers.py).
@@ -51,12 +50,12 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
 WHITE = (255, 255, 255)
 TARGET = (224, 224)  # height_px, width_px
 BY_CORE = ("core, rows into the resize", "core, scaled", "decode alone")
-CONTENDERS = (*BY_CORE, "Pillow, then the core's resize", "OpenCV", "torchvision")
+CONTENDERS = (*BY_CORE, "Pillow, then the core's resize", "OpenCV")
 
 
 def takes(name: str, kind: str) -> bool:
-    """The core decodes no WebP, and nobody scales but JPEG's decoders; torchvision is asked for JPEG."""
-    if name in ("core, scaled", "torchvision"):
+    """The core decodes no WebP, and only of JPEG less than all."""
+    if name == "core, scaled":
         return kind.startswith("JPEG")
     return name not in BY_CORE or kind != "WebP"
 
@@ -79,15 +78,6 @@ def contender(name: str, form: str, size: tuple[int, int]) -> Callable[[bytes], 
             return _core.resize(_core.to_rgb(given_by(Decoder().decode(data)).pixels, "composite", WHITE), TARGET)
 
         return by_pillow
-    if name == "torchvision":
-        import torch
-        from torchvision.io import ImageReadMode, decode_jpeg
-        from torchvision.transforms.v2 import functional
-
-        torch.set_num_threads(1)
-        return lambda data: functional.resize(
-            decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB), list(TARGET)
-        ).numpy()
     if name == "OpenCV":
         import cv2
 
