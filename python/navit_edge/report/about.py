@@ -10,6 +10,7 @@ from navit_edge.page.elements import tag
 from navit_edge.report.content import BundleReport, EngineFacts, Missing, ModelFacts, Use
 from navit_edge.report.parts import Place, bytes_text, count_text, date_text, facts, table, words
 
+
 def model_section(model: ModelFacts, place: Place) -> Element:
     prefix = f", {count_text(model.prefix_tokens, 'prefix token')}" if model.prefix_tokens else ""
     layers = f"{count_text(model.depth, 'layer')} of width {model.width:,}, {count_text(model.heads, 'head')}{prefix}"
