@@ -46,7 +46,7 @@ from navit_edge.pixels import load_image
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 256
 NEIGHBORS = 20
-TRAIN, TEST = 300, 400
+TRAIN, TEST = 1500, 537
 TIMED, ROUNDS = 24, 5
 PAGES = [(1000, 700), (700, 1000), (1400, 1000), (900, 900)]
 KEEPS = ("0.75", "0.5", "0.35")
@@ -77,6 +77,10 @@ def configurations() -> Iterator[Configuration]:
     for merge in MERGES:
         layer, keep, method = merge.split(":")
         yield Configuration(name=f"{method} {keep} behind block {layer}", policy=base, merge=merge)
+    yield Configuration(name="cap 128, drop blank", policy="token-cap:128+drop:blank")
+    yield Configuration(name="cap 128, drop random 0.75", policy="token-cap:128+drop:random,keep=0.75")
+    layer, keep, method = MERGES[-1].split(":")
+    yield Configuration(name=f"cap 128, {method} {keep} behind block {layer}", policy="token-cap:128", merge=MERGES[-1])
 
 
 def made(folder: Path, merge: str) -> Path:
