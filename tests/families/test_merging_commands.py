@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import openvino
 import pytest
 from parity import TOLERANCE, perturb
 from PIL import Image
@@ -104,6 +105,17 @@ def test_every_command_takes_the_bundle(made: Made, tmp_path: Path, monkeypatch:
     for number, command in enumerate((*COMMANDS, TUNE) if WHOLE else COMMANDS):
         paths = {**made.words, "o": tmp_path / str(number)}
         call(*(word.format_map(paths) for word in command.split()))
+
+
+def test_attention_of_the_padded_graph_is_fused_behind_the_merge(made: Made) -> None:
+    """As OpenVINO runs it: no softmax stands alone, and no products of more than a matrix but those of the merge."""
+    compiled = openvino.Core().compile_model(made.bundle / "graphs" / "padded.onnx", "CPU")
+    nodes = [(node.get_rt_info()["layerType"].value, node) for node in compiled.get_runtime_model().get_ops()]
+    kinds = {kind for kind, _ in nodes}
+    assert "FullyConnected" in kinds
+    assert "Softmax" not in kinds
+    products = [node for kind, node in nodes if kind == "MatMul" and len(node.get_output_partial_shape(0)) > 2]
+    assert len(products) == 2  # similarities, sums
 
 
 def test_the_certificate_holds(made: Made) -> None:
