@@ -22,6 +22,7 @@ import navit_edge as ne
 from navit_edge.bench import calibration
 from navit_edge.cli.main import app
 from navit_edge.errors import InvalidInputError
+from navit_edge.verify.layers import Subject, worst_layer
 from navit_edge_export.model import NaViT, NaViTConfig, save_checkpoint
 
 Pixels = npt.NDArray[np.uint8]
@@ -127,6 +128,18 @@ def test_the_certificate_holds(made: Made) -> None:
         assert checks["packed as alone"]["holds"]
         assert checks["one image changed, the others bit-equal"]["found"] == "bit-equal"
         assert engine["precision"] != "fp32" or all(check["holds"] for check in checks.values())
+
+
+def test_the_search_for_the_worst_layer_looks_in_front_of_the_first_quantized_one(made: Made) -> None:
+    manifest = ne.load_manifest(made.bundle)
+    engine = next(one for one in manifest.engines if one.precision == "int8")
+    subject = Subject(bundle=made.bundle, sources=made.bundle, manifest=manifest, images=made.images[:1])
+    with made.session() as session:
+        grid = session.run(subject.images)[0].grid
+    worst = worst_layer(subject, engine, [grid], -1.0, lambda words: None)  # nothing is within such a limit
+    assert worst is not None
+    assert worst.after == "patches"
+    assert np.isfinite(worst.relative)
 
 
 def _outputs(result: ne.Result) -> dict[str, npt.NDArray[np.float32]]:
