@@ -14,9 +14,11 @@ TOKENS = (4096, 8192)
 MOST_GROWTH = 2.2
 
 
-def build_rtx(bundle: Path, targets: tuple[str, ...], precision: str, *, max_images: int = 16) -> float:
+def build_rtx(
+    bundle: Path, targets: tuple[str, ...], precision: str, *, max_images: int = 16, require_fused: bool = False
+) -> float:
     """Builds a TensorRT-RTX engine; returns by how much its activation memory grows from TOKENS' first to its second,
-    after asserting that it is at most MOST_GROWTH."""
+    after asserting that it is at most MOST_GROWTH. ``require_fused``: as of build-engine."""
     request = BuildRequest(
         backend="tensorrt-rtx",
         token_budgets=TOKENS,
@@ -24,6 +26,7 @@ def build_rtx(bundle: Path, targets: tuple[str, ...], precision: str, *, max_ima
         precision=(precision,),
         targets=targets,
         lowering="masked",
+        require_fused=require_fused,
     )
     engine = _only(build_engines(bundle, request), "tensorrt-rtx", "+".join(targets))
     small, large = (budget.activation_bytes for budget in engine.budgets)

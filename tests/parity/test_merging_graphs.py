@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx_sessions import open_graph
@@ -17,6 +19,7 @@ from navit_edge import _core
 from navit_edge.bundle import manifest as manifests
 from navit_edge.bundle.merging import MERGE_INPUTS, Merging, merge_inputs
 from navit_edge.cli.main import app
+from navit_edge.compile import precision
 from navit_edge.errors import BundleError, InvalidInputError
 from navit_edge.planning.plan import CostModel
 from navit_edge_export.layers.token_merging import TokenMerging
@@ -112,6 +115,31 @@ def test_merging_changes_what_comes_out(merging: MergingModel, sized_photographs
     for image in sized_photographs[:2]:
         merged, whole = merging.alone(image)["embedding"], plain.forward_images([image])["embedding"].detach().numpy()
         assert np.abs(merged - whole).max() > 100 * TOLERANCE
+
+
+def test_16_bits_leave_the_choice_and_the_sums_of_merged_tokens_in_float32(merging: MergingModel) -> None:
+    model = onnx.load(merging.bundle / "graphs" / "masked.onnx", load_external_data=False)
+    found = precision.Conversion(model, "bf16").precision_map()
+    norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
+    names = [node.name for node in model.graph.node]
+    trunk = names[: names.index(next(norm.name for norm in norms if norm.input[1] == "norm.weight"))]
+    weights = {tensor.name for tensor in model.graph.initializer}
+    weighted = {node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights}
+    kinds = Counter(
+        found[name][1] for name in trunk if name in found and found[name][0] == "MatMul" and name not in weighted
+    )
+    assert kinds == {"bf16": 2 * CONFIG.depth, "fp32": 3}  # attention; similarities, places of what stays, sums
+    compared = [kind for operator, kind in found.values() if operator in ("Greater", "Equal", "ReduceMax")]
+    assert len(compared) >= 3
+    assert set(compared) == {"fp32"}
+
+    # The sum through all layers, in front of the merge and behind it.
+    converted = precision.Conversion(model, "bf16").convert().graph.node
+    casts = {node.output[0] for node in converted if node.op_type == "Cast"}
+    summed = {node.name: node.input[0] for node in converted if node.op_type == "LayerNormalization"}
+    of_blocks = [norm for norm in norms if norm.input[1].endswith(("attention_norm.weight", "mlp_norm.weight"))]
+    assert len(of_blocks) == 2 * CONFIG.depth
+    assert not any(summed[norm.name] in casts for norm in of_blocks)
 
 
 @pytest.mark.parametrize("dynamic", [True, False])

@@ -17,10 +17,11 @@ from tiny_bundle import make_bundle
 
 import navit_edge as ne
 from navit_edge.bundle import manifest as manifests
+from navit_edge.bundle.merging import merge_inputs, parse_merging
 from navit_edge.oracle.distance import Differences
 from navit_edge.oracle.graph import infer, mark_outputs, open_runner, run_graph
 from navit_edge.oracle.interchange import inputs_json, outputs_json
-from navit_edge.oracle.packs import Pack
+from navit_edge.oracle.packs import Pack, Segment
 from navit_edge.oracle.reference import pack_images
 from navit_edge_export import preprocess
 
@@ -119,4 +120,25 @@ def test_the_rows_of_images_are_known_to_a_graph_that_reads_no_segments(padding:
     inputs = {name: value for name, value in pack.inputs.items() if name not in ("segment_ids", "grid_hw")}
     np.testing.assert_array_equal(Pack(inputs=inputs, segments=pack.segments).used_rows(), whole)
     np.testing.assert_array_equal(whole, np.arange(7 + padding) < 7)
-    assert Pack(inputs=inputs, segments=pack.segments).patches_of_row(np.zeros((7 + padding, 4), np.float32)) == 1
+    rows = np.arange(7 + padding, dtype=np.float32)[:, None]
+    parts = Pack(inputs=inputs, segments=pack.segments).rows_of_images(rows)
+    assert [part[:, 0].tolist() for part in parts] == [[0, 1, 2, 3, 4, 5], [6]]
+    assert pack.rows_of_images(rows[:-1]) == []
+
+
+@pytest.mark.parametrize("prefix_tokens", [0, 2])
+def test_rows_behind_a_merge_are_those_that_their_image_keeps(prefix_tokens: int) -> None:
+    merging = parse_merging("1:0.4", longest=16)
+    lengths = [prefix_tokens + patches for patches in (40, 1, 16)]  # of several groups, of one
+    inputs = merge_inputs(merging, [*lengths, 0, 0], prefix_tokens=prefix_tokens, tokens=100, longest=max(lengths))
+    firsts = np.cumsum(lengths) - lengths
+    segments = tuple(
+        Segment(name="", first=int(first), tokens=count) for first, count in zip(firsts, lengths, strict=True)
+    )
+    rows = np.arange(len(inputs["merge_rows"]), dtype=np.float32)[:, None]
+    pack = Pack(inputs={**inputs, "patches": np.zeros((100, 1), np.uint8)}, segments=segments)
+    owners = inputs["merge_segment_ids"]
+    for image, part in enumerate(pack.rows_of_images(rows, behind_merge=True)):
+        np.testing.assert_array_equal(part[:, 0], np.flatnonzero(owners == image))
+        assert len(part) == prefix_tokens + merging.kept_of(lengths[image] - prefix_tokens)
+    assert pack.rows_of_images(rows[:-1], behind_merge=True) == []

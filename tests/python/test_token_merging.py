@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -163,6 +167,28 @@ def test_every_image_keeps_its_part_of_the_patches_to_the_next_whole_one() -> No
             assert sum(counts) == merging.kept_of(patches) == math.ceil(round(float(keep) * patches, 9))
             for size, left in zip(sizes, counts, strict=True):
                 assert -(-size // merging.stride) <= left <= min(size, merging.slots)
+
+
+LAYOUTS = json.loads((Path(__file__).parents[1] / "data/merging/layouts.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", LAYOUTS, ids=lambda case: str(case["name"]))
+def test_the_inputs_are_those_that_cpp_makes(case: dict[str, Any]) -> None:
+    """C++'s side of it: csrc/tests/pack/merge_layout_test.cc."""
+    prefix_tokens, grids = case["prefix_tokens"], case["grids"]
+    lengths = [prefix_tokens + rows * columns for rows, columns in grids] + [0] * (case["images"] - len(grids))
+    found = merge_inputs(
+        msgspec.convert(case["merging"], Merging),
+        lengths,
+        prefix_tokens=prefix_tokens,
+        tokens=case["tokens"],
+        longest=case["longest"],
+    )
+    assert {name: value.tolist() for name, value in found.items()} == case["expect"]
+
+
+def test_there_are_layouts() -> None:
+    assert len(LAYOUTS) >= 5
 
 
 @pytest.mark.parametrize(

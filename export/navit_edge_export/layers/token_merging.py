@@ -70,7 +70,9 @@ class TokenMerging(nn.Module):
         metric = keys.float().mean(1)
         metric = metric * (metric * metric).sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
         metric = metric.index_select(0, members).view(-1, width, metric.shape[1])
-        alike = metric @ metric.transpose(1, 2)  # [G, W, W]
+        # Cosines less 1: near 0 where tokens are alike, so that an engine in 16 bits still tells these pairs apart.
+        ones = torch.ones_like(metric[:, :, :1])
+        alike = torch.cat([metric, ones], 2) @ torch.cat([metric, -ones], 2).transpose(1, 2)  # [G, W, W]
         movable, into = self._split(alike, present, place, leaving)
         scores = torch.where(into.unsqueeze(1), alike, LEAST)  # [G, W, W]: rows merge into columns
         best = scores.amax(-1)  # [G, W]
@@ -90,8 +92,9 @@ class TokenMerging(nn.Module):
         sums = table @ tokens.index_select(0, members).view(-1, width, tokens.shape[1])
         means = (sums / sizes).flatten(0, 1)  # [G*S, D]
 
-        ones = torch.ones_like(tokens[:, 0])
-        zeros = torch.zeros_like(means[:, :2]).to(positions.dtype)
+        # Made of the host's numbers: what reads tokens decides in which precision an engine adds them up.
+        ones = torch.ones_like(given.slots, dtype=tokens.dtype)
+        zeros = torch.zeros_like(given.counts).repeat_interleave(self.merging.slots, 0)
         row = (given.counts[:, 1:] + slot).flatten()  # [G*W]
         prefix = -1 - given.slots
         return Merged(
@@ -102,13 +105,14 @@ class TokenMerging(nn.Module):
         )
 
     def _split(self, alike: Tensor, present: Tensor, place: Tensor, leaving: Tensor) -> tuple[Tensor, Tensor]:
-        """Which tokens may merge, and which others may merge into: alike [G, W, W], present [G, W], place [W], leaving
-        [G, 1] -> [G, W] bool twice"""
+        """Which tokens may merge, and which others may merge into: alike [G, W, W] (cosines less 1), present [G, W],
+        place [W], leaving [G, 1] -> [G, W] bool twice"""
         stride = self.merging.stride
         if self.merging.method == "tome":
             into = torch.remainder(place, stride) == 0
             return present & ~into, present & into
-        near = torch.where(alike >= self.margin, alike, (alike - self.margin).exp() - 1)
+        beyond = alike + (1 - self.margin)
+        near = torch.where(beyond >= 0, alike + 1, beyond.exp() - 1)
         energy = torch.where(present.unsqueeze(1), near, 0.0).sum(-1)  # [G, W]; times the members, all alike
         rank = _ranks(torch.where(present, energy, LEAST), place)
         targets = torch.floor_divide(leaving + (stride - 2), max(stride - 1, 1))

@@ -5,9 +5,10 @@ else (positions, masks, pooling, head) stays in float32. Policies for the trunk:
 
 * "fp16", "bf16": matrix products and element-wise work in 16 bits. Float32 islands: normalizations and other
   statistics, softmax with the scores and the mask that lead to it, activation functions, and the sum that runs through
-  all layers, which only norms and itself read. The product of the pixels is in fp16 under both: a byte is exact in
-  it, and in bf16 this one product made half of the whole model's error. A norm of the pixels in front of it is an
-  island as any other.
+  all layers, which only norms and itself read. So are means of merged tokens, which are parts of that sum, and what
+  only decides which tokens merge: it ends in numbers of rows. The product of the pixels is in fp16 under both: a byte
+  is exact in it, and in bf16 this one product made half of the whole model's error. A norm of the pixels in front of
+  it is an island as any other.
 * "fp32": all of it in float32, but queries, keys, values and their products with the probabilities in fp16, since
   TensorRT fuses attention in 16 bits only; unfused, its memory grows with the square of T. The scores are float32.
   "strict" leaves out even this. Packed attention is one node with queries, keys and values in 16 bits; how it computes
@@ -58,6 +59,8 @@ _PRODUCTS = frozenset(("MatMul", "Gemm"))
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 #: Move numbers without changing them; in float32 only between two nodes that are.
 _MOVES = frozenset(("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Identity"))
+#: Choose rows. What they choose for float32 nodes alone stays in float32.
+_CHOICES = frozenset(("Gather", "Concat"))
 
 
 def load(content: bytes, name: str) -> onnx.ModelProto:
@@ -119,7 +122,8 @@ class Conversion:
         self._model.CopyFrom(model)
         self._graph = self._model.graph
         self._nodes = list(self._graph.node)
-        self._types = self._float_values()
+        self._types, self._flags = self._values_of(self._float), self._values_of(int(types.BOOL))
+        self._numbers = self._values_of(int(types.INT32)) | self._values_of(int(types.INT64))
         self._producer = {name: i for i, node in enumerate(self._nodes) for name in node.output if name}
         self._consumers: dict[str, list[int]] = defaultdict(list)
         for i, node in enumerate(self._nodes):
@@ -199,12 +203,12 @@ class Conversion:
 
     # --- what there is
 
-    def _float_values(self) -> set[str]:
-        """Names of all float32 values, the weights included."""
+    def _values_of(self, kind: int) -> set[str]:
+        """Names of all values of an element type, the weights included."""
         inferred = self._onnx.shape_inference.infer_shapes(self._model, strict_mode=False, data_prop=False).graph
-        names = {tensor.name for tensor in inferred.initializer if tensor.data_type == self._float}
+        names = {tensor.name for tensor in inferred.initializer if tensor.data_type == kind}
         for value in (*inferred.input, *inferred.output, *inferred.value_info):
-            if value.type.tensor_type.elem_type == self._float:
+            if value.type.tensor_type.elem_type == kind:
                 names.add(value.name)
         return names
 
@@ -217,8 +221,11 @@ class Conversion:
         return self._reach(start, lambda name: self._consumers.get(name, []), lambda node: node.output)
 
     def _upstream(self, start: Iterable[str]) -> set[int]:
+        """By floats, quantized ones too: what they were compared for, to number rows, does not count."""
         return self._reach(
-            start, lambda name: [self._producer[name]] if name in self._producer else [], lambda node: node.input
+            start,
+            lambda name: [self._producer[name]] if name in self._producer else [],
+            lambda node: (name for name in node.input if name not in self._flags and name not in self._numbers),
         )
 
     def _reach(
@@ -237,7 +244,7 @@ class Conversion:
         return reached
 
     def _trunk(self) -> set[int]:
-        """Float nodes between `patches` and `tokens`."""
+        """Float nodes between `patches` and `tokens`, but for those that only decide which tokens merge."""
         inputs = [value.name for value in self._graph.input]
         if "patches" not in inputs or "tokens" not in self._producer:
             raise BundleError(
@@ -303,6 +310,7 @@ class Conversion:
     def _float32_islands(self) -> set[int]:
         """Nodes of the trunk that stay in float32."""
         high = {index for index, node in enumerate(self._nodes) if node.op_type in _FLOAT32_OPS}
+        high |= {index for index, node in enumerate(self._nodes) if self._sums_rows(node)}
         statistics = {self._nodes[i].output[0] for i in high if self._nodes[i].op_type in _STATISTICS}
         for index, node in enumerate(self._nodes):  # forwards, in topological order
             floats = [name for name in node.input if name in self._types and name in self._producer]
@@ -313,12 +321,19 @@ class Conversion:
                     statistics.add(node.output[0])
         for index in reversed(range(len(self._nodes))):  # backwards: what only float32 nodes read
             node = self._nodes[index]
-            if node.op_type in _ELEMENTWISE | _MOVES and index not in high:
+            if node.op_type in _ELEMENTWISE | _MOVES | _CHOICES and index not in high:
                 readers = [reader for name in node.output for reader in self._consumers.get(name, [])]
                 rounded = node.op_type == "Mul" and all(self._nodes[i].op_type == _QUANTIZE for i in readers)
                 if readers and (rounded or all(reader in high for reader in readers)):
                     high.add(index)
         return high
+
+    def _sums_rows(self, node: onnx.NodeProto) -> bool:
+        """Whether it is a product with a table of zeros and ones: sums, as those of merged tokens."""
+        if node.op_type not in _PRODUCTS or node.input[0] not in self._producer:
+            return False
+        table = self._nodes[self._producer[node.input[0]]]
+        return table.op_type == "Cast" and table.input[0] in self._flags
 
     # --- casts
 

@@ -33,11 +33,33 @@ class Pack:
     segments: tuple[Segment, ...]
     merged: frozenset[int] = frozenset({1})  # patches that a row may stand for, behind a merger more than one
 
-    def patches_of_row(self, values: Array) -> int:
-        """Patches that each row of a value inside the graph stands for; 0 if its rows are no tokens."""
+    def rows_of_images(self, values: Array, *, behind_merge: bool = False) -> list[Array]:
+        """What a value inside the graph, [rows, D], holds of each image; nothing if its rows are no tokens.
+
+        behind_merge: A row is a token that a merge inside the model has left (``navit_edge.bundle.merging``).
+        """
+        if values.ndim != 2:
+            return []
+        if behind_merge:
+            return self._left_of_images(values)
         tokens = len(self.inputs["patches"])
-        known = (count for count in sorted(self.merged) if values.ndim == 2 and len(values) * count == tokens)
-        return next(known, 0)
+        merged = next((count for count in sorted(self.merged) if len(values) * count == tokens), 0)
+        if not merged:
+            return []
+        ends = [(one.first // merged, (one.first + one.tokens) // merged) for one in self.segments]
+        return [values[first:end] for first, end in ends]
+
+    def _left_of_images(self, values: Array) -> list[Array]:
+        """Rows behind a merge: those of an image end where those of its last group do."""
+        if len(values) != len(self.inputs["merge_rows"]):
+            return []
+        tokens = np.asarray(self.inputs["merge_groups"])[:, 0]
+        used = tokens >= 0
+        first_tokens = [one.first for one in self.segments]
+        image = np.searchsorted(first_tokens, tokens[used], side="right") - 1
+        ends = np.zeros(len(self.segments), np.int64)
+        np.maximum.at(ends, image, np.asarray(self.inputs["merge_counts"])[used].sum(axis=1))
+        return np.split(values[: ends[-1]], ends[:-1])
 
     def used_rows(self) -> npt.NDArray[np.bool_]:
         """[T]: which rows are tokens of an image, and not padding. Every graph reads one of the two inputs."""

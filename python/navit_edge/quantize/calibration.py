@@ -25,6 +25,7 @@ from navit_edge.oracle.packs import Array, Pack
 from navit_edge.quantize.channels import Channels
 from navit_edge.quantize.layers import Layer
 from navit_edge.quantize.qdq import round_to, scale_of
+from navit_edge.quantize.wiring import values_from
 
 if TYPE_CHECKING:
     import onnx
@@ -161,21 +162,21 @@ def observe(
     marked = mark_outputs(model, list(histograms))
     found = run_graph(marked, directory, (pack.inputs for pack in packs))
     tokens = sum(int(pack.used_rows().sum()) for pack in packs)
+    behind_merge = values_from(model, "merge_rows")
     for done, (pack, activations) in enumerate(zip(packs, found, strict=True)):
         progress(done, len(packs))
-        used = pack.used_rows()
         for name, values in activations.items():
-            merged = pack.patches_of_row(values)
-            if not merged:
+            images = pack.rows_of_images(values, behind_merge=name in behind_merge)
+            if not images:
                 raise BundleError(
                     f"layer {reader[name]} reads {name} of shape {list(values.shape)}; expected a row for each of "
-                    f"{len(used)} tokens; leave it in float: --skip-layers {reader[name]}"
+                    f"{len(pack.inputs['patches'])} tokens; leave it in float: --skip-layers {reader[name]}"
                 )
-            _require_finite(values[used[::merged]], reader[name], pack)
-            histograms[name].add(values[used[::merged]])
+            used = np.concatenate(images)
+            _require_finite(used, reader[name], pack)
+            histograms[name].add(used)
             if channels is not None:
-                for segment in pack.segments:
-                    image = values[segment.first // merged : (segment.first + segment.tokens) // merged]
+                for image in images:
                     channels.setdefault(name, Channels(tokens)).add(image)
     progress(len(packs), len(packs))
     return {layer.name: histograms[layer.activation] for layer in layers}

@@ -58,3 +58,12 @@ def put_input(node: onnx.NodeProto, index: int, name: str) -> None:
     while len(node.input) <= index:
         node.input.append("")
     node.input[index] = name
+
+
+def values_from(model: onnx.ModelProto, name: str) -> set[str]:
+    """Names of all values that an input of the graph has a part in."""
+    found = {name}
+    for node in model.graph.node:  # in topological order
+        if found.intersection(node.input):
+            found.update(node.output)
+    return found

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +97,8 @@ def worst_layer(subject: Subject, engine: Engine, grids: Sequence[Grid], limit: 
             note(f"layer {stations.index(name) + 1} of {len(stations)}")
             values = zip(packs, trunk.float32([name], packs), strict=True)
             reference = [part for pack, found in values for part in pack.by_image(tokens, found[name])]
-            probes[name] = _probe(subject, graph, truncated(model, name), request, reference)
+            cut = truncated(model, name)
+            probes[name] = _probe(subject, graph, cut, request, reference, beside=engine.float_precision)
         return probes[name]
 
     if probe(stations[-1]) <= limit:
@@ -197,10 +198,22 @@ def _tokens_of(graph: Graph, manifest: Manifest) -> TensorSpec:
 
 
 def _probe(
-    subject: Subject, graph: Graph, cut: onnx.ModelProto, request: BuildRequest, reference: Sequence[Array]
+    subject: Subject,
+    graph: Graph,
+    cut: onnx.ModelProto,
+    request: BuildRequest,
+    reference: Sequence[Array],
+    *,
+    beside: str,
 ) -> float:
-    """How far the `tokens` of an engine built from ``cut`` lie from ``reference``, each image alone."""
+    """How far the `tokens` of an engine built from ``cut`` lie from ``reference``, each image alone.
+
+    beside: Precision of what computes beside quantized layers; "" if there are none.
+    """
     manifest = subject.manifest
+    if beside and not any(node.op_type == "DequantizeLinear" for node in cut.graph.node):
+        graph = msgspec.structs.replace(graph, quantization="none")  # the cut lies before the first quantized layer
+        request = replace(request, precision=(beside,))
     with tempfile.TemporaryDirectory(prefix="navit-edge-verify-") as scratch:
         part = Path(scratch) / "part.navit"
         (part / "graphs").mkdir(parents=True)
