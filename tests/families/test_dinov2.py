@@ -87,6 +87,26 @@ def test_the_attention_map_is_transformers_attention_of_the_cls_token(
     check_parity_in_pytorch(model, oracle)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_saliency_is_the_rollout_of_transformers_attentions(form: str, tmp_path: Path) -> None:
+    make, config, changes = FORMS[form]
+    theirs = perturb(make(config(**{**CONFIG, **changes, "num_hidden_layers": 3}, attn_implementation="eager")))
+    theirs.save_pretrained(tmp_path / "folder")
+    model = import_checkpoint(tmp_path / "folder").model
+    model.with_rollout()
+
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        backbone = getattr(theirs, theirs.base_model_prefix, theirs)
+        row = None
+        for weights in reversed(backbone(normalize(image, *IMAGENET)[None], output_attentions=True).attentions):
+            of_layer = 0.5 * (weights[0].mean(0).double() + torch.eye(weights.shape[-1]))
+            row = of_layer[0] if row is None else row @ of_layer
+        assert row is not None
+        return {**ask(theirs, image), "attention_map": row[:, None].float().numpy()}
+
+    print(check_parity_in_pytorch(model, oracle))
+
+
 def test_pixels_are_those_of_the_processor_asked_for_the_same_size(
     photographs: Mapping[str, npt.NDArray[np.uint8]], tmp_path: Path
 ) -> None:
