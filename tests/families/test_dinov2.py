@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import transformers
-from parity import Image, check_parity, check_parity_in_pytorch, normalize, perturb
+from parity import Image, check_parity, check_parity_in_pytorch, normalize, perturb, rollout
 
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
@@ -97,12 +97,8 @@ def test_saliency_is_the_rollout_of_transformers_attentions(form: str, tmp_path:
 
     def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
         backbone = getattr(theirs, theirs.base_model_prefix, theirs)
-        row = None
-        for weights in reversed(backbone(normalize(image, *IMAGENET)[None], output_attentions=True).attentions):
-            of_layer = 0.5 * (weights[0].mean(0).double() + torch.eye(weights.shape[-1]))
-            row = of_layer[0] if row is None else row @ of_layer
-        assert row is not None
-        return {**ask(theirs, image), "attention_map": row[:, None].float().numpy()}
+        attentions = backbone(normalize(image, *IMAGENET)[None], output_attentions=True).attentions
+        return {**ask(theirs, image), "attention_map": rollout(attentions)}
 
     print(check_parity_in_pytorch(model, oracle))
 
