@@ -93,19 +93,29 @@ def draw_part(rng: np.random.Generator, defect: str = "") -> Part:
 
 
 def features_of(result: ne.Result, manifest: Manifest) -> Array:
-    """[patches, D], each of length 1: the tokens of the middle blocks that the bundle gives, side by side, or else the
-    final ones; of each patch the mean over it and its eight neighbours."""
+    """[patches, D], each of length 1: of each patch the mean over it and its eight neighbours."""
+    return unit(around(result, middle_of(result, manifest)))
+
+
+def middle_of(result: ne.Result, manifest: Manifest) -> Array:
+    """[patches, D]: the tokens of the middle blocks that the bundle gives, each of length 1, side by side, or else the
+    final ones."""
     if result.tokens is None:
         raise SystemExit("the bundle gives no tokens; export it with --outputs tokens@4,6")
     parts = split_tokens(result.tokens, manifest)
     final = parts.pop("tokens")
     middle = [layer for part in parts.values() for layer in part] or [final]
-    joined = np.concatenate([unit(layer) for layer in middle], axis=1)
+    return np.concatenate([unit(layer) for layer in middle], axis=1)
+
+
+def around(result: ne.Result, features: Array) -> Array:
+    """[patches, D]: of each patch the mean over it and its eight neighbours."""
     rows, columns = result.grid
-    around = np.pad(result.on_grid(joined), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    padded = np.pad(result.on_grid(features), ((1, 1), (1, 1), (0, 0)), mode="edge")
     places = [(row, column) for row in range(3) for column in range(3)]
-    summed = sum(around[row : row + rows, column : column + columns] for row, column in places)
-    return unit(np.reshape(summed, (rows * columns, -1)))
+    summed = sum(padded[row : row + rows, column : column + columns] for row, column in places)
+    mean: Array = np.asarray(np.reshape(summed, (rows * columns, -1)) / len(places), np.float32)
+    return mean
 
 
 def unit(vectors: npt.NDArray[np.floating]) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import onnx
@@ -40,6 +40,7 @@ from navit_edge.vocabulary import (
     ORIENTATIONS,
     PROCESSOR_FILTERS,
     PROCESSORS,
+    ROLLOUT,
     WHITE,
     AlphaRule,
     Decode,
@@ -52,7 +53,7 @@ from navit_edge.vocabulary import (
 from navit_edge_export.golden import golden_images
 from navit_edge_export.graph_export import OPSET, export_graph, for_graph
 from navit_edge_export.graph_file import save_graph
-from navit_edge_export.layers.attention import NO_PACKED_WINDOWS
+from navit_edge_export.layers.attention import NO_PACKED_ROLLOUT, NO_PACKED_WINDOWS
 from navit_edge_export.model.config import NaViTConfig
 from navit_edge_export.model.navit import NaViT
 from navit_edge_export.packed_model import ModelConfig, PackedModel
@@ -120,8 +121,9 @@ def export_bundle(
     outputs: Some of what ``model.outputs()`` names ("logits", "embedding", "tokens", "projected", "deepstack"),
         "tokens@0,3", of blocks, from 0, before the final norm, which lie beside "tokens" in that output
         (``navit_edge.token_parts``), and "attention_map" or "attention_map@heads", how much the attention behind the
-        embedding looks at each patch, the mean of the heads or a map for each (docs/maps.md). By default
-        "projected"; of a model without it all that give one row per image; of one without these its tokens.
+        embedding looks at each patch, the mean of the heads or a map for each, or in its place "saliency", the rollout
+        of all layers' attention (docs/maps.md). By default "projected"; of a model without it all that give one row per
+        image; of one without these its tokens.
     lowerings: Some of "masked", "padded", "packed": a graph each (docs/model.md).
     merge: "LAYER:KEEP" or "LAYER:KEEP:METHOD": after the attention of that block, from 0, each image keeps this part of
         its patches, similar ones merged (docs/tokens.md).
@@ -131,16 +133,18 @@ def export_bundle(
     Raises BundleError: ``out`` exists (and ``overwrite`` is false) or cannot be written.
     """
     config: ModelConfig = model.config if isinstance(model, PackedModel) else model
-    outputs, each_head = _without_map(outputs)
+    outputs, map_kind = _without_map(outputs)
     parts = _token_parts(model, outputs)
     offered = model.outputs() if isinstance(model, PackedModel) else config.outputs()
-    if each_head is None:
+    if map_kind is None:
         chosen = _chosen_outputs(offered, outputs, parts)
     else:
         chosen = (*(_chosen_outputs(offered, outputs, parts) if outputs else ()), "attention_map")
     wanted = _chosen_lowerings(lowerings)
     if "packed" in wanted and isinstance(model, PackedModel) and model.windows is not None:
         raise InvalidInputError(f"{model.family}: {NO_PACKED_WINDOWS}")
+    if "packed" in wanted and map_kind == "rollout":
+        raise InvalidInputError(NO_PACKED_ROLLOUT)
     if max_tokens < 1:
         raise InvalidInputError(f"max_tokens is {max_tokens}; expected 1 and up")
     rule = sizings.parse(sizing, max_tokens=max_tokens) if isinstance(sizing, str) else sizing
@@ -164,8 +168,10 @@ def export_bundle(
             model = NaViT(model, seed=seed)
         graph_model = for_graph(model)
         graph_model.token_parts = parts
-        if each_head is not None:
-            graph_model.with_attention_map(each_head=each_head)
+        if map_kind == "rollout":
+            graph_model.with_rollout()
+        elif map_kind is not None:
+            graph_model.with_attention_map(each_head=map_kind == "heads")
         if merging is not None:
             graph_model.with_merging(merging)
         parameters = {parameter for parameter, _ in graph_model.named_parameters()}
@@ -196,7 +202,7 @@ def export_bundle(
                 prefix_tokens=config.prefix_tokens,
                 token_merge=model.token_merge,
                 parameters=sum(parameter.numel() for parameter in model.parameters()),
-                config=_recorded_config(model, parts),
+                config=_recorded_config(model, parts, map_kind),
             ),
             preprocess=Preprocess(
                 sizing=rule,
@@ -257,10 +263,14 @@ def _chosen_merging(merge: str | None, lowerings: Sequence[str], sizing: Sizing)
     return parse_merging(merge, longest=longest)
 
 
-def _without_map(outputs: Sequence[str] | None) -> tuple[Sequence[str] | None, bool | None]:
-    """The other outputs, and of the attention map whether each head has one; None: it was not asked for."""
-    kinds = {"attention_map": False, "attention_map@heads": True}
-    found = {name: kinds[name.replace("-", "_")] for name in outputs or () if name.replace("-", "_") in kinds}
+#: Of the output "attention_map": the mean of the last attention's heads, a map for each, or a rollout of all layers.
+_MapKind: TypeAlias = Literal["mean", "heads", "rollout"]
+_MAPS: dict[str, _MapKind] = {"attention_map": "mean", "attention_map@heads": "heads", "saliency": "rollout"}
+
+
+def _without_map(outputs: Sequence[str] | None) -> tuple[Sequence[str] | None, _MapKind | None]:
+    """The other outputs, and which attention map; None: it was not asked for."""
+    found = {name: _MAPS[name.replace("-", "_")] for name in outputs or () if name.replace("-", "_") in _MAPS}
     if len(found) > 1:
         raise InvalidInputError(f"outputs name {' and '.join(found)}; expected one of them")
     rest = [name for name in outputs or () if name not in found]
@@ -284,12 +294,15 @@ def _token_parts(model: PackedModel | NaViTConfig, outputs: Sequence[str] | None
     return ("tokens", *more) if "tokens" in (outputs or ()) or not more else more
 
 
-def _recorded_config(model: PackedModel, parts: Sequence[str]) -> dict[str, Any]:
-    """The family's config, and the parts of a row of "tokens" if they are more than the final tokens."""
+def _recorded_config(model: PackedModel, parts: Sequence[str], map_kind: _MapKind | None) -> dict[str, Any]:
+    """The family's config, the parts of a row of "tokens" if they are more than the final tokens, and whether the
+    attention map is a rollout."""
     config = model.config.to_dict()
     if tuple(parts) != ("tokens",):
         wide = getattr(model.config, "out_width", model.config.width)
         config["token_parts"] = [{"name": name, "layers": len(layers_of(name)), "width": wide} for name in parts]
+    if map_kind == "rollout":
+        config["attention_map"] = ROLLOUT
     return config
 
 

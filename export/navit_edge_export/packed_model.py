@@ -22,6 +22,7 @@ from navit_edge_export.layers.blocks import Block
 from navit_edge_export.layers.embed import PatchLayer
 from navit_edge_export.layers.merging import PatchMerger, Projector
 from navit_edge_export.layers.pooling import Segments
+from navit_edge_export.layers.rollout import Layer, Rollout, find_rollout
 from navit_edge_export.layers.token_merging import Merged, MergeInputs, TokenMerging
 from navit_edge_export.positions import grid_of_tokens
 from navit_edge_export.positions.rotary import Rotation
@@ -148,6 +149,7 @@ class PackedModel(nn.Module):
         self.merging: TokenMerging | None = None
         self.token_parts: tuple[str, ...] = ("tokens",)  # what a row of the output "tokens" holds (token_parts.py)
         self.attention_map: AttentionMap | None = None  # of the output "attention_map", if that is to be computed
+        self.rollout: Rollout | None = None  # the same output, of all layers
 
     @property
     def token_merge(self) -> int:
@@ -212,6 +214,7 @@ class PackedModel(nn.Module):
         images = grid_hw.shape[0]
         merged: Merged | None = None
         looked: Tensor | None = None
+        layers: list[Layer] = []  # for the rollout
         parts: dict[str, list[Tensor]] = {}
         stack: list[Tensor] = []
         if self.windows is not None and token_grid is not None:
@@ -222,11 +225,16 @@ class PackedModel(nn.Module):
             merges = self.merging is not None and index == self.merging.merging.layer
             of_block = self.attention_map is not None and self.attention_map.pool is None
             looks = of_block and index == len(self.blocks) - 1
-            halves = cast(Block, block) if merges or looks else None  # attention by itself
+            rolls = self.rollout is not None
+            halves = cast(Block, block) if merges or looks or rolls else None  # attention by itself
+            attends = lowering if full else inner
             if halves is None:
-                tokens = block(tokens, lowering if full else inner, own)
+                tokens = block(tokens, attends, own)
             else:
-                tokens, queries, keys = halves.attended(tokens, lowering if full else inner, own)
+                tokens, queries, keys = halves.attended(tokens, attends, own)
+            if rolls:
+                assert halves is not None
+                layers.append(Layer(lowering=attends, query=queries, key=keys, scale=halves.attention.scale))
             if looks:
                 assert self.attention_map is not None
                 assert halves is not None
@@ -270,6 +278,9 @@ class PackedModel(nn.Module):
             pooled = self.pooling(tokens, segments)
             if self.attention_map is not None and self.attention_map.pool is not None:
                 looked = _unmerged(self.attention_map.of_pool(tokens, segments), merged)
+            if self.rollout is not None:
+                merging = -1 if self.merging is None else self.merging.merging.layer
+                looked = self.rollout.of(tokens, segments, layers, merged, merging)
             outputs["embedding"] = pooled if self.pooled_norm is None else self.pooled_norm(pooled)
             if self.head is not None:
                 outputs["logits"] = self.head(outputs["embedding"])
@@ -315,6 +326,11 @@ class PackedModel(nn.Module):
         """Computes the output "attention_map" from now on: a map for each head, or their mean. Raises
         InvalidInputError: the model has no such attention."""
         self.attention_map = find_attention_map(self.family, self.pooling, [*self.blocks], each_head=each_head)
+
+    def with_rollout(self) -> None:
+        """Computes the output "attention_map" from now on as the rollout of all layers' attention. Raises
+        InvalidInputError: the model has no such thing."""
+        self.rollout = find_rollout(self.family, self.pooling, [*self.blocks])
 
     def _uses_grid(self) -> bool:
         parts = (self.positions, self.rotary, self.merger, self.projector, *self.deepstack.values())

@@ -79,6 +79,9 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 Output: TypeAlias = Literal["logits", "embedding", "tokens", "projected", "deepstack", "attention_map"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
+#: ``model.config["attention_map"]`` of a bundle whose attention map is that of all layers: saliency.
+ROLLOUT = "rollout"
+
 #: What the score of a class is: the softmax of all logits, or the sigmoid of its own.
 Scores: TypeAlias = Literal["softmax", "sigmoid"]
 SCORES: tuple[Scores, ...] = get_args(Scores)

@@ -67,6 +67,17 @@ def perturb(model: nn.Module, *, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
+def rollout(attentions: Sequence[torch.Tensor]) -> npt.NDArray[np.float32]:
+    """The first token's row of the product of all (A + I) / 2, A the mean of the heads: a library's attentions
+    [1, H, tokens, tokens], the first layer's first -> [tokens, 1]."""
+    product = torch.eye(attentions[0].shape[-1], dtype=torch.float64)
+    for weights in attentions:
+        mean = weights[0].double().mean(0)
+        product = 0.5 * (mean + torch.eye(len(mean), dtype=torch.float64)) @ product
+    found: npt.NDArray[np.float32] = product[0, :, None].float().numpy()
+    return found
+
+
 def check_guess(theirs: nn.Module, family: str) -> None:
     """Asserts that the keys alone say which family a model of the library is of."""
     checkpoint = Checkpoint(path=Path("x"), tensors=theirs.state_dict())

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import transformers
-from parity import Image, check_parity, check_parity_in_pytorch, normalize, perturb
+from parity import Image, check_parity, check_parity_in_pytorch, normalize, perturb, rollout
 
 import navit_edge as ne
 from navit_edge.compile import BuildRequest, build_engines
@@ -85,6 +85,22 @@ def test_the_attention_map_is_transformers_attention_of_the_cls_token(
         return {**ask(theirs, image), "attention_map": (looked if each_head else looked.mean(1, keepdim=True)).numpy()}
 
     check_parity_in_pytorch(model, oracle)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_saliency_is_the_rollout_of_transformers_attentions(form: str, tmp_path: Path) -> None:
+    make, config, changes = FORMS[form]
+    theirs = perturb(make(config(**{**CONFIG, **changes, "num_hidden_layers": 3}, attn_implementation="eager")))
+    theirs.save_pretrained(tmp_path / "folder")
+    model = import_checkpoint(tmp_path / "folder").model
+    model.with_rollout()
+
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        backbone = getattr(theirs, theirs.base_model_prefix, theirs)
+        attentions = backbone(normalize(image, *IMAGENET)[None], output_attentions=True).attentions
+        return {**ask(theirs, image), "attention_map": rollout(attentions)}
+
+    print(check_parity_in_pytorch(model, oracle))
 
 
 def test_pixels_are_those_of_the_processor_asked_for_the_same_size(

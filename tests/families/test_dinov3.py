@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import transformers
-from parity import Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, normalize, perturb
+from parity import Image, Oracle, check_guess, check_parity, check_parity_in_pytorch, normalize, perturb, rollout
 from safetensors.torch import save_file
 
 import navit_edge as ne
@@ -67,6 +67,20 @@ def test_every_form_is_transformers(form: str, tmp_path: Path) -> None:
     theirs = make_model(**FORMS[form])
     theirs.save_pretrained(tmp_path)
     print(check_parity_in_pytorch(import_checkpoint(tmp_path).model, oracle_of(theirs)))
+
+
+def test_saliency_is_the_rollout_of_transformers_attentions_with_positions_that_turn(tmp_path: Path) -> None:
+    theirs = make_model(num_hidden_layers=3, attn_implementation="eager")
+    theirs.save_pretrained(tmp_path)
+    model = import_checkpoint(tmp_path).model
+    model.with_rollout()
+    plain = oracle_of(theirs)
+
+    def oracle(image: Image) -> dict[str, npt.NDArray[np.float32]]:
+        attentions = theirs(normalize(image, *IMAGENET)[None], output_attentions=True).attentions
+        return {**plain(image), "attention_map": rollout(attentions)}
+
+    print(check_parity_in_pytorch(model, oracle))
 
 
 @pytest.mark.parametrize("layers", ["layer.", "model.layer."])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import invoke
 from PIL import Image
+from test_page import decoded
 from tiny_bundle import TinyConfig, make_bundle
 
 import navit_edge as ne
@@ -101,6 +103,30 @@ def test_a_job_keeps_the_maps_and_its_page_shows_them(bundle: Path, photos: Path
         assert np.array_equal(one, other)
         assert np.array_equal(values[start:end], other)
     assert page.read_text(encoding="utf-8").count('class="picture map"') == 2
+
+
+def test_a_report_shows_the_map_beside_each_example(
+    bundle: Path, tiny_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    page, data = tmp_path / "page.html", tmp_path / "page.json"
+    options = ["--images", photos, "-o", page, "--json-file", data]
+    assert invoke("report", bundle, *options).exit_code == 0
+    assert page.read_text(encoding="utf-8").count('class="picture map"') == 3
+    cards = json.loads(data.read_text())["bundles"][0]["examples"]["cards"]
+    assert [card["name"] for card in cards] == ["a.png", "large.png", "sub/a.png", "torn.jpg"]
+    with ne.Session(bundle, overflow="downscale") as session:
+        for card in cards[:3]:
+            (result,) = session.run([photos / card["name"]])
+            weights = result.on_grid(result.attention_map.mean(1))
+            shown = np.asarray(decoded(card["map"]))[..., 3].astype(float)
+            np.testing.assert_allclose(shown, 255 * weights / weights.max(), atol=1)
+            assert shown.max() == 255
+            assert card["peak"] == pytest.approx(weights.max() / weights.mean(), rel=1e-3)
+    assert cards[3]["map"] == ""
+    assert cards[3]["error"]
+    assert invoke("report", tiny_bundle, *options).exit_code == 0
+    assert "picture grid" in page.read_text(encoding="utf-8")
+    assert 'class="picture map"' not in page.read_text(encoding="utf-8")
 
 
 def test_verify_judges_the_map(bundle: Path) -> None:

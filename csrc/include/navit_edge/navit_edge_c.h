@@ -199,6 +199,16 @@ typedef struct navit_edge_c_submit_options {
   int32_t mask_cols;
 } navit_edge_c_submit_options;
 
+/* How values of patches are brought onto the image. */
+typedef struct navit_edge_c_map_options {
+  uint32_t struct_size;
+  int32_t nearest;   /* 0: bilinear between the centres of cells; else each pixel has its own cell's value */
+  int32_t height_px; /* of the picture; 0, like width_px: that of the image */
+  int32_t width_px;
+  int32_t filled; /* 0: NaN where there is no data; else `fill` */
+  float fill;
+} navit_edge_c_map_options;
+
 /* NAVIT_EDGE_C_ABI_VERSION of the library that was loaded. Another than the header's: do not go on. */
 NAVIT_EDGE_API uint32_t navit_edge_c_abi_version(void);
 NAVIT_EDGE_API const char* navit_edge_c_version(void); /* "0.1.0"; static */
@@ -255,6 +265,13 @@ NAVIT_EDGE_API size_t navit_edge_c_count(const navit_edge_c_results* results); /
 /* Fills `result`, whose struct_size the caller has set. */
 NAVIT_EDGE_API int32_t navit_edge_c_get(const navit_edge_c_results* results, size_t index, navit_edge_c_result* result,
                                         navit_edge_c_error* error);
+/* Values of patches as pixels of the image, whatever the sizing rule did to it (docs/maps.md): values [rows, cols], a
+ * row for each patch that the model saw, as `attention_map` and `features` have them -> picture [height_px, width_px,
+ * cols], of which `capacity` says how many floats fit. There is no data where the image was cropped and where a patch
+ * was dropped. `options` may be NULL. */
+NAVIT_EDGE_API int32_t navit_edge_c_on_image(const navit_edge_c_results* results, size_t index, const float* values,
+                                             int64_t rows, int64_t cols, const navit_edge_c_map_options* options,
+                                             float* picture, size_t capacity, navit_edge_c_error* error);
 NAVIT_EDGE_API void navit_edge_c_free_results(navit_edge_c_results* results); /* NULL is left alone */
 
 /* What is open, as a JSON object: version, bundle, engine, precision, device, slots, threads, model (family, width,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -206,6 +207,26 @@ SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_
   no_wait = options.no_wait != 0;
   if (no_wait) wait.timeout_us = options.wait_us;
   return out;
+}
+
+MapOptions map_options(const navit_edge_c_map_options* given) {
+  MapOptions map;
+  if (given == nullptr) return map;
+  const auto options = read_sized<navit_edge_c_map_options>(given, "navit_edge_c_map_options");
+  if (options.nearest != 0) map.filter = Filter::kNearest;
+  if (options.filled != 0) map.fill = options.fill;
+  map.size = {options.height_px, options.width_px};
+  return map;
+}
+
+std::span<const float> map_values(const float* values, std::int64_t rows, std::int64_t cols) {
+  require(values, "values");
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(sizeof(float));
+  if (rows < 1 || cols < 1 || rows > kMost / cols) {
+    throw InvalidInput("values are [" + std::to_string(rows) + ", " + std::to_string(cols) +
+                       "]; expected a row for each patch that the model saw, of at least one value");
+  }
+  return {values, static_cast<std::size_t>(rows * cols)};
 }
 
 Texts texts_of(const Result& result) noexcept {

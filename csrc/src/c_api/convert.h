@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "navit_edge/image.h"
 #include "navit_edge/image_source.h"
 #include "navit_edge/navit_edge_c.h"
+#include "navit_edge/result.h"
 #include "navit_edge/session.h"
 
 namespace navit_edge::c_api {
@@ -32,6 +34,10 @@ std::optional<Policy> policy(const char* text);
 RunOptions run_options(const navit_edge_c_run_options* given);
 /// `no_wait` says whether the caller wants no waiting.
 SubmitOptions submit_options(const navit_edge_c_submit_options* given, bool& no_wait, WaitOptions& wait);
+
+MapOptions map_options(const navit_edge_c_map_options* given);
+/// [rows, cols] of the caller's.
+std::span<const float> map_values(const float* values, std::int64_t rows, std::int64_t cols);
 
 /// What a result says in words, and the code of its error.
 struct Texts {

@@ -1,6 +1,7 @@
 // The functions of navit_edge_c.h.
 #include "navit_edge/navit_edge_c.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -142,6 +143,15 @@ std::int32_t submit(navit_edge_c_session* session, navit_edge_c_release release,
 
 navit_edge_c_view c_view(const navit_edge::OutputView& view) { return {view.data, view.rows, view.layers * view.cols}; }
 
+const navit_edge::Result& result_at(const navit_edge_c_results* results, std::size_t index) {
+  require(results, "results");
+  if (index >= results->results.size()) {
+    throw navit_edge::InvalidInput("there is no result " + std::to_string(index) + "; there are " +
+                                   std::to_string(results->results.size()));
+  }
+  return results->results[index];
+}
+
 /// `text` in memory of malloc, which navit_edge_c_free_text frees.
 char* c_text(const std::string& text) {
   auto* copy = static_cast<char*>(std::malloc(text.size() + 1));
@@ -251,13 +261,8 @@ std::size_t navit_edge_c_count(const navit_edge_c_results* results) {
 std::int32_t navit_edge_c_get(const navit_edge_c_results* results, std::size_t index, navit_edge_c_result* result,
                               navit_edge_c_error* error) {
   return guard(error, [&] {
-    require(results, "results");
     require(result, "result");
-    if (index >= results->results.size()) {
-      throw navit_edge::InvalidInput("there is no result " + std::to_string(index) + "; there are " +
-                                     std::to_string(results->results.size()));
-    }
-    const navit_edge::Result& one = results->results[index];
+    const navit_edge::Result& one = result_at(results, index);
     const c_api::Texts& texts = results->texts[index];
     navit_edge_c_result out{};
     out.code = texts.code;
@@ -289,6 +294,21 @@ std::int32_t navit_edge_c_get(const navit_edge_c_results* results, std::size_t i
     out.kept_count = one.kept != nullptr ? one.patches() : 0;
     out.cached = one.cached ? 1 : 0;
     c_api::write_sized(out, result, "navit_edge_c_result");
+  });
+}
+
+std::int32_t navit_edge_c_on_image(const navit_edge_c_results* results, std::size_t index, const float* values,
+                                   std::int64_t rows, std::int64_t cols, const navit_edge_c_map_options* options,
+                                   float* picture, std::size_t capacity, navit_edge_c_error* error) {
+  return guard(error, [&] {
+    const navit_edge::Result& one = result_at(results, index);
+    require(picture, "picture");
+    const auto found = one.on_image(c_api::map_values(values, rows, cols), cols, c_api::map_options(options));
+    if (found.size() > capacity) {
+      throw navit_edge::InvalidInput("picture holds " + std::to_string(capacity) + " floats; expected " +
+                                     std::to_string(found.size()) + ", height x width x cols");
+    }
+    std::copy(found.begin(), found.end(), picture);
   });
 }
 

@@ -1,6 +1,7 @@
 // The C interface: the same numbers as the C++ one, who owns what, and what it refuses.
 #include <atomic>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -112,6 +113,66 @@ TEST_CASE("results outlive the session, and hold everything the C++ result does"
   CHECK(navit_edge_c_get(results, 5, &one, &error) == NAVIT_EDGE_C_INVALID_INPUT);
   CHECK(contains(error.message, "there is no result 5; there are 5"));
   navit_edge_c_free_results(results);
+}
+
+TEST_CASE("values of patches come onto the image as in C++") {
+  std::vector<Picture> pictures = some_pictures(4);
+  pictures[2].view.height_px = 0;
+  TestBundle bundle;
+  CSession opened(bundle.write());
+  const auto images = c_images(pictures);
+  navit_edge_c_run_options run{};
+  run.struct_size = sizeof(run);
+  navit_edge_c_results* results = nullptr;
+  REQUIRE(navit_edge_c_run(opened.session, images.data(), images.size(), &run, &results, nullptr) == 0);
+  opened.close();  // results need no session
+  Session session(bundle.path(), options());
+  const std::vector<Result> expected = session.run(views_of(pictures));
+  navit_edge_c_map_options how{};
+  how.struct_size = sizeof(how);
+  how.nearest = 1;
+  how.height_px = 9;
+  how.width_px = 7;
+  how.filled = 1;
+  how.fill = -1;
+  const MapOptions same{Filter::kNearest, -1, {9, 7}};
+  navit_edge_c_error error{};
+  for (const std::size_t i : {0, 1, 3}) {
+    navit_edge_c_result one{};
+    one.struct_size = sizeof(one);
+    REQUIRE(navit_edge_c_get(results, i, &one, nullptr) == 0);
+    const navit_edge_c_view& map = one.features;
+    const std::vector<float> whole = expected[i].on_image(expected[i].token_features.values(), map.cols);
+    std::vector<float> picture(whole.size() + 1, -2.0F);
+    REQUIRE(navit_edge_c_on_image(results, i, map.data, map.rows, map.cols, nullptr, picture.data(), whole.size(),
+                                  &error) == 0);
+    CHECK(picture.back() == -2.0F);
+    picture.pop_back();
+    CHECK(picture.size() == static_cast<std::size_t>(one.height_px) * one.width_px * map.cols);
+    CHECK(picture == whole);
+    std::vector<float> small(std::size_t{9} * 7 * map.cols);
+    REQUIRE(navit_edge_c_on_image(results, i, map.data, map.rows, map.cols, &how, small.data(), small.size(), &error) ==
+            0);
+    CHECK(small == expected[i].on_image(expected[i].token_features.values(), map.cols, same));
+    CHECK(navit_edge_c_on_image(results, i, map.data, map.rows, map.cols, &how, small.data(), small.size() - 1,
+                                &error) == NAVIT_EDGE_C_INVALID_INPUT);
+    CHECK(contains(error.message, "expected " + std::to_string(small.size()) + ", height x width x cols"));
+  }
+  float none = 0;
+  const auto fails = [&](std::size_t index, const float* given, std::int64_t rows, std::int64_t cols, float* picture,
+                         const std::string& said) {
+    CHECK(navit_edge_c_on_image(results, index, given, rows, cols, nullptr, picture, 1, &error) ==
+          NAVIT_EDGE_C_INVALID_INPUT);
+    CHECK(contains(error.message, said));
+  };
+  fails(0, nullptr, 1, 1, &none, "values is NULL");
+  fails(0, &none, 1, 1, nullptr, "picture is NULL");
+  fails(0, &none, 0, 1, &none, "values are [0, 1]; expected a row for each patch");
+  fails(0, &none, std::numeric_limits<std::int64_t>::max(), 2, &none, "expected a row for each patch");
+  fails(2, &none, 1, 1, &none, "expected one of an image that ran");
+  fails(4, &none, 1, 1, &none, "there is no result 4; there are 4");
+  navit_edge_c_free_results(results);
+  CHECK(navit_edge_c_on_image(nullptr, 0, &none, 1, 1, nullptr, &none, 1, nullptr) == NAVIT_EDGE_C_INVALID_INPUT);
 }
 
 TEST_CASE("pixels are released once where they were taken, and never where they were not") {

@@ -30,6 +30,11 @@ NO_PACKED_WINDOWS = (
     "expected masked or padded"
 )
 
+NO_PACKED_ROLLOUT = (
+    "the lowering packed has one operator for attention, which does not give its weights, and saliency needs them; "
+    "expected masked or padded"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
@@ -51,6 +56,11 @@ class Lowering(Protocol):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """query, key, value [T, H, dh] -> [T, H*dh]"""
+        ...
+
+    def carry(self, row: Tensor, query: Tensor, key: Tensor, scale: float) -> Tensor:
+        """A row of weights times the matrix of attention, the mean of its heads: row [T] float32, query, key
+        [T, H, dh] -> [T] float32. Scores are not kept from ``attend``, which may never have had them as a table."""
         ...
 
     def within(self, ids: Tensor) -> Lowering:
@@ -81,6 +91,13 @@ class MaskedLowering:
         mixed = scores.softmax(-1).to(v.dtype) @ v  # [H, T, dh]
         return mixed.transpose(0, 1).flatten(1)
 
+    def carry(self, row: Tensor, query: Tensor, key: Tensor, scale: float) -> Tensor:
+        """See Lowering."""
+        q, k = (x.transpose(0, 1) for x in (query, key))  # [H, T, dh]
+        scores = ((q * scale) @ k.transpose(-1, -2)).float() + torch.where(self._same, self._bias, -torch.inf)
+        carried: Tensor = (row @ scores.softmax(-1)).mean(0)
+        return carried
+
 
 class PaddedLowering:
     """Only attention leaves the packed form: it gathers to [N, H, L, dh] and back."""
@@ -91,7 +108,8 @@ class PaddedLowering:
         self._shape = attention_index.shape
         self._rows = attention_index.clamp(min=0).flatten()  # [N*L]
         there = 0.0 if bias is None else bias.float().index_select(0, self._rows).view(self._shape)
-        self._mask = torch.where(attention_index >= 0, there, ABSENT)[:, None, None, :]  # [N, 1, 1, L]
+        self._present = attention_index >= 0  # [N, L]
+        self._mask = torch.where(self._present, there, ABSENT)[:, None, None, :]  # [N, 1, 1, L]
         self._token_index = token_index
 
     def within(self, ids: Tensor) -> Lowering:
@@ -108,6 +126,14 @@ class PaddedLowering:
         q, k, v = (self._gather(x) for x in (query, key, value))
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._mask, scale=scale)  # [N, H, L, dh]
         return mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._token_index)
+
+    def carry(self, row: Tensor, query: Tensor, key: Tensor, scale: float) -> Tensor:
+        """See Lowering."""
+        q, k = (self._gather(x) for x in (query, key))
+        scores = ((q * scale) @ k.transpose(-1, -2)).float() + self._mask  # [N, H, L, L]
+        weights = torch.where(self._present, row.index_select(0, self._rows).view(self._shape), 0.0)  # [N, L]
+        carried = (weights[:, None, None, :] @ scores.softmax(-1)).mean(1)  # [N, 1, L]
+        return carried.flatten().index_select(0, self._token_index)
 
     def _gather(self, packed: Tensor) -> Tensor:
         """[T, H, dh] -> [N, H, L, dh]"""
@@ -132,6 +158,11 @@ class PackedLowering:
         """Refused: the tokens of a window do not lie one after another."""
         del ids
         raise InvalidInputError(NO_PACKED_WINDOWS)
+
+    def carry(self, row: Tensor, query: Tensor, key: Tensor, scale: float) -> Tensor:
+        """Refused: the operator gives what was attended to, not how much."""
+        del row, query, key, scale
+        raise InvalidInputError(NO_PACKED_ROLLOUT)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See Lowering."""

@@ -151,7 +151,7 @@ def export(
         str | None,
         typer.Option(
             help="One or more of logits, embedding, tokens, projected, deepstack, tokens@0,3 (of these blocks), "
-            "attention-map, attention-map@heads.",
+            "attention-map, attention-map@heads, saliency.",
             show_default="projected, or what gives one row per image",
             metavar="LIST",
         ),

@@ -20,6 +20,7 @@ from navit_edge.compile import packed_attention
 from navit_edge.compile.common import find_graph, worker_environment
 from navit_edge.compile.targets import float_precision
 from navit_edge.errors import BackendError
+from navit_edge.vocabulary import ROLLOUT
 
 if TYPE_CHECKING:
     import onnx
@@ -60,9 +61,15 @@ def choose(
 
     strict: Attention is computed in float32, which packed attention is not.
 
-    Raises BackendError: "packed" was asked for, and the library has no kernel for it or the bundle no graph.
+    Raises BackendError: "packed" was asked for, and the library has no kernel for it or the bundle no graph; or the
+    bundle gives saliency, whose masked graph has a table of T x T scores for each head.
     Raises BundleError: The bundle lacks the graph, or has none of that ``quantization`` ("none", "int8", "fp8").
     """
+    if manifest.model.config.get("attention_map") == ROLLOUT:
+        raise BackendError(
+            f"the bundle {manifest.name} gives saliency, which {backend} would compute from a table of all pairs of "
+            "tokens in a pack; export with --outputs attention-map in its place, or build for the backend openvino"
+        )
     packed = next((g for g in manifest.graphs if g.lowering == "packed" and g.quantization == quantization), None)
     if wanted == "masked":
         return Choice(graph=find_graph(manifest, "masked", quantization), reason="asked for")

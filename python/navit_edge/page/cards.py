@@ -13,6 +13,7 @@ from navit_edge.errors import NavitEdgeError
 from navit_edge.page.content import Box, Card
 from navit_edge.page.pictures import THUMBNAIL_PX, map_uri, picture_uri
 from navit_edge.pixels import as_pixels
+from navit_edge.result import attention
 
 if TYPE_CHECKING:
     from navit_edge.bundle.manifest import Preprocess
@@ -40,7 +41,8 @@ def make_card(
     preprocess: of the bundle. truth: what the image is, if that is known. classify: gives the classes, in place of
     the bundle's own.
 
-    weights: [rows, columns] of the grid, of each patch; shown over the image.
+    weights: [rows, columns] of the grid, of each patch; shown over the image. By default those of the result's
+        attention map, if it has one.
     error: in place of the result's. Never raises for a bad image: its card says what was wrong.
     """
     error = error or result.error
@@ -54,6 +56,8 @@ def make_card(
         pass
     if error is not None:
         return Card(name=name, error=str(error), truth=truth, picture=picture)
+    if weights is None and result.attention_map is not None:
+        weights = result.on_grid(attention(result))
     best: Sequence[Prediction] = ()
     if classify is not None:
         best = classify(result, top_k)

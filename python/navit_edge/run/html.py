@@ -12,7 +12,6 @@ from navit_edge.bundle import manifest as manifests
 from navit_edge.page.cards import make_card
 from navit_edge.page.content import MOST_IMAGES, Card, Group, Page
 from navit_edge.page.html import write_page
-from navit_edge.result import attention
 
 if TYPE_CHECKING:
     from navit_edge.result import Classify
@@ -48,7 +47,6 @@ class JobPage:
                 top_k=self._top_k,
                 classify=self._classify,
                 error=item.error,
-                weights=None if result.attention_map is None else result.on_grid(attention(result)),
                 decoder=self._decoder,
             )
         )
