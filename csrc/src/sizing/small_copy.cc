@@ -33,8 +33,8 @@ SmallCopy::SmallCopy(const ImageView& image, const PreprocessSpec& preprocess)
       rows_(copied(image.height_px, std::max(image.height_px, image.width_px))),
       cols_(copied(image.width_px, std::max(image.height_px, image.width_px))),
       planar_(image.pixel_format() == PixelFormat::kNv12 || image.pixel_format() == PixelFormat::kI420),
-      gathered_(
-          PixelRows::rgb(gathered_view(), preprocess.alpha, preprocess.background, pixel_kernels(best_simd_level()))) {
+      kernels_(pixel_kernels(best_simd_level())),
+      gathered_(PixelRows::rgb(gathered_view(), preprocess.alpha, preprocess.background, kernels_)) {
   for (std::int32_t i = 0; i < cols_; ++i) columns_[index(i)] = middle(i, cols_, image.width_px);
 }
 
@@ -47,10 +47,9 @@ void SmallCopy::luma(std::int32_t i, std::uint8_t* out) {
     std::memcpy(out, in, index(cols_));
     return;
   }
-  const std::size_t step = planar_ ? 2 * kChannels : kChannels;
-  for (std::size_t x = 0; x < index(cols_); ++x, in += step) {
-    out[x] = static_cast<std::uint8_t>((in[0] * 19595 + in[1] * 38470 + in[2] * 7471 + 0x8000) >> 16);
-  }
+  if (!planar_) return kernels_.luma(in, index(cols_), out);
+  kernels_.luma(in, index(count), twice_.data());
+  for (std::size_t x = 0; x < index(cols_); ++x) out[x] = twice_[2 * x];
 }
 
 ImageView SmallCopy::gathered_view() {

@@ -36,10 +36,12 @@ class SmallCopy {
   std::int32_t rows_;
   std::int32_t cols_;
   bool planar_;
+  const PixelKernels& kernels_;
   std::array<std::int32_t, kSmallCopySide> columns_;
   std::array<std::uint8_t, 4 * kSmallCopySide> pixels_;
   std::array<std::array<std::uint8_t, 2 * kSmallCopySide>, 2> chroma_;
   std::array<std::uint8_t, 2 * kSmallCopySide * kChannels + kPixelSlack> converted_;
+  std::array<std::uint8_t, 2 * kSmallCopySide> twice_;  // luma of 4:2:0
   PixelRows gathered_;
 };
 

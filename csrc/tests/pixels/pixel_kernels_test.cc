@@ -42,6 +42,7 @@ std::vector<Conversion> conversions() {
           {4, 4, [](const auto& k, auto* in, auto n, auto* out) { k.premultiply(in, n, out); }},
           {4, 4, [](const auto& k, auto* in, auto n, auto* out) { k.unpremultiply(in, n, out); }},
           {1, 3, [](const auto& k, auto* in, auto n, auto* out) { k.expand(in, n, out); }},
+          {3, 1, [](const auto& k, auto* in, auto n, auto* out) { k.luma(in, n, out); }},
           {3, 3, [](const auto& k, auto* in, auto n, auto* out) {  // Y, then U and V of every pair
              k.yuv(in, in + n, in + 2 * n, 1, n, yuv_coefficients(YuvMatrix::kBt709, YuvRange::kLimited), out);
            }}};
@@ -89,6 +90,20 @@ TEST_CASE("channels land where their names say") {
       for (std::size_t c = 0; c < 3; ++c) CHECK(out[4 * i + c] == (in[4 * i + c] * alpha * 2 + 255) / 510);
       CHECK(out[4 * i + 3] == alpha);
     }
+  }
+}
+
+TEST_CASE("luma is Pillow's sum of each pixel") {
+  std::mt19937 random(22);
+  for (std::size_t pixels = 1; pixels < 40; ++pixels) {
+    Bytes in = random_bytes(random, 3 * pixels);
+    if (pixels % 3 == 0) in.assign(in.size(), 255);
+    Bytes out(pixels + 1, 7);
+    kPixelsPortable.luma(in.data(), pixels, out.data());
+    for (std::size_t i = 0; i < pixels; ++i) {
+      CHECK(out[i] == (in[3 * i] * 19595 + in[3 * i + 1] * 38470 + in[3 * i + 2] * 7471 + 0x8000) >> 16);
+    }
+    CHECK(out[pixels] == 7);
   }
 }
 

@@ -10,10 +10,19 @@
 namespace navit_edge {
 namespace {
 
+using Shorts = std::uint16_t __attribute__((vector_size(16)));
 using Halves = std::uint16_t __attribute__((vector_size(32)));  // 16 pixels of one channel, widened
-using Wholes = std::int32_t __attribute__((vector_size(64)));
 
 constexpr std::size_t kBlock = 16;  // pixels
+
+/// The same bits.
+template <class To, class From>
+inline To reinterpret(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
+}
 
 /// 16 pixels of 4 bytes -> 4 planes.
 inline void split(const std::uint8_t* in, Bytes* planes) {
@@ -146,20 +155,56 @@ inline void expand(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out
   });
 }
 
-inline Bytes clip_16(Wholes value) {
+/// 16 bytes as numbers of 32 bits, four at a time: g++ makes __builtin_convertvector a move for each number.
+struct Wide {
+  Words part[4];
+};
+
+inline Wide widen(Bytes bytes) {
+  const Bytes none{};
+  const Shorts zero{};
+  const Bytes halves[2] = {shuffle<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(bytes, none),
+                           shuffle<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(bytes, none)};
+  Wide wide;
+  for (int i = 0; i < 4; ++i) {
+    const auto eight = reinterpret<Shorts>(halves[i / 2]);
+    wide.part[i] = reinterpret<Words>(i % 2 == 0 ? shuffle<0, 8, 1, 9, 2, 10, 3, 11>(eight, zero)
+                                                 : shuffle<4, 12, 5, 13, 6, 14, 7, 15>(eight, zero));
+  }
+  return wide;
+}
+
+/// Back, of numbers from 0 to 255.
+inline Bytes narrow(const Wide& wide) {
+  Bytes halves[2];
+  for (int i = 0; i < 2; ++i) {
+    halves[i] = reinterpret<Bytes>(shuffle<0, 2, 4, 6, 8, 10, 12, 14>(reinterpret<Shorts>(wide.part[2 * i]),
+                                                                      reinterpret<Shorts>(wide.part[2 * i + 1])));
+  }
+  return shuffle<0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30>(halves[0], halves[1]);
+}
+
+inline Words clip_16(Words value) {
   value >>= 16;
-  value = value < 0 ? Wholes{} : value;
-  value = value > 255 ? Wholes{} + 255 : value;
-  return __builtin_convertvector(value, Bytes);
+  value = value < 0 ? Words{} : value;
+  return value > 255 ? Words{} + 255 : value;
 }
 
 /// Sixteen pixels: Y of each, U and V of each as they were repeated.
 inline void yuv_block(Bytes y, Bytes u, Bytes v, const YuvCoefficients& k, std::uint8_t* out) {
-  const Wholes cb = __builtin_convertvector(u, Wholes) - 128;
-  const Wholes cr = __builtin_convertvector(v, Wholes) - 128;
-  const Wholes light = (__builtin_convertvector(y, Wholes) - k.offset) * k.y + (1 << 15);
-  const Bytes planes[4] = {clip_16(light + cr * k.red_v), clip_16(light + cb * k.green_u + cr * k.green_v),
-                           clip_16(light + cb * k.blue_u), Bytes{}};
+  const Wide lights = widen(y);
+  const Wide blues = widen(u);
+  const Wide reds = widen(v);
+  Wide colours[3];
+  for (int i = 0; i < 4; ++i) {
+    const Words light = (lights.part[i] - k.offset) * k.y + (1 << 15);
+    const Words cb = blues.part[i] - 128;
+    const Words cr = reds.part[i] - 128;
+    colours[0].part[i] = clip_16(light + cr * k.red_v);
+    colours[1].part[i] = clip_16(light + cb * k.green_u + cr * k.green_v);
+    colours[2].part[i] = clip_16(light + cb * k.blue_u);
+  }
+  const Bytes planes[4] = {narrow(colours[0]), narrow(colours[1]), narrow(colours[2]), Bytes{}};
   join<3>(planes, out);
 }
 
@@ -199,6 +244,37 @@ inline void yuv(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t
     yuv_at<true>(y, u, v, step, kBlock, k, out);
   }
   if (pixels > 0) yuv_at<false>(y, u, v, step, pixels, k, out);
+}
+
+/// 16 pixels of 3 bytes -> 3 planes, and one of no meaning.
+inline void split_three(const std::uint8_t* in, Bytes* planes) {
+  Words words[4];
+  for (int i = 0; i < 4; ++i) {
+    Bytes four;
+    std::memcpy(&four, in + (i < 3 ? 12 * i : 32), 16);  // no byte behind the last pixel
+    four = i < 3 ? shuffle<0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 12, 13, 14, 15>(four, four)
+                 : shuffle<4, 7, 10, 13, 5, 8, 11, 14, 6, 9, 12, 15, 0, 1, 2, 3>(four, four);
+    std::memcpy(&words[i], &four, 16);
+  }
+  Words out[4];
+  transpose(words, out);
+  std::memcpy(planes, out, sizeof(out));
+}
+
+inline void luma(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out) {
+  blocks<3, 1>(in, pixels, out, [](const std::uint8_t* from, std::uint8_t* to) {
+    Bytes planes[4];
+    split_three(from, planes);
+    const Wide reds = widen(planes[0]);
+    const Wide greens = widen(planes[1]);
+    const Wide blues = widen(planes[2]);
+    Wide sums;
+    for (int i = 0; i < 4; ++i) {
+      sums.part[i] = (reds.part[i] * 19595 + greens.part[i] * 38470 + blues.part[i] * 7471 + 0x8000) >> 16;
+    }
+    const Bytes light = narrow(sums);
+    std::memcpy(to, &light, 16);
+  });
 }
 
 using Lanes = std::uint8_t __attribute__((vector_size(32)));
@@ -281,7 +357,7 @@ inline bool blank(const std::uint8_t* in, std::size_t pixels, std::int32_t range
 }
 
 constexpr PixelKernels pixel_kernels_here() {
-  return {swap_three, take_three, composite, premultiply, unpremultiply, expand, yuv, blank};
+  return {swap_three, take_three, composite, premultiply, unpremultiply, expand, yuv, luma, blank};
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ struct PixelKernels {
   /// 4:2:0 -> RGB. Pixel x takes u[x / 2 * step] and v[x / 2 * step]; `step` is 1, or 2: then v is u + 1.
   void (*yuv)(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v, std::size_t step, std::size_t pixels,
               const YuvCoefficients& coefficients, std::uint8_t* out);
+  /// RGB -> luma, as Pillow's convert("L"). Writes nothing behind the last pixel.
+  void (*luma)(const std::uint8_t* in, std::size_t pixels, std::uint8_t* out);
   /// Whether no two values of a channel differ by more than `range` among `pixels` RGB pixels. At least one.
   bool (*blank)(const std::uint8_t* in, std::size_t pixels, std::int32_t range);
 };
